@@ -1,0 +1,57 @@
+"""What is remembered, and how much."""
+
+from __future__ import annotations
+
+from tests.core.spans import trace_id
+
+from tss.core.decision import Decision, Reason, Verdict
+from tss.core.memory import GENERATION, DroppedSet, Memory
+
+KEEP = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
+DROP = Decision(Verdict.DROP, "default", Reason.ROOT_QUIET, 0.0)
+
+
+def test_kept_traces_are_forgotten_least_recently_used_first() -> None:
+    memory = Memory(kept_limit=2)
+    for number in (1, 2):
+        memory.decided(trace_id(number), KEEP)
+    assert memory.recall_kept(trace_id(1))
+    memory.decided(trace_id(3), KEEP)
+    assert memory.recall_kept(trace_id(2)) is None
+    assert memory.recall_kept(trace_id(1)) is not None
+    assert memory.kept == 2
+
+
+def test_deliveries_that_overtake_each_other_cover_only_themselves() -> None:
+    memory = Memory()
+    memory.decided(trace_id(1), KEEP)
+    memory.sending(trace_id(1), [(0, 10), (0, 20), (0, 30)])
+    memory.delivered(trace_id(1), [(0, 30)])
+    kept = memory.recall_kept(trace_id(1))
+    assert kept is not None
+    assert [kept.has_delivered(0, offset) for offset in (5, 10, 20, 30, 31)] == [True, False, False, True, False]
+    memory.delivered(trace_id(1), [(0, 10), (0, 20)])
+    assert kept.has_delivered(0, 10)
+    assert not kept.has_delivered(1, 10)
+
+
+def test_dropped_traces_are_remembered_for_at_least_the_limit() -> None:
+    dropped = DroppedSet(3 * GENERATION)
+    ids = [trace_id(number) for number in range(5 * GENERATION)]
+    for id in ids:
+        dropped.add(id)
+    assert all(id in dropped for id in ids[-3 * GENERATION :])
+    assert ids[0] not in dropped
+    assert trace_id(10**9) not in dropped
+    assert len(dropped) <= 4 * GENERATION
+
+
+def test_a_verdict_is_recalled_as_it_was() -> None:
+    memory = Memory()
+    memory.decided(trace_id(1), DROP)
+    memory.decided(trace_id(2), KEEP)
+    assert memory.was_dropped(trace_id(1))
+    assert not memory.was_dropped(trace_id(2))
+    kept = memory.recall_kept(trace_id(2))
+    assert kept is not None
+    assert kept.decision is KEEP

@@ -1,0 +1,91 @@
+"""Policies, and how the highest rate decides."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.core.spans import fragment, trace_id
+
+from tss.core.decision import Reason, Verdict
+from tss.core.errors import LawBroken
+from tss.core.partition import Partition
+from tss.core.sampling import Sampler, policies
+from tss.core.sampling.probability import SPACE, randomness, threshold
+from tss.core.trace import Trace
+from tss.settings import Sampling
+
+RATES = st.floats(0, 1, allow_nan=False)
+
+
+def trace(id: bytes = trace_id(1), *, errors: int = 0, ms: int = 1) -> Trace:
+    made = Trace(id, Partition(0, 0, 0))
+    made.absorb(fragment(1, errors=errors, ms=ms))
+    made.reason = Reason.ROOT_QUIET
+    return made
+
+
+# From OTEP 235 and the specification's tables: probability -> threshold, here to all 56 bits.
+@pytest.mark.parametrize(
+    ("rate", "hexadecimal"),
+    [(1, "00000000000000"), (0.5, "80000000000000"), (0.25, "c0000000000000"), (0.1, "e6666666666666"), (0.01, "fd70a3d70a3d71")],
+)
+def test_thresholds_are_those_of_the_specification(rate: float, hexadecimal: str) -> None:
+    assert abs(threshold(rate) - int(hexadecimal, 16)) <= 16  # a double has 53 bits
+
+
+def test_randomness_is_the_last_seven_bytes() -> None:
+    assert randomness(bytes.fromhex("ffffffffffffffffff00000000000001")) == 1
+    assert randomness(b"\xff" * 16) == SPACE - 1
+
+
+@given(RATES, RATES, st.binary(min_size=16, max_size=16))
+def test_what_a_lower_rate_keeps_a_higher_one_keeps(one: float, other: float, id: bytes) -> None:
+    low, high = sorted((one, other))
+    assert randomness(id) < threshold(low) or randomness(id) >= threshold(high)
+
+
+def test_none_is_none_and_all_is_all() -> None:
+    extremes = (b"\0" * 16, b"\xff" * 16)
+    assert all(randomness(id) >= threshold(1) for id in extremes)
+    assert not any(randomness(id) >= threshold(0) for id in extremes)
+
+
+def test_a_rate_keeps_its_share() -> None:
+    kept = sum(randomness(trace_id(number)) >= threshold(0.1) for number in range(10_000))
+    assert kept == pytest.approx(1000, rel=0.02)
+
+
+def test_the_guides_defaults_keep_errors_and_a_tenth_of_the_slow() -> None:
+    sampler = Sampler(policies(Sampling()))
+    high, low = b"\xff" * 16, b"\xff" * 8 + b"\0" * 8
+    assert sampler.decide(trace(low, errors=1)).policy == "errors"
+    assert sampler.decide(trace(low, errors=1)).verdict is Verdict.KEEP
+    slow = sampler.decide(trace(high, ms=5000))
+    assert (slow.policy, slow.verdict, slow.rate) == ("latency", Verdict.KEEP, 0.1)
+    assert sampler.decide(trace(low, ms=5000)).verdict is Verdict.DROP
+    assert sampler.decide(trace(high, ms=4999)).policy == "default"
+    assert sampler.decide(trace(high, ms=4999)).verdict is Verdict.DROP
+
+
+@given(RATES, RATES, RATES, st.booleans(), st.booleans(), st.binary(min_size=16, max_size=16))
+def test_kept_if_and_only_if_any_policy_alone_would_keep(
+    error: float, slow: float, rest: float, has_error: bool, is_slow: bool, id: bytes
+) -> None:
+    settings = Sampling(error_sample_rate=error, latency_sample_rate=slow, default_sample_rate=rest)
+    decision = Sampler(policies(settings)).decide(trace(id, errors=int(has_error), ms=6000 if is_slow else 1))
+    asked = [rest] + [error] * has_error + [slow] * is_slow
+    assert decision.keeps == any(randomness(id) >= threshold(rate) for rate in asked)
+    assert decision.rate == max(asked)
+
+
+def test_policies_can_be_switched_off() -> None:
+    off = Sampling(always_sample_errors=False, sample_latency=False)
+    assert Sampler(policies(off)).decide(trace(b"\xff" * 16, errors=1, ms=9999)).policy == "default"
+
+
+def test_law_2_an_open_trace_is_not_decided() -> None:
+    open_trace = trace()
+    open_trace.reason = None
+    with pytest.raises(LawBroken, match="law 2"):
+        Sampler([]).decide(open_trace)

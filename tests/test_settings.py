@@ -1,0 +1,824 @@
+"""Settings: what is accepted, what is refused and in which words, and that no secret is ever shown."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tss.settings import (
+    Datadog,
+    DatadogExporter,
+    Fault,
+    FileExporter,
+    OtlpExporter,
+    Settings,
+    SettingsError,
+    buffer_bytes,
+    load,
+    memory_limit_bytes,
+    reference,
+    render,
+)
+from tss.settings.environment import VARIABLES
+from tss.settings.model import EXPORTERS, SECTIONS, about, camel, fields
+
+MIB = 1024 * 1024
+
+# The config section of the deployment guide's production values.
+PRODUCTION = """\
+app:
+  instanceId: ""
+  maxBufferSpans: 1000000
+  maxBufferTraces: 100000
+  shutdownTimeoutSecs: 30
+  evaluationWorkers: 4
+  gracefulShutdown: true
+  inactivityTimeoutSecs: 600
+  maxTraceDurationSecs: 10800
+
+kafka:
+  brokers: "kafka-0.kafka-headless:9092,kafka-1.kafka-headless:9092"
+  inputTopic: "otel-traces-raw"
+  consumerGroup: "tail-sampling-selector"
+  autoOffsetReset: "latest"
+  enableAutoCommit: true
+  sessionTimeoutMs: 30000
+
+redis:
+  url: "redis://redis-master:6379"
+  password: ""
+  poolSize: 10
+  connectionTimeoutSecs: 5
+
+datadog:
+  apiEndpoint: "https://api.datadoghq.com"
+  apiKey: ""
+  applicationKey: ""
+  batchEnabled: true
+  batchSize: 100
+  batchTimeoutSecs: 5
+  requestTimeoutSecs: 30
+  maxRetries: 3
+  retryInitialDelayMs: 1000
+
+sampling:
+  alwaysSampleErrors: true
+  errorSampleRate: 1.0
+  sampleLatency: true
+  latencyThresholdMs: 5000
+  latencySampleRate: 0.1
+
+observability:
+  logLevel: "info"
+  jsonLogging: true
+  enablePrometheus: true
+  metricsPort: 9090
+  metricsAddr: "0.0.0.0"
+  enableHealthCheck: true
+  healthPort: 8080
+  healthAddr: "0.0.0.0"
+  serviceName: "tail-sampling-selector"
+
+spanCompression:
+  enabled: true
+  minCompressionCount: 3
+  compressionWindowSecs: 60
+  maxSpanDurationSecs: 60
+  compressOperations: []
+  excludeOperations: []
+  sqlPatterns: []
+"""
+
+# The least that is accepted, from the environment, so that a test's file holds only what the test is about.
+LEAST = {"TSS_KAFKA_BROKERS": "kafka:9092", "TSS_DATADOG_AGENT_URL": "http://agent:8126"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "tss.yaml"
+
+
+@pytest.fixture
+def accept(file: Path) -> Any:
+    def accept(text: str = "", environ: dict[str, str] | None = None, least: bool = True) -> Settings:
+        file.write_text(text)
+        return load(str(file), (LEAST if least else {}) | (environ or {}))
+
+    return accept
+
+
+@pytest.fixture
+def refuse(accept: Any) -> Any:
+    def refuse(text: str = "", environ: dict[str, str] | None = None, least: bool = True) -> tuple[Fault, ...]:
+        with pytest.raises(SettingsError) as caught:
+            accept(text, environ, least)
+        return caught.value.faults
+
+    return refuse
+
+
+@pytest.fixture
+def refuse_one(refuse: Any) -> Any:
+    def refuse_one(text: str = "", environ: dict[str, str] | None = None, least: bool = True) -> Fault:
+        faults: tuple[Fault, ...] = refuse(text, environ, least)
+        assert len(faults) == 1, faults
+        return faults[0]
+
+    return refuse_one
+
+
+def paths(faults: tuple[Fault, ...]) -> list[str]:
+    return [fault.path for fault in faults]
+
+
+# ---- the guide
+
+
+def test_production_values_are_refused_for_exactly_what_is_not_built(refuse: Any) -> None:
+    faults = refuse(PRODUCTION, {"TSS_DATADOG_API_KEY": "x"}, least=False)
+    assert paths(faults) == ["redis.url", "spanCompression.enabled", "exporters"]
+    assert all("not built yet" in fault.hint for fault in faults)
+    assert "set datadog.agentUrl" in faults[2].hint
+
+
+def test_production_values_are_accepted_with_these_overridden(accept: Any) -> None:
+    environ = {
+        "TSS_DATADOG_API_KEY": "x",
+        "TSS_DATADOG_AGENT_URL": "http://127.0.0.1:8126/",
+        "TSS_REDIS_URL": "",
+        "TSS_SPAN_COMPRESSION_ENABLED": "false",
+    }
+    settings = accept(PRODUCTION, environ, least=False)
+    assert settings.kafka.brokers == "kafka-0.kafka-headless:9092,kafka-1.kafka-headless:9092"
+    assert settings.effective_exporters == (DatadogExporter(name="datadog", agent_url="http://127.0.0.1:8126"),)
+
+
+def test_production_values_are_the_defaults(accept: Any) -> None:
+    """Save for the two switches that are not built, a chart may leave out any of its keys."""
+    kept = PRODUCTION.replace("redis://redis-master:6379", "").replace("spanCompression:\n  enabled: true", "redis2:")
+    kept = kept[: kept.index("redis2:")]
+    environ = LEAST | {"TSS_KAFKA_BROKERS": "kafka-0.kafka-headless:9092,kafka-1.kafka-headless:9092"}
+    assert accept(kept, environ) == accept("", environ)
+
+
+def test_a_helm_values_file_is_told_as_such_and_read_on(refuse: Any) -> None:
+    faults = refuse("replicaCount: 3\nconfig:\n  kafka: {autoOffsetReset: newest}\n")
+    assert paths(faults) == ["config", "kafka.autoOffsetReset"]
+    assert "Helm values" in faults[0].hint
+
+
+# ---- defaults and derived values
+
+
+def test_null_sections_and_values_mean_defaults(accept: Any) -> None:
+    assert accept("app:\nkafka:\n  encoding: null\nexporters:\n") == accept("")
+    assert load(None, LEAST) == accept("")
+
+
+def test_derived_values_are_filled_in(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text(f"MemFree: 1 kB\nMemTotal: {1024 * 1024} kB\n")
+    app = load(None, LEAST, root=tmp_path).app
+    assert app.max_buffer_bytes == (1024 - 128) * MIB // 2
+    assert app.instance_id
+    assert load(None, LEAST | {"TSS_APP_MAX_BUFFER_BYTES": "7"}, root=tmp_path).app.max_buffer_bytes == 7
+
+
+@pytest.mark.parametrize(
+    ("limit_mib", "buffer_mib"), [(1024, 448), (512, 192), (192, 32), (100, 32), (1, 32), (8192, 4032)]
+)
+def test_buffer_bytes(limit_mib: int, buffer_mib: int) -> None:
+    assert buffer_bytes(limit_mib * MIB) == buffer_mib * MIB
+
+
+@pytest.mark.parametrize(
+    ("files", "limit_mib"),
+    [
+        ({}, 512),
+        ({"proc/meminfo": f"MemTotal: {700 * 1024} kB"}, 700),
+        ({"proc/meminfo": f"MemTotal: {700 * 1024} kB", "sys/fs/cgroup/memory.max": "max\n"}, 700),
+        ({"proc/meminfo": f"MemTotal: {700 * 1024} kB", "sys/fs/cgroup/memory.max": f"{300 * MIB}\n"}, 300),
+        ({"proc/meminfo": f"MemTotal: {200 * 1024} kB", "sys/fs/cgroup/memory.max": f"{300 * MIB}\n"}, 200),
+        ({"sys/fs/cgroup/memory/memory.limit_in_bytes": f"{300 * MIB}"}, 300),
+        (
+            {
+                "proc/meminfo": f"MemTotal: {700 * 1024} kB",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+            },
+            700,
+        ),
+        ({"proc/self/cgroup": "0::/a.slice/b.service\n", "sys/fs/cgroup/a.slice/memory.max": f"{90 * MIB}"}, 90),
+        ({"proc/self/cgroup": "4:memory:/x/y\n", "sys/fs/cgroup/memory/x/y/memory.limit_in_bytes": f"{80 * MIB}"}, 80),
+    ],
+)
+def test_memory_limit(tmp_path: Path, files: dict[str, str], limit_mib: int) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert memory_limit_bytes(tmp_path) == limit_mib * MIB
+
+
+@pytest.mark.parametrize(
+    ("keys", "protocol"),
+    [
+        ("{}", "plaintext"),
+        ("{sslCaLocation: ca.crt}", "ssl"),
+        ("{sslCertificateLocation: c, sslKeyLocation: k}", "ssl"),
+        ("{saslUsername: u, saslPassword: p}", "sasl_ssl"),
+        ("{saslUsername: u, saslPassword: p, securityProtocol: sasl_plaintext}", "sasl_plaintext"),
+    ],
+)
+def test_security_protocol_follows_from_the_credentials(accept: Any, keys: str, protocol: str) -> None:
+    assert accept(f"kafka: {keys}").kafka.security_protocol == protocol
+
+
+# ---- kinds of value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("kafka.brokers", "' a:1 , b:2'", "a:1,b:2"),
+        ("kafka.brokers", "['a:1', '[::1]:9092']", "a:1,[::1]:9092"),
+        ("app.maxBufferSpans", "1e+06", 1_000_000),  # as Helm prints it
+        ("observability.healthPort", "0.0", 0),
+        ("app.rootQuietSecs", "0.5", 0.5),
+        ("app.replaySecs", "0", 0),
+        ("observability.metricsPort", "0", 0),
+        ("observability.logLevel", "WARN", "warning"),
+        ("observability.jsonLogging", "no", False),
+        ("kafka.partitionAssignmentStrategy", "range", "range"),
+        ("kafka.saslMechanism", "scram-sha-512", "SCRAM-SHA-512"),
+        ("kafka.properties", "{fetch.min.bytes: 5, check.crcs: true, client.id: x}", None),
+        ("spanCompression.sqlPatterns", "[a, b]", ("a", "b")),
+        ("app.instanceId", "2024-01-01", "2024-01-01"),
+        ("app.instanceId", "012", "012"),
+    ],
+)
+def test_accepted(accept: Any, file: Path, key: str, value: str, expected: object) -> None:
+    if key == "kafka.properties":
+        expected = {"fetch.min.bytes": "5", "check.crcs": "true", "client.id": "x"}
+    section, name = key.split(".")
+    file.write_text(f"{section}: {{{name}: {value}}}")
+    settings = load(str(file), {name: value for name, value in LEAST.items() if name != VARIABLE_OF.get(key)})
+    snake = {camel(field.name): field.name for cls in SECTIONS.values() for field in fields(cls)}
+    sections = {camel(section): section for section in SECTIONS}
+    assert getattr(getattr(settings, sections[section]), snake[name]) == expected
+
+
+VARIABLE_OF = {known.key: name for name, known in VARIABLES.items()}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "found", "allowed", "hint"),
+    [
+        ("app.maxBufferSpans", "true", "true", "a whole number, 1 or more", ""),
+        ("app.maxBufferSpans", "'5'", "'5'", "a whole number, 1 or more", "without quotes"),
+        ("app.maxBufferSpans", "0", "0", "a whole number, 1 or more", ""),
+        ("app.maxBufferSpans", "-5", "-5", "a whole number, 1 or more", ""),
+        ("app.maxBufferSpans", "1.5", "1.5", "a whole number, 1 or more", ""),
+        ("app.maxBufferSpans", "010", "'010'", "a whole number, 1 or more", ""),
+        ("app.maxBufferSpans", "1:30", "'1:30'", "a whole number, 1 or more", ""),
+        ("app.maxBufferSpans", ".inf", "inf", "a whole number, 1 or more", ""),
+        ("app.maxBufferSpans", "[1]", "a list", "a whole number, 1 or more", ""),
+        ("app.gracefulShutdown", "1", "1", "true or false", ""),
+        ("app.gracefulShutdown", "'true'", "'true'", "true or false", ""),
+        ("app.inactivityTimeoutSecs", "0", "0", "above 0", ""),
+        ("app.inactivityTimeoutSecs", "-1", "-1", "above 0", ""),
+        ("app.inactivityTimeoutSecs", ".nan", "nan", "above 0", ""),
+        ("app.inactivityTimeoutSecs", "1e999", "inf", "above 0", ""),
+        ("app.inactivityTimeoutSecs", "600000000", "600000000", "604,800", ""),
+        ("sampling.errorSampleRate", "1.01", "1.01", "a number, 0 to 1", ""),
+        ("sampling.latencySampleRate", "-0.1", "-0.1", "a number, 0 to 1", ""),
+        ("sampling.defaultSampleRate", "true", "true", "a number, 0 to 1", ""),
+        ("observability.metricsPort", "65536", "65536", "0 to 65,535", ""),
+        ("observability.logLevel", "infos", "'infos'", "one of debug, info, warning, error", "did you mean info?"),
+        ("observability.serviceName", "5", "5", "text, not empty", "quotes"),
+        ("observability.metricsAddr", "''", "''", "text, not empty", ""),
+        ("kafka.autoOffsetReset", "latests", "'latests'", "one of latest, earliest", "did you mean latest?"),
+        ("kafka.securityProtocol", "tls", "'tls'", 'one of "", plaintext', ""),
+        ("kafka.inputTopic", "'a b'", "'a b'", "a topic's name", ""),
+        ("kafka.inputTopic", "''", "''", "a topic's name", ""),
+        ("kafka.consumerGroup", '"a\\nb"', r"'a\nb'", "without line breaks", ""),
+        ("kafka.properties", "[a]", "a list", "a mapping of librdkafka properties", ""),
+        ("datadog.apiEndpoint", "api.datadoghq.com", "'api.datadoghq.com'", "an address such as http", ""),
+        ("datadog.apiEndpoint", "http://h:70000", "'http://h:70000'", "an address such as http", ""),
+        ("datadog.apiEndpoint", "http://u:p@h", "'http://***@h'", "an address such as http", "no user or password"),
+        ("datadog.apiEndpoint", "'http://h?a'", "'http://h?a'", "an address such as http", "base address"),
+        ("redis.url", "redis://:hunter2@h/", "'redis://***@h/'", "''", "not built yet"),
+        ("spanCompression.enabled", "true", "true", "false", "not built yet"),
+        ("spanCompression.sqlPatterns", "a", "'a'", "a list of texts", ""),
+        ("datadog.apiKey", "5", "***", "text", "quotes"),
+        ("deadLetter.type", "files", "'files'", "one of file, topic, log", "did you mean file?"),
+    ],
+)
+def test_refused(refuse_one: Any, key: str, value: str, found: str, allowed: str, hint: str) -> None:
+    section, name = key.split(".")
+    fault = refuse_one(f"{section}: {{{name}: {value}}}")
+    assert (fault.path, fault.found) == (key, found)
+    assert allowed in fault.allowed
+    assert hint in fault.hint
+    assert str(fault).startswith(f"{key}: found {found}; allowed: ")
+
+
+@pytest.mark.parametrize("value", ["kafka", "kafka:0", "kafka:70000", "http://kafka:9092", "[]", "5", "''", "{}"])
+def test_refused_brokers(refuse_one: Any, value: str) -> None:
+    fault = refuse_one(f"kafka: {{brokers: {value}}}", {"TSS_DATADOG_AGENT_URL": "http://a:1"}, least=False)
+    assert fault.path == "kafka.brokers"
+    assert "host:port" in fault.allowed
+
+
+def test_faults_within_lists_and_maps_have_their_place(refuse: Any) -> None:
+    faults = refuse(
+        "kafka: {properties: {group.id: x, a: [1], enable.auto.commit: true}}\n"
+        "spanCompression: {sqlPatterns: [a, 5, '']}\n"
+    )
+    assert paths(faults) == [
+        "kafka.properties.group.id",
+        "kafka.properties.a",
+        "kafka.properties.enable.auto.commit",
+        "spanCompression.sqlPatterns[1]",
+        "spanCompression.sqlPatterns[2]",
+    ]
+    assert faults[0].hint == "use kafka.consumerGroup"
+    assert "as traces finish" in faults[2].hint
+
+
+@pytest.mark.parametrize("name", ["enable.auto.offset.store", "auto.offset.reset", "bootstrap.servers"])
+@pytest.mark.parametrize("other", ["statistics.interval.ms", "enable.partition.eof"])
+def test_the_daemons_own_properties_are_refused_with_the_reason(refuse: Any, name: str, other: str) -> None:
+    faults = refuse(f"kafka: {{properties: {{{name}: 1, {other}: 1}}}}")
+    assert paths(faults) == [f"kafka.properties.{name}", f"kafka.properties.{other}"]
+    assert all(fault.hint for fault in faults)
+
+
+# ---- the file
+
+
+def test_all_faults_at_once_one_line_each(refuse: Any, accept: Any) -> None:
+    text = "kafka: {autoOfsetReset: latest, encoding: xml}\nexporters: [{name: a, type: file}]\napp: 5\n"
+    with pytest.raises(SettingsError) as caught:
+        accept(text, {"TSS_KAFKA_GROUP": "x"})
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "5 faults in the settings:"
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [
+        "TSS_KAFKA_GROUP",
+        "app",
+        "kafka.autoOfsetReset",
+        "kafka.encoding",
+        "exporters[0].path",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "hint"),
+    [
+        ("kafka: {autoOfsetReset: latest}", "kafka.autoOfsetReset", "did you mean kafka.autoOffsetReset?"),
+        ("kafka: {auto_offset_reset: latest}", "kafka.auto_offset_reset", "did you mean kafka.autoOffsetReset?"),
+        ("kafka: {apiKey: secret}", "kafka.apiKey", "did you mean datadog.apiKey?"),
+        ("kafak: {}", "kafak", "did you mean kafka?"),
+        ("span_compression: {}", "span_compression", "did you mean spanCompression?"),
+        ("logLevel: debug", "logLevel", "did you mean observability.logLevel?"),
+        ("zzz: 1", "zzz", ""),
+        ("5: 1", "5", ""),
+        ("exporters: [{name: a, type: file, path: p, pth: q}]", "exporters[0].pth", "did you mean exporters[0].path?"),
+        ("exporters: [{name: a, type: file, path: p, maxInFlight: 2}]", "exporters[0].maxInFlight", ""),
+    ],
+)
+def test_unknown_keys_with_the_nearest_known(refuse_one: Any, text: str, path: str, hint: str) -> None:
+    fault = refuse_one(text)
+    assert (fault.path, fault.found, fault.hint) == (path, "an unknown key", hint)
+
+
+def test_a_misspelt_key_is_not_called_missing_as_well(refuse: Any) -> None:
+    environ = {"TSS_DATADOG_AGENT_URL": "http://a:1"}
+    assert paths(refuse("kafka: {broker: 'a:1'}", environ, least=False)) == ["kafka.broker"]
+    assert paths(refuse("kafak: {brokers: 'a:1'}", environ, least=False)) == ["kafak"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a: [", "line 1"),
+        ("a: b: *hunter2", "line 1"),
+        ("kafka: {saslPassword: *hunter2}", "undefined alias"),
+        ("kafka: {saslPassword: !hunter2 x}", "constructor"),
+        ("kafka: {saslPassword: !!int hunter2}", "tag"),
+        ("kafka: {saslPassword: !!bool hunter2}", "tag"),
+        ("kafka: {saslPassword: !!timestamp hunter2}", "tag"),
+        ("kafka: {saslPassword: !!int ''}", "tag"),
+        ("kafka: {saslPassword: \x07}", "characters"),
+        ("? [a]\n: hunter2", "unhashable"),
+        ("- hunter2", "a list"),
+        ("hunter2", "text"),
+        ("a: 1\n---\nb: 2", "line 2"),
+        ("[" * 600, "nesting"),
+        (f"app: {{maxBufferSpans: {'9' * 5000}}}", "tag"),
+    ],
+)
+def test_what_is_no_document_is_one_fault_without_its_words(refuse_one: Any, file: Path, text: str, found: str) -> None:
+    fault = refuse_one(text, least=False)
+    assert fault.path == str(file)
+    assert found in fault.found
+    assert "hunter2" not in str(fault)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"a: \xe9")
+    for name, found in (("missing", "No such file"), (".", "directory"), ("latin", "not UTF-8")):
+        with pytest.raises(SettingsError) as caught:
+            load(str(tmp_path / name), {})
+        assert [found in fault.found for fault in caught.value.faults] == [True]
+
+
+def test_keys_given_twice(refuse: Any) -> None:
+    faults = refuse("kafka:\n  encoding: auto\n  encoding: auto\nexporters: [{name: a, name: b}]\nkafka: {}\n")
+    assert paths(faults)[:3] == ["kafka.encoding", "exporters[0].name", "kafka"]
+    assert faults[0].found == "the same key at lines 2 and 3"
+
+
+def test_anchors_and_merges_are_fine_and_bombs_are_not_unfolded(accept: Any, refuse: Any) -> None:
+    merged = accept(
+        "app: &a {rootQuietSecs: 7}\nexporters:\n- &e {name: a, type: file, path: p}\n- {<<: *e, name: b, path: q}"
+    )
+    assert [exporter.name for exporter in merged.exporters] == ["a", "b"]
+    bomb = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    assert "app.instanceId" in paths(refuse(f"{bomb}app: {{instanceId: *a11}}"))
+    assert refuse("app: &a {instanceId: *a}")[0].found == "a mapping"
+
+
+@pytest.mark.parametrize("text", ["app: hunter2", "datadog: [hunter2]", "exporters: hunter2", "exporters: [hunter2]"])
+def test_a_value_in_the_wrong_place_is_not_shown(refuse_one: Any, text: str) -> None:
+    assert "hunter2" not in str(refuse_one(text))
+
+
+# ---- the environment
+
+
+def test_every_key_has_a_variable() -> None:
+    keys = {f"{camel(section)}.{camel(field.name)}" for section, cls in SECTIONS.items() for field in fields(cls)}
+    assert {known.key for known in VARIABLES.values()} == keys | {"exporters"}
+    for name in (
+        "TSS_DATADOG_API_KEY",
+        "TSS_KAFKA_SASL_USERNAME",
+        "TSS_OBSERVABILITY_LOG_LEVEL",
+        "TSS_SPAN_COMPRESSION_ENABLED",
+        "TSS_DEAD_LETTER_TOPIC",
+    ):
+        assert name in VARIABLES
+
+
+def test_environment_beats_file(accept: Any) -> None:
+    text = "observability: {logLevel: nonsense, healthPort: 1}\nkafka: {properties: {a: b}}\nexporters: 5\n"
+    environ = {
+        "TSS_OBSERVABILITY_LOG_LEVEL": "debug",
+        "TSS_OBSERVABILITY_ENABLE_PROMETHEUS": "False",
+        "TSS_SAMPLING_DEFAULT_SAMPLE_RATE": "1e-2",
+        "TSS_KAFKA_PROPERTIES": "{c: d}",
+        "TSS_KAFKA_SASL_USERNAME": "007",
+        "TSS_KAFKA_SASL_PASSWORD": "true",
+        "TSS_EXPORTERS": "[{name: a, type: file, path: p}]",
+        "TSS_APP_INSTANCE_ID": "",
+    }
+    settings = accept(text, environ)
+    assert (settings.observability.log_level, settings.observability.health_port) == ("debug", 1)
+    assert not settings.observability.enable_prometheus
+    assert settings.sampling.default_sample_rate == 0.01
+    assert settings.kafka.properties == {"c": "d"}
+    assert (settings.kafka.sasl_username, settings.kafka.sasl_password) == ("007", "true")
+    assert settings.effective_exporters == (FileExporter(name="a", path="p"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "path", "found"),
+    [
+        ("TSS_APP_MAX_BUFFER_SPANS", "", "TSS_APP_MAX_BUFFER_SPANS", "an empty variable"),
+        ("TSS_APP_MAX_BUFFER_SPANS", "many", "TSS_APP_MAX_BUFFER_SPANS", "'many'"),
+        ("TSS_APP_MAX_BUFFER_SPANS", "'5'", "TSS_APP_MAX_BUFFER_SPANS", "'5'"),
+        ("TSS_OBSERVABILITY_LOG_LEVEL", "", "TSS_OBSERVABILITY_LOG_LEVEL", "''"),
+        ("TSS_OBSERVABILITY_HEALTH_PORT", "tcp://10.0.0.1:80", "TSS_OBSERVABILITY_HEALTH_PORT", "'tcp://10.0.0.1:80'"),
+        ("TSS_KAFKA_PROPERTIES", "{a", "TSS_KAFKA_PROPERTIES", "line 1"),
+        ("TSS_KAFKA_PROPERTIES", "{group.id: a}", "TSS_KAFKA_PROPERTIES.group.id", "own"),
+        ("TSS_KAFKA_PROPERTIES", "{a: 1, a: 2}", "TSS_KAFKA_PROPERTIES.a", "the same key"),
+        ("TSS_REDIS_URL", "redis://r", "TSS_REDIS_URL", "'redis://r'"),
+        ("TSS_EXPORTERS", "[{name: a, type: flie}]", "TSS_EXPORTERS[0].type", "'flie'"),
+        ("TSS_EXPORTERS", "[{name: a, name: b, type: file, path: p}]", "TSS_EXPORTERS[0].name", "the same key"),
+        ("TSS_APP_ROOT_QUIET_SECS", "700", "TSS_APP_ROOT_QUIET_SECS", "700"),
+    ],
+)
+def test_faults_in_variables_name_the_variable(refuse_one: Any, name: str, value: str, path: str, found: str) -> None:
+    fault = refuse_one("", {name: value})
+    assert fault.path == path
+    assert found in fault.found
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("TSS_KAFKA_BROKER", "TSS_KAFKA_BROKERS"),
+        ("TSS_LOG_LEVEL", "TSS_OBSERVABILITY_LOG_LEVEL"),
+        ("TSS_DATADOG_APIKEY", "TSS_DATADOG_API_KEY"),
+        ("TSS_DATADOG_API_KEY_FIL", "TSS_DATADOG_API_KEY_FILE"),
+        ("TSS_OBSERVABILITY_METRIC_PORT", "TSS_OBSERVABILITY_METRICS_PORT"),
+        ("TSS_ZZZ", ""),
+    ],
+)
+def test_unknown_variables_with_the_nearest_known(refuse_one: Any, name: str, meant: str) -> None:
+    fault = refuse_one("", {name: "hunter2"})
+    assert (fault.path, fault.hint) == (name, f"did you mean {meant}?" if meant else "")
+    assert "hunter2" not in str(fault)
+
+
+def test_what_kubernetes_and_others_set_is_left_alone(accept: Any) -> None:
+    environ = {
+        "TSS_SERVICE_HOST": "10.0.0.1",
+        "TSS_SERVICE_PORT": "80",
+        "TSS_SERVICE_PORT_HTTP": "80",
+        "TSS_PORT": "tcp://10.0.0.1:80",
+        "TSS_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "TSS_PORT_80_TCP_PROTO": "tcp",
+        "TSS_PORT_80_TCP_PORT": "80",
+        "TSS_PORT_80_TCP_ADDR": "10.0.0.1",
+        "TSS_KAFKA_SERVICE_HOST": "10.0.0.1",
+        "TSS_KAFKA_PORT": "udp://10.0.0.1:80",
+        "TSS_KAFKA_PORT_53_UDP_ADDR": "10.0.0.1",
+        "TSS_CONFIG": "/etc/tss.yaml",
+        "PATH": "/bin",
+    }
+    assert accept("", environ) == accept("")
+
+
+def test_secrets_from_files(accept: Any, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s3cret\n")
+    (tmp_path / "exporters").write_text("[{name: a, type: otlp, endpoint: http://b, bearerToken: t}]")
+    environ = {
+        "TSS_DATADOG_API_KEY_FILE": str(tmp_path / "key"),
+        "TSS_EXPORTERS_FILE": str(tmp_path / "exporters"),
+    }
+    settings = accept("datadog: {apiKey: other}", environ)
+    assert settings.datadog.api_key == "s3cret"
+    assert settings.exporters == (OtlpExporter(name="a", endpoint="http://b", bearer_token="t"),)
+
+
+def test_secret_files_that_cannot_be_read(refuse: Any, tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff")
+    environ = {
+        "TSS_DATADOG_API_KEY_FILE": str(tmp_path / "missing"),
+        "TSS_REDIS_PASSWORD_FILE": str(tmp_path / "binary"),
+        "TSS_DATADOG_APPLICATION_KEY_FILE": str(tmp_path),
+        "TSS_KAFKA_SASL_PASSWORD": "a",
+        "TSS_KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "missing"),
+        "TSS_KAFKA_SASL_USERNAME_FILE": str(tmp_path / "missing"),  # no secret: no such variable
+    }
+    faults = refuse("", environ)
+    assert paths(faults) == [
+        "TSS_DATADOG_API_KEY_FILE",
+        "TSS_DATADOG_APPLICATION_KEY_FILE",
+        "TSS_KAFKA_SASL_PASSWORD_FILE",
+        "TSS_REDIS_PASSWORD_FILE",
+        "TSS_KAFKA_SASL_USERNAME_FILE",
+    ]
+    assert str(tmp_path / "missing") in faults[0].found
+    assert faults[2].found == "TSS_KAFKA_SASL_PASSWORD set as well"
+
+
+# ---- exporters
+
+
+def test_exporters_of_each_type(accept: Any) -> None:
+    text = """
+datadog: {agentUrl: "http://agent:8126", batchSize: 7, batchTimeoutSecs: 2}
+exporters:
+- {name: f, type: file, path: out.jsonl, fsync: false}
+- {name: o, type: otlp, endpoint: "https://o:4318/", headers: {X-Key: k}, compression: none}
+- {name: d, type: datadog, batchTimeoutSecs: 3}
+- {name: e, type: datadog, agentUrl: "http://other:8126", maxInFlight: 1}
+"""
+    assert accept(text, {"TSS_KAFKA_BROKERS": "a:1"}, least=False).effective_exporters == (
+        FileExporter(name="f", path="out.jsonl", fsync=False),
+        OtlpExporter(name="o", endpoint="https://o:4318", headers={"X-Key": "k"}, compression="none"),
+        DatadogExporter(name="d", agent_url="http://agent:8126", batch_size=7, batch_timeout_secs=3),
+        DatadogExporter(name="e", agent_url="http://other:8126", batch_size=7, batch_timeout_secs=2, max_in_flight=1),
+    )
+
+
+def test_defaults_of_exporters() -> None:
+    assert (FileExporter.max_in_flight, OtlpExporter().max_in_flight, DatadogExporter().max_in_flight) == (1, 4, 4)
+    assert (FileExporter().batch_timeout_secs, OtlpExporter().batch_timeout_secs) == (0.2, 1)
+    assert DatadogExporter.of(Datadog(batch_enabled=False)).batch_size == 1
+
+
+@pytest.mark.parametrize("text", ["", "exporters: []", "exporters: null"])
+def test_without_exporters_the_datadog_section_is_the_destination(accept: Any, refuse_one: Any, text: str) -> None:
+    (exporter,) = accept(text, {"TSS_DATADOG_BATCH_SIZE": "9"}).effective_exporters
+    assert exporter == DatadogExporter(name="datadog", agent_url="http://agent:8126", batch_size=9)
+    brokers = {"TSS_KAFKA_BROKERS": "a:1"}
+    fault = refuse_one(text, brokers, least=False)
+    assert fault.path == "exporters"
+    assert "set datadog.agentUrl" in fault.hint
+    assert "not built yet" in refuse_one(text, brokers | {"TSS_DATADOG_API_KEY": "k"}, least=False).hint
+
+
+def test_an_api_key_beside_another_destination_is_accepted(accept: Any) -> None:
+    environ = {"TSS_KAFKA_BROKERS": "a:1", "TSS_DATADOG_API_KEY": "k"}
+    accept("exporters: [{name: a, type: file, path: p}]", environ, least=False)
+    accept("datadog: {agentUrl: 'http://a'}", environ, least=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("[{type: file, path: p}]", "exporters[0].name"),
+        ("[{name: '', type: file, path: p}]", "exporters[0].name"),
+        ("[{name: a, path: p}]", "exporters[0].type"),
+        ("[{name: a, type: [file]}]", "exporters[0].type"),
+        ("[{name: a, type: file}]", "exporters[0].path"),
+        ("[{name: a, type: otlp}]", "exporters[0].endpoint"),
+        ("[{name: a, type: otlp, endpoint: 'h:4317'}]", "exporters[0].endpoint"),
+        ("[{name: a, type: otlp, endpoint: 'http://h/v1/traces'}]", "exporters[0].endpoint"),
+        ("[{name: a, type: otlp, endpoint: 'http://h', compression: zstd}]", "exporters[0].compression"),
+        ("[{name: a, type: otlp, endpoint: 'http://h', headers: {a: [hunter2]}}]", "exporters[0].headers.a"),
+        ("[{name: a, type: otlp, endpoint: 'http://h', headers: {a: 'hunter2é'}}]", "exporters[0].headers.a"),
+        ("[{name: a, type: otlp, endpoint: 'http://h', headers: {'a b': hunter2}}]", "exporters[0].headers.a b"),
+        ("[{name: a, type: otlp, endpoint: 'http://h', headers: hunter2}]", "exporters[0].headers"),
+        (
+            "[{name: a, type: otlp, endpoint: 'http://h', headers: {AUTHORIZATION: x}, bearerToken: hunter2}]",
+            "exporters[0].bearerToken",
+        ),
+        ("[{name: a, type: datadog}]", "exporters[0].agentUrl"),
+        ("[{name: a, type: file, path: p}, {name: a, type: file, path: q}]", "exporters[1].name"),
+        ("[{name: a, type: file, path: p}, {name: b, type: file, path: p}]", "exporters[1].path"),
+        ("[{name: a, type: file, path: tss-dead-letter.jsonl}]", "exporters[0].path"),
+        ("[5, {name: b, type: file, path: p}]", "exporters[0]"),
+        ("[null]", "exporters[0]"),
+        ("{name: a, type: file, path: p}", "exporters"),
+    ],
+)
+def test_refused_exporters(refuse_one: Any, text: str, path: str) -> None:
+    fault = refuse_one(f"exporters: {text}", {"TSS_KAFKA_BROKERS": "a:1"}, least=False)
+    assert fault.path == path
+    assert "hunter2" not in str(fault)
+
+
+# ---- what keys must agree on
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("app: {rootQuietSecs: 601}", "app.rootQuietSecs"),
+        ("app: {inactivityTimeoutSecs: 20000}", "app.inactivityTimeoutSecs"),
+        ("app: {maxTraceDurationSecs: 500}", "app.inactivityTimeoutSecs"),
+        ("observability: {metricsPort: 8080}", "observability.healthPort"),
+        ("observability: {metricsPort: 8080, metricsAddr: 127.0.0.1}", "observability.healthPort"),
+        ("kafka: {saslUsername: u}", "kafka.saslPassword"),
+        ("kafka: {saslPassword: p}", "kafka.saslUsername"),
+        ("kafka: {sslCertificateLocation: c}", "kafka.sslKeyLocation"),
+        ("kafka: {sslKeyLocation: k}", "kafka.sslCertificateLocation"),
+        ("kafka: {saslUsername: u, saslPassword: p, securityProtocol: ssl}", "kafka.securityProtocol"),
+        ("kafka: {securityProtocol: sasl_ssl}", "kafka.saslUsername"),
+        ("deadLetter: {type: topic}", "deadLetter.topic"),
+        ("deadLetter: {type: topic, topic: otel-traces-raw}", "deadLetter.topic"),
+    ],
+)
+def test_disagreements(refuse_one: Any, text: str, path: str) -> None:
+    assert refuse_one(text).path == path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "app: {rootQuietSecs: 5, inactivityTimeoutSecs: 5, maxTraceDurationSecs: 5}",
+        "observability: {metricsPort: 0, healthPort: 0}",
+        "observability: {metricsPort: 8080, enablePrometheus: false}",
+        "observability: {metricsPort: 8080, enableHealthCheck: false}",
+        "observability: {metricsPort: 8080, metricsAddr: 127.0.0.1, healthAddr: 127.0.0.2}",
+        "deadLetter: {type: topic, topic: dead}",
+        "app: {parkAfterSecs: 5}",
+    ],
+)
+def test_agreements(accept: Any, text: str) -> None:
+    accept(text)
+
+
+def test_a_faulty_value_is_not_compared(refuse_one: Any) -> None:
+    assert refuse_one("app: {rootQuietSecs: 700, inactivityTimeoutSecs: x}").path == "app.inactivityTimeoutSecs"
+
+
+# ---- what is shown
+
+SECRETS = """
+kafka: {saslUsername: u, saslPassword: hunter2, sslKeyPassword: hunter2, properties: {ssl.key.pem: hunter2, a: b}}
+redis: {password: hunter2}
+datadog: {apiKey: hunter2, applicationKey: hunter2}
+exporters: [{name: o, type: otlp, endpoint: "http://o", headers: {X-Key: hunter2}, bearerToken: hunter2}]
+"""
+
+
+def test_secrets_are_never_shown(accept: Any) -> None:
+    settings = accept(SECRETS)
+    shown = render(settings)
+    assert "hunter2" not in shown + repr(settings) + str(settings.exporters[0])
+    document = yaml.safe_load(shown)
+    assert document["kafka"]["saslPassword"] == "***"
+    assert document["kafka"]["properties"] == {"ssl.key.pem": "***", "a": "b"}
+    assert document["exporters"][0]["headers"] == {"X-Key": "***"}
+    assert yaml.safe_load(render(accept("")))["kafka"]["saslPassword"] == ""
+
+
+def test_every_attribute_of_every_class_is_told() -> None:
+    for cls in (*SECTIONS.values(), *EXPORTERS.values()):
+        assert cls.__doc__
+        for field in fields(cls):
+            assert about(field).doc.endswith(".")
+            assert field.type is not None
+            assert field.default is not attrs.NOTHING
+
+
+def test_defaults_are_of_their_own_kind() -> None:
+    for section, cls in SECTIONS.items():
+        for field in fields(cls):
+            default = {} if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+            raw = list(default) if isinstance(default, tuple) else default
+            if not about(field).required:
+                assert about(field).kind.read(raw) == default, (section, field.name)
+
+
+def test_the_reference_is_fresh() -> None:
+    page = Path(__file__).parent.parent / "docs/settings.md"
+    assert page.read_text() == reference(), "run: python -m tss.settings > docs/settings.md"
+
+
+# ---- there and back
+
+_texts = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=12).filter(str.isprintable)
+_texts |= st.sampled_from(
+    ["null", "true", "1e3", "010", "=", "<<", "~", "- a", "a: b", "#", "2024-01-01", " x ", "0x1"]
+)
+_filled = _texts.filter(str.strip)
+_secs = st.floats(0.001, 10_000) | st.integers(1, 10_000)
+_topics = st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True)
+
+
+def _some(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional=keys)
+
+
+def _exporter(place: int) -> st.SearchStrategy[dict[str, Any]]:
+    name = st.just(f"e{place}")
+    batches = {"batchSize": st.integers(1, 10_000), "batchTimeoutSecs": _secs}
+    file = {"name": name, "type": st.just("file"), "path": st.just(f"{place}.jsonl")}
+    otlp = {"name": name, "type": st.just("otlp"), "endpoint": st.just("http://h:1/x/")}
+    datadog = {"name": name, "type": st.just("datadog")}
+    return st.one_of(
+        st.fixed_dictionaries(file, optional={"fsync": st.booleans(), **batches}),
+        st.fixed_dictionaries(otlp, optional={"compression": st.sampled_from(["gzip", "none"]), **batches}),
+        st.fixed_dictionaries(datadog, optional={"agentUrl": st.just("http://h:1"), **batches}),
+    )
+
+
+_documents = _some(
+    app=_some(
+        instanceId=_texts, maxBufferBytes=st.integers(0, 2**70), replaySecs=_secs, gracefulShutdown=st.booleans()
+    ),
+    kafka=_some(
+        consumerGroup=_filled,
+        inputTopic=_topics,
+        sslCaLocation=_texts,
+        encoding=st.sampled_from(["auto", "OTLP_JSON"]),
+        properties=st.dictionaries(
+            _texts.map(lambda name: f"x.{name}"), _texts | st.integers() | st.booleans(), max_size=3
+        ).map(lambda entries: {name: value for name, value in entries.items() if not _looks_secret(name)}),
+    ),
+    sampling=_some(errorSampleRate=st.floats(0, 1), latencySampleRate=st.floats(0, 1), latencyThresholdMs=_secs),
+    datadog=_some(batchEnabled=st.booleans(), batchSize=st.integers(1, 10_000), batchTimeoutSecs=_secs),
+    observability=_some(serviceName=_filled, metricsPort=st.integers(10_000, 65_535), jsonLogging=st.booleans()),
+    spanCompression=_some(sqlPatterns=st.lists(_filled, max_size=3)),
+    exporters=st.integers(0, 3).flatmap(lambda count: st.tuples(*map(_exporter, range(count))).map(list)),
+    deadLetter=_some(path=_filled.map(lambda name: f"dead-{name}"), type=st.sampled_from(["file", "log"])),
+)
+
+
+def _looks_secret(name: str) -> bool:
+    return name.endswith((".pem", "token")) or "password" in name or "secret" in name
+
+
+@hypothesis_settings(max_examples=25, deadline=None)
+@given(_documents)
+def test_what_is_rendered_reads_back_as_the_same(tmp_path_factory: pytest.TempPathFactory, document: Any) -> None:
+    file = tmp_path_factory.getbasetemp() / "round-trip.yaml"
+    document.setdefault("kafka", {})["brokers"] = "kafka:9092"
+    document.setdefault("datadog", {})["agentUrl"] = "http://agent:8126"
+    # JSON is YAML, and quotes every text, so that only `render` is put to the test.
+    file.write_text(json.dumps(document, ensure_ascii=False))
+    once = load(str(file), {})
+    file.write_text(render(once))
+    again = load(str(file), {})
+    assert again == once
+    assert render(again) == render(once)

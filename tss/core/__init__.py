@@ -1,0 +1,1 @@
+"""What is true: plain functions and objects, with no trio, clock, I/O, log or await."""

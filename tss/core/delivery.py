@@ -1,0 +1,61 @@
+"""What a destination answers to a batch."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Accepted:
+    """Taken for good, but for ``rejected_spans`` of which the destination said it will never take them."""
+
+    rejected_spans: int = 0
+    message: str = ""
+
+
+@attrs.frozen
+class Again:
+    """Not taken now; the same batch may be sent again, after ``after_secs`` if the destination named a time."""
+
+    reason: str
+    detail: str
+    after_secs: float | None = None
+
+
+@attrs.frozen
+class Misconfigured:
+    """Not taken, and nothing will be until somebody changes a setting (credentials, address): hold, and probe slowly."""
+
+    reason: str
+    detail: str
+
+
+@attrs.frozen
+class Refused:
+    """This batch will never be taken. If it holds several traces, some of them may be: halves are tried."""
+
+    reason: str
+    detail: str
+
+
+Outcome = Accepted | Again | Misconfigured | Refused
+
+
+@attrs.frozen
+class Batching:
+    """How a destination likes its batches: up to ``max_traces`` or ``max_bytes`` (one larger trace goes alone), gathered
+    for at most ``linger_secs``, ``max_in_flight`` at a time."""
+
+    max_traces: int
+    linger_secs: float
+    max_in_flight: int = 4
+    max_bytes: int = 4 * 1024 * 1024
+
+
+@attrs.frozen
+class Retrying:
+    """Full-jitter backoff: the n-th wait is uniform in [0, min(max, initial * 2**n)] seconds."""
+
+    initial_secs: float
+    max_secs: float = 30.0
+    probe_secs: float = 30.0  # between probes of a misconfigured destination

@@ -1,0 +1,115 @@
+"""Every metric the daemon has, in one table: the edge makes them from it, and so does docs/metrics.md."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+
+class Kind(enum.Enum):
+    """The Prometheus type."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@attrs.frozen(eq=False)
+class Measure:
+    """One metric. ``name`` is the full exposition name; ``buckets`` (upper bounds, histograms only) are in its unit."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+Reading = Callable[[], float]
+
+
+class Meter(Protocol):
+    """Where tasks count; called per batch, never per span."""
+
+    def count(self, measure: Measure, amount: float = 1, *labels: str) -> None:
+        """Add to a counter."""
+
+    def observe(self, measure: Measure, value: float, *labels: str) -> None:
+        """Add one value to a histogram."""
+
+    def set(self, measure: Measure, value: float, *labels: str) -> None:
+        """Set a gauge."""
+
+    def forget(self, measure: Measure, *labels: str) -> None:
+        """Stop showing these labels: what they named is gone."""
+
+    def watch(self, measure: Measure, read: Reading, *labels: str) -> None:
+        """Let a gauge be read at each scrape."""
+
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LONG_SECONDS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0)
+_STALLS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+
+def _counter(name: str, text: str, *labels: str) -> Measure:
+    return Measure(name, Kind.COUNTER, text, labels)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Measure:
+    return Measure(name, Kind.GAUGE, text, labels)
+
+
+def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Measure:
+    return Measure(name, Kind.HISTOGRAM, text, labels, buckets)
+
+
+# fmt: off
+# What comes in
+RECORDS_READ = _counter("kafka_records_read_total", "Records read from the input topic, replayed ones included.")
+RECORDS_REPLAYED = _counter("kafka_records_replayed_total", "Records below the committed offset that were read again so that their traces keep their verdict.")
+TRACES_INGESTED = _counter("traces_ingested_total", "Traces seen for the first time in the input topic.")
+SPANS_INGESTED = _counter("spans_ingested_total", "Spans read from the input topic, replayed ones not included.")
+UNREADABLE = _counter("records_unreadable_total", "Records, or parts of them, that could not be read as spans, by reason; they went to the dead letters.", "reason")
+ABSURD_TIMESTAMPS = _counter("absurd_timestamps_total", "Record timestamps further ahead of the wall clock than maxClockSkewSecs; they count as now.")
+# What is held
+BUFFER_TRACES = _gauge("buffer_traces_current", "Open traces in the buffer.")
+BUFFER_TRACES_LIMIT = _gauge("buffer_traces_limit", "maxBufferTraces.")
+BUFFER_SPANS = _gauge("buffer_spans_current", "Spans of open traces in the buffer.")
+BUFFER_SPANS_LIMIT = _gauge("buffer_spans_limit", "maxBufferSpans.")
+BUFFER_BYTES = _gauge("buffer_bytes_current", "Bytes of all traces that are held, open or on their way to a destination, and of the ledgers.")
+BUFFER_BYTES_LIMIT = _gauge("buffer_bytes_limit", "maxBufferBytes.")
+MEMORY_KEPT = _gauge("decision_memory_kept_current", "Kept traces whose decision is remembered.")
+MEMORY_DROPPED = _gauge("decision_memory_dropped_current", "Dropped traces whose decision is remembered.")
+CHANNEL_FILL = _gauge("channel_fill", "Batches waiting in a channel between two tasks.", "channel")
+CHANNEL_LIMIT = _gauge("channel_limit", "Batches a channel between two tasks can hold.", "channel")
+# What is decided
+DECISIONS = _counter("decisions_total", "Traces decided, by the policy that had the last word, the verdict, and why the trace was decided when it was.", "policy", "verdict", "reason")
+DECIDED_SPANS = _counter("decided_spans_total", "Spans of decided traces, by verdict.", "verdict")
+DECISION_DELAY = _histogram("decision_delay_seconds", "Stream time from a trace's first record to its decision.", _LONG_SECONDS)
+LATE_SPANS = _counter("late_spans_total", "Spans that came after their trace's decision and followed it, by verdict.", "verdict")
+DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans read again of a kept trace that every destination already had; settled without sending them twice.")
+# What goes out
+TRACES_SAMPLED = _counter("traces_sampled_total", "Kept traces that every destination has taken.")
+SPANS_EXPORTED = _counter("spans_exported_total", "Spans that a destination has taken.", "destination")
+EXPORT_ERRORS = _counter("export_errors_total", "Failed tries to send a batch, by destination and reason.", "destination", "reason")
+EXPORT_LATENCY = _histogram("export_latency_seconds", "Time of one try to send a batch.", _SECONDS, "destination")
+EXPORT_REJECTED = _counter("export_rejected_spans_total", "Spans that a destination named as rejected while it took the rest of their batch.", "destination")
+DEAD_LETTERS = _counter("dead_letters_total", "Records and traces put aside, by reason and by where they were put.", "reason", "place")
+# What Kafka is told
+CONSUMER_LAG = _gauge("kafka_consumer_lag", "Records between the read position and the end of the partition.", "topic", "partition")
+UNCOMMITTED = _gauge("kafka_uncommitted_records", "Offsets between the low water (the oldest record still held) and the read position.", "topic", "partition")
+COMMITS = _counter("kafka_commits_total", "Offset commits, by result.", "result")
+REBALANCES = _counter("kafka_rebalances_total", "Partitions assigned, revoked and lost.", "event")
+KAFKA_ERRORS = _counter("kafka_errors_total", "Errors that the Kafka client reported and went on after, by name.", "error")
+PAUSES = _counter("backpressure_pauses_total", "Times reading was paused because what was read could not be passed on.")
+PAUSED = _gauge("backpressure_paused", "1 while reading is paused.")
+# How the daemon is
+LOOP_STALL = _histogram("event_loop_stall_seconds", "How much later than asked the event loop woke a sleeper, tried ten times a second.", _STALLS)
+BUILD_INFO = _gauge("tss_build_info", "Always 1.", "version", "scanner")
+# fmt: on
+
+TABLE: tuple[Measure, ...] = tuple(value for value in vars().copy().values() if isinstance(value, Measure))

@@ -1,0 +1,182 @@
+"""OTLP on the wire: taking a message apart by trace, and joining messages, without touching a span's bytes.
+
+Source: protobuf's encoding specification, and the field numbers of `opentelemetry/proto/trace/v1/trace.proto`.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
+
+L = TypeVar("L", bound=Hashable)
+
+_VARINT, _FIXED64, _LENGTH, _GROUP, _END_GROUP, _FIXED32 = range(6)
+
+# The field that leads one level down, as a tag: TracesData.resource_spans = 1, ResourceSpans.scope_spans = 2,
+# ScopeSpans.spans = 2. Below the last level lie the spans themselves, which are never opened here.
+_DOWN: Final = (1 << 3 | _LENGTH, 2 << 3 | _LENGTH, 2 << 3 | _LENGTH)
+_SPAN_LEVEL: Final = len(_DOWN) - 1
+
+_MAX_VARINT_BYTES = 10
+_MAX_TAG = 2**32 - 1
+
+Field = tuple[int, int, int, int]
+"""A field of a message: its tag, where the tag starts, where the content starts, where the content stops."""
+
+
+class WireError(ValueError):
+    """These bytes are no protobuf message. `offset` says where in the message that showed."""
+
+    def __init__(self, what: str, offset: int) -> None:
+        super().__init__(f"{what} at byte {offset}")
+        self.offset = offset
+
+
+def join(payloads: Iterable[bytes]) -> bytes:
+    """One message with the spans of all: to protobuf, concatenated messages are one, their repeated fields merged."""
+    return b"".join(payloads)
+
+
+def split(message: bytes, labels: Sequence[L]) -> dict[L, bytes]:
+    """Cut a serialized `TracesData` into one message for each label.
+
+    `labels` has one label for each span, in the order of the message. Spans keep their bytes and their order; so do the
+    other fields around them (resource, scope, schema URL, unknown ones), which go into each part that has a span of
+    that ResourceSpans or ScopeSpans. Only the lengths of those two change. A ResourceSpans or ScopeSpans without a span
+    belongs to no label and is left out, unless there is only one label: then the message stays as it is.
+
+    Raises `WireError` if the message is malformed or has not as many spans as there are labels.
+    """
+    distinct = set(labels)
+    if len(distinct) == 1:
+        return {distinct.pop(): message}
+    remaining = iter(labels)
+    parts = _split_level(message, 0, len(message), 0, remaining)
+    for _ in remaining:
+        raise WireError("fewer spans than labels", len(message))
+    return {label: b"".join(pieces) for label, pieces in parts.items()}
+
+
+def _split_level(message: bytes, start: int, stop: int, level: int, labels: Iterator[L]) -> dict[L, list[bytes]]:
+    """The pieces of each label's version of the message between `start` and `stop`."""
+    down = _DOWN[level]
+    shared: list[bytes] = []  # what every label has, as far as the walk has come
+    parts: dict[L, list[bytes]] = {}
+    for tag, field_start, body, field_stop in fields(message, start, stop):
+        whole = message[field_start:field_stop]
+        if tag != down:
+            shared.append(whole)
+            for pieces in parts.values():
+                pieces.append(whole)
+            continue
+        if level == _SPAN_LEVEL:
+            own = {_next_label(labels, field_start): whole}
+        else:
+            inner = _split_level(message, body, field_stop, level + 1, labels)
+            own = _rewrap(message[field_start : _after_varint(message, field_start)], whole, inner)
+        for label, piece in own.items():
+            if label not in parts:
+                parts[label] = shared.copy()
+            parts[label].append(piece)
+    return parts
+
+
+def _rewrap(tag: bytes, whole: bytes, inner: dict[L, list[bytes]]) -> dict[L, bytes]:
+    if len(inner) == 1:
+        return dict.fromkeys(inner, whole)  # one label's alone: nothing about it changes, not even an odd length
+    bodies = {label: b"".join(pieces) for label, pieces in inner.items()}
+    return {label: tag + _varint_bytes(len(body)) + body for label, body in bodies.items()}
+
+
+def _next_label(labels: Iterator[L], offset: int) -> L:
+    for label in labels:
+        return label
+    raise WireError("more spans than labels", offset)
+
+
+def fields(message: bytes, start: int, stop: int) -> Iterator[Field]:
+    """Walk the fields between `start` and `stop`. A group is one field, from its start tag to its end tag.
+
+    Raises `WireError` as soon as a field is malformed or would run past `stop`.
+    """
+    position = start
+    while position < stop:
+        tag, body = _tag(message, position, stop)
+        kind = tag & 7
+        if kind == _LENGTH:
+            length, body = _varint(message, body, stop)
+            end = body + length
+        elif kind == _GROUP:
+            end = _after_group(message, position, body, stop)
+        else:
+            end = _after_plain(message, position, kind, body, stop)
+        if end > stop:
+            raise WireError(f"a field that ends {end - stop} bytes too late", position)
+        yield tag, position, body, end
+        position = end
+
+
+def _after_plain(message: bytes, position: int, kind: int, body: int, stop: int) -> int:
+    """Where a field that is neither a group nor length-delimited ends; may be past `stop` for those of fixed size."""
+    if kind == _VARINT:
+        return _varint(message, body, stop)[1]
+    if kind == _FIXED64:
+        return body + 8
+    if kind == _FIXED32:
+        return body + 4
+    if kind == _END_GROUP:
+        raise WireError("the end of a group that was never opened", position)
+    raise WireError(f"unknown wire type {kind}", position)
+
+
+def _after_group(message: bytes, start: int, position: int, stop: int) -> int:
+    """Where the group opened at `start` ends. Keeps its own stack, so that no depth of nesting can exhaust Python's."""
+    open_groups = [_tag(message, start, stop)[0] >> 3]
+    while open_groups:
+        if position >= stop:
+            raise WireError("a group that is never closed", start)
+        tag, body = _tag(message, position, stop)
+        kind = tag & 7
+        if kind == _GROUP:
+            open_groups.append(tag >> 3)
+            position = body
+        elif kind == _END_GROUP:
+            if open_groups.pop() != tag >> 3:
+                raise WireError("the end of another group than the one open", position)
+            position = body
+        elif kind == _LENGTH:
+            length, body = _varint(message, body, stop)
+            position = body + length
+        else:
+            position = _after_plain(message, position, kind, body, stop)
+    return position
+
+
+def _tag(message: bytes, position: int, stop: int) -> tuple[int, int]:
+    tag, after = _varint(message, position, stop)
+    if not 8 <= tag <= _MAX_TAG:
+        raise WireError(f"impossible tag {tag}", position)
+    return tag, after
+
+
+def _varint(message: bytes, position: int, stop: int) -> tuple[int, int]:
+    """A varint's value and where it ends. Longer than need be is allowed, up to ten bytes."""
+    value = shift = 0
+    for at in range(position, min(stop, position + _MAX_VARINT_BYTES)):
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at + 1
+        shift += 7
+    raise WireError("a varint without an end", position)
+
+
+def _after_varint(message: bytes, position: int) -> int:
+    return _varint(message, position, len(message))[1]
+
+
+def _varint_bytes(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,60 @@
+"""What comes in: records scanned into fragments, and what could not be handled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from tss.core.otlp import Fragment
+
+
+@attrs.frozen
+class Record:
+    """One Kafka message, scanned."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int  # milliseconds since the epoch; negative when the broker gave none
+    fragments: tuple[Fragment, ...]
+
+
+@attrs.frozen
+class DeadLetter:
+    """Bytes that could not be handled, why, and where they came from; whole, so that it can be mended and sent again."""
+
+    reason: str
+    detail: str
+    payload: bytes
+    topic: str = ""
+    partition: int | None = None
+    offset: int | None = None
+    timestamp_ms: int | None = None
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    trace_id: str = ""  # hex, of a refused trace
+    destination: str = ""  # the exporter that refused it
+
+
+@attrs.frozen
+class Polled:
+    """One look at the topic.
+
+    ``ends`` maps partitions with nothing more to read to the wall time (ms) up to which that is known; ``lags``
+    maps partitions whose end is known to the number of records between the read position and it.
+    """
+
+    wall_ms: int
+    records: Sequence[Record] = ()
+    dead_letters: Sequence[DeadLetter] = ()
+    ends: Mapping[int, int] = attrs.field(factory=dict)
+    lags: Mapping[int, int] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Start:
+    """Where an assigned partition is taken up: read from ``replay_from``, settled below ``offset``."""
+
+    offset: int
+    replay_from: int
+    committed: bool  # whether the group had an offset there

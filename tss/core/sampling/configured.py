@@ -1,0 +1,38 @@
+"""From the settings to policies."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tss.core.sampling.errors import Errors
+from tss.core.sampling.latency import Latency
+from tss.core.sampling.policy import Policy
+from tss.core.sampling.rest import Rest
+
+
+class Configured(Protocol):
+    """The ``sampling`` section of the settings."""
+
+    @property
+    def always_sample_errors(self) -> bool: ...
+    @property
+    def error_sample_rate(self) -> float: ...
+    @property
+    def sample_latency(self) -> bool: ...
+    @property
+    def latency_threshold_ms(self) -> float: ...
+    @property
+    def latency_sample_rate(self) -> float: ...
+    @property
+    def default_sample_rate(self) -> float: ...
+
+
+def policies(sampling: Configured) -> list[Policy]:
+    """The policies in the order in which they are named when several ask for the same rate."""
+    chosen: list[Policy] = []
+    if sampling.always_sample_errors:
+        chosen.append(Errors(sampling.error_sample_rate))
+    if sampling.sample_latency:
+        chosen.append(Latency(sampling.latency_threshold_ms, sampling.latency_sample_rate))
+    chosen.append(Rest(sampling.default_sample_rate))
+    return chosen

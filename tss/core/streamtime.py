@@ -1,0 +1,81 @@
+"""How far a partition's log has come, and the ring of deadlines that its time turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+GRACE_MS = 2_000  # how much later than its timestamp a record may still become readable (producer batching, transport)
+
+
+class StreamTime:
+    """The largest believable record timestamp of one partition, in milliseconds since the epoch.
+
+    ``now_ms`` is None until a believable timestamp or the wall clock has set it.
+    """
+
+    __slots__ = ("_max_skew_ms", "now_ms")
+
+    def __init__(self, max_skew_ms: int) -> None:
+        self._max_skew_ms = max_skew_ms
+        self.now_ms: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<StreamTime {self.now_ms}>"
+
+    def observe(self, timestamp_ms: int, wall_ms: int) -> bool:
+        """Take in a record's timestamp; False when it is absurd.
+
+        A timestamp further ahead of the wall clock than the allowed skew counts as *now*, and now is the log's own
+        time: it leaves stream time where it is. (Moving it to the wall clock would let one bad clock in an hour-old
+        backlog close every trace of that hour, and would make the decision depend on when the log is read: law 3.)
+        Missing timestamps (negative) do the same, and are no fault.
+        """
+        if timestamp_ms > wall_ms + self._max_skew_ms:
+            return False
+        if timestamp_ms >= 0 and (self.now_ms is None or timestamp_ms > self.now_ms):
+            self.now_ms = timestamp_ms
+        return True
+
+    def reach(self, wall_ms: int) -> None:
+        """The partition's end was seen at ``wall_ms``: nothing older than that, less the grace, is still to come."""
+        if self.now_ms is None or wall_ms - GRACE_MS > self.now_ms:
+            self.now_ms = wall_ms - GRACE_MS
+
+
+class Ring(Generic[T]):
+    """Buckets of one second each. What is put in a bucket comes out once time has reached that second's start.
+
+    Entries are never searched for or removed: the owner, handed an entry whose deadline has moved, puts it in again.
+    """
+
+    __slots__ = ("_buckets", "_turned")
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, list[T]] = {}
+        self._turned = -(1 << 62)  # every bucket up to this second has been handed out
+
+    def __repr__(self) -> str:
+        return f"<Ring {len(self._buckets)} buckets, turned to {self._turned}>"
+
+    def put(self, deadline_ms: int, entry: T) -> int:
+        """File the entry under the first second at or after its deadline; returns that second."""
+        second = max(-(-deadline_ms // 1000), self._turned + 1)
+        self._buckets.setdefault(second, []).append(entry)
+        return second
+
+    def turn(self, now_ms: int) -> Iterator[tuple[int, T]]:
+        """Hand out (second, entry) of every bucket whose second has come, oldest first; safe against ``put`` meanwhile."""
+        target = now_ms // 1000
+        if target <= self._turned:
+            return
+        if target - self._turned > len(self._buckets):  # a jump over mostly empty seconds
+            seconds = sorted(second for second in self._buckets if second <= target)
+        else:
+            seconds = [second for second in range(self._turned + 1, target + 1) if second in self._buckets]
+        self._turned = target
+        for second in seconds:
+            for entry in self._buckets.pop(second):
+                yield second, entry

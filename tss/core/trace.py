@@ -1,0 +1,93 @@
+"""A trace on its way: open, closed, decided, delivered, settled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tss.core.decision import Decision, Reason
+from tss.core.otlp import Fragment, join
+
+if TYPE_CHECKING:
+    from tss.core.partition import Partition
+
+# What CPython 3.11 takes beside the payload, measured with tracemalloc (tests/core/test_buffer.py holds them to it).
+TRACE_BYTES = 900  # the object, its id, its sets and lists, its places in the buffer and the ring
+PIECE_BYTES = 170  # a tuple, its offset, the header of its bytes
+SPAN_BYTES = 125  # a span id and its places in the sets
+
+
+class Trace:
+    """All that is known of one trace id, and its claims on offsets.
+
+    ``pieces`` are (partition, offset, payload) of the fragments that came from records not settled before; each is a
+    hold in that partition's ledger. A fragment read again from below the low water only adds to the summary.
+    """
+
+    __slots__ = (
+        "awaiting", "closed_ms", "decision", "due", "end_ns", "errors", "first_ms", "has_root", "home", "last_ms", "late",
+        "latecomers", "missing", "pieces", "reason", "seen", "size", "spans", "start_ns", "trace_id",
+    )  # fmt: skip
+
+    def __init__(self, trace_id: bytes, home: Partition) -> None:
+        self.trace_id = trace_id
+        self.home = home  # the partition whose stream time closes it
+        self.pieces: list[tuple[Partition, int, bytes]] = []
+        self.spans = 0
+        self.errors = 0
+        self.start_ns = 0
+        self.end_ns = 0
+        self.has_root = False
+        self.seen: set[bytes] = set()  # span ids
+        self.missing: set[bytes] = set()  # parents named but not seen
+        self.first_ms: int | None = None  # stream times; None until the home partition has one
+        self.last_ms: int | None = None
+        self.closed_ms: int | None = None
+        self.due = 0  # the second of the ring it is filed under
+        self.size = TRACE_BYTES
+        self.reason: Reason | None = None  # set when it closes
+        self.decision: Decision | None = None  # set when it is decided
+        self.late = False  # one late fragment, under the decision of the trace it belongs to
+        self.latecomers: list[Trace] | None = None  # late fragments that came between closing and decision
+        self.awaiting = 0  # destinations that have not accepted it yet
+
+    def __repr__(self) -> str:
+        state = self.decision or self.reason or "open"
+        return f"<Trace {self.trace_id.hex()} {self.spans} spans, {len(self.pieces)} pieces, {state}>"
+
+    @property
+    def complete(self) -> bool:
+        """The root is here and every span's parent too."""
+        return self.has_root and not self.missing
+
+    @property
+    def duration_ns(self) -> int:
+        """From the earliest start to the latest end, gaps included; 0 when either is unknown."""
+        return max(0, self.end_ns - self.start_ns) if self.start_ns and self.end_ns else 0
+
+    @property
+    def payload(self) -> bytes:
+        """The serialized TracesData of its spans, in the order they came."""
+        return join(piece[2] for piece in self.pieces)
+
+    def absorb(self, fragment: Fragment) -> int:
+        """Add a fragment's summary; returns by how many bytes the trace has grown."""
+        self.spans += fragment.spans
+        self.errors += fragment.errors
+        if fragment.start_ns and (not self.start_ns or fragment.start_ns < self.start_ns):
+            self.start_ns = fragment.start_ns
+        self.end_ns = max(self.end_ns, fragment.end_ns)
+        self.has_root = self.has_root or fragment.has_root
+        self.seen |= fragment.span_ids
+        if self.missing or fragment.parent_ids:
+            self.missing = (self.missing | fragment.parent_ids) - self.seen
+        growth = fragment.spans * SPAN_BYTES
+        self.size += growth
+        return growth
+
+    def hold(self, partition: Partition, offset: int, payload: bytes) -> int:
+        """Take a fragment's bytes and hold its record; returns by how many bytes the trace has grown."""
+        partition.ledger.hold(offset)
+        self.pieces.append((partition, offset, payload))
+        growth = PIECE_BYTES + len(payload)
+        self.size += growth
+        return growth

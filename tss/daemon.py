@@ -1,0 +1,197 @@
+"""Every channel, every nursery and the order of stopping: one screen to understand the daemon."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeVar
+
+import attrs
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.health import Health
+from tss.core.measures import Meter
+from tss.core.memory import Memory
+from tss.core.sampling import Sampler, policies
+from tss.core.trace import Trace
+from tss.settings import Settings
+from tss.tasks import committer, consumer, evaluator, exporter, pulse, sweeper
+from tss.tasks.assignments import Assignments
+from tss.tasks.consumer import Batch, DeadLetters, Source
+from tss.tasks.exporter import Destination
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+# Each channel's bound, and why. Batches of closed traces are at most 256 traces or 1 MiB; what is closed and not
+# settled is bounded in bytes besides (Limits.closed_bytes).
+POLLED_BATCHES = 2  # one in work, one ready; a poll's records wait in librdkafka's own queue, which is bounded in bytes
+CLOSED_BATCHES = 8  # a burst of deadlines in one second should not stop reading while evaluators have a turn
+KEPT_BATCHES = 4  # enough for every destination to gather its next batch; more would only hide a slow one
+SETTLED_BATCHES = 64  # settling is the cheapest step and waits for nothing; only a scheduling turn is bridged
+
+
+class Member(Source, committer.Offsets, Protocol):
+    """A member of the consumer group: reads, and commits what has been settled."""
+
+
+@attrs.frozen
+class Outside:
+    """What the tasks are joined to. The simulation joins them to fakes that pass the same contracts."""
+
+    open_member: Callable[[Assignments], AbstractAsyncContextManager[Member]]
+    destinations: Sequence[Destination]
+    dead_letters: DeadLetters
+    meter: Meter
+    health: Health
+    chance: random.Random
+
+
+@attrs.frozen
+class StopTimes:
+    """How the seconds of a stop are spent (law 9): what is in hand, the last commit, leaving the group."""
+
+    drain_secs: float
+    last_commit_secs: float
+    leave_secs: float
+
+    @classmethod
+    def of(cls, timeout_secs: float, graceful: bool) -> StopTimes:
+        """Shares of ``shutdownTimeoutSecs``; a tenth is left over for starting late and ending the process."""
+        return cls(timeout_secs * 0.6 if graceful else 0, min(5.0, timeout_secs * 0.15), min(5.0, timeout_secs * 0.15))
+
+
+async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None:
+    """Read, hold, decide, deliver, commit, until told to stop.
+
+    Stopping runs from the source to the sea: the consumer ends and closes its channel, so the sweeper ends when it has
+    taken what was left in it, and so on down to the committer, whose end is the last commit. Open traces are not
+    decided then: their records are not committed, and the next owner of the partition reads them again.
+    """
+    times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
+    meter, health = outside.meter, outside.health
+    buffer = Buffer(_limits(settings), _waits(settings), Memory())
+    assignments = _assignments(settings, buffer, meter)
+    sampler = Sampler(policies(settings.sampling))
+    lanes = [
+        exporter.Lane(destination, outside.dead_letters, health, meter, outside.chance)
+        for destination in outside.destinations
+    ]
+    _watch_buffer(buffer, meter)
+    async with outside.open_member(assignments) as member, trio.open_nursery() as around:
+        drain = trio.CancelScope()
+        around.start_soon(_stopper, stop, drain, times, health)
+        with drain:
+            async with trio.open_nursery() as tasks:
+                polled_in, polled_out = _channel("polled", POLLED_BATCHES, meter, Batch)
+                closed_in, closed_out = _channel("closed", CLOSED_BATCHES, meter, list[Trace])
+                kept_in, kept_out = _channel("kept", KEPT_BATCHES, meter, list[Trace])
+                settled_in, settled_out = _channel("settled", SETTLED_BATCHES, meter, list[Trace])
+                start = tasks.start_soon
+                start(consumer.run, member, assignments, outside.dead_letters, polled_in, stop, meter, name="consumer")
+                start(sweeper.run, polled_out, closed_in, buffer, meter, name="sweeper")
+                with closed_out, kept_in, settled_in:  # each worker has a clone; these originals end here
+                    for number in range(settings.app.evaluation_workers):
+                        ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
+                        start(evaluator.run, *ends, sampler, buffer, meter, name=f"evaluator {number}")
+                    start(exporter.run, kept_out, settled_in.clone(), lanes, name="exporter")
+                commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
+                start(committer.run, settled_out, member, assignments, buffer, meter, *commit_times, name="committer")
+        if drain.cancelled_caught:
+            log.warning("stopped before everything in hand was delivered; Kafka still has it", buffer=repr(buffer))
+        around.cancel_scope.cancel()
+
+
+async def _stopper(stop: trio.Event, drain: trio.CancelScope, times: StopTimes, health: Health) -> None:
+    """The deadline of a stop begins when it is asked for."""
+    await stop.wait()
+    health.stopping = True
+    drain.deadline = trio.current_time() + times.drain_secs
+
+
+async def supervise(
+    settings: Settings,
+    outside: Outside,
+    serve: Callable[..., Awaitable[None]],
+    hurry: Callable[[], None],
+) -> None:
+    """The daemon: the selection within its web server, the pulse, and the signals.
+
+    ``serve`` is started first and stopped last, so that the probes can be answered during the whole stop; ``hurry`` is
+    called with the first signal, and from then on the process ends in time whatever hangs.
+    """
+    async with trio.open_nursery() as house:
+        stop = trio.Event()
+        await house.start(serve)
+        await house.start(_signals, stop, hurry)
+        house.start_soon(pulse.run, outside.meter, name="pulse")
+        await select(settings, outside, stop)
+        house.cancel_scope.cancel()
+
+
+async def _signals(
+    stop: trio.Event, hurry: Callable[[], None], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """The first signal asks for an orderly stop; a second one stops at once."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as arriving:
+        task_status.started()
+        async for number in arriving:
+            name = signal.Signals(number).name
+            if stop.is_set():
+                raise StoppedAtOnce(name)
+            log.info("stopping", signal=name)
+            hurry()
+            stop.set()
+
+
+class StoppedAtOnce(Exception):
+    """A second signal came."""
+
+
+def _channel(
+    name: str, bound: int, meter: Meter, kind: type[T]
+) -> tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]]:
+    """A bounded channel with its gauge."""
+    send, receive = trio.open_memory_channel[T](bound)
+    meter.set(measures.CHANNEL_LIMIT, bound, name)
+    meter.watch(measures.CHANNEL_FILL, lambda: receive.statistics().current_buffer_used, name)
+    return send, receive
+
+
+def _limits(settings: Settings) -> Limits:
+    app = settings.app
+    return Limits(app.max_buffer_bytes, app.max_buffer_spans, app.max_buffer_traces, app.max_trace_spans)
+
+
+def _waits(settings: Settings) -> Waits:
+    app = settings.app
+    seconds = app.root_quiet_secs, app.inactivity_timeout_secs, app.max_trace_duration_secs
+    return Waits(*(round(each * 1000) for each in seconds))
+
+
+def _assignments(settings: Settings, buffer: Buffer, meter: Meter) -> Assignments:
+    return Assignments(
+        settings.kafka.input_topic,
+        buffer,
+        meter,
+        max_skew_ms=round(settings.app.max_clock_skew_secs * 1000),
+        replay_secs=round(settings.app.replay_secs),
+        commits=settings.kafka.enable_auto_commit,
+    )
+
+
+def _watch_buffer(buffer: Buffer, meter: Meter) -> None:
+    limits, memory = buffer.limits, buffer.memory
+    meter.watch(measures.BUFFER_TRACES, lambda: buffer.open_traces)
+    meter.watch(measures.BUFFER_SPANS, lambda: buffer.open_spans)
+    meter.watch(measures.BUFFER_BYTES, lambda: buffer.open_bytes + buffer.closed_bytes)
+    meter.watch(measures.MEMORY_KEPT, lambda: memory.kept)
+    meter.watch(measures.MEMORY_DROPPED, lambda: memory.dropped)
+    meter.set(measures.BUFFER_TRACES_LIMIT, limits.max_traces)
+    meter.set(measures.BUFFER_SPANS_LIMIT, limits.max_spans)
+    meter.set(measures.BUFFER_BYTES_LIMIT, limits.max_bytes)

@@ -1,0 +1,46 @@
+"""All settings of the daemon, read from a YAML file and the environment; see docs/settings.md."""
+
+from tss.settings.environment import CONFIG_VARIABLE
+from tss.settings.faults import Fault, SettingsError
+from tss.settings.memory import buffer_bytes, memory_limit_bytes
+from tss.settings.model import (
+    App,
+    Datadog,
+    DatadogExporter,
+    DeadLetter,
+    Exporter,
+    FileExporter,
+    Kafka,
+    Observability,
+    OtlpExporter,
+    Redis,
+    Sampling,
+    Settings,
+    SpanCompression,
+)
+from tss.settings.reading import load
+from tss.settings.writing import reference, render
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "App",
+    "Datadog",
+    "DatadogExporter",
+    "DeadLetter",
+    "Exporter",
+    "Fault",
+    "FileExporter",
+    "Kafka",
+    "Observability",
+    "OtlpExporter",
+    "Redis",
+    "Sampling",
+    "Settings",
+    "SettingsError",
+    "SpanCompression",
+    "buffer_bytes",
+    "load",
+    "memory_limit_bytes",
+    "reference",
+    "render",
+]

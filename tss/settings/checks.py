@@ -1,0 +1,160 @@
+"""What several keys must agree on, and what is derived from them once they do."""
+
+import socket
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import attrs
+from attrs import frozen
+
+from tss.settings.faults import shown
+from tss.settings.memory import buffer_bytes, memory_limit_bytes
+from tss.settings.model import DatadogExporter, FileExporter, Kafka, OtlpExporter, Settings
+
+
+@frozen
+class Disagreement:
+    """A fault between keys; the first of them is the one to be told. Void when any of them has a fault of its own."""
+
+    keys: tuple[str, ...]
+    found: str
+    allowed: str
+    hint: str = ""
+
+
+def disagreements(settings: Settings) -> Iterator[Disagreement]:
+    yield from _time(settings)
+    yield from _kafka(settings)
+    yield from _ports(settings)
+    yield from _destination(settings)
+    yield from _exporters(settings)
+    yield from _dead_letter(settings)
+
+
+def _time(settings: Settings) -> Iterator[Disagreement]:
+    app = settings.app
+    rising = (
+        ("app.rootQuietSecs", app.root_quiet_secs),
+        ("app.inactivityTimeoutSecs", app.inactivity_timeout_secs),
+        ("app.maxTraceDurationSecs", app.max_trace_duration_secs),
+    )
+    for (lower, value), (upper, limit) in pairwise(rising):
+        if value > limit:
+            yield Disagreement((lower, upper), f"{value:g}", f"at most {upper}, which is {limit:g}")
+
+
+def _kafka(settings: Settings) -> Iterator[Disagreement]:
+    kafka = settings.kafka
+    yield from _pair("kafka.saslUsername", kafka.sasl_username, "kafka.saslPassword", kafka.sasl_password)
+    yield from _pair(
+        "kafka.sslCertificateLocation", kafka.ssl_certificate_location, "kafka.sslKeyLocation", kafka.ssl_key_location
+    )
+    protocol = security_protocol(kafka)
+    keys = ("kafka.securityProtocol", "kafka.saslUsername")
+    if kafka.sasl_username and not protocol.startswith("sasl_"):
+        yield Disagreement(keys, shown(protocol), "sasl_ssl or sasl_plaintext, since kafka.saslUsername is set")
+    if protocol.startswith("sasl_") and not kafka.sasl_username and not kafka.sasl_password:
+        yield Disagreement(keys[::-1], "nothing", f"a user, since kafka.securityProtocol is {protocol}")
+
+
+def _pair(one: str, one_value: str, other: str, other_value: str) -> Iterator[Disagreement]:
+    if one_value and not other_value:
+        yield Disagreement((other, one), "nothing", f"a value, since {one} is set")
+    if other_value and not one_value:
+        yield Disagreement((one, other), "nothing", f"a value, since {other} is set")
+
+
+_EVERYWHERE = ("0.0.0.0", "::")
+
+
+def _ports(settings: Settings) -> Iterator[Disagreement]:
+    seen = settings.observability
+    addresses = (seen.metrics_addr, seen.health_addr)
+    same_address = addresses[0] == addresses[1] or any(address in _EVERYWHERE for address in addresses)
+    if not (seen.enable_prometheus and seen.enable_health_check and same_address):
+        return
+    if seen.metrics_port == seen.health_port != 0:
+        yield Disagreement(
+            ("observability.healthPort", "observability.metricsPort"),
+            str(seen.health_port),
+            "another port than observability.metricsPort on the same address",
+        )
+
+
+def _destination(settings: Settings) -> Iterator[Disagreement]:
+    """Without exporters the datadog section is the one destination, and only a Datadog agent is built."""
+    datadog = settings.datadog
+    if settings.exporters or datadog.agent_url:
+        return
+    keys = ("exporters", "datadog.agentUrl", "datadog.apiKey")
+    if datadog.api_key:
+        yield Disagreement(
+            keys,
+            "no exporters, and datadog.apiKey without datadog.agentUrl",
+            "exporters, or datadog.agentUrl",
+            "sending straight to Datadog's intake is not built yet: set datadog.agentUrl to a Datadog agent",
+        )
+    else:
+        yield Disagreement(
+            keys,
+            "no destination for kept traces",
+            "exporters, or datadog.agentUrl",
+            "set datadog.agentUrl, such as http://127.0.0.1:8126, or list exporters",
+        )
+
+
+def _exporters(settings: Settings) -> Iterator[Disagreement]:
+    names: dict[str, str] = {}
+    paths = {settings.dead_letter.path: "deadLetter.path"} if settings.dead_letter.type == "file" else {}
+    for place, exporter in enumerate(settings.exporters):
+        at = f"exporters[{place}]"
+        yield from _once(names, exporter.name, f"{at}.name")
+        match exporter:
+            case FileExporter():
+                yield from _once(paths, exporter.path, f"{at}.path")
+            case OtlpExporter():
+                yield from _one_authorization(exporter, at)
+            case DatadogExporter() if not exporter.agent_url:
+                yield Disagreement(
+                    (f"{at}.agentUrl", "datadog.agentUrl"), "nothing", "an address, here or in datadog.agentUrl"
+                )
+
+
+def _once(taken: dict[str, str], value: str, key: str) -> Iterator[Disagreement]:
+    if value in taken:
+        yield Disagreement((key, taken[value]), shown(value), f"another than {taken[value]}")
+    taken.setdefault(value, key)
+
+
+def _one_authorization(exporter: OtlpExporter, at: str) -> Iterator[Disagreement]:
+    if exporter.bearer_token and any(name.lower() == "authorization" for name in exporter.headers):
+        keys = (f"{at}.bearerToken", f"{at}.headers")
+        yield Disagreement(keys, "a token beside an Authorization header", "one of the two")
+
+
+def _dead_letter(settings: Settings) -> Iterator[Disagreement]:
+    dead, keys = settings.dead_letter, ("deadLetter.topic", "deadLetter.type", "kafka.inputTopic")
+    if dead.type == "topic" and not dead.topic:
+        yield Disagreement(keys, "nothing", "a topic, since deadLetter.type is topic")
+    if dead.type == "topic" and dead.topic == settings.kafka.input_topic:
+        yield Disagreement(keys, shown(dead.topic), "another topic than kafka.inputTopic: it would be read again")
+
+
+def security_protocol(kafka: Kafka) -> str:
+    if kafka.security_protocol:
+        return kafka.security_protocol
+    if kafka.sasl_username:
+        return "sasl_ssl"
+    return "ssl" if kafka.ssl_ca_location or kafka.ssl_certificate_location else "plaintext"
+
+
+def derive(settings: Settings, root: Path = Path("/")) -> Settings:
+    """Fill in what was left to be derived. `root` is where /proc and /sys are, for tests."""
+    app = attrs.evolve(
+        settings.app,
+        instance_id=settings.app.instance_id or socket.gethostname(),
+        max_buffer_bytes=settings.app.max_buffer_bytes or buffer_bytes(memory_limit_bytes(root)),
+    )
+    kafka = attrs.evolve(settings.kafka, security_protocol=security_protocol(settings.kafka))
+    return attrs.evolve(settings, app=app, kafka=kafka)

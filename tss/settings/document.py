@@ -1,0 +1,96 @@
+"""YAML as the settings want it: numbers and booleans by the rules people expect, no key twice, no secrets in errors."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from tss.settings.faults import Fault, Refused
+
+_INT, _FLOAT, _TIMESTAMP = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp"))
+_MERGE = "tag:yaml.org,2002:merge"
+
+_POINT = r"(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_NUMBERS = {
+    _INT: re.compile(r"[-+]?(?:0|[1-9][0-9]*)$"),
+    _FLOAT: re.compile(rf"[-+]?(?:{_POINT}|[0-9]+[eE][-+]?[0-9]+)$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1's numbers surprise: 010 is 8, 1:30 is 90, and Helm's 1e+06 is text. Here only decimal numbers are."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Shares the loader's rules, or it would leave text unquoted that the loader reads as a number."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # PyYAML calls it so
+        return True
+
+
+def _use_plain_numbers(cls: type[_Loader] | type[_Dumper]) -> None:
+    kept = {
+        first: [(tag, regexp) for tag, regexp in rules if tag not in (_INT, _FLOAT, _TIMESTAMP)]
+        for first, rules in cls.yaml_implicit_resolvers.items()
+    }
+    cls.yaml_implicit_resolvers = kept
+    for tag, regexp in _NUMBERS.items():
+        cls.add_implicit_resolver(tag, regexp, list("-+.0123456789"))
+
+
+_use_plain_numbers(_Loader)
+_use_plain_numbers(_Dumper)
+
+
+def parse(text: str) -> tuple[object, list[Fault]]:
+    """The document's value and its double keys, whose paths are relative to it. Raises Refused when it is no YAML."""
+    try:
+        loader = _Loader(text)
+        root: Any = loader.get_single_node()
+        if root is None:
+            return None, []
+        faults = list(_double_keys(root, "", set()))  # first, since construction unfolds merges within the nodes
+        return loader.construct_document(root), faults
+    except yaml.YAMLError as error:
+        raise Refused(Fault("", _told(error), "one YAML document")) from None
+    except (ValueError, LookupError, AttributeError, RecursionError):
+        # PyYAML lets plain Python errors through for a value that does not fit its explicit tag, as `!!int x`.
+        raise Refused(Fault("", "a value unlike its tag, or too deep a nesting", "one YAML document")) from None
+
+
+def _told(error: yaml.YAMLError) -> str:
+    """The error without the line it happened on, nor any word of it: it may be the one with the password."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return "characters that YAML does not allow"
+    problem = re.sub(r"(['\"]).{2,}\1", "...", error.problem or "a syntax error", flags=re.DOTALL)
+    mark = error.problem_mark or error.context_mark
+    return f"{problem} at line {mark.line + 1}, column {mark.column + 1}" if mark else problem
+
+
+def _double_keys(node: Any, path: str, seen: set[int]) -> Iterator[Fault]:
+    if id(node) in seen:  # an alias, perhaps to what holds it
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for place, entry in enumerate(node.value):
+            yield from _double_keys(entry, f"{path}[{place}]", seen)
+    elif isinstance(node, yaml.MappingNode):
+        yield from _double_keys_here(node, path, seen)
+
+
+def _double_keys_here(node: Any, path: str, seen: set[int]) -> Iterator[Fault]:
+    first_lines: dict[str, int] = {}
+    for key, value in node.value:
+        if key.tag == _MERGE or not isinstance(key, yaml.ScalarNode):  # other keys are refused by construction
+            continue
+        below = f"{path}.{key.value}" if path else str(key.value)
+        line = key.start_mark.line + 1
+        if key.value in first_lines:
+            yield Fault(below, f"the same key at lines {first_lines[key.value]} and {line}", "each key once")
+        first_lines[key.value] = line
+        yield from _double_keys(value, below, seen)
+
+
+def dump(value: object) -> str:
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)

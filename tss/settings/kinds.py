@@ -1,0 +1,284 @@
+"""The kinds of value a key can have: how each is read from YAML, strictly, and what to tell who gave another.
+
+Own readers rather than cattrs: its structuring is lenient where an operator needs it strict (int("5"), bool("false"),
+True as 1), and every scalar would have needed a hook of its own to say found, allowed and hint.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Generic, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from attrs import frozen
+
+from tss.settings.faults import Fault, Refused, did_you_mean, nearest, shape, shown
+
+T = TypeVar("T")
+
+
+@frozen
+class Kind(Generic[T]):
+    allowed: str
+    read: Callable[[object], T]
+    # From the environment, the text itself is the value; otherwise the text is read as YAML.
+    literal: bool = False
+
+
+def _refused(raw: object, allowed: str, hint: str = "", at: str = "") -> Refused:
+    return Refused(Fault(at, shown(raw), allowed, hint))
+
+
+# ---- truth and numbers
+
+
+def _read_truth(raw: object) -> bool:
+    if not isinstance(raw, bool):
+        raise _refused(raw, "true or false")
+    return raw
+
+
+truth = Kind("true or false", _read_truth)
+
+
+def _within(low: float, high: float | None) -> str:
+    return f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
+
+
+def whole(low: int, high: int | None = None) -> Kind[int]:
+    allowed = f"a whole number, {_within(low, high)}"
+
+    def read(raw: object) -> int:
+        # Helm's templates print 1000000 as 1e+06. Beyond 2**53 a float no longer knows which whole number it is.
+        if isinstance(raw, float) and raw.is_integer() and abs(raw) <= 2**53:
+            raw = int(raw)
+        if isinstance(raw, bool) or not isinstance(raw, int) or raw < low or (high is not None and raw > high):
+            raise _refused(raw, allowed, _unquote(raw))
+        return raw
+
+    return Kind(allowed, read)
+
+
+def number(low: float, high: float, above: bool = False) -> Kind[float]:
+    """From `low` to `high`, fractions too; `above` leaves `low` itself out."""
+    allowed = f"a number above {low:,} and up to {high:,}" if above else f"a number, {_within(low, high)}"
+
+    def read(raw: object) -> float:
+        # NaN fails every comparison, so the range must be asked for, not its contrary.
+        fits = isinstance(raw, int | float) and not isinstance(raw, bool) and low <= raw <= high
+        if not fits or (above and raw == low):
+            raise _refused(raw, allowed, _unquote(raw))
+        return float(raw)  # type: ignore[arg-type]  # it fits
+
+    return Kind(allowed, read)
+
+
+def _unquote(raw: object) -> str:
+    try:
+        finite = isinstance(raw, str) and math.isfinite(float(raw))
+    except ValueError:
+        return ""
+    return "this is text: write the number without quotes" if finite else ""
+
+
+WEEK_SECS = 604_800
+# No duration here makes sense beyond a topic's usual retention, and a slip such as ms for s is caught.
+secs = number(0, WEEK_SECS)
+positive_secs = number(0, WEEK_SECS, above=True)
+rate = number(0, 1)
+port = whole(0, 65535)
+
+
+# ---- text
+
+
+def _read_text(raw: object, allowed: str, at: str = "") -> str:
+    if not isinstance(raw, str):
+        scalar = isinstance(raw, bool | int | float)
+        raise _refused(raw, allowed, "put it in quotes" if scalar else "", at)
+    # A line break at the end of a secret is the usual slip of `echo ... | base64`, and breaks HTTP headers much later.
+    if not raw.isprintable():
+        raise _refused(raw, f"{allowed}, without line breaks or invisible characters", at=at)
+    return raw
+
+
+def text(allowed: str = "text", pattern: str = ".*") -> Kind[str]:
+    """One line of text that matches `pattern` as a whole."""
+
+    def read(raw: object) -> str:
+        value = _read_text(raw, allowed)
+        if not re.fullmatch(pattern, value):
+            raise _refused(raw, allowed)
+        return value
+
+    return Kind(allowed, read, literal=True)
+
+
+filled = text("text, not empty", r".*\S.*")
+_TOPIC = r"[A-Za-z0-9._-]{1,249}"
+topic = text("a topic's name: letters, digits, dot, dash, underscore", _TOPIC)
+topic_or_empty = text("a topic's name, or empty", rf"({_TOPIC})?")
+
+
+def choice(*names: str, aliases: Mapping[str, str] | None = None) -> Kind[str]:
+    """One of a few words, in any case (INFO is info)."""
+    allowed = "one of " + ", ".join(name or '""' for name in names)
+    table = {name.lower(): name for name in names} | dict(aliases or {})
+
+    def read(raw: object) -> str:
+        value = _read_text(raw, allowed)
+        if value.lower() not in table:
+            raise _refused(raw, allowed, did_you_mean(nearest(value, names)))
+        return table[value.lower()]
+
+    return Kind(allowed, read, literal=True)
+
+
+def url(empty: bool = False, suffix_added: str = "") -> Kind[str]:
+    """An http(s) base address, returned without a slash at its end."""
+    allowed = "an address such as http://host:port" + (", or empty" if empty else "")
+
+    def read(raw: object) -> str:
+        value = _read_text(raw, allowed)
+        if empty and not value:
+            return value
+        hint = _url_hint(value)
+        if hint is None:
+            raise _refused(raw, allowed)
+        if suffix_added and value.rstrip("/").endswith(suffix_added):
+            hint = f"leave {suffix_added} out: it is added"
+        if hint:
+            raise _refused(raw, allowed, hint)
+        return value.rstrip("/")
+
+    return Kind(allowed, read, literal=True)
+
+
+def _url_hint(value: str) -> str | None:
+    """What is wrong with a base address: None when it is none at all, "" when it is fine."""
+    try:
+        parts = urlsplit(value)
+        sound = _is_http(parts)
+    except ValueError:  # a port out of range, a broken IPv6 address
+        return None
+    if not sound or " " in value:
+        return None
+    if "@" in parts.netloc:
+        return "no user or password here: they would be shown in logs"
+    return "no ? or # here: this is a base address" if "?" in value or "#" in value else ""
+
+
+def _is_http(parts: SplitResult) -> bool:
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+
+
+# ---- brokers
+
+_BROKER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+_BROKERS_ALLOWED = "host:port, several with commas between"
+
+
+def _read_brokers(raw: object) -> str:
+    """As librdkafka wants them: one text with commas. A YAML list reads better, so that is taken too."""
+    entries: list[object] = raw if isinstance(raw, list) else [*_read_text(raw, _BROKERS_ALLOWED).split(",")]
+    faults = []
+    for place, entry in enumerate(entries):
+        fits = _BROKER.fullmatch(entry.strip()) if isinstance(entry, str) else None
+        if not fits or not 0 < int(fits[1]) < 65536:
+            faults.append(Fault(f"[{place}]" if len(entries) > 1 else "", shown(entry), _BROKERS_ALLOWED))
+    if faults or not entries:
+        raise Refused(*faults or [Fault("", shown(raw), _BROKERS_ALLOWED)])
+    return ",".join(str(entry).strip() for entry in entries)
+
+
+brokers = Kind(_BROKERS_ALLOWED, _read_brokers, literal=True)
+
+
+# ---- lists and maps
+
+
+def _read_texts(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list):
+        raise _refused(raw, "a list of texts")
+    return tuple(_collect((f"[{place}]", entry, filled.read) for place, entry in enumerate(raw)))
+
+
+texts = Kind("a list of texts", _read_texts)
+
+
+def _collect(parts: Iterable[tuple[str, object, Callable[[object], T]]]) -> list[T]:
+    """Read every part; when some are refused, refuse with all of their faults, each at its place."""
+    values, faults = [], []
+    for at, raw, read in parts:
+        try:
+            values.append(read(raw))
+        except Refused as refused:
+            faults += [Fault(at + f.path, f.found, f.allowed, f.hint) for f in refused.faults]
+    if faults:
+        raise Refused(*faults)
+    return values
+
+
+# What the daemon sets itself, or has a key of its own for: two places for one thing would leave open which one wins.
+OWNED_PROPERTIES = {
+    "enable.auto.commit": "offsets are committed as traces finish; see kafka.enableAutoCommit",
+    "enable.auto.offset.store": "only the daemon knows which offsets are done with",
+    "statistics.interval.ms": "the daemon takes its own metrics from these statistics",
+    "enable.partition.eof": "the end of a partition tells the daemon that it has caught up",
+    "auto.offset.reset": "use kafka.autoOffsetReset",
+    "group.id": "use kafka.consumerGroup",
+    "bootstrap.servers": "use kafka.brokers",
+    "metadata.broker.list": "use kafka.brokers",
+    "session.timeout.ms": "use kafka.sessionTimeoutMs",
+    "partition.assignment.strategy": "use kafka.partitionAssignmentStrategy",
+    "security.protocol": "use kafka.securityProtocol",
+    "sasl.mechanism": "use kafka.saslMechanism",
+    "sasl.mechanisms": "use kafka.saslMechanism",
+    "sasl.username": "use kafka.saslUsername",
+    "sasl.password": "use kafka.saslPassword",
+    "ssl.ca.location": "use kafka.sslCaLocation",
+    "ssl.certificate.location": "use kafka.sslCertificateLocation",
+    "ssl.key.location": "use kafka.sslKeyLocation",
+    "ssl.key.password": "use kafka.sslKeyPassword",
+    "enable.ssl.certificate.verification": "use kafka.sslVerify",
+}
+
+
+def is_secret_property(name: str) -> bool:
+    """Of librdkafka's properties: passwords, keys and certificates given as PEM text, OAuth secrets."""
+    return bool(re.search(r"password|secret|\.pem$|oauthbearer\.config|token$", name))
+
+
+def _read_property(name: str, raw: object) -> tuple[str, str]:
+    if name in OWNED_PROPERTIES:
+        raise Refused(Fault("", "a property of the daemon's own", "other librdkafka ones", OWNED_PROPERTIES[name]))
+    if isinstance(raw, bool):
+        return name, str(raw).lower()
+    if isinstance(raw, int | float) and math.isfinite(raw):
+        return name, str(raw)
+    if not isinstance(raw, str):  # PEM texts have line breaks, so any text is fine
+        raise Refused(Fault("", shape(raw), "text, a number, true or false"))
+    return name, raw
+
+
+def _read_header(name: str, raw: object) -> tuple[str, str]:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise Refused(Fault("", "a name that HTTP does not allow", "letters, digits and dashes"))
+    if not isinstance(raw, str) or not raw.isprintable() or not raw.isascii():
+        # The value of a header is a secret (an API key, a token): only its sort is told.
+        raise Refused(Fault("", shape(raw), "text in ASCII, without line breaks"))
+    return name, raw
+
+
+def _map(allowed: str, read_item: Callable[[str, object], tuple[str, str]]) -> Kind[Mapping[str, str]]:
+    def read(raw: object) -> dict[str, str]:
+        if not isinstance(raw, dict):
+            raise Refused(Fault("", shape(raw), allowed))
+        return dict(_collect((f".{name}", value, partial(read_item, str(name))) for name, value in raw.items()))
+
+    return Kind(allowed, read)
+
+
+properties = _map("a mapping of librdkafka properties", _read_property)
+headers = _map("a mapping of header names to texts", _read_header)

@@ -1,0 +1,361 @@
+"""Every setting: one frozen class per section, one line per key with default, kind and the sentence of the reference.
+
+snake_case here, camelCase in YAML, TSS_<SECTION>_<KEY> in the environment. `docs/settings.md` is made from this file.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar, cast
+
+import attrs
+from attrs import frozen
+
+from tss.settings import kinds
+from tss.settings.faults import MASK
+from tss.settings.kinds import (
+    Kind,
+    choice,
+    filled,
+    port,
+    positive_secs,
+    rate,
+    secs,
+    text,
+    texts,
+    truth,
+    url,
+    whole,
+)
+
+T = TypeVar("T")
+
+
+@frozen
+class About:
+    """What the reader and the reference know of a key beside its name and default."""
+
+    kind: Kind[Any]
+    doc: str
+    secret: bool = False
+    required: bool = False
+    not_built: str = ""  # why any other value than the default is refused
+    default_doc: str = ""  # where the default is not the value in the class
+
+
+def key(
+    default: T,
+    kind: Kind[T],
+    doc: str,
+    *,
+    secret: bool = False,
+    required: bool = False,
+    not_built: str = "",
+    default_doc: str = "",
+) -> T:
+    """One line of a section. Secrets stay out of `repr`, so that settings can be logged."""
+    known = About(kind, doc, secret, required, not_built, default_doc)
+    show = masked if secret or kind is kinds.properties else None
+    attribute: Any = attrs.field(
+        default=attrs.Factory(dict) if isinstance(default, dict) else default,
+        repr=(lambda value: repr(show(value))) if show else True,
+        metadata={About: known},
+    )
+    return cast(T, attribute)
+
+
+def masked(value: object) -> object:
+    """What may be shown of a secret: whether there is one. Of a mapping, the names."""
+    if isinstance(value, Mapping):
+        return {name: masked(entry) for name, entry in value.items()}
+    return MASK if value else value
+
+
+def fields(section: type[Any]) -> tuple["attrs.Attribute[Any]", ...]:
+    return cast(tuple["attrs.Attribute[Any]", ...], attrs.fields(section))
+
+
+def about(attribute: "attrs.Attribute[Any]") -> About:
+    return cast(About, attribute.metadata[About])
+
+
+def camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+@frozen(kw_only=True)
+class App:
+    """The daemon itself: what it holds in memory, when a trace counts as complete, how it stops."""
+
+    instance_id: str = key("", text(), "Name of this replica in logs and metrics.", default_doc="the host's name")
+    max_buffer_spans: int = key(1_000_000, whole(1), "Spans of open traces held in memory at most.")
+    max_buffer_traces: int = key(100_000, whole(1), "Open traces held in memory at most.")
+    max_buffer_bytes: int = key(
+        0,
+        whole(0),
+        "Bytes of open traces held in memory at most; at the limit the oldest traces are decided early.",
+        default_doc="half of the memory limit (cgroup or machine) less 128 MiB, at least 32 MiB; `0` means the same",
+    )
+    max_trace_spans: int = key(50_000, whole(1), "A trace with this many spans is decided at once.")
+    shutdown_timeout_secs: float = key(30, positive_secs, "An orderly stop takes no longer than this.")
+    evaluation_workers: int = key(4, whole(1, 64), "Tasks that evaluate complete traces.")
+    graceful_shutdown: bool = key(
+        True, truth, "On SIGTERM finish what is in hand; with false stop at once (nothing is lost: Kafka still has it)."
+    )
+    inactivity_timeout_secs: float = key(600, positive_secs, "A trace is decided when no span came for this long.")
+    max_trace_duration_secs: float = key(10_800, positive_secs, "A trace is decided when it has been open this long.")
+    root_quiet_secs: float = key(
+        30, secs, "A trace whose root is there and no parent is missing is decided when quiet for this long."
+    )
+    park_after_secs: float = key(
+        60, positive_secs, "A trace open for longer moves to Redis; has an effect only with `redis.url`."
+    )
+    max_clock_skew_secs: float = key(300, secs, "A record dated further ahead of the clock than this counts as now.")
+    replay_secs: float = key(
+        60,
+        secs,
+        "How far before the committed offset the log is read again at a start, so that late spans of traces already "
+        "decided meet the same verdict; 0 is off.",
+    )
+
+
+_PROTOCOLS = choice("", "plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+
+
+@frozen(kw_only=True)
+class Kafka:
+    """Where the spans come from."""
+
+    brokers: str = key("", kinds.brokers, "Brokers to start from, with commas between or as a list.", required=True)
+    input_topic: str = key("otel-traces-raw", kinds.topic, "Topic with OTLP records, keyed by trace id.")
+    consumer_group: str = key("tail-sampling-selector", filled, "Consumer group, the same on all replicas.")
+    auto_offset_reset: str = key(
+        "latest", choice("latest", "earliest"), "Where to start on a partition that has no committed offset."
+    )
+    enable_auto_commit: bool = key(
+        True, truth, "Commit offsets as traces finish; with false nothing is ever committed (for rehearsals)."
+    )
+    # Brokers allow 6 s to 30 min unless told otherwise, and say so themselves; librdkafka's own limit is an hour.
+    session_timeout_ms: int = key(30_000, whole(1, 3_600_000), "A replica silent for this long loses its partitions.")
+    commit_interval_secs: float = key(5, positive_secs, "Time between two commits of offsets.")
+    encoding: str = key(
+        "auto", choice("auto", "otlp_proto", "otlp_json"), "How records are encoded; auto looks at each record."
+    )
+    partition_assignment_strategy: str = key(
+        "cooperative-sticky",
+        choice("cooperative-sticky", "range", "roundrobin"),
+        "How partitions are shared among replicas; all replicas must agree.",
+    )
+    security_protocol: str = key(
+        "",
+        _PROTOCOLS,
+        "How to speak to the brokers.",
+        default_doc="`sasl_ssl` with `saslUsername`, else `ssl` with a CA or a certificate, else `plaintext`",
+    )
+    sasl_mechanism: str = key(
+        "PLAIN", choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "How user and password are proved."
+    )
+    sasl_username: str = key("", text(), "SASL user; needs `saslPassword`.")
+    sasl_password: str = key("", text(), "SASL password.", secret=True)
+    ssl_ca_location: str = key("", text(), "File with the CA certificates to trust (PEM); empty: the system's.")
+    ssl_certificate_location: str = key("", text(), "File with the client's certificate (PEM); needs `sslKeyLocation`.")
+    ssl_key_location: str = key("", text(), "File with the client's key (PEM).")
+    ssl_key_password: str = key("", text(), "Password of the client's key.", secret=True)
+    ssl_verify: bool = key(True, truth, "Verify the brokers' certificates.")
+    properties: Mapping[str, str] = key({}, kinds.properties, "Further librdkafka properties, by their own names.")
+
+
+@frozen(kw_only=True)
+class Redis:
+    """Memory shared by the replicas."""
+
+    url: str = key(
+        "", text(), "Address, redis:// or rediss://.", not_built="Redis is not built yet: leave redis.url empty"
+    )
+    password: str = key("", text(), "Password for Redis; has an effect only with `url`.", secret=True)
+    pool_size: int = key(10, whole(1, 1000), "Connections at most; has an effect only with `url`.")
+    connection_timeout_secs: float = key(5, positive_secs, "Time to connect; has an effect only with `url`.")
+
+
+@frozen(kw_only=True)
+class Datadog:
+    """The destination when there are no `exporters`, and what exporters of type datadog share."""
+
+    api_endpoint: str = key(
+        "https://api.datadoghq.com",
+        url(),
+        "Datadog's API; has no effect yet, since sending straight to Datadog's intake is not built.",
+    )
+    api_key: str = key(
+        "", text(), "API key; alone it is refused: sending without an agent is not built yet.", secret=True
+    )
+    application_key: str = key("", text(), "Application key; sending traces does not need it.", secret=True)
+    agent_url: str = key("", url(empty=True), "Datadog agent that takes the traces, such as http://127.0.0.1:8126.")
+    batch_enabled: bool = key(True, truth, "Send several traces in one request; false is a `batchSize` of 1.")
+    batch_size: int = key(100, whole(1, 10_000), "Traces in one request at most.")
+    batch_timeout_secs: float = key(5, secs, "A batch is sent when its first trace has waited this long.")
+    request_timeout_secs: float = key(30, positive_secs, "Time for one request.")
+    max_retries: int = key(
+        3, whole(0, 1000), "Quick retries before a failure is reported; kept traces are not dropped after that either."
+    )
+    retry_initial_delay_ms: int = key(1000, whole(1, 600_000), "Pause before the first retry; it doubles each time.")
+
+
+@frozen(kw_only=True)
+class Sampling:
+    """Which traces are kept. Chance is taken from the trace id, so every replica and every rerun agrees."""
+
+    always_sample_errors: bool = key(True, truth, "Look for traces with an error, and keep `errorSampleRate` of them.")
+    error_sample_rate: float = key(1, rate, "Share kept of the traces with an error.")
+    sample_latency: bool = key(True, truth, "Look for slow traces, and keep `latencySampleRate` of them.")
+    latency_threshold_ms: float = key(
+        5000, kinds.number(0, 1000 * kinds.WEEK_SECS), "A trace that lasts this long or longer is slow."
+    )
+    latency_sample_rate: float = key(0.1, rate, "Share kept of the slow traces.")
+    default_sample_rate: float = key(0, rate, "Share kept of all other traces.")
+
+
+@frozen(kw_only=True)
+class Observability:
+    """What the daemon tells about itself."""
+
+    log_level: str = key(
+        "info",
+        choice("debug", "info", "warning", "error", aliases={"warn": "warning"}),
+        "Least level that is logged (warn is warning).",
+    )
+    json_logging: bool = key(True, truth, "Log JSON, one object a line; false is for people at a terminal.")
+    enable_prometheus: bool = key(True, truth, "Serve /metrics on `metricsPort`.")
+    metrics_port: int = key(9090, port, "Port of /metrics; 0 is any free port.")
+    metrics_addr: str = key("0.0.0.0", filled, "Address that /metrics listens on.")
+    enable_health_check: bool = key(True, truth, "Serve /health on `healthPort`.")
+    health_port: int = key(8080, port, "Port of /health; 0 is any free port.")
+    health_addr: str = key("0.0.0.0", filled, "Address that /health listens on.")
+    service_name: str = key("tail-sampling-selector", filled, "Name of the service in logs and metrics.")
+
+
+_COMPRESSION_TOO = "Has an effect only with `enabled`."
+
+
+@frozen(kw_only=True)
+class SpanCompression:
+    """Runs of alike spans made into one."""
+
+    enabled: bool = key(
+        False,
+        truth,
+        "Compress runs of alike spans in kept traces.",
+        not_built="span compression is not built yet: set spanCompression.enabled to false",
+    )
+    min_compression_count: int = key(3, whole(2), f"Alike spans that make a run. {_COMPRESSION_TOO}")
+    compression_window_secs: float = key(60, positive_secs, f"A run is no longer than this. {_COMPRESSION_TOO}")
+    max_span_duration_secs: float = key(60, positive_secs, f"Longer spans stay as they are. {_COMPRESSION_TOO}")
+    compress_operations: tuple[str, ...] = key((), texts, f"Only these operations; empty: all. {_COMPRESSION_TOO}")
+    exclude_operations: tuple[str, ...] = key((), texts, f"Never these operations. {_COMPRESSION_TOO}")
+    sql_patterns: tuple[str, ...] = key((), texts, f"Patterns that make SQL statements alike. {_COMPRESSION_TOO}")
+
+
+_NAME_DOC = "Name of the destination in logs and metrics; no two may share one."
+_BATCH_DOC = "Traces in one batch at most."
+_BATCH_TIMEOUT_DOC = "A batch is sent when its first trace has waited this long."
+_IN_FLIGHT_DOC = "Requests under way at the same time at most."
+
+
+@frozen(kw_only=True)
+class FileExporter:
+    """Kept traces as lines of OTLP JSON."""
+
+    type: ClassVar[str] = "file"
+    max_in_flight: ClassVar[int] = 1  # one file has one writer
+
+    name: str = key("", filled, _NAME_DOC, required=True)
+    path: str = key("", filled, "File to add lines to.", required=True)
+    fsync: bool = key(True, truth, "Have each batch on the disk before its offsets go; false trusts the system.")
+    batch_size: int = key(100, whole(1, 10_000), _BATCH_DOC)
+    batch_timeout_secs: float = key(0.2, secs, _BATCH_TIMEOUT_DOC)
+
+
+@frozen(kw_only=True)
+class OtlpExporter:
+    """Any OTLP/HTTP backend."""
+
+    type: ClassVar[str] = "otlp"
+
+    name: str = key("", filled, _NAME_DOC, required=True)
+    endpoint: str = key(
+        "", url(suffix_added="/v1/traces"), "Base address of the backend; /v1/traces is added.", required=True
+    )
+    headers: Mapping[str, str] = key({}, kinds.headers, "Headers of every request.", secret=True)
+    bearer_token: str = key("", text(), "Token for `Authorization: Bearer`.", secret=True)
+    compression: str = key("gzip", choice("gzip", "none"), "How requests are compressed.")
+    request_timeout_secs: float = key(30, positive_secs, "Time for one request.")
+    retry_initial_delay_ms: int = key(1000, whole(1, 600_000), "Pause before the first retry; it doubles each time.")
+    ssl_ca_location: str = key("", text(), "File with the CA certificates to trust (PEM); empty: the usual ones.")
+    batch_size: int = key(100, whole(1, 10_000), _BATCH_DOC)
+    batch_timeout_secs: float = key(1, secs, _BATCH_TIMEOUT_DOC)
+    max_in_flight: int = key(4, whole(1, 64), _IN_FLIGHT_DOC)
+
+
+@frozen(kw_only=True)
+class DatadogExporter:
+    """A Datadog agent. Time limits and retries are those of the `datadog` section."""
+
+    type: ClassVar[str] = "datadog"
+
+    name: str = key("", filled, _NAME_DOC, required=True)
+    agent_url: str = key("", url(), "Datadog agent that takes the traces.", default_doc="`datadog.agentUrl`")
+    batch_size: int = key(100, whole(1, 10_000), _BATCH_DOC, default_doc="`datadog.batchSize`")
+    batch_timeout_secs: float = key(5, secs, _BATCH_TIMEOUT_DOC, default_doc="`datadog.batchTimeoutSecs`")
+    max_in_flight: int = key(4, whole(1, 64), _IN_FLIGHT_DOC)
+
+    @classmethod
+    def of(cls, datadog: Datadog) -> "DatadogExporter":
+        """The exporter that the datadog section alone stands for."""
+        return cls(
+            name="datadog",
+            agent_url=datadog.agent_url,
+            batch_size=datadog.batch_size if datadog.batch_enabled else 1,
+            batch_timeout_secs=datadog.batch_timeout_secs,
+        )
+
+
+Exporter = FileExporter | OtlpExporter | DatadogExporter
+EXPORTERS: Mapping[str, type[FileExporter] | type[OtlpExporter] | type[DatadogExporter]] = {
+    "file": FileExporter,
+    "otlp": OtlpExporter,
+    "datadog": DatadogExporter,
+}
+
+
+@frozen(kw_only=True)
+class DeadLetter:
+    """Where records that cannot be parsed go, and traces that a destination refuses for good."""
+
+    type: str = key("file", choice("file", "topic", "log"), "Put them in a file, in a Kafka topic, or only log them.")
+    path: str = key("tss-dead-letter.jsonl", filled, "The file, for type file.")
+    topic: str = key("", kinds.topic_or_empty, "The topic, required for type topic.")
+
+
+@frozen(kw_only=True)
+class Settings:
+    """All settings. `load` fills in what is derived, so consumers find a value and never a question."""
+
+    app: App = App()
+    kafka: Kafka = Kafka()
+    redis: Redis = Redis()
+    datadog: Datadog = Datadog()
+    sampling: Sampling = Sampling()
+    observability: Observability = Observability()
+    span_compression: SpanCompression = SpanCompression()
+    exporters: tuple[Exporter, ...] = ()
+    dead_letter: DeadLetter = DeadLetter()
+
+    @property
+    def effective_exporters(self) -> tuple[Exporter, ...]:
+        """Where kept traces go. Without `exporters` the datadog section is the one destination."""
+        return self.exporters or (DatadogExporter.of(self.datadog),)
+
+
+# The sections that are one mapping each, by attribute name; `exporters`, a list, is read by its own rule.
+SECTIONS: Mapping[str, type[Any]] = {
+    field.name: field.type for field in attrs.fields(Settings) if isinstance(field.type, type)
+}

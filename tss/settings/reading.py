@@ -1,0 +1,197 @@
+"""From the sources to settings: the YAML file, then the environment, with every fault noted at its place."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from tss.settings.checks import derive, disagreements
+from tss.settings.document import parse
+from tss.settings.environment import VARIABLES, read_environment
+from tss.settings.faults import MASK, Notes, Refused, SettingsError, did_you_mean, nearest, shape, shown
+from tss.settings.model import (
+    EXPORTERS,
+    SECTIONS,
+    DatadogExporter,
+    Exporter,
+    FileExporter,
+    Settings,
+    about,
+    camel,
+    fields,
+)
+
+
+def load(path: str | None, environ: Mapping[str, str], *, root: Path = Path("/")) -> Settings:
+    """The settings of the YAML file at `path` (none: of the environment alone), overridden by `environ`.
+
+    What is derived (instanceId, maxBufferBytes, securityProtocol) is filled in; `root` is where /proc and /sys are.
+    Raises SettingsError with every fault that could be found.
+    """
+    notes = Notes()
+    overrides = read_environment(environ, notes)
+    document = _document(path, notes) if path is not None else {}
+    settings = _settings(document, overrides, notes)
+    for disagreement in disagreements(settings):
+        if notes.sound(*disagreement.keys):
+            notes.add(disagreement.keys[0], disagreement.found, disagreement.allowed, disagreement.hint)
+    if notes.faults:
+        raise SettingsError(tuple(notes.faults))
+    return derive(settings, root)
+
+
+# ---- the file
+
+
+def _document(path: str, notes: Notes) -> dict[object, object]:
+    try:
+        value, double_keys = parse(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        return _no_document(path, f"no readable file: {error.strerror}", notes)
+    except ValueError:
+        return _no_document(path, "a file that is not UTF-8 text", notes)
+    except Refused as refused:
+        return _no_document(path, refused.faults[0].found, notes)
+    for fault in double_keys:
+        notes.add(fault.path, fault.found, fault.allowed)
+    if value is None:  # an empty file: all defaults
+        return {}
+    if not isinstance(value, dict):
+        return _no_document(path, shape(value), notes)
+    return _unwrapped(value, notes)
+
+
+def _no_document(path: str, found: str, notes: Notes) -> dict[object, object]:
+    notes.add(path, found, "a YAML file with a mapping of sections")
+    notes.spoiled.add("")  # so that no key is called missing that may well be in there
+    return {}
+
+
+def _unwrapped(document: dict[object, object], notes: Notes) -> dict[object, object]:
+    """A Helm values file, told as such once instead of by its every key; what is in its config section is read on."""
+    if "config" not in document:
+        return document
+    notes.add(
+        "config",
+        "a config section at the top",
+        "the sections themselves: " + ", ".join(map(camel, SECTIONS)),
+        "this looks like a Helm values file: give only what is inside its config section",
+    )
+    inside = document["config"]
+    return inside if isinstance(inside, dict) else {}
+
+
+# ---- sections and keys
+
+
+def _settings(document: dict[object, object], overrides: Mapping[str, object], notes: Notes) -> Settings:
+    names = [*map(camel, SECTIONS), "exporters"]
+    _refuse_unknown(document, names, "", notes)
+    sections: dict[str, Any] = {}
+    for name, cls in SECTIONS.items():
+        mapping = _mapping(document.get(camel(name)), camel(name), notes)
+        sections[name] = cls(**_values(cls, mapping, camel(name), overrides, notes))
+    settings = Settings(**sections)
+    raw = overrides["exporters"] if "exporters" in overrides else document.get("exporters")
+    return attrs.evolve(settings, exporters=_exporters(raw, settings, notes))
+
+
+def _mapping(raw: object, key: str, notes: Notes) -> dict[object, object]:
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        notes.add(key, shape(raw), "a mapping of keys")
+        return {}
+    return raw
+
+
+def _values(
+    cls: Any, mapping: dict[object, object], at: str, overrides: Mapping[str, object], notes: Notes, tag: str = ""
+) -> dict[str, object]:
+    """What is given for the attributes of one class; what is absent, null or wrong is left to the defaults."""
+    attributes = {camel(attribute.name): attribute for attribute in fields(cls)}
+    _refuse_unknown(mapping, [*attributes, tag] if tag else attributes, at, notes)
+    values = {}
+    for name, attribute in attributes.items():
+        key = f"{at}.{name}"
+        raw = overrides[key] if key in overrides else mapping.get(name)
+        value = _value(attribute, raw, key, notes)
+        if value is not None:
+            values[attribute.name] = value
+    return values
+
+
+def _value(attribute: "attrs.Attribute[Any]", raw: object, key: str, notes: Notes) -> object:
+    known = about(attribute)
+    if raw is None:
+        if known.required and notes.sound(key):
+            hint = next((f"or set {name}" for name, known_as in VARIABLES.items() if known_as.key == key), "")
+            notes.add(key, "nothing", known.kind.allowed, hint)
+        return None
+    try:
+        value = known.kind.read(raw)
+    except Refused as refused:
+        for fault in refused.faults:
+            # Inside a mapping of secrets the kind has already left the values out.
+            found = MASK if known.secret and not fault.path else fault.found
+            notes.add(key + fault.path, found, fault.allowed, fault.hint or _service_link_hint(key, raw, notes))
+        return None
+    if known.not_built and value != attribute.default:
+        notes.add(key, shown(raw), shown(attribute.default), known.not_built)
+    return value
+
+
+def _service_link_hint(key: str, raw: object, notes: Notes) -> str:
+    if key in notes.variables and isinstance(raw, str) and raw.startswith("tcp://"):
+        return "Kubernetes sets such variables for services; set enableServiceLinks: false in the pod"
+    return ""
+
+
+def _refuse_unknown(mapping: Mapping[object, object], known: Iterable[str], at: str, notes: Notes) -> None:
+    here = {name: f"{at}.{name}" if at else name for name in known}
+    for name in mapping:
+        if name not in here:
+            key = f"{at}.{name}" if at else str(name)
+            meant = _meant(str(name), here)
+            notes.add(key, "an unknown key", ", ".join(here), did_you_mean(meant))
+            if meant:  # then that key is misspelt, not missing
+                notes.spoiled.add(meant)
+
+
+def _meant(name: str, here: Mapping[str, str]) -> str:
+    """The path that was probably meant: nearly this name here, or just this name in another section."""
+    close = nearest(name, here)
+    if close:
+        return here[close]
+    elsewhere = {known.key.rpartition(".")[2]: known.key for known in VARIABLES.values()}
+    return elsewhere.get(nearest(name, elsewhere, cutoff=0.9), "")
+
+
+# ---- exporters
+
+
+def _exporters(raw: object, settings: Settings, notes: Notes) -> tuple[Exporter, ...]:
+    if raw is None:
+        return ()
+    if not isinstance(raw, list):
+        notes.add("exporters", shape(raw), "a list of exporters, each with name and type")
+        return ()
+    return tuple(_exporter(entry, f"exporters[{place}]", settings, notes) for place, entry in enumerate(raw))
+
+
+def _exporter(raw: object, at: str, settings: Settings, notes: Notes) -> Exporter:
+    placeholder = FileExporter()  # keeps the places of the others right; with a fault noted it is never seen
+    if not isinstance(raw, dict):
+        notes.add(at, shape(raw), "a mapping with name and type")
+        return placeholder
+    tag = raw.get("type")
+    cls = EXPORTERS.get(tag) if isinstance(tag, str) else None
+    if cls is None:
+        hint = did_you_mean(nearest(tag, EXPORTERS)) if isinstance(tag, str) else ""
+        notes.add(f"{at}.type", shown(tag), "one of " + ", ".join(EXPORTERS), hint)
+        return placeholder
+    values: dict[str, Any] = _values(cls, raw, at, {}, notes, tag="type")
+    if cls is DatadogExporter:
+        return attrs.evolve(DatadogExporter.of(settings.datadog), **values)
+    return cls(**values)

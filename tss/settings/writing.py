@@ -1,0 +1,137 @@
+"""Settings as text for people: the effective settings as YAML, and the reference as Markdown."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import attrs
+
+from tss.settings.document import dump
+from tss.settings.environment import variable
+from tss.settings.faults import MASK
+from tss.settings.kinds import OWNED_PROPERTIES, is_secret_property
+from tss.settings.model import EXPORTERS, SECTIONS, About, Exporter, Settings, about, camel, fields, masked
+
+# ---- effective settings
+
+
+def render(settings: Settings) -> str:
+    """The settings as YAML, secrets as ***. Without secrets, loading this text gives the same settings."""
+    document: dict[str, object] = {}
+    for field in attrs.fields(Settings):
+        value = getattr(settings, field.name)
+        document[camel(field.name)] = [_exporter(each) for each in value] if field.name == "exporters" else _keys(value)
+    return dump(document)
+
+
+def _exporter(exporter: Exporter) -> dict[str, object]:
+    keys = _keys(exporter)
+    return {"name": keys.pop("name"), "type": exporter.type, **keys}
+
+
+def _keys(section: Any) -> dict[str, object]:
+    return {
+        camel(field.name): _plain(field.name, getattr(section, field.name), about(field))
+        for field in fields(type(section))
+    }
+
+
+def _plain(name: str, value: object, known: About) -> object:
+    if known.secret:
+        return masked(value)
+    if name == "properties":
+        entries = cast(dict[str, str], value).items()
+        return {name: masked(entry) if is_secret_property(name) else entry for name, entry in entries}
+    if isinstance(value, tuple):
+        return list(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# ---- reference
+
+_INTRODUCTION = f"""\
+# Settings
+
+<!-- Made by `python -m tss.settings > docs/settings.md`: do not edit. -->
+
+Settings come from a YAML file (`--config FILE`, or the variable `TSS_CONFIG`) with one mapping per section below, and
+from the environment, which beats the file. Everything has a default but `kafka.brokers` and a destination: a list of
+`exporters`, or `datadog.agentUrl`.
+
+- Variables are named `TSS_<SECTION>_<KEY>`, as listed. Lists and mappings are given as YAML text, such as
+  `TSS_SPAN_COMPRESSION_SQL_PATTERNS='["a", "b"]'`. An empty variable is empty text; for other keys it is a fault.
+- A secret can be kept in a file: `<VARIABLE>_FILE` names it; the line break at its end does not count. It is shown as
+  `{MASK}` everywhere.
+- `null` means the default. Durations may have fractions. Choices may be written in any case.
+- An unknown key or `TSS_` variable is a fault, save those that Kubernetes sets for services (`TSS_..._SERVICE_HOST` and
+  the like). So is a key whose feature is not built yet. All faults are reported at once, and the exit code is 2.
+
+`python -m tss check --config FILE` checks the settings and prints the effective ones.
+"""
+
+_EXPORTERS = """\
+## exporters
+
+A list of destinations, each with `name` and `type` and the keys of its type; every kept trace goes to all of them. From
+the environment: `TSS_EXPORTERS`, the whole list as YAML text, or `TSS_EXPORTERS_FILE`. When the list is empty, the
+`datadog` section is the one destination, under the name `datadog`, and `datadog.agentUrl` is required.
+
+```yaml
+exporters:
+  - {name: archive, type: file, path: /var/lib/tss/kept.jsonl}
+  - {name: backend, type: otlp, endpoint: "http://collector:4318"}
+```
+"""
+
+
+def reference() -> str:
+    return "\n".join(_reference())
+
+
+def _reference() -> Iterator[str]:
+    yield _INTRODUCTION
+    for name, cls in SECTIONS.items():
+        if name == "dead_letter":
+            yield from _exporters()
+        yield f"## {camel(name)}\n\n{cls.__doc__}\n"
+        yield from _table(cls, name)
+        if name == "kafka":
+            yield from _owned_properties()
+
+
+def _exporters() -> Iterator[str]:
+    yield _EXPORTERS
+    for name, cls in EXPORTERS.items():
+        yield f"### type: {name}\n\n{cls.__doc__}\n"
+        yield from _table(cls, None)
+
+
+def _table(cls: Any, section: str | None) -> Iterator[str]:
+    yield "| key | default | allowed | meaning |\n|---|---|---|---|"
+    for field in fields(cls):
+        known = about(field)
+        variables = f"<br>`{variable(section, field.name)}`" if section else ""
+        cells = (f"`{camel(field.name)}`{variables}", _default(field, known), known.kind.allowed, _meaning(known))
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+
+
+def _default(field: "attrs.Attribute[Any]", known: About) -> str:
+    if known.required:
+        return "required"
+    if known.default_doc:
+        return known.default_doc
+    default = {} if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+    plain = _plain(field.name, default, known)
+    return f"`{dump([plain]).removeprefix('- ').strip()}`" if plain != "" else "empty"
+
+
+def _meaning(known: About) -> str:
+    marks = [known.doc, "**Secret.**" if known.secret else "", "**Not built yet.**" if known.not_built else ""]
+    return " ".join(mark for mark in marks if mark)
+
+
+def _owned_properties() -> Iterator[str]:
+    yield "Not allowed in `properties`:\n\n| property | reason |\n|---|---|"
+    for name, reason in OWNED_PROPERTIES.items():
+        yield f"| `{name}` | {reason} |"
+    yield ""

@@ -1,0 +1,1 @@
+"""Who acts: one file, one ``run``, its channel ends in the signature."""

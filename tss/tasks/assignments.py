@@ -1,0 +1,138 @@
+"""Which partitions are ours, and what has to happen when one comes or goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.buffer import Buffer
+from tss.core.measures import Meter
+from tss.core.partition import Commit, Partition
+from tss.core.record import Record, Start
+
+log = structlog.get_logger()
+
+REVOKE_SECS = 10.0  # for exports in flight; a group waits max.poll.interval.ms (300 s) for a member that revokes
+LOOK_SECS = 0.02
+
+
+class Assignments:
+    """The assigned partitions. The source calls ``assigned``, ``revoked`` and ``lost`` while a poll is under way."""
+
+    def __init__(
+        self, topic: str, buffer: Buffer, meter: Meter, *, max_skew_ms: int, replay_secs: int, commits: bool
+    ) -> None:
+        self.joined = False  # whether the group has given us our share, be it none
+        self._topic = topic
+        self._buffer = buffer
+        self._meter = meter
+        self._max_skew_ms = max_skew_ms
+        self._replay_secs = replay_secs
+        self._commit_allowed = commits  # False for rehearsals: the group's offsets stay as they are
+        self._partitions: dict[int, Partition] = {}
+
+    def __repr__(self) -> str:
+        return f"<Assignments {sorted(self._partitions)}>"
+
+    def __iter__(self) -> Iterator[Partition]:
+        return iter(self._partitions.values())
+
+    def __len__(self) -> int:
+        return len(self._partitions)
+
+    # -- from the source
+
+    def assigned(self, starts: Mapping[int, Start]) -> None:
+        """These partitions are ours from now on, read from where they say."""
+        self.joined = True
+        for id, start in starts.items():
+            partition = Partition(id, start.offset, self._max_skew_ms, start.offset if start.committed else None)
+            partition.position = start.replay_from
+            self._partitions[id] = partition
+            self._meter.count(measures.REBALANCES, 1, "assigned")
+        if starts:
+            log.info("partitions assigned", partitions=sorted(starts))
+
+    async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
+        """These are to go to another member: returns what to commit for them before they do.
+
+        Open traces are forgotten at once; what is on its way to a destination gets a bounded time to arrive.
+        """
+        going = self._forget(ids, "revoked")
+        with trio.move_on_after(REVOKE_SECS):
+            while any(partition.in_flight for partition in going):
+                await trio.sleep(LOOK_SECS)
+        return dict(self._commits(going))
+
+    def lost(self, ids: Sequence[int]) -> None:
+        """These are another member's already: nothing may be committed for them."""
+        self._forget(ids, "lost")
+
+    # -- from the consumer
+
+    def bind(self, records: Iterable[Record]) -> list[tuple[Partition, Record]]:
+        """Each record with the assignment it was read under."""
+        bound = []
+        for record in records:
+            partition = self._partitions.get(record.partition)
+            if partition is None:
+                continue  # revoked inside the poll that read it
+            if record.offset < partition.position:
+                partition = self._rewound(partition, record.offset)
+            partition.position = record.offset + 1
+            bound.append((partition, record))
+        return bound
+
+    def bind_ends(self, ends: Mapping[int, int]) -> list[tuple[Partition, int]]:
+        """Each partition read to its end, and up to when."""
+        return [(self._partitions[id], wall_ms) for id, wall_ms in ends.items() if id in self._partitions]
+
+    def show_lags(self, lags: Mapping[int, int]) -> None:
+        """Show how far behind the read position is."""
+        for id, lag in lags.items():
+            if id in self._partitions:
+                self._meter.set(measures.CONSUMER_LAG, lag, self._topic, str(id))
+
+    # -- from the committer
+
+    def due(self) -> dict[int, Commit]:
+        """What has changed since it was last committed."""
+        return {id: commit for id, commit in self._commits(self) if commit.offset != self._partitions[id].committed}
+
+    def committed(self, commits: Mapping[int, Commit]) -> None:
+        """Kafka has taken these."""
+        for id, commit in commits.items():
+            if id in self._partitions:
+                self._partitions[id].committed = commit.offset
+
+    def show_uncommitted(self) -> None:
+        """Show how much of the log waits for its commit."""
+        for partition in self:
+            held = partition.ledger.next - partition.ledger.low_water
+            self._meter.set(measures.UNCOMMITTED, held, self._topic, str(partition.id))
+
+    def _commits(self, partitions: Iterable[Partition]) -> list[tuple[int, Commit]]:
+        if not self._commit_allowed:
+            return []
+        return [(partition.id, partition.commit(self._replay_secs)) for partition in partitions]
+
+    def _forget(self, ids: Sequence[int], event: str) -> list[Partition]:
+        gone = [self._partitions.pop(id) for id in ids if id in self._partitions]
+        for partition in gone:
+            self._buffer.forget(partition)
+            self._meter.count(measures.REBALANCES, 1, event)
+            for gauge in (measures.CONSUMER_LAG, measures.UNCOMMITTED):
+                self._meter.forget(gauge, self._topic, str(partition.id))
+        if gone:
+            log.info(f"partitions {event}", partitions=sorted(partition.id for partition in gone))
+        return gone
+
+    def _rewound(self, partition: Partition, offset: int) -> Partition:
+        """The log went back (a leader elected without the newest records, a reset): take the partition up anew."""
+        log.warning("partition read again from an earlier offset", partition=partition.id, offset=offset)
+        self.lost([partition.id])
+        self.assigned({partition.id: Start(offset, offset, committed=True)})
+        return self._partitions[partition.id]

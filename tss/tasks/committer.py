@@ -1,0 +1,81 @@
+"""Settles what has ended, and alone speaks to Kafka about offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.buffer import Buffer
+from tss.core.errors import CannotCommit
+from tss.core.measures import Meter
+from tss.core.partition import Commit
+from tss.core.trace import Trace
+from tss.tasks.assignments import Assignments
+
+log = structlog.get_logger()
+
+
+class Offsets(Protocol):
+    """Where offsets are committed."""
+
+    async def commit(self, commits: Mapping[int, Commit]) -> None:
+        """Commit by partition; returns when Kafka has them. Raises CannotCommit."""
+
+
+async def run(
+    settled: trio.MemoryReceiveChannel[list[Trace]],
+    offsets: Offsets,
+    assignments: Assignments,
+    buffer: Buffer,
+    meter: Meter,
+    interval_secs: float,
+    last_commit_secs: float,
+) -> None:
+    """Until the channel ends or the scope is cancelled; either way one last commit, which gets ``last_commit_secs``."""
+    due = trio.current_time() + interval_secs
+    try:
+        while True:
+            with trio.move_on_at(due):
+                for trace in await settled.receive():
+                    buffer.settle(trace)
+                continue
+            await _commit(offsets, assignments, meter)
+            due = trio.current_time() + interval_secs
+    except trio.EndOfChannel:
+        pass
+    finally:
+        _settle_rest(settled, buffer)
+        # Shielded: what has been delivered must be committed even when the stop's deadline has passed; bounded: law 9.
+        with trio.move_on_after(last_commit_secs, shield=True) as last:
+            await _commit(offsets, assignments, meter)
+        if last.cancelled_caught:
+            log.warning("the last commit did not finish in time; what it covers will be read again")
+
+
+def _settle_rest(settled: trio.MemoryReceiveChannel[list[Trace]], buffer: Buffer) -> None:
+    with settled:
+        try:
+            while True:
+                for trace in settled.receive_nowait():
+                    buffer.settle(trace)
+        except (trio.WouldBlock, trio.EndOfChannel):
+            pass
+
+
+async def _commit(offsets: Offsets, assignments: Assignments, meter: Meter) -> None:
+    assignments.show_uncommitted()
+    due = assignments.due()
+    if not due:
+        return
+    try:
+        await offsets.commit(due)
+    except CannotCommit as error:
+        meter.count(measures.COMMITS, 1, "failed")
+        log.warning("offsets not committed; the next commit covers them", reason=str(error))
+    else:
+        assignments.committed(due)
+        meter.count(measures.COMMITS, 1, "ok")

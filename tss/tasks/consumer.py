@@ -1,0 +1,113 @@
+"""Reads the topic and passes on what it read, in the log's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import attrs
+import trio
+
+from tss.core import measures
+from tss.core.measures import Meter
+from tss.core.partition import Partition
+from tss.core.record import DeadLetter, Polled, Record
+from tss.tasks.assignments import Assignments
+
+PATIENCE_SECS = 1.0  # a full channel empties many times in a second, unless a destination is slow: then reading pauses
+
+
+class Source(Protocol):
+    """The input topic, as a member of the consumer group."""
+
+    async def poll(self) -> Polled:
+        """What has come in, waiting a little; rebalances are settled with Assignments inside this call.
+
+        Raises CannotConnect when the broker refuses for good.
+        """
+
+    async def pause(self) -> None:
+        """Stop fetching; ``poll`` goes on keeping the membership alive and returns no records."""
+
+    async def resume(self) -> None:
+        """Go on fetching from where the last poll ended."""
+
+
+class DeadLetters(Protocol):
+    """Where what cannot be handled is put aside."""
+
+    async def put(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep them; returns once they are kept somewhere. Never raises."""
+
+
+@attrs.frozen
+class Batch:
+    """What one poll read, bound to the assignments it was read under."""
+
+    wall_ms: int
+    records: Sequence[tuple[Partition, Record]]
+    ends: Sequence[tuple[Partition, int]]  # partitions read to their end, and the wall time (ms) up to which
+
+
+async def run(
+    source: Source,
+    assignments: Assignments,
+    dead_letters: DeadLetters,
+    polled: trio.MemorySendChannel[Batch],
+    stop: trio.Event,
+    meter: Meter,
+) -> None:
+    """Poll until told to stop. The channel's bound is what makes a slow destination felt here."""
+    with polled:
+        while not stop.is_set():
+            batch = await _read(source, assignments, dead_letters, meter)
+            if not batch.records and not batch.ends:
+                continue
+            with trio.move_on_after(PATIENCE_SECS):
+                await polled.send(batch)
+                continue
+            await _hold_back(source, assignments, dead_letters, polled, stop, meter, batch)
+
+
+async def _read(source: Source, assignments: Assignments, dead_letters: DeadLetters, meter: Meter) -> Batch:
+    read = await source.poll()
+    if read.dead_letters:
+        # Before the records go on: as long as they do not, no offset in this poll can be committed.
+        for letter in read.dead_letters:
+            meter.count(measures.UNREADABLE, 1, letter.reason)
+        await dead_letters.put(read.dead_letters)
+    assignments.show_lags(read.lags)
+    # From here to the return there is no checkpoint, so no rebalance can come between the poll and this look-up.
+    return Batch(read.wall_ms, assignments.bind(read.records), assignments.bind_ends(read.ends))
+
+
+async def _hold_back(
+    source: Source,
+    assignments: Assignments,
+    dead_letters: DeadLetters,
+    polled: trio.MemorySendChannel[Batch],
+    stop: trio.Event,
+    meter: Meter,
+    batch: Batch,
+) -> None:
+    """Pause, keep polling for the group's sake, and resume once the channel is empty.
+
+    A pause throws away what librdkafka has prefetched, so it must not flap: it comes after a second of patience and
+    goes only when all that waits has been taken. Records that a poll still returns are kept, in order.
+    """
+    meter.count(measures.PAUSES)
+    meter.set(measures.PAUSED, 1)
+    await source.pause()
+    waiting = [batch]
+    while not stop.is_set() and (waiting or polled.statistics().current_buffer_used):
+        more = await _read(source, assignments, dead_letters, meter)
+        if more.records or more.ends:
+            waiting.append(more)
+        while waiting:
+            try:
+                polled.send_nowait(waiting[0])
+            except trio.WouldBlock:
+                break
+            del waiting[0]
+    await source.resume()
+    meter.set(measures.PAUSED, 0)

@@ -1,0 +1,228 @@
+"""Brings kept traces to every destination, each at its own pace, and lets go of them when all have taken them."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+import attrs
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Retrying
+from tss.core.health import Health
+from tss.core.measures import Meter
+from tss.core.record import DeadLetter
+from tss.core.trace import Trace
+from tss.tasks.consumer import DeadLetters
+
+log = structlog.get_logger()
+
+LANE_BATCHES = 2  # a lane gathers from the second while the first is under way; more would only hide a slow destination
+
+
+class Destination(Protocol):
+    """Somewhere traces are sent."""
+
+    @property
+    def name(self) -> str:
+        """The exporter's name in the settings."""
+
+    @property
+    def batching(self) -> Batching:
+        """How it likes its batches."""
+
+    @property
+    def retrying(self) -> Retrying:
+        """How it likes to be tried again."""
+
+    async def send(self, traces: Sequence[Trace]) -> Outcome:
+        """Send the spans of these traces once. Never raises for what the world or the data may do."""
+
+
+@attrs.frozen
+class Lane:
+    """The way to one destination: what a delivery needs."""
+
+    destination: Destination
+    dead_letters: DeadLetters
+    health: Health
+    meter: Meter
+    chance: random.Random
+
+
+async def run(
+    kept: trio.MemoryReceiveChannel[list[Trace]],
+    settled: trio.MemorySendChannel[list[Trace]],
+    lanes: Sequence[Lane],
+) -> None:
+    """Until the channel ends and everything taken from it is delivered."""
+    with kept, settled:
+        async with trio.open_nursery() as nursery:
+            ways: list[trio.MemorySendChannel[list[Trace]]] = []
+            for lane in lanes:
+                way, end = trio.open_memory_channel[list[Trace]](LANE_BATCHES)
+                name = lane.destination.name
+                lane.meter.watch(measures.CHANNEL_FILL, _fill(way), f"exporter_{name}")
+                lane.meter.set(measures.CHANNEL_LIMIT, LANE_BATCHES, f"exporter_{name}")
+                nursery.start_soon(_run_lane, lane, end, settled.clone(), name=f"exporter to {name}")
+                ways.append(way)
+            async for traces in kept:
+                for trace in traces:
+                    trace.awaiting = len(ways)
+                for way in ways:
+                    await way.send(traces)
+            for way in ways:
+                way.close()
+
+
+def _fill(channel: trio.MemorySendChannel[list[Trace]]) -> measures.Reading:
+    return lambda: channel.statistics().current_buffer_used
+
+
+async def _run_lane(
+    lane: Lane,
+    waiting: trio.MemoryReceiveChannel[list[Trace]],
+    settled: trio.MemorySendChannel[list[Trace]],
+) -> None:
+    """Gather batches and deliver a few of them at a time."""
+    places = trio.Semaphore(lane.destination.batching.max_in_flight)
+    gatherer = _Gatherer(lane.destination.batching, waiting)
+    with waiting, settled:
+        async with trio.open_nursery() as nursery:
+            while batch := await gatherer.gather():
+                await places.acquire()
+                nursery.start_soon(_deliver_and_settle, lane, batch, settled, places)
+
+
+class _Gatherer:
+    """Makes batches as a destination likes them of what comes along the channel."""
+
+    def __init__(self, batching: Batching, waiting: trio.MemoryReceiveChannel[list[Trace]]) -> None:
+        self._batching = batching
+        self._waiting = waiting
+        self._traces: deque[Trace] = deque()
+
+    async def gather(self) -> list[Trace]:
+        """The next batch; empty when there will be no more."""
+        batch: list[Trace] = []
+        size = 0
+        deadline = trio.CancelScope()
+        while True:
+            while self._traces:
+                trace = self._traces[0]
+                if batch and size + trace.size > self._batching.max_bytes:
+                    return batch
+                batch.append(self._traces.popleft())
+                size += trace.size
+                if len(batch) >= self._batching.max_traces:
+                    return batch
+                if len(batch) == 1:
+                    deadline = trio.move_on_after(self._batching.linger_secs)
+            more: Sequence[Trace] | None = None
+            try:
+                if batch:
+                    with trio.CancelScope(deadline=deadline.deadline):
+                        more = await self._waiting.receive()
+                else:
+                    more = await self._waiting.receive()
+            except trio.EndOfChannel:
+                return batch
+            if more is None:
+                return batch
+            self._traces.extend(more)
+
+
+async def _deliver_and_settle(
+    lane: Lane, batch: Sequence[Trace], settled: trio.MemorySendChannel[list[Trace]], places: trio.Semaphore
+) -> None:
+    try:
+        await deliver(lane, batch)
+    finally:
+        places.release()
+    done = []
+    for trace in batch:
+        trace.awaiting -= 1
+        if not trace.awaiting:
+            done.append(trace)
+    if done:
+        lane.meter.count(measures.TRACES_SAMPLED, sum(not trace.late for trace in done))
+        await settled.send(done)
+
+
+async def deliver(lane: Lane, batch: Sequence[Trace]) -> None:
+    """Send until every trace is taken or put aside, for as long as that takes: meanwhile reading stops by itself."""
+    destination, retrying = lane.destination, lane.destination.retrying
+    tries = 0
+    while True:
+        outcome = await _send(lane, batch)
+        match outcome:
+            case Accepted():
+                await _accepted(lane, batch, outcome)
+                return
+            case Refused():
+                await _refused(lane, batch, outcome)
+                return
+            case Again():
+                backoff = lane.chance.uniform(0, min(retrying.max_secs, retrying.initial_secs * 2.0**min(tries, 20)))
+                wait = backoff if outcome.after_secs is None else outcome.after_secs + backoff / 10
+            case Misconfigured():
+                wait = retrying.probe_secs
+        tries += 1
+        log.warning(
+            "destination did not take a batch; it will be sent again",
+            destination=destination.name, reason=outcome.reason, detail=outcome.detail, tries=tries, wait_secs=round(wait, 3),
+        )  # fmt: skip
+        await trio.sleep(wait)
+
+
+async def _send(lane: Lane, batch: Sequence[Trace]) -> Outcome:
+    """One try, counted and shown."""
+    name = lane.destination.name
+    began = trio.current_time()
+    outcome = await lane.destination.send(batch)
+    lane.meter.observe(measures.EXPORT_LATENCY, trio.current_time() - began, name)
+    if isinstance(outcome, Accepted):
+        lane.health.up(f"exporter {name}")
+    else:
+        lane.meter.count(measures.EXPORT_ERRORS, 1, name, outcome.reason)
+        if not isinstance(outcome, Refused):  # a refusal is an answer: the destination is there
+            lane.health.down(f"exporter {name}", f"{outcome.reason}: {outcome.detail}")
+    return outcome
+
+
+async def _accepted(lane: Lane, batch: Sequence[Trace], outcome: Accepted) -> None:
+    name = lane.destination.name
+    spans = sum(trace.spans for trace in batch)
+    lane.meter.count(measures.SPANS_EXPORTED, max(0, spans - outcome.rejected_spans), name)
+    if outcome.message and not outcome.rejected_spans:
+        log.warning("destination took a batch with a remark", destination=name, remark=outcome.message)
+    if outcome.rejected_spans:
+        # It does not say which spans, and sending them again is forbidden (OTLP specification, Partial Success).
+        lane.meter.count(measures.EXPORT_REJECTED, outcome.rejected_spans, name)
+        detail = f"{outcome.rejected_spans} of the {spans} spans of this batch were rejected: {outcome.message}"
+        await _put_aside(lane, batch, "partial_success", detail)
+
+
+async def _refused(lane: Lane, batch: Sequence[Trace], outcome: Refused) -> None:
+    """Find the traces that are refused by sending halves; only those are put aside."""
+    if len(batch) > 1:
+        middle = len(batch) // 2
+        await deliver(lane, batch[:middle])
+        await deliver(lane, batch[middle:])
+    else:
+        await _put_aside(lane, batch, outcome.reason, outcome.detail)
+
+
+async def _put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: str) -> None:
+    name = lane.destination.name
+    log.error("traces put aside", destination=name, traces=len(batch), reason=reason, detail=detail)
+    letters = [
+        DeadLetter(reason, detail, trace.payload, partition=trace.pieces[0][0].id, offset=trace.pieces[0][1],
+                   trace_id=trace.trace_id.hex(), destination=name)
+        for trace in batch
+    ]  # fmt: skip
+    await lane.dead_letters.put(letters)

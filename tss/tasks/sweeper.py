@@ -1,0 +1,83 @@
+"""Owns the buffer: adds records in log order and hands on the traces that the log's time closes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import trio
+
+from tss.core import measures
+from tss.core.buffer import Buffer
+from tss.core.measures import Meter
+from tss.core.trace import Trace
+from tss.tasks.consumer import Batch
+
+RECORDS_AT_ONCE = 64  # about 2 ms of the event loop
+TRACES_AT_ONCE = 256
+BYTES_AT_ONCE = 1 << 20
+ROOM_LOOK_SECS = 0.005
+
+
+async def run(
+    polled: trio.MemoryReceiveChannel[Batch],
+    closed: trio.MemorySendChannel[list[Trace]],
+    buffer: Buffer,
+    meter: Meter,
+) -> None:
+    """Until the channel ends. What is still open then is not decided: it stays in Kafka."""
+    with polled, closed:
+        async for batch in polled:
+            for start in range(0, len(batch.records), RECORDS_AT_ONCE):
+                for partition, record in batch.records[start : start + RECORDS_AT_ONCE]:
+                    buffer.add(partition, record, batch.wall_ms)
+                await _hand_on(closed, buffer)
+            for partition, wall_ms in batch.ends:
+                buffer.reach(partition, wall_ms)
+            for partition in {partition for partition, _ in batch.records}:
+                buffer.relieve_ledger(partition)
+            await _hand_on(closed, buffer)
+            _show(buffer, meter)
+
+
+async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer) -> None:
+    """Pass on what has closed, in pieces, as long as there is room for closed traces; adding waits meanwhile."""
+    await trio.lowlevel.checkpoint()
+    waiting = buffer.take()
+    if not waiting:
+        return
+    held_back = sum(trace.size for trace in waiting)
+    for piece in _pieces(waiting):
+        # What waits here is closed too; room means room beside it.
+        while buffer.closed_bytes - held_back > buffer.limits.closed_bytes:
+            await trio.sleep(ROOM_LOOK_SECS)
+        held_back -= sum(trace.size for trace in piece)
+        await closed.send(piece)
+
+
+def _pieces(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
+    piece: list[Trace] = []
+    size = 0
+    for trace in traces:
+        if piece and (len(piece) >= TRACES_AT_ONCE or size + trace.size > BYTES_AT_ONCE):
+            yield piece
+            piece, size = [], 0
+        piece.append(trace)
+        size += trace.size
+    if piece:
+        yield piece
+
+
+def _show(buffer: Buffer, meter: Meter) -> None:
+    counts = buffer.take_counts()
+    for measure, amount in (
+        (measures.RECORDS_READ, counts.records),
+        (measures.RECORDS_REPLAYED, counts.replayed),
+        (measures.TRACES_INGESTED, counts.traces),
+        (measures.SPANS_INGESTED, counts.spans),
+        (measures.ABSURD_TIMESTAMPS, counts.absurd),
+        (measures.DUPLICATE_SPANS, counts.duplicate_spans),
+    ):
+        if amount:
+            meter.count(measure, amount)
+    if counts.late_dropped_spans:
+        meter.count(measures.LATE_SPANS, counts.late_dropped_spans, "drop")
