@@ -157,8 +157,7 @@ class Buffer:
             self.memory.delivered(trace.trace_id, ((piece[0].id, piece[1]) for piece in trace.pieces))
         for partition, offset, _ in trace.pieces:
             partition.in_flight -= 1
-            if not partition.revoked:
-                partition.ledger.settle(offset)
+            partition.ledger.settle(offset)  # of a revoked one too: its last commit waits for what is in flight
         self.closed_bytes -= trace.size
         trace.pieces = []
 

@@ -54,8 +54,12 @@ class Batching:
 
 @attrs.frozen
 class Retrying:
-    """Full-jitter backoff: the n-th wait is uniform in [0, min(max, initial * 2**n)] seconds."""
+    """Full-jitter backoff: the n-th wait is uniform in [0, min(max, initial * 2**n)] seconds.
+
+    After ``quick_tries`` tries again the destination counts as down; it is tried all the same.
+    """
 
     initial_secs: float
+    quick_tries: int = 3
     max_secs: float = 30.0
     probe_secs: float = 30.0  # between probes of a misconfigured destination

@@ -19,13 +19,15 @@ class Kind(enum.Enum):
 
 @attrs.frozen(eq=False)
 class Measure:
-    """One metric. ``name`` is the full exposition name; ``buckets`` (upper bounds, histograms only) are in its unit."""
+    """One metric. ``name`` is the full exposition name; ``buckets`` (upper bounds, histograms only) are in its unit;
+    ``alert`` is the guide's alert on it, in PromQL."""
 
     name: str
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    alert: str = ""
 
 
 Reading = Callable[[], float]
@@ -55,12 +57,12 @@ _LONG_SECONDS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0
 _STALLS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 
-def _counter(name: str, text: str, *labels: str) -> Measure:
-    return Measure(name, Kind.COUNTER, text, labels)
+def _counter(name: str, text: str, *labels: str, alert: str = "") -> Measure:
+    return Measure(name, Kind.COUNTER, text, labels, alert=alert)
 
 
-def _gauge(name: str, text: str, *labels: str) -> Measure:
-    return Measure(name, Kind.GAUGE, text, labels)
+def _gauge(name: str, text: str, *labels: str, alert: str = "") -> Measure:
+    return Measure(name, Kind.GAUGE, text, labels, alert=alert)
 
 
 def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Measure:
@@ -76,7 +78,7 @@ SPANS_INGESTED = _counter("spans_ingested_total", "Spans read from the input top
 UNREADABLE = _counter("records_unreadable_total", "Records, or parts of them, that could not be read as spans, by reason; they went to the dead letters.", "reason")
 ABSURD_TIMESTAMPS = _counter("absurd_timestamps_total", "Record timestamps further ahead of the wall clock than maxClockSkewSecs; they count as now.")
 # What is held
-BUFFER_TRACES = _gauge("buffer_traces_current", "Open traces in the buffer.")
+BUFFER_TRACES = _gauge("buffer_traces_current", "Open traces in the buffer.", alert="buffer_traces_current / buffer_traces_limit > 0.8")
 BUFFER_TRACES_LIMIT = _gauge("buffer_traces_limit", "maxBufferTraces.")
 BUFFER_SPANS = _gauge("buffer_spans_current", "Spans of open traces in the buffer.")
 BUFFER_SPANS_LIMIT = _gauge("buffer_spans_limit", "maxBufferSpans.")
@@ -95,12 +97,12 @@ DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans read again of a kept 
 # What goes out
 TRACES_SAMPLED = _counter("traces_sampled_total", "Kept traces that every destination has taken.")
 SPANS_EXPORTED = _counter("spans_exported_total", "Spans that a destination has taken.", "destination")
-EXPORT_ERRORS = _counter("export_errors_total", "Failed tries to send a batch, by destination and reason.", "destination", "reason")
+EXPORT_ERRORS = _counter("export_errors_total", "Failed tries to send a batch, by destination and reason.", "destination", "reason", alert="increase(export_errors_total[5m]) > 0")
 EXPORT_LATENCY = _histogram("export_latency_seconds", "Time of one try to send a batch.", _SECONDS, "destination")
 EXPORT_REJECTED = _counter("export_rejected_spans_total", "Spans that a destination named as rejected while it took the rest of their batch.", "destination")
 DEAD_LETTERS = _counter("dead_letters_total", "Records and traces put aside, by reason and by where they were put.", "reason", "place")
 # What Kafka is told
-CONSUMER_LAG = _gauge("kafka_consumer_lag", "Records between the read position and the end of the partition.", "topic", "partition")
+CONSUMER_LAG = _gauge("kafka_consumer_lag", "Records between the read position and the end of the partition.", "topic", "partition", alert="kafka_consumer_lag > 1000")
 UNCOMMITTED = _gauge("kafka_uncommitted_records", "Offsets between the low water (the oldest record still held) and the read position.", "topic", "partition")
 COMMITS = _counter("kafka_commits_total", "Offset commits, by result.", "result")
 REBALANCES = _counter("kafka_rebalances_total", "Partitions assigned, revoked and lost.", "event")
@@ -113,3 +115,27 @@ BUILD_INFO = _gauge("tss_build_info", "Always 1.", "version", "scanner")
 # fmt: on
 
 TABLE: tuple[Measure, ...] = tuple(value for value in vars().copy().values() if isinstance(value, Measure))
+
+_INTRODUCTION = """\
+# Metrics
+
+<!-- Made by `python -m tss.edges.metrics > docs/metrics.md`: do not edit. -->
+
+What `/metrics` shows, in the Prometheus text format or in OpenMetrics, whichever the scraper asks for. Counters without
+labels are there, at 0, from the start; one with labels appears with what it first counts. A histogram has the series
+`_bucket`, `_sum` and `_count`. Beside these there are the usual `process_*`, `python_gc_*` and `python_info`.
+
+| metric | type | labels | meaning | alert |
+|---|---|---|---|---|
+"""
+
+
+def reference() -> str:
+    """The table as a page of Markdown."""
+    rows = [f"| {' | '.join(_cells(measure))} |\n" for measure in TABLE]
+    return "".join([_INTRODUCTION, *rows])
+
+
+def _cells(measure: Measure) -> tuple[str, ...]:
+    labels = ", ".join(f"`{label}`" for label in measure.labels)
+    return f"`{measure.name}`", measure.kind.value, labels, measure.help, f"`{measure.alert}`" if measure.alert else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -110,30 +111,28 @@ class _Gatherer:
         """The next batch; empty when there will be no more."""
         batch: list[Trace] = []
         size = 0
-        deadline = trio.CancelScope()
+        until = math.inf
         while True:
             while self._traces:
                 trace = self._traces[0]
-                if batch and size + trace.size > self._batching.max_bytes:
+                if len(batch) >= self._batching.max_traces or (batch and size + trace.size > self._batching.max_bytes):
                     return batch
+                if not batch:
+                    until = trio.current_time() + self._batching.linger_secs
                 batch.append(self._traces.popleft())
                 size += trace.size
-                if len(batch) >= self._batching.max_traces:
-                    return batch
-                if len(batch) == 1:
-                    deadline = trio.move_on_after(self._batching.linger_secs)
-            more: Sequence[Trace] | None = None
+            if not await self._more(until):
+                return batch
+
+    async def _more(self, until: float) -> bool:
+        """Wait for the next traces; False when time is up or the channel has ended."""
+        with trio.move_on_at(until):
             try:
-                if batch:
-                    with trio.CancelScope(deadline=deadline.deadline):
-                        more = await self._waiting.receive()
-                else:
-                    more = await self._waiting.receive()
+                self._traces.extend(await self._waiting.receive())
             except trio.EndOfChannel:
-                return batch
-            if more is None:
-                return batch
-            self._traces.extend(more)
+                return False
+            return True
+        return False
 
 
 async def _deliver_and_settle(
@@ -171,7 +170,10 @@ async def deliver(lane: Lane, batch: Sequence[Trace]) -> None:
                 wait = backoff if outcome.after_secs is None else outcome.after_secs + backoff / 10
             case Misconfigured():
                 wait = retrying.probe_secs
+                tries = retrying.quick_tries
         tries += 1
+        if tries > retrying.quick_tries:
+            lane.health.down(f"exporter {destination.name}", f"{outcome.reason}: {outcome.detail}")
         log.warning(
             "destination did not take a batch; it will be sent again",
             destination=destination.name, reason=outcome.reason, detail=outcome.detail, tries=tries, wait_secs=round(wait, 3),
@@ -189,8 +191,6 @@ async def _send(lane: Lane, batch: Sequence[Trace]) -> Outcome:
         lane.health.up(f"exporter {name}")
     else:
         lane.meter.count(measures.EXPORT_ERRORS, 1, name, outcome.reason)
-        if not isinstance(outcome, Refused):  # a refusal is an answer: the destination is there
-            lane.health.down(f"exporter {name}", f"{outcome.reason}: {outcome.detail}")
     return outcome
 
 

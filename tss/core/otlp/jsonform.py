@@ -11,10 +11,9 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# Clean to mypy with and without types-protobuf, hence `unused-ignore`.
-from google.protobuf import json_format  # type: ignore[import-untyped, unused-ignore]
-from google.protobuf.descriptor import Descriptor, FieldDescriptor  # type: ignore[import-untyped, unused-ignore]
-from google.protobuf.message import Message  # type: ignore[import-untyped, unused-ignore]
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 _SPAN = Span.DESCRIPTOR.fields_by_name
@@ -42,7 +41,7 @@ def read(value: bytes) -> bytes:
             raise TypeError(f"the outermost value is no object but {type(document).__name__}")
         _unhex(document)
         data = json_format.ParseDict(document, TracesData(), ignore_unknown_fields=True)
-        return bytes(data.SerializeToString(deterministic=True))
+        return data.SerializeToString(deterministic=True)
     # Both libraries raise whatever their inner parts raise (UnicodeError, RecursionError, OverflowError, AttributeError
     # for a list in an object's place, ...), and the record, never the daemon, is at fault.
     except Exception as error:
@@ -137,7 +136,8 @@ def _writers(descriptor: Descriptor, found: dict[FieldDescriptor, _Writer]) -> d
     for field in descriptor.fields:
         if field not in found:
             convert = bytes.hex if field in _ID_FIELDS else _BY_TYPE.get(field.type, _as_is)
-            found[field] = (field.json_name, convert, field.is_repeated)
+            repeated = isinstance(field.default_value, list)  # protobuf 5 and 7 share no plainer question
+            found[field] = (field.json_name, convert, repeated)
             if field.message_type is not None:
                 _writers(field.message_type, found)
     return found

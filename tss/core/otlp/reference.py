@@ -6,8 +6,7 @@ so that protobuf never writes a byte that is sent on.
 
 from collections.abc import Sequence
 
-# Clean to mypy with and without types-protobuf, hence `unused-ignore`.
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 
 from tss.core.otlp import wire

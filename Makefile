@@ -1,0 +1,78 @@
+# `make` alone tells what there is. Everything is installed into .venv/, from requirements.lock and nothing else;
+# pip asks the index that this machine is configured for.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-unit test-simulation test-real check format docs bench lock clean
+
+help: ## what there is (this)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.project .cache/.servers ## .venv/ with the daemon and everything for the tests, and the servers they run against
+
+run: .venv/.project ## the daemon at work in this terminal: broker, traffic, live view. ARGS='--rate 200 --seconds 60'
+	@$(PY) -m demo $(ARGS)
+
+test: ## all tests: first the quick ones, then the simulation, then those against real servers
+	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-simulation
+	@$(MAKE) --no-print-directory test-real
+
+test-unit: .venv/.project ## core, settings, tasks, edges. ARGS='-k ledger'
+	$(PY) -m pytest tests --ignore=tests/simulation --ignore=tests/real $(ARGS)
+
+test-simulation: .venv/.project ## the whole daemon over fakes and a simulated clock, in many seeds
+	$(PY) -m pytest tests/simulation $(ARGS)
+
+test-real: .venv/.project .cache/.servers ## live Kafka, the embedded broker, the Datadog test agent, kill -9
+	$(PY) -m pytest tests/real $(ARGS)
+
+check: .venv/.project ## lint, format, types, and that the generated pages are fresh
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	@$(PY) -m tss.settings | diff -u docs/settings.md - || { echo 'docs/settings.md is stale: make docs'; exit 1; }
+
+format: .venv/.project ## format, and mend what lint can mend
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+docs: .venv/.project ## make the generated pages anew
+	$(PY) -m tss.settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+
+bench: .venv/.project ## spans per CPU-second, beside a bare consumer on the same topic
+	$(PY) -m bench $(ARGS)
+
+lock: .venv/.project ## make requirements.lock anew from pyproject.toml. ARGS='--upgrade'
+	CUSTOM_COMPILE_COMMAND='make lock' $(PY) -m piptools compile --quiet --extra dev --strip-extras --generate-hashes \
+	  --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --output-file requirements.lock $(ARGS) pyproject.toml
+
+clean: ## remove all that was made here
+	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --clear: the environment is what the lock says, without the leftovers of an older one.
+.venv/.lock: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'tss needs Python 3.11 or newer; `$(PYTHON)` is none. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' \
+	  || { echo '`$(PYTHON)` cannot make environments; on Debian: apt-get install python3-venv'; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(PY) -m pip install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+.venv/.project: .venv/.lock pyproject.toml
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Only the tests need these. Both commands do nothing when what they fetch is there.
+.cache/.servers: .venv/.lock tests/real/brokers.py tests/real/agent.py
+	@command -v java > /dev/null && command -v mvn > /dev/null \
+	  || { echo 'The tests run against Apache Kafka and need Java 17 and Maven; on Debian: apt-get install default-jre-headless maven'; exit 1; }
+	$(PY) -m tests.real.brokers fetch
+	$(PY) -m tests.real.agent fetch
+	@mkdir -p $(@D) && touch $@

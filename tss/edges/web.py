@@ -1,0 +1,266 @@
+"""What the daemon tells over HTTP: its health for people and probes, its metrics for Prometheus."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import math
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from http import HTTPStatus
+from json import dumps
+from typing import TYPE_CHECKING
+
+import attrs
+import structlog
+import trio
+
+import tss
+from tss.core.errors import TssError
+from tss.core.health import Health, State
+from tss.settings import Observability
+
+if TYPE_CHECKING:
+    from hypercorn.config import Config
+    from quart_trio import QuartTrio
+
+log = structlog.get_logger()
+
+GRACE_SECS = 0.2  # for answers under way when the daemon stops
+IDLE_READ_SECS = 30  # for a client that began a request to go on with it
+# Hypercorn shields its sends from cancellation, so a client that reads nothing could hold up the stop for ever (law 9).
+# Buffers that take a whole answer make a send wait for nobody; for whom that is not enough, the kernel breaks off.
+SEND_BUFFER_BYTES = 1024 * 1024
+UNREAD_MS = 2000
+RESTART_SECS = 0.1
+
+
+class CannotListen(TssError):
+    """Yours to mend: the address or port that the settings name cannot be had."""
+
+
+@attrs.frozen
+class Facts:
+    """Where the pages get what they tell. ``exposition`` takes an Accept header and gives a body and its type."""
+
+    health: Health
+    scanner: str
+    exposition: Callable[[str], tuple[bytes, str]]
+    numbers: Callable[[], Mapping[str, float]] = dict
+
+
+@attrs.frozen
+class Ports:
+    """Where it listens; None is not at all."""
+
+    health: int | None
+    metrics: int | None
+
+
+@attrs.frozen
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+
+
+Page = Callable[[str], Answer]  # takes the Accept header
+
+
+async def run(
+    settings: Observability, facts: Facts, *, task_status: trio.TaskStatus[Ports] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve until cancelled. Raises CannotListen before it reports the ports."""
+    pages = Pages(facts, trio.current_time())
+    with ExitStack() as open_sockets:
+        sites: list[tuple[socket.socket, Mapping[str, Page]]] = []
+        ports: dict[str, int | None] = {"health": None, "metrics": None}
+        if settings.enable_health_check:
+            sock = open_sockets.enter_context(_listen("health", settings.health_addr, settings.health_port))
+            ports["health"] = sock.getsockname()[1]
+            sites.append((sock, pages.all(metrics=settings.enable_prometheus)))
+        if settings.enable_prometheus:
+            sock = open_sockets.enter_context(_listen("metrics", settings.metrics_addr, settings.metrics_port))
+            ports["metrics"] = sock.getsockname()[1]
+            sites.append((sock, {"/metrics": pages.metrics}))
+        # From here on clients can connect; they wait in the backlog while Quart is imported, which takes longer than all
+        # else at the start and has a thread of its own, so that meanwhile the loop can connect to Kafka.
+        task_status.started(Ports(**ports))
+        log.info("listening", **ports)
+        if sites:
+            await trio.to_thread.run_sync(importlib.import_module, "quart_trio")
+        async with trio.open_nursery() as nursery:
+            for sock, routes in sites:
+                nursery.start_soon(_serve, sock, routes)
+            await trio.sleep_forever()
+
+
+def _listen(name: str, addr: str, port: int) -> socket.socket:
+    """A listening socket for the site of this name. Raises CannotListen."""
+    six = ":" in addr
+    both = addr == "::" and socket.has_dualstack_ipv6()
+    try:
+        sock = socket.create_server(
+            (addr, port), family=socket.AF_INET6 if six else socket.AF_INET, dualstack_ipv6=both
+        )
+    except OSError as error:
+        raise CannotListen(_why_not(name, addr, port, error)) from error
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections inherit both
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
+    return sock
+
+
+def _why_not(name: str, addr: str, port: int, error: OSError) -> str:
+    where = f"observability.{name}Port {port} on {addr}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is in use"
+    if error.errno == errno.EACCES:
+        return f"{where} is not allowed to this user"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return f"observability.{name}Addr {addr} is not an address of this machine"
+    return f"{where} cannot be listened on: {error.strerror}"
+
+
+class Pages:
+    """The pages, apart from how they are served."""
+
+    def __init__(self, facts: Facts, began: float) -> None:
+        self._facts = facts
+        self._began = began
+
+    def all(self, *, metrics: bool) -> Mapping[str, Page]:
+        """The pages of the health site, by path."""
+        pages: dict[str, Page] = {"/health": self.health, "/health/ready": self.ready, "/health/live": self.live}
+        return pages | {"/metrics": self.metrics} if metrics else pages
+
+    def health(self, _accept: str = "") -> Answer:
+        """Everything, for people: always 200, since it is the answer and not a verdict."""
+        facts = self._facts
+        return _json(
+            HTTPStatus.OK,
+            {
+                "status": status(facts.health),
+                "version": tss.__version__,
+                "scanner": facts.scanner,
+                "uptime_secs": round(trio.current_time() - self._began, 3),
+                "components": {
+                    name: {"state": component.state.value, "detail": component.detail}
+                    for name, component in sorted(facts.health.components.items())
+                },
+                "numbers": {
+                    name: number if math.isfinite(number) else None for name, number in facts.numbers().items()
+                },
+            },
+        )
+
+    def ready(self, _accept: str = "") -> Answer:
+        """Whether traffic may be counted on being processed, and why not."""
+        reason = unready(self._facts.health)
+        if reason:
+            return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": reason})
+        return _json(HTTPStatus.OK, {"ready": True})
+
+    def live(self, _accept: str = "") -> Answer:
+        """That it answers is the answer: the event loop runs."""
+        return _json(HTTPStatus.OK, {"live": True})
+
+    def metrics(self, accept: str = "") -> Answer:
+        """For Prometheus."""
+        body, content_type = self._facts.exposition(accept)
+        return Answer(HTTPStatus.OK, body, content_type)
+
+
+def _json(status: int, document: Mapping[str, object]) -> Answer:
+    return Answer(status, dumps(document, indent=2).encode() + b"\n")
+
+
+def status(health: Health) -> str:
+    """``stopping``, ``degraded`` (something is down), ``starting`` (not ready yet) or ``ok``."""
+    if health.stopping:
+        return "stopping"
+    if any(component.state is State.DOWN for component in health.components.values()):
+        return "degraded"
+    return "ok" if health.ready else "starting"
+
+
+def unready(health: Health) -> str:
+    """Why the daemon is not ready; empty when it is."""
+    if health.ready:
+        return ""
+    if health.stopping:
+        return "stopping"
+    down = [
+        f"{name} is down: {component.detail}"
+        for name, component in sorted(health.components.items())
+        if component.state is State.DOWN
+    ]
+    if down:
+        return "; ".join(down)
+    kafka = health.components.get("kafka")
+    return f"starting: kafka: {kafka.detail if kafka else 'not tried yet'}"
+
+
+# -- how they are served: the only part that knows Quart and Hypercorn, and imports them when it runs
+
+
+async def _serve(sock: socket.socket, routes: Mapping[str, Page]) -> None:
+    """Serve the pages on this socket. A fault of the server must not end the daemon: it is started again."""
+    from hypercorn.trio import serve  # noqa: PLC0415
+
+    while True:
+        try:
+            with sock.dup() as ours:
+                await serve(_app(routes), _config(ours), mode="asgi")
+        except Exception:
+            log.exception("the web server failed; it is started again")
+        await trio.sleep(RESTART_SECS)
+
+
+def _config(sock: socket.socket) -> Config:
+    from hypercorn.config import Config, Sockets  # noqa: PLC0415
+
+    class Given(Config):
+        """Listens on the socket that is given."""
+
+        def create_sockets(self) -> Sockets:
+            return Sockets([], [sock], [])
+
+    config = Given()
+    config.errorlog = logging.getLogger("hypercorn.error")  # its own handlers would go past our renderer
+    config.include_server_header = False
+    config.graceful_timeout = GRACE_SECS
+    config.shutdown_timeout = GRACE_SECS
+    config.read_timeout = IDLE_READ_SECS
+    return config
+
+
+def _app(routes: Mapping[str, Page]) -> QuartTrio:
+    from quart import Response, request  # noqa: PLC0415
+    from quart_trio import QuartTrio  # noqa: PLC0415
+    from werkzeug.exceptions import HTTPException  # noqa: PLC0415
+
+    app = QuartTrio("tss", static_folder=None)
+    app.url_map.merge_slashes = False  # else //health is a redirection
+
+    def view(page: Page) -> Callable[[], Awaitable[Response]]:
+        async def show() -> Response:  # async, else it would run in a thread and look at the daemon from there
+            answer = page(request.headers.get("Accept", ""))
+            headers = {"Cache-Control": "no-store"}
+            return Response(answer.body, answer.status, headers, content_type=answer.content_type)
+
+        return show
+
+    async def fault(error: HTTPException) -> Response:
+        body = dumps({"error": error.name, "path": request.path, "paths": sorted(routes)}) + "\n"
+        headers = {name: text for name, text in error.get_headers() if name == "Allow"}
+        return Response(body, error.code, headers, content_type="application/json")
+
+    for path, page in routes.items():
+        app.add_url_rule(path, path, view(page))
+    app.register_error_handler(HTTPException, fault)
+    return app
