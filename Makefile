@@ -35,6 +35,7 @@ check: .venv/.project ## lint, format, types, and that the generated pages are f
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	@$(PY) -m tss.settings | diff -u docs/settings.md - || { echo 'docs/settings.md is stale: make docs'; exit 1; }
+	@$(PY) -m tss.edges.metrics | diff -u docs/metrics.md - || { echo 'docs/metrics.md is stale: make docs'; exit 1; }
 
 format: .venv/.project ## format, and mend what lint can mend
 	$(PY) -m ruff check --fix .
@@ -42,6 +43,7 @@ format: .venv/.project ## format, and mend what lint can mend
 
 docs: .venv/.project ## make the generated pages anew
 	$(PY) -m tss.settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+	$(PY) -m tss.edges.metrics > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 
 bench: .venv/.project ## spans per CPU-second, beside a bare consumer on the same topic
 	$(PY) -m bench $(ARGS)

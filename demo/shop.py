@@ -19,7 +19,7 @@ class Work:
 
     service: str
     name: str
-    kind: Span.SpanKind
+    kind: Span.SpanKind.ValueType
     scope: str
     own_ms: float
     attributes: Mapping[str, Value]
@@ -57,7 +57,7 @@ SERVICES: Mapping[str, Service] = {
 
 def _http(service: str, method: str, route: str, own_ms: float, *calls: Work) -> Work:
     """A request as the service that answers it sees it."""
-    attributes = {
+    attributes: dict[str, Value] = {
         "http.request.method": method,
         "http.route": route,
         "http.response.status_code": 200,
@@ -81,17 +81,24 @@ def _ask(caller: str, answer: Work) -> Work:
 
 def _rpc(service: str, method: str, own_ms: float, *calls: Work) -> Work:
     full = f"shop.{service.capitalize()}Service"
-    attributes = {"rpc.system": "grpc", "rpc.service": full, "rpc.method": method, "rpc.grpc.status_code": 0}
+    attributes: dict[str, Value] = {
+        "rpc.system": "grpc",
+        "rpc.service": full,
+        "rpc.method": method,
+        "rpc.grpc.status_code": 0,
+    }
     return Work(service, f"{full}/{method}", SERVER, SERVICES[service].scope, own_ms, attributes, calls)
 
 
-def _sql(service: str, text: str, own_ms: float, rows: int = 1) -> Work:
-    operation, table = text.split()[0], "orders" if "orders" in text else text.split("FROM ")[-1].split()[0]
-    attributes = {
+def _sql(service: str, operation: str, table: str, rest: str, own_ms: float, rows: int = 1) -> Work:
+    """``rest`` is what stands after the table."""
+    preposition = {"SELECT": "FROM ", "INSERT": "INTO "}.get(operation, "")
+    before = f"{operation} id, name, price {preposition}" if operation == "SELECT" else f"{operation} {preposition}"
+    attributes: dict[str, Value] = {
         "db.system.name": "postgresql",
         "db.namespace": service,
         "db.operation.name": operation,
-        "db.query.text": text,
+        "db.query.text": f"{before}{table} {rest}",
         "db.response.returned_rows": rows,
         "server.address": f"{service}-db.shop.svc.cluster.local",
         "server.port": 5432,
@@ -99,25 +106,29 @@ def _sql(service: str, text: str, own_ms: float, rows: int = 1) -> Work:
     return Work(service, f"{operation} {service}.{table}", CLIENT, "postgresql", own_ms, attributes)
 
 
-def _redis(service: str, command: str, own_ms: float = 0.7) -> Work:
-    attributes = {
+def _redis(service: str, operation: str, rest: str, own_ms: float = 0.7) -> Work:
+    attributes: dict[str, Value] = {
         "db.system.name": "redis",
-        "db.operation.name": command.split()[0],
-        "db.query.text": command,
+        "db.operation.name": operation,
+        "db.query.text": f"{operation} {rest}",
         "server.address": "redis-master.shop.svc.cluster.local",
         "server.port": 6379,
     }
-    return Work(service, command.split()[0], CLIENT, "redis", own_ms, attributes)
+    return Work(service, operation, CLIENT, "redis", own_ms, attributes)
 
 
 def _publish(service: str, topic: str, *reactions: Work) -> Work:
-    attributes = {"messaging.system": "kafka", "messaging.destination.name": topic, "messaging.operation.type": "send"}
+    attributes: dict[str, Value] = {
+        "messaging.system": "kafka",
+        "messaging.destination.name": topic,
+        "messaging.operation.type": "send",
+    }
     return Work(service, f"send {topic}", PRODUCER, "kafka", 2.5, attributes, reactions)
 
 
 def _react(service: str, topic: str, own_ms: float, *calls: Work) -> Work:
     """Takes a message; the one who sent it does not wait."""
-    attributes = {
+    attributes: dict[str, Value] = {
         "messaging.system": "kafka",
         "messaging.destination.name": topic,
         "messaging.operation.type": "process",
@@ -130,15 +141,13 @@ def _inside(service: str, name: str, own_ms: float) -> Work:
     return Work(service, name, INTERNAL, f"shop.{service}", own_ms, {"code.function.name": name})
 
 
-_SESSION = _ask("storefront", _http("accounts", "GET", "/session", 2, _redis("accounts", "GET session:?")))
+_SESSION = _ask("storefront", _http("accounts", "GET", "/session", 2, _redis("accounts", "GET", "session:?")))
 _PRODUCT = _http(
     "catalog", "GET", "/products/{id}", 6,
-    _redis("catalog", "GET product:?"),
-    _sql("catalog", "SELECT id, name, price FROM products WHERE id = $1", 4),
+    _redis("catalog", "GET", "product:?"),
+    _sql("catalog", "SELECT", "products", "WHERE id = $1", 4),
 )  # fmt: skip
-_STOCK = _rpc(
-    "inventory", "Reserve", 5, _sql("inventory", "UPDATE stock SET held = held + $1 FROM stock WHERE id = $2", 9)
-)
+_STOCK = _rpc("inventory", "Reserve", 5, _sql("inventory", "UPDATE", "stock", "SET held = held + $1 WHERE id = $2", 9))
 _PAY = _http(
     "payment", "POST", "/charges", 12,
     _inside("payment", "FraudCheck.score", 14),
@@ -146,31 +155,31 @@ _PAY = _http(
         "http.request.method": "POST", "http.response.status_code": 200, "server.address": "api.acquirer.example",
         "server.port": 443, "url.full": "https://api.acquirer.example/v3/charges",
     }),
-    _sql("payment", "INSERT INTO charges (id, amount) VALUES ($1, $2) RETURNING id FROM charges", 6),
+    _sql("payment", "INSERT", "charges", "(id, amount) VALUES ($1, $2)", 6),
 )  # fmt: skip
 
 # How often each is asked for, and what it takes.
 REQUESTS: tuple[tuple[int, Work], ...] = (
     (30, _http("storefront", "GET", "/", 8, _ask("storefront", _http(
-        "catalog", "GET", "/products", 9, _sql("catalog", "SELECT id, name FROM products LIMIT 24", 7, 24))))),
+        "catalog", "GET", "/products", 9, _sql("catalog", "SELECT", "products", "LIMIT 24", 7, 24))))),
     (26, _http("storefront", "GET", "/products/{id}", 7, _SESSION, _ask("storefront", _PRODUCT))),
     (14, _http("storefront", "GET", "/search", 6, _ask("storefront", _http(
-        "catalog", "GET", "/search", 11, _sql("catalog", "SELECT id FROM products WHERE text @@ $1", 32, 17))))),
+        "catalog", "GET", "/search", 11, _sql("catalog", "SELECT", "products", "WHERE text @@ $1", 32, 17))))),
     (12, _http("storefront", "POST", "/cart", 6, _SESSION, _ask("storefront", _http(
-        "cart", "POST", "/cart/items", 4, _redis("cart", "HSET cart:? ? ?"), _redis("cart", "EXPIRE cart:? 86400"))))),
+        "cart", "POST", "/cart/items", 4, _redis("cart", "HSET", "cart:? ? ?"), _redis("cart", "EXPIRE", "cart:? 86400"))))),
     (9, _http("storefront", "POST", "/checkout", 9, _SESSION, _ask("storefront", _http(
         "checkout", "POST", "/orders", 8,
-        _ask("checkout", _http("cart", "GET", "/cart", 3, _redis("cart", "HGETALL cart:?"))),
+        _ask("checkout", _http("cart", "GET", "/cart", 3, _redis("cart", "HGETALL", "cart:?"))),
         _ask("checkout", _STOCK),
         _ask("checkout", _PAY),
         _ask("checkout", _rpc("shipping", "Quote", 7)),
-        _sql("checkout", "INSERT INTO orders (id, cart, charge) VALUES ($1, $2, $3)", 8),
+        _sql("checkout", "INSERT", "orders", "(id, cart, charge) VALUES ($1, $2, $3)", 8),
         _publish("checkout", "orders", _react(
             "notification", "orders", 5, _inside("notification", "render_receipt", 21),
-            _sql("notification", "INSERT INTO outbox (id, body) VALUES ($1, $2) RETURNING id FROM outbox", 5))),
+            _sql("notification", "INSERT", "outbox", "(id, body) VALUES ($1, $2)", 5))),
     )))),
     (5, _http("storefront", "GET", "/orders/{id}", 6, _SESSION, _ask("storefront", _http(
-        "checkout", "GET", "/orders/{id}", 4, _sql("checkout", "SELECT * FROM orders WHERE id = $1", 5))))),
-    (4, _http("accounts", "POST", "/login", 5, _sql("accounts", "SELECT id, hash FROM users WHERE mail = $1", 4),
-              _inside("accounts", "bcrypt.verify", 68), _redis("accounts", "SET session:?"))),
+        "checkout", "GET", "/orders/{id}", 4, _sql("checkout", "SELECT", "orders", "WHERE id = $1", 5))))),
+    (4, _http("accounts", "POST", "/login", 5, _sql("accounts", "SELECT", "users", "WHERE mail = $1", 4),
+              _inside("accounts", "bcrypt.verify", 68), _redis("accounts", "SET", "session:?"))),
 )  # fmt: skip

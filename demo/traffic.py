@@ -52,6 +52,7 @@ class Message:
     timestamp_ms: int
     key: bytes  # lower-case hex trace id, as the Collector's partition_traces_by_id
     value: bytes  # a serialized TracesData
+    spans: int
 
 
 @frozen
@@ -238,7 +239,7 @@ class _Writer:
         """One record with these spans."""
         data = TracesData(resource_spans=[self._resource_spans(group) for group in _by_service(nodes)])
         timestamp_ms = (epoch_ns + round(at_secs * 1e9)) // 1_000_000
-        return Message(at_secs, timestamp_ms, self._trace_id.hex().encode(), data.SerializeToString())
+        return Message(at_secs, timestamp_ms, self._trace_id.hex().encode(), data.SerializeToString(), len(nodes))
 
     def _resource_spans(self, nodes: list[_Node]) -> ResourceSpans:
         name = nodes[0].work.service

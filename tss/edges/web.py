@@ -209,14 +209,18 @@ def unready(health: Health) -> str:
 
 
 async def _serve(sock: socket.socket, routes: Mapping[str, Page]) -> None:
-    """Serve the pages on this socket. A fault of the server must not end the daemon: it is started again."""
+    """Serve the pages on this socket until cancelled.
+
+    Some malformed requests end Hypercorn (0.18: a bad chunk header while an answer is being sent), which must not end
+    the daemon: it is started again, and meanwhile clients wait in the backlog, for ``sock`` itself stays open.
+    """
     from hypercorn.trio import serve  # noqa: PLC0415
 
     while True:
         try:
             with sock.dup() as ours:
                 await serve(_app(routes), _config(ours), mode="asgi")
-        except Exception:
+        except* Exception:  # and not what may come with it: Cancelled
             log.exception("the web server failed; it is started again")
         await trio.sleep(RESTART_SECS)
 

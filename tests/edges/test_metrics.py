@@ -1,0 +1,208 @@
+"""The table of measures as Prometheus sees it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from tss.core import measures
+from tss.core.measures import Kind, Measure, Meter
+from tss.edges.metrics import PrometheusMeter
+
+# As Prometheus 3 asks.
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+)
+# The deployment guide, "Key Metrics" and "Alert Rules".
+GUIDE_METRICS = {
+    "traces_ingested_total",
+    "spans_ingested_total",
+    "traces_sampled_total",
+    "spans_exported_total",
+    "buffer_traces_current",
+    "kafka_consumer_lag",
+    "export_errors_total",
+}
+GUIDE_ALERTS = {
+    "kafka_consumer_lag > 1000",
+    "buffer_traces_current / buffer_traces_limit > 0.8",
+    "increase(export_errors_total[5m]) > 0",
+}
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@pytest.fixture
+def meter() -> PrometheusMeter:
+    return PrometheusMeter()
+
+
+def shown(meter: PrometheusMeter, accept: str = "") -> Samples:
+    body, content_type = meter.exposition(accept)
+    parse = parse_openmetrics if "openmetrics" in content_type else parse_text
+    families = list(parse(body.decode()))
+    return {(sample.name, tuple(sample.labels.items())): sample.value for each in families for sample in each.samples}
+
+
+def types(meter: PrometheusMeter) -> dict[str, str]:
+    return dict(re.findall(r"^# TYPE (\S+) (\S+)$", meter.exposition("")[0].decode(), re.MULTILINE))
+
+
+def names_in(expression: str) -> set[str]:
+    return set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", expression))
+
+
+def fill(meter: Meter) -> None:
+    """One series of every measure."""
+    for measure in measures.TABLE:
+        labels = [f"some {label}" for label in measure.labels]
+        match measure.kind:
+            case Kind.COUNTER:
+                meter.count(measure, 3, *labels)
+            case Kind.GAUGE:
+                meter.set(measure, 3, *labels)
+            case Kind.HISTOGRAM:
+                meter.observe(measure, 3, *labels)
+
+
+def test_every_measure_is_there_from_the_start_under_its_name_and_type(meter):
+    assert types(meter).items() >= {measure.name: measure.kind.value for measure in measures.TABLE}.items()
+
+
+def test_every_counter_without_labels_is_0_from_the_start(meter):
+    zeros = shown(meter)
+    for measure in measures.TABLE:
+        if not measure.labels and measure.kind is not Kind.HISTOGRAM:
+            assert zeros[measure.name, ()] == 0, measure.name
+
+
+@pytest.mark.parametrize("accept", ["", "text/plain", PROMETHEUS])
+def test_counters_keep_their_names_in_every_format_and_nothing_is_added_to_them(meter, accept):
+    fill(meter)
+    samples = shown(meter, accept)
+    ours = {measure.name: measure for measure in measures.TABLE}
+    for measure in measures.TABLE:
+        name = f"{measure.name}_count" if measure.kind is Kind.HISTOGRAM else measure.name
+        labels = tuple((label, f"some {label}") for label in measure.labels)
+        # The formats sort labels.
+        found = [value for (each, shown_labels), value in samples.items() if each == name and {*shown_labels} == {*labels}]
+        assert found == [1 if measure.kind is Kind.HISTOGRAM else 3], measure.name
+    assert not [name for name, _ in samples if name.endswith("_created")]
+    rest = {name for name, _ in samples if name not in ours and not re.sub("_(bucket|sum|count)$", "", name) in ours}
+    assert all(name.startswith(("process_", "python_")) for name in rest)
+    assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "python_info"} <= rest
+
+
+def test_the_guides_metrics_and_alerts(meter):
+    known = {measure.name: measure for measure in measures.TABLE}
+    assert known.keys() >= GUIDE_METRICS
+    assert {measure.alert for measure in measures.TABLE} - {""} == GUIDE_ALERTS
+    for expression in GUIDE_ALERTS:
+        assert names_in(expression) <= known.keys()
+    # One side of a quotient finds the other by its labels.
+    assert known["buffer_traces_current"].labels == known["buffer_traces_limit"].labels
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/html,application/xhtml+xml", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text; version=nonsense", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+    ],
+)
+def test_the_format_is_the_scrapers_choice(meter, accept, content_type):
+    body, given = meter.exposition(accept)
+    assert given == content_type
+    assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
+
+
+def test_prometheus_gets_openmetrics(meter):
+    assert meter.exposition(PROMETHEUS)[1].startswith("application/openmetrics-text; version=1.0.0")
+
+
+def test_a_watched_gauge_is_read_at_each_exposition(meter):
+    channel: list[int] = []
+    meter.watch(measures.CHANNEL_FILL, lambda: len(channel), "polled")
+    meter.watch(measures.BUFFER_TRACES, lambda: 10 * len(channel))
+    assert shown(meter)["channel_fill", (("channel", "polled"),)] == 0
+    channel.append(1)
+    assert shown(meter)["channel_fill", (("channel", "polled"),)] == 1
+    assert shown(meter)["buffer_traces_current", ()] == 10
+
+
+def test_what_is_forgotten_is_shown_no_more_and_may_come_back(meter):
+    for partition in "01":
+        meter.set(measures.CONSUMER_LAG, 7, "spans", partition)
+    meter.forget(measures.CONSUMER_LAG, "spans", "0")
+    meter.forget(measures.CONSUMER_LAG, "spans", "never shown")
+    assert [labels for name, labels in shown(meter) if name == "kafka_consumer_lag"] == [
+        (("partition", "1"), ("topic", "spans"))
+    ]
+    meter.set(measures.CONSUMER_LAG, 8, "spans", "0")
+    assert shown(meter)["kafka_consumer_lag", (("partition", "0"), ("topic", "spans"))] == 8
+
+
+def test_counting_nothing_makes_a_series_appear(meter):
+    # The guide's alert is on an increase, which the first sample of a series is not.
+    meter.count(measures.EXPORT_ERRORS, 0, "datadog", "timeout")
+    assert shown(meter)["export_errors_total", (("destination", "datadog"), ("reason", "timeout"))] == 0
+
+
+def test_histograms_have_the_tables_buckets(meter):
+    for measure in measures.TABLE:
+        if measure.kind is Kind.HISTOGRAM:
+            meter.observe(measure, 0, *("x" for _ in measure.labels))
+            bounds = [
+                float(dict(labels)["le"]) for name, labels in shown(meter) if name == f"{measure.name}_bucket"
+            ]
+            assert bounds == [*measure.buckets, float("inf")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda meter: meter.count(measures.EXPORT_ERRORS, 1),
+        lambda meter: meter.count(measures.EXPORT_ERRORS, 1, "one of two"),
+        lambda meter: meter.count(measures.TRACES_INGESTED, 1, "one of none"),
+        lambda meter: meter.count(measures.TRACES_INGESTED, -1),
+        lambda meter: meter.count(measures.PAUSED, 1),
+        lambda meter: meter.set(Measure("not_in_the_table", Kind.GAUGE, ""), 1),
+    ],
+)
+def test_a_wrong_use_is_told_at_once(meter, wrong):
+    with pytest.raises((ValueError, KeyError)):
+        wrong(meter)
+
+
+def test_two_meters_have_nothing_in_common(meter):
+    meter.count(measures.TRACES_INGESTED, 5)
+    assert shown(PrometheusMeter())["traces_ingested_total", ()] == 0
+
+
+def test_label_values_may_be_anything(meter):
+    meter.set(measures.CONSUMER_LAG, 1, 'a "quoted"\nback\\slash ü', "0")
+    assert ("topic", 'a "quoted"\nback\\slash ü') in dict.fromkeys(
+        label for _, labels in shown(meter) for label in labels
+    )
+
+
+def test_the_reference_page_is_fresh():
+    page = Path(__file__).parents[2] / "docs" / "metrics.md"
+    assert page.read_text(encoding="utf-8") == measures.reference(), (
+        "stale: python -m tss.edges.metrics > docs/metrics.md"
+    )
+
+
+def test_the_reference_page_tells_the_guides_thresholds():
+    rows = {row.split("`")[1]: row for row in measures.reference().splitlines() if row.startswith("| `")}
+    assert rows.keys() == {measure.name for measure in measures.TABLE}
+    assert rows["kafka_consumer_lag"].endswith("| `kafka_consumer_lag > 1000` |")
+    assert rows["channel_fill"] == (
+        "| `channel_fill` | gauge | `channel` | Batches waiting in a channel between two tasks. |  |"
+    )

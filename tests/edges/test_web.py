@@ -1,0 +1,361 @@
+"""The pages, over real sockets."""
+
+import itertools
+import json
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+import tss
+from tss.core import measures
+from tss.core.health import Health
+from tss.edges import web
+from tss.edges.metrics import PrometheusMeter
+from tss.settings import Observability
+
+HERE = "127.0.0.1"
+UP, DOWN, STARTING = "up", "down", "starting"
+
+
+def settings(*, health: bool = True, metrics: bool = True, health_port: int = 0, addr: str = HERE) -> Observability:
+    return Observability(
+        enable_health_check=health,
+        enable_prometheus=metrics,
+        health_addr=addr,
+        health_port=health_port,
+        metrics_addr=HERE,
+        metrics_port=0,
+    )
+
+
+def health_of(components: Mapping[str, str], *, stopping: bool = False) -> Health:
+    health = Health()
+    health.stopping = stopping
+    for name, state in components.items():
+        match state:
+            case "up":
+                health.up(name)
+            case "down":
+                health.down(name, "no route")
+            case _:
+                health.starting(name)
+    return health
+
+
+class Site:
+    """A running site, and what it tells of."""
+
+    def __init__(self, numbers: Callable[[], Mapping[str, float]] = dict) -> None:
+        self.health = Health()
+        self.meter = PrometheusMeter()
+        self.facts = web.Facts(self.health, "reference", self.meter.exposition, numbers)
+        self.ports = web.Ports(None, None)
+        self.client = httpx.AsyncClient(trust_env=False, timeout=5)
+
+    async def get(self, path: str, **more) -> httpx.Response:
+        return await self.client.get(f"http://{HERE}:{self.ports.health}{path}", **more)
+
+
+@asynccontextmanager
+async def serving(observability: Observability, site: Site | None = None) -> AsyncIterator[Site]:
+    site = site or Site()
+    async with trio.open_nursery() as nursery, site.client:
+        site.ports = await nursery.start(web.run, observability, site.facts)
+        yield site
+        nursery.cancel_scope.cancel()
+
+
+def port_of(ports: web.Ports, name: str) -> int:
+    port = getattr(ports, name)
+    assert isinstance(port, int)
+    return port
+
+
+# -- what the pages say
+
+
+async def test_health_tells_everything():
+    site = Site(numbers=lambda: {"open_traces": 12, "lag": float("nan")})
+    site.health.up("kafka")
+    site.health.down("exporter datadog", "unreachable: connection refused")
+    async with serving(settings(), site):
+        answer = await site.get("/health")
+        document = answer.json()
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert document.pop("uptime_secs") >= 0
+    assert document == {
+        "status": "degraded",
+        "version": tss.__version__,
+        "scanner": "reference",
+        "components": {
+            "exporter datadog": {"state": "down", "detail": "unreachable: connection refused"},
+            "kafka": {"state": "up", "detail": ""},
+        },
+        "numbers": {"open_traces": 12, "lag": None},
+    }
+
+
+async def test_uptime_is_counted(autojump_clock):
+    pages = web.Pages(Site().facts, trio.current_time())
+    await trio.sleep(90)
+    assert json.loads(pages.health().body)["uptime_secs"] == 90
+
+
+@pytest.mark.parametrize(
+    ("components", "stopping", "status", "reason"),
+    [
+        ({}, False, "starting", "starting: kafka: not tried yet"),
+        ({"kafka": STARTING, "exporter a": UP}, False, "starting", "starting: kafka: not tried yet"),
+        ({"kafka": UP, "exporter a": STARTING}, False, "ok", ""),
+        ({"kafka": UP, "exporter a": UP}, False, "ok", ""),
+        ({"kafka": UP, "exporter a": DOWN}, False, "degraded", "exporter a is down: no route"),
+        ({"kafka": DOWN, "exporter a": DOWN}, False, "degraded",
+         "exporter a is down: no route; kafka is down: no route"),
+        ({"kafka": UP}, True, "stopping", "stopping"),
+        ({"kafka": DOWN}, True, "stopping", "stopping"),
+    ],
+)  # fmt: skip
+def test_status_and_readiness(components, stopping, status, reason):
+    health = health_of(components, stopping=stopping)
+    assert web.status(health) == status
+    assert web.unready(health) == reason
+
+
+def test_there_is_a_reason_exactly_when_the_daemon_is_not_ready():
+    for kafka, other, stopping in itertools.product((None, UP, DOWN, STARTING), (None, UP, DOWN, STARTING), (0, 1)):
+        states = {"kafka": kafka, "exporter a": other}
+        health = health_of({name: state for name, state in states.items() if state}, stopping=bool(stopping))
+        assert (web.unready(health) == "") == health.ready
+        assert (web.status(health) == "ok") == health.ready
+
+
+async def test_readiness_follows_the_daemon():
+    async with serving(settings()) as site:
+        before = await site.get("/health/ready")
+        site.health.up("kafka")
+        during = await site.get("/health/ready")
+        site.health.stopping = True
+        after = await site.get("/health/ready")
+    assert [answer.status_code for answer in (before, during, after)] == [503, 200, 503]
+    assert before.json() == {"ready": False, "reason": "starting: kafka: not tried yet"}
+    assert during.json() == {"ready": True}
+    assert after.json() == {"ready": False, "reason": "stopping"}
+
+
+async def test_alive_is_not_ready():
+    site = Site()
+    site.health.down("kafka", "gone")
+    site.health.stopping = True
+    async with serving(settings(), site):
+        answer = await site.get("/health/live")
+    assert (answer.status_code, answer.json()) == (200, {"live": True})
+
+
+async def test_metrics_are_on_both_sites_in_the_format_asked_for():
+    async with serving(settings()) as site:
+        site.meter.count(measures.TRACES_INGESTED, 5)
+        for port in (site.ports.health, site.ports.metrics):
+            plain = await site.client.get(f"http://{HERE}:{port}/metrics")
+            open_metrics = await site.client.get(
+                f"http://{HERE}:{port}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
+            )
+            assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+            assert open_metrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+            assert "\ntraces_ingested_total 5.0\n" in plain.text
+            assert "\ntraces_ingested_total 5.0\n" in open_metrics.text
+
+
+# -- where it listens
+
+
+async def test_the_metrics_site_has_metrics_only():
+    async with serving(settings()) as site:
+        for path in ("/health", "/health/live", "/health/ready", "/"):
+            answer = await site.client.get(f"http://{HERE}:{site.ports.metrics}{path}")
+            assert answer.status_code == 404
+
+
+async def test_without_prometheus_there_are_no_metrics():
+    async with serving(settings(metrics=False)) as site:
+        assert site.ports.metrics is None
+        assert (await site.get("/metrics")).status_code == 404
+        assert (await site.get("/health")).status_code == 200
+
+
+async def test_without_health_checks_there_are_metrics_only():
+    async with serving(settings(health=False)) as site:
+        assert site.ports.health is None
+        answer = await site.client.get(f"http://{HERE}:{site.ports.metrics}/metrics")
+        assert answer.status_code == 200
+
+
+async def test_with_neither_it_only_waits_for_its_end():
+    async with serving(settings(health=False, metrics=False)) as site:
+        assert site.ports == web.Ports(None, None)
+
+
+async def test_a_port_in_use_is_told_by_its_key():
+    with socket.create_server((HERE, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(web.CannotListen) as told:
+            await web.run(settings(health_port=port), Site().facts)
+    assert str(told.value) == f"observability.healthPort {port} on 127.0.0.1 is in use"
+
+
+async def test_after_a_fault_nothing_stays_open():
+    with socket.create_server((HERE, 0)) as taken, socket.create_server((HERE, 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        observability = Observability(
+            health_addr=HERE, health_port=port, metrics_addr=HERE, metrics_port=taken.getsockname()[1]
+        )
+        with pytest.raises(web.CannotListen, match="observability.metricsPort"):
+            await web.run(observability, Site().facts)
+        socket.create_server((HERE, port)).close()
+
+
+@pytest.mark.parametrize("addr", ["192.0.2.1", "no.such.host.invalid"])
+async def test_an_address_of_somebody_else_is_told_by_its_key(addr):
+    with pytest.raises(web.CannotListen) as told:
+        await web.run(settings(addr=addr), Site().facts)
+    assert str(told.value) == f"observability.healthAddr {addr} is not an address of this machine"
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+async def test_two_colons_are_every_address_of_either_family():
+    async with serving(settings(addr="::")) as site:
+        for host in (HERE, "[::1]"):
+            assert (await site.client.get(f"http://{host}:{site.ports.health}/health/live")).status_code == 200
+
+
+# -- how it behaves as a server
+
+
+async def test_what_is_not_there_is_told_in_json():
+    async with serving(settings()) as site:
+        for path in ("/", "/healthz", "/health/", "/static/x", "/health/ready/now"):
+            answer = await site.get(path)
+            assert answer.status_code == 404
+            assert answer.json()["error"] == "Not Found"
+            assert "/health/ready" in answer.json()["paths"]
+        wrong = await site.client.post(f"http://{HERE}:{site.ports.health}/health")
+        assert (wrong.status_code, wrong.json()["error"]) == (405, "Method Not Allowed")
+        assert "GET" in wrong.headers["allow"]
+
+
+async def test_head_is_get_without_the_body():
+    async with serving(settings()) as site:
+        for path in ("/health/live", "/metrics"):
+            stream = await trio.open_tcp_stream(HERE, port_of(site.ports, "health"))
+            async with stream:
+                await stream.send_all(f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                answer = b"".join([part async for part in stream])
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert b"content-length: 0" not in head.lower()
+            assert body == b""
+
+
+async def test_a_fault_in_a_page_is_a_500_and_the_next_request_is_served():
+    def numbers() -> Mapping[str, float]:
+        raise ZeroDivisionError
+
+    logging.getLogger("tss").addHandler(silence := logging.NullHandler())  # Quart's logger has the app's name
+    logging.getLogger("tss").propagate = False
+    try:
+        async with serving(settings(), Site(numbers)) as site:
+            assert (await site.get("/health")).status_code == 500
+            assert (await site.get("/health/live")).status_code == 200
+    finally:
+        logging.getLogger("tss").removeHandler(silence)
+        logging.getLogger("tss").propagate = True
+
+
+async def test_a_server_that_dies_is_started_again_on_the_same_port(monkeypatch):
+    import hypercorn.trio
+
+    real, tries = hypercorn.trio.serve, []
+
+    async def serve(*args, **more):
+        tries.append(1)
+        if len(tries) == 1:
+            raise trio.BusyResourceError("as Hypercorn 0.18 does for some malformed requests")
+        await real(*args, **more)
+
+    monkeypatch.setattr(hypercorn.trio, "serve", serve)
+    with capture_logs() as logs:
+        async with serving(settings(metrics=False)) as site:
+            assert (await site.get("/health/live")).status_code == 200
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == [
+        "the web server failed; it is started again"
+    ]
+
+
+async def test_nonsense_from_a_client_does_not_end_it():
+    nonsense = [
+        b"\x16\x03\x01\x02\x00\x01",  # TLS
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
+        b"POST /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET /%ff?%fe HTTP/1.1\r\nHost: \xff\r\n\r\n",
+        b"A" * 20000,
+        b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 50,
+    ]
+    async with serving(settings()) as site:
+        for bytes_sent in nonsense:
+            stream = await trio.open_tcp_stream(HERE, port_of(site.ports, "health"))
+            async with stream:
+                await stream.send_all(bytes_sent)
+                with trio.move_on_after(0.02):
+                    await stream.receive_some()
+        assert (await site.get("/health/live")).status_code == 200
+
+
+async def test_a_client_that_reads_nothing_does_not_hold_up_the_stop():
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        async with serving(settings()) as site:
+            for partition in range(1000):
+                site.meter.set(measures.CONSUMER_LAG, 1, "spans", str(partition))
+            client.connect((HERE, port_of(site.ports, "health")))
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            await site.get("/metrics")
+            await trio.sleep(0.2)
+            began = trio.current_time()
+        assert trio.current_time() - began < web.UNREAD_MS / 1000 + 1
+
+
+async def test_open_connections_do_not_hold_up_the_stop():
+    async with serving(settings()) as site:
+        idle = await trio.open_tcp_stream(HERE, port_of(site.ports, "health"))
+        half = await trio.open_tcp_stream(HERE, port_of(site.ports, "health"))
+        await half.send_all(b"GET /health HTTP/1.1\r\nHo")
+        await site.get("/health/live")  # stays open, for the next request
+        began = trio.current_time()
+    assert trio.current_time() - began < 0.5
+    await idle.aclose()
+    await half.aclose()
+
+
+async def test_the_signals_are_left_alone():
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    async with serving(settings()) as site:
+        await site.get("/health/live")
+        assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_importing_it_imports_nothing_heavy():
+    heavy = "quart", "hypercorn", "flask", "werkzeug", "h2"
+    code = f"import sys, tss.edges.web; print([each for each in {heavy} if each in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

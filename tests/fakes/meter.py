@@ -1,0 +1,59 @@
+"""A meter that is a dict, and holds every call against the table of measures."""
+
+from collections import defaultdict
+
+from tss.core.measures import Kind, Measure, Reading
+
+
+class FakeMeter:
+    """Implements Meter. Raises AssertionError for what the real one could not have shown."""
+
+    def __init__(self) -> None:
+        self.counters: defaultdict[tuple[str, tuple[str, ...]], float] = defaultdict(float)
+        self.gauges: dict[tuple[str, tuple[str, ...]], float] = {}
+        self.observed: defaultdict[tuple[str, tuple[str, ...]], list[float]] = defaultdict(list)
+        self.watched: dict[tuple[str, tuple[str, ...]], Reading] = {}
+
+    def __repr__(self) -> str:
+        return f"<FakeMeter {dict(self.counters)}>"
+
+    def count(self, measure: Measure, amount: float = 1, *labels: str) -> None:
+        self._hold_against_table(measure, labels, Kind.COUNTER)
+        assert amount >= 0, f"{measure.name} goes down by {amount}"
+        self.counters[measure.name, labels] += amount
+
+    def observe(self, measure: Measure, value: float, *labels: str) -> None:
+        self._hold_against_table(measure, labels, Kind.HISTOGRAM)
+        assert value >= 0, f"{measure.name} observes {value}"
+        self.observed[measure.name, labels].append(value)
+
+    def set(self, measure: Measure, value: float, *labels: str) -> None:
+        self._hold_against_table(measure, labels, Kind.GAUGE)
+        self.gauges[measure.name, labels] = value
+
+    def forget(self, measure: Measure, *labels: str) -> None:
+        self._hold_against_table(measure, labels, Kind.GAUGE)
+        self.gauges.pop((measure.name, labels), None)
+
+    def watch(self, measure: Measure, read: Reading, *labels: str) -> None:
+        self._hold_against_table(measure, labels, Kind.GAUGE)
+        assert (measure.name, labels) not in self.watched, f"{measure.name}{labels} is watched twice"
+        self.watched[measure.name, labels] = read
+
+    # -- for tests
+
+    def counted(self, measure: Measure, *labels: str) -> float:
+        """The counter's value; without labels the sum over all of them."""
+        if labels or not measure.labels:
+            return self.counters.get((measure.name, labels), 0)
+        return sum(value for (name, _), value in self.counters.items() if name == measure.name)
+
+    def by_label(self, measure: Measure) -> dict[tuple[str, ...], float]:
+        """The counter's values by labels."""
+        return {labels: value for (name, labels), value in self.counters.items() if name == measure.name and value}
+
+    @staticmethod
+    def _hold_against_table(measure: Measure, labels: tuple[str, ...], kind: Kind) -> None:
+        assert measure.kind is kind, f"{measure.name} is a {measure.kind.value}, used as a {kind.value}"
+        assert len(labels) == len(measure.labels), f"{measure.name} has labels {measure.labels}, given {labels}"
+        assert all(isinstance(label, str) for label in labels), f"{measure.name} is given {labels}"

@@ -1,0 +1,163 @@
+"""What is true, worked out from the log alone by brute force and without any code of the daemon.
+
+Two things: what the policies say of a set of spans, and, where the log leaves no doubt, which spans of a trace are
+known when it is decided, however fast the log is read and wherever reading begins.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+
+import attrs
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
+
+from tests.fakes.destination import SpanKey
+from tss.settings import App, Sampling
+
+GRACE_MS = 2_000  # the design's: the wall clock moves stream time less this
+
+
+@attrs.frozen
+class Fact:
+    """What the oracle knows of one span."""
+
+    key: SpanKey
+    parent_id: bytes
+    error: bool
+    wire: bytes
+
+
+@attrs.frozen
+class Occurrence:
+    """The spans of one trace in one record."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    appended_ms: int
+    facts: tuple[Fact, ...]
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.partition, self.offset
+
+
+def facts_of(value: bytes) -> dict[bytes, list[Fact]]:
+    """By trace, the well-formed spans of a record; nothing for a record that cannot be read."""
+    by_trace: dict[bytes, list[Fact]] = {}
+    try:
+        data = TracesData.FromString(value)
+    except Exception:
+        return by_trace
+    for resource in data.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                if len(span.trace_id) == 16 and any(span.trace_id) and len(span.span_id) == 8 and any(span.span_id):
+                    by_trace.setdefault(span.trace_id, []).append(_fact(span))
+    return by_trace
+
+
+def _fact(span: Span) -> Fact:
+    error = span.status.code == Status.STATUS_CODE_ERROR
+    return Fact(SpanKey.of(span), span.parent_span_id, error, span.SerializeToString())
+
+
+def keeps(facts: Iterable[Fact], sampling: Sampling) -> bool:
+    """Whether the policies keep a trace with these spans."""
+    known = list(facts)
+    rate = sampling.default_sample_rate
+    if sampling.always_sample_errors and any(fact.error for fact in known):
+        rate = max(rate, sampling.error_sample_rate)
+    starts = [fact.key.start_ns for fact in known if fact.key.start_ns]
+    took_ns = max(fact.key.end_ns for fact in known) - min(starts) if starts else 0
+    if sampling.sample_latency and took_ns >= sampling.latency_threshold_ms * 1e6:
+        rate = max(rate, sampling.latency_sample_rate)
+    randomness = int.from_bytes(known[0].key.trace_id[9:], "big")
+    return randomness >= (1 - rate) * 2**56
+
+
+def complete(facts: Iterable[Fact]) -> bool:
+    """The root is there and every parent too."""
+    known = list(facts)
+    seen = {fact.key.span_id for fact in known}
+    roots = [fact for fact in known if not any(fact.parent_id)]
+    return bool(roots) and all(fact.parent_id in seen for fact in known if any(fact.parent_id))
+
+
+@attrs.frozen
+class Chronicle:
+    """The whole log of a run, and between which bounds its stream time was when each record was read.
+
+    Not above: the largest timestamp so far, and the wall clock of the moment the record was written, less the grace
+    (an end of the log that was seen later than that would have shown the record). Not below: its own timestamp.
+    """
+
+    app: App
+    occurrences: dict[bytes, list[Occurrence]]  # by trace, in the order of the log
+    highest: dict[tuple[int, int], int]  # by place: the upper bound at that record
+    offsets: dict[int, list[int]]
+
+    @classmethod
+    def of(cls, logs: Sequence[Sequence[tuple[int, int, int, dict[bytes, list[Fact]]]]], app: App, ended_ms: int) -> Chronicle:
+        """``logs`` are by partition (offset, timestamp_ms, appended_ms, facts by trace)."""
+        occurrences: dict[bytes, list[Occurrence]] = {}
+        highest: dict[tuple[int, int], int] = {}
+        believed_ms = ended_ms + round(app.max_clock_skew_secs * 1000)
+        for partition, log in enumerate(logs):
+            high = 0
+            for offset, timestamp_ms, appended_ms, by_trace in log:
+                if timestamp_ms <= believed_ms:
+                    high = max(high, timestamp_ms)
+                high = max(high, appended_ms - GRACE_MS)
+                highest[partition, offset] = high
+                for trace_id, facts in by_trace.items():
+                    seen = Occurrence(partition, offset, timestamp_ms, appended_ms, tuple(facts))
+                    occurrences.setdefault(trace_id, []).append(seen)
+        offsets = {partition: [entry[0] for entry in log] for partition, log in enumerate(logs)}
+        return cls(app, occurrences, highest, offsets)
+
+    def first_group(self, trace_id: bytes) -> list[Occurrence] | None:
+        """What is known of the trace when it is decided, where that can be told from the log alone; else None."""
+        seen = self.occurrences[trace_id]
+        if len({each.partition for each in seen}) > 1:
+            return None
+        group: list[Occurrence] = []
+        low = first_high = 0
+        for each in seen:
+            sane = self._lowest(each)
+            if group:
+                waits = (self.app.root_quiet_secs if complete(_facts(group)) else self.app.inactivity_timeout_secs) * 1000
+                limit = self.app.max_trace_duration_secs * 1000
+                surely_closes = min(self.highest[group[-1].place] + waits, first_high + limit) + 1000
+                if sane is not None and sane >= surely_closes:
+                    return group
+                if self.highest[each.place] >= min(low + waits, self._lowest(group[0], 0) + limit):
+                    return None
+            if sane is None:
+                return None
+            low = max(low, sane)
+            first_high = first_high or self.highest[each.place]
+            group.append(each)
+            if sum(len(one.facts) for one in group) >= self.app.max_trace_spans:
+                return group
+        return group
+
+    def is_reread(self, seen: Occurrence, committed: int) -> bool:
+        """Whether a start from this commit must read this record again, be it to remember."""
+        if seen.offset >= committed:
+            return True
+        if not self.app.replay_secs or self._lowest(seen) is None:
+            return False
+        offsets = self.offsets[seen.partition]
+        at_commit = offsets[min(bisect_left(offsets, committed), len(offsets) - 1)]
+        reached_secs = self.highest[seen.partition, at_commit] // 1000
+        return seen.timestamp_ms // 1000 >= reached_secs - int(self.app.replay_secs)
+
+    def _lowest(self, seen: Occurrence, default: int | None = None) -> int | None:
+        sane = 0 < seen.timestamp_ms <= seen.appended_ms + self.app.max_clock_skew_secs * 1000
+        return seen.timestamp_ms if sane else default
+
+
+def _facts(group: Iterable[Occurrence]) -> list[Fact]:
+    return [fact for each in group for fact in each.facts]

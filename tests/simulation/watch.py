@@ -1,0 +1,164 @@
+"""What one incarnation of the daemon did, seen from inside: a buffer that tells what it takes in, closes and decides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import attrs
+
+import tss.daemon
+from tests.fakes.kafka import FakeMember
+from tests.fakes.meter import FakeMeter
+from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.decision import Decision, Reason
+from tss.core.memory import Memory
+from tss.core.otlp import Fragment
+from tss.core.partition import Partition
+from tss.core.record import Record
+from tss.core.trace import Trace
+
+Place = tuple[int, int]  # (partition, offset)
+
+
+@attrs.define
+class Group:
+    """All that came of one trace in one incarnation: before it closed, and after."""
+
+    known: list[Place] = attrs.field(factory=list)  # what the decision could see
+    early: list[tuple[Partition, int]] = attrs.field(factory=list)
+    late: list[tuple[Partition, int]] = attrs.field(factory=list)
+    reason: Reason | None = None  # set when it closed
+    decision: Decision | None = None
+
+
+@attrs.define
+class Ruling:
+    """One decision, as the laws look at it."""
+
+    incarnation: int
+    trace_id: bytes
+    decision: Decision
+    known: tuple[Place, ...]
+    starts: tuple[tuple[int, int], ...]  # (partition, committed offset it was taken up from)
+
+
+@attrs.define
+class Incarnation:
+    """One life of one replica."""
+
+    serial: int
+    replica: str
+    meter: FakeMeter = attrs.field(factory=FakeMeter, repr=False)
+    member: FakeMember | None = None
+    buffer: WatchedBuffer | None = None
+    groups: dict[bytes, Group] = attrs.field(factory=dict, repr=False)
+    rulings: list[Ruling] = attrs.field(factory=list, repr=False)
+    counted: Counter[str] = attrs.field(factory=Counter, repr=False)  # what its meter should say
+    decided: Counter[tuple[str, str, str]] = attrs.field(factory=Counter, repr=False)
+    most_bytes: int = 0  # beyond what the limit allows
+    stop_asked_at: float | None = None
+    ended: str = ""  # "stopped", "killed"
+
+
+LIVING: ContextVar[Incarnation] = ContextVar("LIVING")
+
+
+@attrs.frozen
+class Hearing:
+    """Where the world hears of what happens inside."""
+
+    tell: Callable[[str], None]
+    excuse: Callable[[Partition, int, bytes], None]  # this place need not be delivered for this trace: it was dropped
+    broken: Callable[[str], None]
+
+
+HEARING: ContextVar[Hearing] = ContextVar("HEARING")
+
+
+class WatchedBuffer(Buffer):
+    """The buffer itself, and a diary."""
+
+    def __init__(self, limits: Limits, waits: Waits, memory: Memory) -> None:
+        super().__init__(limits, waits, memory)
+        self.life = LIVING.get()
+        self.hearing = HEARING.get()
+        self.life.buffer = self
+        self.largest = 0  # bytes of the largest trace so far
+
+    def add(self, partition: Partition, record: Record, wall_ms: int) -> None:
+        if not partition.revoked:
+            self.life.counted["records"] += 1
+            if record.offset >= partition.start:
+                self.life.counted["spans"] += sum(fragment.spans for fragment in record.fragments)
+            else:
+                self.life.counted["replayed"] += 1
+        super().add(partition, record, wall_ms)
+        held = self.open_bytes + self.closed_bytes + partition.ledger.bytes
+        self.life.most_bytes = max(self.life.most_bytes, held - self.limits.max_bytes - self.largest)
+
+    def decided(self, trace: Trace, decision: Decision) -> list[Trace]:
+        together = super().decided(trace, decision)
+        group = self.life.groups[trace.trace_id]
+        if group.decision is not None:
+            self.hearing.broken(f"law 4: {trace!r} decided twice in incarnation {self.life.serial}")
+        group.decision = decision
+        starts = tuple(dict.fromkeys((partition.id, partition.start) for partition, _ in group.early))
+        ruling = Ruling(self.life.serial, trace.trace_id, decision, tuple(group.known), starts)
+        self.life.rulings.append(ruling)
+        if trace.pieces:
+            self.life.decided[decision.policy, decision.verdict.value, decision.reason.value] += 1
+        self.hearing.tell(
+            f"#{self.life.serial} decides {trace.trace_id.hex()[:8]}: {decision.verdict.value} by {decision.policy} "
+            f"({decision.reason.value}), {trace.spans} spans, knew {group.known}"
+        )
+        if not decision.keeps:
+            for partition, offset in (*group.early, *group.late):
+                self._excuse(partition, offset, trace.trace_id)
+        return together
+
+    def forget(self, partition: Partition) -> None:
+        super().forget(partition)
+        for trace_id, group in [*self.life.groups.items()]:
+            if group.reason is None:
+                if trace_id not in self._open:
+                    del self.life.groups[trace_id]
+                group.early = [each for each in group.early if each[0] is not partition]
+
+    def _place(self, partition: Partition, offset: int, fragment: Fragment) -> None:
+        group = self.life.groups.setdefault(fragment.trace_id, Group())
+        if group.reason is None:
+            group.known.append((partition.id, offset))
+            group.early.append((partition, offset))
+        else:
+            group.late.append((partition, offset))
+            if offset >= partition.start:
+                self.life.counted["late spans"] += fragment.spans
+            if group.decision is not None and not group.decision.keeps:
+                self._excuse(partition, offset, fragment.trace_id)
+        super()._place(partition, offset, fragment)
+
+    def _close(self, trace: Trace, reason: Reason) -> None:
+        group = self.life.groups[trace.trace_id]
+        if group.reason is not None:
+            self.hearing.broken(f"law 4: {trace!r} closed twice in incarnation {self.life.serial}")
+        group.reason = reason
+        self.largest = max(self.largest, trace.size)
+        super()._close(trace, reason)
+
+    def _excuse(self, partition: Partition, offset: int, trace_id: bytes) -> None:
+        if not partition.revoked:
+            self.hearing.excuse(partition, offset, trace_id)
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Let every daemon started meanwhile have a watched buffer."""
+    original = tss.daemon.Buffer
+    tss.daemon.Buffer = WatchedBuffer  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        tss.daemon.Buffer = original  # type: ignore[misc]

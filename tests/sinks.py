@@ -1,0 +1,348 @@
+"""HTTP backends that take spans: real servers on loopback, which decode what they get and answer as they are told.
+
+In a test: `with OtlpSink() as sink: ...`. As a child, for the benchmark and the kill tests:
+
+    python -m tests.sinks --port 4318 --out spans.txt [--kind otlp|datadog]
+
+writes a line `<trace id> <span id>` (hex) for each span it takes, and answers only when the line is with the system, so
+that what it says it took is in the file whatever is killed. `GET /count` tells how many it has; `PUT /replies` with a
+JSON list of replies (`[{"status": 503, "headers": {"Retry-After": "1"}}]`) makes it answer the next requests so.
+SIGTERM ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import signal
+import socket
+import ssl
+import sys
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+import msgpack
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+SpanId = tuple[bytes, bytes]
+"""Trace id (16 bytes) and span id (8 bytes)."""
+
+
+@attrs.frozen
+class Reply:
+    """How to answer one request. Spans are taken with a status of 2xx, but not if the answer is cut off before."""
+
+    status: int = 200
+    headers: dict[str, str] = attrs.field(factory=dict)
+    body: bytes | None = None  # None: what such a backend says when all is well
+    rejected_spans: int = 0
+    message: str = ""  # of a partial success
+    hang_secs: float = 0  # before the answer
+    hang_body_secs: float = 0  # between the head of the answer and its body
+    cut: str = ""  # "before": close without reading; "after": take the spans, close without an answer
+
+    @property
+    def takes(self) -> bool:
+        return self.cut != "before" and 200 <= self.status < 300
+
+
+@attrs.frozen
+class Received:
+    """One request."""
+
+    method: str
+    path: str
+    headers: dict[str, str]  # names in lower case
+    raw: bytes = attrs.field(repr=len)  # as it came
+    body: bytes = attrs.field(repr=len)  # without its compression
+
+
+class HttpSink:
+    """A server in threads of its own. ``spans_of`` and ``success`` are what one sort of backend differs in."""
+
+    content_type = "application/octet-stream"
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        tls: ssl.SSLContext | None = None,
+        keep: bool = True,
+        took: Callable[[Sequence[SpanId]], None] = lambda spans: None,
+    ) -> None:
+        self.requests: list[Received] = []
+        self.counts: Counter[SpanId] = Counter()  # of spans taken; empty with keep=False
+        self.span_count = self.request_count = 0
+        self.usual = Reply()
+        self._replies: deque[Reply] = deque()
+        self._keep, self._took = keep, took
+        self._lock = threading.Lock()
+        self.closing = threading.Event()
+        self._server = _Server(("127.0.0.1", port), _handler(self))
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self.port: int = self._server.server_address[1]
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url} {self.request_count} requests, {self.span_count} spans>"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening, and let hanging answers go."""
+        self.closing.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server.drop_connections()
+
+    def script(self, *replies: Reply) -> None:
+        """Answer the next requests so; those after them get the usual reply."""
+        with self._lock:
+            self._replies.extend(replies)
+
+    @property
+    def spans(self) -> set[SpanId]:
+        """The spans taken, each once."""
+        with self._lock:
+            return set(self.counts)
+
+    @property
+    def trace_ids(self) -> set[bytes]:
+        """The traces of which at least one span was taken."""
+        return {trace_id for trace_id, _ in self.spans}
+
+    def next_reply(self) -> Reply:
+        with self._lock:
+            return self._replies.popleft() if self._replies else self.usual
+
+    def note(self, received: Received) -> None:
+        with self._lock:
+            self.request_count += 1
+            if self._keep:
+                self.requests.append(received)
+
+    def take(self, spans: Sequence[SpanId]) -> None:
+        with self._lock:
+            self.span_count += len(spans)
+            if self._keep:
+                self.counts.update(spans)
+            self._took(spans)
+
+    def count(self) -> dict[str, int]:
+        with self._lock:
+            return {"requests": self.request_count, "spans": self.span_count, "distinct": len(self.counts)}
+
+    def spans_of(self, received: Received) -> Sequence[SpanId]:
+        """Raises ValueError for what such a backend refuses."""
+        raise NotImplementedError
+
+    def success(self, reply: Reply) -> bytes:
+        """The body of an answer that takes the request."""
+        raise NotImplementedError
+
+
+class OtlpSink(HttpSink):
+    """Takes OTLP/HTTP at /v1/traces."""
+
+    content_type = "application/x-protobuf"
+
+    def spans_of(self, received: Received) -> Sequence[SpanId]:
+        if received.path != "/v1/traces" or received.headers.get("content-type") != self.content_type:
+            raise ValueError(f"{received.path} {received.headers.get('content-type')}")
+        try:
+            request = ExportTraceServiceRequest.FromString(received.body)
+        except Exception as error:
+            raise ValueError(str(error)) from error
+        return [
+            (span.trace_id, span.span_id)
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    def success(self, reply: Reply) -> bytes:
+        partial = ExportTracePartialSuccess(rejected_spans=reply.rejected_spans, error_message=reply.message)
+        return ExportTraceServiceResponse(
+            partial_success=partial if reply.rejected_spans or reply.message else None
+        ).SerializeToString()
+
+
+class DatadogSink(HttpSink):
+    """Takes Datadog's v0.4 traces, as strictly as the agent's documentation is."""
+
+    content_type = "application/json"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.traces: list[list[dict[str, Any]]] = []
+
+    def spans_of(self, received: Received) -> Sequence[SpanId]:
+        if received.path != "/v0.4/traces" or received.headers.get("content-type") != "application/msgpack":
+            raise ValueError(f"{received.path} {received.headers.get('content-type')}")
+        traces = msgpack.unpackb(received.body)
+        if received.headers.get("x-datadog-trace-count") != str(len(traces)):
+            raise ValueError("X-Datadog-Trace-Count is not the number of traces")
+        for trace in traces:
+            _check_chunk(trace)
+        if self._keep:
+            self.traces += traces
+        return [
+            (bytes.fromhex(span["meta"]["otel.trace_id"]), span["span_id"].to_bytes(8, "big"))
+            for trace in traces
+            for span in trace
+        ]
+
+    def success(self, reply: Reply) -> bytes:
+        return b'{"rate_by_service":{"service:,env:":1}}'
+
+
+def _check_chunk(trace: list[dict[str, Any]]) -> None:
+    first = trace[0]
+    high = first["meta"]["_dd.p.tid"]
+    for span in trace:
+        if not span["trace_id"] or not span["span_id"] or span["trace_id"] != first["trace_id"]:
+            raise ValueError("ids")
+        if f"{high}{span['trace_id']:016x}" != span["meta"]["otel.trace_id"]:
+            raise ValueError("the high half of the trace id")
+        if not all(isinstance(value, str) for value in span["meta"].values()):
+            raise ValueError("meta")
+        if not all(isinstance(value, float) for value in span["metrics"].values()):
+            raise ValueError("metrics")
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, *arguments: Any) -> None:
+        self._connections: set[socket.socket] = set()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def drop_connections(self) -> None:
+        for connection in [*self._connections]:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that go away are what many tests are about."""
+
+
+def _handler(sink: HttpSink) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        wbufsize = -1  # head and body in one packet
+
+        def do_POST(self) -> None:
+            reply = sink.next_reply()
+            if reply.cut == "before":
+                self.close_connection = True
+                return
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            body = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            received = Received(self.command, self.path, headers, raw, body)
+            sink.note(received)
+            if reply.hang_secs and sink.closing.wait(reply.hang_secs):
+                self.close_connection = True
+                return
+            content_type, answer = sink.content_type, reply.body or b""
+            if reply.takes:
+                try:
+                    sink.take(sink.spans_of(received))
+                except ValueError as error:
+                    reply, answer = Reply(status=400), f"refused: {error}".encode()
+                    content_type = "text/plain"
+                else:
+                    answer = sink.success(reply) if reply.body is None else reply.body
+            if reply.cut == "after":
+                self.close_connection = True
+                return
+            self._answer(reply, content_type, answer)
+
+        do_PUT = do_POST
+
+        def _answer(self, reply: Reply, content_type: str, answer: bytes) -> None:
+            self.send_response(reply.status)
+            for name, value in ({"Content-Type": content_type} | reply.headers).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            if reply.hang_body_secs:
+                self.wfile.flush()
+                sink.closing.wait(reply.hang_body_secs)
+            self.wfile.write(answer)
+
+        def do_GET(self) -> None:
+            self._answer(Reply(), "application/json", json.dumps(sink.count()).encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Thousands of them a second."""
+
+    class Controlled(Handler):
+        def do_PUT(self) -> None:
+            if self.path != "/replies":
+                self.do_POST()
+                return
+            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            sink.script(*[Reply(**each) for each in told])
+            self._answer(Reply(), "application/json", b"{}")
+
+    return Controlled
+
+
+def _lines(spans: Iterable[SpanId]) -> bytes:
+    return b"".join(b"%s %s\n" % (trace.hex().encode(), span.hex().encode()) for trace, span in spans)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.sinks", description="Takes spans over HTTP.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--kind", choices=("otlp", "datadog"), default="otlp")
+    parser.add_argument("--out", type=Path, help="add a line for each span here; without it they are only counted")
+    parsed = parser.parse_args(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    out = parsed.out.open("ab", buffering=0) if parsed.out else None
+    took = (lambda spans: out.write(_lines(spans))) if out else (lambda spans: None)
+    sort = OtlpSink if parsed.kind == "otlp" else DatadogSink
+    with sort(parsed.port, keep=False, took=took) as sink:
+        print(sink.url, flush=True)
+        stop.wait()
+    print(json.dumps(sink.count()), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

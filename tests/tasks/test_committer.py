@@ -1,0 +1,154 @@
+"""Offsets: the low water, regularly, on revoke, and at the end whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import trio
+from tests.core.spans import fragment, record
+from tests.fakes.meter import FakeMeter
+from trio.testing import MockClock
+
+from tss.core import measures
+from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.errors import CannotCommit
+from tss.core.memory import Memory
+from tss.core.partition import Commit
+from tss.core.record import Start
+from tss.core.sampling import Sampler
+from tss.core.trace import Trace
+from tss.tasks import committer
+from tss.tasks.assignments import REVOKE_SECS, Assignments
+
+
+class Broker:
+    """Takes commits, or not."""
+
+    def __init__(self) -> None:
+        self.commits: list[tuple[float, dict[int, Commit]]] = []
+        self.fails = 0
+        self.hangs = False
+
+    async def commit(self, commits: Mapping[int, Commit]) -> None:
+        if self.hangs:
+            await trio.sleep_forever()
+        if self.fails:
+            self.fails -= 1
+            raise CannotCommit("REBALANCE_IN_PROGRESS")
+        self.commits.append((trio.current_time(), dict(commits)))
+
+    @property
+    def offsets(self) -> list[tuple[float, int]]:
+        return [(time, commit.offset) for time, commits in self.commits for commit in commits.values()]
+
+
+class Rig:
+    def __init__(self, *, commits: bool = True) -> None:
+        self.meter, self.broker = FakeMeter(), Broker()
+        self.buffer = Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 30_000, 30_000), Memory())
+        self.assignments = Assignments("t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=commits)
+        self.assignments.assigned({0: Start(0, 0, committed=False)})
+        self.settled, self._out = trio.open_memory_channel[list[Trace]](10)
+
+    def close_traces(self, count: int) -> list[Trace]:
+        """Read a record a trace, at second 100, and close all but the last."""
+        ((partition, _),) = self.assignments.bind([record(0, 100.0)])
+        for number in range(count):
+            self.buffer.add(partition, record(number, 100.0, fragment(number)), 10**9)
+        self.buffer.reach(partition, 132_000)
+        sampler = Sampler([])
+        return [each for trace in self.buffer.take() for each in self.buffer.decided(trace, sampler.decide(trace))]
+
+    async def run(self) -> None:
+        await committer.run(self._out, self.broker, self.assignments, self.buffer, self.meter, 5.0, 2.0)
+
+
+async def test_the_start_is_committed_even_before_anything_is_read(autojump_clock: MockClock) -> None:
+    """Or a crash before the first commit would begin at the end again, past what came meanwhile."""
+    rig = Rig()
+    rig.settled.close()
+    await rig.run()
+    assert rig.broker.offsets == [(0.0, 0)]
+
+
+async def test_law_1_the_low_water_is_committed_every_interval_and_at_the_end(autojump_clock: MockClock) -> None:
+    rig = Rig()
+    traces = rig.close_traces(4)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        await trio.sleep(1)
+        await rig.settled.send(traces[1:2])
+        await trio.sleep(5)
+        await rig.settled.send(traces[0:1])
+        await trio.sleep(10)
+        await rig.settled.send(traces[3:])
+        await rig.settled.send(traces[2:3])
+        rig.settled.close()
+    assert rig.broker.offsets == [(5.0, 0), (10.0, 2), (16.0, 4)]
+
+
+async def test_a_failed_commit_is_made_up_for_by_the_next(autojump_clock: MockClock) -> None:
+    rig = Rig()
+    rig.broker.fails = 1
+    traces = rig.close_traces(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        await rig.settled.send(traces)
+        await trio.sleep(11)
+        rig.settled.close()
+    assert rig.broker.offsets == [(10.0, 1)]
+    assert rig.meter.by_label(measures.COMMITS) == {("failed",): 1, ("ok",): 1}
+
+
+async def test_law_9_the_last_commit_is_made_after_a_cancel_and_bounded(autojump_clock: MockClock) -> None:
+    for hangs in (False, True):
+        rig = Rig()
+        traces = rig.close_traces(1)
+        began = trio.current_time()
+        with trio.move_on_after(1):
+            rig.settled.send_nowait(traces)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(rig.run)
+                await trio.sleep(0.5)
+                rig.broker.hangs = hangs
+        assert [offset for _, offset in rig.broker.offsets] == ([] if hangs else [1])
+        assert trio.current_time() - began == (3.0 if hangs else 1.0)
+
+
+async def test_a_rehearsal_commits_nothing(autojump_clock: MockClock) -> None:
+    rig = Rig(commits=False)
+    rig.settled.send_nowait(rig.close_traces(2))
+    rig.settled.close()
+    await rig.run()
+    assert rig.broker.commits == []
+    assert await rig.assignments.revoked([0]) == {}
+
+
+async def test_law_1_a_revoke_waits_for_what_is_in_flight_but_not_for_ever(autojump_clock: MockClock) -> None:
+    rig = Rig()
+    first, second = rig.close_traces(2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+
+        async def deliver_later() -> None:
+            await trio.sleep(3)
+            await rig.settled.send([first])
+
+        nursery.start_soon(deliver_later)
+        began = trio.current_time()
+        commits = await rig.assignments.revoked([0])
+        assert trio.current_time() - began == REVOKE_SECS
+        assert commits[0].offset == 1  # the first has arrived, the second is read again by the next owner
+        await rig.settled.send([second])
+        rig.settled.close()
+    assert rig.meter.by_label(measures.REBALANCES) == {("assigned",): 1, ("revoked",): 1}
+
+
+async def test_lost_partitions_are_not_committed(autojump_clock: MockClock) -> None:
+    rig = Rig()
+    traces = rig.close_traces(1)
+    rig.assignments.lost([0])
+    rig.settled.send_nowait(traces)
+    rig.settled.close()
+    await rig.run()
+    assert rig.broker.commits == []

@@ -1,0 +1,105 @@
+"""Backpressure: reading pauses once, stays a member, and loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+from tests.core.spans import fragment, record
+from tests.fakes.deadletters import FakeDeadLetters
+from tests.fakes.meter import FakeMeter
+from trio.testing import MockClock
+
+from tss.core import measures
+from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.memory import Memory
+from tss.core.record import DeadLetter, Polled, Start
+from tss.tasks import consumer
+from tss.tasks.assignments import Assignments
+from tss.tasks.consumer import Batch
+
+
+class Endless:
+    """A source with a record a poll, which stops while paused as librdkafka does."""
+
+    def __init__(self, dead_letters: Sequence[DeadLetter] = ()) -> None:
+        self.polls = self.pauses = self.resumes = 0
+        self.offset = 0
+        self.paused = False
+        self.dead_letters = dead_letters
+
+    async def poll(self) -> Polled:
+        self.polls += 1
+        await trio.sleep(0.1)
+        if self.paused:
+            return Polled(0)
+        self.offset += 1
+        return Polled(0, [record(self.offset - 1, 1.0, fragment(self.offset))], self.dead_letters, {0: 5, 9: 5}, {0: 3})
+
+    async def pause(self) -> None:
+        self.pauses += 1
+        self.paused = True
+
+    async def resume(self) -> None:
+        self.resumes += 1
+        self.paused = False
+
+
+def made(meter: FakeMeter) -> Assignments:
+    buffer = Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(1, 1, 1), Memory())
+    assignments = Assignments("t", buffer, meter, max_skew_ms=0, replay_secs=0, commits=True)
+    assignments.assigned({0: Start(0, 0, committed=False)})
+    return assignments
+
+
+async def test_a_slow_reader_pauses_reading_without_flapping_and_nothing_is_lost(autojump_clock: MockClock) -> None:
+    source, meter, stop = Endless(), FakeMeter(), trio.Event()
+    send, receive = trio.open_memory_channel[Batch](2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(consumer.run, source, made(meter), FakeDeadLetters(), send, stop, meter)
+        await trio.sleep(600)
+        assert source.pauses == 1
+        assert source.polls > 5000  # it goes on polling: the group must not miss it (max.poll.interval.ms is 300 s)
+        assert meter.gauges["backpressure_paused", ()] == 1
+        offsets = [batch.records[0][1].offset for batch in [await receive.receive() for _ in range(100)]]
+        assert offsets == list(range(100))
+        assert (source.pauses, source.resumes) == (1, 1)
+        stop.set()
+    assert meter.counted(measures.PAUSES) == 1
+    assert meter.gauges["kafka_consumer_lag", ("t", "0")] == 3
+
+
+async def test_law_9_a_paused_consumer_stops_when_told(autojump_clock: MockClock) -> None:
+    source, stop = Endless(), trio.Event()
+    send, _receive = trio.open_memory_channel[Batch](1)
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(consumer.run, source, made(FakeMeter()), FakeDeadLetters(), send, stop, FakeMeter())
+            await trio.sleep(20)
+            stop.set()
+
+
+async def test_law_1_dead_letters_are_kept_before_their_record_goes_on(autojump_clock: MockClock) -> None:
+    letter = DeadLetter("unreadable", "", b"x")
+    source, meter, stop = Endless([letter]), FakeMeter(), trio.Event()
+    letters = FakeDeadLetters(max_delay_secs=50)
+    send, receive = trio.open_memory_channel[Batch](1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(consumer.run, source, made(meter), letters, send, stop, meter)
+        batch = await receive.receive()
+        assert letters.letters == [letter]
+        assert [partition.id for partition, _ in batch.ends] == [0]  # partition 9 is not ours
+        stop.set()
+        receive.close()
+        nursery.cancel_scope.cancel()
+    assert meter.counted(measures.UNREADABLE, "unreadable") >= 1
+
+
+def test_a_log_that_goes_back_is_taken_up_anew() -> None:
+    meter = FakeMeter()
+    assignments = made(meter)
+    ((before, _),) = assignments.bind([record(7, 1.0)])
+    ((after, _),) = assignments.bind([record(3, 1.0)])
+    assert before.revoked
+    assert (after.start, after.revoked) == (3, False)
+    assert assignments.bind([record(0, 1.0, partition=5)]) == []

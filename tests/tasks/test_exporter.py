@@ -1,0 +1,193 @@
+"""Deliveries: retried for as long as it takes, halved until the guilty are found, settled when all have accepted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import trio
+from tests.core.spans import fragment, trace_id
+from tests.fakes.deadletters import FakeDeadLetters
+from tests.fakes.meter import FakeMeter
+from trio.testing import MockClock
+
+from tss.core import measures
+from tss.core.decision import Decision, Reason, Verdict
+from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Retrying
+from tss.core.health import Health, State
+from tss.core.partition import Partition
+from tss.core.trace import Trace
+from tss.tasks import exporter
+
+HOME = Partition(0, 0, 0)
+
+
+def kept(number: int, size: int = 10) -> Trace:
+    trace = Trace(trace_id(number), HOME)
+    trace.absorb(fragment(number))
+    HOME.ledger.read(HOME.ledger.next)
+    trace.hold(HOME, HOME.ledger.next - 1, bytes(size))
+    trace.decision = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
+    return trace
+
+
+class Scripted:
+    """A destination that answers from a list, then accepts; it remembers what it was sent and when."""
+
+    def __init__(self, *answers: Outcome, name: str = "scripted", batching: Batching | None = None) -> None:
+        self.name = name
+        self.batching = batching or Batching(max_traces=4, linger_secs=1.0)
+        self.retrying = Retrying(initial_secs=1.0, max_secs=8.0, probe_secs=30.0, quick_tries=2)
+        self.answers = list(answers)
+        self.refuses: set[bytes] = set()
+        self.sent: list[tuple[float, list[bytes]]] = []
+
+    async def send(self, traces: Sequence[Trace]) -> Outcome:
+        ids = [trace.trace_id for trace in traces]
+        self.sent.append((trio.current_time(), ids))
+        await trio.lowlevel.checkpoint()
+        if self.answers:
+            return self.answers.pop(0)
+        return Refused("http_400", "bad") if self.refuses.intersection(ids) else Accepted()
+
+
+class Rig:
+    """An exporter between two channels."""
+
+    def __init__(self, *destinations: Scripted) -> None:
+        self.meter, self.health, self.letters = FakeMeter(), Health(), FakeDeadLetters()
+        self.lanes = [
+            exporter.Lane(each, self.letters, self.health, self.meter, random.Random(1)) for each in destinations
+        ]
+        self.kept, self._kept_out = trio.open_memory_channel[list[Trace]](4)
+        self._settled_in, self.settled = trio.open_memory_channel[list[Trace]](100)
+
+    async def run(self) -> None:
+        await exporter.run(self._kept_out, self._settled_in, self.lanes)
+
+    def settled_now(self) -> list[Trace]:
+        out: list[Trace] = []
+        try:
+            while True:
+                out += self.settled.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return out
+
+
+async def test_law_1_a_trace_settles_when_every_destination_has_it(autojump_clock: MockClock) -> None:
+    one, other = Scripted(name="one"), Scripted(Again("http_503", "busy"), name="other")
+    rig = Rig(one, other)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        traces = [kept(number) for number in range(3)]
+        await rig.kept.send(traces)
+        await trio.sleep(1.0001)
+        assert len(one.sent) == 1
+        assert rig.settled_now() == []
+        await trio.sleep(30)
+        assert rig.settled_now() == traces
+        rig.kept.close()
+    assert rig.meter.counted(measures.TRACES_SAMPLED) == 3
+    assert rig.meter.counted(measures.SPANS_EXPORTED, "other") == 3
+    assert rig.meter.counted(measures.EXPORT_ERRORS, "other", "http_503") == 1
+
+
+async def test_again_waits_as_long_as_the_destination_says(autojump_clock: MockClock) -> None:
+    destination = Scripted(Again("http_429", "slow down", after_secs=17.0))
+    rig = Rig(destination)
+    rig.kept.send_nowait([kept(1)])
+    rig.kept.close()
+    await rig.run()
+    (first, _), (second, _) = destination.sent
+    assert 17 <= second - first <= 17.2
+
+
+async def test_law_8_a_destination_that_is_away_is_tried_until_it_is_back(autojump_clock: MockClock) -> None:
+    destination = Scripted(*[Again("connect", "refused")] * 50)
+    rig = Rig(destination)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        rig.kept.send_nowait([kept(1)])
+        rig.kept.close()
+        await trio.sleep(1.5)
+        while len(destination.sent) < 3:
+            await trio.sleep(0.5)
+        assert rig.health.components["exporter scripted"].state is State.DOWN
+        assert "refused" in rig.health.components["exporter scripted"].detail
+    waits = [later - earlier for (earlier, _), (later, _) in zip(destination.sent, destination.sent[1:], strict=False)]
+    assert len(destination.sent) == 51
+    assert max(waits) <= 8.0
+    assert rig.health.components["exporter scripted"].state is State.UP
+    assert len(rig.settled_now()) == 1
+    assert rig.letters.letters == []
+
+
+async def test_a_wrong_setting_holds_everything_and_is_probed_slowly(autojump_clock: MockClock) -> None:
+    destination = Scripted(Misconfigured("http_401", "401 Unauthorized"))
+    rig = Rig(destination)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        rig.kept.send_nowait([kept(1)])
+        rig.kept.close()
+        await trio.sleep(2)
+        assert "401 Unauthorized" in rig.health.components["exporter scripted"].detail
+        assert not rig.settled_now()
+    assert destination.sent[1][0] - destination.sent[0][0] == 30.0
+
+
+async def test_law_4_only_the_traces_that_are_refused_are_put_aside(autojump_clock: MockClock) -> None:
+    destination = Scripted(batching=Batching(max_traces=8, linger_secs=1.0))
+    destination.refuses = {trace_id(3), trace_id(6)}
+    rig = Rig(destination)
+    traces = [kept(number) for number in range(8)]
+    rig.kept.send_nowait(traces)
+    rig.kept.close()
+    await rig.run()
+    assert {letter.trace_id for letter in rig.letters.letters} == {trace_id(3).hex(), trace_id(6).hex()}
+    assert {(letter.reason, letter.destination) for letter in rig.letters.letters} == {("http_400", "scripted")}
+    assert sorted(each.trace_id for each in rig.settled_now()) == sorted(each.trace_id for each in traces)
+    assert rig.meter.counted(measures.SPANS_EXPORTED, "scripted") == 6
+
+
+async def test_partial_success_is_not_sent_again_and_put_aside(autojump_clock: MockClock) -> None:
+    destination = Scripted(Accepted(1, "too old"))
+    rig = Rig(destination)
+    rig.kept.send_nowait([kept(1), kept(2)])
+    rig.kept.close()
+    await rig.run()
+    assert len(destination.sent) == 1
+    assert [letter.reason for letter in rig.letters.letters] == ["partial_success"] * 2
+    assert rig.meter.counted(measures.EXPORT_REJECTED, "scripted") == 1
+    assert rig.meter.counted(measures.SPANS_EXPORTED, "scripted") == 1
+
+
+async def test_batches_are_as_the_destination_likes_them(autojump_clock: MockClock) -> None:
+    destination = Scripted(batching=Batching(max_traces=3, linger_secs=1.0, max_bytes=5_000))
+    rig = Rig(destination)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        await rig.kept.send([kept(number) for number in range(4)])
+        await trio.sleep(0.5)
+        await rig.kept.send([kept(4)])
+        await trio.sleep(3)
+        await rig.kept.send([kept(5, size=9_000), kept(6, size=9_000)])
+        rig.kept.close()
+    batches = [(time, [int.from_bytes(id[:8], "big") - 1 for id in ids]) for time, ids in destination.sent]
+    assert batches == [(0.0, [0, 1, 2]), (1.0, [3, 4]), (3.5, [5]), (3.5, [6])]
+
+
+async def test_law_5_a_stuck_destination_is_felt_upstream(autojump_clock: MockClock) -> None:
+    destination = Scripted(*[Again("connect", "refused")] * 10_000)
+    rig = Rig(destination)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        sent = 0
+        with trio.move_on_after(60):
+            while True:
+                await rig.kept.send([kept(0)] * 4)
+                sent += 1
+        # 4 in flight, one gathered, one being gathered from, 2 in the lane, one in the exporter's hand, 4 in the channel
+        assert sent <= 13
+        nursery.cancel_scope.cancel()
+
+

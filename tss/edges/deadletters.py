@@ -1,0 +1,282 @@
+"""What could not be handled is put aside whole, so that it can be found, mended and sent again."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Protocol
+
+import structlog
+import trio
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from tss.core import measures
+from tss.core.measures import Meter
+from tss.core.record import DeadLetter
+from tss.edges.lines import LineFile
+from tss.settings import DeadLetter as DeadLetterSettings
+
+log = structlog.get_logger()
+
+PAUSES_SECS = (0.5, 2.0)  # between three tries: a broker's election or a full disk's rotation, not an outage
+DELIVERY_SECS = 5.0  # for one try at the topic
+LOG = "log"
+
+Clock = Callable[[], datetime]
+
+
+class NotKept(Exception):
+    """Some letters could not be put where they should be; those are in `letters`."""
+
+    def __init__(self, letters: Sequence[DeadLetter], detail: str) -> None:
+        super().__init__(detail)
+        self.letters = letters
+
+
+class Place(Protocol):
+    """Where letters are put."""
+
+    name: str
+
+    def keep(self, letters: Sequence[DeadLetter]) -> None:
+        """Blocking; called from one thread at a time. Raises NotKept with those that were not kept."""
+
+    def close(self) -> None:
+        """Blocking, briefly."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _base64(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode("ascii")
+
+
+def as_object(letter: DeadLetter, now: datetime) -> dict[str, object]:
+    """A letter as the object of a line in the file. Bytes are base64: a key or a header may be anything."""
+    moment = None if letter.timestamp_ms is None else _rfc3339(letter.timestamp_ms)
+    return {
+        "time": now.isoformat(timespec="milliseconds"),
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "topic": letter.topic or None,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "timestamp": moment,
+        "key": _base64(letter.key),
+        "headers": [[name, _base64(value)] for name, value in letter.headers],
+        "trace_id": letter.trace_id or None,
+        "destination": letter.destination or None,
+        "payload": _base64(letter.payload),
+    }
+
+
+def _rfc3339(timestamp_ms: int) -> str | int:
+    """A record may bear any timestamp; one that no calendar has stays a number."""
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return timestamp_ms
+
+
+class LetterFile:
+    """A JSON object a line."""
+
+    name = "file"
+
+    def __init__(self, path: str, clock: Clock = utc_now) -> None:
+        """Raises CannotOpen (an OSError)."""
+        self._clock = clock
+        self._file = LineFile(path, fsync=True)
+
+    def keep(self, letters: Sequence[DeadLetter]) -> None:
+        now = self._clock()
+        lines = "".join(json.dumps(as_object(letter, now), separators=(",", ":")) + "\n" for letter in letters)
+        try:
+            self._file.append(lines.encode("ascii"))
+        except OSError as error:
+            raise NotKept(letters, f"{self._file!r}: {error.strerror}") from error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+_PRODUCER: Mapping[str, str | int | bool] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "delivery.timeout.ms": round(DELIVERY_SECS * 1000),
+    "linger.ms": 5,
+    # A whole trace may be larger than any record. What is too large is for the broker to say, of the compressed size.
+    "message.max.bytes": 128 * 1024 * 1024,
+    "compression.type": "zstd",
+}
+
+
+class LetterTopic:
+    """A record a letter: key, value and headers of the original, and headers that say why it is here."""
+
+    name = "topic"
+
+    def __init__(self, topic: str, connection: Mapping[str, str | int | bool]) -> None:
+        """``connection`` holds librdkafka's properties of the brokers and how to speak to them."""
+        self._topic = topic
+        self._config = {**connection, **_PRODUCER, "error_cb": self._hear, "log_level": 2}
+        self._producer: Producer | None = None
+        self._heard = ""  # what the client last said of the brokers
+
+    def _hear(self, error: KafkaError) -> None:
+        self._heard = f" ({error})"
+
+    def keep(self, letters: Sequence[DeadLetter]) -> None:
+        producer = self._producer or Producer(self._config)
+        self._producer, self._heard = producer, ""
+        pending = dict(enumerate(letters))
+        troubles: list[KafkaError] = []
+        for number, letter in enumerate(letters):
+            self._produce(producer, letter, partial(_note, pending, troubles, number), troubles)
+        deadline = time.monotonic() + DELIVERY_SECS + 1
+        while pending and len(troubles) < len(pending) and time.monotonic() < deadline:
+            producer.poll(0.1)
+        if pending:
+            detail = str(troubles[0]) if troubles else f"no answer within {DELIVERY_SECS:g} s"
+            left = [*pending.values()]
+            # Nothing of this try may still go out later; and a producer with a gap in its sequence is better left.
+            producer.purge()
+            producer.poll(0)
+            self._producer = None
+            raise NotKept(left, f"topic {self._topic}: {detail}{self._heard}")
+
+    def _produce(
+        self,
+        producer: Producer,
+        letter: DeadLetter,
+        on_delivery: Callable[[KafkaError | None, Message], None],
+        troubles: list[KafkaError],
+    ) -> None:
+        headers: list[tuple[str, str | bytes | None]] = [*letter.headers, *_reasons(letter)]
+        try:
+            producer.produce(
+                self._topic, value=letter.payload, key=letter.key, headers=headers, on_delivery=on_delivery
+            )
+        except KafkaException as error:
+            troubles.append(error.args[0])
+        except BufferError:
+            troubles.append(KafkaError(KafkaError._QUEUE_FULL))  # noqa: SLF001  # confluent-kafka's public constant
+
+    def close(self) -> None:
+        self._producer = None
+
+
+def _note(
+    pending: dict[int, DeadLetter], troubles: list[KafkaError], number: int, error: KafkaError | None, _message: Message
+) -> None:
+    if error is None:
+        pending.pop(number, None)
+    else:
+        troubles.append(error)
+
+
+def _reasons(letter: DeadLetter) -> list[tuple[str, bytes]]:
+    source = {
+        "topic": letter.topic, "partition": letter.partition, "offset": letter.offset, "timestamp": letter.timestamp_ms,
+        "trace_id": letter.trace_id, "destination": letter.destination,
+    }  # fmt: skip
+    known = {key: value for key, value in source.items() if value is not None and value != ""}
+    return [
+        ("tss-reason", letter.reason.encode()),
+        ("tss-detail", letter.detail.encode("utf-8", "backslashreplace")),
+        ("tss-source", json.dumps(known, separators=(",", ":")).encode("ascii")),
+    ]
+
+
+class LetterLog:
+    """The daemon's own log, at error level, the payload whole."""
+
+    name = LOG
+
+    def __init__(self, clock: Clock = utc_now) -> None:
+        self._clock = clock
+
+    def keep(self, letters: Sequence[DeadLetter]) -> None:
+        now = self._clock()
+        for letter in letters:
+            log.error("dead letter", **as_object(letter, now))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class DeadLetterOffice:
+    """Puts letters into their place; what that does not take after three tries goes to the log. Nothing is lost."""
+
+    def __init__(self, place: Place, meter: Meter, limiter: trio.CapacityLimiter) -> None:
+        self._place = place
+        self._last_resort = LetterLog()
+        self._meter = meter
+        self._limiter = limiter
+
+    def __repr__(self) -> str:
+        return f"<DeadLetterOffice to {self._place.name}>"
+
+    async def put(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep them; returns once they are kept somewhere. Never raises."""
+        left = letters
+        for pause in (*PAUSES_SECS, None):
+            left = await self._try(left)
+            if not left:
+                return
+            if pause is not None:
+                await trio.sleep(pause)
+        self._last_resort.keep(left)
+        self._count(left, LOG)
+
+    async def _try(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
+        """One try; returns those that were not kept."""
+        keep = partial(self._place.keep, letters)
+        left: Sequence[DeadLetter] = ()
+        try:
+            # Abandoned when cancelled, for a disk may hang for good, and stopping is bounded.
+            await trio.to_thread.run_sync(keep, limiter=self._limiter, abandon_on_cancel=True)
+        except NotKept as trouble:
+            left = trouble.letters
+            log.warning("dead letters not taken", place=self._place.name, letters=len(left), detail=str(trouble))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the letters must not go with it
+            left = letters
+            log.warning("dead letters not taken", place=self._place.name, letters=len(left), detail=repr(error))
+        lost = {id(letter) for letter in left}
+        self._count([letter for letter in letters if id(letter) not in lost], self._place.name)
+        return left
+
+    def _count(self, letters: Sequence[DeadLetter], place: str) -> None:
+        for reason, number in Counter(letter.reason for letter in letters).items():
+            self._meter.count(measures.DEAD_LETTERS, number, reason, place)
+
+
+@asynccontextmanager
+async def open_dead_letters(
+    settings: DeadLetterSettings, connection: Mapping[str, str | int | bool], meter: Meter
+) -> AsyncIterator[DeadLetterOffice]:
+    """Raises OSError when the file cannot be used. ``connection`` is only used for a topic."""
+    limiter = trio.CapacityLimiter(1)
+    opening = partial(_open_place, settings, connection)
+    place = await trio.to_thread.run_sync(opening, limiter=limiter, abandon_on_cancel=True)
+    try:
+        yield DeadLetterOffice(place, meter, limiter)
+    finally:
+        place.close()
+
+
+def _open_place(settings: DeadLetterSettings, connection: Mapping[str, str | int | bool]) -> Place:
+    match settings.type:
+        case "topic":
+            return LetterTopic(settings.topic, connection)
+        case "log":
+            return LetterLog()
+    return LetterFile(settings.path)

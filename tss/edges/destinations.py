@@ -1,0 +1,23 @@
+"""From an exporter's settings to the destination itself."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+
+from tss.edges.datadog import DatadogAgent, open_datadog
+from tss.edges.files import TraceFile, open_file
+from tss.edges.otlphttp import OtlpHttp, open_otlp
+from tss.settings import Datadog, DatadogExporter, Exporter, FileExporter, OtlpExporter
+
+Destination = TraceFile | OtlpHttp | DatadogAgent
+
+
+def open_destination(exporter: Exporter, datadog: Datadog) -> AbstractAsyncContextManager[Destination]:
+    """Entering it raises OSError when a file that the settings name cannot be used; nothing is sent yet."""
+    match exporter:
+        case FileExporter():
+            return open_file(exporter)
+        case OtlpExporter():
+            return open_otlp(exporter)
+        case DatadogExporter():
+            return open_datadog(exporter, datadog)

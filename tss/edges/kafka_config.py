@@ -1,0 +1,95 @@
+"""Settings to librdkafka's properties."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tss.settings import Kafka
+from tss.settings.checks import security_protocol
+from tss.settings.kinds import is_secret_property
+from tss.settings.faults import MASK
+
+STATISTICS_MS = 1000  # the shortest that librdkafka allows: ends and lags are taken from them
+
+# What is fetched ahead is memory beside maxBufferBytes, so it is small and its sum is known: the queue's 16 MiB (one
+# queue, whatever the number of partitions), plus what one answer may overshoot it by (4 MiB, or one larger record
+# batch) for each broker that is fetched from, plus some 400 bytes of bookkeeping a message. Fetched batches are counted
+# as they are sent, so compressed ones unpack to more than that. 16 MiB is 4000 records of 4 kB, which is 45 ms of work
+# for the reader and 8 polls; a broker on the same continent answers in less.
+_QUEUE_KIBIBYTES = 16 * 1024
+_FETCH_BYTES = 4 * 1024 * 1024
+_PARTITION_FETCH_BYTES = 1024 * 1024
+_QUEUE_MESSAGES = 10_000  # a partition; the default of 100 000 small messages is 40 MB of bookkeeping
+
+# A request that is not answered for this long is given up: bounds a commit at a broker that hangs (the default is 60 s,
+# longer than an orderly stop may take). librdkafka adds the waiting time of fetches and joins by itself.
+_REQUEST_MS = 10_000
+
+
+def client_config(kafka: Kafka, client_id: str) -> dict[str, object]:
+    """Everything but the callbacks. `kafka.properties` come last, except for what the settings keep for the daemon."""
+    config: dict[str, object] = {
+        "bootstrap.servers": kafka.brokers,
+        "group.id": kafka.consumer_group,
+        "client.id": client_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # Where to begin is decided at the assignment; a position that does not exist must be heard of, not mended.
+        "auto.offset.reset": "error",
+        "statistics.interval.ms": STATISTICS_MS,
+        "queued.max.messages.kbytes": _QUEUE_KIBIBYTES,
+        "queued.min.messages": _QUEUE_MESSAGES,
+        "fetch.max.bytes": _FETCH_BYTES,
+        "max.partition.fetch.bytes": _PARTITION_FETCH_BYTES,
+        "socket.timeout.ms": _REQUEST_MS,
+        # Law 6: bytes that changed on the way are fetched again, not exported. With SSE4.2 it costs 0.1 ns a byte.
+        "check.crcs": True,
+        "security.protocol": security_protocol(kafka),
+    }
+    if not _by_the_broker(kafka.properties):
+        config |= {
+            "partition.assignment.strategy": kafka.partition_assignment_strategy,
+            "session.timeout.ms": kafka.session_timeout_ms,
+            # Nine chances to be heard before the session ends, but not more often than Kafka's own default asks for.
+            "heartbeat.interval.ms": min(3000, max(1, kafka.session_timeout_ms // 10)),
+        }
+    return config | _security(kafka) | dict(kafka.properties)
+
+
+def is_incremental(kafka: Kafka) -> bool:
+    """Whether rebalances name only what comes and goes (cooperative), or everything (eager)."""
+    return _by_the_broker(kafka.properties) or kafka.partition_assignment_strategy == "cooperative-sticky"
+
+
+def without_secrets(text: str, config: Mapping[str, object]) -> str:
+    """The text with the values of secret properties blotted out."""
+    for name, value in config.items():
+        if isinstance(value, str) and value and is_secret_property(name):
+            text = text.replace(value, MASK)
+    return text
+
+
+def _by_the_broker(properties: Mapping[str, str]) -> bool:
+    """KIP-848: brokers assign, and librdkafka refuses to be told strategy, session or heartbeat."""
+    return properties.get("group.protocol", "classic").lower() == "consumer"
+
+
+def _security(kafka: Kafka) -> dict[str, object]:
+    protocol = security_protocol(kafka)
+    config: dict[str, object] = {}
+    if protocol.startswith("sasl_"):
+        config |= {
+            "sasl.mechanism": kafka.sasl_mechanism,
+            "sasl.username": kafka.sasl_username,
+            "sasl.password": kafka.sasl_password,
+        }
+    if protocol.endswith("ssl"):
+        config["enable.ssl.certificate.verification"] = kafka.ssl_verify
+        files = {
+            "ssl.ca.location": kafka.ssl_ca_location,
+            "ssl.certificate.location": kafka.ssl_certificate_location,
+            "ssl.key.location": kafka.ssl_key_location,
+            "ssl.key.password": kafka.ssl_key_password,
+        }
+        config |= {name: value for name, value in files.items() if value}
+    return config

@@ -1,0 +1,142 @@
+"""Kafka's errors, sorted once: what ends the daemon, what passes, and what an operator is told of either."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError
+
+from tss.core import measures
+from tss.core.errors import CannotConnect
+from tss.core.health import Health
+from tss.core.measures import Meter
+
+log = structlog.get_logger()
+
+HEADLINE = "Failed to connect to Kafka"
+REPEAT_SECS = 30.0
+SILENCE_SECS = 10.0  # brokers that cannot be reached, and say nothing about it, are trouble after this long
+
+_GROUP = "check kafka.consumerGroup and the ACLs of the group"
+_FENCED = "check that group.instance.id is of one replica only"
+# By librdkafka's name: what will not mend itself, and what to check.
+FATAL: Mapping[str, str] = {
+    "_FATAL": _FENCED,
+    "_AUTHENTICATION": "check kafka.saslUsername, kafka.saslPassword, kafka.saslMechanism and kafka.securityProtocol",
+    "SASL_AUTHENTICATION_FAILED": "check kafka.saslUsername, kafka.saslPassword and kafka.saslMechanism",
+    "UNSUPPORTED_SASL_MECHANISM": "check kafka.saslMechanism",
+    "ILLEGAL_SASL_STATE": "check kafka.securityProtocol",
+    "GROUP_AUTHORIZATION_FAILED": _GROUP,
+    "TOPIC_AUTHORIZATION_FAILED": "check kafka.inputTopic and the ACLs of the topic",
+    "CLUSTER_AUTHORIZATION_FAILED": "check the ACLs of the cluster",
+    "INVALID_GROUP_ID": "check kafka.consumerGroup",
+    "INCONSISTENT_GROUP_PROTOCOL": "check kafka.partitionAssignmentStrategy: all replicas must have the same",
+    "INVALID_SESSION_TIMEOUT": "check kafka.sessionTimeoutMs against the brokers' group.min/max.session.timeout.ms",
+    "TOPIC_EXCEPTION": "check kafka.inputTopic",
+    "FENCED_INSTANCE_ID": _FENCED,
+    "UNRELEASED_INSTANCE_ID": _FENCED,
+    "UNSUPPORTED_ASSIGNOR": "check group.remote.assignor in kafka.properties",
+    "GROUP_MAX_SIZE_REACHED": "check the number of replicas against the brokers' group.max.size",
+    "_UNSUPPORTED_FEATURE": "check kafka.properties",
+    "_INVALID_ARG": "check the kafka section",
+    "_SSL": "check kafka.sslCaLocation, kafka.sslCertificateLocation, kafka.sslKeyLocation and the brokers' certificates",
+}
+TOPIC_MISSING = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID"})
+# A TLS handshake that fails because of a certificate fails again; any other may have met a broker that was stopping.
+_CERTIFICATE = re.compile(r"certificate|unknown ca", re.IGNORECASE)
+# A broker that goes away while a client logs in is also reported as _AUTHENTICATION, with the client's own reason.
+_INTERRUPTED = re.compile(r"failed: Local: |Disconnected|timed out", re.IGNORECASE)
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether trying again is pointless."""
+    name = error.name()
+    if error.fatal():
+        return True
+    if name == "_SSL":
+        return _CERTIFICATE.search(error.str()) is not None
+    if name == "_AUTHENTICATION":
+        return _INTERRUPTED.search(error.str()) is None
+    return name in FATAL
+
+
+class Connection:
+    """How the connection to the brokers is. Errors and statistics come in on the client's thread, `tell` on trio's.
+
+    No lock: the one limiter of the source keeps the two apart.
+    """
+
+    def __init__(self, brokers: str, topic: str) -> None:
+        self.refused: CannotConnect | None = None
+        self.joined = False
+        self.topic_missing = False
+        self._brokers = brokers
+        self._topic = topic
+        self._counts: Counter[str] = Counter()
+        self._reason = ""  # of the last error since all was well
+        self._reachable: bool | None = None  # None until the first statistics
+        self._unreachable_since: float | None = None
+        self._told = ""
+        self._told_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Connection to {self._brokers} joined {self.joined} reachable {self._reachable} {self._reason!r}>"
+
+    def refusal(self, error: KafkaError) -> CannotConnect:
+        """What ends the daemon."""
+        check = FATAL.get(error.name(), "check the kafka section")
+        return CannotConnect(f"{HEADLINE}: {self._brokers}: {error.str()}, {check}")
+
+    def note(self, error: KafkaError) -> None:
+        """Sort an error that the client reports. The first fatal one is kept in `refused`."""
+        if is_fatal(error):
+            self.refused = self.refused or self.refusal(error)
+            return
+        self._counts[error.name()] += 1
+        if error.name() in TOPIC_MISSING:
+            self.topic_missing = True
+        elif error.name() != "_ALL_BROKERS_DOWN" or not self._reason:  # which never says why
+            self._reason = error.str()
+
+    def see(self, statistics: Mapping[str, Any], leaders: set[int], now: float) -> None:
+        """Take in librdkafka's statistics. `leaders` are the brokers that our partitions are read from."""
+        up = {broker["nodeid"] for broker in statistics["brokers"].values() if broker["state"] == "UP"}
+        self._reachable = statistics.get("cgrp", {}).get("state") == "up" and leaders <= up
+        if self._reachable:
+            self._reason, self._unreachable_since = "", None
+        elif self._unreachable_since is None:
+            self._unreachable_since = now
+
+    @property
+    def _trouble(self) -> str:
+        if self.topic_missing:
+            return f"topic {self._topic} does not exist, check kafka.inputTopic"
+        if self._reachable or self._unreachable_since is None:
+            return ""
+        return self._reason or "no answer"
+
+    def tell(self, meter: Meter, health: Health, now: float) -> None:
+        """Pass on what has come in: counts, health, and a line when the state changes or trouble goes on."""
+        for name, count in self._counts.items():
+            meter.count(measures.KAFKA_ERRORS, count, name)
+        self._counts.clear()
+        trouble = self._trouble
+        if trouble == "no answer" and now - (self._unreachable_since or now) < SILENCE_SECS:
+            return  # on its way up, or between two connections
+        if trouble:
+            health.down("kafka", trouble)
+            if not self._told or now - self._told_at >= REPEAT_SECS:
+                log.warning(HEADLINE, brokers=self._brokers, reason=trouble)
+                self._told, self._told_at = trouble, now
+            return
+        if self._told:
+            log.info("connected to Kafka again", brokers=self._brokers)
+            self._told = ""
+        if self.joined and self._reachable is not False:
+            health.up("kafka")
+        else:
+            health.starting("kafka", "joining the consumer group")

@@ -1,0 +1,412 @@
+"""One member of the consumer group: everything that happens on the client's own thread.
+
+librdkafka calls back (rebalances, errors, statistics, log lines) from inside `consume` and `close`, on the thread that
+called them. Nothing may be raised there: confluent-kafka would throw away the messages already collected, or the
+exception. What goes wrong in a callback is kept and raised at the end of the call.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import attrs
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from tss.core.errors import CannotCommit, CannotConnect
+from tss.core.otlp import Encoding, scan
+from tss.core.partition import Commit
+from tss.core.record import DeadLetter, Polled, Record, Start
+from tss.edges.kafka_config import client_config, is_incremental, without_secrets
+from tss.edges.kafka_ends import LogEnds
+from tss.edges.kafka_errors import HEADLINE, Connection, is_fatal
+from tss.edges.kafka_starts import start, to_metadata
+from tss.settings import Kafka
+
+log = structlog.get_logger()
+
+# `consume` waits until it has all or the time is over: the second is the latency at low rates, the first the length of
+# a batch (500 records of 4 kB: 2 MB, some 5 ms of scanning).
+BATCH_RECORDS = 500
+BATCH_SECS = 0.1
+# Looking up where to begin: each try this long, so that a stop is heard soon; in all half of what the group waits for a
+# member (max.poll.interval.ms, 300 s).
+LOOKUP_SECS = 2.0
+LOOKUP_IN_ALL_SECS = 150.0
+LOOKUP_PAUSE_SECS = 0.2
+TOPIC_LOOK_SECS = 5.0  # between two looks for a topic that was missing
+NO_TIMESTAMP_MS = -1
+OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
+
+
+class Group(Protocol):
+    """Whom the member tells about its partitions, on its thread."""
+
+    def assigned(self, starts: Mapping[int, Start]) -> None:
+        """These are ours."""
+
+    def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
+        """These are to go; returns what to commit before."""
+
+    def lost(self, ids: Sequence[int]) -> None:
+        """These have gone."""
+
+    def breathe(self) -> None:
+        """Called now and then while a call takes long. Raises when nobody waits for the call any more."""
+
+
+@attrs.define
+class _Call:
+    """What has happened in one call of `consume`."""
+
+    gone: set[int] = attrs.field(factory=set)  # revoked or lost; messages collected before that are not ours
+    failure: BaseException | None = None
+
+
+class Member:
+    """A consumer, used by one thread at a time. Raises CannotConnect when the brokers refuse for good."""
+
+    def __init__(self, kafka: Kafka, client_id: str, group: Group, connection: Connection) -> None:
+        self._topic = kafka.input_topic
+        self._encoding = Encoding(kafka.encoding)
+        self._reset = kafka.auto_offset_reset
+        self._incremental = is_incremental(kafka)
+        self._group = group
+        self._connection = connection
+        self._ends = LogEnds()
+        self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
+        self._astray: set[int] = set()  # their position does not exist any more
+        self._paused = False
+        self._call = _Call()
+        self._next_look = 0.0
+        self._client = self._connect(client_config(kafka, client_id))
+
+    def __repr__(self) -> str:
+        return f"<Member of {self._topic} positions {self._positions} paused {self._paused} astray {self._astray}>"
+
+    def _connect(self, config: dict[str, object]) -> Consumer:
+        callbacks = {"error_cb": self._on_error, "stats_cb": self._on_statistics, "logger": _bridge()}
+        try:
+            client = Consumer(config | callbacks)
+            client.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        except KafkaException as error:
+            reason = without_secrets(_cause(error).str(), config)
+            raise CannotConnect(f"{HEADLINE}: {reason}, check the kafka section") from None
+        return client
+
+    # -- calls
+
+    def poll(self) -> Polled:
+        """What has come in."""
+        self._call = _Call()
+        try:
+            messages = self._client.consume(BATCH_RECORDS, BATCH_SECS)
+        except KafkaException as error:
+            self._connection.note(_cause(error))
+            messages = []
+        self._raise_failures()
+        read = self._ours(messages)
+        self._go_on_where_possible()
+        self._look_for_topic()
+        self._raise_failures()
+        records, letters = self._scan(read)
+        touched = {record.partition for record in records}
+        ends = {id: ms for id, ms in self._ends.reached(self._positions).items() if id not in touched}
+        lags = self._ends.lags(self._positions)
+        self._ends.clear()
+        return Polled(time.time_ns() // 1_000_000, records, letters, ends, lags)
+
+    def pause(self) -> None:
+        """Stop fetching, for partitions to come too."""
+        self._paused = True
+        self._ends.begin(self._positions)
+        if self._positions:
+            self._client.pause(self._places(self._positions))
+
+    def resume(self) -> None:
+        """Go on from the positions."""
+        self._paused = False
+        self._ends.begin(self._positions)
+        if self._positions:
+            self._client.resume(self._places(self._positions))
+
+    def commit(self, commits: Mapping[int, Commit]) -> None:
+        """Commit and wait for the answer. Raises CannotCommit, or CannotConnect when trying again is pointless."""
+        places = [
+            TopicPartition(self._topic, id, commit.offset, metadata=to_metadata(commit))
+            for id, commit in commits.items()
+        ]
+        try:
+            answered = self._client.commit(offsets=places, asynchronous=False) or []
+        except KafkaException as error:
+            errors = {"all": _cause(error)}
+        else:
+            errors = {str(place.partition): place.error for place in answered if place.error}
+        for error in errors.values():
+            if is_fatal(error):
+                raise self._connection.refusal(error)
+        if errors:
+            raise CannotCommit(", ".join(f"partition {id}: {error.str()}" for id, error in errors.items()))
+
+    def close(self) -> None:
+        """Leave the group; the partitions are revoked on the way."""
+        self._call = _Call()
+        self._client.close()
+        if self._call.failure:
+            raise self._call.failure
+
+    # -- callbacks
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:  # trio's Cancelled too: it goes on its way at the end of the call
+            self._call.failure = self._call.failure or error
+
+    def _on_error(self, error: KafkaError) -> None:
+        with self._keeping():
+            self._connection.note(error)
+
+    def _on_statistics(self, text: str) -> None:
+        with self._keeping():
+            statistics = json.loads(text)
+            now, age = time.time(), time.monotonic() - statistics["ts"] / 1e6
+            # librdkafka's clock is the monotonic one (measured, Linux); where it is not, its seconds must do.
+            emitted = now - age if 0 <= age < 600 else statistics["time"]
+            partitions = statistics["topics"].get(self._topic, {}).get("partitions", {})
+            leaders = {partitions[str(id)]["broker"] for id in self._positions if str(id) in partitions}
+            self._connection.see(statistics, leaders, time.monotonic())
+            if not self._paused:
+                self._ends.see(self._positions, partitions, statistics["brokers"], int(emitted * 1000))
+
+    def _on_assign(self, client: Consumer, places: list[TopicPartition]) -> None:
+        with self._keeping():
+            ids = [place.partition for place in places]
+            starts = self._starts(ids) if ids else {}
+            self._assign({id: start.replay_from for id, start in starts.items()})
+            self._connection.joined = True
+            self._connection.topic_missing = self._connection.topic_missing and not ids
+            self._group.assigned(starts)
+
+    def _on_revoke(self, client: Consumer, places: list[TopicPartition]) -> None:
+        ids = self._known(places)
+        with self._keeping():
+            commits = self._group.revoked(ids) if ids else {}
+            if commits:
+                try:
+                    self.commit(commits)
+                except CannotCommit as error:
+                    log.warning("offsets not committed on revocation; read again by the next owner", reason=str(error))
+        self._unassign(places)
+
+    def _on_lost(self, client: Consumer, places: list[TopicPartition]) -> None:
+        ids = self._known(places)
+        self._connection.joined = False
+        with self._keeping():
+            if ids:
+                self._group.lost(ids)
+        self._unassign(places)
+
+    # -- assignments
+
+    def _known(self, places: Iterable[TopicPartition]) -> list[int]:
+        return [place.partition for place in places if place.partition in self._positions]
+
+    def _places(self, positions: Mapping[int, int]) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, id, offset) for id, offset in positions.items()]
+
+    def _assign(self, positions: Mapping[int, int]) -> None:
+        self._positions |= positions
+        self._ends.begin(positions)
+        if self._incremental:
+            self._client.incremental_assign(self._places(positions))
+        else:
+            self._client.assign(self._places(self._positions))
+        if self._paused and self._positions:
+            self._client.pause(self._places(self._positions))
+
+    def _unassign(self, places: list[TopicPartition]) -> None:
+        for place in places:
+            self._call.gone.add(place.partition)
+            self._astray.discard(place.partition)
+            self._positions.pop(place.partition, None)
+        self._ends.begin(place.partition for place in places)
+        with self._keeping():
+            if self._incremental:
+                self._client.incremental_unassign(places)
+            else:
+                self._client.unassign()
+
+    def _move(self, positions: Mapping[int, int]) -> None:
+        """Read on from elsewhere. `seek` is refused while a partition is not being fetched; assigning anew is not."""
+        if self._incremental:
+            self._client.incremental_unassign(self._places(positions))
+        self._assign(positions)
+
+    def _starts(self, ids: Sequence[int]) -> dict[int, Start]:
+        """Where to begin. Tries until the brokers have told; a partition that began anywhere else could lose records."""
+        committed = {place.partition: place for place in self._patiently(lambda: self._committed(ids))}
+        first = self._bounds(ids, OFFSET_BEGINNING)
+        end = self._bounds([id for id in ids if committed[id].offset < 0], OFFSET_END)
+        starts = {}
+        for id in ids:
+            offset = committed[id].offset
+            at = offset if offset >= 0 else None
+            starts[id] = start(at, committed[id].metadata, first[id], end.get(id, 0), self._reset)
+            if at is not None and at < first[id]:
+                self._warn_of_loss(id, at, first[id])
+        return starts
+
+    def _committed(self, ids: Iterable[int]) -> list[TopicPartition]:
+        return list(self._client.committed([TopicPartition(self._topic, id) for id in ids], timeout=LOOKUP_SECS))
+
+    def _bounds(self, ids: Sequence[int], which: int) -> dict[int, int]:
+        """The first or the last offsets: one request for each broker. (get_watermark_offsets asks partition by
+        partition, and each answer queues behind a fetch that waits.)"""
+        if not ids:
+            return {}
+        asked = [TopicPartition(self._topic, id, which) for id in ids]
+        answered = self._patiently(lambda: self._client.offsets_for_times(asked, timeout=LOOKUP_SECS))
+        return {place.partition: place.offset for place in answered}
+
+    def _patiently(self, ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
+        deadline = time.monotonic() + LOOKUP_IN_ALL_SECS
+        while True:
+            try:
+                answered = ask()
+                refused = next((place.error for place in answered if place.error), None)
+            except KafkaException as error:
+                refused = _cause(error)
+            if refused is None:
+                return answered
+            self._connection.note(refused)
+            if self._connection.refused:
+                raise self._connection.refused
+            if time.monotonic() > deadline:
+                raise CannotConnect(f"{HEADLINE}: where to begin could not be found out: {refused.str()}")
+            time.sleep(LOOKUP_PAUSE_SECS)
+            self._group.breathe()
+
+    def _warn_of_loss(self, id: int, wanted: int, first: int) -> None:
+        log.warning(
+            "records were deleted before they were done with: reading goes on with the first that is left",
+            topic=self._topic,
+            partition=id,
+            gone_for_good=first - wanted,
+            offset=first,
+        )
+
+    # -- messages
+
+    def _raise_failures(self) -> None:
+        failure = self._call.failure or self._connection.refused
+        if failure:
+            raise failure
+
+    def _ours(self, messages: Sequence[Message]) -> list[Message]:
+        """Without errors, and without what was collected under an assignment that ended in this same call.
+
+        librdkafka may, or may not, have thrown those away itself. Of a partition that came back in the call nothing
+        tells old messages from new, so all are dropped, and it is read again from its start.
+        """
+        ours, again = [], set()
+        for message in messages:
+            error, id = message.error(), message.partition()
+            if error is not None:
+                self._on_message_error(error, id)
+            elif id in self._positions and id in self._call.gone:
+                again.add(id)
+            elif id in self._positions:
+                ours.append(message)
+        if again:
+            self._move({id: self._positions[id] for id in again})
+        for message in ours:
+            self._positions[message.partition()] = message.offset() + 1
+        return ours
+
+    def _on_message_error(self, error: KafkaError, id: int | None) -> None:
+        if error.name() in OUT_OF_RANGE and id in self._positions:
+            self._astray.add(id)
+        elif error.name() == "_MAX_POLL_EXCEEDED":
+            # The partitions go through on_lost.
+            log.warning("Kafka was not polled for longer than max.poll.interval.ms", reason=error.str())
+        self._connection.note(error)
+
+    def _go_on_where_possible(self) -> None:
+        """A position that is not in the log any more (retention, a leader without the newest records): nothing that
+        can be read is skipped, so go on with the first record there is."""
+        if not self._astray:
+            return
+        ids = sorted(self._astray)
+        first = self._bounds(ids, OFFSET_BEGINNING)
+        for id in ids:
+            if first[id] > self._positions[id]:
+                self._warn_of_loss(id, self._positions[id], first[id])
+            else:
+                log.warning("the log ends before the position: read again from its start", partition=id)
+        self._astray.clear()
+        self._move(first)
+
+    def _look_for_topic(self) -> None:
+        """librdkafka says once that a topic is missing, and nothing when it comes while others own its partitions."""
+        now = time.monotonic()
+        if not self._connection.topic_missing or now < self._next_look:
+            return
+        self._next_look = now + TOPIC_LOOK_SECS
+        try:
+            topic = self._client.list_topics(self._topic, timeout=LOOKUP_SECS).topics[self._topic]
+        except KafkaException as error:
+            self._connection.note(_cause(error))
+        else:
+            self._connection.topic_missing = not topic.partitions
+
+    def _scan(self, messages: Sequence[Message]) -> tuple[list[Record], list[DeadLetter]]:
+        records, letters = [], []
+        for message in messages:
+            found = scan(message.value(), self._encoding)
+            kind, timestamp = message.timestamp()
+            timestamp_ms = timestamp if kind else NO_TIMESTAMP_MS
+            id, offset = message.partition(), message.offset()
+            records.append(Record(id, offset, timestamp_ms, found.fragments))
+            for fault in found.faults:
+                letters.append(
+                    DeadLetter(
+                        reason=fault.reason.value,
+                        detail=fault.detail,
+                        payload=fault.payload,
+                        topic=self._topic,
+                        partition=id,
+                        offset=offset,
+                        timestamp_ms=timestamp_ms,
+                        key=message.key(),
+                        headers=tuple(message.headers() or ()),
+                    )
+                )
+        return records, letters
+
+
+def _cause(error: KafkaException) -> KafkaError:
+    cause: KafkaError = error.args[0]
+    return cause
+
+
+class _Bridge(logging.Handler):
+    """librdkafka's own lines. Its connection troubles are told by `Connection`, once, and not once a retry."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        told_elsewhere = text.startswith(("FAIL ", "ERROR "))
+        write = log.warning if record.levelno >= logging.WARNING and not told_elsewhere else log.debug
+        write("librdkafka", line=text)
+
+
+def _bridge() -> logging.Logger:
+    logger = logging.Logger("librdkafka")  # of its own, outside the tree: no other handler hears it
+    logger.addHandler(_Bridge())
+    return logger

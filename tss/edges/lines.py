@@ -1,0 +1,137 @@
+"""A file of lines that several processes may add to, in which a line is whole or absent, whatever crashes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger()
+
+_BLOCK_BYTES = 64 * 1024
+
+
+class CannotOpen(OSError):
+    """Yours to mend: this file cannot be written. The message says which and why."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: cannot be opened for writing: {self.strerror}"
+
+
+class LineFile:
+    """Blocking: call it from a worker thread. Every look at the file and every change is made under its lock (flock).
+
+    Nothing is remembered about the file between calls: other replicas add to it, a rotation moves it away.
+    """
+
+    def __init__(self, path: str, *, fsync: bool) -> None:
+        """Creates the file, and its folder, where they are missing. Raises CannotOpen."""
+        self._path = Path(path)
+        self._fsync = fsync
+        # Taken with each call, so that close never takes the descriptor from a thread that hangs in a write.
+        self._busy = threading.Lock()
+        try:
+            self._descriptor = self._open()
+            with self._locked():
+                self._mend()
+        except OSError as error:
+            raise CannotOpen(error.errno, error.strerror, path) from error
+
+    def __repr__(self) -> str:
+        return f"<LineFile {self._path} fsync {self._fsync}>"
+
+    def append(self, lines: bytes) -> None:
+        """Add lines, each ended by a newline: all of them, or none and an OSError."""
+        with self._busy, self._locked():
+            self._mend()
+            size = os.fstat(self._descriptor).st_size
+            try:
+                self._write(lines)
+                if self._fsync:
+                    os.fsync(self._descriptor)
+            except OSError:
+                with contextlib.suppress(OSError):  # should this fail too, the next append mends the tail
+                    os.ftruncate(self._descriptor, size)
+                raise
+
+    def close(self) -> None:
+        """Close, unless a call hangs in the file: then only the end of the process frees it."""
+        if self._busy.acquire(blocking=False):
+            os.close(self._descriptor)
+
+    def _open(self) -> int:
+        folder = self._path.absolute().parent
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file")
+        if self._fsync:
+            _sync_folder(folder)
+        return descriptor
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the file that the path names now, which a rotation may have changed."""
+        while True:
+            held = self._descriptor
+            fcntl.flock(held, fcntl.LOCK_EX)
+            try:
+                if not self._is_current():
+                    self._descriptor = self._open()
+                    continue
+                yield
+                return
+            finally:
+                if held == self._descriptor:
+                    fcntl.flock(held, fcntl.LOCK_UN)
+                else:
+                    os.close(held)  # which frees its lock too
+
+    def _is_current(self) -> bool:
+        try:
+            named = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(named, os.fstat(self._descriptor))
+
+    def _write(self, lines: bytes) -> None:
+        rest = memoryview(lines)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def _mend(self) -> None:
+        """Cut off a tail without a newline: what a process was writing when it was killed."""
+        size = os.fstat(self._descriptor).st_size
+        whole = self._end_of_last_line(size)
+        if whole < size:
+            os.ftruncate(self._descriptor, whole)
+            log.warning("torn last line cut off", path=str(self._path), bytes=size - whole)
+
+    def _end_of_last_line(self, size: int) -> int:
+        if size and os.pread(self._descriptor, 1, size - 1) == b"\n":
+            return size
+        end = size
+        while end:
+            start = max(0, end - _BLOCK_BYTES)
+            newline = os.pread(self._descriptor, end - start, start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+        return 0
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the file's name on the disk, too."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

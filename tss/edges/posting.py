@@ -1,0 +1,170 @@
+"""One HTTP POST, and what its answer means for the batch that was in it: httpx's errors are translated here, once."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import attrs
+import httpx
+import trio
+
+from tss.core.delivery import Again, Misconfigured, Refused
+
+# The OTLP specification's limit for what a client should read; no answer comes near it.
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_WAIT_SECS = 3600.0  # a Retry-After of days is a mistake, and probing once an hour costs nothing
+MAX_CONNECT_SECS = 10.0  # so that a host that drops packets is told from one that thinks long
+MAX_DETAIL_CHARS = 400
+
+# What httpx raises, the first that fits: whether trying again may help, and the label it is counted under.
+TROUBLES: Sequence[tuple[type[httpx.HTTPError], type[Again | Misconfigured], str]] = (
+    (httpx.ConnectTimeout, Again, "connect"),
+    (httpx.ConnectError, Again, "connect"),
+    (httpx.TimeoutException, Again, "timeout"),
+    (httpx.ProxyError, Again, "proxy"),
+    (httpx.UnsupportedProtocol, Misconfigured, "request"),
+    (httpx.LocalProtocolError, Misconfigured, "request"),  # a header that HTTP does not allow
+    (httpx.HTTPError, Again, "network"),
+)
+
+
+@attrs.frozen
+class Answer:
+    """A response; the body is empty where it was cut off or too slow, since the status is the answer."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    @property
+    def accepted(self) -> bool:
+        return 200 <= self.status < 300
+
+
+@attrs.frozen
+class Rules:
+    """Which statuses are worth another try, and which a changed setting; redirects are, and the rest is refused."""
+
+    again: frozenset[int]
+    misconfigured: frozenset[int]
+
+
+def open_client(
+    base_url: str, headers: Mapping[str, str], max_connections: int, *, verify: ssl.SSLContext | bool, proxies: bool
+) -> httpx.AsyncClient:
+    """A client whose connections are kept; ``post`` sets the limits of time."""
+    return httpx.AsyncClient(
+        base_url=base_url,
+        headers=httpx.Headers(dict(headers), encoding="utf-8"),  # a stray letter must not raise with each request
+        limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
+        timeout=None,  # noqa: S113  # see post
+        verify=verify,
+        trust_env=proxies,
+    )
+
+
+async def post(
+    client: httpx.AsyncClient, path: str, body: bytes, headers: Mapping[str, str], timeout_secs: float
+) -> Answer | Again | Misconfigured:
+    """Send once. The time limit is for the whole exchange: httpx's own start anew with each piece that trickles in."""
+    timeout = httpx.Timeout(None, connect=min(timeout_secs, MAX_CONNECT_SECS))
+    response: httpx.Response | None = None
+    trouble: httpx.HTTPError | None = None
+    with trio.move_on_after(timeout_secs):
+        try:
+            async with client.stream("POST", path, content=body, headers=headers, timeout=timeout) as response:
+                return Answer(response.status_code, response.headers, await _body(response))
+        except httpx.HTTPError as error:
+            trouble = error
+    if response is not None:  # it has decided; sending again because its explanation got lost would make duplicates
+        return Answer(response.status_code, response.headers, b"")
+    if trouble is None:
+        return Again("timeout", f"no answer within {timeout_secs:g} s")
+    return _translate(trouble)
+
+
+async def _body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > MAX_ANSWER_BYTES:
+            return b""
+    return bytes(body)
+
+
+def _translate(error: httpx.HTTPError) -> Again | Misconfigured:
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Misconfigured("tls", f"the server's certificate was not accepted: {cause.verify_message}")
+        if isinstance(cause, ssl.SSLError):
+            return Again("tls", _shortened(str(cause)))
+    outcome, reason = next((outcome, reason) for kind, outcome, reason in TROUBLES if isinstance(error, kind))
+    root = [*_causes(error)][-1]
+    detail = str(error) or str(root) or type(root).__name__
+    return outcome(reason, _shortened(f"{type(error).__name__}: {detail}"))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it, outermost first; of several addresses that failed, the first one's story."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        inner = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
+        cause = inner or cause.__cause__ or cause.__context__
+
+
+def judge(answer: Answer, rules: Rules, message: str) -> Again | Misconfigured | Refused:
+    """What an answer other than a success means; ``message`` is what the server said."""
+    reason = f"http_{answer.status}"
+    detail = _detail(answer, message)
+    if answer.status in rules.again:
+        return Again(reason, detail, retry_after_secs(answer.headers, time.time()))
+    if answer.status in rules.misconfigured or 300 <= answer.status < 400:
+        return Misconfigured(reason, detail)
+    return Refused(reason, detail)
+
+
+def _detail(answer: Answer, message: str) -> str:
+    """Such as `401 Unauthorized: token expired`."""
+    phrases = {status.value: status.phrase for status in HTTPStatus}
+    status = f"{answer.status} {phrases.get(answer.status, '')}".strip()
+    if 300 <= answer.status < 400:
+        message = f"redirects are not followed; it points to {answer.headers.get('location', 'nowhere')}"
+    said = _shortened(message)
+    return f"{status}: {said}" if said else status
+
+
+def plain_message(body: bytes) -> str:
+    """What a server wrote for people."""
+    return _shortened(body[: 4 * MAX_DETAIL_CHARS].decode(errors="replace"))
+
+
+def _shortened(words: str) -> str:
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
+    return line if len(line) <= MAX_DETAIL_CHARS else line[: MAX_DETAIL_CHARS - 1] + "…"
+
+
+def retry_after_secs(headers: Mapping[str, str], now: float) -> float | None:
+    """What Retry-After asks for, in seconds or as a date, between 0 and an hour; None when it says nothing clear.
+
+    A date is compared with the server's own clock where it gives that too. ``now`` is in seconds since the epoch.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value), MAX_WAIT_SECS)
+    until = _http_date(value)
+    if until is None:
+        return None
+    since = _http_date(headers.get("date", ""))
+    return min(max(until - (now if since is None else since), 0.0), MAX_WAIT_SECS)
+
+
+def _http_date(value: str) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
