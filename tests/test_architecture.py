@@ -18,10 +18,12 @@ MAY_IMPORT = {
 CLIENTS = {"confluent_kafka", "httpx", "hypercorn", "msgpack", "prometheus_client", "quart", "quart_trio", "redis"}
 # No task, no clock, no input or output, no log, no chance that a test could not decide.
 IMPURE = CLIENTS | {
-    "asyncio", "datetime", "http", "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random", "secrets",
-    "select", "shutil", "signal", "socket", "ssl", "structlog", "subprocess", "sys", "tempfile", "threading", "time",
-    "trio", "urllib", "uuid",
+    "asyncio", "http.client", "http.server", "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random",
+    "secrets", "select", "shutil", "signal", "socket", "ssl", "structlog", "subprocess", "sys", "tempfile", "threading",
+    "time", "trio", "urllib.request", "uuid",
 }  # fmt: skip
+IMPURE_CALLS = {"open", "print", "input", "now", "utcnow", "today"}
+ASYNC = (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await)
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -36,25 +38,28 @@ def imported(tree: ast.AST) -> set[str]:
     return names
 
 
+def called(tree: ast.AST) -> set[str]:
+    """Last names of all that is called: `now` of `datetime.now()`."""
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {
+        call.id if isinstance(call, ast.Name) else call.attr
+        for call in calls
+        if isinstance(call, (ast.Name, ast.Attribute))
+    }
+
+
 def faults(file: Path, source: str) -> set[str]:
     tree = ast.parse(source)
-    stratum = file.parts[1]
-    names = imported(tree)
-    tops = {name.split(".")[0] for name in names}
+    stratum, names = file.parts[1], imported(tree)
     found = set()
     if stratum in MAY_IMPORT:
         ours = {name.split(".")[1] for name in names if name.startswith("tss.")} - {"__version__"}
         found |= {f"imports tss.{name}" for name in ours - MAY_IMPORT[stratum]}
-    if stratum != "edges":
-        found |= {f"imports {name}" for name in tops & CLIENTS}
+    banned = {"core": IMPURE, "edges": set()}.get(stratum, CLIENTS)
+    found |= {f"imports {module}" for module in banned for name in names if f"{name}.".startswith(f"{module}.")}
     if stratum == "core":
-        found |= {f"imports {name}" for name in tops & IMPURE}
-        impure = (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await)
-        found |= {f"has {type(node).__name__}" for node in ast.walk(tree) if isinstance(node, impure)}
-        calls = {
-            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        }
-        found |= {f"calls {name}" for name in calls & {"open", "print", "input"}}
+        found |= {f"has {type(node).__name__}" for node in ast.walk(tree) if isinstance(node, ASYNC)}
+        found |= {f"calls {name}" for name in called(tree) & IMPURE_CALLS}
     return found
 
 
@@ -72,6 +77,7 @@ def test_imports_go_one_way_and_the_core_is_pure(file: Path) -> None:
         ("tss/core/a.py", "from tss import tasks", "imports tss.tasks"),
         ("tss/core/a.py", "async def f(): pass", "has AsyncFunctionDef"),
         ("tss/core/a.py", "print(1)", "calls print"),
+        ("tss/core/a.py", "import datetime\ndatetime.datetime.now()", "calls now"),
         ("tss/tasks/a.py", "from tss.edges import kafka", "imports tss.edges"),
         ("tss/tasks/a.py", "import httpx", "imports httpx"),
         ("tss/edges/a.py", "from tss.tasks import consumer", "imports tss.tasks"),

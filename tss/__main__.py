@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import random
 import sys
 import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
 from tss import __version__
-from tss.settings import CONFIG_VARIABLE, Settings, SettingsError, load, render
+from tss.core.errors import LawBroken, TssError
+from tss.settings import CONFIG_VARIABLE, Settings, SettingsError, load, render, secrets
 
-OK, FAILED, WRONG_SETTINGS = 0, 1, 2
+STOPPED, FAILED, WRONG_SETTINGS = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_SETTINGS
     if options.command == "check":
         print(render(settings), end="")
-        return OK
+        return STOPPED
     return _run(settings)
 
 
@@ -40,29 +40,69 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(settings: Settings) -> int:
-    # Only the run needs the libraries below; `check` and --help answer without them.
-    import structlog
-    import trio
+    # Only a run needs the libraries below; `check` and --help answer without them.
+    import structlog  # noqa: PLC0415
+    import trio  # noqa: PLC0415
 
-    from tss.daemon import StoppedAtOnce, supervise
-    from tss.edges import joining, logs
+    from tss.daemon import StoppedAtOnce, supervise  # noqa: PLC0415
+    from tss.edges import logs  # noqa: PLC0415
 
-    logs.configure(settings)
+    seen = settings.observability
+    logs.configure(
+        seen.log_level, seen.json_logging, seen.service_name, settings.app.instance_id, secrets=secrets(settings)
+    )
     log = structlog.get_logger()
-    _tune_garbage_collection()
-    code = OK
+    _collect_garbage_rarely()
+    log.info("starting", version=__version__, topic=settings.kafka.input_topic, group=settings.kafka.consumer_group)
     try:
-        trio.run(supervise, settings, joining.joined(settings, random.Random()), _watchdog(settings))
+        trio.run(supervise, settings, lambda: _end_in(settings.app.shutdown_timeout_secs))
     except BaseExceptionGroup as group:
         error = _first(group)
-        code = FAILED
         if isinstance(error, StoppedAtOnce):
             log.warning("stopped at once by a second signal; Kafka still has what was not finished")
         else:
-            log.critical(str(error) or repr(error), exc_info=error if _is_bug(error) else None)
-    else:
-        log.info("stopped")
-    return code
+            expected = isinstance(error, TssError | OSError) and not isinstance(error, LawBroken)
+            log.critical(str(error) or repr(error), exc_info=None if expected else error)
+        return FAILED
+    log.info("stopped")
+    return STOPPED
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The exception that began it: the first leaf of the group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _end_in(secs: float) -> None:
+    """Law 9, for what no cancel scope reaches: an event loop or a client library that hangs."""
+
+    def end() -> None:
+        print("shutdownTimeoutSecs is over; ended by force, Kafka still has what was not finished", file=sys.stderr)
+        _end(FAILED)
+
+    timer = threading.Timer(secs, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _collect_garbage_rarely() -> None:
+    """Open traces are long-lived and hold no cycles: looking through all of them again and again finds nothing.
+
+    What was loaded at the start is never looked at again; a full collection waits for a quarter of new objects anyway.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def _end(code: int) -> NoReturn:
+    """Leave without the destructors of client libraries, which may wait for a broker that is away."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

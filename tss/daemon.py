@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Protocol, TypeVar
 
 import attrs
 import structlog
 import trio
 
+from tss import __version__
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.memory import Memory
+from tss.core.otlp import SCANNER
 from tss.core.sampling import Sampler, policies
 from tss.core.trace import Trace
+from tss.edges import web
+from tss.edges.deadletters import open_dead_letters
+from tss.edges.destinations import open_destination
+from tss.edges.kafka import KafkaSource
+from tss.edges.kafka_config import client_config
+from tss.edges.metrics import PrometheusMeter
 from tss.settings import Settings
 from tss.tasks import committer, consumer, evaluator, exporter, pulse, sweeper
 from tss.tasks.assignments import Assignments
@@ -114,23 +122,34 @@ async def _stopper(stop: trio.Event, drain: trio.CancelScope, times: StopTimes, 
     drain.deadline = trio.current_time() + times.drain_secs
 
 
-async def supervise(
-    settings: Settings,
-    outside: Outside,
-    serve: Callable[..., Awaitable[None]],
-    hurry: Callable[[], None],
-) -> None:
-    """The daemon: the selection within its web server, the pulse, and the signals.
+async def supervise(settings: Settings, hurry: Callable[[], None]) -> None:
+    """The daemon: the selection, joined to the real outside, within its web server, its pulse and its signals.
 
-    ``serve`` is started first and stopped last, so that the probes can be answered during the whole stop; ``hurry`` is
-    called with the first signal, and from then on the process ends in time whatever hangs.
+    The web server starts first and stops last, so that probes are answered during the whole stop. ``hurry`` is called
+    with the first signal: from then on the process has to end in time, whatever hangs.
     """
-    async with trio.open_nursery() as house:
-        stop = trio.Event()
-        await house.start(serve)
+    meter, health = PrometheusMeter(), Health()
+    meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
+    health.starting("kafka")
+    leave_secs = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown).leave_secs
+    facts = web.Facts(health, SCANNER, meter.exposition)
+    stop = trio.Event()
+    async with AsyncExitStack() as opened, trio.open_nursery() as house:
+        await house.start(web.run, settings.observability, facts)
         await house.start(_signals, stop, hurry)
-        house.start_soon(pulse.run, outside.meter, name="pulse")
-        await select(settings, outside, stop)
+        house.start_soon(pulse.run, meter, name="pulse")
+        connection = client_config(settings.kafka, settings.app.instance_id)
+        dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
+        destinations = []
+        for each in settings.effective_exporters:
+            health.starting(f"exporter {each.name}")
+            destinations.append(await opened.enter_async_context(open_destination(each, settings.datadog)))
+
+        def join(assignments: Assignments) -> AbstractAsyncContextManager[Member]:
+            name = settings.app.instance_id
+            return KafkaSource.open(settings.kafka, name, assignments, meter, health, close_secs=leave_secs)
+
+        await select(settings, Outside(join, destinations, dead_letters, meter, health, random.Random()), stop)
         house.cancel_scope.cancel()
 
 

@@ -88,10 +88,12 @@ def test_counters_keep_their_names_in_every_format_and_nothing_is_added_to_them(
         name = f"{measure.name}_count" if measure.kind is Kind.HISTOGRAM else measure.name
         labels = tuple((label, f"some {label}") for label in measure.labels)
         # The formats sort labels.
-        found = [value for (each, shown_labels), value in samples.items() if each == name and {*shown_labels} == {*labels}]
+        found = [
+            value for (each, shown_labels), value in samples.items() if each == name and {*shown_labels} == {*labels}
+        ]
         assert found == [1 if measure.kind is Kind.HISTOGRAM else 3], measure.name
     assert not [name for name, _ in samples if name.endswith("_created")]
-    rest = {name for name, _ in samples if name not in ours and not re.sub("_(bucket|sum|count)$", "", name) in ours}
+    rest = {name for name, _ in samples if name not in ours and re.sub("_(bucket|sum|count)$", "", name) not in ours}
     assert all(name.startswith(("process_", "python_")) for name in rest)
     assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "python_info"} <= rest
 
@@ -158,9 +160,7 @@ def test_histograms_have_the_tables_buckets(meter):
     for measure in measures.TABLE:
         if measure.kind is Kind.HISTOGRAM:
             meter.observe(measure, 0, *("x" for _ in measure.labels))
-            bounds = [
-                float(dict(labels)["le"]) for name, labels in shown(meter) if name == f"{measure.name}_bucket"
-            ]
+            bounds = [float(dict(labels)["le"]) for name, labels in shown(meter) if name == f"{measure.name}_bucket"]
             assert bounds == [*measure.buckets, float("inf")]
 
 

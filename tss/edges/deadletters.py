@@ -124,7 +124,7 @@ class LetterTopic:
 
     name = "topic"
 
-    def __init__(self, topic: str, connection: Mapping[str, str | int | bool]) -> None:
+    def __init__(self, topic: str, connection: Mapping[str, object]) -> None:
         """``connection`` holds librdkafka's properties of the brokers and how to speak to them."""
         self._topic = topic
         self._config = {**connection, **_PRODUCER, "error_cb": self._hear, "log_level": 2}
@@ -261,7 +261,7 @@ class DeadLetterOffice:
 
 @asynccontextmanager
 async def open_dead_letters(
-    settings: DeadLetterSettings, connection: Mapping[str, str | int | bool], meter: Meter
+    settings: DeadLetterSettings, connection: Mapping[str, object], meter: Meter
 ) -> AsyncIterator[DeadLetterOffice]:
     """Raises OSError when the file cannot be used. ``connection`` is only used for a topic."""
     limiter = trio.CapacityLimiter(1)
@@ -273,7 +273,7 @@ async def open_dead_letters(
         place.close()
 
 
-def _open_place(settings: DeadLetterSettings, connection: Mapping[str, str | int | bool]) -> Place:
+def _open_place(settings: DeadLetterSettings, connection: Mapping[str, object]) -> Place:
     match settings.type:
         case "topic":
             return LetterTopic(settings.topic, connection)

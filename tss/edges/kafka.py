@@ -15,7 +15,7 @@ from typing import Protocol, Self
 import structlog
 import trio
 
-from tss.core.errors import CannotCommit
+from tss.core.errors import CannotCommit, CannotConnect
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.partition import Commit
@@ -91,9 +91,12 @@ class KafkaSource:
         """What has come in, waiting 0.1 s; rebalances are settled inside. Raises CannotConnect."""
         try:
             # Not to be abandoned: what a poll has read must not get lost, and every wait in it is bounded.
-            return await trio.to_thread.run_sync(self._member.poll, limiter=self._one_at_a_time)
-        finally:
-            self._tell()
+            polled = await trio.to_thread.run_sync(self._member.poll, limiter=self._one_at_a_time)
+        except CannotConnect as error:
+            self._health.down("kafka", str(error))
+            raise
+        self._tell()
+        return polled
 
     async def pause(self) -> None:
         """Stop fetching; `poll` keeps the membership alive."""

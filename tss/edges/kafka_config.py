@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from tss.settings import Kafka
 from tss.settings.checks import security_protocol
-from tss.settings.kinds import is_secret_property
 from tss.settings.faults import MASK
+from tss.settings.kinds import is_secret_property
 
 STATISTICS_MS = 1000  # the shortest that librdkafka allows: ends and lags are taken from them
 

@@ -43,7 +43,7 @@ FATAL: Mapping[str, str] = {
     "GROUP_MAX_SIZE_REACHED": "check the number of replicas against the brokers' group.max.size",
     "_UNSUPPORTED_FEATURE": "check kafka.properties",
     "_INVALID_ARG": "check the kafka section",
-    "_SSL": "check kafka.sslCaLocation, kafka.sslCertificateLocation, kafka.sslKeyLocation and the brokers' certificates",
+    "_SSL": "check kafka.sslCaLocation, kafka.sslCertificateLocation and the brokers' certificates",
 }
 TOPIC_MISSING = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID"})
 # A TLS handshake that fails because of a certificate fails again; any other may have met a broker that was stopping.

@@ -8,7 +8,6 @@ exception. What goes wrong in a callback is kept and raised at the end of the ca
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,12 +18,14 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tss.core.errors import CannotCommit, CannotConnect
-from tss.core.otlp import Encoding, scan
+from tss.core.otlp import Encoding
 from tss.core.partition import Commit
-from tss.core.record import DeadLetter, Polled, Record, Start
+from tss.core.record import Polled, Start
 from tss.edges.kafka_config import client_config, is_incremental, without_secrets
 from tss.edges.kafka_ends import LogEnds
 from tss.edges.kafka_errors import HEADLINE, Connection, is_fatal
+from tss.edges.kafka_log import logger
+from tss.edges.kafka_records import Located, to_records
 from tss.edges.kafka_starts import start, to_metadata
 from tss.settings import Kafka
 
@@ -40,7 +41,6 @@ LOOKUP_SECS = 2.0
 LOOKUP_IN_ALL_SECS = 150.0
 LOOKUP_PAUSE_SECS = 0.2
 TOPIC_LOOK_SECS = 5.0  # between two looks for a topic that was missing
-NO_TIMESTAMP_MS = -1
 OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
 
 
@@ -90,7 +90,7 @@ class Member:
         return f"<Member of {self._topic} positions {self._positions} paused {self._paused} astray {self._astray}>"
 
     def _connect(self, config: dict[str, object]) -> Consumer:
-        callbacks = {"error_cb": self._on_error, "stats_cb": self._on_statistics, "logger": _bridge()}
+        callbacks = {"error_cb": self._on_error, "stats_cb": self._on_statistics, "logger": logger()}
         try:
             client = Consumer(config | callbacks)
             client.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
@@ -114,7 +114,7 @@ class Member:
         self._go_on_where_possible()
         self._look_for_topic()
         self._raise_failures()
-        records, letters = self._scan(read)
+        records, letters = to_records(read, self._topic, self._encoding)
         touched = {record.partition for record in records}
         ends = {id: ms for id, ms in self._ends.reached(self._positions).items() if id not in touched}
         lags = self._ends.lags(self._positions)
@@ -144,14 +144,14 @@ class Member:
         try:
             answered = self._client.commit(offsets=places, asynchronous=False) or []
         except KafkaException as error:
-            errors = {"all": _cause(error)}
+            refused = {"all partitions": _cause(error)}
         else:
-            errors = {str(place.partition): place.error for place in answered if place.error}
-        for error in errors.values():
-            if is_fatal(error):
-                raise self._connection.refusal(error)
-        if errors:
-            raise CannotCommit(", ".join(f"partition {id}: {error.str()}" for id, error in errors.items()))
+            refused = {f"partition {place.partition}": place.error for place in answered if place.error}
+        for reason in refused.values():
+            if is_fatal(reason):
+                raise self._connection.refusal(reason)
+        if refused:
+            raise CannotCommit(", ".join(f"{which}: {reason.str()}" for which, reason in refused.items()))
 
     def close(self) -> None:
         """Leave the group; the partitions are revoked on the way."""
@@ -250,7 +250,7 @@ class Member:
         self._assign(positions)
 
     def _starts(self, ids: Sequence[int]) -> dict[int, Start]:
-        """Where to begin. Tries until the brokers have told; a partition that began anywhere else could lose records."""
+        """Where to begin. Tries until the brokers have told: a partition begun elsewhere could lose records."""
         committed = {place.partition: place for place in self._patiently(lambda: self._committed(ids))}
         first = self._bounds(ids, OFFSET_BEGINNING)
         end = self._bounds([id for id in ids if committed[id].offset < 0], OFFSET_END)
@@ -309,25 +309,26 @@ class Member:
         if failure:
             raise failure
 
-    def _ours(self, messages: Sequence[Message]) -> list[Message]:
+    def _ours(self, messages: Sequence[Message]) -> list[Located]:
         """Without errors, and without what was collected under an assignment that ended in this same call.
 
         librdkafka may, or may not, have thrown those away itself. Of a partition that came back in the call nothing
         tells old messages from new, so all are dropped, and it is read again from its start.
         """
-        ours, again = [], set()
+        ours: list[Located] = []
+        again = set()
         for message in messages:
-            error, id = message.error(), message.partition()
-            if error is not None:
-                self._on_message_error(error, id)
-            elif id in self._positions and id in self._call.gone:
+            error, id, offset = message.error(), message.partition(), message.offset()
+            if id in self._positions and id in self._call.gone:
                 again.add(id)
-            elif id in self._positions:
-                ours.append(message)
+            elif error is not None:
+                self._on_message_error(error, id)
+            elif id in self._positions and offset is not None:
+                ours.append((id, offset, message))
+        for id, offset, _ in ours:
+            self._positions[id] = offset + 1
         if again:
             self._move({id: self._positions[id] for id in again})
-        for message in ours:
-            self._positions[message.partition()] = message.offset() + 1
         return ours
 
     def _on_message_error(self, error: KafkaError, id: int | None) -> None:
@@ -366,47 +367,7 @@ class Member:
         else:
             self._connection.topic_missing = not topic.partitions
 
-    def _scan(self, messages: Sequence[Message]) -> tuple[list[Record], list[DeadLetter]]:
-        records, letters = [], []
-        for message in messages:
-            found = scan(message.value(), self._encoding)
-            kind, timestamp = message.timestamp()
-            timestamp_ms = timestamp if kind else NO_TIMESTAMP_MS
-            id, offset = message.partition(), message.offset()
-            records.append(Record(id, offset, timestamp_ms, found.fragments))
-            for fault in found.faults:
-                letters.append(
-                    DeadLetter(
-                        reason=fault.reason.value,
-                        detail=fault.detail,
-                        payload=fault.payload,
-                        topic=self._topic,
-                        partition=id,
-                        offset=offset,
-                        timestamp_ms=timestamp_ms,
-                        key=message.key(),
-                        headers=tuple(message.headers() or ()),
-                    )
-                )
-        return records, letters
-
 
 def _cause(error: KafkaException) -> KafkaError:
     cause: KafkaError = error.args[0]
     return cause
-
-
-class _Bridge(logging.Handler):
-    """librdkafka's own lines. Its connection troubles are told by `Connection`, once, and not once a retry."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        told_elsewhere = text.startswith(("FAIL ", "ERROR "))
-        write = log.warning if record.levelno >= logging.WARNING and not told_elsewhere else log.debug
-        write("librdkafka", line=text)
-
-
-def _bridge() -> logging.Logger:
-    logger = logging.Logger("librdkafka")  # of its own, outside the tree: no other handler hears it
-    logger.addHandler(_Bridge())
-    return logger

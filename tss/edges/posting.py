@@ -59,7 +59,8 @@ def open_client(
     """A client whose connections are kept; ``post`` sets the limits of time."""
     return httpx.AsyncClient(
         base_url=base_url,
-        headers=httpx.Headers(dict(headers), encoding="utf-8"),  # a stray letter must not raise with each request
+        # UTF-8, for a stray letter must not raise with each request.
+        headers=httpx.Headers({"Accept-Encoding": "identity", **headers}, encoding="utf-8"),
         limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
         timeout=None,  # noqa: S113  # see post
         verify=verify,
@@ -88,12 +89,14 @@ async def post(
 
 
 async def _body(response: httpx.Response) -> bytes:
+    """The body as it came: compressed ones are not asked for. One too long is read to its end and not kept."""
     body = bytearray()
-    async for piece in response.aiter_bytes():
-        body += piece
-        if len(body) > MAX_ANSWER_BYTES:
-            return b""
-    return bytes(body)
+    size = 0
+    async for piece in response.aiter_raw():
+        size += len(piece)
+        if size <= MAX_ANSWER_BYTES:
+            body += piece
+    return bytes(body) if size <= MAX_ANSWER_BYTES else b""
 
 
 def _translate(error: httpx.HTTPError) -> Again | Misconfigured:
@@ -104,8 +107,8 @@ def _translate(error: httpx.HTTPError) -> Again | Misconfigured:
             return Again("tls", _shortened(str(cause)))
     outcome, reason = next((outcome, reason) for kind, outcome, reason in TROUBLES if isinstance(error, kind))
     root = [*_causes(error)][-1]
-    detail = str(error) or str(root) or type(root).__name__
-    return outcome(reason, _shortened(f"{type(error).__name__}: {detail}"))
+    said = dict.fromkeys(words for words in (str(error), str(root) or type(root).__name__) if words)
+    return outcome(reason, _shortened(f"{type(error).__name__}: {': '.join(said)}"))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

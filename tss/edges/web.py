@@ -121,7 +121,7 @@ def _why_not(name: str, addr: str, port: int, error: OSError) -> str:
         return f"{where} is in use"
     if error.errno == errno.EACCES:
         return f"{where} is not allowed to this user"
-    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+    if error.errno == errno.EADDRNOTAVAIL or (error.errno or 0) < 0:  # below 0: the name resolver's
         return f"observability.{name}Addr {addr} is not an address of this machine"
     return f"{where} cannot be listened on: {error.strerror}"
 
@@ -244,11 +244,25 @@ def _config(sock: socket.socket) -> Config:
 
 
 def _app(routes: Mapping[str, Page]) -> QuartTrio:
-    from quart import Response, request  # noqa: PLC0415
+    from hypercorn.typing import ASGIReceiveCallable  # noqa: PLC0415
+    from quart import Request, Response, request  # noqa: PLC0415
+    from quart.asgi import ASGIHTTPConnection  # noqa: PLC0415
     from quart_trio import QuartTrio  # noqa: PLC0415
+    from quart_trio.asgi import TrioASGIHTTPConnection  # noqa: PLC0415
     from werkzeug.exceptions import HTTPException  # noqa: PLC0415
 
+    class Connection(TrioASGIHTTPConnection):
+        """Lets an answer finish. Quart-Trio (0.12) cancels it at Hypercorn's disconnect, which comes while Hypercorn is
+        about to close the connection or to start its idle time: then neither happens, and the connection stays.
+        """
+
+        async def handle_messages(  # type: ignore[override]
+            self, _nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
+        ) -> None:
+            await ASGIHTTPConnection.handle_messages(self, request, receive)
+
     app = QuartTrio("tss", static_folder=None)
+    app.asgi_http_class = Connection
     app.url_map.merge_slashes = False  # else //health is a redirection
 
     def view(page: Page) -> Callable[[], Awaitable[Response]]:

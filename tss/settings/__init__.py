@@ -19,7 +19,7 @@ from tss.settings.model import (
     SpanCompression,
 )
 from tss.settings.reading import load
-from tss.settings.writing import reference, render
+from tss.settings.writing import reference, render, secrets
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -43,4 +43,5 @@ __all__ = [
     "memory_limit_bytes",
     "reference",
     "render",
+    "secrets",
 ]

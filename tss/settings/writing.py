@@ -46,6 +46,20 @@ def _plain(name: str, value: object, known: About) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def secrets(settings: Settings) -> tuple[str, ...]:
+    """Every secret in use, so that the log can blot it out wherever it turns up."""
+    sections = [getattr(settings, field.name) for field in attrs.fields(Settings) if field.name != "exporters"]
+    found: list[str] = []
+    for section in [*sections, *settings.exporters]:
+        for field in fields(type(section)):
+            value = getattr(section, field.name)
+            if about(field).secret:
+                found += value.values() if isinstance(value, dict) else [value]
+            elif field.name == "properties":
+                found += [entry for name, entry in value.items() if is_secret_property(name)]
+    return tuple(each for each in found if each)
+
+
 # ---- reference
 
 _INTRODUCTION = f"""\

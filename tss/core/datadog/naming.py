@@ -78,7 +78,8 @@ class Subject:
         """The text of an attribute by its word in KEYS, the span's before the resource's; empty when there is none."""
         for place in (self.own, self.resource):
             for key in KEYS[what]:
-                if found := text(place.get(key)):
+                value = place.get(key)
+                if value is not None and (found := text(value)):
                     return found
         return ""
 

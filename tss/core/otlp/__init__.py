@@ -10,4 +10,6 @@ from tss.core.otlp.jsonform import to_json_line
 from tss.core.otlp.record import scan
 from tss.core.otlp.wire import join
 
-__all__ = ["Encoding", "Fault", "FaultReason", "Fragment", "Scan", "join", "scan", "to_json_line"]
+SCANNER = "protobuf"  # which implementation `scan` is: shown in /health and a metric
+
+__all__ = ["SCANNER", "Encoding", "Fault", "FaultReason", "Fragment", "Scan", "join", "scan", "to_json_line"]

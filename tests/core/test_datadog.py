@@ -1,0 +1,543 @@
+"""OTLP to Datadog, held to `shared/reference/wire-protocols.md` 1.e, a case for each line of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import (
+    AnyValue,
+    ArrayValue,
+    InstrumentationScope,
+    KeyValue,
+    KeyValueList,
+)
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
+
+from tss.core.datadog import lead, to_spans
+from tss.core.datadog.values import cut, tag
+
+TRACE = bytes(range(1, 17))
+INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(1, 6)
+ERROR = Status(code=Status.STATUS_CODE_ERROR)
+
+
+def any_value(value: Any) -> AnyValue:
+    match value:
+        case None:
+            return AnyValue()
+        case bool():
+            return AnyValue(bool_value=value)
+        case int():
+            return AnyValue(int_value=value)
+        case float():
+            return AnyValue(double_value=value)
+        case str():
+            return AnyValue(string_value=value)
+        case bytes():
+            return AnyValue(bytes_value=value)
+        case list():
+            return AnyValue(array_value=ArrayValue(values=[any_value(item) for item in value]))
+    return AnyValue(kvlist_value=KeyValueList(values=pairs(value)))
+
+
+def pairs(values: dict[str, Any]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=any_value(value)) for key, value in values.items()]
+
+
+def otlp(number: int = 1, parent: int = 0, attributes: dict[str, Any] | None = None, **fields: Any) -> Span:
+    defaults = {"name": "the name", "kind": INTERNAL, "start_time_unix_nano": 1000, "end_time_unix_nano": 3000}
+    return Span(
+        trace_id=TRACE,
+        span_id=number.to_bytes(8, "big"),
+        parent_span_id=parent.to_bytes(8, "big") if parent else b"",
+        attributes=pairs(attributes or {}),
+        **(defaults | fields),
+    )
+
+
+def data(*spans: Span, resource: dict[str, Any] | None = None, scope: InstrumentationScope | None = None) -> bytes:
+    return TracesData(
+        resource_spans=[
+            ResourceSpans(
+                resource=Resource(attributes=pairs({"service.name": "shop"} if resource is None else resource)),
+                scope_spans=[ScopeSpans(scope=scope, spans=spans)],
+            )
+        ]
+    ).SerializeToString()
+
+
+def convert(attributes: dict[str, Any] | None = None, resource: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    [span] = to_spans(data(otlp(attributes=attributes, **fields), resource=resource))
+    return span
+
+
+def test_a_whole_span():
+    """All of it at once, as the agent would take it."""
+    span = convert({"user.name": "ann", "cart.items": 3}, kind=SERVER)
+    assert span == {
+        "service": "shop",
+        "name": "server.request",
+        "resource": "the name",
+        "type": "web",
+        "trace_id": 0x090A0B0C0D0E0F10,
+        "span_id": 1,
+        "parent_id": 0,
+        "start": 1000,
+        "duration": 2000,
+        "error": 0,
+        "meta": {
+            "span.kind": "server",
+            "otel.trace_id": "0102030405060708090a0b0c0d0e0f10",
+            "otel.status_code": "Unset",
+            "user.name": "ann",
+        },
+        "metrics": {"cart.items": 3.0, "_top_level": 1.0},
+    }
+
+
+# Operation name
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "name"),
+    [
+        (SERVER, {"operation.name": "My.Op", "http.request.method": "GET"}, "my.op"),
+        (SERVER, {"http.request.method": "GET", "db.system": "redis"}, "http.server.request"),
+        (CLIENT, {"http.method": "GET", "db.system": "redis"}, "http.client.request"),
+        (INTERNAL, {"http.method": "GET"}, "Internal"),
+        (CLIENT, {"db.system": "PostgreSQL"}, "postgresql.query"),
+        (CLIENT, {"db.system.name": "mysql", "db.system": "redis"}, "mysql.query"),
+        (SERVER, {"db.system": "redis"}, "server.request"),
+        (CONSUMER, {"messaging.system": "kafka", "messaging.operation": "process"}, "kafka.process"),
+        (PRODUCER, {"messaging.system": "kafka", "messaging.operation": "publish"}, "kafka.publish"),
+        (CLIENT, {"messaging.system": "kafka", "messaging.operation": "publish"}, "kafka.publish"),
+        (INTERNAL, {"messaging.system": "kafka", "messaging.operation": "publish"}, "Internal"),
+        (PRODUCER, {"messaging.system": "kafka"}, "Producer"),
+        (CLIENT, {"rpc.system": "aws-api", "rpc.service": "S3"}, "aws.s3.request"),
+        (CLIENT, {"rpc.system": "aws-api"}, "aws.client.request"),
+        (CLIENT, {"rpc.system": "grpc", "rpc.service": "Cart"}, "grpc.client.request"),
+        (SERVER, {"rpc.system": "grpc"}, "grpc.server.request"),
+        (SERVER, {"rpc.system": "aws-api"}, "aws-api.server.request"),
+        (CLIENT, {"faas.invoked_provider": "aws", "faas.invoked_name": "resize"}, "aws.resize.invoke"),
+        (SERVER, {"faas.trigger": "timer"}, "timer.invoke"),
+        (INTERNAL, {"graphql.operation.type": "query"}, "graphql.server.request"),
+        (SERVER, {"network.protocol.name": "amqp"}, "amqp.server.request"),
+        (CLIENT, {"network.protocol.name": "amqp"}, "amqp.client.request"),
+        (SERVER, {}, "server.request"),
+        (CLIENT, {}, "client.request"),
+        (PRODUCER, {}, "Producer"),
+        (CONSUMER, {}, "Consumer"),
+        (INTERNAL, {}, "Internal"),
+        (0, {}, "Internal"),
+        (77, {}, "Internal"),
+    ],
+)
+def test_operation_name(kind, attributes, name):
+    assert convert(attributes, kind=kind)["name"] == name
+
+
+# Resource
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "resource"),
+    [
+        (SERVER, {"resource.name": "mine", "http.method": "GET"}, "mine"),
+        (SERVER, {"http.request.method": "GET", "http.route": "/cart/{id}"}, "GET /cart/{id}"),
+        (SERVER, {"http.request.method": "GET", "url.template": "/x"}, "GET"),
+        (CLIENT, {"http.method": "POST", "url.template": "/cart/{id}", "http.route": "/no"}, "POST /cart/{id}"),
+        (SERVER, {"http.request.method": "_OTHER", "http.route": "/r"}, "HTTP /r"),
+        (CONSUMER, {"messaging.operation": "process", "messaging.destination.name": "orders"}, "process orders"),
+        (CONSUMER, {"messaging.operation": "process", "messaging.destination": "old"}, "process old"),
+        (CONSUMER, {"messaging.operation": "process"}, "process"),
+        (CLIENT, {"rpc.method": "Get", "rpc.service": "Cart"}, "Get Cart"),
+        (CLIENT, {"rpc.method": "Get"}, "Get"),
+        (SERVER, {"graphql.operation.type": "query", "graphql.operation.name": "cart"}, "query cart"),
+        (CLIENT, {"db.system": "mysql", "db.statement": "SELECT 1", "db.query.text": "SELECT 2"}, "SELECT 1"),
+        (CLIENT, {"db.system": "mysql", "db.query.text": "SELECT 2"}, "SELECT 2"),
+        (CLIENT, {"db.statement": "SELECT 1"}, "the name"),
+        (CLIENT, {}, "the name"),
+    ],
+)
+def test_resource(kind, attributes, resource):
+    assert convert(attributes, kind=kind)["resource"] == resource
+
+
+def test_nameless_span_has_its_operation_for_resource():
+    assert convert(name="", kind=SERVER)["resource"] == "server.request"
+
+
+# Type
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "type_"),
+    [
+        (SERVER, {"span.type": "worker"}, "worker"),
+        (CLIENT, {"gen_ai.request.model": "m", "http.method": "POST"}, "llm"),
+        (SERVER, {"db.system": "mysql"}, "web"),
+        (CLIENT, {}, "http"),
+        (CLIENT, {"db.system": "postgresql"}, "sql"),
+        (CLIENT, {"db.system": "clickhouse"}, "sql"),
+        (CLIENT, {"db.system.name": "microsoft.sql_server"}, "sql"),
+        (CLIENT, {"db.system": "redis"}, "redis"),
+        (CLIENT, {"db.system": "memcached"}, "memcached"),
+        (CLIENT, {"db.system": "mongodb"}, "mongodb"),
+        (CLIENT, {"db.system": "elasticsearch"}, "elasticsearch"),
+        (CLIENT, {"db.system": "opensearch"}, "opensearch"),
+        (CLIENT, {"db.system": "cassandra"}, "cassandra"),
+        (CLIENT, {"db.system": "dynamodb"}, "db"),
+        (CLIENT, {"db.system": "something new"}, "db"),
+        (CONSUMER, {}, "custom"),
+        (INTERNAL, {"db.system": "redis"}, "custom"),
+    ],
+)
+def test_type(kind, attributes, type_):
+    assert convert(attributes, kind=kind)["type"] == type_
+
+
+# Service, environment, version
+
+
+@pytest.mark.parametrize(
+    ("own", "resource", "service"),
+    [
+        ({}, {"service.name": "Shop Front!"}, "shop_front"),
+        ({"service.name": "own"}, {"service.name": "shop"}, "own"),
+        ({"peer.service": "other"}, {"service.name": "shop"}, "shop"),
+        ({}, {}, "otlpresourcenoservicename"),
+        ({}, {"service.name": "!!!"}, "otlpresourcenoservicename"),
+        ({}, {"service.name": "x" * 300}, "x" * 100),
+    ],
+)
+def test_service(own, resource, service):
+    assert convert(own, resource)["service"] == service
+
+
+@pytest.mark.parametrize(
+    ("own", "resource", "env", "version"),
+    [
+        ({}, {"deployment.environment.name": "Prod", "deployment.environment": "x", "service.version": "1.2"}, "prod", "1.2"),
+        ({}, {"deployment.environment": "stage"}, "stage", None),
+        ({"deployment.environment": "own"}, {"deployment.environment.name": "prod"}, "own", None),
+        ({"env": "mine", "version": "7"}, {"deployment.environment": "prod", "service.version": "1"}, "mine", "7"),
+        ({}, {"env": "plain"}, "plain", None),
+        ({}, {}, None, None),
+    ],
+)
+def test_env_and_version(own, resource, env, version):
+    meta = convert(own, resource)["meta"]
+    assert (meta.get("env"), meta.get("version")) == (env, version)
+
+
+# Attributes
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "stored"),
+    [
+        ("text", "meta", "text"),
+        ("", "meta", ""),
+        (7, "metrics", 7.0),
+        (-7, "metrics", -7.0),
+        (0, "metrics", 0.0),
+        (2.5, "metrics", 2.5),
+        (2**53 + 1, "metrics", 2.0**53),
+        (-(2**63), "metrics", -(2.0**63)),
+        (True, "meta", "true"),
+        (False, "meta", "false"),
+        (b"\x00\xff", "meta", "AP8="),
+        (["a", 1, True, 0.5, b"\x00"], "meta", '["a",1,true,0.5,"AA=="]'),
+        ({"a": {"b": [1]}, "ü": None}, "meta", '{"a":{"b":[1]},"ü":null}'),
+        ([math.inf, {"n": -math.inf}], "meta", '["inf",{"n":"-inf"}]'),
+        (None, "meta", ""),
+    ],
+)
+def test_attribute_values(value, place, stored):
+    span = convert({"key": value})
+    assert span[place]["key"] == stored and type(span[place]["key"]) is type(stored)
+    assert "key" not in span["metrics" if place == "meta" else "meta"]
+
+
+def test_metrics_that_are_no_number():
+    metrics = convert({"nan": math.nan, "inf": math.inf})["metrics"]
+    assert math.isnan(metrics["nan"]) and metrics["inf"] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("key", "renamed"),
+    [
+        ("client.address", "http.client_ip"),
+        ("http.response.body.size", "http.response.content_length"),
+        ("http.response.status_code", "http.status_code"),
+        ("http.request.body.size", "http.request.content_length"),
+        ("http.request.method", "http.method"),
+        ("network.protocol.version", "http.version"),
+        ("server.address", "http.server_name"),
+        ("url.full", "http.url"),
+        ("user_agent.original", "http.useragent"),
+        ("http.request.header.accept", "http.request.headers.accept"),
+    ],
+)
+def test_renamed(key, renamed):
+    for attributes, place, value in (({key: "word"}, "meta", "word"), ({key: 3}, "metrics", 3.0)):
+        span = convert(attributes)
+        assert span[place][renamed] == value
+        assert key not in span["meta"] and key not in span["metrics"]
+
+
+def test_what_has_become_a_field_is_no_tag():
+    attributes = {"service.name": "s", "operation.name": "o", "resource.name": "r", "span.type": "t"}
+    span = convert(attributes, attributes)
+    assert not attributes.keys() & (span["meta"].keys() | span["metrics"].keys())
+
+
+@pytest.mark.parametrize("code", [404, "404", 404.0])
+@pytest.mark.parametrize("key", ["http.status_code", "http.response.status_code"])
+def test_status_code_is_a_metric(key, code):
+    span = convert({key: code})
+    assert span["metrics"]["http.status_code"] == 404.0
+    assert "http.status_code" not in span["meta"]
+
+
+def test_old_status_code_wins():
+    assert convert({"http.response.status_code": 500, "http.status_code": 404})["metrics"]["http.status_code"] == 404.0
+
+
+@pytest.mark.parametrize("key", ["rpc.grpc.status_code", "grpc.code"])
+def test_grpc_status_code_is_a_tag(key):
+    assert convert({key: 5})["meta"]["rpc.grpc.status_code"] == "5"
+
+
+@pytest.mark.parametrize(("value", "stored"), [(True, 1.0), ("false", 0.0), ("T", 1.0)])
+def test_analytics_event(value, stored):
+    assert convert({"analytics.event": value})["metrics"]["_dd1.sr.eausr"] == stored
+
+
+@pytest.mark.parametrize("value", [1, "1"])
+def test_measured(value):
+    assert convert({"_dd.measured": value})["metrics"]["_dd.measured"] == 1.0
+
+
+def test_resource_and_scope_fill_in_what_the_span_has_not():
+    scope = InstrumentationScope(name="lib", version="2", attributes=pairs({"a": "scope", "d": "scope"}))
+    payload = data(
+        otlp(attributes={"a": "span", "b": 1}),
+        resource={"a": "resource", "b": "resource", "c": 3, "d": "resource", "server.address": "host"},
+        scope=scope,
+    )
+    [span] = to_spans(payload)
+    assert span["meta"] | {"a": "span", "c": "3", "d": "resource", "http.server_name": "host"} == span["meta"]
+    assert span["metrics"]["b"] == 1.0 and "b" not in span["meta"]
+    for key, value in (("name", "lib"), ("version", "2")):
+        assert span["meta"][f"otel.scope.{key}"] == span["meta"][f"otel.library.{key}"] == value
+
+
+def test_db_name():
+    assert convert({"db.namespace": "orders"})["meta"]["db.name"] == "orders"
+    assert convert({"db.namespace": "orders", "db.name": "old"})["meta"]["db.name"] == "old"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(0, "unspecified"), (1, "internal"), (2, "server"), (3, "client"), (4, "producer"), (5, "consumer"), (9, "unspecified")],
+)
+def test_span_kind(kind, name):
+    assert convert(kind=kind)["meta"]["span.kind"] == name
+
+
+def test_status_and_trace_state():
+    assert convert(status=Status(code=1))["meta"]["otel.status_code"] == "Ok"
+    span = convert(status=Status(code=2, message="broke"), trace_state="dd=s:1")
+    assert span["error"] == 1
+    assert span["meta"]["otel.status_code"] == "Error"
+    assert span["meta"]["otel.status_description"] == "broke"
+    assert span["meta"]["w3c.tracestate"] == "dd=s:1"
+
+
+# Events and links
+
+
+def test_events():
+    events = [
+        Span.Event(time_unix_nano=5, name="a", attributes=pairs({"n": 1, "t": "x"}), dropped_attributes_count=2),
+        Span.Event(name="b"),
+    ]
+    assert json.loads(convert(events=events)["meta"]["events"]) == [
+        {"time_unix_nano": 5, "name": "a", "attributes": {"n": 1, "t": "x"}, "dropped_attributes_count": 2},
+        {"name": "b"},
+    ]
+    assert "_dd.span_events.has_exception" not in convert(events=events)["meta"]
+
+
+def test_links():
+    link = Span.Link(trace_id=TRACE, span_id=b"12345678", trace_state="a=b", attributes=pairs({"n": 1}), flags=1)
+    assert json.loads(convert(links=[link])["meta"]["_dd.span_links"]) == [
+        {"trace_id": TRACE.hex(), "span_id": b"12345678".hex(), "tracestate": "a=b", "attributes": {"n": "1"}, "flags": 1}
+    ]
+
+
+def test_too_many_events_are_cut_between_two():
+    events = [Span.Event(name=f"{number} " + "x" * 995) for number in range(100)]
+    written = convert(events=events)["meta"]["events"]
+    kept = json.loads(written)
+    assert len(written) <= 25_000 and 20 < len(kept) < 25
+    assert kept == [{"name": event.name} for event in events[: len(kept)]]
+
+
+# Errors
+
+
+def exception(**attributes: str) -> Span.Event:
+    return Span.Event(name="exception", attributes=pairs({f"exception.{key}": value for key, value in attributes.items()}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"events": [exception(message="first"), exception(message="m", type="T", stacktrace="s")]},
+            {"error.msg": "m", "error.message": "m", "error.type": "T", "error.stack": "s"},
+        ),
+        ({"status": Status(code=2, message="broke")}, {"error.msg": "broke", "error.message": "broke"}),
+        ({"attributes": {"http.response.status_code": 404}}, {"error.msg": "404 Not Found", "error.message": "404 Not Found"}),
+        ({"attributes": {"http.status_code": 799}}, {"error.msg": "799", "error.message": "799"}),
+        (
+            {"attributes": {"error.msg": "own", "error.type": "Own"}, "events": [exception(message="m", type="T")]},
+            {"error.msg": "own", "error.message": "own", "error.type": "Own"},
+        ),
+        ({"attributes": {"error.message": "own"}, "events": [Span.Event(name="x")]}, {"error.msg": "own", "error.message": "own"}),
+        ({}, {}),
+    ],
+)
+def test_error_tags(fields, expected):
+    span = convert(**({"status": ERROR} | fields))
+    assert span["error"] == 1
+    assert {key: value for key, value in span["meta"].items() if key.startswith("error.")} == expected
+
+
+def test_an_exception_without_an_error_is_none():
+    span = convert(events=[exception(message="m")])
+    assert span["error"] == 0
+    assert span["meta"]["_dd.span_events.has_exception"] == "true"
+    assert not any(key.startswith("error.") for key in span["meta"])
+
+
+# The trace as a whole
+
+
+def services(*spans: tuple[int, int, str]) -> dict[int, dict[str, Any]]:
+    """Spans by number, given as (number, parent, service)."""
+    payload = b"".join(data(otlp(number, parent), resource={"service.name": name}) for number, parent, name in spans)
+    return {span["span_id"]: span for span in to_spans(payload)}
+
+
+def test_top_level():
+    spans = services((1, 0, "a"), (2, 1, "a"), (3, 2, "b"), (4, 3, "b"), (5, 99, "b"), (6, 4, "A"))
+    assert [number for number, span in spans.items() if "_top_level" in span["metrics"]] == [1, 3, 5, 6]
+
+
+def test_lead():
+    spans = [*services((1, 0, "a"), (2, 1, "a")).values()]
+    lead(spans)
+    assert spans[0]["metrics"]["_sampling_priority_v1"] == 2.0
+    assert spans[0]["meta"]["_dd.p.dm"] == "-4"
+    assert spans[0]["meta"]["_dd.p.tid"] == TRACE.hex()[:16]
+    assert "_sampling_priority_v1" not in spans[1]["metrics"]
+    assert not {"_dd.p.dm", "_dd.p.tid"} & spans[1]["meta"].keys()
+
+
+def test_what_others_decided_is_replaced():
+    """A user's sampling.priority of 0 must not make the agent drop what this daemon keeps."""
+    theirs = {"_sampling_priority_v1": 0, "sampling.priority": -1, "_dd.p.dm": "-1", "_dd.p.tid": "ff", "_top_level": 1}
+    first, second = to_spans(data(otlp(1), otlp(2, 1, attributes=theirs)))
+    lead([first, second])
+    assert second["metrics"] == {"sampling.priority": -1.0}
+    assert not {"_dd.p.dm", "_dd.p.tid"} & second["meta"].keys()
+
+
+@pytest.mark.parametrize(
+    ("rate", "trace_state", "attributes", "expected"),
+    [
+        (1.0, "", {}, None),
+        (0.1, "", {}, 0.1),
+        (1.0, "ot=th:8", {}, 0.5),
+        (0.1, "ot=th:8", {}, 0.1),  # both compare the trace id with a threshold: the lower rate is that of both
+        (0.5, "other=1, ot=x:y;th:c", {}, 0.25),
+        (0.5, "ot=th:8;rv:12345678901234", {}, 0.25),  # a randomness of its own: they multiply
+        (0.5, "", {"_sample_rate": 0.5}, 0.25),
+        (0.5, "ot=th:zz", {}, 0.5),
+        (0.5, "ot=", {}, 0.5),
+        (1.0, "ot=th:0", {}, None),
+        (0.5, "", {"_sample_rate": 7}, 0.5),
+    ],
+)
+def test_weight(rate, trace_state, attributes, expected):
+    root, child = to_spans(data(otlp(1, attributes=attributes, trace_state=trace_state), otlp(2, 1)), rate)
+    assert root["metrics"].get("_sample_rate") == expected
+    assert "_sample_rate" not in child["metrics"]
+
+
+# Limits
+
+
+def test_lengths():
+    attributes = {"k" * 300: "v" * 30_000, "m" * 300: 1, "long": "ü" * 20_000}
+    span = convert(attributes | {"operation.name": "o" * 300, "span.type": "t" * 300, "resource.name": "r" * 6000})
+    assert [len(span[key]) for key in ("name", "type", "resource")] == [100, 100, 5000]
+    assert span["meta"]["k" * 200] == "v" * 25_000
+    assert span["metrics"]["m" * 200] == 1.0
+    assert span["meta"]["long"] == "ü" * 12_500
+
+
+def test_times():
+    assert convert(end_time_unix_nano=500)["duration"] == 0
+    assert convert(end_time_unix_nano=0)["duration"] == 0
+    span = convert(start_time_unix_nano=2**64 - 1, end_time_unix_nano=2**64 - 1)
+    assert (span["start"], span["duration"]) == (2**63 - 1, 0)
+
+
+def test_a_parent_id_of_an_odd_length():
+    [span] = to_spans(data(Span(trace_id=TRACE, span_id=b"12345678", parent_span_id=b"nine-byte")))
+    assert 0 < span["parent_id"] < 2**64
+
+
+@given(st.text(max_size=300), st.integers(1, 250))
+@settings(max_examples=200, deadline=None)
+def test_cut(value, limit):
+    short = cut(value, limit)
+    assert value.startswith(short) and len(short.encode()) <= limit
+    assert len(value.encode()) > limit or short == value
+
+
+@given(st.text(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_tag(value):
+    made = tag(value)
+    assert tag(made) == made
+    assert len(made.encode()) <= 200 and "__" not in made and not made.endswith("_")
+    assert not any(letter in made for letter in " !,=\n")
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=8) | st.binary(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+_KEYS = ["http.method", "db.system", "service.name", "http.status_code", "analytics.event", "_sample_rate", "env", "x", ""]
+
+
+@given(st.dictionaries(st.sampled_from(_KEYS), _values), st.dictionaries(st.sampled_from(_KEYS), _values), st.integers(0, 5))
+@settings(max_examples=200, deadline=None)
+def test_any_attributes_make_a_span_that_the_agent_takes(own, resource, kind):
+    span = convert(own, resource, kind=kind)
+    assert all(isinstance(value, str) and value.encode() is not None for value in span["meta"].values())
+    assert all(type(value) is float for value in span["metrics"].values())
+    assert not span["meta"].keys() & span["metrics"].keys()
+    assert span["service"] and span["name"] and span["resource"] and span["type"]

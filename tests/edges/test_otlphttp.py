@@ -1,0 +1,305 @@
+"""The OTLP/HTTP exporter against real servers on loopback."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.utils import format_datetime
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import trustme
+
+from tests.contracts.destination import World, check_destination
+from tests.edges.traces import span_ids, trace, trace_of
+from tests.real.brokers import free_ports
+from tests.sinks import OtlpSink, Reply
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
+from tss.core.otlp import join
+from tss.edges.otlphttp import THREAD_BYTES, OtlpHttp, open_otlp
+from tss.edges.posting import retry_after_secs
+from tss.settings import OtlpExporter
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def sink():
+    with OtlpSink() as sink:
+        yield sink
+
+
+@asynccontextmanager
+async def exporter(url: str, **settings) -> AsyncIterator[OtlpHttp]:
+    async with open_otlp(OtlpExporter(**{"name": "backend", "endpoint": url, "request_timeout_secs": 5} | settings)) as it:
+        yield it
+
+
+async def outcome_of(sink: OtlpSink, reply: Reply, **settings) -> Outcome:
+    sink.script(reply)
+    async with exporter(sink.url, **settings) as destination:
+        return await destination.send([trace(1)])
+
+
+async def test_contract(sink):
+    port = sink.port
+    sinks = [sink]
+
+    def go_away() -> None:
+        sinks[-1].close()
+
+    def come_back() -> None:
+        if sinks[-1].closing.is_set():
+            sinks.append(OtlpSink(port).__enter__())
+        sinks[-1].usual = Reply()
+
+    def hang() -> None:
+        sinks[-1].usual = Reply(hang_secs=3)
+
+    def taken() -> set:
+        return {span for each in sinks for span in each.spans}
+
+    async with exporter(sink.url) as destination:
+        await check_destination(World(destination, taken, go_away, come_back, hang))
+    sinks[-1].close()
+
+
+async def test_bytes_in_bytes_out(sink):
+    """Law 6: what the record had is what the backend gets, unknown fields and all, in the order it came."""
+    unknown = b"\xfa\x7f\x03abc"  # field 2047, length-delimited
+    traces = [trace_of([each.payload + unknown]) for each in (trace(1), trace(2))]
+    async with exporter(sink.url, compression="none") as destination:
+        await destination.send(traces)
+    assert sink.requests[0].raw == join(each.payload for each in traces)
+    assert sink.requests[0].raw.count(unknown) == 2
+
+
+async def test_request_is_as_the_specification_says(sink):
+    async with exporter(sink.url, headers={"X-Tenant": "shop"}, bearer_token="secret") as destination:
+        await destination.send([trace(1)])
+    request = sink.requests[0]
+    assert (request.method, request.path) == ("POST", "/v1/traces")
+    assert request.headers["content-type"] == "application/x-protobuf"
+    assert request.headers["authorization"] == "Bearer secret"
+    assert request.headers["x-tenant"] == "shop"
+    assert request.headers["user-agent"].startswith("tss/")
+
+
+async def test_endpoint_may_have_a_path():
+    async with exporter("http://127.0.0.1:1/otlp/tenant") as destination:
+        request = destination._client.build_request("POST", "/v1/traces")
+    assert str(request.url) == "http://127.0.0.1:1/otlp/tenant/v1/traces"
+
+
+@pytest.mark.parametrize(
+    ("compression", "spans", "compressed"),
+    [("gzip", 2, False), ("gzip", 100, True), ("gzip", 5000, True), ("none", 5000, False)],
+)
+async def test_compression(sink, compression, spans, compressed):
+    sent = [trace(1, pieces=1, spans=spans)]
+    async with exporter(sink.url, compression=compression) as destination:
+        assert await destination.send(sent) == Accepted()
+    assert (sink.requests[0].headers.get("content-encoding") == "gzip") is compressed
+    assert (len(sink.requests[0].raw) < len(sink.requests[0].body)) is compressed
+    assert len(sink.requests[0].body) > THREAD_BYTES or spans < 5000
+    assert sink.requests[0].body == sent[0].payload
+    assert sink.spans == span_ids(sent)
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+async def test_any_2xx_is_a_success(sink, status):
+    assert await outcome_of(sink, Reply(status)) == Accepted()
+
+
+async def test_partial_success(sink):
+    assert await outcome_of(sink, Reply(rejected_spans=2, message="too old")) == Accepted(2, "too old")
+    assert await outcome_of(sink, Reply(message="soon full")) == Accepted(0, "soon full")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(body=b""),
+        Reply(body=b"\x0a\xff"),
+        Reply(body=b"{}", headers={"Content-Type": "application/json"}),
+        Reply(body=b"x" * (5 << 20)),
+        Reply(body=b"not gzip", headers={"Content-Encoding": "gzip"}),
+    ],
+    ids=["empty", "no protobuf", "JSON", "5 MiB", "broken encoding"],
+)
+async def test_an_answer_that_cannot_be_read_is_a_full_success(sink, reply):
+    assert await outcome_of(sink, reply) == Accepted()
+
+
+async def test_an_answer_whose_body_never_comes_is_a_full_success(sink):
+    assert await outcome_of(sink, Reply(hang_body_secs=10), request_timeout_secs=0.2) == Accepted()
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_what_is_tried_again(sink, status):
+    outcome = await outcome_of(sink, Reply(status))
+    assert isinstance(outcome, Again)
+    assert (outcome.reason, outcome.after_secs) == (f"http_{status}", None)
+    assert outcome.detail.startswith(str(status))
+
+
+async def test_retry_after(sink):
+    outcome = await outcome_of(sink, Reply(503, {"Retry-After": "7"}))
+    assert isinstance(outcome, Again) and outcome.after_secs == 7
+    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    outcome = await outcome_of(sink, Reply(429, {"Retry-After": in_a_minute}))
+    assert isinstance(outcome, Again) and outcome.after_secs == pytest.approx(60, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("headers", "secs"),
+    [
+        ({}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "0"}, 0),
+        ({"retry-after": "86400"}, 3600),
+        ({"retry-after": "9" * 400}, 3600),
+        ({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 50),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0),
+        ({"retry-after": "Fri, 02 Jan 1970 00:00:00 GMT"}, 3600),
+        # The server's clock is an hour ahead of ours.
+        ({"retry-after": "Thu, 01 Jan 1970 01:00:20 GMT", "date": "Thu, 01 Jan 1970 01:00:00 GMT"}, 20),
+    ],
+)
+def test_retry_after_secs(headers, secs):
+    assert retry_after_secs(headers, now=10.0) == secs
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 401, 403, 404, 405, 407])
+async def test_what_a_setting_must_mend(sink, status):
+    outcome = await outcome_of(sink, Reply(status, {"Location": "http://127.0.0.1:1/elsewhere"}, body=b"no"))
+    assert isinstance(outcome, Misconfigured)
+    assert outcome.reason == f"http_{status}"
+    assert len(sink.requests) == 1, "a redirect is not followed"
+
+
+async def test_wrong_token_is_named(sink):
+    outcome = await outcome_of(sink, Reply(401, {"Content-Type": "text/plain"}, b"token expired"), bearer_token="secret")
+    assert outcome == Misconfigured("http_401", "401 Unauthorized: token expired")
+
+
+@pytest.mark.parametrize("status", [400, 408, 413, 415, 422, 500, 501, 505, 599])
+async def test_what_is_refused(sink, status):
+    outcome = await outcome_of(sink, Reply(status, {"Content-Type": "text/plain"}, b"no\nway"))
+    assert isinstance(outcome, Refused)
+    assert outcome.reason == f"http_{status}"
+    assert outcome.detail.startswith(str(status)) and outcome.detail.endswith("no way")
+
+
+async def test_the_message_of_a_status_is_read(sink):
+    status = b"\x08\x03\x12\x0cbad trace id\x1a\x00"  # google.rpc.Status: code 3, message, details
+    outcome = await outcome_of(sink, Reply(400, body=status))
+    assert outcome == Refused("http_400", "400 Bad Request: bad trace id")
+    outcome = await outcome_of(sink, Reply(400, body=b"\x12\xff"))
+    assert outcome == Refused("http_400", "400 Bad Request")
+
+
+async def test_details_are_short(sink):
+    outcome = await outcome_of(sink, Reply(400, {"Content-Type": "text/html"}, b"<p>" * 100_000))
+    assert isinstance(outcome, Refused) and len(outcome.detail) < 500
+
+
+async def test_nobody_listens():
+    async with exporter(f"http://127.0.0.1:{free_ports(1)[0]}") as destination:
+        outcome = await destination.send([trace(1)])
+    assert isinstance(outcome, Again) and outcome.reason == "connect" and "refused" in outcome.detail.lower()
+
+
+async def test_no_such_host():
+    async with exporter("http://no-such-host.invalid") as destination:
+        outcome = await destination.send([trace(1)])
+    assert isinstance(outcome, Again) and outcome.reason == "connect" and outcome.detail
+
+
+async def test_no_answer_in_time(sink):
+    began = time.monotonic()
+    outcome = await outcome_of(sink, Reply(hang_secs=10), request_timeout_secs=0.2)
+    assert outcome == Again("timeout", "no answer within 0.2 s")
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+async def test_connection_cut(sink, cut):
+    outcome = await outcome_of(sink, Reply(cut=cut))
+    assert isinstance(outcome, Again) and outcome.reason == "network" and outcome.detail
+
+
+async def test_a_server_that_speaks_no_http():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            connection.recv(65536)
+            connection.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")
+            connection.close()
+
+        import threading
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        async with exporter(f"http://127.0.0.1:{server.getsockname()[1]}") as destination:
+            outcome = await destination.send([trace(1)])
+        thread.join()
+    assert isinstance(outcome, Again) and outcome.reason == "network"
+
+
+@pytest.mark.parametrize("header", ["ünïcode", " spaces "])
+async def test_headers_that_http_does_not_like_never_raise(sink, header):
+    async with exporter(sink.url, bearer_token=header) as destination:
+        assert isinstance(await destination.send([trace(1)]), Accepted | Misconfigured)
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_sink(authority):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with OtlpSink(tls=context) as sink:
+        yield sink
+
+
+async def test_tls_with_a_ca_of_ones_own(tls_sink, authority, tmp_path):
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    async with exporter(tls_sink.url, ssl_ca_location=str(tmp_path / "ca.pem")) as destination:
+        assert await destination.send([trace(1)]) == Accepted()
+    assert tls_sink.spans == span_ids([trace(1)])
+
+
+async def test_unknown_authority(tls_sink):
+    async with exporter(tls_sink.url) as destination:
+        outcome = await destination.send([trace(1)])
+    assert isinstance(outcome, Misconfigured) and outcome.reason == "tls"
+    assert "certificate" in outcome.detail
+
+
+async def test_tls_to_a_server_without(sink):
+    async with exporter(sink.url.replace("http:", "https:")) as destination:
+        outcome = await destination.send([trace(1)])
+    assert isinstance(outcome, Again) and outcome.reason == "tls"
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "No such file"), ("no certificate", "no certificates in it")])
+async def test_unusable_ca_file_is_said_at_the_start(tmp_path, content, said):
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(OSError, match=f"{said}.*{path}"):
+        async with exporter("https://127.0.0.1:1", ssl_ca_location=str(path)):
+            pass

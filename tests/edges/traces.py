@@ -1,0 +1,47 @@
+"""Traces as they come to a destination: decided, with pieces of real OTLP bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+from tests.core.spans import message, span, trace_id
+from tss.core.decision import Decision, Reason, Verdict
+from tss.core.otlp import Encoding, scan
+from tss.core.partition import Partition
+from tss.core.trace import Trace
+
+
+def trace_of(payloads: Sequence[bytes], id: bytes = trace_id(0), rate: float = 1.0) -> Trace:
+    """A kept trace with one piece for each payload, whatever is in them."""
+    partition = Partition(0, 0, 300_000)
+    trace = Trace(id, partition)
+    for offset, payload in enumerate(payloads):
+        for fragment in scan(payload, Encoding.OTLP_PROTO).fragments:
+            trace.absorb(fragment)
+        partition.ledger.read(offset)
+        trace.hold(partition, offset, payload)
+    trace.reason = Reason.ROOT_QUIET
+    trace.decision = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, rate)
+    return trace
+
+
+def trace(number: int, pieces: int = 2, spans: int = 3, rate: float = 1.0) -> Trace:
+    """Trace `number`, of `pieces` records with `spans` spans each; the first of all is the root."""
+    payloads = [
+        message([span(number, at, None if at == 0 else 0) for at in range(piece * spans, (piece + 1) * spans)])
+        for piece in range(pieces)
+    ]
+    return trace_of(payloads, trace_id(number), rate)
+
+
+def span_ids(traces: Sequence[Trace]) -> set[tuple[bytes, bytes]]:
+    """Trace id and span id of every span of these."""
+    return {
+        (span.trace_id, span.span_id)
+        for each in traces
+        for resource in TracesData.FromString(each.payload).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    }

@@ -1,0 +1,28 @@
+"""One broker of each kind for the whole test session, started when first asked for."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.real.brokers import ApacheKafka, Broker, Tansu, running
+
+
+@pytest.fixture(scope="session")
+def apache() -> Iterator[Broker]:
+    """Apache Kafka."""
+    with running(ApacheKafka) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def tansu() -> Iterator[Broker]:
+    """The embedded default."""
+    with running(Tansu) as broker:
+        yield broker
+
+
+@pytest.fixture(params=["apache", "tansu"])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Either, the test runs on both."""
+    found: Broker = request.getfixturevalue(request.param)
+    return found

@@ -1,0 +1,61 @@
+"""``python -m tests.simulation --seed N`` tells one seed's story; ``--seeds FROM:TO`` tries many."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.simulation.laws import breaches
+from tests.simulation.plan import plan
+from tests.simulation.quiet import quiet
+from tests.simulation.world import World, run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, help="replay this one and print its story")
+    parser.add_argument("--seeds", help="FROM:TO, try these and report those that break a law")
+    given = parser.parse_args()
+    with quiet():
+        if given.seed is not None:
+            return tell(given.seed)
+        first, last = (given.seeds or "0:200").split(":")
+        return try_all(range(int(first), int(last)))
+
+
+def tell(seed: int) -> int:
+    """One seed: its plan, its story, its breaches."""
+    world = run(plan(seed))
+    print(world.plan)
+    for at, text in world.story:
+        print(f"{at:9.3f}  {text}")
+    found = breaches(world)
+    print(*(found or ["all laws kept"]), sep="\n")
+    return bool(found)
+
+
+def try_all(seeds: range) -> int:
+    """Many seeds, and what they were worth together."""
+    began, failed, sums = time.perf_counter(), 0, dict.fromkeys(("spans", "rulings", "lives", "commits"), 0)
+    for seed in seeds:
+        world = run(plan(seed))
+        found = breaches(world)
+        for text in found[:3]:
+            print(f"seed {seed}: {text}")
+        failed += bool(found)
+        _add(sums, world)
+    took = time.perf_counter() - began
+    print(f"{len(seeds)} seeds, {failed} failed, {took:.1f} s, {1000 * took / len(seeds):.0f} ms each; {sums}")
+    return bool(failed)
+
+
+def _add(sums: dict[str, int], world: World) -> None:
+    sums["spans"] += sum(len(facts) for by_trace in world.facts.values() for facts in by_trace.values())
+    sums["rulings"] += sum(len(life.rulings) for life in world.lives)
+    sums["lives"] += len(world.lives)
+    sums["commits"] += len(world.commits)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""The laws of the design, held against everything that happened in a world."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from tests.simulation.oracle import Chronicle, Fact, Occurrence, keeps
+from tests.simulation.watch import Incarnation, Ruling
+from tests.simulation.world import NEVER, World
+from tss.core import measures
+from tss.core.decision import Reason
+from tss.core.otlp import Encoding, scan
+
+
+def breaches(world: World) -> list[str]:
+    """Every breach of every law, in words; empty when all were kept."""
+    if any("died by itself" in text for text in world.broken):
+        return world.broken  # what follows from that is not worth the reading
+    logs = [
+        [(entry.offset, entry.timestamp_ms, entry.appended_ms, world.facts[number, entry.offset]) for entry in log.entries]
+        for number, log in enumerate(world.kafka.logs)
+    ]
+    chronicle = Chronicle.of(logs, world.plan.settings.app, world.ended_ms)
+    checks = (
+        _nothing_kept_is_lost(world, chronicle),
+        _garbage_is_put_aside(world),
+        _rulings_are_right(world, chronicle),
+        _verdicts_agree(world, chronicle),
+        _dropped_is_dropped(world),
+        _bytes_out_are_bytes_in(world, chronicle),
+        _nothing_twice_in_calm(world),
+        _memory_has_a_limit(world),
+        *(_the_meter_tells_the_truth(world, life) for life in world.lives if life.ended == "stopped"),
+    )
+    return [*world.broken, *(text for check in checks for text in check)]
+
+
+# -- law 1
+
+
+def _nothing_kept_is_lost(world: World, chronicle: Chronicle) -> Iterator[str]:
+    """No commit passes a span that is neither everywhere nor of a trace that was rightly dropped."""
+    passed = _passed_at(world)
+    for trace_id, seen in chronicle.occurrences.items():
+        kept = _is_surely_kept(world, chronicle, trace_id)
+        for each in seen:
+            passed_at = passed.get(each.place, NEVER)
+            excused_at = NEVER if kept else world.excused.get((*each.place, trace_id), NEVER)
+            for fact in each.facts:
+                arrived_at = max(delivered.get(fact.key, NEVER) for delivered in world.delivered)
+                if min(arrived_at, excused_at) > passed_at:
+                    what = "never came" if arrived_at == NEVER else "came later"
+                    yield (
+                        f"law 1: the commit at moment {passed_at} passed {each.place} although span "
+                        f"{fact.key.span_id.hex()} of {trace_id.hex()[:8]} {what}{' (surely kept)' if kept else ''}"
+                    )
+
+
+def _passed_at(world: World) -> dict[tuple[int, int], int]:
+    passed: dict[tuple[int, int], int] = {}
+    reached: dict[int, int] = defaultdict(int)  # by partition, the index of the first entry not passed yet
+    for passing in world.commits:
+        entries = world.kafka.logs[passing.partition].entries
+        while reached[passing.partition] < len(entries):
+            offset = entries[reached[passing.partition]].offset
+            if offset >= passing.commit.offset:
+                break
+            passed[passing.partition, offset] = passing.moment
+            reached[passing.partition] += 1
+    return passed
+
+
+def _is_surely_kept(world: World, chronicle: Chronicle, trace_id: bytes) -> bool:
+    group = _promised_group(world, chronicle, trace_id)
+    return group is not None and keeps(_facts(group), world.plan.settings.sampling)
+
+
+def _garbage_is_put_aside(world: World) -> Iterator[str]:
+    """Law 4, and law 1 of what cannot be read: it is in the dead letters before a commit passes it."""
+    passed = _passed_at(world)
+    for number, log in enumerate(world.kafka.logs):
+        for entry in log.entries:
+            for fault in scan(entry.value, Encoding.AUTO).faults:
+                kept_at = world.set_aside.get((number, entry.offset), {}).get(fault.reason.value, NEVER)
+                if kept_at > passed.get((number, entry.offset), NEVER):
+                    yield f"law 4: garbage {number}:{entry.offset} ({fault.reason.value}) was passed before it was put aside"
+                if kept_at == NEVER:
+                    yield f"law 4: garbage {number}:{entry.offset} ({fault.reason.value}) is not in the dead letters"
+
+
+# -- laws 2 and 3
+
+
+def _rulings(world: World) -> dict[bytes, list[Ruling]]:
+    by_trace: dict[bytes, list[Ruling]] = defaultdict(list)
+    for life in world.lives:
+        for ruling in life.rulings:
+            by_trace[ruling.trace_id].append(ruling)
+    return by_trace
+
+
+def _promised_group(world: World, chronicle: Chronicle, trace_id: bytes) -> list[Occurrence] | None:
+    """What every ruling on the trace must have known, where the design promises that.
+
+    It does not: when the log leaves it open (two partitions, a gap near a deadline, timestamps from nowhere), when
+    memory was short, and when a ruling was made after a start so far down the log that the trace's beginning lay more
+    than ``replaySecs`` before it.
+    """
+    group = chronicle.first_group(trace_id)
+    if group is None:
+        return None
+    for ruling in _rulings_cached(world).get(trace_id, ()):
+        if ruling.decision.reason is Reason.PRESSURE:
+            return None
+        if not all(chronicle.is_reread(group[0], committed) for _, committed in ruling.starts):
+            return None
+    return group
+
+
+def _rulings_cached(world: World) -> dict[bytes, list[Ruling]]:
+    if not hasattr(world, "rulings"):
+        world.rulings = _rulings(world)
+    return world.rulings
+
+
+def _facts(group: list[Occurrence]) -> list[Fact]:
+    return [fact for each in group for fact in each.facts]
+
+
+def _rulings_are_right(world: World, chronicle: Chronicle) -> Iterator[str]:
+    """Each ruling is what the policies say of the spans it knew."""
+    for life in world.lives:
+        for ruling in life.rulings:
+            known = [fact for place in ruling.known for fact in world.facts[place][ruling.trace_id]]
+            if keeps(known, world.plan.settings.sampling) is not ruling.decision.keeps:
+                yield f"law 2: {_of(ruling)} is not what the policies say of {ruling.known}"
+
+
+def _verdicts_agree(world: World, chronicle: Chronicle) -> Iterator[str]:
+    """Every ruling on a trace, in whichever incarnation, knew the same spans: those that the log says it knew."""
+    for trace_id, rulings in _rulings_cached(world).items():
+        group = _promised_group(world, chronicle, trace_id)
+        if group is None:
+            continue
+        right = {each.place for each in group}
+        verdict = keeps(_facts(group), world.plan.settings.sampling)
+        for ruling in rulings:
+            if ruling.decision.keeps is not verdict:
+                yield f"law 2: {_of(ruling)}, but the log says keep={verdict}"
+            if set(ruling.known) != right:
+                yield f"law 3: {_of(ruling)} knew {ruling.known}, but the log says {sorted(right)}"
+
+
+def _dropped_is_dropped(world: World) -> Iterator[str]:
+    """No incarnation sends a span of a trace that it has dropped."""
+    dropped = {(life.serial, ruling.trace_id) for life in world.lives for ruling in life.rulings if not ruling.decision.keeps}
+    for destination in world.destinations:
+        for arrival in destination.arrivals:
+            if (arrival.sender, arrival.key.trace_id) in dropped:
+                yield f"law 2: #{arrival.sender} dropped {arrival.key.trace_id.hex()[:8]} and sent {arrival.key}"
+
+
+def _of(ruling: Ruling) -> str:
+    decision = ruling.decision
+    return (
+        f"the ruling of #{ruling.incarnation} on {ruling.trace_id.hex()[:8]} "
+        f"({decision.verdict.value}, {decision.policy}, {decision.reason.value}, started at {ruling.starts})"
+    )
+
+
+# -- laws 4, 5, 6
+
+
+def _bytes_out_are_bytes_in(world: World, chronicle: Chronicle) -> Iterator[str]:
+    """Law 6: what arrives is, byte for byte, what was written."""
+    written = {fact.wire for seen in chronicle.occurrences.values() for each in seen for fact in each.facts}
+    for destination in world.destinations:
+        for arrival in destination.arrivals:
+            if arrival.span not in written:
+                yield f"law 6: {destination.name} has a span that nobody wrote: {arrival.key}"
+
+
+def _nothing_twice_in_calm(world: World) -> Iterator[str]:
+    """Where nothing goes wrong, each span arrives as often as it was written."""
+    if not world.plan.calm:
+        return
+    written = Counter(fact.key for by_trace in world.facts.values() for facts in by_trace.values() for fact in facts)
+    for destination in world.destinations:
+        for key, times in Counter(arrival.key for arrival in destination.arrivals).items():
+            if times > written[key]:
+                yield f"law 4: {destination.name} has {key} {times} times, written {written[key]} times"
+
+
+def _memory_has_a_limit(world: World) -> Iterator[str]:
+    for life in world.lives:
+        if life.most_bytes > 0:
+            limit = world.plan.settings.app.max_buffer_bytes
+            yield f"law 5: #{life.serial} held {life.most_bytes} bytes more than {limit} and one trace"
+
+
+def _the_meter_tells_the_truth(world: World, life: Incarnation) -> Iterator[str]:
+    """Law 4: what is counted is what happened, in each life that came to its end in good order."""
+    meter, counted, member = life.meter, life.counted, life.member
+    if member is None or life.replica.startswith("_"):
+        return
+    expected: list[tuple[str, object, object]] = [
+        ("records read", counted["records"], meter.counted(measures.RECORDS_READ)),
+        ("records replayed", counted["replayed"], meter.counted(measures.RECORDS_REPLAYED)),
+        ("spans ingested", counted["spans"], meter.counted(measures.SPANS_INGESTED)),
+        ("unreadable", member.letters_read, meter.counted(measures.UNREADABLE)),
+        ("decisions", dict(life.decided), meter.by_label(measures.DECISIONS)),
+        (
+            "late and duplicate",
+            counted["late spans"],
+            meter.counted(measures.LATE_SPANS) + meter.counted(measures.DUPLICATE_SPANS),
+        ),
+    ]
+    expected += [
+        (
+            f"exported to {destination.name}",
+            destination.answered_spans[life.serial],
+            meter.counted(measures.SPANS_EXPORTED, destination.name),
+        )
+        for destination in world.destinations
+    ]
+    for what, happened, shown in expected:
+        if happened != shown:
+            yield f"law 4: #{life.serial} counts {what}: {shown}, but it was {happened}"

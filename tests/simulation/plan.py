@@ -1,0 +1,147 @@
+"""Everything that a seed decides beforehand: the settings, the traffic, the outside, the faults."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import attrs
+
+from tests.fakes.destination import Mood
+from tests.fakes.kafka import TOPIC, Habits
+from tests.simulation.traffic import Tastes, Write, writes
+from tss.settings import App, Kafka, Sampling, Settings
+
+MIB = 1024 * 1024
+
+
+@attrs.frozen
+class Fault:
+    """Something that goes wrong (or comes and goes) at a moment, for a while. ``who`` picks its victim."""
+
+    at_secs: float
+    kind: str
+    for_secs: float = 0.0
+    who: int = 0
+    mood: Mood = Mood.WELL
+    rate: float = 0.0
+
+    def __str__(self) -> str:
+        more = {"mood": f" destination {self.who} is {self.mood.value}", "commit_fails": f" {self.rate:.0%}"}
+        return f"fault: {self.kind}{more.get(self.kind, f' ({self.who})')} for {self.for_secs:.1f} s"
+
+
+@attrs.frozen
+class Plan:
+    """One seed's world."""
+
+    seed: int
+    settings: Settings
+    tastes: Tastes
+    habits: Habits
+    writes: list[Write] = attrs.field(repr=False)
+    faults: list[Fault]
+    replicas: int
+    destinations: int
+    refused_share: float
+    partly_share: float
+    max_send_delay_secs: float
+
+    @property
+    def calm(self) -> bool:
+        """Nothing goes wrong and nobody comes or goes: then nothing may arrive twice either."""
+        return not self.faults and self.replicas == 1 and not self.habits.commit_fails_rate
+
+    @property
+    def pressed(self) -> bool:
+        """The limits are so small that traces are decided early."""
+        app = self.settings.app
+        return app.max_buffer_bytes < MIB or app.max_buffer_traces < 1000 or app.max_buffer_spans < 1000
+
+
+def plan(seed: int) -> Plan:
+    chance = random.Random(f"tss {seed}")
+    settings = _settings(chance)
+    app = settings.app
+    tastes = Tastes(
+        partitions=chance.randint(1, 4),
+        traces=chance.randint(25, 70),
+        during_secs=chance.uniform(20, 60),
+        latency_threshold_ms=settings.sampling.latency_threshold_ms,
+        quiet_secs=app.root_quiet_secs,
+        inactive_secs=app.inactivity_timeout_secs,
+        giant_spans=app.max_trace_spans,
+        absurd_share=chance.choice([0, 0.02, 0.1]),
+        two_partitions_share=chance.choice([0, 0, 0.1]),
+        mixed_share=chance.choice([0, 0.1, 0.4]),
+        late_share=chance.choice([0.05, 0.2]),
+    )
+    habits = Habits(
+        eager=chance.random() < 0.3,
+        max_poll_records=chance.choice([1, 5, 50]),
+        gap_rate=chance.choice([0, 0, 0.1]),
+    )
+    calm = chance.random() < 0.1
+    return Plan(
+        seed=seed,
+        settings=settings,
+        tastes=tastes,
+        habits=habits,
+        writes=writes(tastes, chance),
+        faults=[] if calm else sorted(_faults(tastes, app, chance), key=lambda fault: fault.at_secs),
+        replicas=1 if calm else chance.choice([1, 1, 2, 3]),
+        destinations=chance.choice([1, 1, 2, 3]),
+        refused_share=chance.choice([0, 0, 0.1]),
+        partly_share=chance.choice([0, 0, 0.05]),
+        max_send_delay_secs=chance.choice([0.02, 0.5]),
+    )
+
+
+def _settings(chance: random.Random) -> Settings:
+    pressed = chance.random() < 0.25
+    limits = {"max_buffer_bytes": 64 * MIB, "max_buffer_traces": 100_000, "max_buffer_spans": 1_000_000}
+    if pressed:
+        limits.update(chance.choice([
+            {"max_buffer_bytes": chance.choice([16_000, 60_000])},
+            {"max_buffer_traces": chance.choice([2, 6])},
+            {"max_buffer_spans": chance.choice([10, 30])},
+        ]))  # fmt: skip
+    app = App(
+        instance_id="simulated",
+        **limits,
+        max_trace_spans=chance.choice([12, 40]),
+        shutdown_timeout_secs=chance.choice([5.0, 30.0]),
+        evaluation_workers=chance.choice([1, 4]),
+        graceful_shutdown=chance.random() < 0.9,
+        inactivity_timeout_secs=chance.choice([8.0, 12.5]),
+        max_trace_duration_secs=chance.choice([15.0, 60.0]),
+        root_quiet_secs=chance.choice([0.0, 3.0, 5.5]),
+        max_clock_skew_secs=60.0,
+        replay_secs=chance.choice([0.0, 10.0, 30.0, 60.0]),
+    )
+    kafka = Kafka(brokers="simulated", input_topic=TOPIC, auto_offset_reset="earliest",
+                  commit_interval_secs=chance.choice([0.5, 2.0, 5.0]))  # fmt: skip
+    sampling = Sampling(
+        error_sample_rate=chance.choice([1.0, 1.0, 0.5]),
+        latency_threshold_ms=500,
+        latency_sample_rate=chance.choice([0.1, 0.5, 1.0]),
+        default_sample_rate=chance.choice([0.0, 0.0, 0.2]),
+    )
+    return Settings(app=app, kafka=kafka, sampling=sampling)
+
+
+def _faults(tastes: Tastes, app: App, chance: random.Random) -> Iterator[Fault]:
+    kinds = ["kill", "kill", "kill", "term", "join", "leave", "broker_down", "cut", "mood", "mood", "commit_fails",
+             "commit_answer_lost", "commit_hangs"]  # fmt: skip
+    liked = chance.sample(kinds, chance.randint(1, len(kinds)))
+    troubles = [mood for mood in Mood if mood is not Mood.WELL]
+    for _ in range(chance.randint(1, 10)):
+        kind = chance.choice(liked)
+        yield Fault(
+            at_secs=chance.uniform(0, tastes.during_secs + app.inactivity_timeout_secs),
+            kind=kind,
+            for_secs=chance.choice([chance.uniform(0, 2), chance.uniform(2, 12)]),
+            who=chance.randrange(6),
+            mood=chance.choice(troubles),
+            rate=chance.choice([0.3, 1.0]),
+        )

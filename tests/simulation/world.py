@@ -1,0 +1,300 @@
+"""The daemon in a simulated world: replicas live and die, the broker and the destinations have their moods."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+from trio.testing import MockClock
+
+from tests.fakes.deadletters import FakeDeadLetters
+from tests.fakes.destination import Arrival, FakeDestination, Mood, SpanKey, spans_of
+from tests.fakes.kafka import EPOCH_MS, FakeKafka, FakeMember
+from tests.simulation.oracle import Fact, facts_of
+from tests.simulation.plan import Fault, Plan
+from tests.simulation.watch import HEARING, LIVING, Hearing, Incarnation, Place, watched
+from tss.core.delivery import Batching, Retrying
+from tss.core.health import Health
+from tss.core.partition import Commit, Partition
+from tss.core.record import DeadLetter
+from tss.daemon import Outside, select
+from tss.tasks.assignments import Assignments
+
+PATIENCE_SECS = 240.0  # of simulated time, from the end of all faults until everything has to be committed
+NEVER = 1 << 62
+
+
+@attrs.define
+class Passing:
+    """One commit: at which moment of the world which offset of a partition."""
+
+    moment: int
+    partition: int
+    commit: Commit
+    incarnation: int
+
+
+class World:
+    """One run. ``moment`` counts what happens, so that before and after are never in doubt."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.chance = random.Random(f"world {plan.seed}")
+        self.moment = 0
+        self.story: list[tuple[float, str]] = []
+        self.broken: list[str] = []
+        self.lives: list[Incarnation] = []
+        self.kafka = FakeKafka(plan.tastes.partitions, attrs.evolve(plan.habits), self.chance)
+        self.kafka.on_commit = self._committed
+        self.kafka.tell = self.tell
+        self.facts: dict[Place, dict[bytes, list[Fact]]] = {}  # what is in each record
+        self.destinations = [self._destination(number) for number in range(plan.destinations)]
+        self.dead_letters = FakeDeadLetters(self.chance, 0.05, self._put_aside)
+        self.delivered: list[dict[SpanKey, int]] = [{} for _ in self.destinations]  # the moment it came first
+        self.set_aside: dict[Place, dict[str, int]] = {}  # garbage: by place and reason the moment it was kept
+        self.excused: dict[tuple[int, int, bytes], int] = {}
+        self.commits: list[Passing] = []
+        self.ended_ms = 0
+        self._kills: dict[int, trio.CancelScope] = {}
+        self._stops: dict[int, trio.Event] = {}
+
+    def tell(self, text: str) -> None:
+        self.moment += 1
+        self.story.append((trio.current_time(), text))
+
+    def is_broken(self, text: str) -> None:
+        self.broken.append(text)
+        self.tell(f"BROKEN {text}")
+
+    # -- what the outside reports
+
+    def _destination(self, number: int) -> FakeDestination:
+        chance = self.chance
+        destination = FakeDestination(
+            name=f"sea{number}",
+            batching=Batching(chance.choice([1, 3, 20]), chance.choice([0.0, 0.2, 1.0]), chance.choice([1, 4])),
+            retrying=Retrying(0.1, 2.0, 2.0),
+            chance=chance,
+            max_delay_secs=self.plan.max_send_delay_secs,
+        )
+        destination.taken = lambda arrivals: self._taken(number, arrivals)
+        return destination
+
+    def _taken(self, number: int, arrivals: Sequence[Arrival]) -> None:
+        traces = ", ".join(dict.fromkeys(arrival.key.trace_id.hex()[:8] for arrival in arrivals))
+        sender = arrivals[0].sender if arrivals else 0
+        self.tell(f"sea{number} takes {len(arrivals)} spans from #{sender}: {traces}")
+        for arrival in arrivals:
+            self.delivered[number].setdefault(arrival.key, self.moment)
+
+    def _put_aside(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            self.tell(f"put aside ({letter.reason}) {letter.partition}:{letter.offset} {letter.trace_id[:8]} {letter.destination}")
+            if not letter.reason or not letter.detail:
+                self.is_broken(f"law 4: {letter!r} has no reason")
+            if letter.destination:
+                number = int(letter.destination.removeprefix("sea"))
+                for span in spans_of(letter.payload):
+                    self.delivered[number].setdefault(SpanKey.of(span), self.moment)
+            elif letter.partition is not None and letter.offset is not None:
+                self.set_aside.setdefault((letter.partition, letter.offset), {}).setdefault(letter.reason, self.moment)
+
+    def _committed(self, member: FakeMember, partition: int, commit: Commit) -> None:
+        self.tell(f"{member.name} commits {partition}: {commit.offset}, replay from {commit.replay_from}")
+        self.commits.append(Passing(self.moment, partition, commit, int(member.name.split("#")[1])))
+
+    def _excuse(self, partition: Partition, offset: int, trace_id: bytes) -> None:
+        self.moment += 1
+        self.excused.setdefault((partition.id, offset, trace_id), self.moment)
+
+    # -- lives
+
+    async def _replica(self, name: str) -> None:
+        """Lives again and again until it leaves for good."""
+        again = True
+        while again:
+            life = Incarnation(len(self.lives) + 1, name)
+            self.lives.append(life)
+            again = await self._live(life)
+            if again:
+                await trio.sleep(self.chance.uniform(0, 5))
+
+    async def _live(self, life: Incarnation) -> bool:
+        stop, kill = trio.Event(), trio.CancelScope()
+        self._stops[life.serial], self._kills[life.serial] = stop, kill
+        LIVING.set(life)
+        HEARING.set(Hearing(self.tell, self._excuse, self.is_broken))
+        self.tell(f"#{life.serial} ({life.replica}) starts")
+        try:
+            with kill:
+                await select(self.plan.settings, self._outside(life), stop)
+        except Exception:
+            self.is_broken(f"#{life.serial} died by itself: {traceback.format_exc()}")
+            if life.member:
+                life.member.die()
+        finally:
+            del self._stops[life.serial], self._kills[life.serial]
+        if not life.ended:
+            self.is_broken(f"#{life.serial} ended although nobody asked")
+            life.ended = "killed"
+        self.tell(f"#{life.serial} has ended ({life.ended})")
+        if life.ended == "stopped" and life.stop_asked_at is not None:
+            took = trio.current_time() - life.stop_asked_at
+            if took > self.plan.settings.app.shutdown_timeout_secs:
+                self.is_broken(f"law 9: #{life.serial} took {took:.1f} s to stop")
+        return life.ended in ("killed", "restarted") and len(self.lives) < 60
+
+    def _outside(self, life: Incarnation) -> Outside:
+        @asynccontextmanager
+        async def open_member(assignments: Assignments) -> AsyncIterator[FakeMember]:
+            async with self.kafka.open_member(f"{life.replica}#{life.serial}", assignments) as member:
+                life.member = member
+                yield member
+
+        return Outside(
+            open_member=open_member,
+            destinations=[destination.from_sender(life.serial) for destination in self.destinations],
+            dead_letters=self.dead_letters,
+            meter=life.meter,
+            health=Health(),
+            chance=random.Random(f"life {self.plan.seed} {life.serial}"),
+        )
+
+    @property
+    def _living(self) -> list[Incarnation]:
+        return [life for life in self.lives if life.serial in self._stops and life.stop_asked_at is None]
+
+    def _kill(self, life: Incarnation) -> None:
+        self.tell(f"kill -9 of #{life.serial}")
+        life.ended = "killed"
+        if life.member:
+            life.member.die()
+        self._kills[life.serial].cancel()
+
+    def _stop(self, life: Incarnation, ending: str) -> None:
+        self.tell(f"SIGTERM to #{life.serial} ({ending})")
+        life.ended = ending
+        life.stop_asked_at = trio.current_time()
+        self._stops[life.serial].set()
+
+    # -- the run
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(self.plan.replicas):
+                nursery.start_soon(self._replica, f"replica{number}")
+            async with trio.open_nursery() as doings:
+                doings.start_soon(self._write_all)
+                for fault in self.plan.faults:
+                    doings.start_soon(self._happen, fault, nursery)
+            self.tell("all faults have ended; nothing more is written")
+            if not self._living and not self._stops:
+                nursery.start_soon(self._replica, "last")
+            with trio.move_on_after(PATIENCE_SECS):
+                while not self.kafka.caught_up:
+                    await trio.sleep(1)
+            if not self.kafka.caught_up:
+                self.is_broken(f"law 1: after {PATIENCE_SECS:.0f} s without faults not all is committed: {self.kafka!r}")
+            await trio.sleep(10)  # what is in flight, late commits
+            while self._stops:  # those that are between two lives too
+                for life in self._living:
+                    self._stop(life, "stopped")
+                await trio.sleep(1)
+            self.ended_ms = EPOCH_MS + round(trio.current_time() * 1000)
+            nursery.cancel_scope.cancel()
+
+    async def _write_all(self) -> None:
+        for write in self.plan.writes:
+            await trio.sleep_until(write.at_secs)
+            while self.kafka.down:
+                await trio.sleep(0.1)  # the producer waits, and writes in order when the broker is back
+            entry = self.kafka.append(write.partition, write.value, write.timestamp_ms)
+            facts = self.facts[write.partition, entry.offset] = facts_of(write.value)
+            traces = ", ".join(f"{trace_id.hex()[:8]} x{len(some)}" for trace_id, some in facts.items()) or "garbage"
+            odd = "" if abs(write.timestamp_ms - entry.appended_ms) < 3000 else f", timestamp {write.timestamp_ms}"
+            self.tell(f"written {write.partition}:{entry.offset}: {traces}{odd}")
+            self._mark(facts)
+
+    def _mark(self, facts: dict[bytes, list[Fact]]) -> None:
+        """Some traces are such that a destination will not have them."""
+        for trace_id in facts:
+            for number, destination in enumerate(self.destinations):
+                lot = random.Random(f"{trace_id.hex()} {number}").random()
+                if lot < self.plan.refused_share:
+                    destination.refused.add(trace_id)
+                elif lot > 1 - self.plan.partly_share:
+                    destination.partly.add(trace_id)
+
+    async def _happen(self, fault: Fault, nursery: trio.Nursery) -> None:
+        await trio.sleep(fault.at_secs)
+        habits = self.kafka.habits
+        self.tell(str(fault))
+        living = self._living
+        if fault.kind == "kill":  # the orchestrator has no patience with one that is stopping either
+            living = [life for life in self.lives if life.serial in self._stops and life.ended != "killed"]
+        victim = living[fault.who % len(living)] if living else None
+        match fault.kind:
+            case "kill" if victim:
+                self._kill(victim)
+            case "term" if victim:
+                self._stop(victim, "restarted")
+            case "leave" if victim and len(living) > 1:
+                self._stop(victim, "stopped")
+            case "join" if len(living) < 3:
+                nursery.start_soon(self._replica, f"joiner{fault.who}")
+            case "cut" if victim and victim.member:
+                victim.member.cut()
+                await trio.sleep(fault.for_secs)
+                victim.member.mend()
+            case "rewind" if victim and victim.member:
+                self._rewind(victim.member, fault)
+            case "broker_down":
+                self.kafka.down = True
+                await trio.sleep(fault.for_secs)
+                self.kafka.down = False
+            case "commit_fails":
+                habits.commit_fails_rate = fault.rate
+                await trio.sleep(fault.for_secs)
+                habits.commit_fails_rate = 0
+            case "commit_answer_lost":
+                habits.commit_answer_lost_rate = fault.rate
+                await trio.sleep(fault.for_secs)
+                habits.commit_answer_lost_rate = 0
+            case "commit_hangs":
+                habits.commit_hangs = True
+                await trio.sleep(fault.for_secs)
+                habits.commit_hangs = False
+            case "mood":
+                destination = self.destinations[fault.who % len(self.destinations)]
+                destination.set_mood(fault.mood)
+                await trio.sleep(fault.for_secs)
+                destination.set_mood(Mood.WELL)
+        self.tell(f"over: {fault.kind}")
+
+    def _rewind(self, member: FakeMember, fault: Fault) -> None:
+        for partition, position in [*member.positions.items()]:
+            member.rewind(partition, max(0, position - 1 - fault.who))
+
+
+def run(plan: Plan) -> World:
+    """Live through it. Deterministic: trio's own choices come from the seed too."""
+    choices = trio._core._run  # type: ignore[attr-defined]
+    before, state = choices._ALLOW_DETERMINISTIC_SCHEDULING, choices._r.getstate()
+    choices._ALLOW_DETERMINISTIC_SCHEDULING = True
+    choices._r.seed(plan.seed)
+    try:
+        with watched():
+            return trio.run(_run, plan, clock=MockClock(autojump_threshold=0))
+    finally:
+        choices._ALLOW_DETERMINISTIC_SCHEDULING = before
+        choices._r.setstate(state)
+
+
+async def _run(plan: Plan) -> World:
+    world = World(plan)
+    await world.run()
+    return world
