@@ -8,7 +8,6 @@ from pathlib import Path
 
 from attrs import Factory, define, field, frozen
 from prometheus_client.parser import text_string_to_metric_families
-from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -17,7 +16,8 @@ from rich.text import Text
 from demo.arrivals import Arrived, OutputFile, Promises
 
 RATE_OVER_SECS = 5.0  # long enough to be calm, short enough to follow
-SHOWN_TRACES = 8
+LEAST_TRACES, MOST_TRACES = 3, 12  # of the last kept, as many as the terminal has lines for
+OTHER_LINES = 17  # of the screen, beside the rows of its two tables
 
 Labels = frozenset[tuple[str, str]]
 
@@ -114,12 +114,17 @@ def line(state: State) -> str:
     )
 
 
-def screen(state: State) -> RenderableType:
-    """The state as a screenful."""
+def screen(state: State, height: int) -> RenderableType:
+    """The state as a screenful of ``height`` lines."""
+    top = Table.grid(expand=True)
+    for _ in range(3):
+        top.add_column(ratio=1)
+    top.add_row(_coming_in(state), _held(state), _going_out(state))
+    shown = max(LEAST_TRACES, min(MOST_TRACES, height - OTHER_LINES - len(state.decided)))
     return Group(
-        Columns([_coming_in(state), _held(state), _going_out(state)], equal=True, expand=True),
+        top,
         Panel(_decisions(state), title="decided", title_align="left"),
-        Panel(_last_kept(state), title="last kept", title_align="left"),
+        Panel(_last_kept(state, shown), title="last kept", title_align="left"),
         _foot(state),
     )
 
@@ -172,6 +177,7 @@ def _coming_in(state: State) -> Panel:
         yield "spans/s", f"{spans:,.0f}"
         yield "traces/s", f"{traces:,.0f}"
         yield "spans so far", f"{state.metrics.total('spans_ingested_total'):,.0f}"
+        yield "late spans", f"{state.metrics.total('late_spans_total'):,.0f}"
         yield "lag (records)", f"{state.metrics.total('kafka_consumer_lag'):,.0f}"
 
     return _facts("coming in", rows())
@@ -183,8 +189,10 @@ def _held(state: State) -> Panel:
         yield "open traces", f"{metrics.total('buffer_traces_current'):,.0f}"
         yield "open spans", f"{metrics.total('buffer_spans_current'):,.0f}"
         used, limit = metrics.total("buffer_bytes_current"), metrics.total("buffer_bytes_limit")
-        yield "buffer", f"{used / 2**20:,.1f} of {limit / 2**20:,.0f} MiB"
-        yield "not committed", f"{metrics.total('kafka_uncommitted_records'):,.0f} records"
+        yield "MiB", f"{used / 2**20:,.1f} of {limit / 2**20:,.0f}"
+        yield "uncommitted", f"{metrics.total('kafka_uncommitted_records'):,.0f} records"
+        known = metrics.total("decision_memory_kept_current") + metrics.total("decision_memory_dropped_current")
+        yield "verdicts known", f"{known:,.0f}"
 
     return _facts("held", rows())
 
@@ -194,8 +202,8 @@ def _going_out(state: State) -> Panel:
         kept, decided = state.kept_and_all
         yield "daemon", state.status
         yield from state.health.items()
-        yield "kept", f"{kept:,} of {decided:,} traces ({_share(kept, decided)})"
-        yield "spans sent", f"{state.metrics.total('spans_exported_total'):,.0f}"
+        yield "traces kept", f"{kept:,} of {decided:,}"
+        yield "that is", _share(kept, decided)
 
     return _facts("going out", rows())
 
@@ -215,14 +223,14 @@ def _decisions(state: State) -> Table:
     return table
 
 
-def _last_kept(state: State) -> Table:
+def _last_kept(state: State, shown: int) -> Table:
     table = Table(box=None, expand=True, padding=(0, 1))
     for name in ("trace", "service", "request"):
         table.add_column(name, no_wrap=True)
     for name in ("ms", "spans"):
         table.add_column(name, justify="right")
     table.add_column("why")
-    for trace in reversed(list(state.file.recent.values())[-SHOWN_TRACES:]):
+    for trace in reversed(list(state.file.recent.values())[-shown:]):
         request = trace.root or "(its root never came)"
         duration, spans = f"{trace.duration_ms:,.0f}", str(len(trace.span_ids))
         table.add_row(trace.trace_id.hex()[:12], trace.service, request, duration, spans, why(trace, state.slow_ms))

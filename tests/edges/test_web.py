@@ -346,7 +346,7 @@ async def test_a_client_that_reads_nothing_does_not_hold_up_the_stop(monkeypatch
             await site.get("/metrics")
             await trio.sleep(0.2)
             began = trio.current_time()
-        assert trio.current_time() - began < 1
+        assert trio.current_time() - began < 2
 
 
 async def test_open_connections_do_not_hold_up_the_stop():

@@ -89,15 +89,15 @@ def produce(bootstrap: str, topic: str, records: Sequence[Sent]) -> None:
 
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0})
     for record in records:
-        at = {} if record.timestamp_ms is None else {"timestamp": record.timestamp_ms}
+        # 0 is librdkafka's way to say now.
         producer.produce(
             topic,
             record.value,
             record.key,
             record.partition,
-            headers=[*record.headers],
             on_delivery=delivered,
-            **at,
+            timestamp=record.timestamp_ms or 0,
+            headers=[*record.headers],
         )
     assert producer.flush(30) == 0, "records that did not arrive"
     assert not failed, failed[0]

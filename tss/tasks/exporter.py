@@ -22,6 +22,8 @@ from tss.tasks.consumer import DeadLetters
 
 log = structlog.get_logger()
 
+# A rate over a counter sees its first increase only if it was there before: these are shown as 0 from the start.
+USUAL_REASONS = ("connect", "timeout", "network", "http_400", "http_401", "http_429", "http_500", "http_503")
 LANE_BATCHES = 2  # a lane gathers from the second while the first is under way; more would only hide a slow destination
 
 
@@ -69,6 +71,9 @@ async def run(
                 name = lane.destination.name
                 lane.meter.watch(measures.CHANNEL_FILL, _fill(way), f"exporter_{name}")
                 lane.meter.set(measures.CHANNEL_LIMIT, LANE_BATCHES, f"exporter_{name}")
+                lane.meter.count(measures.SPANS_EXPORTED, 0, name)
+                for reason in USUAL_REASONS:
+                    lane.meter.count(measures.EXPORT_ERRORS, 0, name, reason)
                 nursery.start_soon(_run_lane, lane, end, settled.clone(), name=f"exporter to {name}")
                 ways.append(way)
             async for traces in kept:

@@ -1,0 +1,252 @@
+"""Dead letters: kept whole in their place, or in the log, but kept."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+import structlog.testing
+import trio
+from confluent_kafka import Consumer
+
+from tests.fakes.meter import FakeMeter
+from tests.real.brokers import Tansu, free_ports, running
+from tss.core import measures
+from tss.core.record import DeadLetter
+from tss.edges import deadletters
+from tss.edges.deadletters import DeadLetterOffice, LetterFile, LetterTopic, NotKept, as_object, open_dead_letters
+from tss.edges.lines import CannotOpen
+from tss.settings import DeadLetter as Settings
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
+FULL = DeadLetter(
+    "unreadable", "no protobuf", b"\x00\xffpayload", "spans", 3, 17, 1_700_000_000_123, b"\xfe key",
+    (("a", b"\x01"), ("b", None), ("a", b"again")), "0123", "backend",
+)  # fmt: skip
+BARE = DeadLetter("empty", "", b"")
+LETTERS = [FULL, BARE]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(deadletters, "PAUSES_SECS", (0.01, 0.02))
+    monkeypatch.setattr(deadletters, "DELIVERY_SECS", 0.3)
+    monkeypatch.setattr(
+        deadletters, "_PRODUCER", {**deadletters._PRODUCER, "delivery.timeout.ms": 300, "socket.timeout.ms": 1000}
+    )
+
+
+class Wayward:
+    """A place that fails as often as told, each time keeping the first `keeps` letters."""
+
+    name = "file"
+
+    def __init__(self, failures: int, keeps: int = 0, error: type[Exception] = NotKept) -> None:
+        self.failures, self.keeps, self.error = failures, keeps, error
+        self.letters: list[DeadLetter] = []
+        self.tries = 0
+
+    def keep(self, letters: Sequence[DeadLetter]) -> None:
+        self.tries += 1
+        if self.tries <= self.failures:
+            if self.error is not NotKept:
+                raise self.error("surprise")
+            self.letters += letters[: self.keeps]
+            raise NotKept(letters[self.keeps :], "full")
+        self.letters += letters
+
+    def close(self) -> None:
+        pass
+
+
+def office(place) -> tuple[DeadLetterOffice, FakeMeter]:
+    meter = FakeMeter()
+    return DeadLetterOffice(place, meter, trio.CapacityLimiter(1)), meter
+
+
+async def put(place, letters: Sequence[DeadLetter] = LETTERS) -> tuple[dict, list]:
+    """What was counted, and what was logged."""
+    desk, meter = office(place)
+    with structlog.testing.capture_logs() as logs:
+        await desk.put(letters)
+    return meter.by_label(measures.DEAD_LETTERS), logs
+
+
+def test_as_object():
+    assert as_object(FULL, NOW) == {
+        "time": "2026-01-02T03:04:05.678+00:00",
+        "reason": "unreadable",
+        "detail": "no protobuf",
+        "topic": "spans",
+        "partition": 3,
+        "offset": 17,
+        "timestamp": "2023-11-14T22:13:20.123+00:00",
+        "key": base64.b64encode(b"\xfe key").decode(),
+        "headers": [["a", "AQ=="], ["b", None], ["a", "YWdhaW4="]],
+        "trace_id": "0123",
+        "destination": "backend",
+        "payload": base64.b64encode(b"\x00\xffpayload").decode(),
+    }
+    assert as_object(BARE, NOW) | {"topic": None, "offset": None, "timestamp": None, "key": None, "payload": ""} == as_object(
+        BARE, NOW
+    )
+
+
+@pytest.mark.parametrize("timestamp_ms", [-1, 0, 2**63 - 1, -(2**63)])
+def test_any_timestamp_can_be_written(timestamp_ms):
+    letter = DeadLetter("r", "d", b"", timestamp_ms=timestamp_ms)
+    assert json.dumps(as_object(letter, NOW)["timestamp"])
+
+
+async def test_file(tmp_path):
+    path = tmp_path / "below" / "dead.jsonl"
+    meter = FakeMeter()
+    async with open_dead_letters(Settings(path=str(path)), {}, meter) as desk:
+        await desk.put(LETTERS)
+        await desk.put([FULL])
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert [line["reason"] for line in lines] == ["unreadable", "empty", "unreadable"]
+    assert base64.b64decode(lines[0]["payload"]) == FULL.payload
+    assert datetime.fromisoformat(lines[0]["time"]).tzinfo is not None
+    assert meter.by_label(measures.DEAD_LETTERS) == {("unreadable", "file"): 2, ("empty", "file"): 1}
+
+
+async def test_file_that_cannot_be_opened_is_said_at_the_start(tmp_path):
+    with pytest.raises(CannotOpen):
+        async with open_dead_letters(Settings(path=str(tmp_path)), {}, FakeMeter()):
+            pass
+
+
+async def test_what_is_no_text_is_kept_too(tmp_path):
+    """A detail may quote half a surrogate pair."""
+    place = LetterFile(str(tmp_path / "dead.jsonl"))
+    counted, _ = await put(place, [DeadLetter("unreadable", "\ud800", b"x", headers=(("\ud801", b"y"),))])
+    place.close()
+    assert counted == {("unreadable", "file"): 1}
+
+
+async def test_log():
+    meter = FakeMeter()
+    async with open_dead_letters(Settings(type="log"), {}, meter) as desk:
+        with structlog.testing.capture_logs() as logs:
+            await desk.put(LETTERS)
+    assert [entry["log_level"] for entry in logs] == ["error", "error"]
+    assert base64.b64decode(logs[0]["payload"]) == FULL.payload
+    assert meter.by_label(measures.DEAD_LETTERS) == {("unreadable", "log"): 1, ("empty", "log"): 1}
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+async def test_a_place_that_fails_for_a_moment(failures):
+    place = Wayward(failures)
+    counted, _ = await put(place)
+    assert place.letters == LETTERS
+    assert counted == {("unreadable", "file"): 1, ("empty", "file"): 1}
+
+
+@pytest.mark.parametrize("error", [NotKept, RuntimeError])
+async def test_a_place_that_fails_for_good(error):
+    place = Wayward(99, error=error)
+    counted, logs = await put(place)
+    assert place.tries == 3
+    assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
+    kept = [entry for entry in logs if entry["event"] == "dead letter"]
+    assert [base64.b64decode(entry["payload"]) for entry in kept] == [FULL.payload, b""]
+
+
+async def test_a_place_that_keeps_some():
+    """None is kept twice, none is lost."""
+    place = Wayward(99, keeps=1)
+    letters = [DeadLetter("r", str(number), b"") for number in range(5)]
+    counted, logs = await put(place, letters)
+    assert counted == {("r", "file"): 3, ("r", "log"): 2}
+    logged = [entry["detail"] for entry in logs if entry["event"] == "dead letter"]
+    assert [letter.detail for letter in place.letters] + logged == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_full_disk(tmp_path, monkeypatch):
+    place = LetterFile(str(tmp_path / "dead.jsonl"))
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tss.edges.lines.os.write", full)
+    counted, logs = await put(place)
+    assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
+    assert "No space left" in logs[0]["detail"]
+    place.close()
+
+
+# The topic, on a real broker
+
+
+@pytest.fixture(scope="module")
+def broker():
+    with running(Tansu) as broker:
+        yield broker
+
+
+def read(broker, topic: str, count: int) -> list:
+    consumer = Consumer(
+        {"bootstrap.servers": broker.bootstrap, "group.id": f"reader of {topic}", "auto.offset.reset": "earliest", "session.timeout.ms": 6000}
+    )
+    from confluent_kafka import TopicPartition
+
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found: list = []
+    for _ in range(100):
+        message = consumer.poll(0.1)
+        if message is not None and not message.error():
+            found.append(message)
+        if len(found) >= count:
+            break
+    consumer.close()
+    return found
+
+
+async def test_topic(broker, monkeypatch):
+    monkeypatch.setattr(deadletters, "DELIVERY_SECS", 10)
+    monkeypatch.setattr(deadletters, "_PRODUCER", {**deadletters._PRODUCER, "delivery.timeout.ms": 10_000})
+    broker.create_topic("dead")
+    connection, meter = {"bootstrap.servers": broker.bootstrap}, FakeMeter()
+    async with open_dead_letters(Settings(type="topic", topic="dead"), connection, meter) as desk:
+        await desk.put(LETTERS)
+    assert meter.by_label(measures.DEAD_LETTERS) == {("unreadable", "topic"): 1, ("empty", "topic"): 1}
+    full, bare = read(broker, "dead", 2)
+    assert (full.value(), full.key()) == (FULL.payload, FULL.key)
+    headers = full.headers()
+    assert headers[:3] == list(FULL.headers)
+    own = dict(headers[3:])
+    assert own["tss-reason"] == b"unreadable" and own["tss-detail"] == b"no protobuf"
+    assert json.loads(own["tss-source"]) == {
+        "topic": "spans", "partition": 3, "offset": 17, "timestamp": 1_700_000_000_123, "trace_id": "0123", "destination": "backend",
+    }  # fmt: skip
+    assert bare.key() is None and dict(bare.headers())["tss-source"] == b"{}"
+
+
+async def test_a_trace_larger_than_a_client_would_send(broker, monkeypatch):
+    """The client's own limit (1 MB) is for the uncompressed record; only the broker's word counts."""
+    monkeypatch.setattr(deadletters, "DELIVERY_SECS", 10)
+    monkeypatch.setattr(deadletters, "_PRODUCER", {**deadletters._PRODUCER, "delivery.timeout.ms": 10_000})
+    broker.create_topic("large")
+    large = DeadLetter("http_413", "", b"span " * 600_000)
+    counted, _ = await put(LetterTopic("large", {"bootstrap.servers": broker.bootstrap}), [large])
+    assert counted == {("http_413", "topic"): 1}
+    assert read(broker, "large", 1)[0].value() == large.payload
+
+
+async def test_topic_without_a_broker(monkeypatch):
+    connection = {"bootstrap.servers": f"127.0.0.1:{free_ports(1)[0]}"}
+    began = trio.current_time()
+    counted, logs = await put(LetterTopic("dead", connection))
+    assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
+    assert trio.current_time() - began < 8
+    assert "topic dead: " in logs[0]["detail"]
+
+
+async def test_topic_with_a_setting_that_no_client_takes():
+    counted, logs = await put(LetterTopic("dead", {"no.such.property": "x"}))
+    assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
+    assert "no.such.property" in logs[0]["detail"]

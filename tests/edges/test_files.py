@@ -1,0 +1,301 @@
+"""The file exporter and the file under it: a line is whole or absent, whatever crashes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import structlog.testing
+import trio
+
+from tests.contracts.destination import World, check_destination
+from tests.core.spans import trace_id
+from tests.edges.traces import span_ids, trace, trace_of
+from tss.core.delivery import Accepted, Again, Refused
+from tss.edges.files import TraceFile, open_file
+from tss.edges.lines import CannotOpen, LineFile
+from tss.settings import FileExporter
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "traces.jsonl"
+
+
+@asynccontextmanager
+async def exporter(path: Path, fsync: bool = True) -> AsyncIterator[TraceFile]:
+    async with open_file(FileExporter(name="file", path=str(path), fsync=fsync)) as destination:
+        yield destination
+
+
+def spans_in(path: Path) -> set[tuple[bytes, bytes]]:
+    return {
+        (bytes.fromhex(span["traceId"]), bytes.fromhex(span["spanId"]))
+        for line in path.read_bytes().splitlines()
+        for resource_spans in json.loads(line)["resourceSpans"]
+        for scope_spans in resource_spans["scopeSpans"]
+        for span in scope_spans["spans"]
+    }
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+async def test_contract(path, fsync):
+    elsewhere = path.with_name("elsewhere")
+    folder = path.parent / "folder"
+    path = folder / path.name
+
+    def go_away() -> None:  # the folder is gone, and a file is in its place
+        folder.rename(elsewhere)
+        folder.touch()
+
+    def come_back() -> None:
+        if folder.is_file():
+            folder.unlink()
+            elsewhere.rename(folder)
+
+    async with exporter(path, fsync) as destination:
+        await check_destination(World(destination, lambda: spans_in(path), go_away, come_back))
+
+
+async def test_one_trace_a_line(path):
+    sent = [trace(number) for number in range(3)]
+    async with exporter(path) as destination:
+        await destination.send(sent)
+    lines = path.read_bytes().splitlines()
+    assert len(lines) == 3
+    for line, each in zip(lines, sent, strict=True):
+        first = json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+        assert first["traceId"] == each.trace_id.hex()
+
+
+async def test_a_trace_that_cannot_be_written_spoils_no_line(path):
+    async with exporter(path) as destination:
+        await destination.send([trace(1)])
+        before = path.read_bytes()
+        outcome = await destination.send([trace(2), trace_of([b"\x0a\xff"], trace_id(3))])
+    assert isinstance(outcome, Refused) and outcome.reason == "unencodable"
+    assert path.read_bytes() == before
+
+
+async def test_folder_is_made_and_lines_are_added(path):
+    path = path.parent / "a" / "b" / path.name
+    for number in range(2):
+        async with exporter(path) as destination:
+            assert await destination.send([trace(number)]) == Accepted()
+    assert spans_in(path) == span_ids([trace(0), trace(1)])
+
+
+@pytest.mark.parametrize(
+    ("found", "left"),
+    [
+        (b"", b""),
+        (b"one\n", b"one\n"),
+        (b"torn", b""),
+        (b"one\ntor", b"one\n"),
+        (b"one\n" + b"x" * 200_000, b"one\n"),
+        (b"x" * 200_000, b""),
+        (b"x" * 65_535 + b"\n" + b"y" * 65_536, b"x" * 65_535 + b"\n"),
+    ],
+)
+def test_a_torn_tail_is_cut_off_at_the_start(path, found, left):
+    path.write_bytes(found)
+    with structlog.testing.capture_logs() as logs:
+        LineFile(str(path), fsync=True).close()
+    assert path.read_bytes() == left
+    cut = [entry["bytes"] for entry in logs]
+    assert cut == ([len(found) - len(left)] if found != left else [])
+
+
+def test_a_tail_torn_by_another_process_is_cut_off_before_a_line_is_added(path):
+    file = LineFile(str(path), fsync=False)
+    file.append(b"one\n")
+    with path.open("ab") as other:
+        other.write(b"tor")
+    file.append(b"two\n")
+    file.close()
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_rotation(path):
+    """Moved or deleted, lines go to the file that has the name."""
+    file = LineFile(str(path), fsync=True)
+    file.append(b"one\n")
+    moved = path.rename(path.with_suffix(".1"))
+    file.append(b"two\n")
+    path.unlink()
+    file.append(b"three\n")
+    file.close()
+    assert moved.read_bytes() == b"one\n"
+    assert path.read_bytes() == b"three\n"
+
+
+def test_truncated_by_somebody(path):
+    """As with logrotate's copytruncate: no size is remembered, so no hole is left."""
+    file = LineFile(str(path), fsync=False)
+    file.append(b"one\n")
+    os.truncate(path, 0)
+    file.append(b"two\n")
+    file.close()
+    assert path.read_bytes() == b"two\n"
+
+
+@pytest.mark.parametrize("sort", ["folder", "pipe", "below a file"])
+async def test_unusable_path_is_said_at_the_start(path, sort):
+    if sort == "folder":
+        path.mkdir()
+    elif sort == "pipe":
+        os.mkfifo(path)
+    else:
+        path.touch()
+        path = path / "below"
+    with pytest.raises(CannotOpen) as caught:
+        async with exporter(path):
+            pass
+    assert str(caught.value).startswith(f"{path}: cannot be opened for writing: ")
+    assert isinstance(caught.value, OSError) and caught.value.errno
+
+
+async def test_no_space_left(path):
+    """A real ENOSPC would need a file system of its own; a limit on the file's size fails in the same place (EFBIG)."""
+    script = f"""
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from tss.edges.lines import LineFile
+file = LineFile({str(path)!r}, fsync=True)
+file.append(b"one\\n")
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+try:
+    file.append(b"x" * 5000 + b"\\n")
+except OSError as error:
+    print(error.errno)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+file.append(b"two\\n")
+"""
+    done = await trio.run_process([sys.executable, "-c", script], capture_stdout=True)
+    assert int(done.stdout) == errno.EFBIG
+    assert path.read_bytes() == b"one\ntwo\n", "the part that was written is taken back"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["write", "fsync"])
+async def test_a_failing_disk_is_tried_again(path, monkeypatch, number, call):
+    real = getattr(os, call)
+
+    def failing(*arguments):
+        if call == "write":
+            real(arguments[0], bytes(arguments[1])[:10])
+        raise OSError(number, os.strerror(number))
+
+    async with exporter(path) as destination:
+        await destination.send([trace(1)])
+        before = path.read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr(f"tss.edges.lines.os.{call}", failing)
+            outcome = await destination.send([trace(2)])
+        assert outcome == Again("disk", f"{path}: {os.strerror(number)}")
+        assert path.read_bytes() == before
+        assert await destination.send([trace(2)]) == Accepted()
+    assert spans_in(path) == span_ids([trace(1), trace(2)])
+
+
+def test_a_short_write_is_gone_on_with(path, monkeypatch):
+    real = os.write
+    file = LineFile(str(path), fsync=False)
+    monkeypatch.setattr("tss.edges.lines.os.write", lambda descriptor, data: real(descriptor, bytes(data)[:7]))
+    file.append(b"a line of more than seven bytes\n")
+    file.close()
+    assert path.read_bytes() == b"a line of more than seven bytes\n"
+
+
+_WRITER = """
+import sys
+from tss.edges.lines import LineFile
+name, path, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+file = LineFile(path, fsync=False)
+for number in range(count):
+    file.append(b"".join(b"%s %d %d %s\\n" % (name.encode(), number, at, b"x" * 3000) for at in range(40)))
+    print(number, flush=True)
+"""
+
+
+def writer(name: str, path: Path, count: int) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", _WRITER, name, str(path), str(count)], stdout=subprocess.PIPE)
+
+
+def test_processes_share_a_file(path):
+    writers = [writer(name, path, 30) for name in "abc"]
+    assert [each.wait() for each in writers] == [0, 0, 0]
+    for each in writers:
+        each.stdout.close()
+    lines = path.read_bytes().splitlines()
+    assert len(lines) == 3 * 30 * 40 and all(len(line.split()[3]) == 3000 for line in lines)
+    for start in range(0, len(lines), 40):  # batches are not mixed
+        assert len({tuple(line.split()[:2]) for line in lines[start : start + 40]}) == 1
+
+
+def test_killed_while_writing(path):
+    """kill -9 at any moment: what was said to be written is there, and every line is whole after the next start."""
+    said: set[tuple[bytes, int]] = set()
+    for round_ in range(5):
+        name = f"r{round_}"
+        child = writer(name, path, 100_000)
+        assert child.stdout.readline() == b"0\n"
+        time.sleep(0.02 + 0.013 * round_)
+        os.kill(child.pid, signal.SIGKILL)
+        numbers = [0, *(int(line) for line in child.stdout.read().split(b"\n")[:-1])]
+        child.wait()
+        child.stdout.close()
+        said |= {(name.encode(), number) for number in numbers}
+    LineFile(str(path), fsync=False).close()
+    assert path.read_bytes().endswith(b"\n")
+    lines = [line.split() for line in path.read_bytes().splitlines()]
+    assert all(len(line) == 4 and len(line[3]) == 3000 for line in lines)
+    assert said <= {(line[0], int(line[1])) for line in lines if line[2] == b"39"}
+
+
+async def test_a_hanging_disk_can_be_left_behind(path):
+    """Another process holds the lock and does not let go: stopping is bounded all the same (law 9)."""
+    import fcntl
+
+    with path.open("ab") as other:
+        async with exporter(path) as destination:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            with trio.move_on_after(0.1) as scope:
+                await destination.send([trace(1)])
+            assert scope.cancelled_caught
+        fcntl.flock(other, fcntl.LOCK_UN)
+
+
+def test_close_leaves_a_descriptor_that_is_in_use(path):
+    file = LineFile(str(path), fsync=False)
+    with file._busy:
+        thread = threading.Thread(target=file.close)
+        thread.start()
+        thread.join(1)
+        assert not thread.is_alive()
+    os.fstat(file._descriptor)
+    file.close()
+    with pytest.raises(OSError):
+        os.fstat(file._descriptor)
+
+
+def test_no_descriptor_leaks(path):
+    before = len(os.listdir("/proc/self/fd"))
+    file = LineFile(str(path), fsync=True)
+    for number in range(5):
+        path.rename(path.with_suffix(f".{number}"))
+        file.append(b"x\n")
+    file.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
