@@ -68,7 +68,7 @@ clean: ## remove all that was made here
 	@touch $@
 
 .venv/.project: .venv/.lock pyproject.toml
-	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Only the tests need these. Both commands do nothing when what they fetch is there.

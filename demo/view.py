@@ -141,7 +141,7 @@ def summary(state: State) -> str:
             f"traces        {decided:,} decided, {kept:,} kept ({_share(kept, decided)}):",
             *rows,
             f"late spans    {metrics.total('late_spans_total'):,.0f}, as their traces' verdicts said",
-            f"in the file   {state.file.traces:,} traces, {state.file.spans:,} spans: {state.file.path}",
+            f"in the file   {state.file.traces:,} traces, {state.file.spans:,} spans: {_near(state.file.path)}",
             f"must be kept  {_promised(state)} arrived whole"
             + (f"; {len(overdue)} did not in time" if overdue else " of those that had their time"),
             *(_broken(owed.trace.trace_id.hex(), len(owed.missing), sorted(owed.trace.why)) for owed in overdue[:10]),
@@ -256,5 +256,12 @@ def _foot(state: State) -> Text:
         (_promised(state), "red bold" if overdue else "green bold"),
         (f"   late spans: {told or 'none'}", "dim"),
         (f"   not taken by the broker: {state.unsent}" if state.unsent else "", "red"),
-        (f"\nkept traces: {state.file.path}   logs, settings: {state.directory}   Ctrl-C ends", "dim"),
+        ("   Ctrl-C ends", "dim"),
+        (f"\nkept traces: {_near(state.file.path)}   logs and settings: {_near(state.directory)}", "dim"),
     )
+
+
+def _near(path: Path) -> Path:
+    """As one would type it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

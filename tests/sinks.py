@@ -13,6 +13,7 @@ SIGTERM ends it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import json
 import signal
@@ -50,11 +51,15 @@ class Reply:
     message: str = ""  # of a partial success
     hang_secs: float = 0  # before the answer
     hang_body_secs: float = 0  # between the head of the answer and its body
-    cut: str = ""  # "before": close without reading; "after": take the spans, close without an answer
+    cut: str = ""  # "before": close without reading; "after": take the spans, close without an answer; "body": or with its head
 
     @property
     def takes(self) -> bool:
         return self.cut != "before" and 200 <= self.status < 300
+
+
+def _size(content: bytes) -> str:
+    return f"<{len(content)} bytes>"
 
 
 @attrs.frozen
@@ -64,8 +69,8 @@ class Received:
     method: str
     path: str
     headers: dict[str, str]  # names in lower case
-    raw: bytes = attrs.field(repr=len)  # as it came
-    body: bytes = attrs.field(repr=len)  # without its compression
+    raw: bytes = attrs.field(repr=_size)  # as it came
+    body: bytes = attrs.field(repr=_size)  # without its compression
 
 
 class HttpSink:
@@ -89,7 +94,7 @@ class HttpSink:
         self._keep, self._took = keep, took
         self._lock = threading.Lock()
         self.closing = threading.Event()
-        self._server = _Server(("127.0.0.1", port), _handler(self))
+        self._server = _Server(port, self)
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.port: int = self._server.server_address[1]
@@ -235,9 +240,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, port: int, sink: HttpSink) -> None:
+        self.sink = sink
         self._connections: set[socket.socket] = set()
-        super().__init__(*arguments)
+        super().__init__(("127.0.0.1", port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
@@ -249,77 +255,77 @@ class _Server(ThreadingHTTPServer):
 
     def drop_connections(self) -> None:
         for connection in [*self._connections]:
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are what many tests are about."""
 
 
-def _handler(sink: HttpSink) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        wbufsize = -1  # head and body in one packet
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # head and body in one packet
+    server: _Server
 
-        def do_POST(self) -> None:
-            reply = sink.next_reply()
-            if reply.cut == "before":
-                self.close_connection = True
-                return
-            raw = self.rfile.read(int(self.headers["Content-Length"]))
-            body = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            received = Received(self.command, self.path, headers, raw, body)
-            sink.note(received)
-            if reply.hang_secs and sink.closing.wait(reply.hang_secs):
-                self.close_connection = True
-                return
-            content_type, answer = sink.content_type, reply.body or b""
-            if reply.takes:
-                try:
-                    sink.take(sink.spans_of(received))
-                except ValueError as error:
-                    reply, answer = Reply(status=400), f"refused: {error}".encode()
-                    content_type = "text/plain"
-                else:
-                    answer = sink.success(reply) if reply.body is None else reply.body
-            if reply.cut == "after":
-                self.close_connection = True
-                return
-            self._answer(reply, content_type, answer)
+    def do_POST(self) -> None:
+        sink = self.server.sink
+        reply = sink.next_reply()
+        if reply.cut == "before":
+            self.close_connection = True
+            return
+        received = self._read()
+        sink.note(received)
+        gone = bool(reply.hang_secs) and sink.closing.wait(reply.hang_secs)
+        if not gone:
+            reply, content_type, answer = self._take(sink, reply, received)
+        if gone or reply.cut == "after":
+            self.close_connection = True
+            return
+        self._answer(reply, content_type, answer)
 
-        do_PUT = do_POST
+    def do_PUT(self) -> None:
+        if self.path != "/replies":
+            self.do_POST()
+            return
+        self.server.sink.script(*[Reply(**each) for each in json.loads(self._read().raw)])
+        self._answer(Reply(), "application/json", b"{}")
 
-        def _answer(self, reply: Reply, content_type: str, answer: bytes) -> None:
-            self.send_response(reply.status)
-            for name, value in ({"Content-Type": content_type} | reply.headers).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            if reply.hang_body_secs:
-                self.wfile.flush()
-                sink.closing.wait(reply.hang_body_secs)
-            self.wfile.write(answer)
+    def do_GET(self) -> None:
+        self._answer(Reply(), "application/json", json.dumps(self.server.sink.count()).encode())
 
-        def do_GET(self) -> None:
-            self._answer(Reply(), "application/json", json.dumps(sink.count()).encode())
+    def _read(self) -> Received:
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        body = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        return Received(self.command, self.path, headers, raw, body)
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Thousands of them a second."""
+    @staticmethod
+    def _take(sink: HttpSink, reply: Reply, received: Received) -> tuple[Reply, str, bytes]:
+        if not reply.takes:
+            return reply, sink.content_type, reply.body or b""
+        try:
+            sink.take(sink.spans_of(received))
+        except ValueError as error:
+            return Reply(status=400), "text/plain", f"refused: {error}".encode()
+        return reply, sink.content_type, sink.success(reply) if reply.body is None else reply.body
 
-    class Controlled(Handler):
-        def do_PUT(self) -> None:
-            if self.path != "/replies":
-                self.do_POST()
-                return
-            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            sink.script(*[Reply(**each) for each in told])
-            self._answer(Reply(), "application/json", b"{}")
+    def _answer(self, reply: Reply, content_type: str, answer: bytes) -> None:
+        self.send_response(reply.status)
+        for name, value in ({"Content-Type": content_type} | reply.headers).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        if reply.hang_body_secs:
+            self.wfile.flush()
+            self.server.sink.closing.wait(reply.hang_body_secs)
+        if reply.cut == "body":
+            self.close_connection = True
+            return
+        self.wfile.write(answer)
 
-    return Controlled
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Thousands of them a second."""
 
 
 def _lines(spans: Iterable[SpanId]) -> bytes:

@@ -15,7 +15,9 @@ MAY_IMPORT = {
     "tasks": {"core", "tasks"},
     "edges": {"core", "edges", "settings"},
 }
-CLIENTS = {"confluent_kafka", "httpx", "hypercorn", "msgpack", "prometheus_client", "quart", "quart_trio", "redis"}
+CLIENTS = {
+    "confluent_kafka", "httpx", "hypercorn", "msgpack", "prometheus_client", "quart", "quart_trio", "redis", "werkzeug",
+}  # fmt: skip
 # No task, no clock, no input or output, no log, no chance that a test could not decide.
 IMPURE = CLIENTS | {
     "asyncio", "http.client", "http.server", "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random",

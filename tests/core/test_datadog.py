@@ -27,23 +27,22 @@ INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(1, 6)
 ERROR = Status(code=Status.STATUS_CODE_ERROR)
 
 
+_FIELDS = (
+    (bool, "bool_value"),
+    (int, "int_value"),
+    (float, "double_value"),
+    (str, "string_value"),
+    (bytes, "bytes_value"),
+)
+
+
 def any_value(value: Any) -> AnyValue:
-    match value:
-        case None:
-            return AnyValue()
-        case bool():
-            return AnyValue(bool_value=value)
-        case int():
-            return AnyValue(int_value=value)
-        case float():
-            return AnyValue(double_value=value)
-        case str():
-            return AnyValue(string_value=value)
-        case bytes():
-            return AnyValue(bytes_value=value)
-        case list():
-            return AnyValue(array_value=ArrayValue(values=[any_value(item) for item in value]))
-    return AnyValue(kvlist_value=KeyValueList(values=pairs(value)))
+    for sort, field in _FIELDS:
+        if isinstance(value, sort):
+            return AnyValue(**{field: value})  # type: ignore[arg-type]  # the field is that sort's
+    if isinstance(value, list):
+        return AnyValue(array_value=ArrayValue(values=[any_value(item) for item in value]))
+    return AnyValue() if value is None else AnyValue(kvlist_value=KeyValueList(values=pairs(value)))
 
 
 def pairs(values: dict[str, Any]) -> list[KeyValue]:
@@ -51,7 +50,12 @@ def pairs(values: dict[str, Any]) -> list[KeyValue]:
 
 
 def otlp(number: int = 1, parent: int = 0, attributes: dict[str, Any] | None = None, **fields: Any) -> Span:
-    defaults = {"name": "the name", "kind": INTERNAL, "start_time_unix_nano": 1000, "end_time_unix_nano": 3000}
+    defaults: dict[str, Any] = {
+        "name": "the name",
+        "kind": INTERNAL,
+        "start_time_unix_nano": 1000,
+        "end_time_unix_nano": 3000,
+    }
     return Span(
         trace_id=TRACE,
         span_id=number.to_bytes(8, "big"),
@@ -72,7 +76,9 @@ def data(*spans: Span, resource: dict[str, Any] | None = None, scope: Instrument
     ).SerializeToString()
 
 
-def convert(attributes: dict[str, Any] | None = None, resource: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+def convert(
+    attributes: dict[str, Any] | None = None, resource: dict[str, Any] | None = None, **fields: Any
+) -> dict[str, Any]:
     [span] = to_spans(data(otlp(attributes=attributes, **fields), resource=resource))
     return span
 
@@ -223,7 +229,12 @@ def test_service(own, resource, service):
 @pytest.mark.parametrize(
     ("own", "resource", "env", "version"),
     [
-        ({}, {"deployment.environment.name": "Prod", "deployment.environment": "x", "service.version": "1.2"}, "prod", "1.2"),
+        (
+            {},
+            {"deployment.environment.name": "Prod", "deployment.environment": "x", "service.version": "1.2"},
+            "prod",
+            "1.2",
+        ),
         ({}, {"deployment.environment": "stage"}, "stage", None),
         ({"deployment.environment": "own"}, {"deployment.environment.name": "prod"}, "own", None),
         ({"env": "mine", "version": "7"}, {"deployment.environment": "prod", "service.version": "1"}, "mine", "7"),
@@ -346,15 +357,23 @@ def test_db_name():
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(0, "unspecified"), (1, "internal"), (2, "server"), (3, "client"), (4, "producer"), (5, "consumer"), (9, "unspecified")],
+    [
+        (0, "unspecified"),
+        (1, "internal"),
+        (2, "server"),
+        (3, "client"),
+        (4, "producer"),
+        (5, "consumer"),
+        (9, "unspecified"),
+    ],
 )
 def test_span_kind(kind, name):
     assert convert(kind=kind)["meta"]["span.kind"] == name
 
 
 def test_status_and_trace_state():
-    assert convert(status=Status(code=1))["meta"]["otel.status_code"] == "Ok"
-    span = convert(status=Status(code=2, message="broke"), trace_state="dd=s:1")
+    assert convert(status=Status(code=Status.STATUS_CODE_OK))["meta"]["otel.status_code"] == "Ok"
+    span = convert(status=Status(code=Status.STATUS_CODE_ERROR, message="broke"), trace_state="dd=s:1")
     assert span["error"] == 1
     assert span["meta"]["otel.status_code"] == "Error"
     assert span["meta"]["otel.status_description"] == "broke"
@@ -379,7 +398,13 @@ def test_events():
 def test_links():
     link = Span.Link(trace_id=TRACE, span_id=b"12345678", trace_state="a=b", attributes=pairs({"n": 1}), flags=1)
     assert json.loads(convert(links=[link])["meta"]["_dd.span_links"]) == [
-        {"trace_id": TRACE.hex(), "span_id": b"12345678".hex(), "tracestate": "a=b", "attributes": {"n": "1"}, "flags": 1}
+        {
+            "trace_id": TRACE.hex(),
+            "span_id": b"12345678".hex(),
+            "tracestate": "a=b",
+            "attributes": {"n": "1"},
+            "flags": 1,
+        }
     ]
 
 
@@ -395,7 +420,9 @@ def test_too_many_events_are_cut_between_two():
 
 
 def exception(**attributes: str) -> Span.Event:
-    return Span.Event(name="exception", attributes=pairs({f"exception.{key}": value for key, value in attributes.items()}))
+    return Span.Event(
+        name="exception", attributes=pairs({f"exception.{key}": value for key, value in attributes.items()})
+    )
 
 
 @pytest.mark.parametrize(
@@ -405,14 +432,23 @@ def exception(**attributes: str) -> Span.Event:
             {"events": [exception(message="first"), exception(message="m", type="T", stacktrace="s")]},
             {"error.msg": "m", "error.message": "m", "error.type": "T", "error.stack": "s"},
         ),
-        ({"status": Status(code=2, message="broke")}, {"error.msg": "broke", "error.message": "broke"}),
-        ({"attributes": {"http.response.status_code": 404}}, {"error.msg": "404 Not Found", "error.message": "404 Not Found"}),
+        (
+            {"status": Status(code=Status.STATUS_CODE_ERROR, message="broke")},
+            {"error.msg": "broke", "error.message": "broke"},
+        ),
+        (
+            {"attributes": {"http.response.status_code": 404}},
+            {"error.msg": "404 Not Found", "error.message": "404 Not Found"},
+        ),
         ({"attributes": {"http.status_code": 799}}, {"error.msg": "799", "error.message": "799"}),
         (
             {"attributes": {"error.msg": "own", "error.type": "Own"}, "events": [exception(message="m", type="T")]},
             {"error.msg": "own", "error.message": "own", "error.type": "Own"},
         ),
-        ({"attributes": {"error.message": "own"}, "events": [Span.Event(name="x")]}, {"error.msg": "own", "error.message": "own"}),
+        (
+            {"attributes": {"error.message": "own"}, "events": [Span.Event(name="x")]},
+            {"error.msg": "own", "error.message": "own"},
+        ),
         ({}, {}),
     ],
 )
@@ -509,7 +545,7 @@ def test_a_parent_id_of_an_odd_length():
 
 
 @given(st.text(max_size=300), st.integers(1, 250))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_cut(value, limit):
     short = cut(value, limit)
     assert value.startswith(short) and len(short.encode()) <= limit
@@ -517,7 +553,7 @@ def test_cut(value, limit):
 
 
 @given(st.text(max_size=300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_tag(value):
     made = tag(value)
     assert tag(made) == made
@@ -526,15 +562,34 @@ def test_tag(value):
 
 
 _values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=8) | st.binary(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=6,
 )
-_KEYS = ["http.method", "db.system", "service.name", "http.status_code", "analytics.event", "_sample_rate", "env", "x", ""]
+_KEYS = [
+    "http.method",
+    "db.system",
+    "service.name",
+    "http.status_code",
+    "analytics.event",
+    "_sample_rate",
+    "env",
+    "x",
+    "",
+]
 
 
-@given(st.dictionaries(st.sampled_from(_KEYS), _values), st.dictionaries(st.sampled_from(_KEYS), _values), st.integers(0, 5))
-@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(_KEYS), _values),
+    st.dictionaries(st.sampled_from(_KEYS), _values),
+    st.integers(0, 5),
+)
+@settings(max_examples=60, deadline=None)
 def test_any_attributes_make_a_span_that_the_agent_takes(own, resource, kind):
     span = convert(own, resource, kind=kind)
     assert all(isinstance(value, str) and value.encode() is not None for value in span["meta"].values())

@@ -108,7 +108,10 @@ async def test_one_request_has_one_environment_and_version(sink):
     async with agent(sink.url) as destination:
         assert await destination.send(sent) == Accepted()
     found = [
-        {(chunk[0]["meta"]["env"], chunk[0]["meta"]["version"], chunk[0]["trace_id"]) for chunk in msgpack.unpackb(request.body)}
+        {
+            (chunk[0]["meta"]["env"], chunk[0]["meta"]["version"], chunk[0]["trace_id"])
+            for chunk in msgpack.unpackb(request.body)
+        }
         for request in sink.requests
     ]
     low = [int.from_bytes(trace_id(number)[8:], "big") for number in range(5)]
@@ -152,7 +155,8 @@ def test_a_request_may_be_exactly_as_long_as_allowed():
 async def test_a_span_too_large_is_refused(sink):
     with pytest.raises(TooLarge):
         encode([tagged(1, notes="x" * 5000)], max_body_bytes=4000)
-    giant = tagged(1, **{f"note{number}": "x" * 25_000 for number in range(MAX_BODY_BYTES // 25_000 + 1)})
+    notes = {f"note{number}": "x" * 25_000 for number in range(MAX_BODY_BYTES // 25_000 + 1)}
+    giant = tagged(1, 1, **notes)
     async with agent(sink.url) as destination:
         outcome = await destination.send([giant])
     assert isinstance(outcome, Refused) and outcome.reason == "too_large"
@@ -169,7 +173,11 @@ async def test_a_large_batch_is_encoded_in_a_thread(sink):
 
 
 async def test_the_first_request_that_fails_decides(sink):
-    sent = [tagged(1, deployment__environment="a"), tagged(2, deployment__environment="b"), tagged(3, deployment__environment="c")]
+    sent = [
+        tagged(1, deployment__environment="a"),
+        tagged(2, deployment__environment="b"),
+        tagged(3, deployment__environment="c"),
+    ]
     sink.script(Reply(), Reply(503))
     async with agent(sink.url) as destination:
         outcome = await destination.send(sent)
@@ -211,7 +219,9 @@ async def test_nobody_listens():
 
 
 async def test_no_answer_in_time(sink):
-    assert await outcome_of(sink, Reply(hang_secs=5), request_timeout_secs=0.2) == Again("timeout", "no answer within 0.2 s")
+    assert await outcome_of(sink, Reply(hang_secs=5), request_timeout_secs=0.2) == Again(
+        "timeout", "no answer within 0.2 s"
+    )
 
 
 async def test_proxies_are_not_for_the_agent(sink, monkeypatch):

@@ -16,10 +16,20 @@ from tests.fakes.meter import FakeMeter
 from tests.real.brokers import Tansu, free_ports, running
 from tss.core import measures
 from tss.core.record import DeadLetter
-from tss.edges import deadletters
-from tss.edges.deadletters import DeadLetterOffice, LetterFile, LetterTopic, NotKept, as_object, open_dead_letters
+from tss.edges import deadletters, logs
+from tss.edges.deadletters import (
+    DeadLetterOffice,
+    LetterFile,
+    LetterLog,
+    LetterTopic,
+    NotKept,
+    as_object,
+    open_dead_letters,
+)
+from tss.edges.kafka_config import client_config
 from tss.edges.lines import CannotOpen
 from tss.settings import DeadLetter as Settings
+from tss.settings import Kafka
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
 FULL = DeadLetter(
@@ -70,9 +80,24 @@ def office(place) -> tuple[DeadLetterOffice, FakeMeter]:
 async def put(place, letters: Sequence[DeadLetter] = LETTERS) -> tuple[dict, list]:
     """What was counted, and what was logged."""
     desk, meter = office(place)
-    with structlog.testing.capture_logs() as logs:
+    with structlog.testing.capture_logs() as logged:
         await desk.put(letters)
-    return meter.by_label(measures.DEAD_LETTERS), logs
+    return meter.by_label(measures.DEAD_LETTERS), logged
+
+
+def put_together(logged: list) -> list[bytes]:
+    """The payloads of the letters in the log."""
+    texts: dict[str, str] = {}
+    for entry in logged:
+        if entry["event"] == "dead letter":
+            texts[entry["letter"]] = texts.get(entry["letter"], "") + entry["text"]
+            assert entry["part"] <= entry["parts"]
+    return [base64.b64decode(json.loads(text)["payload"]) for text in texts.values()]
+
+
+def trouble(logged: list) -> str:
+    """Why the place did not take the letters, at the first try."""
+    return next(entry["detail"] for entry in logged if entry["event"] == "dead letters not taken")
 
 
 def test_as_object():
@@ -90,9 +115,13 @@ def test_as_object():
         "destination": "backend",
         "payload": base64.b64encode(b"\x00\xffpayload").decode(),
     }
-    assert as_object(BARE, NOW) | {"topic": None, "offset": None, "timestamp": None, "key": None, "payload": ""} == as_object(
-        BARE, NOW
-    )
+    assert as_object(BARE, NOW) | {
+        "topic": None,
+        "offset": None,
+        "timestamp": None,
+        "key": None,
+        "payload": "",
+    } == as_object(BARE, NOW)
 
 
 @pytest.mark.parametrize("timestamp_ms", [-1, 0, 2**63 - 1, -(2**63)])
@@ -131,11 +160,24 @@ async def test_what_is_no_text_is_kept_too(tmp_path):
 async def test_log():
     meter = FakeMeter()
     async with open_dead_letters(Settings(type="log"), {}, meter) as desk:
-        with structlog.testing.capture_logs() as logs:
+        with structlog.testing.capture_logs() as logged:
             await desk.put(LETTERS)
-    assert [entry["log_level"] for entry in logs] == ["error", "error"]
-    assert base64.b64decode(logs[0]["payload"]) == FULL.payload
+    assert [entry["log_level"] for entry in logged] == ["error", "error"]
+    assert put_together(logged) == [FULL.payload, b""]
     assert meter.by_label(measures.DEAD_LETTERS) == {("unreadable", "log"): 1, ("empty", "log"): 1}
+
+
+async def test_a_large_letter_survives_a_log_that_cuts_long_lines(capsys):
+    """Container runtimes cut at 16 KiB, and our own log cuts every text there."""
+    large = DeadLetter("http_413", "too large", bytes(range(256)) * 200)
+    logs.configure("info", True, "tss", "one")
+    try:
+        await office(LetterLog())[0].put([large])
+    finally:
+        structlog.reset_defaults()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 5 and all(len(line) < 16_384 for line in lines)
+    assert put_together([json.loads(line) for line in lines]) == [large.payload]
 
 
 @pytest.mark.parametrize("failures", [1, 2])
@@ -149,21 +191,20 @@ async def test_a_place_that_fails_for_a_moment(failures):
 @pytest.mark.parametrize("error", [NotKept, RuntimeError])
 async def test_a_place_that_fails_for_good(error):
     place = Wayward(99, error=error)
-    counted, logs = await put(place)
+    counted, logged = await put(place)
     assert place.tries == 3
     assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
-    kept = [entry for entry in logs if entry["event"] == "dead letter"]
-    assert [base64.b64decode(entry["payload"]) for entry in kept] == [FULL.payload, b""]
+    assert put_together(logged) == [FULL.payload, b""]
 
 
 async def test_a_place_that_keeps_some():
     """None is kept twice, none is lost."""
     place = Wayward(99, keeps=1)
     letters = [DeadLetter("r", str(number), b"") for number in range(5)]
-    counted, logs = await put(place, letters)
+    counted, logged = await put(place, letters)
     assert counted == {("r", "file"): 3, ("r", "log"): 2}
-    logged = [entry["detail"] for entry in logs if entry["event"] == "dead letter"]
-    assert [letter.detail for letter in place.letters] + logged == ["0", "1", "2", "3", "4"]
+    in_log = [entry["detail"] for entry in logged if entry["event"] == "dead letter"]
+    assert [letter.detail for letter in place.letters] + in_log == ["0", "1", "2", "3", "4"]
 
 
 async def test_a_full_disk(tmp_path, monkeypatch):
@@ -173,9 +214,9 @@ async def test_a_full_disk(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tss.edges.lines.os.write", full)
-    counted, logs = await put(place)
+    counted, logged = await put(place)
     assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
-    assert "No space left" in logs[0]["detail"]
+    assert "No space left" in trouble(logged)
     place.close()
 
 
@@ -190,7 +231,12 @@ def broker():
 
 def read(broker, topic: str, count: int) -> list:
     consumer = Consumer(
-        {"bootstrap.servers": broker.bootstrap, "group.id": f"reader of {topic}", "auto.offset.reset": "earliest", "session.timeout.ms": 6000}
+        {
+            "bootstrap.servers": broker.bootstrap,
+            "group.id": f"reader of {topic}",
+            "auto.offset.reset": "earliest",
+            "session.timeout.ms": 6000,
+        }
     )
     from confluent_kafka import TopicPartition
 
@@ -210,7 +256,8 @@ async def test_topic(broker, monkeypatch):
     monkeypatch.setattr(deadletters, "DELIVERY_SECS", 10)
     monkeypatch.setattr(deadletters, "_PRODUCER", {**deadletters._PRODUCER, "delivery.timeout.ms": 10_000})
     broker.create_topic("dead")
-    connection, meter = {"bootstrap.servers": broker.bootstrap}, FakeMeter()
+    connection = client_config(Kafka(brokers=broker.bootstrap), "tss")  # with all that a consumer has
+    meter = FakeMeter()
     async with open_dead_letters(Settings(type="topic", topic="dead"), connection, meter) as desk:
         await desk.put(LETTERS)
     assert meter.by_label(measures.DEAD_LETTERS) == {("unreadable", "topic"): 1, ("empty", "topic"): 1}
@@ -240,13 +287,13 @@ async def test_a_trace_larger_than_a_client_would_send(broker, monkeypatch):
 async def test_topic_without_a_broker(monkeypatch):
     connection = {"bootstrap.servers": f"127.0.0.1:{free_ports(1)[0]}"}
     began = trio.current_time()
-    counted, logs = await put(LetterTopic("dead", connection))
+    counted, logged = await put(LetterTopic("dead", connection))
     assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
     assert trio.current_time() - began < 8
-    assert "topic dead: " in logs[0]["detail"]
+    assert "topic dead: " in trouble(logged)
 
 
 async def test_topic_with_a_setting_that_no_client_takes():
-    counted, logs = await put(LetterTopic("dead", {"no.such.property": "x"}))
+    counted, logged = await put(LetterTopic("dead", {"no.such.property": "x"}))
     assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
-    assert "no.such.property" in logs[0]["detail"]
+    assert "no.such.property" in trouble(logged)

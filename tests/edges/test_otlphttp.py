@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from email.utils import format_datetime
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
 
 import pytest
 import trustme
@@ -37,8 +39,9 @@ def sink():
 
 @asynccontextmanager
 async def exporter(url: str, **settings) -> AsyncIterator[OtlpHttp]:
-    async with open_otlp(OtlpExporter(**{"name": "backend", "endpoint": url, "request_timeout_secs": 5} | settings)) as it:
-        yield it
+    defaults: dict[str, Any] = {"name": "backend", "endpoint": url, "request_timeout_secs": 5}
+    async with open_otlp(OtlpExporter(**defaults | settings)) as destination:
+        yield destination
 
 
 async def outcome_of(sink: OtlpSink, reply: Reply, **settings) -> Outcome:
@@ -137,8 +140,18 @@ async def test_an_answer_that_cannot_be_read_is_a_full_success(sink, reply):
     assert await outcome_of(sink, reply) == Accepted()
 
 
-async def test_an_answer_whose_body_never_comes_is_a_full_success(sink):
-    assert await outcome_of(sink, Reply(hang_body_secs=10), request_timeout_secs=0.2) == Accepted()
+@pytest.mark.parametrize(
+    "reply", [Reply(body=b"...", hang_body_secs=10), Reply(body=b"...", cut="body")], ids=["late", "cut"]
+)
+async def test_an_answer_whose_body_never_comes_is_a_full_success(sink, reply):
+    """The status has said that the spans were taken: once more would make duplicates."""
+    assert await outcome_of(sink, reply, request_timeout_secs=0.3) == Accepted()
+    assert sink.spans == span_ids([trace(1)])
+
+
+async def test_a_refusal_whose_body_never_comes_is_a_refusal(sink):
+    outcome = await outcome_of(sink, Reply(400, body=b"...", hang_body_secs=10), request_timeout_secs=0.3)
+    assert outcome == Refused("http_400", "400 Bad Request")
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -186,7 +199,9 @@ async def test_what_a_setting_must_mend(sink, status):
 
 
 async def test_wrong_token_is_named(sink):
-    outcome = await outcome_of(sink, Reply(401, {"Content-Type": "text/plain"}, b"token expired"), bearer_token="secret")
+    outcome = await outcome_of(
+        sink, Reply(401, {"Content-Type": "text/plain"}, b"token expired"), bearer_token="secret"
+    )
     assert outcome == Misconfigured("http_401", "401 Unauthorized: token expired")
 
 
@@ -245,8 +260,6 @@ async def test_a_server_that_speaks_no_http():
             connection.recv(65536)
             connection.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")
             connection.close()
-
-        import threading
 
         thread = threading.Thread(target=answer)
         thread.start()

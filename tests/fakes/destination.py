@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 import trio
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Retrying
@@ -107,7 +108,10 @@ class FakeDestination:
                 pass
         if any(trace_id in self.refused for trace_id, _ in payloads):
             return Refused("bad_request", "400")
-        outcome = self._take(payloads, sender)
+        try:
+            outcome = self._take(payloads, sender)
+        except DecodeError as error:
+            return Refused("bad_request", str(error))
         await trio.sleep(self.chance.uniform(0, self.max_delay_secs))
         self.answered_spans[sender] += sum(len(spans_of(payload)) for _, payload in payloads) - outcome.rejected_spans
         return outcome

@@ -38,6 +38,8 @@ class Entry:
     timestamp_ms: int
     appended_ms: int
     scanned: Scan = attrs.field(repr=False)
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 @attrs.define
@@ -74,6 +76,8 @@ class Habits:
     commit_fails_rate: float = 0.0
     commit_answer_lost_rate: float = 0.0  # Kafka has it, the member does not know
     commit_hangs: bool = False
+    reset: str = "earliest"
+    close_secs: float = 1.0  # what the real edge takes at most to leave the group
 
 
 CommitHeard = Callable[["FakeMember", int, Commit], None]
@@ -83,6 +87,7 @@ class FakeKafka:
     """One topic and one consumer group."""
 
     def __init__(self, partitions: int, habits: Habits, chance: random.Random) -> None:
+        self.topic = TOPIC
         self.logs = [Log() for _ in range(partitions)]
         self.habits = habits
         self.chance = chance
@@ -95,11 +100,18 @@ class FakeKafka:
     def __repr__(self) -> str:
         return f"<FakeKafka {[(log.committed, log.end) for log in self.logs]} {self.group}>"
 
-    def append(self, partition: int, value: bytes, timestamp_ms: int) -> Entry:
+    def append(
+        self,
+        partition: int,
+        value: bytes,
+        timestamp_ms: int,
+        key: bytes | None = None,
+        headers: tuple[tuple[str, bytes | None], ...] = (),
+    ) -> Entry:
         log = self.logs[partition]
         if self.chance.random() < self.habits.gap_rate:
             log.end += self.chance.randint(1, 3)  # a transaction marker, a compacted record
-        entry = Entry(log.end, value, timestamp_ms, wall_ms(), scan(value, Encoding.AUTO))
+        entry = Entry(log.end, value, timestamp_ms, wall_ms(), scan(value, Encoding.AUTO), key, headers)
         log.entries.append(entry)
         log.end += 1
         return entry
@@ -113,7 +125,8 @@ class FakeKafka:
         """Where a member takes the partition up."""
         log = self.logs[partition]
         if log.committed is None:
-            return Start(0, 0, committed=False)
+            offset = 0 if self.habits.reset == "earliest" else log.end
+            return Start(offset, offset, committed=False)
         try:
             replay = json.loads(log.metadata)["replay"]
         except (ValueError, KeyError):
@@ -128,8 +141,10 @@ class FakeKafka:
         finally:
             if not member.dead:
                 # Shielded: the group should not have to wait for the session timeout; bounded: law 9.
-                with trio.move_on_after(1, shield=True):
+                with trio.move_on_after(self.habits.close_secs, shield=True):
                     await member.leave()
+                member.cut()
+                member.dead = True
 
 
 class Group:
@@ -199,6 +214,8 @@ class FakeMember:
         self._assignments = assignments
         self._paused = False
         self._flush = 0  # records still in the client's hands when it was told to pause
+        self._revoking = False
+        self._commits: set[trio.CancelScope] = set()
         self._thread = trio.Lock()
 
     def __repr__(self) -> str:
@@ -220,7 +237,10 @@ class FakeMember:
         self.dead = True
 
     def rewind(self, partition: int, offset: int) -> None:
-        """The log as this member sees it goes back (a new leader without the newest records)."""
+        """The log as this member sees it goes back (a new leader without the newest records).
+
+        The real edge then reads from the log's start, so that nothing that is held can be skipped.
+        """
         if partition in self.positions:
             self.positions[partition] = min(self.positions[partition], offset)
 
@@ -243,7 +263,7 @@ class FakeMember:
     async def pause(self) -> None:
         await trio.lowlevel.checkpoint()
         self._paused = True
-        self._flush = self._kafka.chance.choice([0, 0, 5])
+        self._flush = self._kafka.chance.choice([0, 0, 5]) if self.positions else 0
 
     async def resume(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -252,22 +272,35 @@ class FakeMember:
     # -- Offsets
 
     async def commit(self, commits: Mapping[int, Commit]) -> None:
+        """A revocation waits for what the committer settles, and so ends the committer's wait for the thread."""
         try:
-            async with self._thread:
-                await self._commit(commits)
+            if self._revoking:
+                raise CannotCommit("a rebalance is under way")
+            with trio.CancelScope() as scope:
+                self._commits.add(scope)
+                try:
+                    async with self._thread:
+                        await self._commit(commits)
+                finally:
+                    self._commits.discard(scope)
+            if scope.cancelled_caught:
+                raise CannotCommit("a rebalance came first")
+            if not commits.keys() <= self.positions.keys():
+                raise CannotCommit("partitions have gone to another member")
         except CannotCommit:
             self.commits_failed += 1
             raise
         self.commits_ok += 1
 
     async def leave(self) -> None:
-        """Leave the group in good order, if the broker can be reached."""
-        await trio.sleep(self._kafka.chance.uniform(0, self._kafka.habits.max_delay_secs))
-        if self._reachable and self in self._kafka.group.members:
-            self._kafka.group.leave(self, "left")
-        else:
-            self.cut()
-        self.dead = True
+        """Leave the group in good order, if the broker can be reached; partitions are revoked on the way."""
+        async with self._thread:
+            await trio.sleep(self._kafka.chance.uniform(0, self._kafka.habits.max_delay_secs))
+            await self._revoke([*self.positions])
+            while not self._reachable:
+                await trio.sleep(0.1)
+            if self in self._kafka.group.members:
+                self._kafka.group.leave(self, "left")
 
     # --
 
@@ -289,6 +322,8 @@ class FakeMember:
                 self._assignments.lost([*self.positions])
                 self.positions.clear()
             group.join(self)
+            if self not in group.targets.values():
+                self._assignments.assigned({})
         if self._kafka.habits.eager:
             if self.serial in group.to_give_up:
                 await self._revoke([*self.positions])
@@ -303,7 +338,13 @@ class FakeMember:
         if not ids:
             return
         self._kafka.tell(f"{self.name} gives up {sorted(ids)}")
-        commits = await self._assignments.revoked(ids)
+        self._revoking = True
+        for scope in self._commits:
+            scope.cancel()
+        try:
+            commits = await self._assignments.revoked(ids)
+        finally:
+            self._revoking = False
         try:
             await self._commit(commits)
         except CannotCommit as error:
@@ -339,7 +380,7 @@ class FakeMember:
                 self.positions[id] = some[-1].offset + 1
         lags = {id: self._kafka.logs[id].end - position for id, position in self.positions.items()}
         ends = {id: now for id, lag in lags.items() if lag <= 0 and not self._paused}
-        letters = [letter for id, entry in entries for letter in _letters(id, entry)]
+        letters = [letter for id, entry in entries for letter in self._letters(id, entry)]
         self.letters_read += len(letters)
         records = [Record(id, entry.offset, entry.timestamp_ms, entry.scanned.fragments) for id, entry in entries]
         return Polled(now, records, letters, ends, lags)
@@ -364,9 +405,11 @@ class FakeMember:
         if chance.random() < habits.commit_answer_lost_rate:
             raise CannotCommit("REQUEST_TIMED_OUT")
 
-
-def _letters(partition: int, entry: Entry) -> list[DeadLetter]:
-    return [
-        DeadLetter(fault.reason.value, fault.detail, fault.payload, TOPIC, partition, entry.offset, entry.timestamp_ms)
-        for fault in entry.scanned.faults
-    ]
+    def _letters(self, partition: int, entry: Entry) -> list[DeadLetter]:
+        return [
+            DeadLetter(
+                fault.reason.value, fault.detail, fault.payload, self._kafka.topic, partition, entry.offset,
+                entry.timestamp_ms, entry.key, entry.headers,
+            )
+            for fault in entry.scanned.faults
+        ]  # fmt: skip

@@ -119,11 +119,12 @@ class Broker(ABC):
             try:
                 socket.create_connection((HOST, self.port), timeout=1).close()
                 self.admin().list_topics(timeout=5)
-                return
             except (OSError, KafkaException) as error:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{self.name} not ready: {error}\n{self.tail()}") from error
                 time.sleep(0.05)
+            else:
+                return
 
     def stop(self) -> None:
         """End it in good order (SIGTERM)."""
@@ -232,7 +233,8 @@ class ApacheKafka(Broker):
         properties.write_text("".join(f"{key}={value}\n" for key, value in self._properties().items()))
         scram = f"SCRAM-SHA-256=[name={USER},password={PASSWORD}]"
         arguments = ["format", "-t", "dGVzdC1jbHVzdGVyLWlkMQ", "-c", str(properties), "--add-scram", scram]
-        done = subprocess.run(self._java("kafka.tools.StorageTool", *arguments), capture_output=True, text=True)
+        command = self._java("kafka.tools.StorageTool", *arguments)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the storage could not be formatted:\n{done.stdout}{done.stderr}")
 
@@ -277,6 +279,7 @@ class ApacheKafka(Broker):
             "transaction.state.log.min.isr": "1",
             "transaction.state.log.num.partitions": "4",
             "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",  # the group waits this long for a member that was killed
             "log.retention.check.interval.ms": "1000",
             "log.initial.task.delay.ms": "500",
         }

@@ -10,6 +10,7 @@ import attrs
 from tests.fakes.destination import Mood
 from tests.fakes.kafka import TOPIC, Habits
 from tests.simulation.traffic import Tastes, Write, writes
+from tss.daemon import StopTimes
 from tss.settings import App, Kafka, Sampling, Settings
 
 MIB = 1024 * 1024
@@ -80,6 +81,7 @@ def plan(seed: int) -> Plan:
         eager=chance.random() < 0.3,
         max_poll_records=chance.choice([1, 5, 50]),
         gap_rate=chance.choice([0, 0, 0.1]),
+        close_secs=StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown).leave_secs,
     )
     calm = chance.random() < 0.1
     return Plan(
@@ -131,8 +133,10 @@ def _settings(chance: random.Random) -> Settings:
 
 
 def _faults(tastes: Tastes, app: App, chance: random.Random) -> Iterator[Fault]:
+    if chance.random() < 0.2:
+        yield from _stop_in_trouble(tastes, app, chance)
     kinds = ["kill", "kill", "kill", "term", "join", "leave", "broker_down", "cut", "mood", "mood", "commit_fails",
-             "commit_answer_lost", "commit_hangs"]  # fmt: skip
+             "commit_answer_lost", "commit_hangs", "rewind"]  # fmt: skip
     liked = chance.sample(kinds, chance.randint(1, len(kinds)))
     troubles = [mood for mood in Mood if mood is not Mood.WELL]
     for _ in range(chance.randint(1, 10)):
@@ -145,3 +149,12 @@ def _faults(tastes: Tastes, app: App, chance: random.Random) -> Iterator[Fault]:
             mood=chance.choice(troubles),
             rate=chance.choice([0.3, 1.0]),
         )
+
+
+def _stop_in_trouble(tastes: Tastes, app: App, chance: random.Random) -> Iterator[Fault]:
+    """Somebody does not answer for longer than a stop may take, and a stop is asked for."""
+    at_secs = chance.uniform(0, tastes.during_secs)
+    troubles = chance.sample(["mood", "broker_down", "commit_hangs"], chance.randint(1, 3))
+    for kind in troubles:
+        yield Fault(at_secs, kind, app.shutdown_timeout_secs * 1.5, chance.randrange(6), Mood.HANGING)
+    yield Fault(at_secs + chance.uniform(0, 5), chance.choice(["term", "leave"]), 0, chance.randrange(6))

@@ -18,7 +18,7 @@ from tss.core.memory import Memory
 from tss.core.otlp import Fragment
 from tss.core.partition import Partition
 from tss.core.record import Record
-from tss.core.trace import Trace
+from tss.core.trace import PIECE_BYTES, SPAN_BYTES, TRACE_BYTES, Trace
 
 Place = tuple[int, int]  # (partition, offset)
 
@@ -58,9 +58,10 @@ class Incarnation:
     rulings: list[Ruling] = attrs.field(factory=list, repr=False)
     counted: Counter[str] = attrs.field(factory=Counter, repr=False)  # what its meter should say
     decided: Counter[tuple[str, str, str]] = attrs.field(factory=Counter, repr=False)
-    most_bytes: int = 0  # beyond what the limit allows
+    excess_bytes: int = 0  # held beyond the limit, one trace and one record
     stop_asked_at: float | None = None
-    ended: str = ""  # "stopped", "killed"
+    ended: str = ""  # "stopped", "restarted", "killed"
+    hurried: bool = False  # stopped before what was in hand was delivered
 
 
 LIVING: ContextVar[Incarnation] = ContextVar("LIVING")
@@ -96,8 +97,11 @@ class WatchedBuffer(Buffer):
             else:
                 self.life.counted["replayed"] += 1
         super().add(partition, record, wall_ms)
-        held = self.open_bytes + self.closed_bytes + partition.ledger.bytes
-        self.life.most_bytes = max(self.life.most_bytes, held - self.limits.max_bytes - self.largest)
+        arrived = sum(
+            TRACE_BYTES + PIECE_BYTES + SPAN_BYTES * fragment.spans + len(fragment.payload) for fragment in record.fragments
+        )
+        excess = self.open_bytes + self.closed_bytes - self.limits.max_bytes - self.largest - arrived
+        self.life.excess_bytes = max(self.life.excess_bytes, excess)
 
     def decided(self, trace: Trace, decision: Decision) -> list[Trace]:
         together = super().decided(trace, decision)
@@ -149,8 +153,8 @@ class WatchedBuffer(Buffer):
         super()._close(trace, reason)
 
     def _excuse(self, partition: Partition, offset: int, trace_id: bytes) -> None:
-        if not partition.revoked:
-            self.hearing.excuse(partition, offset, trace_id)
+        # Also of a revoked partition: what closed before that is decided, and the last commit waits for it.
+        self.hearing.excuse(partition, offset, trace_id)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tss.core.delivery import Batching, Retrying
 from tss.core.health import Health
 from tss.core.partition import Commit, Partition
 from tss.core.record import DeadLetter
-from tss.daemon import Outside, select
+from tss.daemon import Outside, StopTimes, select
 from tss.tasks.assignments import Assignments
 
 PATIENCE_SECS = 240.0  # of simulated time, from the end of all faults until everything has to be committed
@@ -142,11 +142,15 @@ class World:
             self.is_broken(f"#{life.serial} ended although nobody asked")
             life.ended = "killed"
         self.tell(f"#{life.serial} has ended ({life.ended})")
-        if life.ended == "stopped" and life.stop_asked_at is not None:
-            took = trio.current_time() - life.stop_asked_at
-            if took > self.plan.settings.app.shutdown_timeout_secs:
-                self.is_broken(f"law 9: #{life.serial} took {took:.1f} s to stop")
+        if life.stop_asked_at is not None and life.ended != "killed":
+            self._check_stop(life, trio.current_time() - life.stop_asked_at)
         return life.ended in ("killed", "restarted") and len(self.lives) < 60
+
+    def _check_stop(self, life: Incarnation, took_secs: float) -> None:
+        app = self.plan.settings.app
+        life.hurried = took_secs >= StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown).drain_secs
+        if took_secs > app.shutdown_timeout_secs:
+            self.is_broken(f"law 9: #{life.serial} took {took_secs:.1f} s to stop, {app.shutdown_timeout_secs} s are allowed")
 
     def _outside(self, life: Incarnation) -> Outside:
         @asynccontextmanager
@@ -251,7 +255,8 @@ class World:
                 await trio.sleep(fault.for_secs)
                 victim.member.mend()
             case "rewind" if victim and victim.member:
-                self._rewind(victim.member, fault)
+                for partition in victim.member.positions:
+                    victim.member.rewind(partition, 0)
             case "broker_down":
                 self.kafka.down = True
                 await trio.sleep(fault.for_secs)
@@ -275,20 +280,20 @@ class World:
                 destination.set_mood(Mood.WELL)
         self.tell(f"over: {fault.kind}")
 
-    def _rewind(self, member: FakeMember, fault: Fault) -> None:
-        for partition, position in [*member.positions.items()]:
-            member.rewind(partition, max(0, position - 1 - fault.who))
+def run(plan: Plan, begins_secs: float = 0) -> World:
+    """Live through it. Deterministic: trio's own choices come from the seed too.
 
-
-def run(plan: Plan) -> World:
-    """Live through it. Deterministic: trio's own choices come from the seed too."""
+    ``begins_secs`` is the simulated time at which the daemon starts: what was to be written before is there already.
+    """
     choices = trio._core._run  # type: ignore[attr-defined]
     before, state = choices._ALLOW_DETERMINISTIC_SCHEDULING, choices._r.getstate()
     choices._ALLOW_DETERMINISTIC_SCHEDULING = True
     choices._r.seed(plan.seed)
     try:
         with watched():
-            return trio.run(_run, plan, clock=MockClock(autojump_threshold=0))
+            clock = MockClock(autojump_threshold=0)
+            clock.jump(begins_secs)
+            return trio.run(_run, plan, clock=clock)
     finally:
         choices._ALLOW_DETERMINISTIC_SCHEDULING = before
         choices._r.setstate(state)

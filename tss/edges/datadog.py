@@ -113,7 +113,9 @@ class DatadogAgent:
 async def open_datadog(settings: DatadogExporter, shared: Datadog) -> AsyncIterator[DatadogAgent]:
     """The agent is at hand, so proxies in the environment are not for it; Datadog's own libraries see it so too."""
     url = settings.agent_url or shared.agent_url
-    async with open_client(url, HEADERS, settings.max_in_flight, verify=True, proxies=False) as client:
+    async with open_client(
+        url, HEADERS, settings.max_in_flight, verify=url.startswith("https:"), proxies=False
+    ) as client:
         yield DatadogAgent(settings, shared, client)
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from typing import Protocol
 
 import structlog
@@ -19,6 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from tss.core import measures
 from tss.core.measures import Meter
 from tss.core.record import DeadLetter
+from tss.edges.kafka_log import logger
 from tss.edges.lines import LineFile
 from tss.settings import DeadLetter as DeadLetterSettings
 
@@ -27,6 +29,8 @@ log = structlog.get_logger()
 PAUSES_SECS = (0.5, 2.0)  # between three tries: a broker's election or a full disk's rotation, not an outage
 DELIVERY_SECS = 5.0  # for one try at the topic
 LOG = "log"
+# Container runtimes cut a log's lines at 16 KiB, and so does `logs` with any text; quotes in here count twice in JSON.
+LOG_PART_CHARS = 7000
 
 Clock = Callable[[], datetime]
 
@@ -78,6 +82,11 @@ def as_object(letter: DeadLetter, now: datetime) -> dict[str, object]:
     }
 
 
+def line(letter: DeadLetter, now: datetime) -> str:
+    """A letter as a line of JSON, in ASCII, without the line's end."""
+    return json.dumps(as_object(letter, now), separators=(",", ":"))
+
+
 def _rfc3339(timestamp_ms: int) -> str | int:
     """A record may bear any timestamp; one that no calendar has stays a number."""
     try:
@@ -98,7 +107,7 @@ class LetterFile:
 
     def keep(self, letters: Sequence[DeadLetter]) -> None:
         now = self._clock()
-        lines = "".join(json.dumps(as_object(letter, now), separators=(",", ":")) + "\n" for letter in letters)
+        lines = "".join(line(letter, now) + "\n" for letter in letters)
         try:
             self._file.append(lines.encode("ascii"))
         except OSError as error:
@@ -108,7 +117,13 @@ class LetterFile:
         self._file.close()
 
 
-_PRODUCER: Mapping[str, str | int | bool] = {
+# A producer warns of each property that is a consumer's.
+_CONSUMERS = (
+    "group.", "partition.assignment.", "session.timeout.", "heartbeat.", "coordinator.", "max.poll.", "enable.auto.",
+    "auto.", "queued.min.", "queued.max.", "fetch.", "max.partition.", "offset.store.", "isolation.",
+    "enable.partition.", "check.crcs", "consume.", "statistics.",
+)  # fmt: skip
+_PRODUCER: Mapping[str, object] = {
     "enable.idempotence": True,
     "acks": "all",
     "delivery.timeout.ms": round(DELIVERY_SECS * 1000),
@@ -127,7 +142,8 @@ class LetterTopic:
     def __init__(self, topic: str, connection: Mapping[str, object]) -> None:
         """``connection`` holds librdkafka's properties of the brokers and how to speak to them."""
         self._topic = topic
-        self._config = {**connection, **_PRODUCER, "error_cb": self._hear, "log_level": 2}
+        known = {name: value for name, value in connection.items() if not name.startswith(_CONSUMERS)}
+        self._config = {**known, **_PRODUCER, "error_cb": self._hear, "logger": logger()}
         self._producer: Producer | None = None
         self._heard = ""  # what the client last said of the brokers
 
@@ -141,7 +157,7 @@ class LetterTopic:
         troubles: list[KafkaError] = []
         for number, letter in enumerate(letters):
             self._produce(producer, letter, partial(_note, pending, troubles, number), troubles)
-        deadline = time.monotonic() + DELIVERY_SECS + 1
+        deadline = time.monotonic() + DELIVERY_SECS * 1.2  # librdkafka should have given up by then
         while pending and len(troubles) < len(pending) and time.monotonic() < deadline:
             producer.poll(0.1)
         if pending:
@@ -197,7 +213,7 @@ def _reasons(letter: DeadLetter) -> list[tuple[str, bytes]]:
 
 
 class LetterLog:
-    """The daemon's own log, at error level, the payload whole."""
+    """The daemon's own log, at error level: the line the file would have, whole, in parts to be put together again."""
 
     name = LOG
 
@@ -207,7 +223,12 @@ class LetterLog:
     def keep(self, letters: Sequence[DeadLetter]) -> None:
         now = self._clock()
         for letter in letters:
-            log.error("dead letter", **as_object(letter, now))
+            text = line(letter, now)
+            about = {"reason": letter.reason, "detail": letter.detail, "letter": sha256(text.encode()).hexdigest()[:16]}
+            starts = range(0, len(text), LOG_PART_CHARS)
+            for number, start in enumerate(starts, 1):
+                part = text[start : start + LOG_PART_CHARS]
+                log.error("dead letter", **about, part=number, parts=len(starts), text=part)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -7,11 +7,12 @@ comes from that thread to trio's and waits for the answer there.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol, Self
 
+import attrs
 import structlog
 import trio
 
@@ -45,9 +46,8 @@ class Assignments(Protocol):
 class KafkaSource:
     """`Source` and `Offsets` of the tasks. Use `open`."""
 
-    def __init__(self, kafka: Kafka, client_id: str, assignments: Assignments, meter: Meter, health: Health) -> None:
+    def __init__(self, kafka: Kafka, assignments: Assignments, meter: Meter, health: Health) -> None:
         self._kafka = kafka
-        self._client_id = client_id
         self._assignments = assignments
         self._meter = meter
         self._health = health
@@ -73,15 +73,13 @@ class KafkaSource:
         *,
         close_secs: float = CLOSE_SECS,
     ) -> AsyncIterator[Self]:
-        """Join the group (the joining itself happens in `poll`); leave it at the end, within `close_secs`.
+        """Join the group; leave it at the end, within `close_secs`. What the group assigns is heard of in `poll`.
 
         Raises CannotConnect for settings that the client refuses.
         """
-        source = cls(kafka, client_id, assignments, meter, health)
+        source = cls(kafka, assignments, meter, health)
         health.starting("kafka", "joining the consumer group")
-        source._member = await trio.to_thread.run_sync(
-            Member, kafka, client_id, _Bell(source), source._connection, limiter=source._one_at_a_time
-        )
+        await source._join(client_id)
         try:
             yield source
         finally:
@@ -139,6 +137,12 @@ class KafkaSource:
         if len(ours) < len(bound):
             raise CannotCommit(f"partitions {sorted(bound.keys() - ours.keys())} have gone to another member")
 
+    async def _join(self, client_id: str) -> None:
+        bell = _Bell(self._assigned, self._revoked, self._lost, self._tell)
+        self._member = await trio.to_thread.run_sync(
+            Member, self._kafka, client_id, bell, self._connection, limiter=self._one_at_a_time
+        )
+
     async def _close(self, close_secs: float) -> None:
         # Shielded: leaving the group lets the others go on at once instead of after the session's end. Bounded, and
         # left to its thread after that: without a broker it can take for ever.
@@ -179,21 +183,24 @@ class KafkaSource:
             self._assignment.pop(id, None)
 
 
+@attrs.frozen
 class _Bell:
     """`Group` of the member: from its thread to trio's, and back with the answer."""
 
-    def __init__(self, source: KafkaSource) -> None:
-        self._source = source
+    _assigned: Callable[[Mapping[int, Start]], None]
+    _revoked: Callable[[Sequence[int]], Awaitable[dict[int, Commit]]]
+    _lost: Callable[[Sequence[int]], None]
+    _tell: Callable[[], None]
 
     def assigned(self, starts: Mapping[int, Start]) -> None:
-        trio.from_thread.run_sync(self._source._assigned, starts)
+        trio.from_thread.run_sync(self._assigned, starts)
 
     def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
-        return trio.from_thread.run(self._source._revoked, ids)
+        return trio.from_thread.run(self._revoked, ids)
 
     def lost(self, ids: Sequence[int]) -> None:
-        trio.from_thread.run_sync(self._source._lost, ids)
+        trio.from_thread.run_sync(self._lost, ids)
 
     def breathe(self) -> None:
         trio.from_thread.check_cancelled()
-        trio.from_thread.run_sync(self._source._tell)
+        trio.from_thread.run_sync(self._tell)

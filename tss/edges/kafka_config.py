@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from tss.settings import Kafka
 from tss.settings.checks import security_protocol
@@ -93,3 +94,15 @@ def _security(kafka: Kafka) -> dict[str, object]:
         }
         config |= {name: value for name, value in files.items() if value}
     return config
+
+
+def unreadable_file(config: Mapping[str, object]) -> str:
+    """Which of the files named cannot be read, and why; librdkafka says neither. Empty when all is well."""
+    for name, path in config.items():
+        if name.startswith("ssl.") and name.endswith(".location"):
+            try:
+                Path(str(path)).open("rb").close()
+            except OSError as error:
+                if not isinstance(error, IsADirectoryError):  # a directory of certificates
+                    return f"{name} {path}: {error.strerror}"
+    return ""

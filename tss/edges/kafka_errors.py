@@ -72,8 +72,8 @@ class Connection:
 
     def __init__(self, brokers: str, topic: str) -> None:
         self.refused: CannotConnect | None = None
-        self.joined = False
         self.topic_missing = False
+        self._joined = False
         self._brokers = brokers
         self._topic = topic
         self._counts: Counter[str] = Counter()
@@ -84,7 +84,7 @@ class Connection:
         self._told_at = 0.0
 
     def __repr__(self) -> str:
-        return f"<Connection to {self._brokers} joined {self.joined} reachable {self._reachable} {self._reason!r}>"
+        return f"<Connection to {self._brokers} joined {self._joined} reachable {self._reachable} {self._reason!r}>"
 
     def refusal(self, error: KafkaError) -> CannotConnect:
         """What ends the daemon."""
@@ -102,14 +102,31 @@ class Connection:
         elif error.name() != "_ALL_BROKERS_DOWN" or not self._reason:  # which never says why
             self._reason = error.str()
 
+    def join(self, *, has_partitions: bool) -> None:
+        """The group has given us our share, so a broker answers."""
+        self._joined = True
+        self.topic_missing = self.topic_missing and not has_partitions
+        self._be_reachable()
+
+    def leave(self) -> None:
+        """The group has put us out."""
+        self._joined = False
+
+    def _be_reachable(self) -> None:
+        self._reachable, self._reason, self._unreachable_since = True, "", None
+
     def see(self, statistics: Mapping[str, Any], leaders: set[int], now: float) -> None:
         """Take in librdkafka's statistics. `leaders` are the brokers that our partitions are read from."""
         up = {broker["nodeid"] for broker in statistics["brokers"].values() if broker["state"] == "UP"}
         self._reachable = statistics.get("cgrp", {}).get("state") == "up" and leaders <= up
         if self._reachable:
-            self._reason, self._unreachable_since = "", None
+            self._be_reachable()
         elif self._unreachable_since is None:
             self._unreachable_since = now
+
+    def _speaks_of_it(self, now: float) -> bool:
+        since = self._unreachable_since
+        return self.topic_missing or bool(self._reason) or since is None or now - since >= SILENCE_SECS
 
     @property
     def _trouble(self) -> str:
@@ -125,7 +142,7 @@ class Connection:
             meter.count(measures.KAFKA_ERRORS, count, name)
         self._counts.clear()
         trouble = self._trouble
-        if trouble == "no answer" and now - (self._unreachable_since or now) < SILENCE_SECS:
+        if not self._speaks_of_it(now):
             return  # on its way up, or between two connections
         if trouble:
             health.down("kafka", trouble)
@@ -136,7 +153,7 @@ class Connection:
         if self._told:
             log.info("connected to Kafka again", brokers=self._brokers)
             self._told = ""
-        if self.joined and self._reachable is not False:
+        if self._joined and self._reachable is not False:
             health.up("kafka")
         else:
             health.starting("kafka", "joining the consumer group")

@@ -20,6 +20,6 @@ class _Bridge(logging.Handler):
 
 def logger() -> logging.Logger:
     """For the client's `logger` property. Outside the tree of loggers, so that no other handler hears it."""
-    made = logging.Logger("librdkafka")
+    made = logging.Logger("librdkafka")  # noqa: LOG001  # as said
     made.addHandler(_Bridge())
     return made

@@ -21,7 +21,7 @@ from tss.core.errors import CannotCommit, CannotConnect
 from tss.core.otlp import Encoding
 from tss.core.partition import Commit
 from tss.core.record import Polled, Start
-from tss.edges.kafka_config import client_config, is_incremental, without_secrets
+from tss.edges.kafka_config import client_config, is_incremental, unreadable_file, without_secrets
 from tss.edges.kafka_ends import LogEnds
 from tss.edges.kafka_errors import HEADLINE, Connection, is_fatal
 from tss.edges.kafka_log import logger
@@ -90,6 +90,8 @@ class Member:
         return f"<Member of {self._topic} positions {self._positions} paused {self._paused} astray {self._astray}>"
 
     def _connect(self, config: dict[str, object]) -> Consumer:
+        if unreadable := unreadable_file(config):
+            raise CannotConnect(f"{HEADLINE}: {unreadable}")
         callbacks = {"error_cb": self._on_error, "stats_cb": self._on_statistics, "logger": logger()}
         try:
             client = Consumer(config | callbacks)
@@ -166,7 +168,7 @@ class Member:
     def _keeping(self) -> Iterator[None]:
         try:
             yield
-        except BaseException as error:  # trio's Cancelled too: it goes on its way at the end of the call
+        except BaseException as error:  # noqa: BLE001  # trio's Cancelled too: it goes on its way at the call's end
             self._call.failure = self._call.failure or error
 
     def _on_error(self, error: KafkaError) -> None:
@@ -185,16 +187,15 @@ class Member:
             if not self._paused:
                 self._ends.see(self._positions, partitions, statistics["brokers"], int(emitted * 1000))
 
-    def _on_assign(self, client: Consumer, places: list[TopicPartition]) -> None:
+    def _on_assign(self, _client: Consumer, places: list[TopicPartition]) -> None:
         with self._keeping():
             ids = [place.partition for place in places]
             starts = self._starts(ids) if ids else {}
             self._assign({id: start.replay_from for id, start in starts.items()})
-            self._connection.joined = True
-            self._connection.topic_missing = self._connection.topic_missing and not ids
+            self._connection.join(has_partitions=bool(ids))
             self._group.assigned(starts)
 
-    def _on_revoke(self, client: Consumer, places: list[TopicPartition]) -> None:
+    def _on_revoke(self, _client: Consumer, places: list[TopicPartition]) -> None:
         ids = self._known(places)
         with self._keeping():
             commits = self._group.revoked(ids) if ids else {}
@@ -205,9 +206,9 @@ class Member:
                     log.warning("offsets not committed on revocation; read again by the next owner", reason=str(error))
         self._unassign(places)
 
-    def _on_lost(self, client: Consumer, places: list[TopicPartition]) -> None:
+    def _on_lost(self, _client: Consumer, places: list[TopicPartition]) -> None:
         ids = self._known(places)
-        self._connection.joined = False
+        self._connection.leave()
         with self._keeping():
             if ids:
                 self._group.lost(ids)
@@ -318,7 +319,9 @@ class Member:
         ours: list[Located] = []
         again = set()
         for message in messages:
-            error, id, offset = message.error(), message.partition(), message.offset()
+            # An error of no partition says partition 0, and no topic.
+            error, offset = message.error(), message.offset()
+            id = None if message.topic() is None else message.partition()
             if id in self._positions and id in self._call.gone:
                 again.add(id)
             elif error is not None:

@@ -136,7 +136,8 @@ def _detail(answer: Answer, message: str) -> str:
     phrases = {status.value: status.phrase for status in HTTPStatus}
     status = f"{answer.status} {phrases.get(answer.status, '')}".strip()
     if 300 <= answer.status < 400:
-        message = f"redirects are not followed; it points to {answer.headers.get('location', 'nowhere')}"
+        place = answer.headers.get("location", "nowhere").partition("?")[0]
+        message = f"redirects are not followed; it points to {place}"
     said = _shortened(message)
     return f"{status}: {said}" if said else status
 

@@ -27,10 +27,14 @@ async def run(
     """Until the channel ends. What is still open then is not decided: it stays in Kafka."""
     with polled, closed:
         async for batch in polled:
-            for start in range(0, len(batch.records), RECORDS_AT_ONCE):
-                for partition, record in batch.records[start : start + RECORDS_AT_ONCE]:
-                    buffer.add(partition, record, batch.wall_ms)
-                await _hand_on(closed, buffer)
+            taken = 0
+            for partition, record in batch.records:
+                buffer.add(partition, record, batch.wall_ms)
+                taken += 1
+                # Without the second condition 64 large records could close 64 times what there is room for (law 5).
+                if taken == RECORDS_AT_ONCE or buffer.closed_bytes > buffer.limits.closed_bytes:
+                    await _hand_on(closed, buffer)
+                    taken = 0
             for partition, wall_ms in batch.ends:
                 buffer.reach(partition, wall_ms)
             for partition in {partition for partition, _ in batch.records}:
@@ -45,20 +49,25 @@ async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer) 
     waiting = buffer.take()
     if not waiting:
         return
-    held_back = sum(trace.size for trace in waiting)
-    for piece in _pieces(waiting):
+    held_back = sum(map(_weight, waiting))
+    for piece in _pieces(waiting, min(BYTES_AT_ONCE, buffer.limits.closed_bytes)):
         # What waits here is closed too; room means room beside it.
         while buffer.closed_bytes - held_back > buffer.limits.closed_bytes:
             await trio.sleep(ROOM_LOOK_SECS)
-        held_back -= sum(trace.size for trace in piece)
+        held_back -= sum(map(_weight, piece))
         await closed.send(piece)
 
 
-def _pieces(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
+def _weight(trace: Trace) -> int:
+    """With the late fragments that wait for its decision: they cannot settle before it is handed on."""
+    return trace.size + sum(late.size for late in trace.latecomers or ())
+
+
+def _pieces(traces: Sequence[Trace], max_bytes: int) -> Iterator[list[Trace]]:
     piece: list[Trace] = []
     size = 0
     for trace in traces:
-        if piece and (len(piece) >= TRACES_AT_ONCE or size + trace.size > BYTES_AT_ONCE):
+        if piece and (len(piece) >= TRACES_AT_ONCE or size + trace.size > max_bytes):
             yield piece
             piece, size = [], 0
         piece.append(trace)

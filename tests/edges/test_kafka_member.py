@@ -1,0 +1,213 @@
+"""What a member does with callbacks that come in the middle of a batch: a scripted client in librdkafka's place."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from tss.core.errors import CannotConnect
+from tss.core.partition import Commit
+from tss.core.record import Start
+from tss.edges.kafka_errors import Connection
+from tss.edges.kafka_member import Member
+from tss.settings import Kafka
+
+
+@attrs.frozen
+class Note:
+    """A message, of which only the coordinates matter."""
+
+    at: tuple[int, int]
+    failure: KafkaError | None = None
+
+    def error(self) -> KafkaError | None:
+        return self.failure
+
+    def topic(self) -> str:
+        return "t"
+
+    def partition(self) -> int:
+        return self.at[0]
+
+    def offset(self) -> int:
+        return self.at[1]
+
+    def value(self) -> bytes:
+        return b""
+
+    def key(self) -> bytes | None:
+        return None
+
+    def headers(self) -> None:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return 0, 0
+
+
+class Script:
+    """A client whose `consume` runs a callable, and which writes down where it is told to read."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.committed_at = 10
+        self.first = 0
+        self.consume: Callable[[int, float], list[Note]] = lambda count, secs: []
+
+    def _note(self, name: str, places: Sequence[TopicPartition]) -> None:
+        self.calls.append((name, *((place.partition, place.offset) for place in places)))
+
+    def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return [TopicPartition("t", place.partition, self.committed_at) for place in places]
+
+    def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return [TopicPartition("t", place.partition, self.first) for place in places]
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        self._note("commit", offsets)
+        return offsets
+
+    def incremental_assign(self, places: list[TopicPartition]) -> None:
+        self._note("incremental_assign", places)
+
+    def incremental_unassign(self, places: list[TopicPartition]) -> None:
+        self._note("incremental_unassign", [TopicPartition("t", place.partition, 0) for place in places])
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        self._note("assign", places)
+
+    def unassign(self) -> None:
+        self._note("unassign", [])
+
+    def pause(self, places: list[TopicPartition]) -> None:
+        self._note("pause", [TopicPartition("t", place.partition, 0) for place in places])
+
+
+class Ears:
+    """Group: hears, and may object."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[object, ...]] = []
+        self.objection: BaseException | None = None
+
+    def assigned(self, starts: Mapping[int, Start]) -> None:
+        self.heard.append(("assigned", *sorted(starts)))
+        if self.objection:
+            raise self.objection
+
+    def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
+        self.heard.append(("revoked", *ids))
+        return {id: Commit(10, 10) for id in ids}
+
+    def lost(self, ids: Sequence[int]) -> None:
+        self.heard.append(("lost", *ids))
+
+    def breathe(self) -> None: ...
+
+
+class Scripted(Member):
+    def _connect(self, config):
+        return Script()
+
+
+def member(strategy: str = "cooperative-sticky") -> tuple[Scripted, Script, Ears]:
+    ears = Ears()
+    kafka = Kafka(brokers="b:1", input_topic="t", partition_assignment_strategy=strategy)
+    made = Scripted(kafka, "me", ears, Connection("b:1", "t"))
+    return made, made._client, ears
+
+
+def places(*ids: int) -> list[TopicPartition]:
+    return [TopicPartition("t", id) for id in ids]
+
+
+def polled(made: Member) -> list[tuple[int, int]]:
+    return [(record.partition, record.offset) for record in made.poll().records]
+
+
+def joined(strategy: str = "cooperative-sticky") -> tuple[Scripted, Script, Ears]:
+    made, script, ears = member(strategy)
+
+    def join(count: int, secs: float) -> list[Note]:
+        made._on_assign(script, places(0, 1))
+        return [Note((0, 10)), Note((1, 10))]
+
+    script.consume = join
+    assert polled(made) == [(0, 10), (1, 10)], "of partitions that came in the call"
+    script.calls.clear()
+    return made, script, ears
+
+
+def test_messages_collected_before_a_revocation_are_dropped() -> None:
+    made, script, ears = joined()
+
+    def consume(count: int, secs: float) -> list[Note]:
+        made._on_revoke(script, places(1))
+        return [Note((0, 11)), Note((1, 11)), Note((0, 12))]
+
+    script.consume = consume
+    assert polled(made) == [(0, 11), (0, 12)]
+    assert script.calls == [("commit", (1, 10)), ("incremental_unassign", (1, 0))]
+    assert ears.heard[-1] == ("revoked", 1)
+
+
+@pytest.mark.parametrize("strategy", ["cooperative-sticky", "range"])
+def test_a_partition_that_goes_and_comes_back_in_a_call_is_read_again_from_its_start(strategy: str) -> None:
+    made, script, _ = joined(strategy)
+
+    def consume(count: int, secs: float) -> list[Note]:
+        made._on_revoke(script, places(0, 1))
+        script.committed_at = 10
+        made._on_assign(script, places(0, 1))
+        return [Note((0, 11)), Note((0, 12))]
+
+    script.consume = consume
+    assert polled(made) == []
+    again = ("incremental_assign", (0, 10)) if strategy != "range" else ("assign", (0, 10), (1, 10))
+    assert script.calls[-1] == again
+
+
+def test_lost_partitions_are_not_committed() -> None:
+    made, script, ears = joined()
+
+    def consume(count: int, secs: float) -> list[Note]:
+        made._on_lost(script, places(0, 1))
+        return [Note((0, 11))]
+
+    script.consume = consume
+    assert polled(made) == []
+    assert ears.heard[-1] == ("lost", 0, 1) and not [call for call in script.calls if call[0] == "commit"]
+
+
+def test_eager_members_that_move_one_partition_leave_the_others_where_they_are() -> None:
+    made, script, _ = joined("range")
+    script.first = 40
+    gone = KafkaError(KafkaError._AUTO_OFFSET_RESET, "Broker: Offset out of range")
+    script.consume = lambda count, secs: [Note((1, 11)), Note((0, 11), gone), Note((1, 12))]
+    assert polled(made) == [(1, 11), (1, 12)]
+    assert script.calls == [("assign", (0, 40), (1, 13))]
+
+
+def test_partitions_that_come_during_a_pause_are_paused() -> None:
+    made, script, _ = member()
+    made.pause()
+    script.consume = lambda count, secs: made._on_assign(script, places(0)) or []
+    made.poll()
+    assert script.calls == [("incremental_assign", (0, 10)), ("pause", (0, 0))]
+
+
+def test_what_a_callback_raises_comes_out_of_the_poll() -> None:
+    made, script, ears = member()
+    ears.objection = ValueError("boom")
+    script.consume = lambda count, secs: made._on_assign(script, places(0)) or [Note((0, 10))]
+    with pytest.raises(ValueError, match="boom"):
+        made.poll()
+
+
+def test_a_fatal_error_comes_out_of_the_poll() -> None:
+    made, script, _ = member()
+    wrong = KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error: no such user")
+    script.consume = lambda count, secs: made._on_error(wrong) or []
+    with pytest.raises(CannotConnect, match="Failed to connect to Kafka: b:1: SASL .* check kafka.saslUsername"):
+        made.poll()

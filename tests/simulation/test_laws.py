@@ -1,0 +1,21 @@
+"""The laws of the design, on two hundred seeds of the simulated world. `python -m tests.simulation --seed N` tells one."""
+
+import pytest
+
+from tests.simulation.laws import breaches
+from tests.simulation.plan import plan
+from tests.simulation.quiet import quiet
+from tests.simulation.world import run
+
+SEEDS = 200
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_the_laws_are_kept(seed):
+    with quiet():
+        assert breaches(run(plan(seed))) == [], f"python -m tests.simulation --seed {seed}"
+
+
+def test_a_seed_tells_the_same_story_twice():
+    with quiet():
+        assert run(plan(7)).story == run(plan(7)).story

@@ -1,0 +1,196 @@
+"""Would the simulation notice? Each sabotage of the daemon must break a law within a handful of seeds."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.simulation.laws import breaches
+from tests.simulation.plan import plan
+from tests.simulation.quiet import quiet
+from tests.simulation.world import run
+from tss.core.buffer import Buffer
+from tss.core.delivery import Again
+from tss.core.memory import Memory
+from tss.core.partition import Commit, Partition
+from tss.core.trace import Trace
+from tss.tasks import exporter
+
+SEEDS = range(60)
+Patch = Callable[[type | object, str, object], None]
+
+
+def settles_kept_traces_before_delivery(patch: Patch) -> str:
+    decided, settle = Buffer.decided, Buffer.settle
+
+    def decided_and_settled(self, trace, decision):
+        together = decided(self, trace, decision)
+        for each in together:
+            for partition, offset, _ in each.pieces:
+                partition.ledger.settle(offset)
+        return together
+
+    def settle_without_ledger(self, trace):
+        pieces, trace.pieces = trace.pieces, []
+        settle(self, trace)
+        for partition, _, _ in pieces:
+            partition.in_flight -= 1
+
+    def latecomer_settled(self, partition, offset, fragment):
+        late = latecomer(self, partition, offset, fragment)
+        if fragment.trace_id not in self._closing:  # its decision is known: this is the last that decides of it
+            partition.ledger.settle(offset)
+        return late
+
+    latecomer = Buffer._latecomer
+    patch(Buffer, "decided", decided_and_settled)
+    patch(Buffer, "settle", settle_without_ledger)
+    patch(Buffer, "_latecomer", latecomer_settled)
+    return "law 1"
+
+
+def commits_what_it_has_read(patch: Patch) -> str:
+    patch(Partition, "commit", lambda self, replay_secs: Commit(self.ledger.next, 0))
+    return "law 1"
+
+
+def forgets_what_it_dropped(patch: Patch) -> str:
+    patch(Memory, "was_dropped", lambda self, trace_id: False)
+    return "law 4"  # decided twice
+
+
+def forgets_what_it_kept(patch: Patch) -> str:
+    patch(Memory, "recall_kept", lambda self, trace_id: None)
+    return "law 4"
+
+
+def does_not_read_again_to_remember(patch: Patch) -> str:
+    patch(Partition, "commit", lambda self, replay_secs: Commit(self.ledger.low_water, self.ledger.low_water))
+    return "law 3"  # decides on what is left of a trace
+
+
+def drops_what_comes_late_of_a_kept_trace(patch: Patch) -> str:
+    is_decided = Buffer._is_decided
+
+    def sloppy(self, partition, offset, fragment):
+        return self.memory.recall_kept(fragment.trace_id) is not None or is_decided(self, partition, offset, fragment)
+
+    patch(Buffer, "_is_decided", sloppy)
+    return "law 1"
+
+
+def closes_before_it_advances_time(patch: Patch) -> str:
+    def add(self, partition, record, wall_ms):
+        if partition.revoked:
+            return
+        self._turn(partition)  # with the time of the record before
+        believed = partition.time.observe(record.timestamp_ms, wall_ms)
+        self._counts.absurd += not believed
+        partition.mark(record.offset)
+        self._counts.records += 1
+        if record.offset >= partition.start:
+            partition.ledger.read(record.offset)
+        else:
+            self._counts.replayed += 1
+        for fragment in record.fragments:
+            self._place(partition, record.offset, fragment)
+            self._relieve()
+
+    patch(Buffer, "add", add)
+    return "law 3"
+
+
+def gives_up_on_again(patch: Patch) -> str:
+    async def deliver(lane, batch):
+        outcome = await exporter._send(lane, batch)
+        if not isinstance(outcome, Again):
+            await original(lane, batch)
+
+    original = exporter.deliver
+    patch(exporter, "deliver", deliver)
+    return "law 1"
+
+
+def holds_no_late_fragment(patch: Patch) -> str:
+    def latecomer(self, partition, offset, fragment):
+        late = original(self, partition, offset, fragment)
+        late.pieces = []
+        partition.ledger.settle(offset)
+        partition.in_flight -= 1
+        return late
+
+    original = Buffer._latecomer
+    patch(Buffer, "_latecomer", latecomer)
+    return "law 1"
+
+
+def exports_what_is_dropped(patch: Patch) -> str:
+    from tss.core.decision import Decision
+
+    patch(Decision, "keeps", property(lambda self: True))
+    return "law 2"
+
+
+def counts_nothing_late(patch: Patch) -> str:
+    take_counts = Buffer.take_counts
+
+    def forgetful(self):
+        counts = take_counts(self)
+        counts.late_dropped_spans = 0
+        return counts
+
+    patch(Buffer, "take_counts", forgetful)
+    return "law 4"
+
+
+def never_relieves(patch: Patch) -> str:
+    patch(Buffer, "_relieve", lambda self: None)
+    return "law 5"
+
+
+def puts_no_refused_trace_aside(patch: Patch) -> str:
+    async def nothing(lane, batch, reason, detail):
+        pass
+
+    patch(exporter, "_put_aside", nothing)
+    return "law 1"
+
+
+def waits_for_ever_when_stopping(patch: Patch) -> str:
+    from tss.daemon import StopTimes
+
+    patch(StopTimes, "of", classmethod(lambda cls, timeout_secs, graceful: cls(10_000.0, 10_000.0, 5.0)))
+    return "law 9"
+
+
+def loses_spans_of_a_split_trace(patch: Patch) -> str:
+    patch(Trace, "payload", property(lambda self: self.pieces[-1][2]))
+    return "law 1"
+
+
+SABOTAGES = [
+    settles_kept_traces_before_delivery,
+    commits_what_it_has_read,
+    forgets_what_it_dropped,
+    forgets_what_it_kept,
+    does_not_read_again_to_remember,
+    drops_what_comes_late_of_a_kept_trace,
+    closes_before_it_advances_time,
+    gives_up_on_again,
+    holds_no_late_fragment,
+    exports_what_is_dropped,
+    counts_nothing_late,
+    never_relieves,
+    puts_no_refused_trace_aside,
+    waits_for_ever_when_stopping,
+    loses_spans_of_a_split_trace,
+]
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda sabotage: sabotage.__name__)
+def test_a_sabotage_is_noticed(sabotage, monkeypatch):
+    law = sabotage(monkeypatch.setattr)
+    with quiet():
+        for seed in SEEDS:
+            if any(text.startswith(law) for text in breaches(run(plan(seed)))):
+                return
+    raise AssertionError(f"{len(SEEDS)} seeds without a breach of {law}")

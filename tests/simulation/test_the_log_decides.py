@@ -1,0 +1,160 @@
+"""Law 3: decisions are a function of the records and their order, not of how fast they were read."""
+
+import random
+from collections.abc import Sequence
+
+import attrs
+import pytest
+
+from tests.fakes.kafka import EPOCH_MS
+from tests.simulation.laws import breaches
+from tests.simulation.plan import MIB, Plan, plan
+from tests.simulation.quiet import quiet
+from tests.simulation.traffic import Tastes, Write, writes
+from tests.simulation.world import World, run
+from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.memory import Memory
+from tss.core.otlp import Encoding, scan
+from tss.core.partition import Partition
+from tss.core.record import Record
+from tss.core.sampling import Sampler, policies
+from tss.core.streamtime import GRACE_MS
+from tss.core.trace import Trace
+from tss.settings import Sampling
+
+SAMPLING = Sampling(latency_threshold_ms=500, latency_sample_rate=0.5, default_sample_rate=0.2)
+WAITS = Waits(root_quiet_ms=3000, inactivity_ms=8000, max_duration_ms=15_000)
+ROOMY = Limits(64 * MIB, 1_000_000, 100_000, 20)
+LIMITS = {
+    "roomy": ROOMY,
+    "few bytes": attrs.evolve(ROOMY, max_bytes=20_000),
+    "few spans": attrs.evolve(ROOMY, max_spans=20),
+    "few traces": attrs.evolve(ROOMY, max_traces=4),
+}
+
+Verdicts = dict[bytes, tuple[str, str, str]]
+
+
+@attrs.define
+class Reader:
+    """Reads one log at its own speed: batches, looks at the wall clock, and evaluation come when chance has it."""
+
+    log: Sequence[tuple[Write, Record]]
+    limits: Limits
+    chance: random.Random
+    live: bool = False  # the wall clock moves stream time between records, as it does at the end of the log
+
+    def decide(self) -> Verdicts:
+        buffer, sampler = Buffer(self.limits, WAITS, Memory()), Sampler(policies(SAMPLING))
+        partitions = {id: Partition(id, 0, 60_000) for id in {record.partition for _, record in self.log}}
+        verdicts: Verdicts = {}
+        waiting: list[Trace] = []
+        eagerness = self.chance.choice([0.01, 0.3, 1.0])
+        for write, record in self.log:
+            now_ms = EPOCH_MS + round(write.at_secs * 1000)
+            if self.live and self.chance.random() < 0.7:
+                # All that was written before this moment has been read, so the end of the log is known up to it.
+                buffer.reach(partitions[record.partition], self.chance.randint(now_ms - 1000, now_ms))
+            late_ms = 0 if self.live else self.chance.choice([0, 10_000, 3_600_000])
+            buffer.add(partitions[record.partition], record, now_ms + late_ms)
+            waiting += buffer.take()
+            if self.chance.random() < eagerness:
+                self._evaluate(waiting, buffer, sampler, verdicts)
+        for partition in partitions.values():
+            buffer.reach(partition, EPOCH_MS + 3_600_000)
+        waiting += buffer.take()
+        self._evaluate(waiting, buffer, sampler, verdicts)
+        return verdicts
+
+    def _evaluate(self, waiting: list[Trace], buffer: Buffer, sampler: Sampler, verdicts: Verdicts) -> None:
+        for trace in waiting:
+            if trace.decision is not None:
+                buffer.settle(trace)  # late
+                continue
+            decision = sampler.decide(trace)
+            assert trace.trace_id not in verdicts, "law 4: decided once"
+            verdicts[trace.trace_id] = decision.verdict.value, decision.policy, decision.reason.value
+            for each in buffer.decided(trace, decision):
+                buffer.settle(each)
+        waiting.clear()
+
+
+def log_of(seed: int, partitions: int) -> list[tuple[Write, Record]]:
+    """Timestamps out of order within the grace.
+
+    Not in it, since there the log cannot decide alone: records without a timestamp (they count as stream time, which at
+    the log's end the wall clock moves) and those so far ahead that only the wall clock can tell whether to believe them.
+    """
+    chance = random.Random(f"log {seed}")
+    tastes = Tastes(partitions, 60, 60, 500, 3, 8, 20, absurd_share=0, two_partitions_share=0)
+    offsets = dict.fromkeys(range(partitions), 0)
+    log = []
+    for write in writes(tastes, chance):
+        assert EPOCH_MS + write.at_secs * 1000 - write.timestamp_ms <= GRACE_MS
+        fragments = scan(write.value, Encoding.AUTO).fragments
+        log.append((write, Record(write.partition, offsets[write.partition], write.timestamp_ms, fragments)))
+        offsets[write.partition] += 1
+    return log
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+@pytest.mark.parametrize("seed", range(8))
+def test_speed_does_not_decide(seed, limits):
+    log = log_of(seed, 1)
+    chance = random.Random(seed)
+    decided = [Reader(log, LIMITS[limits], chance, live).decide() for live in (False, False, True, True)]
+    assert decided[0], "nothing was decided"
+    assert all(each == decided[0] for each in decided)
+    if limits != "roomy":
+        assert any(reason == "pressure" for _, _, reason in decided[0].values()), "no pressure"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_neither_does_the_order_among_partitions(seed):
+    log = log_of(seed, 3)
+    chance = random.Random(seed)
+    decided = []
+    for _ in range(3):
+        own = {id: [each for each in log if each[1].partition == id] for id in range(3)}
+        order = [each[1].partition for each in log]
+        chance.shuffle(order)
+        decided.append(Reader([own[id].pop(0) for id in order], ROOMY, chance).decide())
+    decided.append(Reader(log, ROOMY, chance, live=True).decide())
+    assert all(each == decided[0] for each in decided)
+
+
+# -- the whole daemon
+
+
+def peaceful(seed: int) -> Plan:
+    """A world without faults, pressure or timestamps that only a wall clock can judge."""
+    drawn = plan(seed)
+    tastes = attrs.evolve(drawn.tastes, absurd_share=0.0, two_partitions_share=0.0)
+    app = attrs.evolve(
+        drawn.settings.app, max_buffer_bytes=64 * MIB, max_buffer_traces=100_000, max_buffer_spans=1_000_000
+    )
+    return attrs.evolve(
+        drawn,
+        settings=attrs.evolve(drawn.settings, app=app),
+        tastes=tastes,
+        writes=writes(tastes, random.Random(f"peace {seed}")),
+        faults=[],
+        replicas=1,
+    )
+
+
+def verdicts(world: World) -> Verdicts:
+    return {
+        ruling.trace_id: (ruling.decision.verdict.value, ruling.decision.policy, ruling.decision.reason.value)
+        for life in world.lives
+        for ruling in life.rulings
+    }
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_live_and_backlog_decide_alike(seed):
+    world = peaceful(seed)
+    with quiet():
+        live, late = run(world), run(world, begins_secs=7200)
+    assert breaches(live) == []
+    assert verdicts(live) == verdicts(late) != {}
