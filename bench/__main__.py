@@ -4,7 +4,7 @@
 
 For each size of record there is a topic; of the traces on it 5 % have an error and must reach an OTLP sink, which is a
 process of its own. A run fails unless the sink has exactly these, each once, and everything is committed. CPU is user
-and system time of the whole process, less what the same command needs until it has the partitions of an empty topic.
+and system time of the whole process, less what it had used when it was ready, that is, had its partitions.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from attrs import frozen
 
 from bench import profiled
 from bench.processes import BenchFailed
-from bench.runs import Run, run_bare, run_tss, start_bare, start_tss, to_json
+from bench.runs import Run, run_bare, run_tss, to_json
 from bench.topic import PARTITIONS, Topic
 from tests.real.brokers import JARS, ApacheKafka, Broker, Tansu, running
 from tss.core.otlp import SCANNER
 
-EMPTY = "empty"
 BARE_SPANS = 8_000_000  # the bare consumer reads at least as many, or its CPU time would be lost in the clock's ticks
 
 _HEAD = (
@@ -122,26 +121,23 @@ def _fill(options: argparse.Namespace, broker: Broker, size: int) -> Topic:
 
 
 def _all(options: argparse.Namespace, broker: Broker, directory: Path) -> list[Row]:
-    broker.create_topic(EMPTY, PARTITIONS)
-    bare_start, tss_start = start_bare(broker, EMPTY, directory), start_tss(broker, EMPTY, directory)
     rows = []
     for size in options.sizes:
         topic = _fill(options, broker, size)
-        bare = run_bare(topic, bare_start, directory, -(-BARE_SPANS // topic.spans))
-        rows.append(Row(topic, bare, run_tss(topic, tss_start, directory)))
+        bare = run_bare(topic, directory, -(-BARE_SPANS // topic.spans))
+        rows.append(Row(topic, bare, run_tss(topic, directory)))
         broker.admin().delete_topics([topic.name])
     print(_machine())
-    print(f"tss: ready after {tss_start.start_wall_secs:.2f} s and {tss_start.start_cpu_secs:.2f} CPU-seconds")
     print(_HEAD, *rows, sep="\n")
+    starts = ", ".join(f"{row.tss.start_wall_secs:.2f} s ({row.tss.start_cpu_secs:.2f} of CPU)" for row in rows)
+    print(f"tss had its partitions after {starts}")
     return rows
 
 
 def _profile(options: argparse.Namespace, broker: Broker, directory: Path) -> list[Row]:
-    broker.create_topic(EMPTY, PARTITIONS)
-    start = start_tss(broker, EMPTY, directory)
     for size in options.sizes:
         topic = _fill(options, broker, size)
-        run = run_tss(topic, start, directory, profiled.__name__)
+        run = run_tss(topic, directory, profiled.__name__)
         print(f"\n{size} spans a record: {run.micros_per_record:.1f} us a record under the profiler")
         print(profiled.report(directory / profiled.RESULT, topic.records))
     return []

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -40,27 +41,17 @@ class Run:
     stall_ms: float = 0.0  # of the event loop, in the mean of the tenth of a second
 
 
-def run_bare(topic: Topic, start: Run, directory: Path, times: int) -> Run:
+def run_bare(topic: Topic, directory: Path, times: int) -> Run:
     """Reads the topic several times over, as once is too short to be measured."""
     arguments = ["--brokers", topic.broker.bootstrap, "--topic", topic.name, "--group", f"bare of {topic.name}"]
     arguments += ["--records", str(topic.records), "--times", str(times)]
     with Child.running("bare", ["bench.bare", *arguments], directory) as child:
-        child.wait_until(lambda: child.has_said("ready"), "ready", 0.01)
-        began = time.monotonic()
+        start = _started(child, lambda: child.has_said("ready"))
         child.wait_until(lambda: child.has_said("read "), "done", 0.02)
-        return _measured(child, start, topic, time.monotonic() - began, times)
+        return _measured(child, start, topic, time.monotonic(), times)
 
 
-def start_bare(broker: Broker, empty: str, directory: Path) -> Run:
-    """What it takes until it has the partitions of an empty topic."""
-    arguments = ["--brokers", broker.bootstrap, "--topic", empty, "--group", "bare start", "--records", "0"]
-    began = time.monotonic()
-    with Child.running("bare-start", ["bench.bare", *arguments], directory) as child:
-        child.wait_until(lambda: child.has_said("ready"), "ready", 0.01)
-        return _started(child, time.monotonic() - began)
-
-
-def run_tss(topic: Topic, start: Run, directory: Path, module: str = DAEMON) -> Run:
+def run_tss(topic: Topic, directory: Path, module: str = DAEMON) -> Run:
     """The daemon over the whole topic, to a sink; raises BenchFailed if that has not exactly what must be kept."""
     kept = directory / "kept.txt"
     kept.unlink(missing_ok=True)
@@ -70,14 +61,13 @@ def run_tss(topic: Topic, start: Run, directory: Path, module: str = DAEMON) -> 
         group = f"tss at {sink_port} of {topic.name}"  # a new one each time
         daemon = _Daemon.configured(topic.broker, topic.name, group, sink_port, directory)
         with Child.running(module, [module, "--config", str(daemon.config)], directory) as child:
-            child.wait_until(daemon.is_ready, "ready", 0.01)
+            start = _started(child, daemon.is_ready)
             if module != DAEMON:
                 child.process.send_signal(signal.SIGUSR1)  # the profiler begins
-            began = time.monotonic()
             child.wait_until(lambda: daemon.metric("kafka_records_read_total") >= topic.records, "read", LOOK_SECS)
-            wall_secs = time.monotonic() - began
+            ended = time.monotonic()
             child.wait_until(lambda: not topic.uncommitted(group), "committed", LOOK_SECS)
-            run = _measured(child, start, topic, wall_secs, 1)
+            run = _measured(child, start, topic, ended, 1)
             daemon.check(topic)
             stall = daemon.metric("event_loop_stall_seconds_sum") / daemon.metric("event_loop_stall_seconds_count")
             if module != DAEMON:
@@ -87,27 +77,31 @@ def run_tss(topic: Topic, start: Run, directory: Path, module: str = DAEMON) -> 
     return attrs.evolve(run, stall_ms=1000 * stall)
 
 
-def start_tss(broker: Broker, empty: str, directory: Path) -> Run:
-    """What it takes until it has the partitions of an empty topic."""
-    daemon = _Daemon.configured(broker, empty, "tss start", 9, directory)
+@frozen
+class _Start:
+    """When a child had its partitions, and what it had used by then."""
+
+    at: float
+    wall_secs: float
+    cpu_secs: float
+
+
+def _started(child: Child, ready: Callable[[], bool]) -> _Start:
+    """Wait for it. The look is close, so that next to nothing of the work is taken for a part of the start."""
     began = time.monotonic()
-    with Child.running("tss-start", [DAEMON, "--config", str(daemon.config)], directory) as child:
-        child.wait_until(daemon.is_ready, "ready", 0.01)
-        return _started(child, time.monotonic() - began)
+    child.wait_until(ready, "ready", 0.005)
+    at = time.monotonic()
+    return _Start(at, at - began, child.cpu_secs())
 
 
-def _started(child: Child, wall_secs: float) -> Run:
-    return Run(0, 0, child.peak_bytes(), child.cpu_secs(), wall_secs, 0, 0)
-
-
-def _measured(child: Child, start: Run, topic: Topic, wall_secs: float, times: int) -> Run:
-    cpu_secs = (child.cpu_secs() - start.start_cpu_secs) / times
+def _measured(child: Child, start: _Start, topic: Topic, ended: float, times: int) -> Run:
+    cpu_secs = (child.cpu_secs() - start.cpu_secs) / times
     return Run(
         cpu_secs=cpu_secs,
-        wall_secs=wall_secs / times,
+        wall_secs=(ended - start.at) / times,
         peak_bytes=child.peak_bytes(),
-        start_cpu_secs=start.start_cpu_secs,
-        start_wall_secs=start.start_wall_secs,
+        start_cpu_secs=start.cpu_secs,
+        start_wall_secs=start.wall_secs,
         spans_per_cpu_sec=topic.spans / cpu_secs,
         micros_per_record=1e6 * cpu_secs / topic.records,
     )

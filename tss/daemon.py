@@ -87,7 +87,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     assignments = _assignments(settings, buffer, meter)
     sampler = Sampler(policies(settings.sampling))
     lanes = [
-        exporter.Lane(destination, outside.dead_letters, health, meter, outside.chance)
+        exporter.Lane(settings.kafka.input_topic, destination, outside.dead_letters, health, meter, outside.chance)
         for destination in outside.destinations
     ]
     _watch_buffer(buffer, meter)
@@ -173,7 +173,7 @@ class StoppedAtOnce(Exception):
 
 
 def _channel(
-    name: str, bound: int, meter: Meter, kind: type[T]
+    name: str, bound: int, meter: Meter, _kind: type[T]
 ) -> tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]]:
     """A bounded channel with its gauge."""
     send, receive = trio.open_memory_channel[T](bound)

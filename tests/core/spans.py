@@ -19,7 +19,9 @@ def span_id(number: int) -> bytes:
     return (number + 1).to_bytes(8, "big")
 
 
-def span(trace: int, number: int, parent: int | None = None, *, start_ms: int = 1, ms: int = 1, error: bool = False) -> Span:
+def span(
+    trace: int, number: int, parent: int | None = None, *, start_ms: int = 1, ms: int = 1, error: bool = False
+) -> Span:
     return Span(
         trace_id=trace_id(trace),
         span_id=span_id(number),

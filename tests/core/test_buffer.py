@@ -111,8 +111,10 @@ def test_traces_before_any_believable_time_are_clocked_by_the_first_one() -> Non
 
 
 def test_law_5_pressure_decides_the_oldest_and_throws_nothing_away() -> None:
-    for limits in ({"max_traces": 2}, {"max_spans": 2}, {"max_bytes": (900 + 170 + 125 + 1000) * 2 * 4 // 3 + 10}):
-        buffer, home = make(**limits), partition()
+    two = (900 + 170 + 125 + 1000) * 2 * 4 // 3 + 10
+    cases: list[dict[str, int]] = [{"max_traces": 2}, {"max_spans": 2}, {"max_bytes": two}]
+    for limits in cases:
+        buffer, home = make(None, **limits), partition()
         for number in range(4):
             buffer.add(home, record(number, 100, fragment(number, size=1000)), WALL)
         assert closed(buffer) == [(trace_id(0), Reason.PRESSURE), (trace_id(1), Reason.PRESSURE)], limits
@@ -239,7 +241,9 @@ def test_law_1_what_a_revoked_partition_commits_waits_for_open_and_counts_what_s
 @pytest.mark.parametrize(("spans", "size"), [(1, 460), (8, 3700), (50, 23_000)])
 def test_law_5_bytes_are_accounted_within_a_sixth(spans: int, size: int) -> None:
     """What the buffer says it holds against what the interpreter allocated for it."""
-    values = [message([span(number, each, each - 1 if each else None) for each in range(spans)]) for number in range(400)]
+    values = [
+        message([span(number, each, each - 1 if each else None) for each in range(spans)]) for number in range(400)
+    ]
     padding = bytes([0xFA, 0x3F]) + b"\xe4\x03" + bytes(484)  # an unknown field of 484 bytes brings them to size
     values = [value + padding * max(0, (size - len(value)) // 488) for value in values]
     buffer, home = make(max_spans=10**6, max_traces=10**6), partition()

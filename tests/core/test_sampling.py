@@ -28,7 +28,13 @@ def trace(id: bytes = trace_id(1), *, errors: int = 0, ms: int = 1) -> Trace:
 # From OTEP 235 and the specification's tables: probability -> threshold, here to all 56 bits.
 @pytest.mark.parametrize(
     ("rate", "hexadecimal"),
-    [(1, "00000000000000"), (0.5, "80000000000000"), (0.25, "c0000000000000"), (0.1, "e6666666666666"), (0.01, "fd70a3d70a3d71")],
+    [
+        (1, "00000000000000"),
+        (0.5, "80000000000000"),
+        (0.25, "c0000000000000"),
+        (0.1, "e6666666666666"),
+        (0.01, "fd70a3d70a3d71"),
+    ],
 )
 def test_thresholds_are_those_of_the_specification(rate: float, hexadecimal: str) -> None:
     assert abs(threshold(rate) - int(hexadecimal, 16)) <= 16  # a double has 53 bits

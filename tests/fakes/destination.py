@@ -68,7 +68,7 @@ class FakeDestination:
     partly: set[bytes] = attrs.field(factory=set)  # trace ids it rejects while it takes the rest of their batch
     mood: Mood = Mood.WELL
     taken: Callable[[Sequence[Arrival]], None] = lambda arrivals: None
-    arrivals: list[Arrival] = attrs.field(factory=list, repr=len)
+    arrivals: list[Arrival] = attrs.field(factory=list, repr=lambda arrivals: str(len(arrivals)))
     answered_spans: defaultdict[int, int] = attrs.field(factory=lambda: defaultdict(int))  # by sender, said to be taken
     tries: defaultdict[int, int] = attrs.field(factory=lambda: defaultdict(int))
     _changed: trio.Event = attrs.field(factory=trio.Event)

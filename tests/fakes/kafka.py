@@ -46,7 +46,7 @@ class Entry:
 class Log:
     """One partition."""
 
-    entries: list[Entry] = attrs.field(factory=list, repr=len)
+    entries: list[Entry] = attrs.field(factory=list, repr=lambda entries: str(len(entries)))
     end: int = 0
     committed: int | None = None
     metadata: str = ""
@@ -188,7 +188,7 @@ class Group:
         partitions = [*range(len(self._kafka.logs))]
         for partition in partitions:  # sticky, as far as it is fair
             owner = self.owners.get(partition)
-            if owner in self.members and owner is not None and load[owner.serial] < most:
+            if owner is not None and load.get(owner.serial, most) < most:
                 self.targets[partition] = owner
                 load[owner.serial] += 1
         for partition in partitions:
@@ -250,15 +250,13 @@ class FakeMember:
         habits, chance = self._kafka.habits, self._kafka.chance
         async with self._thread:
             await trio.sleep(chance.uniform(0, habits.max_delay_secs))
-            if not self._reachable:
+            if not self._reaches():
                 await trio.sleep(chance.uniform(0.1, habits.idle_wait_secs + 0.1))
                 return Polled(wall_ms())
             await self._keep_membership()
             if not self._readable:
                 await trio.sleep(chance.uniform(0.05, habits.idle_wait_secs))
-            if not self._reachable or self.dead:
-                return Polled(wall_ms())
-            return self._fetch()
+            return self._fetch() if self._reaches() else Polled(wall_ms())
 
     async def pause(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -297,15 +295,14 @@ class FakeMember:
         async with self._thread:
             await trio.sleep(self._kafka.chance.uniform(0, self._kafka.habits.max_delay_secs))
             await self._revoke([*self.positions])
-            while not self._reachable:
+            while not self._reaches():
                 await trio.sleep(0.1)
             if self in self._kafka.group.members:
                 self._kafka.group.leave(self, "left")
 
     # --
 
-    @property
-    def _reachable(self) -> bool:
+    def _reaches(self) -> bool:
         return not self._kafka.down and self.silent_since is None
 
     @property
@@ -390,7 +387,7 @@ class FakeMember:
         await trio.sleep(chance.uniform(0, habits.max_delay_secs))
         while habits.commit_hangs:
             await trio.sleep(0.5)
-        if self.dead or not self._reachable:
+        if self.dead or not self._reaches():
             raise CannotCommit("no broker")
         if self not in self._kafka.group.members:
             raise CannotCommit("UNKNOWN_MEMBER_ID")

@@ -20,8 +20,8 @@ from tests.sinks import OtlpSink, Reply
 
 PARTITIONS = 4
 SEED = int(os.environ.get("REPLICAS_SEED", "1"))
-SESSION_MS = 2000
-UNDER_LOAD_SECS = 2.5
+SESSION_MS = 1500
+UNDER_LOAD_SECS = 1.5
 
 
 @attrs.define

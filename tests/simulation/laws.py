@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+import attrs
+
 from tests.simulation.oracle import Chronicle, Fact, Occurrence, keeps
 from tests.simulation.watch import Incarnation, Ruling
 from tests.simulation.world import NEVER, World
@@ -13,25 +15,42 @@ from tss.core.decision import Reason
 from tss.core.otlp import Encoding, scan
 
 
+@attrs.frozen
+class Case:
+    """A world, what its log says, and all rulings of its lives by trace."""
+
+    world: World
+    chronicle: Chronicle
+    rulings: dict[bytes, list[Ruling]]
+
+
 def breaches(world: World) -> list[str]:
     """Every breach of every law, in words; empty when all were kept."""
     if any("died by itself" in text for text in world.broken):
         return world.broken  # what follows from that is not worth the reading
     logs = [
-        [(entry.offset, entry.timestamp_ms, entry.appended_ms, world.facts[number, entry.offset]) for entry in log.entries]
+        [
+            (entry.offset, entry.timestamp_ms, entry.appended_ms, world.facts[number, entry.offset])
+            for entry in log.entries
+        ]
         for number, log in enumerate(world.kafka.logs)
     ]
     chronicle = Chronicle.of(logs, world.plan.settings.app, world.ended_ms)
+    case = Case(world, chronicle, _rulings(world))
     checks = (
-        _nothing_kept_is_lost(world, chronicle),
+        _nothing_kept_is_lost(case),
         _garbage_is_put_aside(world),
-        _rulings_are_right(world, chronicle),
-        _verdicts_agree(world, chronicle),
+        _rulings_are_right(world),
+        _verdicts_agree(case),
         _dropped_is_dropped(world),
         _bytes_out_are_bytes_in(world, chronicle),
         _nothing_twice_in_calm(world),
         _memory_has_a_limit(world),
-        *(_the_meter_tells_the_truth(world, life) for life in world.lives if life.ended != "killed" and not life.hurried),
+        *(
+            _the_meter_tells_the_truth(world, life)
+            for life in world.lives
+            if life.ended != "killed" and not life.hurried
+        ),
     )
     return [*world.broken, *(text for check in checks for text in check)]
 
@@ -39,11 +58,12 @@ def breaches(world: World) -> list[str]:
 # -- law 1
 
 
-def _nothing_kept_is_lost(world: World, chronicle: Chronicle) -> Iterator[str]:
+def _nothing_kept_is_lost(case: Case) -> Iterator[str]:
     """No commit passes a span that is neither everywhere nor of a trace that was rightly dropped."""
+    world = case.world
     passed = _passed_at(world)
-    for trace_id, seen in chronicle.occurrences.items():
-        kept = _is_surely_kept(world, chronicle, trace_id)
+    for trace_id, seen in case.chronicle.occurrences.items():
+        kept = _is_surely_kept(case, trace_id)
         for each in seen:
             passed_at = passed.get(each.place, NEVER)
             excused_at = NEVER if kept else world.excused.get((*each.place, trace_id), NEVER)
@@ -71,9 +91,9 @@ def _passed_at(world: World) -> dict[tuple[int, int], int]:
     return passed
 
 
-def _is_surely_kept(world: World, chronicle: Chronicle, trace_id: bytes) -> bool:
-    group = _promised_group(world, chronicle, trace_id)
-    return group is not None and keeps(_facts(group), world.plan.settings.sampling)
+def _is_surely_kept(case: Case, trace_id: bytes) -> bool:
+    group = _promised_group(case, trace_id)
+    return group is not None and keeps(_facts(group), case.world.plan.settings.sampling)
 
 
 def _garbage_is_put_aside(world: World) -> Iterator[str]:
@@ -100,35 +120,29 @@ def _rulings(world: World) -> dict[bytes, list[Ruling]]:
     return by_trace
 
 
-def _promised_group(world: World, chronicle: Chronicle, trace_id: bytes) -> list[Occurrence] | None:
+def _promised_group(case: Case, trace_id: bytes) -> list[Occurrence] | None:
     """What every ruling on the trace must have known, where the design promises that.
 
     It does not: when the log leaves it open (two partitions, a gap near a deadline, timestamps from nowhere), when
     memory was short, and when a ruling was made after a start so far down the log that the trace's beginning lay more
     than ``replaySecs`` before it.
     """
-    group = chronicle.first_group(trace_id)
+    group = case.chronicle.first_group(trace_id)
     if group is None:
         return None
-    for ruling in _rulings_cached(world).get(trace_id, ()):
+    for ruling in case.rulings.get(trace_id, ()):
         if ruling.decision.reason is Reason.PRESSURE:
             return None
-        if not all(chronicle.is_reread(group[0], committed) for _, committed in ruling.starts):
+        if not all(case.chronicle.is_reread(group[0], committed) for _, committed in ruling.starts):
             return None
     return group
-
-
-def _rulings_cached(world: World) -> dict[bytes, list[Ruling]]:
-    if not hasattr(world, "rulings"):
-        world.rulings = _rulings(world)
-    return world.rulings
 
 
 def _facts(group: list[Occurrence]) -> list[Fact]:
     return [fact for each in group for fact in each.facts]
 
 
-def _rulings_are_right(world: World, chronicle: Chronicle) -> Iterator[str]:
+def _rulings_are_right(world: World) -> Iterator[str]:
     """Each ruling is what the policies say of the spans it knew."""
     for life in world.lives:
         for ruling in life.rulings:
@@ -137,14 +151,14 @@ def _rulings_are_right(world: World, chronicle: Chronicle) -> Iterator[str]:
                 yield f"law 2: {_of(ruling)} is not what the policies say of {ruling.known}"
 
 
-def _verdicts_agree(world: World, chronicle: Chronicle) -> Iterator[str]:
+def _verdicts_agree(case: Case) -> Iterator[str]:
     """Every ruling on a trace, in whichever incarnation, knew the same spans: those that the log says it knew."""
-    for trace_id, rulings in _rulings_cached(world).items():
-        group = _promised_group(world, chronicle, trace_id)
+    for trace_id, rulings in case.rulings.items():
+        group = _promised_group(case, trace_id)
         if group is None:
             continue
         right = {each.place for each in group}
-        verdict = keeps(_facts(group), world.plan.settings.sampling)
+        verdict = keeps(_facts(group), case.world.plan.settings.sampling)
         for ruling in rulings:
             if ruling.decision.keeps is not verdict:
                 yield f"law 2: {_of(ruling)}, but the log says keep={verdict}"
@@ -154,7 +168,9 @@ def _verdicts_agree(world: World, chronicle: Chronicle) -> Iterator[str]:
 
 def _dropped_is_dropped(world: World) -> Iterator[str]:
     """No incarnation sends a span of a trace that it has dropped."""
-    dropped = {(life.serial, ruling.trace_id) for life in world.lives for ruling in life.rulings if not ruling.decision.keeps}
+    dropped = {
+        (life.serial, ruling.trace_id) for life in world.lives for ruling in life.rulings if not ruling.decision.keeps
+    }
     for destination in world.destinations:
         for arrival in destination.arrivals:
             if (arrival.sender, arrival.key.trace_id) in dropped:
@@ -202,7 +218,7 @@ def _memory_has_a_limit(world: World) -> Iterator[str]:
 def _the_meter_tells_the_truth(world: World, life: Incarnation) -> Iterator[str]:
     """Law 4: what is counted is what happened, in each life that came to its end in good order."""
     meter, counted, member = life.meter, life.counted, life.member
-    if member is None or life.replica.startswith("_"):
+    if member is None:
         return
     expected: list[tuple[str, object, object]] = [
         ("records read", counted["records"], meter.counted(measures.RECORDS_READ)),

@@ -99,7 +99,9 @@ class Chronicle:
     offsets: dict[int, list[int]]
 
     @classmethod
-    def of(cls, logs: Sequence[Sequence[tuple[int, int, int, dict[bytes, list[Fact]]]]], app: App, ended_ms: int) -> Chronicle:
+    def of(
+        cls, logs: Sequence[Sequence[tuple[int, int, int, dict[bytes, list[Fact]]]]], app: App, ended_ms: int
+    ) -> Chronicle:
         """``logs`` are by partition (offset, timestamp_ms, appended_ms, facts by trace)."""
         occurrences: dict[bytes, list[Occurrence]] = {}
         highest: dict[tuple[int, int], int] = {}
@@ -127,12 +129,14 @@ class Chronicle:
         for each in seen:
             sane = self._lowest(each)
             if group:
-                waits = (self.app.root_quiet_secs if complete(_facts(group)) else self.app.inactivity_timeout_secs) * 1000
+                waits = (
+                    self.app.root_quiet_secs if complete(_facts(group)) else self.app.inactivity_timeout_secs
+                ) * 1000
                 limit = self.app.max_trace_duration_secs * 1000
                 surely_closes = min(self.highest[group[-1].place] + waits, first_high + limit) + 1000
                 if sane is not None and sane >= surely_closes:
                     return group
-                if self.highest[each.place] >= min(low + waits, self._lowest(group[0], 0) + limit):
+                if self.highest[each.place] >= min(low + waits, group[0].timestamp_ms + limit):
                     return None
             if sane is None:
                 return None
@@ -154,9 +158,9 @@ class Chronicle:
         reached_secs = self.highest[seen.partition, at_commit] // 1000
         return seen.timestamp_ms // 1000 >= reached_secs - int(self.app.replay_secs)
 
-    def _lowest(self, seen: Occurrence, default: int | None = None) -> int | None:
+    def _lowest(self, seen: Occurrence) -> int | None:
         sane = 0 < seen.timestamp_ms <= seen.appended_ms + self.app.max_clock_skew_secs * 1000
-        return seen.timestamp_ms if sane else default
+        return seen.timestamp_ms if sane else None
 
 
 def _facts(group: Iterable[Occurrence]) -> list[Fact]:

@@ -81,6 +81,7 @@ def plan(seed: int) -> Plan:
         eager=chance.random() < 0.3,
         max_poll_records=chance.choice([1, 5, 50]),
         gap_rate=chance.choice([0, 0, 0.1]),
+        idle_wait_secs=chance.choice([0.3, 1.0, 1.0]),
         close_secs=StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown).leave_secs,
     )
     calm = chance.random() < 0.1

@@ -86,7 +86,9 @@ def _spans(tastes: Tastes, chance: random.Random, begins_secs: float) -> list[Sp
     spans = []
     for index, span_id in enumerate(ids):
         begin_ns = start_ns + (round(chance.uniform(0, last_ms / 2) * 1e6) if index else 0)
-        end_ns = start_ns + round(last_ms * 1e6) if not index else chance.randint(begin_ns, start_ns + round(last_ms * 1e6))
+        end_ns = (
+            start_ns + round(last_ms * 1e6) if not index else chance.randint(begin_ns, start_ns + round(last_ms * 1e6))
+        )
         span = Span(
             trace_id=trace_id,
             span_id=span_id,
@@ -122,9 +124,7 @@ def _pause(tastes: Tastes, chance: random.Random) -> float:
     return chance.uniform(0, tastes.quiet_secs * 0.4)
 
 
-def _records(
-    pieces: Sequence[tuple[float, int, list[Span]]], tastes: Tastes, chance: random.Random
-) -> Iterator[Write]:
+def _records(pieces: Sequence[tuple[float, int, list[Span]]], tastes: Tastes, chance: random.Random) -> Iterator[Write]:
     mixed: dict[int, list[list[Span]]] = {}
     for at, partition, spans in pieces:
         groups = mixed.pop(partition, [])
@@ -141,7 +141,9 @@ def _record(at: float, partition: int, groups: list[list[Span]], tastes: Tastes,
     stamped = at - chance.uniform(0, tastes.max_disorder_secs)
     timestamp_ms = EPOCH_MS + round(stamped * 1000)
     if chance.random() < tastes.absurd_share:
-        timestamp_ms = chance.choice([0, -1, timestamp_ms + 400 * 86_400_000, timestamp_ms + 20_000, timestamp_ms - 60_000])
+        timestamp_ms = chance.choice(
+            [0, -1, timestamp_ms + 400 * 86_400_000, timestamp_ms + 20_000, timestamp_ms - 60_000]
+        )
     # A timestamp is at most 2 s (the grace) old when the record can be read: disorder and delay share that.
     written = max(at, stamped + chance.uniform(0, tastes.max_delay_secs))
     return Write(written, partition, message(groups, chance), timestamp_ms)

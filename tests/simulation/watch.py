@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import attrs
 
@@ -98,7 +99,8 @@ class WatchedBuffer(Buffer):
                 self.life.counted["replayed"] += 1
         super().add(partition, record, wall_ms)
         arrived = sum(
-            TRACE_BYTES + PIECE_BYTES + SPAN_BYTES * fragment.spans + len(fragment.payload) for fragment in record.fragments
+            TRACE_BYTES + PIECE_BYTES + SPAN_BYTES * fragment.spans + len(fragment.payload)
+            for fragment in record.fragments
         )
         excess = self.open_bytes + self.closed_bytes - self.limits.max_bytes - self.largest - arrived
         self.life.excess_bytes = max(self.life.excess_bytes, excess)
@@ -160,9 +162,9 @@ class WatchedBuffer(Buffer):
 @contextmanager
 def watched() -> Iterator[None]:
     """Let every daemon started meanwhile have a watched buffer."""
-    original = tss.daemon.Buffer
-    tss.daemon.Buffer = WatchedBuffer  # type: ignore[misc]
+    daemon: Any = tss.daemon
+    original, daemon.Buffer = daemon.Buffer, WatchedBuffer
     try:
         yield
     finally:
-        tss.daemon.Buffer = original  # type: ignore[misc]
+        daemon.Buffer = original

@@ -6,6 +6,7 @@ import random
 import traceback
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -77,7 +78,7 @@ class World:
         destination = FakeDestination(
             name=f"sea{number}",
             batching=Batching(chance.choice([1, 3, 20]), chance.choice([0.0, 0.2, 1.0]), chance.choice([1, 4])),
-            retrying=Retrying(0.1, 2.0, 2.0),
+            retrying=Retrying(initial_secs=0.1, max_secs=2.0, probe_secs=2.0),
             chance=chance,
             max_delay_secs=self.plan.max_send_delay_secs,
         )
@@ -93,7 +94,9 @@ class World:
 
     def _put_aside(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:
-            self.tell(f"put aside ({letter.reason}) {letter.partition}:{letter.offset} {letter.trace_id[:8]} {letter.destination}")
+            self.tell(
+                f"put aside ({letter.reason}) {letter.partition}:{letter.offset} {letter.trace_id[:8]} {letter.destination}"
+            )
             if not letter.reason or not letter.detail:
                 self.is_broken(f"law 4: {letter!r} has no reason")
             if letter.destination:
@@ -150,7 +153,9 @@ class World:
         app = self.plan.settings.app
         life.hurried = took_secs >= StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown).drain_secs
         if took_secs > app.shutdown_timeout_secs:
-            self.is_broken(f"law 9: #{life.serial} took {took_secs:.1f} s to stop, {app.shutdown_timeout_secs} s are allowed")
+            self.is_broken(
+                f"law 9: #{life.serial} took {took_secs:.1f} s to stop, {app.shutdown_timeout_secs} s are allowed"
+            )
 
     def _outside(self, life: Incarnation) -> Outside:
         @asynccontextmanager
@@ -202,7 +207,9 @@ class World:
                 while not self.kafka.caught_up:
                     await trio.sleep(1)
             if not self.kafka.caught_up:
-                self.is_broken(f"law 1: after {PATIENCE_SECS:.0f} s without faults not all is committed: {self.kafka!r}")
+                self.is_broken(
+                    f"law 1: after {PATIENCE_SECS:.0f} s without faults not all is committed: {self.kafka!r}"
+                )
             await trio.sleep(10)  # what is in flight, late commits
             while self._stops:  # those that are between two lives too
                 for life in self._living:
@@ -235,57 +242,70 @@ class World:
 
     async def _happen(self, fault: Fault, nursery: trio.Nursery) -> None:
         await trio.sleep(fault.at_secs)
-        habits = self.kafka.habits
         self.tell(str(fault))
+        if fault.kind == "join" and len(self._living) < 3:
+            nursery.start_soon(self._replica, f"joiner{fault.who}")
+        elif fault.kind in ("kill", "term", "leave", "cut", "rewind"):
+            await self._befall(fault)
+        else:
+            await self._last(fault)
+        self.tell(f"over: {fault.kind}")
+
+    async def _befall(self, fault: Fault) -> None:
+        """One replica has it."""
         living = self._living
         if fault.kind == "kill":  # the orchestrator has no patience with one that is stopping either
             living = [life for life in self.lives if life.serial in self._stops and life.ended != "killed"]
-        victim = living[fault.who % len(living)] if living else None
+        if not living:
+            return
+        victim = living[fault.who % len(living)]
         match fault.kind:
-            case "kill" if victim:
+            case "kill":
                 self._kill(victim)
-            case "term" if victim:
+            case "term":
                 self._stop(victim, "restarted")
-            case "leave" if victim and len(living) > 1:
+            case "leave" if len(living) > 1:
                 self._stop(victim, "stopped")
-            case "join" if len(living) < 3:
-                nursery.start_soon(self._replica, f"joiner{fault.who}")
-            case "cut" if victim and victim.member:
+            case "cut" if victim.member:
                 victim.member.cut()
                 await trio.sleep(fault.for_secs)
                 victim.member.mend()
-            case "rewind" if victim and victim.member:
+            case "rewind" if victim.member:
                 for partition in victim.member.positions:
                     victim.member.rewind(partition, 0)
-            case "broker_down":
-                self.kafka.down = True
-                await trio.sleep(fault.for_secs)
-                self.kafka.down = False
-            case "commit_fails":
-                habits.commit_fails_rate = fault.rate
-                await trio.sleep(fault.for_secs)
-                habits.commit_fails_rate = 0
-            case "commit_answer_lost":
-                habits.commit_answer_lost_rate = fault.rate
-                await trio.sleep(fault.for_secs)
-                habits.commit_answer_lost_rate = 0
-            case "commit_hangs":
-                habits.commit_hangs = True
-                await trio.sleep(fault.for_secs)
-                habits.commit_hangs = False
-            case "mood":
-                destination = self.destinations[fault.who % len(self.destinations)]
-                destination.set_mood(fault.mood)
-                await trio.sleep(fault.for_secs)
-                destination.set_mood(Mood.WELL)
-        self.tell(f"over: {fault.kind}")
+
+    async def _last(self, fault: Fault) -> None:
+        """The outside is in trouble for a while."""
+        habits = self.kafka.habits
+        destination = self.destinations[fault.who % len(self.destinations)]
+        begin, end = {
+            "broker_down": (lambda: setattr(self.kafka, "down", True), lambda: setattr(self.kafka, "down", False)),
+            "commit_fails": (
+                lambda: setattr(habits, "commit_fails_rate", fault.rate),
+                lambda: setattr(habits, "commit_fails_rate", 0.0),
+            ),
+            "commit_answer_lost": (
+                lambda: setattr(habits, "commit_answer_lost_rate", fault.rate),
+                lambda: setattr(habits, "commit_answer_lost_rate", 0.0),
+            ),
+            "commit_hangs": (
+                lambda: setattr(habits, "commit_hangs", True),
+                lambda: setattr(habits, "commit_hangs", False),
+            ),
+            "mood": (lambda: destination.set_mood(fault.mood), lambda: destination.set_mood(Mood.WELL)),
+            "join": (lambda: None, lambda: None),
+        }[fault.kind]
+        begin()
+        await trio.sleep(fault.for_secs)
+        end()
+
 
 def run(plan: Plan, begins_secs: float = 0) -> World:
     """Live through it. Deterministic: trio's own choices come from the seed too.
 
     ``begins_secs`` is the simulated time at which the daemon starts: what was to be written before is there already.
     """
-    choices = trio._core._run  # type: ignore[attr-defined]
+    choices: Any = trio._core._run
     before, state = choices._ALLOW_DETERMINISTIC_SCHEDULING, choices._r.getstate()
     choices._ALLOW_DETERMINISTIC_SCHEDULING = True
     choices._r.seed(plan.seed)

@@ -57,7 +57,8 @@ class Rig:
     def __init__(self, *destinations: Scripted) -> None:
         self.meter, self.health, self.letters = FakeMeter(), Health(), FakeDeadLetters()
         self.lanes = [
-            exporter.Lane(each, self.letters, self.health, self.meter, random.Random(1)) for each in destinations
+            exporter.Lane("traces", each, self.letters, self.health, self.meter, random.Random(1))
+            for each in destinations
         ]
         self.kept, self._kept_out = trio.open_memory_channel[list[Trace]](4)
         self._settled_in, self.settled = trio.open_memory_channel[list[Trace]](100)
@@ -117,7 +118,7 @@ async def test_law_8_a_destination_that_is_away_is_tried_until_it_is_back(autoju
     waits = [later - earlier for (earlier, _), (later, _) in zip(destination.sent, destination.sent[1:], strict=False)]
     assert len(destination.sent) == 51
     assert max(waits) <= 8.0
-    assert rig.health.components["exporter scripted"].state is State.UP
+    assert [component.state for component in rig.health.components.values()] == [State.UP]
     assert len(rig.settled_now()) == 1
     assert rig.letters.letters == []
 
@@ -189,5 +190,3 @@ async def test_law_5_a_stuck_destination_is_felt_upstream(autojump_clock: MockCl
         # 4 in flight, one gathered, one being gathered from, 2 in the lane, one in the exporter's hand, 4 in the channel
         assert sent <= 13
         nursery.cancel_scope.cancel()
-
-

@@ -7,6 +7,7 @@ from collections import OrderedDict
 import attrs
 
 from tss.core.decision import Decision, Reason
+from tss.core.errors import LawBroken
 from tss.core.memory import Memory
 from tss.core.otlp import Fragment
 from tss.core.partition import Partition
@@ -256,8 +257,9 @@ class Buffer:
             trace.due = home.ring.put(due * 1000, trace)
 
     def _deadline(self, trace: Trace) -> tuple[int, Reason]:
-        assert trace.first_ms is not None and trace.last_ms is not None
         waits = self._waits
+        if trace.first_ms is None or trace.last_ms is None:
+            raise LawBroken(f"{trace!r} has a deadline before its partition has a time: law 3 would break")
         complete = trace.complete
         quiet = trace.last_ms + (waits.root_quiet_ms if complete else waits.inactivity_ms)
         limit = trace.first_ms + waits.max_duration_ms

@@ -60,6 +60,6 @@ class Retrying:
     """
 
     initial_secs: float
-    quick_tries: int = 3
     max_secs: float = 30.0
     probe_secs: float = 30.0  # between probes of a misconfigured destination
+    quick_tries: int = 3

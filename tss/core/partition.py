@@ -26,7 +26,19 @@ class Partition:
     that the traces in them get the verdict they had (laws 2 and 3). They are never held and never exported.
     """
 
-    __slots__ = ("_marks", "committed", "id", "in_flight", "ledger", "position", "revoked", "ring", "start", "time", "unclocked")
+    __slots__ = (
+        "_marks",
+        "committed",
+        "id",
+        "in_flight",
+        "ledger",
+        "position",
+        "revoked",
+        "ring",
+        "start",
+        "time",
+        "unclocked",
+    )
 
     def __init__(self, id: int, start: int, max_skew_ms: int, committed: int | None = None) -> None:
         self.id = id

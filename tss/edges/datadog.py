@@ -75,7 +75,7 @@ class DatadogAgent:
     ) -> None:
         self.name = settings.name
         self.batching = Batching(settings.batch_size, settings.batch_timeout_secs, settings.max_in_flight, BATCH_BYTES)
-        self.retrying = Retrying(shared.retry_initial_delay_ms / 1000)
+        self.retrying = Retrying(shared.retry_initial_delay_ms / 1000, quick_tries=shared.max_retries)
         self._timeout_secs = shared.request_timeout_secs
         self._client = client
         self._max_body_bytes = max_body_bytes

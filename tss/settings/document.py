@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Shares the loader's rules, or it would leave text unquoted that the loader reads as a number."""
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # PyYAML calls it so
+    def ignore_aliases(self, data: object) -> bool:  # PyYAML calls it so
         return True
 
 

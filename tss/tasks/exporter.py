@@ -48,8 +48,9 @@ class Destination(Protocol):
 
 @attrs.frozen
 class Lane:
-    """The way to one destination: what a delivery needs."""
+    """The way to one destination: what a delivery needs. ``topic`` is where the traces came from."""
 
+    topic: str
     destination: Destination
     dead_letters: DeadLetters
     health: Health
@@ -171,7 +172,7 @@ async def deliver(lane: Lane, batch: Sequence[Trace]) -> None:
                 await _refused(lane, batch, outcome)
                 return
             case Again():
-                backoff = lane.chance.uniform(0, min(retrying.max_secs, retrying.initial_secs * 2.0**min(tries, 20)))
+                backoff = lane.chance.uniform(0, _ceiling_secs(retrying, tries))
                 wait = backoff if outcome.after_secs is None else outcome.after_secs + backoff / 10
             case Misconfigured():
                 wait = retrying.probe_secs
@@ -184,6 +185,10 @@ async def deliver(lane: Lane, batch: Sequence[Trace]) -> None:
             destination=destination.name, reason=outcome.reason, detail=outcome.detail, tries=tries, wait_secs=round(wait, 3),
         )  # fmt: skip
         await trio.sleep(wait)
+
+
+def _ceiling_secs(retrying: Retrying, tries: int) -> float:
+    return min(retrying.max_secs, retrying.initial_secs * 2.0 ** min(tries, 20))
 
 
 async def _send(lane: Lane, batch: Sequence[Trace]) -> Outcome:
@@ -226,8 +231,16 @@ async def _put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: st
     name = lane.destination.name
     log.error("traces put aside", destination=name, traces=len(batch), reason=reason, detail=detail)
     letters = [
-        DeadLetter(reason, detail, trace.payload, partition=trace.pieces[0][0].id, offset=trace.pieces[0][1],
-                   trace_id=trace.trace_id.hex(), destination=name)
+        DeadLetter(
+            reason,
+            detail,
+            trace.payload,
+            topic=lane.topic,
+            partition=trace.pieces[0][0].id,
+            offset=trace.pieces[0][1],
+            trace_id=trace.trace_id.hex(),
+            destination=name,
+        )
         for trace in batch
-    ]  # fmt: skip
+    ]
     await lane.dead_letters.put(letters)
