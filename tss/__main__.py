@@ -55,7 +55,7 @@ def _run(settings: Settings) -> int:
     _collect_garbage_rarely()
     log.info("starting", version=__version__, topic=settings.kafka.input_topic, group=settings.kafka.consumer_group)
     try:
-        trio.run(supervise, settings, lambda: _end_in(settings.app.shutdown_timeout_secs))
+        trio.run(supervise, settings, _end_in)
     except BaseExceptionGroup as group:
         error = _first(group)
         if isinstance(error, StoppedAtOnce):
@@ -80,7 +80,7 @@ def _end_in(secs: float) -> None:
     """Law 9, for what no cancel scope reaches: an event loop or a client library that hangs."""
 
     def end() -> None:
-        print("shutdownTimeoutSecs is over; ended by force, Kafka still has what was not finished", file=sys.stderr)
+        print(f"not stopped within {secs:g} s; ended by force, Kafka still has what was not finished", file=sys.stderr)
         _end(FAILED)
 
     timer = threading.Timer(secs, end)

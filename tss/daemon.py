@@ -43,6 +43,8 @@ CLOSED_BATCHES = 8  # a burst of deadlines in one second should not stop reading
 KEPT_BATCHES = 4  # enough for every destination to gather its next batch; more would only hide a slow one
 SETTLED_BATCHES = 64  # settling is the cheapest step and waits for nothing; only a scheduling turn is bridged
 
+AT_ONCE_SECS = 1.0  # after a second signal: leaving the group takes some ms, unless the broker is what hangs
+
 
 class Member(Source, committer.Offsets, Protocol):
     """A member of the consumer group: reads, and commits what has been settled."""
@@ -90,7 +92,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         exporter.Lane(settings.kafka.input_topic, destination, outside.dead_letters, health, meter, outside.chance)
         for destination in outside.destinations
     ]
-    _watch_buffer(buffer, meter)
+    _watch_buffer(buffer, assignments, meter)
     async with outside.open_member(assignments) as member, trio.open_nursery() as around:
         drain = trio.CancelScope()
         around.start_soon(_stopper, stop, drain, times, health)
@@ -122,11 +124,11 @@ async def _stopper(stop: trio.Event, drain: trio.CancelScope, times: StopTimes, 
     drain.deadline = trio.current_time() + times.drain_secs
 
 
-async def supervise(settings: Settings, hurry: Callable[[], None]) -> None:
+async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
     """The daemon: the selection, joined to the real outside, within its web server, its pulse and its signals.
 
     The web server starts first and stops last, so that probes are answered during the whole stop. ``hurry`` is called
-    with the first signal: from then on the process has to end in time, whatever hangs.
+    with each of the two signals: the process has to end within these seconds from then on, whatever hangs.
     """
     meter, health = PrometheusMeter(), Health()
     meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
@@ -136,7 +138,7 @@ async def supervise(settings: Settings, hurry: Callable[[], None]) -> None:
     stop = trio.Event()
     async with AsyncExitStack() as opened, trio.open_nursery() as house:
         await house.start(web.run, settings.observability, facts)
-        await house.start(_signals, stop, hurry)
+        await house.start(_signals, stop, hurry, settings.app.shutdown_timeout_secs)
         house.start_soon(pulse.run, meter, name="pulse")
         connection = client_config(settings.kafka, settings.app.instance_id)
         dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
@@ -154,7 +156,10 @@ async def supervise(settings: Settings, hurry: Callable[[], None]) -> None:
 
 
 async def _signals(
-    stop: trio.Event, hurry: Callable[[], None], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    stop: trio.Event,
+    hurry: Callable[[float], None],
+    stop_secs: float,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The first signal asks for an orderly stop; a second one stops at once."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as arriving:
@@ -162,9 +167,10 @@ async def _signals(
         async for number in arriving:
             name = signal.Signals(number).name
             if stop.is_set():
+                hurry(AT_ONCE_SECS)
                 raise StoppedAtOnce(name)
             log.info("stopping", signal=name)
-            hurry()
+            hurry(stop_secs)
             stop.set()
 
 
@@ -204,11 +210,14 @@ def _assignments(settings: Settings, buffer: Buffer, meter: Meter) -> Assignment
     )
 
 
-def _watch_buffer(buffer: Buffer, meter: Meter) -> None:
+def _watch_buffer(buffer: Buffer, assignments: Assignments, meter: Meter) -> None:
     limits, memory = buffer.limits, buffer.memory
     meter.watch(measures.BUFFER_TRACES, lambda: buffer.open_traces)
     meter.watch(measures.BUFFER_SPANS, lambda: buffer.open_spans)
-    meter.watch(measures.BUFFER_BYTES, lambda: buffer.open_bytes + buffer.closed_bytes)
+    meter.watch(
+        measures.BUFFER_BYTES,
+        lambda: buffer.open_bytes + buffer.closed_bytes + sum(partition.ledger.bytes for partition in assignments),
+    )
     meter.watch(measures.MEMORY_KEPT, lambda: memory.kept)
     meter.watch(measures.MEMORY_DROPPED, lambda: memory.dropped)
     meter.set(measures.BUFFER_TRACES_LIMIT, limits.max_traces)

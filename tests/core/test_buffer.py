@@ -6,8 +6,8 @@ import gc
 import tracemalloc
 
 import pytest
-from tests.core.spans import fragment, message, record, span, trace_id
 
+from tests.core.spans import fragment, message, record, span, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Memory
@@ -85,7 +85,7 @@ def test_inactive_and_max_duration() -> None:
     assert closed(buffer) == [(trace_id(1), Reason.INACTIVE), (trace_id(2), Reason.SPAN_LIMIT)]
     buffer = make(max_trace_spans=1000)
     home = partition()
-    for number, at in enumerate(range(0, 10_801, 100)):
+    for number, at in enumerate(range(100, 10_901, 100)):
         buffer.add(home, record(number, at, fragment(2, [at], parents=[9])), WALL)
     assert closed(buffer) == [(trace_id(2), Reason.MAX_DURATION)]
 
@@ -222,7 +222,7 @@ def test_a_revoked_partition_takes_its_open_traces_with_it() -> None:
     assert buffer.open_traces == 1
     buffer.reach(other, 10**9)
     (trace,) = decide_and_settle(buffer)
-    assert [piece[0] for piece in trace.pieces] == []
+    assert trace.pieces == []
     assert (other.ledger.low_water, buffer.open_bytes, buffer.closed_bytes, buffer.open_spans) == (1, 0, 0, 0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.core.spans import trace_id
-
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import GENERATION, DroppedSet, Memory
 

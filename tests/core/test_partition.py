@@ -43,3 +43,8 @@ def test_no_replay_when_it_is_off_or_nothing_was_read() -> None:
     partition.mark(7)
     partition.ledger.read(7)
     assert partition.commit(0) == Commit(8, 8)
+
+
+def test_law_2_revoked_before_anything_was_read_it_leaves_the_replay_as_it_was() -> None:
+    partition = Partition(0, 100, 300_000, 100, replay_from=40)
+    assert partition.commit(60) == Commit(100, 40)

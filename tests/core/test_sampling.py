@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.spans import fragment, trace_id
 
+from tests.core.spans import fragment, trace_id
 from tss.core.decision import Reason, Verdict
 from tss.core.errors import LawBroken
 from tss.core.partition import Partition

@@ -27,6 +27,7 @@ def test_an_absurd_timestamp_counts_as_now_and_is_told() -> None:
 def test_no_timestamp_is_no_fault_and_no_time() -> None:
     time = StreamTime(300_000)
     assert time.observe(-1, NOW)
+    assert time.observe(0, NOW)
     assert time.now_ms is None
 
 
@@ -47,7 +48,7 @@ def test_entries_come_out_in_their_second_or_at_the_next_turn_after_it(steps: li
         waiting[number] = ring.put(now + ahead, number)
         assert waiting[number] * 1000 >= now + ahead or ahead == 0
         now += forward
-        out = dict((entry, second) for second, entry in ring.turn(now))
+        out = {entry: second for second, entry in ring.turn(now)}
         assert out == {entry: second for entry, second in waiting.items() if second * 1000 <= now}
         for entry in out:
             del waiting[entry]

@@ -1,13 +1,13 @@
 """What a member does with callbacks that come in the middle of a batch: a scripted client in librdkafka's place."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from tss.core.errors import CannotConnect
-from tss.core.partition import Commit
 from tss.core.record import Start
 from tss.edges.kafka_errors import Connection
 from tss.edges.kafka_member import Member
@@ -53,7 +53,13 @@ class Script:
         self.calls: list[tuple[object, ...]] = []
         self.committed_at = 10
         self.first = 0
-        self.consume: Callable[[int, float], list[Note]] = lambda count, secs: []
+        self.during: Callable[[], object] = lambda: None
+        self.messages: list[Note] = []
+
+    def consume(self, count: int, secs: float) -> list[Note]:
+        messages, self.messages = self.messages, []
+        self.during()
+        return messages
 
     def _note(self, name: str, places: Sequence[TopicPartition]) -> None:
         self.calls.append((name, *((place.partition, place.offset) for place in places)))
@@ -63,10 +69,6 @@ class Script:
 
     def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [TopicPartition("t", place.partition, self.first) for place in places]
-
-    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
-        self._note("commit", offsets)
-        return offsets
 
     def incremental_assign(self, places: list[TopicPartition]) -> None:
         self._note("incremental_assign", places)
@@ -96,9 +98,8 @@ class Ears:
         if self.objection:
             raise self.objection
 
-    def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
+    def revoked(self, ids: Sequence[int]) -> None:
         self.heard.append(("revoked", *ids))
-        return {id: Commit(10, 10) for id in ids}
 
     def lost(self, ids: Sequence[int]) -> None:
         self.heard.append(("lost", *ids))
@@ -107,15 +108,27 @@ class Ears:
 
 
 class Scripted(Member):
-    def _connect(self, config):
-        return Script()
+    def _connect(self, config) -> Any:
+        self.script = Script()
+        return self.script
+
+    # What librdkafka would call.
+
+    def assign(self, *ids: int) -> None:
+        self._on_assign(self._client, places(*ids))
+
+    def revoke(self, *ids: int) -> None:
+        self._on_revoke(self._client, places(*ids))
+
+    def lose(self, *ids: int) -> None:
+        self._on_lost(self._client, places(*ids))
 
 
 def member(strategy: str = "cooperative-sticky") -> tuple[Scripted, Script, Ears]:
     ears = Ears()
     kafka = Kafka(brokers="b:1", input_topic="t", partition_assignment_strategy=strategy)
     made = Scripted(kafka, "me", ears, Connection("b:1", "t"))
-    return made, made._client, ears
+    return made, made.script, ears
 
 
 def places(*ids: int) -> list[TopicPartition]:
@@ -129,12 +142,10 @@ def polled(made: Member) -> list[tuple[int, int]]:
 def joined(strategy: str = "cooperative-sticky") -> tuple[Scripted, Script, Ears]:
     made, script, ears = member(strategy)
 
-    def join(count: int, secs: float) -> list[Note]:
-        made._on_assign(script, places(0, 1))
-        return [Note((0, 10)), Note((1, 10))]
-
-    script.consume = join
+    script.messages = [Note((0, 10)), Note((1, 10))]
+    script.during = lambda: made.assign(0, 1)
     assert polled(made) == [(0, 10), (1, 10)], "of partitions that came in the call"
+    script.during = lambda: None
     script.calls.clear()
     return made, script, ears
 
@@ -142,13 +153,10 @@ def joined(strategy: str = "cooperative-sticky") -> tuple[Scripted, Script, Ears
 def test_messages_collected_before_a_revocation_are_dropped() -> None:
     made, script, ears = joined()
 
-    def consume(count: int, secs: float) -> list[Note]:
-        made._on_revoke(script, places(1))
-        return [Note((0, 11)), Note((1, 11)), Note((0, 12))]
-
-    script.consume = consume
+    script.messages = [Note((0, 11)), Note((1, 11)), Note((0, 12))]
+    script.during = lambda: made.revoke(1)
     assert polled(made) == [(0, 11), (0, 12)]
-    assert script.calls == [("commit", (1, 10)), ("incremental_unassign", (1, 0))]
+    assert script.calls == [("incremental_unassign", (1, 0))]
     assert ears.heard[-1] == ("revoked", 1)
 
 
@@ -156,35 +164,27 @@ def test_messages_collected_before_a_revocation_are_dropped() -> None:
 def test_a_partition_that_goes_and_comes_back_in_a_call_is_read_again_from_its_start(strategy: str) -> None:
     made, script, _ = joined(strategy)
 
-    def consume(count: int, secs: float) -> list[Note]:
-        made._on_revoke(script, places(0, 1))
-        script.committed_at = 10
-        made._on_assign(script, places(0, 1))
-        return [Note((0, 11)), Note((0, 12))]
-
-    script.consume = consume
+    script.messages = [Note((0, 11)), Note((0, 12))]
+    script.during = lambda: (made.revoke(0, 1), made.assign(0, 1))
     assert polled(made) == []
     again = ("incremental_assign", (0, 10)) if strategy != "range" else ("assign", (0, 10), (1, 10))
     assert script.calls[-1] == again
 
 
-def test_lost_partitions_are_not_committed() -> None:
+def test_lost_partitions_are_not_revoked() -> None:
     made, script, ears = joined()
 
-    def consume(count: int, secs: float) -> list[Note]:
-        made._on_lost(script, places(0, 1))
-        return [Note((0, 11))]
-
-    script.consume = consume
+    script.messages = [Note((0, 11))]
+    script.during = lambda: made.lose(0, 1)
     assert polled(made) == []
-    assert ears.heard[-1] == ("lost", 0, 1) and not [call for call in script.calls if call[0] == "commit"]
+    assert ears.heard[1:] == [("lost", 0, 1)]
 
 
 def test_eager_members_that_move_one_partition_leave_the_others_where_they_are() -> None:
     made, script, _ = joined("range")
     script.first = 40
     gone = KafkaError(KafkaError._AUTO_OFFSET_RESET, "Broker: Offset out of range")
-    script.consume = lambda count, secs: [Note((1, 11)), Note((0, 11), gone), Note((1, 12))]
+    script.messages = [Note((1, 11)), Note((0, 11), gone), Note((1, 12))]
     assert polled(made) == [(1, 11), (1, 12)]
     assert script.calls == [("assign", (0, 40), (1, 13))]
 
@@ -192,7 +192,7 @@ def test_eager_members_that_move_one_partition_leave_the_others_where_they_are()
 def test_partitions_that_come_during_a_pause_are_paused() -> None:
     made, script, _ = member()
     made.pause()
-    script.consume = lambda count, secs: made._on_assign(script, places(0)) or []
+    script.during = lambda: made.assign(0)
     made.poll()
     assert script.calls == [("incremental_assign", (0, 10)), ("pause", (0, 0))]
 
@@ -200,7 +200,7 @@ def test_partitions_that_come_during_a_pause_are_paused() -> None:
 def test_what_a_callback_raises_comes_out_of_the_poll() -> None:
     made, script, ears = member()
     ears.objection = ValueError("boom")
-    script.consume = lambda count, secs: made._on_assign(script, places(0)) or [Note((0, 10))]
+    script.during = lambda: made.assign(0)
     with pytest.raises(ValueError, match="boom"):
         made.poll()
 
@@ -208,6 +208,6 @@ def test_what_a_callback_raises_comes_out_of_the_poll() -> None:
 def test_a_fatal_error_comes_out_of_the_poll() -> None:
     made, script, _ = member()
     wrong = KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error: no such user")
-    script.consume = lambda count, secs: made._on_error(wrong) or []
-    with pytest.raises(CannotConnect, match="Failed to connect to Kafka: b:1: SASL .* check kafka.saslUsername"):
+    script.during = lambda: made._on_error(wrong)
+    with pytest.raises(CannotConnect, match=r"Failed to connect to Kafka: b:1: SASL .* check kafka.saslUsername"):
         made.poll()

@@ -10,7 +10,7 @@ from tests.core.spans import message, span, trace_id
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.otlp import Encoding, scan
 from tss.core.partition import Partition
-from tss.core.trace import Trace
+from tss.core.trace import Piece, Trace
 
 
 def trace_of(payloads: Sequence[bytes], id: bytes = trace_id(0), rate: float = 1.0) -> Trace:
@@ -18,10 +18,13 @@ def trace_of(payloads: Sequence[bytes], id: bytes = trace_id(0), rate: float = 1
     partition = Partition(0, 0, 300_000)
     trace = Trace(id, partition)
     for offset, payload in enumerate(payloads):
-        for fragment in scan(payload, Encoding.OTLP_PROTO).fragments:
+        fragments = scan(payload, Encoding.OTLP_PROTO).fragments
+        for fragment in fragments:
             trace.absorb(fragment)
         partition.ledger.read(offset)
-        trace.hold(partition, offset, payload)
+        partition.ledger.hold(offset)
+        trace.pieces.append(Piece(partition, offset, payload, sum(fragment.spans for fragment in fragments)))
+        trace.size += len(payload)
     trace.reason = Reason.ROOT_QUIET
     trace.decision = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, rate)
     return trace

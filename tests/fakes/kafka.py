@@ -378,7 +378,7 @@ class FakeMember:
         lags = {id: self._kafka.logs[id].end - position for id, position in self.positions.items()}
         ends = {id: now for id, lag in lags.items() if lag <= 0 and not self._paused}
         letters = [letter for id, entry in entries for letter in self._letters(id, entry)]
-        self.letters_read += len(letters)
+        self.letters_read += sum(not self._assignments.is_settled(each.partition, each.offset) for each in letters)
         records = [Record(id, entry.offset, entry.timestamp_ms, entry.scanned.fragments) for id, entry in entries]
         return Polled(now, records, letters, ends, lags)
 

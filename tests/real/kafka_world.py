@@ -87,7 +87,8 @@ def produce(bootstrap: str, topic: str, records: Sequence[Sent]) -> None:
         if error is not None:
             failed.append(error)
 
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0})
+    room = {"queue.buffering.max.messages": max(1000, len(records)), "queue.buffering.max.kbytes": 2**20}
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0} | room)
     for record in records:
         # 0 is librdkafka's way to say now.
         producer.produce(

@@ -56,7 +56,13 @@ class Load:
         self._stop = threading.Event()
         # Idempotent: a broker that goes away and comes back has each record once.
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "linger.ms": 5, "enable.idempotence": True, "log_level": 0}
+            {
+                "bootstrap.servers": bootstrap,
+                "linger.ms": 5,
+                "enable.idempotence": True,
+                "reconnect.backoff.max.ms": 500,
+                "log_level": 0,
+            }
         )
         self._thread = threading.Thread(target=self._run, name=f"load on {topic}", daemon=True)
         self._began = time.monotonic()

@@ -155,7 +155,8 @@ def _faults(tastes: Tastes, app: App, chance: random.Random) -> Iterator[Fault]:
 def _stop_in_trouble(tastes: Tastes, app: App, chance: random.Random) -> Iterator[Fault]:
     """Somebody does not answer for longer than a stop may take, and a stop is asked for."""
     at_secs = chance.uniform(0, tastes.during_secs)
-    troubles = chance.sample(["mood", "broker_down", "commit_hangs"], chance.randint(1, 3))
+    later_secs = chance.uniform(3, 12)  # so that something is in hand by then
+    troubles = chance.sample(["mood", "mood", "broker_down", "commit_hangs"], chance.randint(1, 3))
     for kind in troubles:
-        yield Fault(at_secs, kind, app.shutdown_timeout_secs * 1.5, chance.randrange(6), Mood.HANGING)
-    yield Fault(at_secs + chance.uniform(0, 5), chance.choice(["term", "leave"]), 0, chance.randrange(6))
+        yield Fault(at_secs, kind, later_secs + app.shutdown_timeout_secs * 1.5, chance.randrange(6), Mood.HANGING)
+    yield Fault(at_secs + later_secs, chance.choice(["term", "leave"]), 0, chance.randrange(6))

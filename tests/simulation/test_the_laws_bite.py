@@ -25,15 +25,15 @@ def settles_kept_traces_before_delivery(patch: Patch) -> str:
     def decided_and_settled(self, trace, decision):
         together = decided(self, trace, decision)
         for each in together:
-            for partition, offset, _ in each.pieces:
-                partition.ledger.settle(offset)
+            for piece in each.pieces:
+                piece.partition.ledger.settle(piece.offset)
         return together
 
     def settle_without_ledger(self, trace):
         pieces, trace.pieces = trace.pieces, []
         settle(self, trace)
-        for partition, _, _ in pieces:
-            partition.in_flight -= 1
+        for piece in pieces:
+            piece.partition.in_flight -= 1
 
     def latecomer_settled(self, partition, offset, fragment):
         late = latecomer(self, partition, offset, fragment)
@@ -163,7 +163,7 @@ def waits_for_ever_when_stopping(patch: Patch) -> str:
 
 
 def loses_spans_of_a_split_trace(patch: Patch) -> str:
-    patch(Trace, "payload", property(lambda self: self.pieces[-1][2]))
+    patch(Trace, "payload", property(lambda self: self.pieces[-1].payload))
     return "law 1"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import trio
-from tests.core.spans import fragment, record
-from tests.fakes.meter import FakeMeter
 from trio.testing import MockClock
 
+from tests.core.spans import fragment, record
+from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import CannotCommit

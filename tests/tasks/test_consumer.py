@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 import trio
+from trio.testing import MockClock
+
 from tests.core.spans import fragment, record
 from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.meter import FakeMeter
-from trio.testing import MockClock
-
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.errors import LawBroken
 from tss.core.memory import Memory
 from tss.core.record import DeadLetter, Polled, Start
 from tss.tasks import consumer
@@ -99,7 +101,33 @@ def test_a_log_that_goes_back_is_taken_up_anew() -> None:
     meter = FakeMeter()
     assignments = made(meter)
     ((before, _),) = assignments.bind([record(7, 1.0)])
+    before.ledger.read(7)
     ((after, _),) = assignments.bind([record(3, 1.0)])
     assert before.revoked
     assert (after.start, after.revoked) == (3, False)
     assert assignments.bind([record(0, 1.0, partition=5)]) == []
+
+
+def test_law_1_a_log_that_goes_back_into_what_is_held_ends_the_process() -> None:
+    """What lies between the low water and there would be forgotten, and committed by the next commit."""
+    assignments = made(FakeMeter())
+    ((partition, first),) = assignments.bind([record(0, 1.0, fragment(1))])
+    partition.time.observe(1000, 10**9)
+    partition.ledger.read(first.offset)
+    partition.ledger.hold(first.offset)
+    assignments.bind([record(7, 1.0)])
+    with pytest.raises(LawBroken, match="law 1"):
+        assignments.bind([record(3, 1.0)])
+
+
+async def test_dead_letters_of_replayed_records_were_put_aside_the_first_time(autojump_clock: MockClock) -> None:
+    letters = [DeadLetter("unreadable", "", b"x", partition=0, offset=offset) for offset in (4, 5)]
+    source, meter, stop, kept = Endless(letters), FakeMeter(), trio.Event(), FakeDeadLetters()
+    assignments = made(meter)
+    assignments.assigned({0: Start(5, 0, committed=True)})
+    send, receive = trio.open_memory_channel[Batch](1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(consumer.run, source, assignments, kept, send, stop, meter)
+        await receive.receive()
+        nursery.cancel_scope.cancel()
+    assert {letter.offset for letter in kept.letters} == {5}

@@ -6,11 +6,11 @@ import random
 from collections.abc import Sequence
 
 import trio
+from trio.testing import MockClock
+
 from tests.core.spans import fragment, trace_id
 from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.meter import FakeMeter
-from trio.testing import MockClock
-
 from tss.core import measures
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Retrying
@@ -24,9 +24,10 @@ HOME = Partition(0, 0, 0)
 
 def kept(number: int, size: int = 10) -> Trace:
     trace = Trace(trace_id(number), HOME)
-    trace.absorb(fragment(number))
+    only = fragment(number, size=size)
+    trace.absorb(only)
     HOME.ledger.read(HOME.ledger.next)
-    trace.hold(HOME, HOME.ledger.next - 1, bytes(size))
+    trace.hold(HOME, HOME.ledger.next - 1, only)
     trace.decision = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
     return trace
 

@@ -135,7 +135,7 @@ class Buffer:
         if partition.ledger.bytes > self.limits.ledger_bytes:
             low_water = partition.ledger.low_water
             for trace in [*self._open.values()]:
-                if any(piece[0] is partition and piece[1] <= low_water for piece in trace.pieces):
+                if any(piece.partition is partition and piece.offset <= low_water for piece in trace.pieces):
                     self._close(trace, Reason.PRESSURE)
 
     # -- from the evaluator and the committer
@@ -149,16 +149,18 @@ class Buffer:
         for each in together:
             each.decision = decision
             if decision.keeps:
-                self.memory.sending(trace.trace_id, ((piece[0].id, piece[1]) for piece in each.pieces))
+                self.memory.sending(trace.trace_id, ((piece.partition.id, piece.offset) for piece in each.pieces))
         return together
 
     def settle(self, trace: Trace) -> None:
         """The trace has ended: its holds are released, and its bytes."""
         if trace.decision is not None and trace.decision.keeps:
-            self.memory.delivered(trace.trace_id, ((piece[0].id, piece[1]) for piece in trace.pieces))
-        for partition, offset, _ in trace.pieces:
-            partition.in_flight -= 1
-            partition.ledger.settle(offset)  # of a revoked one too: its last commit waits for what is in flight
+            self.memory.delivered(trace.trace_id, ((piece.partition.id, piece.offset) for piece in trace.pieces))
+        for piece in trace.pieces:
+            piece.partition.in_flight -= 1
+            piece.partition.ledger.settle(
+                piece.offset
+            )  # of a revoked one too: its last commit waits for what is in flight
         self.closed_bytes -= trace.size
         trace.pieces = []
 
@@ -168,15 +170,15 @@ class Buffer:
         """The partition is to be somebody else's: drop what is open on it; its next owner reads that again."""
         partition.revoked = True
         for trace in [*self._open.values()]:
-            if trace.home is partition or any(piece[0] is partition for piece in trace.pieces):
+            if trace.home is partition or any(piece.partition is partition for piece in trace.pieces):
                 self._leave(trace, partition)
 
     def _leave(self, trace: Trace, partition: Partition) -> None:
-        trace.pieces = [piece for piece in trace.pieces if piece[0] is not partition]
+        trace.pieces = [piece for piece in trace.pieces if piece.partition is not partition]
         if trace.home is not partition:
             return
         if trace.pieces:  # its spans are on two partitions (producers that do not agree on a partitioner)
-            trace.home = trace.pieces[0][0]
+            trace.home = trace.pieces[0].partition
             trace.first_ms = trace.last_ms = trace.home.time.now_ms
             trace.due = 0
             self._schedule(trace)
@@ -202,7 +204,7 @@ class Buffer:
         self.open_bytes += trace.absorb(fragment)
         self.open_spans += fragment.spans
         if not settled:
-            self.open_bytes += trace.hold(partition, offset, fragment.payload)
+            self.open_bytes += trace.hold(partition, offset, fragment)
         if trace.spans >= self.limits.max_trace_spans:
             self._close(trace, Reason.SPAN_LIMIT)
         else:
@@ -239,7 +241,7 @@ class Buffer:
         late = Trace(fragment.trace_id, partition)
         late.late = True
         late.absorb(fragment)
-        late.hold(partition, offset, fragment.payload)
+        late.hold(partition, offset, fragment)
         partition.in_flight += 1
         self.closed_bytes += late.size
         return late
@@ -298,7 +300,7 @@ class Buffer:
         del self._open[trace.trace_id]
         self._closing[trace.trace_id] = trace
         for piece in trace.pieces:
-            piece[0].in_flight += 1
+            piece.partition.in_flight += 1
         self.open_spans -= trace.spans
         self.open_bytes -= trace.size
         self.closed_bytes += trace.size

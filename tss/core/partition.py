@@ -33,6 +33,7 @@ class Partition:
         "in_flight",
         "ledger",
         "position",
+        "replay_from",
         "revoked",
         "ring",
         "start",
@@ -40,9 +41,12 @@ class Partition:
         "unclocked",
     )
 
-    def __init__(self, id: int, start: int, max_skew_ms: int, committed: int | None = None) -> None:
+    def __init__(
+        self, id: int, start: int, max_skew_ms: int, committed: int | None = None, replay_from: int | None = None
+    ) -> None:
         self.id = id
         self.start = start
+        self.replay_from = start if replay_from is None else replay_from  # where reading begins
         self.committed = committed  # what Kafka has; None when the group never committed
         self.ledger = Ledger(start)
         self.time = StreamTime(max_skew_ms)
@@ -66,8 +70,10 @@ class Partition:
     def commit(self, replay_secs: int) -> Commit:
         """What may be committed now. Marks that no later commit can need are forgotten."""
         low_water = self.ledger.low_water
-        if not replay_secs or not self._marks:
+        if not replay_secs:
             return Commit(low_water, low_water)
+        if not self._marks:  # nothing read yet: revoked at once, its next owner needs what this one was to read
+            return Commit(low_water, min(low_water, self.replay_from))
         reached = max(0, bisect_right(self._marks, low_water, key=lambda mark: mark[1]) - 1)
         first = bisect_left(self._marks, self._marks[reached][0] - replay_secs, key=lambda mark: mark[0])
         del self._marks[:first]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from tss.core.decision import Decision, Reason
 from tss.core.otlp import Fragment, join
 
@@ -12,15 +14,24 @@ if TYPE_CHECKING:
 
 # What CPython 3.11 takes beside the payload, measured with tracemalloc (tests/core/test_buffer.py holds them to it).
 TRACE_BYTES = 900  # the object, its id, its sets and lists, its places in the buffer and the ring
-PIECE_BYTES = 170  # a tuple, its offset, the header of its bytes
+PIECE_BYTES = 170  # the object, its offset, the header of its bytes
 SPAN_BYTES = 125  # a span id and its places in the sets
+
+
+@attrs.define(eq=False)  # not frozen only because that doubles the time to make one
+class Piece:
+    """A fragment that came from a record not settled before: its bytes, and a hold in its partition's ledger."""
+
+    partition: Partition
+    offset: int
+    payload: bytes
+    spans: int
 
 
 class Trace:
     """All that is known of one trace id, and its claims on offsets.
 
-    ``pieces`` are (partition, offset, payload) of the fragments that came from records not settled before; each is a
-    hold in that partition's ledger. A fragment read again from below the low water only adds to the summary.
+    A fragment read again from below the low water only adds to the summary: it makes no piece.
     """
 
     __slots__ = (
@@ -31,7 +42,7 @@ class Trace:
     def __init__(self, trace_id: bytes, home: Partition) -> None:
         self.trace_id = trace_id
         self.home = home  # the partition whose stream time closes it
-        self.pieces: list[tuple[Partition, int, bytes]] = []
+        self.pieces: list[Piece] = []
         self.spans = 0
         self.errors = 0
         self.start_ns = 0
@@ -67,7 +78,12 @@ class Trace:
     @property
     def payload(self) -> bytes:
         """The serialized TracesData of its spans, in the order they came."""
-        return join(piece[2] for piece in self.pieces)
+        return join(piece.payload for piece in self.pieces)
+
+    @property
+    def sent_spans(self) -> int:
+        """The spans in ``payload``; ``spans`` may count others that only had to be remembered."""
+        return sum(piece.spans for piece in self.pieces)
 
     def absorb(self, fragment: Fragment) -> int:
         """Add a fragment's summary; returns by how many bytes the trace has grown."""
@@ -84,10 +100,10 @@ class Trace:
         self.size += growth
         return growth
 
-    def hold(self, partition: Partition, offset: int, payload: bytes) -> int:
+    def hold(self, partition: Partition, offset: int, fragment: Fragment) -> int:
         """Take a fragment's bytes and hold its record; returns by how many bytes the trace has grown."""
         partition.ledger.hold(offset)
-        self.pieces.append((partition, offset, payload))
-        growth = PIECE_BYTES + len(payload)
+        self.pieces.append(Piece(partition, offset, fragment.payload, fragment.spans))
+        growth = PIECE_BYTES + len(fragment.payload)
         self.size += growth
         return growth

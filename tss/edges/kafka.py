@@ -1,7 +1,8 @@
 """The input topic, as a member of the consumer group: Kafka for trio.
 
 Every call into the client runs on a worker thread, one at a time (`CapacityLimiter(1)`); what the client calls back
-comes from that thread to trio's and waits for the answer there.
+comes from that thread to trio's and waits for the answer there. Only commits have a thread beside it, theirs alone: they
+call nothing back, and have to go on while a poll waits in a revocation.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tss.settings import Kafka
 log = structlog.get_logger()
 
 CLOSE_SECS = 5.0
+COMMIT_SECS = 5.0  # an answer takes milliseconds
 
 
 class Assignments(Protocol):
@@ -53,9 +55,8 @@ class KafkaSource:
         self._health = health
         self._connection = Connection(kafka.brokers, kafka.input_topic)
         self._one_at_a_time = trio.CapacityLimiter(1)
+        self._one_commit = trio.CapacityLimiter(1)
         self._assignment: dict[int, object] = {}  # by partition: what tells one assignment of it from the next
-        self._revoking = False
-        self._commits: set[trio.CancelScope] = set()  # waiting for their turn, or under way
         self._member: Member
 
     def __repr__(self) -> str:
@@ -107,26 +108,24 @@ class KafkaSource:
     async def commit(self, commits: Mapping[int, Commit]) -> None:
         """Commit by partition. Raises CannotCommit when some could not be, CannotConnect when none ever will be.
 
-        Waits for the poll under way. Two things may change meanwhile. A revocation waits for what is in flight, which
-        waits for the committer, which waits here: so the revocation ends this wait, and commits by itself. And a
-        partition may have gone, even gone and come back: its new owner may have committed more, so ours is dropped.
+        Does not wait for the poll under way: a revocation in it waits for what is in flight, which waits for the
+        committer, which waits here.
         """
-        if self._revoking:
-            raise CannotCommit("a rebalance is under way")
-        bound = {id: (commit, self._assignment.get(id)) for id, commit in commits.items()}
-        with trio.CancelScope() as scope:
-            self._commits.add(scope)
-            try:
-                # Abandoned when the stop's time is over: the answer of a broker that hangs takes 10 s.
-                await trio.to_thread.run_sync(
-                    partial(self._commit, bound), limiter=self._one_at_a_time, abandon_on_cancel=True
-                )
-            finally:
-                self._commits.discard(scope)
-        if scope.cancelled_caught:
-            raise CannotCommit("a rebalance came first")
+        if self._one_commit.borrowed_tokens:
+            raise CannotCommit("the commit before is still without an answer")
+        await self._commit({id: (commit, self._assignment.get(id)) for id, commit in commits.items()})
 
-    def _commit(self, bound: Mapping[int, tuple[Commit, object]]) -> None:
+    async def _commit(self, bound: Mapping[int, tuple[Commit, object]]) -> None:
+        # Abandoned after a time: librdkafka tries again for as long as a broker hangs (measured, without end).
+        with trio.move_on_after(COMMIT_SECS) as scope:
+            await trio.to_thread.run_sync(
+                partial(self._commit_bound, bound), limiter=self._one_commit, abandon_on_cancel=True
+            )
+        if scope.cancelled_caught:
+            raise CannotCommit(f"no answer in {COMMIT_SECS:g} s")
+
+    def _commit_bound(self, bound: Mapping[int, tuple[Commit, object]]) -> None:
+        """Of a partition that has gone, even gone and come back, the new owner may have committed more: not ours."""
         ours = {
             id: commit
             for id, (commit, assignment) in bound.items()
@@ -135,7 +134,7 @@ class KafkaSource:
         if ours:
             self._member.commit(ours)
         if len(ours) < len(bound):
-            raise CannotCommit(f"partitions {sorted(bound.keys() - ours.keys())} have gone to another member")
+            raise CannotCommit(f"partitions {sorted(bound.keys() - ours.keys())} are not ours any more")
 
     async def _join(self, client_id: str) -> None:
         bell = _Bell(self._assigned, self._revoked, self._lost, self._tell)
@@ -164,14 +163,14 @@ class KafkaSource:
             self._assignment[id] = object()
         self._assignments.assigned(starts)
 
-    async def _revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
-        self._revoking = True
-        for scope in self._commits:
-            scope.cancel()
+    async def _revoked(self, ids: Sequence[int]) -> None:
         try:
-            return await self._assignments.revoked(ids)
+            commits = await self._assignments.revoked(ids)
+            if commits:  # after those that wait already
+                await self._commit({id: (commit, self._assignment.get(id)) for id, commit in commits.items()})
+        except CannotCommit as error:
+            log.warning("offsets not committed on revocation; the next owner reads again", reason=str(error))
         finally:
-            self._revoking = False
             self._forget(ids)
 
     def _lost(self, ids: Sequence[int]) -> None:
@@ -188,15 +187,15 @@ class _Bell:
     """`Group` of the member: from its thread to trio's, and back with the answer."""
 
     _assigned: Callable[[Mapping[int, Start]], None]
-    _revoked: Callable[[Sequence[int]], Awaitable[dict[int, Commit]]]
+    _revoked: Callable[[Sequence[int]], Awaitable[None]]
     _lost: Callable[[Sequence[int]], None]
     _tell: Callable[[], None]
 
     def assigned(self, starts: Mapping[int, Start]) -> None:
         trio.from_thread.run_sync(self._assigned, starts)
 
-    def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
-        return trio.from_thread.run(self._revoked, ids)
+    def revoked(self, ids: Sequence[int]) -> None:
+        trio.from_thread.run(self._revoked, ids)
 
     def lost(self, ids: Sequence[int]) -> None:
         trio.from_thread.run_sync(self._lost, ids)

@@ -41,6 +41,7 @@ LOOKUP_SECS = 2.0
 LOOKUP_IN_ALL_SECS = 150.0
 LOOKUP_PAUSE_SECS = 0.2
 TOPIC_LOOK_SECS = 5.0  # between two looks for a topic that was missing
+LAG_LOOK_SECS = 5.0  # between two questions for the lags while paused; a scrape comes every 15 s or so
 OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
 
 
@@ -50,8 +51,8 @@ class Group(Protocol):
     def assigned(self, starts: Mapping[int, Start]) -> None:
         """These are ours."""
 
-    def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
-        """These are to go; returns what to commit before."""
+    def revoked(self, ids: Sequence[int]) -> None:
+        """These are to go; returns when they may, with their offsets committed."""
 
     def lost(self, ids: Sequence[int]) -> None:
         """These have gone."""
@@ -69,7 +70,7 @@ class _Call:
 
 
 class Member:
-    """A consumer, used by one thread at a time. Raises CannotConnect when the brokers refuse for good."""
+    """A consumer, used by one thread at a time, but for `commit`. Raises CannotConnect when the brokers refuse for good."""
 
     def __init__(self, kafka: Kafka, client_id: str, group: Group, connection: Connection) -> None:
         self._topic = kafka.input_topic
@@ -82,8 +83,11 @@ class Member:
         self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
         self._astray: set[int] = set()  # their position does not exist any more
         self._paused = False
+        self._closing = False
+        self._committing = False  # on the thread of the commits
         self._call = _Call()
         self._next_look = 0.0
+        self._next_lag_look = 0.0
         self._client = self._connect(client_config(kafka, client_id))
 
     def __repr__(self) -> str:
@@ -119,13 +123,14 @@ class Member:
         records, letters = to_records(read, self._topic, self._encoding)
         touched = {record.partition for record in records}
         ends = {id: ms for id, ms in self._ends.reached(self._positions).items() if id not in touched}
-        lags = self._ends.lags(self._positions)
+        lags = self._lags_while_paused() if self._paused else self._ends.lags(self._positions)
         self._ends.clear()
         return Polled(time.time_ns() // 1_000_000, records, letters, ends, lags)
 
     def pause(self) -> None:
         """Stop fetching, for partitions to come too."""
         self._paused = True
+        self._next_lag_look = 0.0
         self._ends.begin(self._positions)
         if self._positions:
             self._client.pause(self._places(self._positions))
@@ -138,17 +143,20 @@ class Member:
             self._client.resume(self._places(self._positions))
 
     def commit(self, commits: Mapping[int, Commit]) -> None:
-        """Commit and wait for the answer. Raises CannotCommit, or CannotConnect when trying again is pointless."""
+        """Commit and wait for the answer, on a thread of its own, for as long as it takes. Raises CannotCommit, or CannotConnect when trying again is pointless."""
         places = [
             TopicPartition(self._topic, id, commit.offset, metadata=to_metadata(commit))
             for id, commit in commits.items()
         ]
+        self._committing = True
         try:
             answered = self._client.commit(offsets=places, asynchronous=False) or []
         except KafkaException as error:
             refused = {"all partitions": _cause(error)}
         else:
             refused = {f"partition {place.partition}": place.error for place in answered if place.error}
+        finally:
+            self._committing = False
         for reason in refused.values():
             if is_fatal(reason):
                 raise self._connection.refusal(reason)
@@ -157,10 +165,18 @@ class Member:
 
     def close(self) -> None:
         """Leave the group; the partitions are revoked on the way."""
+        self._closing = True
         self._call = _Call()
+        self._let_commit_end()
         self._client.close()
         if self._call.failure:
             raise self._call.failure
+
+    def _let_commit_end(self) -> None:
+        """Closing frees the client's memory, so no commit may be inside any more, be it a broker that hangs which keeps
+        it there: then this thread waits too, and ends with the process."""
+        while self._committing:
+            time.sleep(0.01)
 
     # -- callbacks
 
@@ -198,12 +214,10 @@ class Member:
     def _on_revoke(self, _client: Consumer, places: list[TopicPartition]) -> None:
         ids = self._known(places)
         with self._keeping():
-            commits = self._group.revoked(ids) if ids else {}
-            if commits:
-                try:
-                    self.commit(commits)
-                except CannotCommit as error:
-                    log.warning("offsets not committed on revocation; read again by the next owner", reason=str(error))
+            if ids:
+                self._group.revoked(ids)
+        if self._closing:
+            self._let_commit_end()
         self._unassign(places)
 
     def _on_lost(self, _client: Consumer, places: list[TopicPartition]) -> None:
@@ -333,6 +347,24 @@ class Member:
         if again:
             self._move({id: self._positions[id] for id in again})
         return ours
+
+    def _lags_while_paused(self) -> dict[int, int]:
+        """Nothing is fetched then, so librdkafka does not hear of new records: ask for the ends now and then."""
+        now = time.monotonic()
+        if not self._positions or now < self._next_lag_look:
+            return {}
+        self._next_lag_look = now + LAG_LOOK_SECS
+        asked = [TopicPartition(self._topic, id, OFFSET_END) for id in self._positions]
+        try:
+            answered = self._client.offsets_for_times(asked, timeout=LOOKUP_SECS)
+        except KafkaException as error:
+            self._connection.note(_cause(error))
+            return {}
+        return {
+            place.partition: max(0, place.offset - self._positions[place.partition])
+            for place in answered
+            if not place.error
+        }
 
     def _on_message_error(self, error: KafkaError, id: int | None) -> None:
         if error.name() in OUT_OF_RANGE and id in self._positions:

@@ -9,6 +9,7 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
+from tss.core.errors import LawBroken
 from tss.core.measures import Meter
 from tss.core.partition import Commit, Partition
 from tss.core.record import Record, Start
@@ -26,6 +27,7 @@ class Assignments:
         self, topic: str, buffer: Buffer, meter: Meter, *, max_skew_ms: int, replay_secs: int, commits: bool
     ) -> None:
         self.joined = False  # whether the group has given us our share, be it none
+        self.settling = True  # False once the committer has ended: nothing in flight is settled any more
         self._topic = topic
         self._buffer = buffer
         self._meter = meter
@@ -49,7 +51,8 @@ class Assignments:
         """These partitions are ours from now on, read from where they say."""
         self.joined = True
         for id, start in starts.items():
-            partition = Partition(id, start.offset, self._max_skew_ms, start.offset if start.committed else None)
+            committed = start.offset if start.committed else None
+            partition = Partition(id, start.offset, self._max_skew_ms, committed, start.replay_from)
             partition.position = start.replay_from
             self._partitions[id] = partition
             self._meter.count(measures.REBALANCES, 1, "assigned")
@@ -63,7 +66,7 @@ class Assignments:
         """
         going = self._forget(ids, "revoked")
         with trio.move_on_after(REVOKE_SECS):
-            while any(partition.in_flight for partition in going):
+            while self.settling and any(partition.in_flight for partition in going):
                 await trio.sleep(LOOK_SECS)
         return dict(self._commits(going))
 
@@ -89,6 +92,11 @@ class Assignments:
     def bind_ends(self, ends: Mapping[int, int]) -> list[tuple[Partition, int]]:
         """Each partition read to its end, and up to when."""
         return [(self._partitions[id], wall_ms) for id, wall_ms in ends.items() if id in self._partitions]
+
+    def is_settled(self, id: int | None, offset: int | None) -> bool:
+        """Whether a record is read again only to remember: what is wrong with it was dealt with the first time."""
+        partition = self._partitions.get(-1 if id is None else id)
+        return partition is not None and offset is not None and offset < partition.start
 
     def show_lags(self, lags: Mapping[int, int]) -> None:
         """Show how far behind the read position is."""
@@ -131,7 +139,13 @@ class Assignments:
         return gone
 
     def _rewound(self, partition: Partition, offset: int) -> Partition:
-        """The log went back (a leader elected without the newest records, a reset): take the partition up anew."""
+        """The log went back (a leader elected without the newest records, a reset): take the partition up anew.
+
+        Raises LawBroken when it went back less far than the oldest record that is held: what lies between would be
+        forgotten and then committed, so the process has to begin again from what is committed.
+        """
+        if offset > partition.ledger.low_water:
+            raise LawBroken(f"{partition!r} is read again from {offset}, above its low water: law 1 would break")
         log.warning("partition read again from an earlier offset", partition=partition.id, offset=offset)
         self.lost([partition.id])
         self.assigned({partition.id: Start(offset, offset, committed=True)})

@@ -49,6 +49,7 @@ async def run(
         pass
     finally:
         _settle_rest(settled, buffer)
+        assignments.settling = False  # so that leaving the group does not wait for what nobody settles any more
         # Shielded: what has been delivered must be committed even when the stop's deadline has passed; bounded: law 9.
         with trio.move_on_after(last_commit_secs, shield=True) as last:
             await _commit(offsets, assignments, meter)

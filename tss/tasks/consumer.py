@@ -71,11 +71,12 @@ async def run(
 
 async def _read(source: Source, assignments: Assignments, dead_letters: DeadLetters, meter: Meter) -> Batch:
     read = await source.poll()
-    if read.dead_letters:
+    letters = [each for each in read.dead_letters if not assignments.is_settled(each.partition, each.offset)]
+    if letters:
         # Before the records go on: as long as they do not, no offset in this poll can be committed.
-        for letter in read.dead_letters:
+        for letter in letters:
             meter.count(measures.UNREADABLE, 1, letter.reason)
-        await dead_letters.put(read.dead_letters)
+        await dead_letters.put(letters)
     assignments.show_lags(read.lags)
     # From here to the return there is no checkpoint, so no rebalance can come between the poll and this look-up.
     return Batch(read.wall_ms, assignments.bind(read.records), assignments.bind_ends(read.ends))

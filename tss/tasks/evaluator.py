@@ -58,7 +58,7 @@ def _show(decided: Sequence[Trace], meter: Meter) -> None:
             late[decision.verdict.value] += trace.spans
             continue
         counts[decision.policy, decision.verdict.value, decision.reason.value] += 1
-        spans[decision.verdict.value] += trace.spans
+        spans[decision.verdict.value] += trace.sent_spans
         if trace.first_ms is not None and trace.closed_ms is not None:
             delays.append((trace.closed_ms - trace.first_ms) / 1000)
     for (policy, verdict, reason), count in counts.items():

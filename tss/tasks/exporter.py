@@ -206,7 +206,7 @@ async def _send(lane: Lane, batch: Sequence[Trace]) -> Outcome:
 
 async def _accepted(lane: Lane, batch: Sequence[Trace], outcome: Accepted) -> None:
     name = lane.destination.name
-    spans = sum(trace.spans for trace in batch)
+    spans = sum(trace.sent_spans for trace in batch)
     lane.meter.count(measures.SPANS_EXPORTED, max(0, spans - outcome.rejected_spans), name)
     if outcome.message and not outcome.rejected_spans:
         log.warning("destination took a batch with a remark", destination=name, remark=outcome.message)
@@ -236,8 +236,8 @@ async def _put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: st
             detail,
             trace.payload,
             topic=lane.topic,
-            partition=trace.pieces[0][0].id,
-            offset=trace.pieces[0][1],
+            partition=trace.pieces[0].partition.id,
+            offset=trace.pieces[0].offset,
             trace_id=trace.trace_id.hex(),
             destination=name,
         )

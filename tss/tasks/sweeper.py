@@ -37,7 +37,7 @@ async def run(
                     taken = 0
             for partition, wall_ms in batch.ends:
                 buffer.reach(partition, wall_ms)
-            for partition in {partition for partition, _ in batch.records}:
+            for partition in dict.fromkeys(partition for partition, _ in batch.records):
                 buffer.relieve_ledger(partition)
             await _hand_on(closed, buffer)
             _show(buffer, meter)
@@ -47,15 +47,18 @@ async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer) 
     """Pass on what has closed, in pieces, as long as there is room for closed traces; adding waits meanwhile."""
     await trio.lowlevel.checkpoint()
     waiting = buffer.take()
-    if not waiting:
-        return
     held_back = sum(map(_weight, waiting))
     for piece in _pieces(waiting, min(BYTES_AT_ONCE, buffer.limits.closed_bytes)):
-        # What waits here is closed too; room means room beside it.
-        while buffer.closed_bytes - held_back > buffer.limits.closed_bytes:
-            await trio.sleep(ROOM_LOOK_SECS)
+        await _room(buffer, held_back)  # what waits here is closed too; room means room beside it
         held_back -= sum(map(_weight, piece))
         await closed.send(piece)
+    # Late fragments of a trace that waits for its decision come by no hand of ours, but take room all the same.
+    await _room(buffer, 0)
+
+
+async def _room(buffer: Buffer, held_back: int) -> None:
+    while buffer.closed_bytes - held_back > buffer.limits.closed_bytes:
+        await trio.sleep(ROOM_LOOK_SECS)
 
 
 def _weight(trace: Trace) -> int:
