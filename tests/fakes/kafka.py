@@ -207,7 +207,8 @@ class FakeMember:
         self.dead = False  # killed: nothing that its cleanup does reaches the world
         self.silent_since: float | None = None
         self.positions: dict[int, int] = {}
-        self.letters_read = 0
+        self.letters_read = 0  # of records not settled before
+        self._settled_below: dict[int, int] = {}
         self.commits_ok = 0
         self.commits_failed = 0
         self._kafka = kafka
@@ -359,6 +360,7 @@ class FakeMember:
         for id, start in starts.items():
             group.owners[id] = self
             self.positions[id] = start.replay_from
+            self._settled_below[id] = start.offset
         if starts:
             self._kafka.tell(f"{self.name} is assigned {starts}")
             self._assignments.assigned(starts)
@@ -378,7 +380,8 @@ class FakeMember:
         lags = {id: self._kafka.logs[id].end - position for id, position in self.positions.items()}
         ends = {id: now for id, lag in lags.items() if lag <= 0 and not self._paused}
         letters = [letter for id, entry in entries for letter in self._letters(id, entry)]
-        self.letters_read += sum(not self._assignments.is_settled(each.partition, each.offset) for each in letters)
+        for id, entry in entries:
+            self.letters_read += len([*self._letters(id, entry)]) * (entry.offset >= self._settled_below[id])
         records = [Record(id, entry.offset, entry.timestamp_ms, entry.scanned.fragments) for id, entry in entries]
         return Polled(now, records, letters, ends, lags)
 
