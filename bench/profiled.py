@@ -3,7 +3,7 @@
 A thread looks every millisecond where every other thread is, and charges that place with the CPU time that this thread
 has used since the last look. So waiting costs nothing, and threads that take turns are charged for their own turns. What
 C code does is charged to the line that called it; what a thread did just before it began to wait, often to the wait. The
-looking itself costs about a quarter more: compare shares, and take the sum from a run without it. It begins with SIGUSR1, so that the start is not in it, and at the end
+looking itself costs about half more: compare shares, and take the sum from a run without it. It begins with SIGUSR1, so that the start is not in it, and at the end
 of the daemon it writes what it saw into a file beside the settings.
 """
 

@@ -243,7 +243,9 @@ class FakeMember:
         The real edge then reads from the log's start, so that nothing that is held can be skipped.
         """
         if partition in self.positions:
-            self.positions[partition] = min(self.positions[partition], offset)
+            if offset < self.positions[partition]:
+                self.positions[partition] = offset
+                self._settled_below[partition] = offset  # whatever stands there now may be new
 
     # -- Source
 

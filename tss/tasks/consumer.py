@@ -71,15 +71,17 @@ async def run(
 
 async def _read(source: Source, assignments: Assignments, dead_letters: DeadLetters, meter: Meter) -> Batch:
     read = await source.poll()
+    # No checkpoint between the poll and this look-up, so no rebalance can come between them; nor later, as only a poll
+    # brings one.
+    records, ends = assignments.bind(read.records), assignments.bind_ends(read.ends)
+    assignments.show_lags(read.lags)
     letters = [each for each in read.dead_letters if not assignments.is_settled(each.partition, each.offset)]
     if letters:
         # Before the records go on: as long as they do not, no offset in this poll can be committed.
         for letter in letters:
             meter.count(measures.UNREADABLE, 1, letter.reason)
         await dead_letters.put(letters)
-    assignments.show_lags(read.lags)
-    # From here to the return there is no checkpoint, so no rebalance can come between the poll and this look-up.
-    return Batch(read.wall_ms, assignments.bind(read.records), assignments.bind_ends(read.ends))
+    return Batch(read.wall_ms, records, ends)
 
 
 async def _hold_back(
