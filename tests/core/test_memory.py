@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.core.spans import trace_id
 from tss.core.decision import Decision, Reason, Verdict
-from tss.core.memory import GENERATION, DroppedSet, Memory
+from tss.core.memory import DroppedSet, Memory
 
 KEEP = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
 DROP = Decision(Verdict.DROP, "default", Reason.ROOT_QUIET, 0.0)
@@ -35,14 +38,26 @@ def test_deliveries_that_overtake_each_other_cover_only_themselves() -> None:
 
 
 def test_dropped_traces_are_remembered_for_at_least_the_limit() -> None:
-    dropped = DroppedSet(3 * GENERATION)
-    ids = [trace_id(number) for number in range(5 * GENERATION)]
-    for id in ids:
+    limit = 1000
+    dropped = DroppedSet(limit)
+    ids = [trace_id(number) for number in range(5 * limit)]
+    for number, id in enumerate(ids):
         dropped.add(id)
-    assert all(id in dropped for id in ids[-3 * GENERATION :])
+        dropped.add(id)  # again: it counts once
+        assert min(limit, number + 1) <= len(dropped) <= 2 * limit
+        if number % 97 == 0:
+            assert all(each in dropped for each in ids[max(0, number - limit + 1) : number + 1])
     assert ids[0] not in dropped
     assert trace_id(10**9) not in dropped
-    assert len(dropped) <= 4 * GENERATION
+
+
+@given(st.sets(st.integers(0, 400), max_size=60))
+def test_nothing_is_remembered_that_was_not_dropped(numbers: set[int]) -> None:
+    """A false yes would drop an error trace (law 1)."""
+    dropped = DroppedSet(64)
+    for number in numbers:
+        dropped.add(trace_id(number))
+    assert {number for number in range(401) if trace_id(number) in dropped} == numbers
 
 
 def test_a_verdict_is_recalled_as_it_was() -> None:

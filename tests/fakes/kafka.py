@@ -242,10 +242,9 @@ class FakeMember:
 
         The real edge then reads from the log's start, so that nothing that is held can be skipped.
         """
-        if partition in self.positions:
-            if offset < self.positions[partition]:
-                self.positions[partition] = offset
-                self._settled_below[partition] = offset  # whatever stands there now may be new
+        if offset < self.positions.get(partition, 0):
+            self.positions[partition] = offset
+            self._settled_below[partition] = offset  # whatever stands there now may be new
 
     # -- Source
 

@@ -70,7 +70,9 @@ def settings(broker: str, topic: str, **sections: Section | list[Section]) -> di
 class Daemon:
     """One daemon. It can be started again after its end; each run has an output of its own."""
 
-    def __init__(self, directory: Path, config: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, config: Mapping[str, Any], environment: Mapping[str, str] | None = None
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.config = config
@@ -266,9 +268,7 @@ class Group:
     def watch(cls, broker: Broker, config: Mapping[str, Any], partitions: int) -> Iterator[Self]:
         """Without joining it."""
         kafka = config["kafka"]
-        consumer = Consumer(
-            {"bootstrap.servers": broker.bootstrap, "group.id": kafka["consumerGroup"], "log_level": 0}
-        )
+        consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": kafka["consumerGroup"], "log_level": 0})
         try:
             yield cls(consumer, kafka["inputTopic"], partitions)
         finally:

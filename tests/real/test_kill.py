@@ -50,7 +50,9 @@ class Arrived:
         kept = load.kept()
         lost, wrong = kept - self.counts.keys(), self.counts.keys() - kept
         assert not lost, f"{self.name}: law 1: {len(lost)} spans lost of {_traces(lost)} traces, as {_first(lost)}"
-        assert not wrong, f"{self.name}: law 2: {len(wrong)} spans of {_traces(wrong)} dropped traces, as {_first(wrong)}"
+        assert not wrong, (
+            f"{self.name}: law 2: {len(wrong)} spans of {_traces(wrong)} dropped traces, as {_first(wrong)}"
+        )
         places = load.places()
         assert len(set(places.values())) == load.records
         # Once, and once more for each kill after which its record was to be read again.

@@ -276,6 +276,8 @@ class Buffer:
             return
         if partition.unclocked:
             self._clock(partition, now_ms)
+        if not partition.ring.is_due(now_ms):
+            return
         for second, trace in partition.ring.turn(now_ms):
             if trace.home is not partition or trace.due != second or trace.reason is not None:
                 continue  # filed again under another second, or closed, or gone with a partition

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable
 
 import attrs
 
 from tss.core.decision import Decision
-
-GENERATION = 65_536  # dropped traces a generation: a set of this many ids is small, a bisection of them 16 steps
 
 
 @attrs.define
@@ -31,43 +28,61 @@ class Kept:
         return offset <= self.covered.get(partition, -1) and (partition, offset) not in self.outstanding
 
 
-def _key(trace_id: bytes) -> int:
-    """The low 64 bits, which every tracing system draws at random: two of ten million agree once in 400,000 runs."""
-    return int.from_bytes(trace_id[8:], "big")
-
-
 class DroppedSet:
-    """Remembers at least the last ``limit`` dropped traces in about 10 bytes each, forgetting whole generations."""
+    """Remembers at least the last ``limit`` dropped traces, in two open-addressed tables of 64-bit hashes.
+
+    When the new table has ``limit`` entries the old one is forgotten: no entry is ever moved or removed, and a look-up
+    costs the same at any size. Two of ten million traces share a hash once in 400,000 runs.
+    """
 
     def __init__(self, limit: int) -> None:
-        self._current: set[int] = set()
-        self._frozen: deque[array[int]] = deque(maxlen=max(1, -(-limit // GENERATION)))
+        self._limit = limit
+        self._mask = (1 << (2 * limit - 1).bit_length()) - 1  # at most half full: a miss looks at two slots
+        self._new = self._table()
+        self._old: array[int] = array("Q")
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._current) + sum(map(len, self._frozen))
+        return self._count + (self._limit if self._old else 0)
+
+    def _table(self) -> array[int]:
+        return array("Q", bytes(8)) * (self._mask + 1)
 
     def add(self, trace_id: bytes) -> None:
         """Remember it."""
-        self._current.add(_key(trace_id))
-        if len(self._current) >= GENERATION:
-            self._frozen.append(array("Q", sorted(self._current)))
-            self._current = set()
+        table, mask = self._new, self._mask
+        key = _key(trace_id)
+        slot = key & mask
+        while found := table[slot]:
+            if found == key:
+                return
+            slot = (slot + 1) & mask
+        table[slot] = key
+        self._count += 1
+        if self._count == self._limit:
+            self._old, self._new, self._count = table, self._table(), 0
 
     def __contains__(self, trace_id: bytes) -> bool:
-        key = _key(trace_id)
-        if key in self._current:
-            return True
-        for keys in self._frozen:
-            index = bisect_left(keys, key)
-            if index < len(keys) and keys[index] == key:
-                return True
+        key, mask = _key(trace_id), self._mask
+        for table in (self._new, self._old):
+            if table:
+                slot = key & mask
+                while found := table[slot]:
+                    if found == key:
+                        return True
+                    slot = (slot + 1) & mask
         return False
+
+
+def _key(trace_id: bytes) -> int:
+    """The interpreter's own keyed hash, so that no choice of trace ids can fill one place; 0 marks an empty slot."""
+    return (hash(trace_id) & 0xFFFF_FFFF_FFFF_FFFF) or 1
 
 
 class Memory:
     """The local decision memory, bounded by counts: least recently used for kept, by age for dropped."""
 
-    def __init__(self, kept_limit: int = 100_000, dropped_limit: int = 1_000_000) -> None:
+    def __init__(self, kept_limit: int = 100_000, dropped_limit: int = 500_000) -> None:
         self._kept_limit = kept_limit
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
         self._dropped = DroppedSet(dropped_limit)

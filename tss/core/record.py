@@ -9,7 +9,7 @@ import attrs
 from tss.core.otlp import Fragment
 
 
-@attrs.frozen
+@attrs.define  # not frozen only because that triples the time to make one
 class Record:
     """One Kafka message, scanned."""
 

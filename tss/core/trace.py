@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 TRACE_BYTES = 900  # the object, its id, its sets and lists, its places in the buffer and the ring
 PIECE_BYTES = 170  # the object, its offset, the header of its bytes
 SPAN_BYTES = 125  # a span id and its places in the sets
+
+_NONE: frozenset[bytes] = frozenset()
 
 
 @attrs.define(eq=False)  # not frozen only because that doubles the time to make one
@@ -48,8 +51,8 @@ class Trace:
         self.start_ns = 0
         self.end_ns = 0
         self.has_root = False
-        self.seen: set[bytes] = set()  # span ids
-        self.missing: set[bytes] = set()  # parents named but not seen
+        self.seen: Set[bytes] = _NONE  # span ids; the first fragment's own set until a second one comes
+        self.missing: Set[bytes] = _NONE  # parents named but not seen
         self.first_ms: int | None = None  # stream times; None until the home partition has one
         self.last_ms: int | None = None
         self.closed_ms: int | None = None
@@ -93,9 +96,14 @@ class Trace:
             self.start_ns = fragment.start_ns
         self.end_ns = max(self.end_ns, fragment.end_ns)
         self.has_root = self.has_root or fragment.has_root
-        self.seen |= fragment.span_ids
-        if self.missing or fragment.parent_ids:
-            self.missing = (self.missing | fragment.parent_ids) - self.seen
+        if not self.seen:
+            self.seen, self.missing = fragment.span_ids, fragment.parent_ids
+        else:
+            if isinstance(self.seen, frozenset):
+                self.seen = set(self.seen)  # once, so that a trace of a thousand records is not copied a thousand times
+            self.seen |= fragment.span_ids
+            if self.missing or fragment.parent_ids:
+                self.missing = (self.missing | fragment.parent_ids) - self.seen
         growth = fragment.spans * SPAN_BYTES
         self.size += growth
         return growth

@@ -108,33 +108,68 @@ class KafkaSource:
     async def commit(self, commits: Mapping[int, Commit]) -> None:
         """Commit by partition. Raises CannotCommit when some could not be, CannotConnect when none ever will be.
 
-        Does not wait for the poll under way: a revocation in it waits for what is in flight, which waits for the
-        committer, which waits here.
+        Must not wait for a revocation: that waits for what is in flight, which waits for the committer, which waits
+        here. So a revocation ends this wait, and commits by itself.
         """
-        if self._one_commit.borrowed_tokens:
+        if self._revoking:
+            raise CannotCommit("a rebalance is under way")
+        if self._unanswered.since(trio.current_time()) < UNANSWERED_SECS:
             raise CannotCommit("the commit before is still without an answer")
-        await self._commit({id: (commit, self._assignment.get(id)) for id, commit in commits.items()})
-
-    async def _commit(self, bound: Mapping[int, tuple[Commit, object]]) -> None:
-        # Abandoned after a time: librdkafka tries again for as long as a broker hangs (measured, without end).
+        bound = {id: (commit, self._assignment.get(id)) for id, commit in commits.items()}
         with trio.move_on_after(COMMIT_SECS) as scope:
-            await trio.to_thread.run_sync(
-                partial(self._commit_bound, bound), limiter=self._one_commit, abandon_on_cancel=True
-            )
+            self._commits.add(scope)
+            try:
+                if self._is_polled(FLOWING_SECS):
+                    await self._commit_and_hear(bound)
+                else:
+                    await self._commit_and_wait(bound)
+            finally:
+                self._commits.discard(scope)
         if scope.cancelled_caught:
-            raise CannotCommit(f"no answer in {COMMIT_SECS:g} s")
+            raise CannotCommit("a rebalance came first" if self._revoking else f"no answer in {COMMIT_SECS:g} s")
 
-    def _commit_bound(self, bound: Mapping[int, tuple[Commit, object]]) -> None:
+    async def _commit_and_hear(self, bound: Bound) -> None:
+        """While the source is polled: the answer comes through a poll, so a broker that hangs does not stop reading."""
+        answer = _Answer()
+        start = partial(self._member.commit_soon, hear=answer.hear)
+        self._unanswered = _Since(trio.current_time())
+        answer.done = self._answered
+        if not await trio.to_thread.run_sync(self._of_ours, start, bound, limiter=self._one_at_a_time):
+            self._answered()
+            return
+        while not answer.event.is_set():
+            if not self._is_polled(STALLED_SECS):
+                return await self._commit_and_wait(bound)
+            with trio.move_on_after(LOOK_SECS):
+                await answer.event.wait()
+        if answer.error:
+            raise answer.error
+
+    async def _commit_and_wait(self, bound: Bound) -> None:
+        """When nobody polls, which is so for the last commit. Abandoned by who cannot wait: librdkafka tries again for
+        as long as a broker hangs (measured: without end)."""
+        await trio.to_thread.run_sync(
+            self._of_ours, self._member.commit_now, bound, limiter=self._one_at_a_time, abandon_on_cancel=True
+        )
+
+    def _of_ours(self, commit: Callable[[Mapping[int, Commit]], None], bound: Bound) -> bool:
         """Of a partition that has gone, even gone and come back, the new owner may have committed more: not ours."""
         ours = {
-            id: commit
-            for id, (commit, assignment) in bound.items()
+            id: one
+            for id, (one, assignment) in bound.items()
             if assignment is not None and self._assignment.get(id) is assignment
         }
         if ours:
-            self._member.commit(ours)
+            commit(ours)
         if len(ours) < len(bound):
             raise CannotCommit(f"partitions {sorted(bound.keys() - ours.keys())} are not ours any more")
+        return bool(ours)
+
+    def _is_polled(self, within_secs: float) -> bool:
+        return self._polls > 0 or trio.current_time() - self._polled_at < within_secs
+
+    def _answered(self) -> None:
+        self._unanswered = _Since()
 
     async def _join(self, client_id: str) -> None:
         bell = _Bell(self._assigned, self._revoked, self._lost, self._tell)

@@ -26,7 +26,7 @@ def _size(payload: bytes) -> str:
     return f"<{len(payload)} bytes>"
 
 
-@attrs.frozen
+@attrs.define  # not frozen only because that triples the time to make one, which is paid for each record
 class Fragment:
     """The spans of one trace in one record.
 
@@ -67,7 +67,7 @@ class Fault:
     payload: bytes = attrs.field(repr=_size)
 
 
-@attrs.frozen
+@attrs.define  # as Fragment
 class Scan:
     """All of one record: every span of it is in exactly one fragment or fault."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 SPACE = 1 << 56
 
 
@@ -10,6 +12,7 @@ def randomness(trace_id: bytes) -> int:
     return int.from_bytes(trace_id[-7:], "big")
 
 
+@functools.lru_cache(1024)  # the policies ask for a few rates over and over
 def threshold(rate: float) -> int:
     """T: a trace is kept if R >= T. Rates are in [0, 1]; 1 gives 0 (all), 0 gives 2**56 (none)."""
     return round((1 - rate) * SPACE)
