@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 import attrs
@@ -51,8 +51,8 @@ class Trace:
         self.start_ns = 0
         self.end_ns = 0
         self.has_root = False
-        self.seen: Set[bytes] = _NONE  # span ids; the first fragment's own set until a second one comes
-        self.missing: Set[bytes] = _NONE  # parents named but not seen
+        self.seen: AbstractSet[bytes] = _NONE  # span ids; the first fragment's own set until a second one comes
+        self.missing: AbstractSet[bytes] = _NONE  # parents named but not seen
         self.first_ms: int | None = None  # stream times; None until the home partition has one
         self.last_ms: int | None = None
         self.closed_ms: int | None = None
