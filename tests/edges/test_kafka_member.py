@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from tss.core.errors import CannotConnect
+from tss.core.partition import Commit
 from tss.core.record import Start
 from tss.edges.kafka_errors import Connection
 from tss.edges.kafka_member import Member
@@ -70,6 +71,9 @@ class Script:
     def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [TopicPartition("t", place.partition, self.first) for place in places]
 
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        self._note("commit", offsets)
+
     def incremental_assign(self, places: list[TopicPartition]) -> None:
         self._note("incremental_assign", places)
 
@@ -98,8 +102,9 @@ class Ears:
         if self.objection:
             raise self.objection
 
-    def revoked(self, ids: Sequence[int]) -> None:
+    def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         self.heard.append(("revoked", *ids))
+        return {id: Commit(10, 10) for id in ids}
 
     def lost(self, ids: Sequence[int]) -> None:
         self.heard.append(("lost", *ids))
@@ -156,7 +161,7 @@ def test_messages_collected_before_a_revocation_are_dropped() -> None:
     script.messages = [Note((0, 11)), Note((1, 11)), Note((0, 12))]
     script.during = lambda: made.revoke(1)
     assert polled(made) == [(0, 11), (0, 12)]
-    assert script.calls == [("incremental_unassign", (1, 0))]
+    assert script.calls == [("commit", (1, 10)), ("incremental_unassign", (1, 0))]
     assert ears.heard[-1] == ("revoked", 1)
 
 
@@ -165,7 +170,7 @@ def test_a_partition_that_goes_and_comes_back_in_a_call_is_read_again_from_its_s
     made, script, _ = joined(strategy)
 
     script.messages = [Note((0, 11)), Note((0, 12))]
-    script.during = lambda: (made.revoke(0, 1), made.assign(0, 1))
+    script.during = lambda: [made.revoke(0, 1), made.assign(0, 1)]  # type: ignore[func-returns-value]
     assert polled(made) == []
     again = ("incremental_assign", (0, 10)) if strategy != "range" else ("assign", (0, 10), (1, 10))
     assert script.calls[-1] == again
@@ -177,7 +182,7 @@ def test_lost_partitions_are_not_revoked() -> None:
     script.messages = [Note((0, 11))]
     script.during = lambda: made.lose(0, 1)
     assert polled(made) == []
-    assert ears.heard[1:] == [("lost", 0, 1)]
+    assert ears.heard[1:] == [("lost", 0, 1)] and not [call for call in script.calls if call[0] == "commit"]
 
 
 def test_eager_members_that_move_one_partition_leave_the_others_where_they_are() -> None:
@@ -211,3 +216,18 @@ def test_a_fatal_error_comes_out_of_the_poll() -> None:
     script.during = lambda: made._on_error(wrong)
     with pytest.raises(CannotConnect, match=r"Failed to connect to Kafka: b:1: SASL .* check kafka.saslUsername"):
         made.poll()
+
+
+def test_an_answer_is_heard_by_who_asked() -> None:
+    made, script, _ = joined()
+    heard: list[tuple[str, Exception | None]] = []
+    made.commit_soon({0: Commit(11, 5), 1: Commit(12, 5)}, lambda error: heard.append(("first", error)))
+    made.commit_soon({0: Commit(13, 5)}, lambda error: heard.append(("second", error)))
+    away = KafkaError(KafkaError.REBALANCE_IN_PROGRESS, "rebalance in progress")
+    script.during = lambda: made._on_commit(away, [TopicPartition("t", 0, 13)])
+    made.poll()
+    script.during = lambda: made._on_commit(None, [TopicPartition("t", 1, 12), TopicPartition("t", 0, 11)])
+    made.poll()
+    (second, refusal), first = heard
+    assert second == "second" and str(refusal) == "all partitions: rebalance in progress"
+    assert first == ("first", None)

@@ -161,9 +161,9 @@ async def test_a_broker_that_hangs_stops_neither_polls_nor_the_end(real: KafkaWo
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(book.poll_for_ever)
                 polls, began = len(book.polls), trio.current_time()
-                with pytest.raises(CannotCommit, match="no answer in 5 s"):
+                with pytest.raises(CannotCommit, match=r"no answer in 5 s"):
                     await book.member.commit({0: Commit(0, 0)})
-                with pytest.raises(CannotCommit, match="not ours any more|without an answer"):
+                with pytest.raises(CannotCommit, match=r"not ours any more|without an answer"):
                     await book.member.commit({0: Commit(0, 0)})
                 assert trio.current_time() - began < 6
                 assert len(book.polls) - polls > 20

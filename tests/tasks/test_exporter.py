@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import structlog
 import trio
 from trio.testing import MockClock
 
@@ -92,6 +93,20 @@ async def test_law_1_a_trace_settles_when_every_destination_has_it(autojump_cloc
     assert rig.meter.counted(measures.TRACES_SAMPLED) == 3
     assert rig.meter.counted(measures.SPANS_EXPORTED, "other") == 3
     assert rig.meter.counted(measures.EXPORT_ERRORS, "other", "http_503") == 1
+
+
+async def test_trouble_is_told_when_it_changes_and_from_time_to_time(autojump_clock: MockClock) -> None:
+    rig = Rig(Scripted(*[Again("connect", "refused")] * 20, *[Again("http_503", "busy")] * 2))
+    for number in range(2):
+        rig.kept.send_nowait([kept(number)])
+    rig.kept.close()
+    with structlog.testing.capture_logs() as lines:
+        await rig.run()
+    told = [(line["event"].split(" ")[1], line.get("reason")) for line in lines]
+    assert told[0] == ("did", "connect")
+    assert told[-1] == ("takes", None)
+    assert ("did", "http_503") in told
+    assert len(told) < 12
 
 
 async def test_again_waits_as_long_as_the_destination_says(autojump_clock: MockClock) -> None:

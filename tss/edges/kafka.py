@@ -1,12 +1,12 @@
 """The input topic, as a member of the consumer group: Kafka for trio.
 
-Every call into the client runs on a worker thread, one at a time (`CapacityLimiter(1)`); what the client calls back
-comes from that thread to trio's and waits for the answer there. Only commits have a thread beside it, theirs alone: they
-call nothing back, and have to go on while a poll waits in a revocation.
+Every call into the client runs on a worker thread, one at a time (`CapacityLimiter(1)`; confluent-kafka 2.16 would make
+a second one wait anyway). What the client calls back comes from that thread to trio's and waits for the answer there.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +30,13 @@ log = structlog.get_logger()
 
 CLOSE_SECS = 5.0
 COMMIT_SECS = 5.0  # an answer takes milliseconds
+UNHEARD_SECS = 60.0  # a broker that hangs gets no further commit for this long, unless it answers the one before
+POLLED_SECS = 0.5  # the source is being polled when the last poll is no longer ago
+STALLED_SECS = 2.0  # the reader, held back, waits a second between two polls
+LOOK_SECS = 0.2
+TURN_SECS = 1.0
+
+Bound = Mapping[int, tuple[Commit, object]]  # each commit with the assignment that it was made under
 
 
 class Assignments(Protocol):
@@ -45,6 +52,14 @@ class Assignments(Protocol):
         """These are another member's already."""
 
 
+@attrs.define(eq=False)
+class _Answer:
+    """The answer to a commit."""
+
+    event: trio.Event = attrs.field(factory=trio.Event)
+    error: CannotCommit | CannotConnect | None = None
+
+
 class KafkaSource:
     """`Source` and `Offsets` of the tasks. Use `open`."""
 
@@ -55,8 +70,12 @@ class KafkaSource:
         self._health = health
         self._connection = Connection(kafka.brokers, kafka.input_topic)
         self._one_at_a_time = trio.CapacityLimiter(1)
-        self._one_commit = trio.CapacityLimiter(1)
         self._assignment: dict[int, object] = {}  # by partition: what tells one assignment of it from the next
+        self._revoking = False
+        self._commits: set[trio.CancelScope] = set()  # that wait, for their turn or for the answer
+        self._unheard_since = -math.inf  # when the commit was sent that has no answer yet
+        self._polling = False
+        self._polled_at = -math.inf
         self._member: Member
 
     def __repr__(self) -> str:
@@ -88,12 +107,21 @@ class KafkaSource:
 
     async def poll(self) -> Polled:
         """What has come in, waiting 0.1 s; rebalances are settled inside. Raises CannotConnect."""
+        with trio.move_on_after(TURN_SECS) as turn:
+            await self._one_at_a_time.acquire()
+        if turn.cancelled_caught:  # a commit that was not waited for any more is still tried by librdkafka
+            self._health.down("kafka", "a commit is without an answer")
+            return Polled(time.time_ns() // 1_000_000)
+        self._polling = True
         try:
             # Not to be abandoned: what a poll has read must not get lost, and every wait in it is bounded.
-            polled = await trio.to_thread.run_sync(self._member.poll, limiter=self._one_at_a_time)
+            polled = await trio.to_thread.run_sync(self._member.poll)
         except CannotConnect as error:
             self._health.down("kafka", str(error))
             raise
+        finally:
+            self._one_at_a_time.release()
+            self._polling, self._polled_at = False, trio.current_time()
         self._tell()
         return polled
 
@@ -113,46 +141,47 @@ class KafkaSource:
         """
         if self._revoking:
             raise CannotCommit("a rebalance is under way")
-        if self._unanswered.since(trio.current_time()) < UNANSWERED_SECS:
+        if trio.current_time() - self._unheard_since < UNHEARD_SECS:
             raise CannotCommit("the commit before is still without an answer")
         bound = {id: (commit, self._assignment.get(id)) for id, commit in commits.items()}
         with trio.move_on_after(COMMIT_SECS) as scope:
             self._commits.add(scope)
             try:
-                if self._is_polled(FLOWING_SECS):
-                    await self._commit_and_hear(bound)
-                else:
+                if not self._is_polled(POLLED_SECS) or not await self._commit_and_hear(bound):
                     await self._commit_and_wait(bound)
             finally:
                 self._commits.discard(scope)
         if scope.cancelled_caught:
-            raise CannotCommit("a rebalance came first" if self._revoking else f"no answer in {COMMIT_SECS:g} s")
+            raise CannotCommit(f"no answer in {COMMIT_SECS:g} s, or a rebalance came first")
 
-    async def _commit_and_hear(self, bound: Bound) -> None:
-        """While the source is polled: the answer comes through a poll, so a broker that hangs does not stop reading."""
+    async def _commit_and_hear(self, bound: Bound) -> bool:
+        """While there are polls: the answer comes through one, so a broker that hangs does not stop reading.
+
+        False when the polls have ended first.
+        """
         answer = _Answer()
-        start = partial(self._member.commit_soon, hear=answer.hear)
-        self._unanswered = _Since(trio.current_time())
-        answer.done = self._answered
-        if not await trio.to_thread.run_sync(self._of_ours, start, bound, limiter=self._one_at_a_time):
-            self._answered()
-            return
+        send = partial(self._member.commit_soon, hear=partial(_ring, self._hear, answer))
+        await trio.to_thread.run_sync(self._of_ours, send, bound, limiter=self._one_at_a_time)
+        if not answer.event.is_set():
+            self._unheard_since = trio.current_time()
         while not answer.event.is_set():
             if not self._is_polled(STALLED_SECS):
-                return await self._commit_and_wait(bound)
+                return False
             with trio.move_on_after(LOOK_SECS):
                 await answer.event.wait()
         if answer.error:
             raise answer.error
+        return True
 
     async def _commit_and_wait(self, bound: Bound) -> None:
-        """When nobody polls, which is so for the last commit. Abandoned by who cannot wait: librdkafka tries again for
-        as long as a broker hangs (measured: without end)."""
+        """When nobody polls, as for the last commit. May be abandoned: librdkafka tries again, without end, while a
+        broker hangs."""
         await trio.to_thread.run_sync(
             self._of_ours, self._member.commit_now, bound, limiter=self._one_at_a_time, abandon_on_cancel=True
         )
+        self._unheard_since = -math.inf
 
-    def _of_ours(self, commit: Callable[[Mapping[int, Commit]], None], bound: Bound) -> bool:
+    def _of_ours(self, commit: Callable[[Mapping[int, Commit]], None], bound: Bound) -> None:
         """Of a partition that has gone, even gone and come back, the new owner may have committed more: not ours."""
         ours = {
             id: one
@@ -163,13 +192,14 @@ class KafkaSource:
             commit(ours)
         if len(ours) < len(bound):
             raise CannotCommit(f"partitions {sorted(bound.keys() - ours.keys())} are not ours any more")
-        return bool(ours)
+
+    def _hear(self, answer: _Answer, error: CannotCommit | CannotConnect | None) -> None:
+        self._unheard_since = -math.inf
+        answer.error = error
+        answer.event.set()
 
     def _is_polled(self, within_secs: float) -> bool:
-        return self._polls > 0 or trio.current_time() - self._polled_at < within_secs
-
-    def _answered(self) -> None:
-        self._unanswered = _Since()
+        return self._polling or trio.current_time() - self._polled_at < within_secs
 
     async def _join(self, client_id: str) -> None:
         bell = _Bell(self._assigned, self._revoked, self._lost, self._tell)
@@ -181,13 +211,7 @@ class KafkaSource:
         # Shielded: leaving the group lets the others go on at once instead of after the session's end. Bounded, and
         # left to its thread after that: without a broker it can take for ever.
         with trio.move_on_after(close_secs, shield=True) as scope:
-            try:
-                # First, for while the client closes, a commit on any other thread than that never returns (measured,
-                # confluent-kafka 2.16.1).
-                await self._revoked([*self._assignment])
-                await trio.to_thread.run_sync(self._member.close, limiter=self._one_at_a_time, abandon_on_cancel=True)
-            except (CannotCommit, trio.RunFinishedError) as error:
-                log.warning("the consumer group was not left in order", reason=str(error))
+            await trio.to_thread.run_sync(self._member.close, limiter=self._one_at_a_time, abandon_on_cancel=True)
         if scope.cancelled_caught:
             log.warning("the consumer group was not left in time; its other members wait for the session's end")
 
@@ -201,17 +225,14 @@ class KafkaSource:
             self._assignment[id] = object()
         self._assignments.assigned(starts)
 
-    async def _revoked(self, ids: Sequence[int]) -> None:
-        ids = [id for id in ids if id in self._assignment]
-        if not ids:
-            return
+    async def _revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
+        self._revoking = True
+        for scope in self._commits:
+            scope.cancel()
         try:
-            commits = await self._assignments.revoked(ids)
-            if commits:  # after those that wait already
-                await self._commit({id: (commit, self._assignment.get(id)) for id, commit in commits.items()})
-        except CannotCommit as error:
-            log.warning("offsets not committed on revocation; the next owner reads again", reason=str(error))
+            return await self._assignments.revoked(ids)
         finally:
+            self._revoking = False
             self._forget(ids)
 
     def _lost(self, ids: Sequence[int]) -> None:
@@ -223,20 +244,28 @@ class KafkaSource:
             self._assignment.pop(id, None)
 
 
+def _ring(
+    hear: Callable[[_Answer, CannotCommit | CannotConnect | None], None],
+    answer: _Answer,
+    error: CannotCommit | CannotConnect | None,
+) -> None:
+    trio.from_thread.run_sync(hear, answer, error)
+
+
 @attrs.frozen
 class _Bell:
     """`Group` of the member: from its thread to trio's, and back with the answer."""
 
     _assigned: Callable[[Mapping[int, Start]], None]
-    _revoked: Callable[[Sequence[int]], Awaitable[None]]
+    _revoked: Callable[[Sequence[int]], Awaitable[dict[int, Commit]]]
     _lost: Callable[[Sequence[int]], None]
     _tell: Callable[[], None]
 
     def assigned(self, starts: Mapping[int, Start]) -> None:
         trio.from_thread.run_sync(self._assigned, starts)
 
-    def revoked(self, ids: Sequence[int]) -> None:
-        trio.from_thread.run(self._revoked, ids)
+    def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
+        return trio.from_thread.run(self._revoked, ids)
 
     def lost(self, ids: Sequence[int]) -> None:
         trio.from_thread.run_sync(self._lost, ids)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from tss.core import measures
 from tss.core.errors import CannotConnect
@@ -62,6 +62,12 @@ def is_fatal(error: KafkaError) -> bool:
     if name == "_AUTHENTICATION":
         return _INTERRUPTED.search(error.str()) is None
     return name in FATAL
+
+
+def cause_of(error: KafkaException) -> KafkaError:
+    """What the exception is about."""
+    cause: KafkaError = error.args[0]
+    return cause
 
 
 class Connection:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import attrs
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tss.core.errors import CannotCommit, CannotConnect
 from tss.core.otlp import Encoding
@@ -23,10 +23,11 @@ from tss.core.partition import Commit
 from tss.core.record import Polled, Start
 from tss.edges.kafka_config import client_config, is_incremental, unreadable_file, without_secrets
 from tss.edges.kafka_ends import LogEnds
-from tss.edges.kafka_errors import HEADLINE, Connection, is_fatal
+from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, is_fatal
 from tss.edges.kafka_log import logger
+from tss.edges.kafka_lookup import LOOKUP_SECS, Lookup, warn_of_loss
 from tss.edges.kafka_records import Located, to_records
-from tss.edges.kafka_starts import start, to_metadata
+from tss.edges.kafka_starts import to_metadata
 from tss.settings import Kafka
 
 log = structlog.get_logger()
@@ -35,11 +36,6 @@ log = structlog.get_logger()
 # a batch (500 records of 4 kB: 2 MB, some 5 ms of scanning).
 BATCH_RECORDS = 500
 BATCH_SECS = 0.1
-# Looking up where to begin: each try this long, so that a stop is heard soon; in all half of what the group waits for a
-# member (max.poll.interval.ms, 300 s).
-LOOKUP_SECS = 2.0
-LOOKUP_IN_ALL_SECS = 150.0
-LOOKUP_PAUSE_SECS = 0.2
 TOPIC_LOOK_SECS = 5.0  # between two looks for a topic that was missing
 LAG_LOOK_SECS = 5.0  # between two questions for the lags while paused; a scrape comes every 15 s or so
 OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
@@ -51,14 +47,17 @@ class Group(Protocol):
     def assigned(self, starts: Mapping[int, Start]) -> None:
         """These are ours."""
 
-    def revoked(self, ids: Sequence[int]) -> None:
-        """These are to go; returns when they may, with their offsets committed."""
+    def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
+        """These are to go; returns what to commit before."""
 
     def lost(self, ids: Sequence[int]) -> None:
         """These have gone."""
 
     def breathe(self) -> None:
         """Called now and then while a call takes long. Raises when nobody waits for the call any more."""
+
+
+Hear = Callable[[CannotCommit | CannotConnect | None], None]
 
 
 @attrs.define
@@ -70,7 +69,7 @@ class _Call:
 
 
 class Member:
-    """A consumer, used by one thread at a time, but for `commit`. Raises CannotConnect when the brokers refuse for good."""
+    """A consumer, used by one thread at a time. Raises CannotConnect when the brokers refuse for good."""
 
     def __init__(self, kafka: Kafka, client_id: str, group: Group, connection: Connection) -> None:
         self._topic = kafka.input_topic
@@ -83,12 +82,12 @@ class Member:
         self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
         self._astray: set[int] = set()  # their position does not exist any more
         self._paused = False
-        self._closing = False
-        self._committing = False  # on the thread of the commits
+        self._unheard: dict[tuple[tuple[int, int], ...], Hear] = {}  # commits without an answer, by what they say
         self._call = _Call()
         self._next_look = 0.0
         self._next_lag_look = 0.0
         self._client = self._connect(client_config(kafka, client_id))
+        self._lookup = Lookup(self._client, self._topic, connection, group.breathe)
 
     def __repr__(self) -> str:
         return f"<Member of {self._topic} positions {self._positions} paused {self._paused} astray {self._astray}>"
@@ -96,12 +95,17 @@ class Member:
     def _connect(self, config: dict[str, object]) -> Consumer:
         if unreadable := unreadable_file(config):
             raise CannotConnect(f"{HEADLINE}: {unreadable}")
-        callbacks = {"error_cb": self._on_error, "stats_cb": self._on_statistics, "logger": logger()}
+        callbacks = {
+            "error_cb": self._on_error,
+            "stats_cb": self._on_statistics,
+            "on_commit": self._on_commit,
+            "logger": logger(),
+        }
         try:
             client = Consumer(config | callbacks)
             client.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         except KafkaException as error:
-            reason = without_secrets(_cause(error).str(), config)
+            reason = without_secrets(cause_of(error).str(), config)
             raise CannotConnect(f"{HEADLINE}: {reason}, check the kafka section") from None
         return client
 
@@ -113,7 +117,7 @@ class Member:
         try:
             messages = self._client.consume(BATCH_RECORDS, BATCH_SECS)
         except KafkaException as error:
-            self._connection.note(_cause(error))
+            self._connection.note(cause_of(error))
             messages = []
         self._raise_failures()
         read = self._ours(messages)
@@ -142,41 +146,54 @@ class Member:
         if self._positions:
             self._client.resume(self._places(self._positions))
 
-    def commit(self, commits: Mapping[int, Commit]) -> None:
-        """Commit and wait for the answer, on a thread of its own, for as long as it takes. Raises CannotCommit, or CannotConnect when trying again is pointless."""
-        places = [
+    def commit_now(self, commits: Mapping[int, Commit]) -> None:
+        """Commit and wait for the answer, for as long as it takes.
+
+        Raises CannotCommit, or CannotConnect when trying again is pointless.
+        """
+        try:
+            answered = self._client.commit(offsets=self._to_commit(commits), asynchronous=False)
+        except KafkaException as error:
+            refusal = self._refusal(cause_of(error), [])
+        else:
+            refusal = self._refusal(None, answered or [])
+        if refusal:
+            raise refusal
+
+    def commit_soon(self, commits: Mapping[int, Commit], hear: Hear) -> None:
+        """Send a commit; the answer is heard in a poll to come (None when all is well)."""
+        places = self._to_commit(commits)
+        self._unheard[_said(places)] = hear
+        try:
+            self._client.commit(offsets=places, asynchronous=True)
+        except KafkaException as error:
+            self._on_commit(cause_of(error), places)
+
+    def _to_commit(self, commits: Mapping[int, Commit]) -> list[TopicPartition]:
+        return [
             TopicPartition(self._topic, id, commit.offset, metadata=to_metadata(commit))
             for id, commit in commits.items()
         ]
-        self._committing = True
-        try:
-            answered = self._client.commit(offsets=places, asynchronous=False) or []
-        except KafkaException as error:
-            refused = {"all partitions": _cause(error)}
-        else:
-            refused = {f"partition {place.partition}": place.error for place in answered if place.error}
-        finally:
-            self._committing = False
+
+    def _refusal(
+        self, error: KafkaError | None, places: Sequence[TopicPartition]
+    ) -> CannotCommit | CannotConnect | None:
+        refused = {f"partition {place.partition}": place.error for place in places if place.error}
+        if error is not None and not refused:
+            refused = {"all partitions": error}
         for reason in refused.values():
             if is_fatal(reason):
-                raise self._connection.refusal(reason)
+                return self._connection.refusal(reason)
         if refused:
-            raise CannotCommit(", ".join(f"{which}: {reason.str()}" for which, reason in refused.items()))
+            return CannotCommit(", ".join(f"{which}: {reason.str()}" for which, reason in refused.items()))
+        return None
 
     def close(self) -> None:
         """Leave the group; the partitions are revoked on the way."""
-        self._closing = True
         self._call = _Call()
-        self._let_commit_end()
         self._client.close()
         if self._call.failure:
             raise self._call.failure
-
-    def _let_commit_end(self) -> None:
-        """Closing frees the client's memory, so no commit may be inside any more, be it a broker that hangs which keeps
-        it there: then this thread waits too, and ends with the process."""
-        while self._committing:
-            time.sleep(0.01)
 
     # -- callbacks
 
@@ -190,6 +207,12 @@ class Member:
     def _on_error(self, error: KafkaError) -> None:
         with self._keeping():
             self._connection.note(error)
+
+    def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        with self._keeping():
+            hear = self._unheard.pop(_said(places), None)
+            if hear is not None:
+                hear(self._refusal(error, places))
 
     def _on_statistics(self, text: str) -> None:
         with self._keeping():
@@ -206,7 +229,7 @@ class Member:
     def _on_assign(self, _client: Consumer, places: list[TopicPartition]) -> None:
         with self._keeping():
             ids = [place.partition for place in places]
-            starts = self._starts(ids) if ids else {}
+            starts = self._lookup.starts(ids, self._reset) if ids else {}
             self._assign({id: start.replay_from for id, start in starts.items()})
             self._connection.join(has_partitions=bool(ids))
             self._group.assigned(starts)
@@ -214,10 +237,11 @@ class Member:
     def _on_revoke(self, _client: Consumer, places: list[TopicPartition]) -> None:
         ids = self._known(places)
         with self._keeping():
-            if ids:
-                self._group.revoked(ids)
-        if self._closing:
-            self._let_commit_end()
+            commits = self._group.revoked(ids) if ids else {}
+            if commits:
+                # Nobody waits for the answer: a broker that hangs would keep us here. What counts is the order, and
+                # librdkafka sends it before it tells the group that we are done.
+                self.commit_soon(commits, _log_refusal)
         self._unassign(places)
 
     def _on_lost(self, _client: Consumer, places: list[TopicPartition]) -> None:
@@ -264,59 +288,6 @@ class Member:
             self._client.incremental_unassign(self._places(positions))
         self._assign(positions)
 
-    def _starts(self, ids: Sequence[int]) -> dict[int, Start]:
-        """Where to begin. Tries until the brokers have told: a partition begun elsewhere could lose records."""
-        committed = {place.partition: place for place in self._patiently(lambda: self._committed(ids))}
-        first = self._bounds(ids, OFFSET_BEGINNING)
-        end = self._bounds([id for id in ids if committed[id].offset < 0], OFFSET_END)
-        starts = {}
-        for id in ids:
-            offset = committed[id].offset
-            at = offset if offset >= 0 else None
-            starts[id] = start(at, committed[id].metadata, first[id], end.get(id, 0), self._reset)
-            if at is not None and at < first[id]:
-                self._warn_of_loss(id, at, first[id])
-        return starts
-
-    def _committed(self, ids: Iterable[int]) -> list[TopicPartition]:
-        return list(self._client.committed([TopicPartition(self._topic, id) for id in ids], timeout=LOOKUP_SECS))
-
-    def _bounds(self, ids: Sequence[int], which: int) -> dict[int, int]:
-        """The first or the last offsets: one request for each broker. (get_watermark_offsets asks partition by
-        partition, and each answer queues behind a fetch that waits.)"""
-        if not ids:
-            return {}
-        asked = [TopicPartition(self._topic, id, which) for id in ids]
-        answered = self._patiently(lambda: self._client.offsets_for_times(asked, timeout=LOOKUP_SECS))
-        return {place.partition: place.offset for place in answered}
-
-    def _patiently(self, ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
-        deadline = time.monotonic() + LOOKUP_IN_ALL_SECS
-        while True:
-            try:
-                answered = ask()
-                refused = next((place.error for place in answered if place.error), None)
-            except KafkaException as error:
-                refused = _cause(error)
-            if refused is None:
-                return answered
-            self._connection.note(refused)
-            if self._connection.refused:
-                raise self._connection.refused
-            if time.monotonic() > deadline:
-                raise CannotConnect(f"{HEADLINE}: where to begin could not be found out: {refused.str()}")
-            time.sleep(LOOKUP_PAUSE_SECS)
-            self._group.breathe()
-
-    def _warn_of_loss(self, id: int, wanted: int, first: int) -> None:
-        log.warning(
-            "records were deleted before they were done with: reading goes on with the first that is left",
-            topic=self._topic,
-            partition=id,
-            gone_for_good=first - wanted,
-            offset=first,
-        )
-
     # -- messages
 
     def _raise_failures(self) -> None:
@@ -354,17 +325,8 @@ class Member:
         if not self._positions or now < self._next_lag_look:
             return {}
         self._next_lag_look = now + LAG_LOOK_SECS
-        asked = [TopicPartition(self._topic, id, OFFSET_END) for id in self._positions]
-        try:
-            answered = self._client.offsets_for_times(asked, timeout=LOOKUP_SECS)
-        except KafkaException as error:
-            self._connection.note(_cause(error))
-            return {}
-        return {
-            place.partition: max(0, place.offset - self._positions[place.partition])
-            for place in answered
-            if not place.error
-        }
+        ends = self._lookup.ends_if_told([*self._positions])
+        return {id: max(0, end - self._positions[id]) for id, end in ends.items()}
 
     def _on_message_error(self, error: KafkaError, id: int | None) -> None:
         if error.name() in OUT_OF_RANGE and id in self._positions:
@@ -380,10 +342,10 @@ class Member:
         if not self._astray:
             return
         ids = sorted(self._astray)
-        first = self._bounds(ids, OFFSET_BEGINNING)
+        first = self._lookup.first(ids)
         for id in ids:
             if first[id] > self._positions[id]:
-                self._warn_of_loss(id, self._positions[id], first[id])
+                warn_of_loss(self._topic, id, self._positions[id], first[id])
             else:
                 log.warning("the log ends before the position: read again from its start", partition=id)
         self._astray.clear()
@@ -398,11 +360,15 @@ class Member:
         try:
             topic = self._client.list_topics(self._topic, timeout=LOOKUP_SECS).topics[self._topic]
         except KafkaException as error:
-            self._connection.note(_cause(error))
+            self._connection.note(cause_of(error))
         else:
             self._connection.topic_missing = not topic.partitions
 
 
-def _cause(error: KafkaException) -> KafkaError:
-    cause: KafkaError = error.args[0]
-    return cause
+def _said(places: Iterable[TopicPartition]) -> tuple[tuple[int, int], ...]:
+    return tuple(sorted((place.partition, place.offset) for place in places))
+
+
+def _log_refusal(error: CannotCommit | CannotConnect | None) -> None:
+    if error:
+        log.warning("offsets not committed on revocation; the next owner reads again", reason=str(error))

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 # A rate over a counter sees its first increase only if it was there before: these are shown as 0 from the start.
 USUAL_REASONS = ("connect", "timeout", "network", "http_400", "http_401", "http_429", "http_500", "http_503")
+TELL_SECS = 30.0
 LANE_BATCHES = 2  # a lane gathers from the second while the first is under way; more would only hide a slow destination
 
 
@@ -46,7 +47,7 @@ class Destination(Protocol):
         """Send the spans of these traces once. Never raises for what the world or the data may do."""
 
 
-@attrs.frozen
+@attrs.define
 class Lane:
     """The way to one destination: what a delivery needs. ``topic`` is where the traces came from."""
 
@@ -56,6 +57,29 @@ class Lane:
     health: Health
     meter: Meter
     chance: random.Random
+    _told: str = ""  # the reason last logged, while there is trouble
+    _told_at: float = -math.inf
+
+    def works(self) -> None:
+        """The destination has taken a batch."""
+        self.health.up(f"exporter {self.destination.name}")
+        if self._told:
+            log.info("destination takes batches again", destination=self.destination.name)
+            self._told, self._told_at = "", -math.inf
+
+    def fails(self, outcome: Again | Misconfigured, wait_secs: float) -> None:
+        """It has not; said when the reason changes and from time to time, not for each try of each batch."""
+        now = trio.current_time()
+        if outcome.reason == self._told and now - self._told_at < TELL_SECS:
+            return
+        self._told, self._told_at = outcome.reason, now
+        log.warning(
+            "destination did not take a batch; it is sent again until it does",
+            destination=self.destination.name,
+            reason=outcome.reason,
+            detail=outcome.detail,
+            wait_secs=round(wait_secs, 3),
+        )
 
 
 async def run(
@@ -180,10 +204,7 @@ async def deliver(lane: Lane, batch: Sequence[Trace]) -> None:
         tries += 1
         if tries > retrying.quick_tries:
             lane.health.down(f"exporter {destination.name}", f"{outcome.reason}: {outcome.detail}")
-        log.warning(
-            "destination did not take a batch; it will be sent again",
-            destination=destination.name, reason=outcome.reason, detail=outcome.detail, tries=tries, wait_secs=round(wait, 3),
-        )  # fmt: skip
+        lane.fails(outcome, wait)
         await trio.sleep(wait)
 
 
@@ -198,7 +219,7 @@ async def _send(lane: Lane, batch: Sequence[Trace]) -> Outcome:
     outcome = await lane.destination.send(batch)
     lane.meter.observe(measures.EXPORT_LATENCY, trio.current_time() - began, name)
     if isinstance(outcome, Accepted):
-        lane.health.up(f"exporter {name}")
+        lane.works()
     else:
         lane.meter.count(measures.EXPORT_ERRORS, 1, name, outcome.reason)
     return outcome

@@ -1,0 +1,104 @@
+"""Asks the brokers where to begin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+
+from tss.core.errors import CannotConnect
+from tss.core.record import Start
+from tss.edges.kafka_errors import HEADLINE, Connection, cause_of
+from tss.edges.kafka_starts import start
+
+log = structlog.get_logger()
+
+# Each try this long, so that a stop is heard soon; in all half of what the group waits for a member
+# (max.poll.interval.ms, 300 s).
+LOOKUP_SECS = 2.0
+LOOKUP_IN_ALL_SECS = 150.0
+LOOKUP_PAUSE_SECS = 0.2
+
+
+class Lookup:
+    """Tries until the brokers have told: a partition begun elsewhere could lose records.
+
+    Raises CannotConnect when they refuse, or never tell, and whatever `breathe` raises between two tries.
+    """
+
+    def __init__(self, client: Consumer, topic: str, connection: Connection, breathe: Callable[[], None]) -> None:
+        self._client = client
+        self._topic = topic
+        self._connection = connection
+        self._breathe = breathe
+
+    def starts(self, ids: Sequence[int], reset: str) -> dict[int, Start]:
+        """Where to begin, by partition."""
+        committed = {place.partition: place for place in self._patiently(lambda: self._committed(ids))}
+        first = self.first(ids)
+        end = self._bounds([id for id in ids if committed[id].offset < 0], OFFSET_END)
+        starts = {}
+        for id in ids:
+            offset = committed[id].offset
+            at = offset if offset >= 0 else None
+            starts[id] = start(at, committed[id].metadata, first[id], end.get(id, 0), reset)
+            if at is not None and at < first[id]:
+                warn_of_loss(self._topic, id, at, first[id])
+        return starts
+
+    def first(self, ids: Sequence[int]) -> dict[int, int]:
+        """The first offset there is, by partition."""
+        return self._bounds(ids, OFFSET_BEGINNING)
+
+    def ends_if_told(self, ids: Sequence[int]) -> dict[int, int]:
+        """The offset after the last record, by partition, of those that are told at the first try. Raises nothing."""
+        asked = [TopicPartition(self._topic, id, OFFSET_END) for id in ids]
+        try:
+            answered = self._client.offsets_for_times(asked, timeout=LOOKUP_SECS)
+        except KafkaException as error:
+            self._connection.note(cause_of(error))
+            return {}
+        return {place.partition: place.offset for place in answered if not place.error}
+
+    def _committed(self, ids: Iterable[int]) -> list[TopicPartition]:
+        return list(self._client.committed([TopicPartition(self._topic, id) for id in ids], timeout=LOOKUP_SECS))
+
+    def _bounds(self, ids: Sequence[int], which: int) -> dict[int, int]:
+        """One request for each broker. (get_watermark_offsets asks partition by partition, and each answer queues
+        behind a fetch that waits.)"""
+        if not ids:
+            return {}
+        asked = [TopicPartition(self._topic, id, which) for id in ids]
+        answered = self._patiently(lambda: self._client.offsets_for_times(asked, timeout=LOOKUP_SECS))
+        return {place.partition: place.offset for place in answered}
+
+    def _patiently(self, ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
+        deadline = time.monotonic() + LOOKUP_IN_ALL_SECS
+        while True:
+            try:
+                answered = ask()
+                refused = next((place.error for place in answered if place.error), None)
+            except KafkaException as error:
+                refused = cause_of(error)
+            if refused is None:
+                return answered
+            self._connection.note(refused)
+            if self._connection.refused:
+                raise self._connection.refused
+            if time.monotonic() > deadline:
+                raise CannotConnect(f"{HEADLINE}: where to begin could not be found out: {refused.str()}")
+            time.sleep(LOOKUP_PAUSE_SECS)
+            self._breathe()
+
+
+def warn_of_loss(topic: str, partition: int, wanted: int, first: int) -> None:
+    """Retention was quicker than we were."""
+    log.warning(
+        "records were deleted before they were done with: reading goes on with the first that is left",
+        topic=topic,
+        partition=partition,
+        gone_for_good=first - wanted,
+        offset=first,
+    )
