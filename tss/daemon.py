@@ -92,7 +92,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         exporter.Lane(settings.kafka.input_topic, destination, outside.dead_letters, health, meter, outside.chance)
         for destination in outside.destinations
     ]
-    _watch_buffer(buffer, assignments, meter)
+    _watch_buffer(buffer, meter)
     async with outside.open_member(assignments) as member, trio.open_nursery() as around:
         drain = trio.CancelScope()
         around.start_soon(_stopper, stop, drain, times, health)
@@ -210,13 +210,13 @@ def _assignments(settings: Settings, buffer: Buffer, meter: Meter) -> Assignment
     )
 
 
-def _watch_buffer(buffer: Buffer, assignments: Assignments, meter: Meter) -> None:
+def _watch_buffer(buffer: Buffer, meter: Meter) -> None:
     limits, memory = buffer.limits, buffer.memory
     meter.watch(measures.BUFFER_TRACES, lambda: buffer.open_traces)
     meter.watch(measures.BUFFER_SPANS, lambda: buffer.open_spans)
     meter.watch(
         measures.BUFFER_BYTES,
-        lambda: buffer.open_bytes + buffer.closed_bytes + sum(partition.ledger.bytes for partition in assignments),
+        lambda: buffer.open_bytes + buffer.closed_bytes + buffer.ledger_bytes,
     )
     meter.watch(measures.MEMORY_KEPT, lambda: memory.kept)
     meter.watch(measures.MEMORY_DROPPED, lambda: memory.dropped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import tracemalloc
 
 import pytest
@@ -123,10 +124,11 @@ def test_law_5_pressure_decides_the_oldest_and_throws_nothing_away() -> None:
 
 def test_law_5_a_ledger_over_its_share_decides_what_holds_the_low_water() -> None:
     buffer, home = make(max_bytes=80_000), partition()
+    buffer.adopt(home)
     buffer.add(home, record(0, 100, fragment(0)), WALL)
     for offset in range(1, 3000):
         buffer.add(home, record(offset, 100), WALL)
-    buffer.relieve_ledger(home)
+    buffer.relieve_ledgers()
     assert closed(buffer) == [(trace_id(0), Reason.PRESSURE)]
 
 
@@ -173,12 +175,12 @@ def test_law_2_what_was_delivered_is_settled_silently_when_read_again() -> None:
     buffer.add(home, record(1, 140, fragment(1, [5])), WALL)
     (main, late) = decide(buffer)
     buffer.settle(late)  # deliveries overtake each other
-    buffer.forget(home)
+    buffer.forget([home])
     again = partition()
     buffer.add(again, record(0, 100, fragment(1, root=True, errors=1)), WALL)
     assert [trace.late for trace in buffer.take()] == [True]  # not delivered yet: it is sent again
     buffer.settle(main)
-    buffer.forget(again)
+    buffer.forget([again])
     once_more = partition()
     buffer.add(once_more, record(0, 100, fragment(1, root=True, errors=1)), WALL)
     buffer.add(once_more, record(1, 140, fragment(1, [5])), WALL)
@@ -216,7 +218,7 @@ def test_a_revoked_partition_takes_its_open_traces_with_it() -> None:
     buffer, home, other = make(), partition(), partition(id=1)
     buffer.add(home, record(0, 100, fragment(1), fragment(2)), WALL)
     buffer.add(other, record(0, 100, fragment(2, [1]), partition=1), WALL)  # a trace on two partitions
-    buffer.forget(home)
+    buffer.forget([home])
     assert buffer.open_traces == 1
     buffer.add(home, record(1, 100, fragment(1)), WALL)  # still in a channel when the partition went
     assert buffer.open_traces == 1
@@ -232,10 +234,30 @@ def test_law_1_what_a_revoked_partition_commits_waits_for_open_and_counts_what_s
     buffer.add(home, record(1, 120, fragment(2)), WALL)
     buffer.reach(home, 132_000)
     (trace,) = decide(buffer)
-    buffer.forget(home)
+    buffer.forget([home])
     assert (home.in_flight, home.ledger.low_water) == (1, 0)
     buffer.settle(trace)
     assert (home.in_flight, home.ledger.low_water) == (0, 1)  # the open trace is read again by the next owner
+
+
+def test_law_5_what_has_ended_is_not_kept_alive_by_an_old_deadline() -> None:
+    """Traces whose deadline moved forward, and traces decided under pressure: none waits in the ring for its old one."""
+    buffer, home = make(max_traces=50), partition()
+    for number in range(400):
+        at = 100 + number // 100
+        buffer.add(home, record(2 * number, at, fragment(number, [1], parents=[0])), WALL)
+        buffer.add(home, record(2 * number + 1, at, fragment(number, [0], root=True)), WALL)
+        decide_and_settle(buffer)
+    gc.collect()
+    assert sum(isinstance(each, Trace) for each in gc.get_objects()) <= buffer.open_traces + 5
+
+
+def test_a_trace_of_many_records_with_missing_parents_is_not_copied_for_each() -> None:
+    buffer, home = make(max_trace_spans=10**6, max_spans=10**6), partition()
+    began = time.process_time()
+    for number in range(20_000):
+        buffer.add(home, record(number, 100, fragment(1, [number], parents=[10**6 + number])), WALL)
+    assert time.process_time() - began < 3  # 0.2 s; quadratic it is 10 s and more
 
 
 @pytest.mark.parametrize(("spans", "size"), [(1, 460), (8, 3700), (50, 23_000)])

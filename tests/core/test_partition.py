@@ -14,7 +14,7 @@ from tss.core.partition import Commit, Partition
 )
 def test_the_replay_reaches_back_its_seconds_before_the_low_water(steps: list[tuple[int, bool]], secs: int) -> None:
     """Against brute force over all records: marks are one a second and pruned, the answer must not suffer."""
-    partition = Partition(0, 0, 300_000)
+    partition = Partition(0, 0, 300_000, replay_secs=secs)
     times: list[int] = []
     now = 1_000
     held: list[int] = []
@@ -29,22 +29,64 @@ def test_the_replay_reaches_back_its_seconds_before_the_low_water(steps: list[tu
             held.append(offset)
         if len(held) > 3:
             partition.ledger.settle(held.pop(0))
-        commit = partition.commit(secs)
+        commit = partition.commit()
         low_water = min(held, default=offset + 1)
         reached = times[min(low_water, offset)]
         wanted = min(other for other, time in enumerate(times) if time >= reached - secs)
         assert commit == Commit(low_water, min(low_water, wanted))
 
 
-def test_no_replay_when_it_is_off_or_nothing_was_read() -> None:
+def test_no_replay_when_it_is_off() -> None:
     partition = Partition(0, 7, 300_000)
-    assert partition.commit(60) == Commit(7, 7)
-    partition.time.observe(1000, 10**15)
-    partition.mark(7)
-    partition.ledger.read(7)
-    assert partition.commit(0) == Commit(8, 8)
+    for offset in range(7, 5000):
+        partition.time.observe(offset * 1000, 10**15)
+        partition.mark(offset)
+        partition.ended(bytes(16), offset)
+        partition.ledger.read(offset)
+    assert partition.commit() == Commit(5000, 5000)
+    assert (partition._marks, len(partition._ended)) == ([], 0)  # nothing is noted that nobody needs
 
 
-def test_law_2_revoked_before_anything_was_read_it_leaves_the_replay_as_it_was() -> None:
-    partition = Partition(0, 100, 300_000, 100, replay_from=40)
-    assert partition.commit(60) == Commit(100, 40)
+def test_law_2_revoked_before_the_replay_is_over_it_leaves_it_as_it_was() -> None:
+    partition = Partition(0, 100, 300_000, committed=100, replay_from=40, replay_secs=60)
+    assert partition.commit() == Commit(100, 40)
+    for offset in range(40, 100):
+        partition.time.observe(offset * 10_000, 10**15)
+        partition.mark(offset)
+        assert partition.commit() == Commit(100, 40)
+    partition.mark(100)
+    partition.ledger.read(100)
+    assert partition.commit() == Commit(101, 93)  # six marks back are the sixty seconds
+
+
+def test_law_2_no_trace_that_ended_in_the_window_is_cut_however_long_it_took() -> None:
+    partition = Partition(0, 0, 300_000, replay_secs=60)
+    for offset in range(300):
+        partition.time.observe((1000 + offset) * 1000, 10**15)
+        partition.mark(offset)
+        partition.ledger.read(offset)
+        if offset == 200:
+            partition.ended(b"long", 10)
+        elif offset == 250:
+            partition.ended(b"short", 245)
+    assert partition.commit() == Commit(300, 239)  # 200 is more than sixty seconds ago
+    partition.ended(b"late", 10)  # something came late of it: it is needed again
+    assert partition.commit() == Commit(300, 10)
+
+
+def test_law_2_a_trace_taken_up_again_is_not_cut_before_it_has_ended() -> None:
+    partition = Partition(0, 5, 300_000, committed=5, replay_from=0, replay_secs=60)
+    partition.began(b"open", 2)
+    for offset in range(600):
+        partition.time.observe((1000 + offset) * 1000, 10**15)
+        partition.mark(offset)
+        if offset >= 5:
+            partition.ledger.read(offset)
+    assert partition.commit() == Commit(600, 2)
+    partition.ended(b"open", 2)
+    assert partition.commit() == Commit(600, 2)
+    for offset in range(600, 700):
+        partition.time.observe((1000 + offset) * 1000, 10**15)
+        partition.mark(offset)
+        partition.ledger.read(offset)
+    assert partition.commit() == Commit(700, 639)

@@ -19,7 +19,7 @@ RATES = st.floats(0, 1, allow_nan=False)
 
 
 def trace(id: bytes = trace_id(1), *, errors: int = 0, ms: int = 1) -> Trace:
-    made = Trace(id, Partition(0, 0, 0))
+    made = Trace(id, Partition(0, 0, 0), 0)
     made.absorb(fragment(1, errors=errors, ms=ms))
     made.reason = Reason.ROOT_QUIET
     return made

@@ -16,7 +16,7 @@ from tss.core.trace import Piece, Trace
 def trace_of(payloads: Sequence[bytes], id: bytes = trace_id(0), rate: float = 1.0) -> Trace:
     """A kept trace with one piece for each payload, whatever is in them."""
     partition = Partition(0, 0, 300_000)
-    trace = Trace(id, partition)
+    trace = Trace(id, partition, 0)
     for offset, payload in enumerate(payloads):
         fragments = scan(payload, Encoding.OTLP_PROTO).fragments
         for fragment in fragments:

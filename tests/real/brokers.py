@@ -76,6 +76,7 @@ class Broker(ABC):
         self.directory = directory
         self.port = free_ports(1)[0]
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -104,6 +105,9 @@ class Broker(ABC):
         self._process = subprocess.Popen(
             self._command(), stdout=self._log, stderr=subprocess.STDOUT, cwd=self.directory, start_new_session=True
         )
+        # `with` does not end it when this process is killed, by a time limit for instance. Then the guard's input ends.
+        guard = ["sh", "-c", f"read _; kill -9 {self._process.pid}"]
+        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
         try:
             self._wait_until_ready()
         except BaseException:
@@ -147,6 +151,10 @@ class Broker(ABC):
             os.kill(self._process.pid, number)
 
     def _end(self, number: signal.Signals) -> None:
+        if self._guard is not None:  # first: its pid must not be another's by then
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
         self._signal(signal.SIGCONT)
         self._signal(number)
         if self._process is not None:

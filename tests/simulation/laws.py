@@ -124,8 +124,8 @@ def _promised_group(case: Case, trace_id: bytes) -> list[Occurrence] | None:
     """What every ruling on the trace must have known, where the design promises that.
 
     It does not: when the log leaves it open (two partitions, a gap near a deadline, timestamps from nowhere), when
-    memory was short, and when a ruling was made after a start so far down the log that the trace's beginning lay more
-    than ``replaySecs`` before it.
+    memory was short, and when a ruling was made after a start so far down the log that even the trace's last span lay
+    more than ``replaySecs`` before it. (A trace that ended within that time is read again from its beginning.)
     """
     group = case.chronicle.first_group(trace_id)
     if group is None:
@@ -133,7 +133,8 @@ def _promised_group(case: Case, trace_id: bytes) -> list[Occurrence] | None:
     for ruling in case.rulings.get(trace_id, ()):
         if ruling.decision.reason is Reason.PRESSURE:
             return None
-        if not all(case.chronicle.is_reread(group[0], committed) for _, committed in ruling.starts):
+        last = group[-1] if case.world.plan.settings.app.replay_secs else group[0]
+        if not all(case.chronicle.is_reread(last, committed) for _, committed in ruling.starts):
             return None
     return group
 

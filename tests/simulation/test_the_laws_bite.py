@@ -49,7 +49,7 @@ def settles_kept_traces_before_delivery(patch: Patch) -> str:
 
 
 def commits_what_it_has_read(patch: Patch) -> str:
-    patch(Partition, "commit", lambda self, replay_secs: Commit(self.ledger.next, 0))
+    patch(Partition, "commit", lambda self: Commit(self.ledger.next, 0))
     return "law 1"
 
 
@@ -64,7 +64,7 @@ def forgets_what_it_kept(patch: Patch) -> str:
 
 
 def does_not_read_again_to_remember(patch: Patch) -> str:
-    patch(Partition, "commit", lambda self, replay_secs: Commit(self.ledger.low_water, self.ledger.low_water))
+    patch(Partition, "commit", lambda self: Commit(self.ledger.low_water, self.ledger.low_water))
     return "law 3"  # decides on what is left of a trace
 
 

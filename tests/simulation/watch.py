@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -125,13 +125,13 @@ class WatchedBuffer(Buffer):
                 self._excuse(partition, offset, trace.trace_id)
         return together
 
-    def forget(self, partition: Partition) -> None:
-        super().forget(partition)
+    def forget(self, partitions: Collection[Partition]) -> None:
+        super().forget(partitions)
         for trace_id, group in [*self.life.groups.items()]:
             if group.reason is None:
                 if trace_id not in self._open:
                     del self.life.groups[trace_id]
-                group.early = [each for each in group.early if each[0] is not partition]
+                group.early = [each for each in group.early if each[0] not in partitions]
 
     def _place(self, partition: Partition, offset: int, fragment: Fragment) -> None:
         group = self.life.groups.setdefault(fragment.trace_id, Group())

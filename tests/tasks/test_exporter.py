@@ -24,7 +24,7 @@ HOME = Partition(0, 0, 0)
 
 
 def kept(number: int, size: int = 10) -> Trace:
-    trace = Trace(trace_id(number), HOME)
+    trace = Trace(trace_id(number), HOME, 0)
     only = fragment(number, size=size)
     trace.absorb(only)
     HOME.ledger.read(HOME.ledger.next)

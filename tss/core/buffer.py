@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 
 import attrs
 
@@ -86,6 +87,7 @@ class Buffer:
         self._open: OrderedDict[bytes, Trace] = OrderedDict()  # oldest first
         self._closing: dict[bytes, Trace] = {}  # closed, not decided yet
         self._out: list[Trace] = []
+        self._partitions: set[Partition] = set()
 
     def __repr__(self) -> str:
         return f"<Buffer {self.open_traces} open, {len(self._closing)} closing, {self.open_bytes + self.closed_bytes} bytes>"
@@ -130,9 +132,19 @@ class Buffer:
             partition.time.reach(wall_ms)
             self._turn(partition)
 
-    def relieve_ledger(self, partition: Partition) -> None:
-        """Decide the oldest traces early as long as the ledger takes more than its share."""
-        if partition.ledger.bytes > self.limits.ledger_bytes:
+    @property
+    def ledger_bytes(self) -> int:
+        """Bytes of the ledgers of all partitions that are ours."""
+        return sum(partition.ledger.bytes for partition in self._partitions)
+
+    def adopt(self, partition: Partition) -> None:
+        """The partition is ours."""
+        self._partitions.add(partition)
+
+    def relieve_ledgers(self) -> None:
+        """Decide what holds back the longest ledger early when all together take more than their share."""
+        if self.ledger_bytes > self.limits.ledger_bytes:
+            partition = max(self._partitions, key=lambda each: (each.ledger.bytes, -each.id))
             low_water = partition.ledger.low_water
             for trace in [*self._open.values()]:
                 if any(piece.partition is partition and piece.offset <= low_water for piece in trace.pieces):
@@ -143,8 +155,9 @@ class Buffer:
     def decided(self, trace: Trace, decision: Decision) -> list[Trace]:
         """A closed trace has its decision; returns it and the late fragments that waited for it, decided alike."""
         del self._closing[trace.trace_id]
-        self.memory.decided(trace.trace_id, decision)
+        self.memory.decided(trace.trace_id, decision, (trace.home.id, trace.first_offset))
         late, trace.latecomers = trace.latecomers or [], None
+        trace.seen = trace.missing = frozenset()  # only an open trace needs them
         together = [trace, *late]
         for each in together:
             each.decision = decision
@@ -166,21 +179,23 @@ class Buffer:
 
     # -- from rebalances
 
-    def forget(self, partition: Partition) -> None:
-        """The partition is to be somebody else's: drop what is open on it; its next owner reads that again."""
-        partition.revoked = True
-        for trace in [*self._open.values()]:
-            if trace.home is partition or any(piece.partition is partition for piece in trace.pieces):
-                self._leave(trace, partition)
+    def forget(self, partitions: Collection[Partition]) -> None:
+        """These are to be somebody else's: drop what is open on them; their next owner reads that again."""
+        for partition in partitions:
+            partition.revoked = True
+            self._partitions.discard(partition)
+        for trace in [*self._open.values()] if partitions else ():
+            if trace.home.revoked or any(piece.partition.revoked for piece in trace.pieces):
+                self._leave(trace)
 
-    def _leave(self, trace: Trace, partition: Partition) -> None:
-        trace.pieces = [piece for piece in trace.pieces if piece.partition is not partition]
-        if trace.home is not partition:
+    def _leave(self, trace: Trace) -> None:
+        trace.pieces = [piece for piece in trace.pieces if not piece.partition.revoked]
+        if not trace.home.revoked:
             return
+        self._unschedule(trace)
         if trace.pieces:  # its spans are on two partitions (producers that do not agree on a partitioner)
-            trace.home = trace.pieces[0].partition
+            trace.home, trace.first_offset = trace.pieces[0].partition, trace.pieces[0].offset
             trace.first_ms = trace.last_ms = trace.home.time.now_ms
-            trace.due = 0
             self._schedule(trace)
         else:
             del self._open[trace.trace_id]
@@ -197,10 +212,12 @@ class Buffer:
         if trace is None:
             if self._is_decided(partition, offset, fragment):
                 return
-            trace = self._open[fragment.trace_id] = Trace(fragment.trace_id, partition)
+            trace = self._open[fragment.trace_id] = Trace(fragment.trace_id, partition, offset)
             trace.first_ms = partition.time.now_ms
             self.open_bytes += trace.size
             self._counts.traces += not settled
+            if settled:
+                partition.began(fragment.trace_id, offset)
         self.open_bytes += trace.absorb(fragment)
         self.open_spans += fragment.spans
         if not settled:
@@ -230,6 +247,8 @@ class Buffer:
             late = self._latecomer(partition, offset, fragment)
             late.decision = kept.decision
             kept.outstanding.add((partition.id, offset))
+            if kept.first[0] == partition.id:
+                partition.ended(fragment.trace_id, kept.first[1])
             self._out.append(late)
             return True
         if self.memory.was_dropped(fragment.trace_id):
@@ -238,7 +257,7 @@ class Buffer:
         return False
 
     def _latecomer(self, partition: Partition, offset: int, fragment: Fragment) -> Trace:
-        late = Trace(fragment.trace_id, partition)
+        late = Trace(fragment.trace_id, partition, offset)
         late.late = True
         late.absorb(fragment)
         late.hold(partition, offset, fragment)
@@ -256,7 +275,13 @@ class Buffer:
             return
         due = -(-self._deadline(trace)[0] // 1000)
         if not trace.due or due < trace.due:
+            self._unschedule(trace)
             trace.due = home.ring.put(due * 1000, trace)
+
+    def _unschedule(self, trace: Trace) -> None:
+        if trace.due:
+            trace.home.ring.remove(trace.due, trace)
+            trace.due = 0
 
     def _deadline(self, trace: Trace) -> tuple[int, Reason]:
         waits = self._waits
@@ -278,11 +303,9 @@ class Buffer:
             self._clock(partition, now_ms)
         if not partition.ring.is_due(now_ms):
             return
-        for second, trace in partition.ring.turn(now_ms):
-            if trace.home is not partition or trace.due != second or trace.reason is not None:
-                continue  # filed again under another second, or closed, or gone with a partition
-            deadline_ms, reason = self._deadline(trace)
+        for _, trace in partition.ring.turn(now_ms):
             trace.due = 0
+            deadline_ms, reason = self._deadline(trace)
             if -(-deadline_ms // 1000) * 1000 <= now_ms:
                 self._close(trace, reason)
             else:
@@ -297,8 +320,10 @@ class Buffer:
                 self._schedule(trace)
 
     def _close(self, trace: Trace, reason: Reason) -> None:
+        self._unschedule(trace)
         trace.reason = reason
         trace.closed_ms = trace.home.time.now_ms
+        trace.home.ended(trace.trace_id, trace.first_offset)
         del self._open[trace.trace_id]
         self._closing[trace.trace_id] = trace
         for piece in trace.pieces:

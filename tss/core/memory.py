@@ -20,6 +20,7 @@ class Kept:
     """
 
     decision: Decision
+    first: tuple[int, int] = (-1, 0)  # the partition that closed it, and the offset of its first record there
     covered: dict[int, int] = attrs.field(factory=dict)
     outstanding: set[tuple[int, int]] = attrs.field(factory=set)
 
@@ -100,12 +101,12 @@ class Memory:
         """How many dropped traces are remembered."""
         return len(self._dropped)
 
-    def decided(self, trace_id: bytes, decision: Decision) -> None:
+    def decided(self, trace_id: bytes, decision: Decision, first: tuple[int, int]) -> None:
         """Remember a decision; nothing of the trace counts as delivered yet."""
         if not decision.keeps:
             self._dropped.add(trace_id)
             return
-        self._kept[trace_id] = Kept(decision)
+        self._kept[trace_id] = Kept(decision, first)
         while len(self._kept) > self._kept_limit:
             self._kept.popitem(last=False)
 

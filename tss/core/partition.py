@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 
 import attrs
 
@@ -27,7 +28,11 @@ class Partition:
     """
 
     __slots__ = (
+        "_ended",
         "_marks",
+        "_past_replay",
+        "_replay_secs",
+        "_taken_up",
         "committed",
         "id",
         "in_flight",
@@ -42,7 +47,14 @@ class Partition:
     )
 
     def __init__(
-        self, id: int, start: int, max_skew_ms: int, committed: int | None = None, replay_from: int | None = None
+        self,
+        id: int,
+        start: int,
+        max_skew_ms: int,
+        *,
+        committed: int | None = None,
+        replay_from: int | None = None,
+        replay_secs: int = 0,
     ) -> None:
         self.id = id
         self.start = start
@@ -55,26 +67,51 @@ class Partition:
         self.position = 0  # the offset after the last record handed over by the source
         self.in_flight = 0  # holds of closed traces that are not settled yet
         self.revoked = False
+        self._replay_secs = replay_secs
+        self._past_replay = False
         self._marks: list[tuple[int, int]] = []  # (stream second, first offset read in it), both ascending
+        self._ended: deque[tuple[int, int]] = deque()  # (second, first offset) of traces that ended; both ascending
+        self._taken_up: dict[bytes, int] = {}  # open traces by id that began below start, and where
 
     def __repr__(self) -> str:
         return f"<Partition {self.id} {self.ledger} {self.time} in flight {self.in_flight} revoked {self.revoked}>"
 
     def mark(self, offset: int) -> None:
-        """Note where a stream second begins in the log."""
-        if self.time.now_ms is not None:
+        """A record is taken in: note where a stream second begins in the log."""
+        self._past_replay = self._past_replay or offset >= self.start
+        if self._replay_secs and self.time.now_ms is not None:
             second = self.time.now_ms // 1000
             if not self._marks or second > self._marks[-1][0]:
                 self._marks.append((second, offset))
 
-    def commit(self, replay_secs: int) -> Commit:
-        """What may be committed now. Marks that no later commit can need are forgotten."""
+    def began(self, trace_id: bytes, offset: int) -> None:
+        """A trace is taken up again from a settled record; until it has ended no commit may cut it."""
+        self._taken_up[trace_id] = offset
+
+    def ended(self, trace_id: bytes, first_offset: int) -> None:
+        """A trace has closed, or something came late of a kept one: whoever reads on must be able to judge it whole."""
+        self._taken_up.pop(trace_id, None)
+        if self._replay_secs and self.time.now_ms is not None:
+            ended = self._ended
+            while ended and ended[-1][1] >= first_offset:  # outlived and outreached: it can never be the minimum again
+                ended.pop()
+            ended.append((self.time.now_ms // 1000, first_offset))
+
+    def commit(self) -> Commit:
+        """What may be committed now.
+
+        The replay reaches ``replay_secs`` of the log before the low water, and from there to the beginning of every
+        trace that ended in that time, however long it took. What no later commit can need is forgotten.
+        """
         low_water = self.ledger.low_water
-        if not replay_secs:
+        if not self._replay_secs:
             return Commit(low_water, low_water)
-        if not self._marks:  # nothing read yet: revoked at once, its next owner needs what this one was to read
+        if not self._past_replay or not self._marks:  # its next owner needs what this one was to read
             return Commit(low_water, min(low_water, self.replay_from))
         reached = max(0, bisect_right(self._marks, low_water, key=lambda mark: mark[1]) - 1)
-        first = bisect_left(self._marks, self._marks[reached][0] - replay_secs, key=lambda mark: mark[0])
-        del self._marks[:first]
-        return Commit(low_water, min(low_water, self._marks[0][1]))
+        window = self._marks[reached][0] - self._replay_secs
+        del self._marks[: bisect_left(self._marks, window, key=lambda mark: mark[0])]
+        while self._ended and self._ended[0][0] < window:
+            self._ended.popleft()
+        floors = [low_water, self._marks[0][1], *self._taken_up.values(), *(first for _, first in [*self._ended][:1])]
+        return Commit(low_water, min(floors))

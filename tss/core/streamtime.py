@@ -48,13 +48,14 @@ class StreamTime:
 class Ring(Generic[T]):
     """Buckets of one second each. What is put in a bucket comes out once time has reached that second's start.
 
-    Entries are never searched for or removed: the owner, handed an entry whose deadline has moved, puts it in again.
+    A deadline that moves back is not followed: the owner, handed an entry too early, puts it in again. One that moves
+    forward is, and an entry that has ended is taken out, or it would be kept alive until its old deadline.
     """
 
     __slots__ = ("_buckets", "_turned")
 
     def __init__(self) -> None:
-        self._buckets: dict[int, list[T]] = {}
+        self._buckets: dict[int, dict[T, None]] = {}
         self._turned = -(1 << 62)  # every bucket up to this second has been handed out
 
     def __repr__(self) -> str:
@@ -63,8 +64,15 @@ class Ring(Generic[T]):
     def put(self, deadline_ms: int, entry: T) -> int:
         """File the entry under the first second at or after its deadline; returns that second."""
         second = max(-(-deadline_ms // 1000), self._turned + 1)
-        self._buckets.setdefault(second, []).append(entry)
+        self._buckets.setdefault(second, {})[entry] = None
         return second
+
+    def remove(self, second: int, entry: T) -> None:
+        """Take out an entry that ``put`` filed under this second, and that has not been handed out."""
+        bucket = self._buckets[second]
+        del bucket[entry]
+        if not bucket:
+            del self._buckets[second]
 
     def is_due(self, now_ms: int) -> bool:
         """Whether a new second has come; asked for every record, so cheaper than a turn that finds nothing."""

@@ -38,13 +38,14 @@ class Trace:
     """
 
     __slots__ = (
-        "awaiting", "closed_ms", "decision", "due", "end_ns", "errors", "first_ms", "has_root", "home", "last_ms", "late",
+        "awaiting", "closed_ms", "decision", "due", "end_ns", "errors", "first_ms", "first_offset", "has_root", "home", "last_ms", "late",
         "latecomers", "missing", "pieces", "reason", "seen", "size", "spans", "start_ns", "trace_id",
     )  # fmt: skip
 
-    def __init__(self, trace_id: bytes, home: Partition) -> None:
+    def __init__(self, trace_id: bytes, home: Partition, first_offset: int) -> None:
         self.trace_id = trace_id
         self.home = home  # the partition whose stream time closes it
+        self.first_offset = first_offset  # of its first record there
         self.pieces: list[Piece] = []
         self.spans = 0
         self.errors = 0
@@ -99,11 +100,12 @@ class Trace:
         if not self.seen:
             self.seen, self.missing = fragment.span_ids, fragment.parent_ids
         else:
+            # Sets of its own from the second fragment on, and changed in place: a trace may come in 50,000 records.
             if isinstance(self.seen, frozenset):
-                self.seen = set(self.seen)  # once, so that a trace of a thousand records is not copied a thousand times
+                self.seen, self.missing = set(self.seen), set(self.missing)
             self.seen |= fragment.span_ids
-            if self.missing or fragment.parent_ids:
-                self.missing = (self.missing | fragment.parent_ids) - self.seen
+            self.missing -= fragment.span_ids
+            self.missing |= fragment.parent_ids - self.seen
         growth = fragment.spans * SPAN_BYTES
         self.size += growth
         return growth

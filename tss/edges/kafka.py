@@ -176,10 +176,14 @@ class KafkaSource:
     async def _commit_and_wait(self, bound: Bound) -> None:
         """When nobody polls, as for the last commit. May be abandoned: librdkafka tries again, without end, while a
         broker hangs."""
-        await trio.to_thread.run_sync(
-            self._of_ours, self._member.commit_now, bound, limiter=self._one_at_a_time, abandon_on_cancel=True
-        )
-        self._unheard_since = -math.inf
+        self._unheard_since = trio.current_time()
+        await trio.to_thread.run_sync(self._wait, bound, limiter=self._one_at_a_time, abandon_on_cancel=True)
+
+    def _wait(self, bound: Bound) -> None:
+        try:
+            self._of_ours(self._member.commit_now, bound)
+        finally:
+            self._unheard_since = -math.inf
 
     def _of_ours(self, commit: Callable[[Mapping[int, Commit]], None], bound: Bound) -> None:
         """Of a partition that has gone, even gone and come back, the new owner may have committed more: not ours."""

@@ -52,9 +52,17 @@ class Assignments:
         self.joined = True
         for id, start in starts.items():
             committed = start.offset if start.committed else None
-            partition = Partition(id, start.offset, self._max_skew_ms, committed, start.replay_from)
+            partition = Partition(
+                id,
+                start.offset,
+                self._max_skew_ms,
+                committed=committed,
+                replay_from=start.replay_from,
+                replay_secs=self._replay_secs,
+            )
             partition.position = start.replay_from
             self._partitions[id] = partition
+            self._buffer.adopt(partition)
             self._meter.count(measures.REBALANCES, 1, "assigned")
         if starts:
             log.info("partitions assigned", partitions=sorted(starts))
@@ -123,14 +131,13 @@ class Assignments:
             self._meter.set(measures.UNCOMMITTED, held, self._topic, str(partition.id))
 
     def _commits(self, partitions: Iterable[Partition]) -> list[tuple[int, Commit]]:
-        if not self._commit_allowed:
-            return []
-        return [(partition.id, partition.commit(self._replay_secs)) for partition in partitions]
+        commits = [(partition.id, partition.commit()) for partition in partitions]  # which also forgets what is past
+        return commits if self._commit_allowed else []
 
     def _forget(self, ids: Sequence[int], event: str) -> list[Partition]:
         gone = [self._partitions.pop(id) for id in ids if id in self._partitions]
+        self._buffer.forget(gone)
         for partition in gone:
-            self._buffer.forget(partition)
             self._meter.count(measures.REBALANCES, 1, event)
             for gauge in (measures.CONSUMER_LAG, measures.UNCOMMITTED):
                 self._meter.forget(gauge, self._topic, str(partition.id))

@@ -33,19 +33,18 @@ async def run(
                 taken += 1
                 # Without the second condition 64 large records could close 64 times what there is room for (law 5).
                 if taken == RECORDS_AT_ONCE or buffer.closed_bytes > buffer.limits.closed_bytes:
-                    await _hand_on(closed, buffer)
+                    await _hand_on(closed, buffer, meter)
                     taken = 0
             for partition, wall_ms in batch.ends:
                 buffer.reach(partition, wall_ms)
-            for partition in dict.fromkeys(partition for partition, _ in batch.records):
-                buffer.relieve_ledger(partition)
-            await _hand_on(closed, buffer)
-            _show(buffer, meter)
+            buffer.relieve_ledgers()
+            await _hand_on(closed, buffer, meter)
 
 
-async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer) -> None:
+async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer, meter: Meter) -> None:
     """Pass on what has closed, in pieces, as long as there is room for closed traces; adding waits meanwhile."""
     await trio.lowlevel.checkpoint()
+    _show(buffer, meter)
     waiting = buffer.take()
     held_back = sum(map(_weight, waiting))
     for piece in _pieces(waiting, min(BYTES_AT_ONCE, buffer.limits.closed_bytes)):
