@@ -240,6 +240,7 @@ class Buffer:
         kept = self.memory.recall_kept(fragment.trace_id)
         if kept is not None:
             if settled:
+                partition.knew(fragment.trace_id, offset)
                 return True
             if kept.has_delivered(partition.id, offset):
                 self._counts.duplicate_spans += fragment.spans
@@ -252,7 +253,10 @@ class Buffer:
             self._out.append(late)
             return True
         if self.memory.was_dropped(fragment.trace_id):
-            self._counts.late_dropped_spans += 0 if settled else fragment.spans
+            if settled:
+                partition.knew(fragment.trace_id, offset)
+            else:
+                self._counts.late_dropped_spans += fragment.spans
             return True
         return False
 

@@ -29,6 +29,7 @@ class Partition:
 
     __slots__ = (
         "_ended",
+        "_known",
         "_marks",
         "_past_replay",
         "_replay_secs",
@@ -71,6 +72,7 @@ class Partition:
         self._past_replay = False
         self._marks: list[tuple[int, int]] = []  # (stream second, first offset read in it), both ascending
         self._ended: deque[tuple[int, int]] = deque()  # (second, first offset) of traces that ended; both ascending
+        self._known: dict[bytes, int] = {}  # traces met in the replay and remembered, and where they were met first
         self._taken_up: dict[bytes, int] = {}  # open traces by id that began below start, and where
 
     def __repr__(self) -> str:
@@ -78,7 +80,9 @@ class Partition:
 
     def mark(self, offset: int) -> None:
         """A record is taken in: note where a stream second begins in the log."""
-        self._past_replay = self._past_replay or offset >= self.start
+        if not self._past_replay and offset >= self.start:
+            self._past_replay = True
+            self._known.clear()
         if self._replay_secs and self.time.now_ms is not None:
             second = self.time.now_ms // 1000
             if not self._marks or second > self._marks[-1][0]:
@@ -87,6 +91,10 @@ class Partition:
     def began(self, trace_id: bytes, offset: int) -> None:
         """A trace is taken up again from a settled record; until it has ended no commit may cut it."""
         self._taken_up[trace_id] = offset
+
+    def knew(self, trace_id: bytes, offset: int) -> None:
+        """A settled record has a trace whose decision this replica remembers, so it is not taken up again."""
+        self.ended(trace_id, self._known.setdefault(trace_id, offset))
 
     def ended(self, trace_id: bytes, first_offset: int) -> None:
         """A trace has closed, or something came late of a kept one: whoever reads on must be able to judge it whole."""
