@@ -111,7 +111,17 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                         start(evaluator.run, *ends, sampler, buffer, meter, name=f"evaluator {number}")
                     start(exporter.run, kept_out, settled_in.clone(), lanes, name="exporter")
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
-                start(committer.run, settled_out, member, assignments, buffer, meter, *commit_times, name="committer")
+                start(
+                    committer.run,
+                    settled_out,
+                    member,
+                    assignments,
+                    buffer,
+                    meter,
+                    stop,
+                    *commit_times,
+                    name="committer",
+                )
         if drain.cancelled_caught:
             log.warning("stopped before everything in hand was delivered; Kafka still has it", buffer=repr(buffer))
         around.cancel_scope.cancel()

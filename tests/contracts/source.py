@@ -33,7 +33,7 @@ class Sent:
 class Group(Protocol):
     """What a member tells about its partitions."""
 
-    def assigned(self, starts: Mapping[int, Start]) -> None: ...
+    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]: ...
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]: ...
 
@@ -97,16 +97,20 @@ class Notebook:
     next: dict[int, int] = attrs.field(factory=dict)  # the offset after the last record read
     on_revoke: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     commit_on_revoke: Commit | None = None  # instead of what was read
+    commits_starts: bool = False  # and nothing else
 
-    def assigned(self, starts: Mapping[int, Start]) -> None:
+    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
         self.events.append(("assigned", tuple(sorted(starts))))
         self.starts |= starts
         self.next |= {id: start.offset for id, start in starts.items()}
+        return {id: Commit(start.offset, start.offset) for id, start in starts.items()} if self.commits_starts else {}
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         self.events.append(("revoked", tuple(sorted(ids))))
         await self.on_revoke()
         commits = {id: Commit(self._forget(id), 0) for id in ids}
+        if self.commits_starts:
+            return {}
         return dict.fromkeys(ids, self.commit_on_revoke) if self.commit_on_revoke else commits
 
     def lost(self, ids: Sequence[int]) -> None:
@@ -218,6 +222,20 @@ async def without_a_commit_latest_begins_at_the_end(world: World) -> None:
         await world.produce(topic, [sent(4), sent(5, 1)])
         await book.poll_until(lambda: len(book.records) >= 2)
     assert (book.offsets(0), book.offsets(1)) == ([3], [0])
+
+
+async def the_start_is_committed_before_anything_is_read(world: World) -> None:
+    """Or a crash before the first commit would begin at the end again, past what had come meanwhile."""
+    topic, first, second = await world.make_topic(), Notebook(commits_starts=True), Notebook()
+    await world.produce(topic, [sent(0)])
+    async with world.open(topic, first, reset="latest") as first.member:
+        await first.poll_until(lambda: bool(first.starts))
+        await world.produce(topic, [sent(1), sent(2)])
+        await first.poll_until(lambda: len(first.records) >= 2)
+    async with world.open(topic, second, reset="latest") as second.member:
+        await second.poll_until(lambda: len(second.records) >= 2)
+        assert second.starts[0].committed
+    assert second.offsets() == [1, 2]
 
 
 async def without_a_commit_earliest_begins_at_the_start(world: World) -> None:
@@ -400,6 +418,7 @@ CONTRACT: tuple[Check, ...] = (
     garbage_is_a_dead_letter_with_its_coordinates,
     a_committed_offset_is_taken_up_with_its_replay,
     without_a_commit_latest_begins_at_the_end,
+    the_start_is_committed_before_anything_is_read,
     without_a_commit_earliest_begins_at_the_start,
     a_member_that_leaves_hands_over,
     an_eager_member_that_leaves_hands_over,

@@ -279,3 +279,28 @@ def test_law_5_bytes_are_accounted_within_a_sixth(spans: int, size: int) -> None
     allocated = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert buffer.open_bytes == pytest.approx(allocated, rel=1 / 6)
+
+
+def test_law_1_a_late_span_on_its_way_at_the_kill_finds_its_verdict_however_long_the_trace_took() -> None:
+    def life(home: Partition, upto: int) -> tuple[Buffer, list[Trace]]:
+        buffer, decided = make(), []
+        log = {
+            0: fragment(1, [0], parents=[1], errors=1),
+            50: fragment(1, [1], root=True),
+            115: fragment(1, [2], parents=[1]),
+        }
+        for second in range(home.replay_from, upto):
+            parts = (log[second],) if second in log else ()
+            buffer.add(home, record(second, 1000 + second, *parts), WALL)
+            decided += decide(buffer)
+        return buffer, decided
+
+    home = Partition(0, 0, 300_000, replay_secs=60)
+    buffer, (main, late) = life(home, 170)
+    buffer.settle(main)
+    commit = home.commit()
+    assert (commit.offset, late.late) == (115, True)  # the late span is under way, and then comes kill -9
+    again = Partition(0, commit.offset, 300_000, replay_from=commit.replay_from, replay_secs=60)
+    _, decided = life(again, 170)
+    assert [(each.late, [piece.offset for piece in each.pieces]) for each in decided] == [(False, []), (True, [115])]
+    assert all(each.decision and each.decision.keeps for each in decided)

@@ -5,6 +5,7 @@ varints longer than need be, fields in any order, known numbers with the wrong w
 tree, from which the expected parts are cut in the plainest way.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -18,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
+from tests.core import spans as small
 from tss.core.otlp import Encoding, FaultReason, Fragment, Scan, join, scan
 
 quick = settings(max_examples=100, deadline=None)
@@ -463,3 +465,22 @@ def test_a_batch_of_many_traces_splits_in_linear_time() -> None:
     found = scan(blob(1, blob(1, b"") + blob(2, scope)), Encoding.AUTO)
     assert [fragment.trace_id for fragment in found.fragments] == ids
     assert all(len(one.payload) == len(two.payload) for one, two in pairwise(found.fragments))
+
+
+@pytest.mark.parametrize("shape", ["a large resource", "many small fields"])
+def test_law_5_a_record_that_would_split_into_far_more_than_itself_is_put_aside(shape: str) -> None:
+    """Else one record of 300 kB takes 800 MB, and the process that is killed for it reads it again."""
+    value = small.message([small.span(number, 0) for number in range(3000)])
+    if shape == "a large resource":
+        data = TracesData.FromString(value)
+        data.resource_spans[0].resource.attributes.add(key="k").value.string_value = "v" * 50_000
+        value = data.SerializeToString()
+    else:
+        inner = TracesData.FromString(value).resource_spans[0].SerializeToString() + b"\xa0\x3e\x01" * 20_000
+        value = TracesData().SerializeToString() + b"\x0a" + varint(len(inner)) + inner
+    began = time.process_time()
+    found = scan(value, Encoding.AUTO)
+    assert time.process_time() - began < 2
+    assert [fault.reason for fault in found.faults] == [FaultReason.SPLIT_TOO_LARGE]
+    assert found.faults[0].payload == value
+    assert found.fragments == ()

@@ -97,10 +97,11 @@ class Ears:
         self.heard: list[tuple[object, ...]] = []
         self.objection: BaseException | None = None
 
-    def assigned(self, starts: Mapping[int, Start]) -> None:
+    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
         self.heard.append(("assigned", *sorted(starts)))
         if self.objection:
             raise self.objection
+        return {}
 
     def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         self.heard.append(("revoked", *ids))

@@ -364,7 +364,8 @@ class FakeMember:
             self._settled_below[id] = start.offset
         if starts:
             self._kafka.tell(f"{self.name} is assigned {starts}")
-            self._assignments.assigned(starts)
+            for id, commit in self._assignments.assigned(starts).items():
+                self._write(id, commit)
 
     def _fetch(self) -> Polled:
         habits, chance, now = self._kafka.habits, self._kafka.chance, wall_ms()
@@ -400,11 +401,14 @@ class FakeMember:
         for id, commit in commits.items():
             if id not in self.positions:
                 continue  # given up while this commit waited for the thread
-            log = self._kafka.logs[id]
-            log.committed, log.metadata = commit.offset, json.dumps({"v": 1, "replay": commit.replay_from})
-            self._kafka.on_commit(self, id, commit)
+            self._write(id, commit)
         if chance.random() < habits.commit_answer_lost_rate:
             raise CannotCommit("REQUEST_TIMED_OUT")
+
+    def _write(self, id: int, commit: Commit) -> None:
+        log = self._kafka.logs[id]
+        log.committed, log.metadata = commit.offset, json.dumps({"v": 1, "replay": commit.replay_from})
+        self._kafka.on_commit(self, id, commit)
 
     def _letters(self, partition: int, entry: Entry) -> list[DeadLetter]:
         return [

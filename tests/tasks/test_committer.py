@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -11,7 +12,7 @@ from tests.core.spans import fragment, record
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
-from tss.core.errors import CannotCommit
+from tss.core.errors import CannotCommit, LawBroken
 from tss.core.memory import Memory
 from tss.core.partition import Commit
 from tss.core.record import Start
@@ -44,7 +45,8 @@ class Broker:
 
 class Rig:
     def __init__(self, *, commits: bool = True) -> None:
-        self.meter, self.broker = FakeMeter(), Broker()
+        self.meter, self.broker, self.stop = FakeMeter(), Broker(), trio.Event()
+        self.stop.set()
         self.buffer = Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 30_000, 30_000), Memory())
         self.assignments = Assignments("t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=commits)
         self.assignments.assigned({0: Start(0, 0, committed=False)})
@@ -60,7 +62,8 @@ class Rig:
         return [each for trace in self.buffer.take() for each in self.buffer.decided(trace, sampler.decide(trace))]
 
     async def run(self) -> None:
-        await committer.run(self._out, self.broker, self.assignments, self.buffer, self.meter, 5.0, 2.0)
+        parts = self._out, self.broker, self.assignments, self.buffer, self.meter
+        await committer.run(*parts, self.stop, interval_secs=5.0, last_commit_secs=2.0)
 
 
 async def test_the_start_is_committed_even_before_anything_is_read(autojump_clock: MockClock) -> None:
@@ -113,6 +116,27 @@ async def test_law_9_the_last_commit_is_made_after_a_cancel_and_bounded(autojump
                 rig.broker.hangs = hangs
         assert [offset for _, offset in rig.broker.offsets] == ([] if hangs else [1])
         assert trio.current_time() - began == (3.0 if hangs else 1.0)
+
+
+async def test_law_1_a_task_that_dies_takes_the_last_commit_with_it(autojump_clock: MockClock) -> None:
+    """What it left behind may be wrong: an offset settled more often than held, say."""
+    rig = Rig()
+    rig.stop = trio.Event()  # nobody has asked for a stop
+    rig.settled.send_nowait(rig.close_traces(1))
+    with pytest.RaisesGroup(LawBroken):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.run)
+            await trio.sleep(1)
+            raise LawBroken("law 1 would break")
+    assert rig.broker.commits == []
+    assert await rig.assignments.revoked([0]) == {}
+
+
+def test_the_start_is_what_is_committed_at_once() -> None:
+    rig = Rig()
+    starts = {1: Start(7, 7, committed=False), 2: Start(9, 3, committed=True)}
+    assert rig.assignments.assigned(starts) == {1: Commit(7, 7)}
+    assert rig.assignments.assigned({}) == {}
 
 
 async def test_a_rehearsal_commits_nothing(autojump_clock: MockClock) -> None:

@@ -39,7 +39,7 @@ class Trace:
 
     __slots__ = (
         "awaiting", "closed_ms", "decision", "due", "end_ns", "errors", "first_ms", "first_offset", "has_root", "home", "last_ms", "late",
-        "latecomers", "missing", "pieces", "reason", "seen", "size", "spans", "start_ns", "trace_id",
+        "latecomers", "missing", "pieces", "put_aside", "reason", "seen", "size", "spans", "start_ns", "trace_id",
     )  # fmt: skip
 
     def __init__(self, trace_id: bytes, home: Partition, first_offset: int) -> None:
@@ -63,6 +63,7 @@ class Trace:
         self.decision: Decision | None = None  # set when it is decided
         self.late = False  # one late fragment, under the decision of the trace it belongs to
         self.latecomers: list[Trace] | None = None  # late fragments that came between closing and decision
+        self.put_aside = False  # some destination refused it, and it is among the dead letters
         self.awaiting = 0  # destinations that have not accepted it yet
 
     def __repr__(self) -> str:

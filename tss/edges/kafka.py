@@ -42,8 +42,8 @@ Bound = Mapping[int, tuple[Commit, object]]  # each commit with the assignment t
 class Assignments(Protocol):
     """Who keeps what is read. All three are called while a poll, or the closing, is under way."""
 
-    def assigned(self, starts: Mapping[int, Start]) -> None:
-        """These partitions are ours from now on; empty when the group has none for us."""
+    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+        """These partitions are ours from now on; empty when the group has none for us. Returns what to commit at once."""
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         """These are to go to another member: returns what to commit for them before they do."""
@@ -224,10 +224,10 @@ class KafkaSource:
 
     # -- called by _Bell, on trio's thread
 
-    def _assigned(self, starts: Mapping[int, Start]) -> None:
+    def _assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
         for id in starts:
             self._assignment[id] = object()
-        self._assignments.assigned(starts)
+        return self._assignments.assigned(starts)
 
     async def _revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         self._revoking = True
@@ -260,13 +260,13 @@ def _ring(
 class _Bell:
     """`Group` of the member: from its thread to trio's, and back with the answer."""
 
-    _assigned: Callable[[Mapping[int, Start]], None]
+    _assigned: Callable[[Mapping[int, Start]], dict[int, Commit]]
     _revoked: Callable[[Sequence[int]], Awaitable[dict[int, Commit]]]
     _lost: Callable[[Sequence[int]], None]
     _tell: Callable[[], None]
 
-    def assigned(self, starts: Mapping[int, Start]) -> None:
-        trio.from_thread.run_sync(self._assigned, starts)
+    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+        return trio.from_thread.run_sync(self._assigned, starts)
 
     def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         return trio.from_thread.run(self._revoked, ids)

@@ -36,6 +36,10 @@ log = structlog.get_logger()
 # a batch (500 records of 4 kB: 2 MB, some 5 ms of scanning).
 BATCH_RECORDS = 500
 BATCH_SECS = 0.1
+# What a poll returns is held outside the buffer's share of memory, so it is kept small in bytes too. How large records
+# are is only known afterwards (compressed ones take less room in librdkafka's queue): begin small, and follow.
+FIRST_RECORDS = 50
+BATCH_BYTES = 4 * 1024 * 1024
 TOPIC_LOOK_SECS = 5.0  # between two looks for a topic that was missing
 LAG_LOOK_SECS = 5.0  # between two questions for the lags while paused; a scrape comes every 15 s or so
 OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
@@ -44,8 +48,8 @@ OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRU
 class Group(Protocol):
     """Whom the member tells about its partitions, on its thread."""
 
-    def assigned(self, starts: Mapping[int, Start]) -> None:
-        """These are ours."""
+    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+        """These are ours; returns what to commit before anything is read."""
 
     def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         """These are to go; returns what to commit before."""
@@ -79,6 +83,7 @@ class Member:
         self._group = group
         self._connection = connection
         self._ends = LogEnds()
+        self._batch_records = FIRST_RECORDS
         self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
         self._astray: set[int] = set()  # their position does not exist any more
         self._paused = False
@@ -115,7 +120,7 @@ class Member:
         """What has come in."""
         self._call = _Call()
         try:
-            messages = self._client.consume(BATCH_RECORDS, BATCH_SECS)
+            messages = self._client.consume(self._batch_records, BATCH_SECS)
         except KafkaException as error:
             self._connection.note(cause_of(error))
             messages = []
@@ -125,6 +130,7 @@ class Member:
         self._look_for_topic()
         self._raise_failures()
         records, letters = to_records(read, self._topic, self._encoding)
+        self._batch_records = _next_batch(self._batch_records, read)
         touched = {record.partition for record in records}
         ends = {id: ms for id, ms in self._ends.reached(self._positions).items() if id not in touched}
         lags = self._lags_while_paused() if self._paused else self._ends.lags(self._positions)
@@ -232,7 +238,9 @@ class Member:
             starts = self._lookup.starts(ids, self._reset) if ids else {}
             self._assign({id: start.replay_from for id, start in starts.items()})
             self._connection.join(has_partitions=bool(ids))
-            self._group.assigned(starts)
+            commits = self._group.assigned(starts)
+            if commits:
+                self.commit_soon(commits, _log_refusal)
 
     def _on_revoke(self, _client: Consumer, places: list[TopicPartition]) -> None:
         ids = self._known(places)
@@ -372,3 +380,11 @@ def _said(places: Iterable[TopicPartition]) -> tuple[tuple[int, int], ...]:
 def _log_refusal(error: CannotCommit | CannotConnect | None) -> None:
     if error:
         log.warning("offsets not committed on revocation; the next owner reads again", reason=str(error))
+
+
+def _next_batch(records: int, read: Sequence[Located]) -> int:
+    """How many records to ask for next, by the mean size of those just read; at most doubled at a time."""
+    if not read:
+        return records
+    mean = max(1, sum(len(message.value() or b"") for _, _, message in read) // len(read))
+    return max(1, min(BATCH_RECORDS, 2 * records, BATCH_BYTES // mean))

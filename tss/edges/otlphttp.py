@@ -31,8 +31,8 @@ PROTOBUF = "application/x-protobuf"
 # The specification has just these tried again; a request that met any other must not be repeated.
 RULES = Rules(
     again=frozenset((429, 502, 503, 504)),
-    # A wrong token or path says nothing about the data: it must not end among the dead letters.
-    misconfigured=frozenset((401, 403, 404, 405, 407)),
+    # A wrong token, path or compression says nothing about the data: it must not end among the dead letters.
+    misconfigured=frozenset((401, 403, 404, 405, 407, 415)),
 )
 
 # Measured on OTLP of 430 B a span: level 1 saves 74 % at 130 MB/s, level 6 77 % at half that speed.

@@ -17,6 +17,24 @@ _NUMBERS = {
     _FLOAT: re.compile(rf"[-+]?(?:{_POINT}|[0-9]+[eE][-+]?[0-9]+)$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"),
 }
 
+# For its errors. PyYAML quotes by repr(), and names its tokens in brackets.
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_TOKENS = {
+    "<stream end>": "the end of the text",
+    "<document start>": "the start of a document",
+    "<document end>": "the end of a document",
+    "<block mapping start>": "a key, indented unlike those above",
+    "<block sequence start>": "a list, indented unlike what is above",
+    "<block end>": "the end of the block",
+    "<scalar>": "a text",
+    "<alias>": "an alias",
+    "<anchor>": "an anchor",
+    "<tag>": "a tag",
+    "?": "a key",
+}
+_BRACKETED = re.compile("|".join(name for name in _TOKENS if name.startswith("<")))
+_SIGNS = {r"\t": "a tab", r"\n": "a line break", r"\r": "a line break", r"\x00": "the end of the text"}
+
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.1's numbers surprise: 010 is 8, 1:30 is 90, and Helm's 1e+06 is text. Here only decimal numbers are."""
@@ -63,9 +81,23 @@ def _told(error: yaml.YAMLError) -> str:
     """The error without the line it happened on, nor any word of it: it may be the one with the password."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return "characters that YAML does not allow"
-    problem = re.sub(r"(['\"]).{2,}\1", "...", error.problem or "a syntax error", flags=re.DOTALL)
+    # An error of two parts has its first in the context, the more so where that is no "while scanning ...".
+    first = "" if (error.context or "while").startswith("while") else f"{error.context}, "
+    problem = _QUOTED.sub(_readable, f"{first}{error.problem or 'syntax'}")
+    problem = _BRACKETED.sub(lambda name: _TOKENS[name[0]], problem).removeprefix("found ").removeprefix("character ")
     mark = error.problem_mark or error.context_mark
-    return f"{problem} at line {mark.line + 1}, column {mark.column + 1}" if mark else problem
+    place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"a YAML error{place}: {problem}"
+
+
+def _readable(quoted: "re.Match[str]") -> str:
+    """What PyYAML quotes, if it is a token's name or a sign; words and letters are the document's own."""
+    inside = quoted[0][1:-1]
+    if inside in _TOKENS:
+        return _TOKENS[inside]
+    if inside in _SIGNS:
+        return _SIGNS[inside]
+    return quoted[0] if len(inside) == 1 and inside.isascii() and not inside.isalnum() else "..."
 
 
 def _double_keys(node: Any, path: str, seen: set[int]) -> Iterator[Fault]:

@@ -31,13 +31,17 @@ class Fault:
 class SettingsError(Exception):
     """The settings cannot be used. Holds every fault, so that one reading is enough to mend them all."""
 
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
-        super().__init__(faults)
+    def __init__(self, faults: tuple[Fault, ...], file: str | None) -> None:
+        super().__init__(faults, file)
         self.faults = faults
+        self.file = file  # that was read; None when none was given
 
     def __str__(self) -> str:
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        return "\n".join([f"{count} in the settings:", *(f"  {fault}" for fault in self.faults)])
+        head = f"{count} in the settings of {self.file} and the environment:"
+        if self.file is None:
+            head = f"no settings file was given (--config FILE or TSS_CONFIG); {count} in those of the environment:"
+        return "\n".join([head, *(f"  {fault}" for fault in self.faults)])
 
 
 class Refused(Exception):

@@ -37,7 +37,7 @@ def load(path: str | None, environ: Mapping[str, str], *, root: Path = Path("/")
         if notes.sound(*disagreement.keys):
             notes.add(disagreement.keys[0], disagreement.found, disagreement.allowed, disagreement.hint)
     if notes.faults:
-        raise SettingsError(tuple(notes.faults))
+        raise SettingsError(tuple(notes.faults), path)
     return derive(settings, root)
 
 

@@ -28,6 +28,7 @@ class Assignments:
     ) -> None:
         self.joined = False  # whether the group has given us our share, be it none
         self.settling = True  # False once the committer has ended: nothing in flight is settled any more
+        self.trusted = True  # False when a task has died: what it left behind may be wrong, so nothing is committed
         self._topic = topic
         self._buffer = buffer
         self._meter = meter
@@ -47,8 +48,12 @@ class Assignments:
 
     # -- from the source
 
-    def assigned(self, starts: Mapping[int, Start]) -> None:
-        """These partitions are ours from now on, read from where they say."""
+    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+        """These partitions are ours from now on, read from where they say.
+
+        Returns what to commit before anything is read: where a partition without an offset is begun. A crash before
+        the first regular commit would else begin at the end again, and pass over what had come meanwhile (law 1).
+        """
         self.joined = True
         for id, start in starts.items():
             committed = start.offset if start.committed else None
@@ -66,6 +71,7 @@ class Assignments:
             self._meter.count(measures.REBALANCES, 1, "assigned")
         if starts:
             log.info("partitions assigned", partitions=sorted(starts))
+        return dict(self._commits(self._partitions[id] for id, start in starts.items() if not start.committed))
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         """These are to go to another member: returns what to commit for them before they do.
@@ -132,7 +138,7 @@ class Assignments:
 
     def _commits(self, partitions: Iterable[Partition]) -> list[tuple[int, Commit]]:
         commits = [(partition.id, partition.commit()) for partition in partitions]  # which also forgets what is past
-        return commits if self._commit_allowed else []
+        return commits if self._commit_allowed and self.trusted else []
 
     def _forget(self, ids: Sequence[int], event: str) -> list[Partition]:
         gone = [self._partitions.pop(id) for id in ids if id in self._partitions]

@@ -32,10 +32,14 @@ async def run(
     assignments: Assignments,
     buffer: Buffer,
     meter: Meter,
+    stop: trio.Event,
     interval_secs: float,
     last_commit_secs: float,
 ) -> None:
-    """Until the channel ends or the scope is cancelled; either way one last commit, which gets ``last_commit_secs``."""
+    """Until the channel ends or the scope is cancelled; then one last commit, which gets ``last_commit_secs``.
+
+    None when nobody asked for the stop: a task has died, perhaps because a law was about to break.
+    """
     due = trio.current_time() + interval_secs
     try:
         while True:
@@ -48,6 +52,7 @@ async def run(
     except trio.EndOfChannel:
         pass
     finally:
+        assignments.trusted = stop.is_set()
         _settle_rest(settled, buffer)
         assignments.settling = False  # so that leaving the group does not wait for what nobody settles any more
         # Shielded: what has been delivered must be committed even when the stop's deadline has passed; bounded: law 9.

@@ -178,7 +178,7 @@ async def _deliver_and_settle(
         if not trace.awaiting:
             done.append(trace)
     if done:
-        lane.meter.count(measures.TRACES_SAMPLED, sum(not trace.late for trace in done))
+        lane.meter.count(measures.TRACES_SAMPLED, sum(not (trace.late or trace.put_aside) for trace in done))
         await settled.send(done)
 
 
@@ -218,7 +218,7 @@ async def _send(lane: Lane, batch: Sequence[Trace]) -> Outcome:
     began = trio.current_time()
     outcome = await lane.destination.send(batch)
     lane.meter.observe(measures.EXPORT_LATENCY, trio.current_time() - began, name)
-    if isinstance(outcome, Accepted):
+    if isinstance(outcome, Accepted | Refused):  # a refusal is an answer too: the destination is there
         lane.works()
     else:
         lane.meter.count(measures.EXPORT_ERRORS, 1, name, outcome.reason)
@@ -251,6 +251,8 @@ async def _refused(lane: Lane, batch: Sequence[Trace], outcome: Refused) -> None
 async def _put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: str) -> None:
     name = lane.destination.name
     log.error("traces put aside", destination=name, traces=len(batch), reason=reason, detail=detail)
+    for trace in batch:
+        trace.put_aside = True
     letters = [
         DeadLetter(
             reason,

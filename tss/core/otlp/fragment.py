@@ -18,6 +18,7 @@ class FaultReason(enum.Enum):
 
     UNREADABLE = "unreadable"
     EMPTY = "empty"
+    SPLIT_TOO_LARGE = "split_too_large"
     INVALID_TRACE_ID = "invalid_trace_id"
     INVALID_SPAN_ID = "invalid_span_id"
 

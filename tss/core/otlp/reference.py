@@ -48,6 +48,8 @@ def scan_message(message: bytes, arrived: bytes) -> Scan:
         return Scan((_fragment(trace_id, message, spans, frozenset(span_ids)),), ())
     try:
         return _scan_mixed(message, spans, [*map(_label, trace_ids, span_ids)])
+    except wire.SplitTooLarge as error:
+        return _put_aside(FaultReason.SPLIT_TOO_LARGE, str(error), arrived)
     except wire.WireError as error:
         return _put_aside(FaultReason.UNREADABLE, str(error), arrived)
 

@@ -22,12 +22,35 @@ Field = tuple[int, int, int, int]
 """A field of a message: its tag, where the tag starts, where the content starts, where the content stops."""
 
 
+# A record of 300 kB with a large resource and 8,000 traces splits into 400 MB. Nothing that a sane producer sends comes
+# near this bound; what does is put aside whole.
+MAX_SPLIT_BYTES = 64 * 1024 * 1024
+PIECE_BYTES = 16  # the place of a piece in a list; so that a thousand tiny fields times a thousand traces count too
+
+
 class WireError(ValueError):
     """These bytes are no protobuf message. `offset` says where in the message that showed."""
 
     def __init__(self, what: str, offset: int) -> None:
         super().__init__(f"{what} at byte {offset}")
         self.offset = offset
+
+
+class SplitTooLarge(WireError):
+    """The parts of a message would take far more memory than the message: each repeats what its spans share."""
+
+
+class _Budget:
+    """What a split may still write, in bytes."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def spend(self, size: int, times: int, offset: int) -> None:
+        """Raises SplitTooLarge."""
+        self._left -= (size + PIECE_BYTES) * times
+        if self._left < 0:
+            raise SplitTooLarge(f"its parts would take more than {MAX_SPLIT_BYTES >> 20} MiB", offset)
 
 
 def join(payloads: Iterable[bytes]) -> bytes:
@@ -49,13 +72,15 @@ def split(message: bytes, labels: Sequence[L]) -> dict[L, bytes]:
     if len(distinct) == 1:
         return {distinct.pop(): message}
     remaining = iter(labels)
-    parts = _split_level(message, 0, len(message), 0, remaining)
+    parts = _split_level(message, 0, len(message), 0, remaining, _Budget(MAX_SPLIT_BYTES))
     for _ in remaining:
         raise WireError("fewer spans than labels", len(message))
     return {label: b"".join(pieces) for label, pieces in parts.items()}
 
 
-def _split_level(message: bytes, start: int, stop: int, level: int, labels: Iterator[L]) -> dict[L, list[bytes]]:
+def _split_level(
+    message: bytes, start: int, stop: int, level: int, labels: Iterator[L], budget: _Budget
+) -> dict[L, list[bytes]]:
     """The pieces of each label's version of the message between `start` and `stop`."""
     down = _DOWN[level]
     shared: list[bytes] = []  # what every label has, as far as the walk has come
@@ -64,17 +89,20 @@ def _split_level(message: bytes, start: int, stop: int, level: int, labels: Iter
         whole = message[field_start:field_stop]
         if tag != down:
             shared.append(whole)
+            budget.spend(len(whole), len(parts), field_start)
             for pieces in parts.values():
                 pieces.append(whole)
             continue
         if level == _SPAN_LEVEL:
             own = {_next_label(labels, field_start): whole}
         else:
-            inner = _split_level(message, body, field_stop, level + 1, labels)
+            inner = _split_level(message, body, field_stop, level + 1, labels, budget)
             own = _rewrap(message[field_start : _after_varint(message, field_start)], whole, inner)
         for label, piece in own.items():
             if label not in parts:
+                budget.spend(sum(map(len, shared)) + len(shared) * PIECE_BYTES, 1, field_start)
                 parts[label] = shared.copy()
+            budget.spend(len(piece), 1, field_start)
             parts[label].append(piece)
     return parts
 
