@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -18,21 +18,31 @@ from rich.console import Console
 from rich.live import Live
 
 from demo.arrivals import OutputFile
-from demo.servers import INACTIVE_SECS, ROOT_QUIET_SECS, TOPIC, CannotStart, Child, Daemon, Ended, broker, daemon
+from demo.servers import (
+    INACTIVE_SECS,
+    ROOT_QUIET_SECS,
+    STOP_SECS,
+    TOPIC,
+    CannotStart,
+    Child,
+    Daemon,
+    Ended,
+    broker,
+    daemon,
+)
 from demo.traffic import Message, Mix, Trace, in_order, traces
-from demo.view import Metrics, State, line, screen, summary
+from demo.view import ARRIVAL_SECS, Metrics, State, line, screen, summary
 
 ROOT = Path(__file__).resolve().parent.parent
 # The embedded broker never forgets: 50 traces/s are about 0.2 MB/s, so an hour is 0.7 GB. More than that only if asked.
 LONGEST_SECS = 3600.0
-# For reading, the sweep, the exporter's batch and our own look into the file, on a machine that has other things to do.
-ARRIVAL_SECS = 6.0
 LOOK_SECS, LINE_SECS = 0.5, 2.0
+LAST_LOOK_SECS = 0.02  # while it stops: after the last decision it still commits and leaves the group
 AHEAD_SECS = 0.005  # nearer than that is now: not worth a sleep
 
 
 def main() -> int:
-    """0 when every trace that must be kept and had its time has arrived whole."""
+    """0 when every trace that must be kept and had its time has arrived whole, if any had."""
     options = _arguments()
     options.into.mkdir(parents=True, exist_ok=True)
     try:
@@ -73,13 +83,12 @@ async def _demo(options: argparse.Namespace) -> int:
             nursery.cancel_scope.deadline = trio.current_time() + options.seconds
         if not died:
             print("stopping ...")
+            await _stop(tss, state)
     state.promises.arrived(state.file.news())  # what the daemon still delivered while it stopped
     print(summary(state))
     for ended in died:
         print(ended)
-    # Who stops it in its first seconds has seen nothing arrive, and that is no fault; who lets it end by itself should.
-    seen_enough = state.promises.kept_whole or not nursery.cancel_scope.deadline < trio.current_time()
-    return 0 if seen_enough and not state.promises.overdue(state.now_secs) and not died else 1
+    return 1 if died or state.promises.overdue(state.now_secs) else 0
 
 
 async def _send(address: str, mix: Mix, seed: int, state: State) -> None:
@@ -125,27 +134,45 @@ async def _produce(producer: Producer, message: Message, delivered: Callable[[ob
 
 
 async def _observe(tss: Daemon, state: State) -> None:
-    async with httpx.AsyncClient(base_url=tss.url, timeout=2) as client:
+    async with _client(tss) as client:
         while True:
             state.promises.arrived(state.file.news())
             try:
-                health = (await client.get("/health")).json()
-                metrics = Metrics((await client.get("/metrics")).text)
+                await _look(client, state)
             except httpx.TransportError as error:
                 state.status = "silent" if state.status != "starting" else "starting"
                 state.health = {"why": type(error).__name__} if state.status == "silent" else {}
-            else:
-                state.status = health["status"]
-                state.health = {name: component["state"] for name, component in health["components"].items()}
-                state.scraped(trio.current_time(), metrics)
             await trio.sleep(LOOK_SECS)
+
+
+def _client(tss: Daemon) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=tss.url, timeout=2)
+
+
+async def _look(client: httpx.AsyncClient, state: State) -> None:
+    health = (await client.get("/health")).json()
+    metrics = Metrics((await client.get("/metrics")).text)
+    state.status = health["status"]
+    state.health = {name: component["state"] for name, component in health["components"].items()}
+    state.scraped(trio.current_time(), metrics)
+
+
+async def _stop(tss: Daemon, state: State) -> None:
+    """Ask the daemon to stop, and look until it is gone: the summary is of all it did, not of all but the last moment."""
+    tss.child.process.terminate()
+    async with _client(tss) as client:
+        with trio.move_on_after(STOP_SECS):
+            while tss.child.process.poll() is None:
+                with suppress(httpx.TransportError):
+                    await _look(client, state)
+                await trio.sleep(LAST_LOOK_SECS)
 
 
 async def _show_screen(state: State) -> None:
     console = Console()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(screen(state, console.height), refresh=True)
+            live.update(screen(state, console.width, console.height), refresh=True)
             await trio.sleep(LOOK_SECS)
 
 

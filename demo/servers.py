@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +25,11 @@ HOST = "127.0.0.1"
 TOPIC = "otel-traces-raw"
 PARTITIONS = 4
 READY_SECS = 15.0
+STOP_SECS = 15.0  # shutdownTimeoutSecs, and some
+LAST_LINES, FIRST_LINES = 15, 5
+
+# The daemon's log, a traceback of either, the broker's log.
+_ERROR = re.compile(r"\[(error|critical) *\]|^Traceback|\bfaults? in |^\S+ +ERROR\b|panicked")
 
 ROOT_QUIET_SECS = 3  # short waits: who watches should see a trace end while still remembering its beginning
 INACTIVE_SECS = 15
@@ -36,15 +42,24 @@ class CannotStart(Exception):
 
 @frozen
 class Ended:
-    """A process that should not have ended, and its last words."""
+    """A process that should not have ended, the error it began with, and its last words."""
 
     name: str
     code: int
-    last_lines: tuple[str, ...]
+    lines: tuple[str, ...]  # of its output
 
     def __str__(self) -> str:
-        said = "".join(f"\n  {line}" for line in self.last_lines)
-        return f"the {self.name} ended with exit code {self.code}; the last it said:{said or ' nothing'}"
+        last = self.lines[-LAST_LINES:]
+        earlier = self.lines[: len(self.lines) - len(last)]
+        error = next((number for number, line in enumerate(earlier) if _ERROR.search(line)), None)
+        first = "" if error is None else f"; its first error:{_listed(earlier[error : error + FIRST_LINES])}\nand then"
+        return (
+            f"the {self.name} ended with exit code {self.code}{first}; the last it said:{_listed(last) or ' nothing'}"
+        )
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "".join(f"\n  {line}" for line in lines)
 
 
 @frozen
@@ -58,11 +73,11 @@ class Child:
     def ended(self) -> Ended | None:
         """What became of it, if it runs no more."""
         code = self.process.poll()
-        return None if code is None else Ended(self.name, code, self.last_lines(15))
+        return None if code is None else Ended(self.name, code, self.lines())
 
-    def last_lines(self, count: int) -> tuple[str, ...]:
-        """The end of its output."""
-        return tuple(self.log.read_text(errors="replace").splitlines()[-count:])
+    def lines(self) -> tuple[str, ...]:
+        """Its output."""
+        return tuple(self.log.read_text(errors="replace").splitlines())
 
 
 @contextmanager
@@ -154,7 +169,7 @@ def daemon(directory: Path, brokers: str, mix: Mix) -> Iterator[Daemon]:
     settings = _settings(brokers, mix, (health_port, metrics_port), output, directory)
     config.write_text(yaml.safe_dump(settings, sort_keys=False))
     command = [sys.executable, "-m", "tss", "--config", str(config)]
-    with running("daemon", command, directory / "daemon.log", stop_secs=15) as child:
+    with running("daemon", command, directory / "daemon.log", stop_secs=STOP_SECS) as child:
         yield Daemon(child, f"http://{HOST}:{health_port}", output)
 
 

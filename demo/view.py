@@ -8,16 +8,20 @@ from pathlib import Path
 
 from attrs import Factory, define, field, frozen
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from demo.arrivals import Arrived, OutputFile, Promises
+from demo.servers import ROOT_QUIET_SECS
 
+# For reading, the sweep, the exporter's batch and our own look into the file, on a machine that has other things to do.
+ARRIVAL_SECS = 6.0
 RATE_OVER_SECS = 5.0  # long enough to be calm, short enough to follow
-LEAST_TRACES, MOST_TRACES = 3, 12  # of the last kept, as many as the terminal has lines for
-OTHER_LINES = 17  # of the screen, beside the rows of its two tables
+MOST_TRACES = 12  # of the last kept
+TOP_LINES = 7
+FRAME_LINES = 3  # of a panel with a table: its border and the names of the columns
 
 Labels = frozenset[tuple[str, str]]
 
@@ -95,6 +99,11 @@ class State:
         return sorted(rows, key=lambda row: (row.verdict != "keep", -row.traces))
 
     @property
+    def nothing_due(self) -> bool:
+        """Whether no trace that must be kept has come, or has had the time for it."""
+        return not self.promises.kept_whole and not self.promises.overdue(self.now_secs)
+
+    @property
     def kept_and_all(self) -> tuple[int, int]:
         """Traces kept, and traces decided."""
         rows = self.decided
@@ -114,19 +123,26 @@ def line(state: State) -> str:
     )
 
 
-def screen(state: State, height: int) -> RenderableType:
-    """The state as a screenful of ``height`` lines."""
+def screen(state: State, width: int, height: int) -> RenderableType:
+    """The state as a screenful. Where there is little room, first the last kept give way and then the decided."""
     top = Table.grid(expand=True)
     for _ in range(3):
         top.add_column(ratio=1)
     top.add_row(_coming_in(state), _held(state), _going_out(state))
-    shown = max(LEAST_TRACES, min(MOST_TRACES, height - OTHER_LINES - len(state.decided)))
-    return Group(
-        top,
-        Panel(_decisions(state), title="decided", title_align="left"),
-        Panel(_last_kept(state, shown), title="last kept", title_align="left"),
-        _foot(state),
-    )
+    foot = _foot(state)
+    room = height - TOP_LINES - FRAME_LINES - len(foot.wrap(Console(width=width), width))
+    decided = state.decided if len(state.decided) <= room else _shortened(state.decided, max(1, room))
+    shown = min(MOST_TRACES, room - len(decided) - FRAME_LINES)
+    parts = [top, Panel(_decisions(state, decided), title="decided", title_align="left")]
+    if shown > 0:
+        parts.append(Panel(_last_kept(state, shown), title="last kept", title_align="left"))
+    return Group(*parts, foot)
+
+
+def _shortened(rows: list[Decided], most: int) -> list[Decided]:
+    """The first of them, and the rest as one."""
+    rest = rows[most - 1 :]
+    return [*rows[: most - 1], Decided("...", f"{len(rest)} more", "", sum(row.traces for row in rest))]
 
 
 def summary(state: State) -> str:
@@ -138,14 +154,23 @@ def summary(state: State) -> str:
     return "\n".join(
         [
             f"spans in      {metrics.total('spans_ingested_total'):,.0f} of {state.sent_spans:,} sent",
-            f"traces        {decided:,} decided, {kept:,} kept ({_share(kept, decided)}):",
+            f"traces        {decided:,} decided, {kept:,} kept ({_share(kept, decided)}):"
+            if decided
+            else "traces        none decided",
             *rows,
             f"late spans    {metrics.total('late_spans_total'):,.0f}, as their traces' verdicts said",
             f"in the file   {state.file.traces:,} traces, {state.file.spans:,} spans: {_near(state.file.path)}",
-            f"must be kept  {_promised(state)} arrived whole"
-            + (f"; {len(overdue)} did not in time" if overdue else " of those that had their time"),
+            f"must be kept  {_arrived_whole(state, len(overdue))}",
             *(_broken(owed.trace.trace_id.hex(), len(owed.missing), sorted(owed.trace.why)) for owed in overdue[:10]),
         ]
+    )
+
+
+def _arrived_whole(state: State, overdue: int) -> str:
+    if state.nothing_due:
+        return f"too short: nothing was due yet, as a trace has {ROOT_QUIET_SECS + ARRIVAL_SECS:g} s and more to arrive"
+    return f"{_promised(state)} arrived whole" + (
+        f"; {overdue} did not in time" if overdue else " of those that had their time"
     )
 
 
@@ -164,8 +189,8 @@ def _share(part: float, whole: float) -> str:
 
 def _facts(title: str, rows: Iterator[tuple[str, str]]) -> Panel:
     table = Table.grid(padding=(0, 1), expand=True)
-    table.add_column(style="dim")
-    table.add_column(justify="right")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
     for name, value in rows:
         table.add_row(name, value)
     return Panel(table, title=title, title_align="left")
@@ -178,7 +203,7 @@ def _coming_in(state: State) -> Panel:
         yield "traces/s", f"{traces:,.0f}"
         yield "spans so far", f"{state.metrics.total('spans_ingested_total'):,.0f}"
         yield "late spans", f"{state.metrics.total('late_spans_total'):,.0f}"
-        yield "lag (records)", f"{state.metrics.total('kafka_consumer_lag'):,.0f}"
+        yield "lag, records", f"{state.metrics.total('kafka_consumer_lag'):,.0f}"
 
     return _facts("coming in", rows())
 
@@ -189,10 +214,10 @@ def _held(state: State) -> Panel:
         yield "open traces", f"{metrics.total('buffer_traces_current'):,.0f}"
         yield "open spans", f"{metrics.total('buffer_spans_current'):,.0f}"
         used, limit = metrics.total("buffer_bytes_current"), metrics.total("buffer_bytes_limit")
-        yield "MiB", f"{used / 2**20:,.1f} of {limit / 2**20:,.0f}"
-        yield "uncommitted", f"{metrics.total('kafka_uncommitted_records'):,.0f} records"
+        yield f"MiB of {limit / 2**20:,.0f}", f"{used / 2**20:,.1f}"
+        yield "uncommitted", f"{metrics.total('kafka_uncommitted_records'):,.0f}"
         known = metrics.total("decision_memory_kept_current") + metrics.total("decision_memory_dropped_current")
-        yield "verdicts known", f"{known:,.0f}"
+        yield "verdicts", f"{known:,.0f}"
 
     return _facts("held", rows())
 
@@ -201,21 +226,22 @@ def _going_out(state: State) -> Panel:
     def rows() -> Iterator[tuple[str, str]]:
         kept, decided = state.kept_and_all
         yield "daemon", state.status
-        yield from state.health.items()
-        yield "traces kept", f"{kept:,} of {decided:,}"
-        yield "that is", _share(kept, decided)
+        for name, component in state.health.items():
+            yield name.removeprefix("exporter "), component
+        yield "decided", f"{decided:,}"
+        yield "kept", f"{kept:,} ({_share(kept, decided)})"
 
     return _facts("going out", rows())
 
 
-def _decisions(state: State) -> Table:
+def _decisions(state: State, rows: list[Decided]) -> Table:
     table = Table(box=None, expand=True, padding=(0, 1))
     for name in ("verdict", "policy", "decided when"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("traces", "share"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     _, all_traces = state.kept_and_all
-    for row in state.decided:
+    for row in rows:
         style = "green" if row.verdict == "keep" else "dim"
         table.add_row(
             row.verdict, row.policy, row.reason, f"{row.traces:,}", _share(row.traces, all_traces), style=style
@@ -228,8 +254,8 @@ def _last_kept(state: State, shown: int) -> Table:
     for name in ("trace", "service", "request"):
         table.add_column(name, no_wrap=True)
     for name in ("ms", "spans"):
-        table.add_column(name, justify="right")
-    table.add_column("why")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why", no_wrap=True)
     for trace in reversed(list(state.file.recent.values())[-shown:]):
         request = trace.root or "(its root never came)"
         duration, spans = f"{trace.duration_ms:,.0f}", str(len(trace.span_ids))
@@ -254,7 +280,7 @@ def _foot(state: State) -> Text:
     return Text.assemble(
         ("errors and slow ones arrived whole: ", "dim"),
         (_promised(state), "red bold" if overdue else "green bold"),
-        (f"   late spans: {told or 'none'}", "dim"),
+        (f"\nlate spans: {told or 'none'}", "dim"),
         (f"   not taken by the broker: {state.unsent}" if state.unsent else "", "red"),
         ("   Ctrl-C ends", "dim"),
         (f"\nkept traces: {_near(state.file.path)}   logs and settings: {_near(state.directory)}", "dim"),

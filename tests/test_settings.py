@@ -361,12 +361,12 @@ def test_the_daemons_own_properties_are_refused_with_the_reason(refuse: Any, nam
 # ---- the file
 
 
-def test_all_faults_at_once_one_line_each(refuse: Any, accept: Any) -> None:
+def test_all_faults_at_once_one_line_each(accept: Any, file: Path) -> None:
     text = "kafka: {autoOfsetReset: latest, encoding: xml}\nexporters: [{name: a, type: file}]\napp: 5\n"
     with pytest.raises(SettingsError) as caught:
         accept(text, {"TSS_KAFKA_GROUP": "x"})
     lines = str(caught.value).splitlines()
-    assert lines[0] == "5 faults in the settings:"
+    assert lines[0] == f"5 faults in the settings of {file} and the environment:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
         "TSS_KAFKA_GROUP",
         "app",
@@ -427,6 +427,33 @@ def test_what_is_no_document_is_one_fault_without_its_words(refuse_one: Any, fil
     assert fault.path == str(file)
     assert found in fault.found
     assert "hunter2" not in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: 1\n\tb: hunter2", "at line 2, column 1: a tab that cannot start any token"),
+        ("a: @hunter2", "at line 1, column 4: '@' that cannot start any token"),
+        ("a: [hunter2, b", "at line 1, column 15: expected ',' or ']', but got the end of the text"),
+        ("a:\n  b: 1\n c: 2", "at line 3, column 2: expected the end of the block, but found a key"),
+        ("a: 'hunter2", "at line 1, column 12: unexpected end of stream"),
+        ('a: "\\q"', "at line 1, column 6: unknown escape character ..."),
+        ("a: &hunter2 b\nc: &hunter2 d", "at line 2, column 4: duplicate anchor ...; first occurrence"),
+        ("a: 1\n---\nb: 2", "at line 2, column 1: expected a single document in the stream, but found another"),
+    ],
+)
+def test_an_error_of_yaml_reads_as_a_sentence(refuse_one: Any, text: str, told: str) -> None:
+    fault = refuse_one(text, least=False)
+    assert fault.found.startswith(f"a YAML error {told}")
+    assert "hunter2" not in str(fault)
+
+
+def test_without_a_file_the_faults_begin_with_that() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(None, {})
+    head, *faults = str(caught.value).splitlines()
+    assert head.startswith("no settings file was given (--config FILE or TSS_CONFIG); 2 faults")
+    assert len(faults) == 2
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

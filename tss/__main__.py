@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tss import __version__
-from tss.core.errors import LawBroken, TssError
-from tss.settings import CONFIG_VARIABLE, Settings, SettingsError, load, render, secrets
+from tss.core.errors import LawBroken, TssError, WrongSetting
+from tss.settings import CONFIG_VARIABLE, Settings, SettingsError, load, render, secrets, without_effect
 
 STOPPED, FAILED, WRONG_SETTINGS = 0, 1, 2
 
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_SETTINGS
     if options.command == "check":
         print(render(settings), end="")
+        if without_effect(settings):
+            print(f"without effect, as things are: {', '.join(without_effect(settings))}", file=sys.stderr)
         return STOPPED
     return _run(settings)
 
@@ -54,6 +56,8 @@ def _run(settings: Settings) -> int:
     log = structlog.get_logger()
     _collect_garbage_rarely()
     log.info("starting", version=__version__, topic=settings.kafka.input_topic, group=settings.kafka.consumer_group)
+    if without_effect(settings):
+        log.warning("these settings have no effect, as things are", keys=without_effect(settings))
     try:
         trio.run(supervise, settings, _end_in)
     except BaseExceptionGroup as group:
@@ -63,7 +67,7 @@ def _run(settings: Settings) -> int:
         else:
             expected = isinstance(error, TssError | OSError) and not isinstance(error, LawBroken)
             log.critical(str(error) or repr(error), exc_info=None if expected else error)
-        return FAILED
+        return WRONG_SETTINGS if isinstance(error, WrongSetting) else FAILED
     log.info("stopped")
     return STOPPED
 

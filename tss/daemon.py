@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from typing import Protocol, TypeVar
 
 import attrs
@@ -15,6 +15,7 @@ import trio
 from tss import __version__
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.errors import WrongSetting
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.memory import Memory
@@ -93,6 +94,13 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         for destination in outside.destinations
     ]
     _watch_buffer(buffer, meter)
+    health.numbers |= {
+        "openTraces": lambda: buffer.open_traces,
+        "openSpans": lambda: buffer.open_spans,
+        "heldBytes": lambda: buffer.open_bytes + buffer.closed_bytes + buffer.ledger_bytes,
+        "partitions": lambda: len(assignments),
+        "uncommittedRecords": lambda: sum(each.ledger.next - each.ledger.low_water for each in assignments),
+    }
     async with outside.open_member(assignments) as member, trio.open_nursery() as around:
         drain = trio.CancelScope()
         around.start_soon(_stopper, stop, drain, times, health)
@@ -144,18 +152,20 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
     meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
     health.starting("kafka")
     leave_secs = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown).leave_secs
-    facts = web.Facts(health, SCANNER, meter.exposition)
+    facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers)
     stop = trio.Event()
     async with AsyncExitStack() as opened, trio.open_nursery() as house:
         await house.start(web.run, settings.observability, facts)
         await house.start(_signals, stop, hurry, settings.app.shutdown_timeout_secs)
         house.start_soon(pulse.run, meter, name="pulse")
         connection = client_config(settings.kafka, settings.app.instance_id)
-        dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
+        with _naming("deadLetter"):
+            dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
         destinations = []
         for each in settings.effective_exporters:
             health.starting(f"exporter {each.name}")
-            destinations.append(await opened.enter_async_context(open_destination(each, settings.datadog)))
+            with _naming(f"exporters, {each.name}"):
+                destinations.append(await opened.enter_async_context(open_destination(each, settings.datadog)))
 
         def join(assignments: Assignments) -> AbstractAsyncContextManager[Member]:
             name = settings.app.instance_id
@@ -163,6 +173,15 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
 
         await select(settings, Outside(join, destinations, dead_letters, meter, health, random.Random()), stop)
         house.cancel_scope.cancel()
+
+
+@contextmanager
+def _naming(key: str) -> Iterator[None]:
+    """A file that a setting names and that cannot be used is a fault of that setting."""
+    try:
+        yield
+    except OSError as error:
+        raise WrongSetting(f"{key}: {error}") from error
 
 
 async def _signals(

@@ -15,5 +15,9 @@ class CannotConnect(TssError):
     """Yours to mend: a server refuses us for good (credentials, authorisation, fencing)."""
 
 
+class WrongSetting(CannotConnect):
+    """Yours to mend, in the settings: nothing was even tried with this value. Trying again is pointless (exit code 2)."""
+
+
 class CannotCommit(TssError):
     """Nobody's fault: this commit did not go through; the next one covers it."""

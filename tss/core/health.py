@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -29,6 +29,7 @@ class Health:
 
     def __init__(self) -> None:
         self.stopping = False
+        self.numbers: dict[str, Callable[[], float]] = {}  # what a person wants to see beside the states
         self._components: dict[str, Component] = {}
 
     def __repr__(self) -> str:
@@ -38,6 +39,10 @@ class Health:
     def components(self) -> Mapping[str, Component]:
         """A view of all components."""
         return self._components
+
+    def read_numbers(self) -> Mapping[str, float]:
+        """The numbers as they are now."""
+        return {name: read() for name, read in self.numbers.items()}
 
     def starting(self, name: str, detail: str = "not tried yet") -> None:
         """The component exists and has not been tried."""

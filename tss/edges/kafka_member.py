@@ -17,7 +17,7 @@ import attrs
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from tss.core.errors import CannotCommit, CannotConnect
+from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
 from tss.core.otlp import Encoding
 from tss.core.partition import Commit
 from tss.core.record import Polled, Start
@@ -99,7 +99,7 @@ class Member:
 
     def _connect(self, config: dict[str, object]) -> Consumer:
         if unreadable := unreadable_file(config):
-            raise CannotConnect(f"{HEADLINE}: {unreadable}")
+            raise WrongSetting(f"{HEADLINE}: {unreadable}")
         callbacks = {
             "error_cb": self._on_error,
             "stats_cb": self._on_statistics,
@@ -111,7 +111,7 @@ class Member:
             client.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         except KafkaException as error:
             reason = without_secrets(cause_of(error).str(), config)
-            raise CannotConnect(f"{HEADLINE}: {reason}, check the kafka section") from None
+            raise WrongSetting(f"{HEADLINE}: {reason}, check the kafka section") from None
         return client
 
     # -- calls

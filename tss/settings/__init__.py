@@ -1,5 +1,6 @@
 """All settings of the daemon, read from a YAML file and the environment; see docs/settings.md."""
 
+from tss.settings.checks import without_effect
 from tss.settings.environment import CONFIG_VARIABLE
 from tss.settings.faults import Fault, SettingsError
 from tss.settings.memory import buffer_bytes, memory_limit_bytes
@@ -44,4 +45,5 @@ __all__ = [
     "reference",
     "render",
     "secrets",
+    "without_effect",
 ]

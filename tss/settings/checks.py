@@ -10,7 +10,7 @@ from attrs import frozen
 
 from tss.settings.faults import shown
 from tss.settings.memory import buffer_bytes, memory_limit_bytes
-from tss.settings.model import DatadogExporter, FileExporter, Kafka, OtlpExporter, Settings
+from tss.settings.model import DatadogExporter, FileExporter, Kafka, OtlpExporter, Settings, SpanCompression, camel
 
 
 @frozen
@@ -54,6 +54,10 @@ def _kafka(settings: Settings) -> Iterator[Disagreement]:
     keys = ("kafka.securityProtocol", "kafka.saslUsername")
     if kafka.sasl_username and not protocol.startswith("sasl_"):
         yield Disagreement(keys, shown(protocol), "sasl_ssl or sasl_plaintext, since kafka.saslUsername is set")
+    for name in ("ssl_ca_location", "ssl_certificate_location"):
+        if getattr(kafka, name) and not protocol.endswith("ssl"):
+            found, allowed = shown(protocol), f"ssl or sasl_ssl, since kafka.{camel(name)} is set"
+            yield Disagreement(("kafka.securityProtocol", f"kafka.{camel(name)}"), found, allowed)
     if protocol.startswith("sasl_") and not kafka.sasl_username and not kafka.sasl_password:
         yield Disagreement(keys[::-1], "nothing", f"a user, since kafka.securityProtocol is {protocol}")
 
@@ -147,6 +151,30 @@ def security_protocol(kafka: Kafka) -> str:
     if kafka.sasl_username:
         return "sasl_ssl"
     return "ssl" if kafka.ssl_ca_location or kafka.ssl_certificate_location else "plaintext"
+
+
+def without_effect(settings: Settings) -> list[str]:
+    """Keys that were changed and change nothing: what they belong to is off, or not built yet."""
+    idle: list[tuple[str, object, tuple[str, ...]]] = [
+        ("redis", settings.redis, ("password", "pool_size", "connection_timeout_secs")),
+        ("datadog", settings.datadog, ("api_endpoint", "application_key")),
+        ("app", settings.app, ("park_after_secs",)),
+    ]
+    compression = tuple(field.name for field in attrs.fields(SpanCompression) if field.name != "enabled")
+    idle.append(("spanCompression", settings.span_compression, compression))
+    unused = {"file": ("topic",), "topic": ("path",), "log": ("path", "topic")}[settings.dead_letter.type]
+    idle.append(("deadLetter", settings.dead_letter, unused))
+    protocol = security_protocol(settings.kafka)
+    if not protocol.startswith("sasl_"):
+        idle.append(("kafka", settings.kafka, ("sasl_mechanism",)))
+    if not any(exporter.type == "datadog" for exporter in settings.effective_exporters):
+        idle.append(("datadog", settings.datadog, ("agent_url", "api_key")))
+    return [
+        f"{section}.{camel(name)}"
+        for section, values, names in idle
+        for name in names
+        if getattr(values, name) != getattr(type(values)(), name)
+    ]
 
 
 def derive(settings: Settings, root: Path = Path("/")) -> Settings:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
 import attrs
+import structlog
 import trio
 
 from tss.core import measures
@@ -14,6 +16,9 @@ from tss.core.partition import Partition
 from tss.core.record import DeadLetter, Polled, Record
 from tss.tasks.assignments import Assignments
 
+log = structlog.get_logger()
+
+TELL_SECS = 30.0
 PATIENCE_SECS = 1.0  # a full channel empties many times in a second, unless a destination is slow: then reading pauses
 
 
@@ -58,36 +63,67 @@ async def run(
     meter: Meter,
 ) -> None:
     """Poll until told to stop. The channel's bound is what makes a slow destination felt here."""
+    reader = _Reader(source, assignments, dead_letters, meter)
     with polled:
         while not stop.is_set():
-            batch = await _read(source, assignments, dead_letters, meter)
+            batch = await reader.read()
             if not batch.records and not batch.ends:
                 continue
             with trio.move_on_after(PATIENCE_SECS):
                 await polled.send(batch)
                 continue
-            await _hold_back(source, assignments, dead_letters, polled, stop, meter, batch)
+            await _hold_back(source, reader, polled, stop, meter, batch)
 
 
-async def _read(source: Source, assignments: Assignments, dead_letters: DeadLetters, meter: Meter) -> Batch:
-    read = await source.poll()
-    # No checkpoint between the poll and this look-up, so no rebalance can come between them; nor later, as only a poll
-    # brings one.
-    records, ends = assignments.bind(read.records), assignments.bind_ends(read.ends)
-    assignments.show_lags(read.lags)
-    letters = [each for each in read.dead_letters if not assignments.is_settled(each.partition, each.offset)]
-    if letters:
-        # Before the records go on: as long as they do not, no offset in this poll can be committed.
-        for letter in letters:
-            meter.count(measures.UNREADABLE, 1, letter.reason)
-        await dead_letters.put(letters)
-    return Batch(read.wall_ms, records, ends)
+@attrs.define
+class _Reader:
+    """Polls, and sees to it that what cannot be read is put aside, counted and told."""
+
+    source: Source
+    assignments: Assignments
+    dead_letters: DeadLetters
+    meter: Meter
+    _untold: int = 0
+    _told_at: float = -math.inf
+
+    async def read(self) -> Batch:
+        """One poll."""
+        read = await self.source.poll()
+        # No checkpoint between the poll and this look-up, so no rebalance can come between them; nor later, as only a
+        # poll brings one.
+        assignments = self.assignments
+        records, ends = assignments.bind(read.records), assignments.bind_ends(read.ends)
+        assignments.show_lags(read.lags)
+        letters = [each for each in read.dead_letters if not assignments.is_settled(each.partition, each.offset)]
+        if letters:
+            # Before the records go on: as long as they do not, no offset in this poll can be committed.
+            for letter in letters:
+                self.meter.count(measures.UNREADABLE, 1, letter.reason)
+            await self.dead_letters.put(letters)
+            self._tell(letters)
+        return Batch(read.wall_ms, records, ends)
+
+    def _tell(self, letters: Sequence[DeadLetter]) -> None:
+        """Once, and then from time to time: a topic with the wrong encoding is nothing else."""
+        self._untold += len(letters)
+        if trio.current_time() - self._told_at < TELL_SECS:
+            return
+        first = letters[0]
+        log.warning(
+            "records that cannot be read as spans were put aside among the dead letters",
+            count=self._untold,
+            reason=first.reason,
+            detail=first.detail,
+            topic=first.topic,
+            partition=first.partition,
+            offset=first.offset,
+        )
+        self._untold, self._told_at = 0, trio.current_time()
 
 
 async def _hold_back(
     source: Source,
-    assignments: Assignments,
-    dead_letters: DeadLetters,
+    reader: _Reader,
     polled: trio.MemorySendChannel[Batch],
     stop: trio.Event,
     meter: Meter,
@@ -103,7 +139,7 @@ async def _hold_back(
     await source.pause()
     waiting = [batch]
     while not stop.is_set() and (waiting or polled.statistics().current_buffer_used):
-        more = await _read(source, assignments, dead_letters, meter)
+        more = await reader.read()
         if more.records or more.ends:
             waiting.append(more)
         while waiting:

@@ -59,6 +59,8 @@ class Lane:
     chance: random.Random
     _told: str = ""  # the reason last logged, while there is trouble
     _told_at: float = -math.inf
+    _aside: int = 0  # traces put aside since that was last told
+    _aside_told_at: float = -math.inf
 
     def works(self) -> None:
         """The destination has taken a batch."""
@@ -66,6 +68,20 @@ class Lane:
         if self._told:
             log.info("destination takes batches again", destination=self.destination.name)
             self._told, self._told_at = "", -math.inf
+
+    def gives_up(self, traces: int, reason: str, detail: str) -> None:
+        """It refuses these for good; said once, and then from time to time with their number."""
+        self._aside += traces
+        now = trio.current_time()
+        if now - self._aside_told_at >= TELL_SECS:
+            log.error(
+                "destination refuses traces; they were put aside among the dead letters",
+                destination=self.destination.name,
+                traces=self._aside,
+                reason=reason,
+                detail=detail,
+            )
+            self._aside, self._aside_told_at = 0, now
 
     def fails(self, outcome: Again | Misconfigured, wait_secs: float) -> None:
         """It has not; said when the reason changes and from time to time, not for each try of each batch."""
@@ -249,8 +265,7 @@ async def _refused(lane: Lane, batch: Sequence[Trace], outcome: Refused) -> None
 
 
 async def _put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: str) -> None:
-    name = lane.destination.name
-    log.error("traces put aside", destination=name, traces=len(batch), reason=reason, detail=detail)
+    lane.gives_up(len(batch), reason, detail)
     for trace in batch:
         trace.put_aside = True
     letters = [
@@ -262,7 +277,7 @@ async def _put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: st
             partition=trace.pieces[0].partition.id,
             offset=trace.pieces[0].offset,
             trace_id=trace.trace_id.hex(),
-            destination=name,
+            destination=lane.destination.name,
         )
         for trace in batch
     ]
