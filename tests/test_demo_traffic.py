@@ -1,12 +1,20 @@
-"""What the demo's traffic promises to those who use it: the demo itself, and tests that need realistic records."""
+"""What the demo's traffic promises to those who use it: the demo itself, and tests that need realistic records.
+
+And what the demo says of it: a screen that fits, an ending that explains itself.
+"""
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
+from rich.console import Console
 
+from demo.arrivals import Arrived, OutputFile
+from demo.servers import Ended
 from demo.traffic import ERROR, SLOW, Message, Mix, Trace, in_order, traces
+from demo.view import Metrics, State, screen, summary
 
 EPOCH_NS = 1_790_000_000_000_000_000
 MIX = Mix(errors=0.1, slow=0.05, rootless=0.02, late=0.1)
@@ -123,3 +131,76 @@ def test_there_is_some_of_everything_in_about_the_share_asked_for(given: list[Tr
     assert len({trace.service for trace in given}) > 1
     rate = len(given) / given[-1].began_secs
     assert rate == pytest.approx(MIX.traces_per_sec, rel=0.15)
+
+
+# ---- the screen and the ending
+
+
+def seen(reasons: int = 5) -> State:
+    """An hour in, with numbers as long as they get."""
+    state = State(Path(".cache/demo"), OutputFile(Path(".cache/demo/kept.jsonl")), slow_ms=1000.0)
+    state.status = "degraded"
+    state.health = {"exporter file": "starting", "kafka": "down"}
+    state.now_secs, state.unsent, state.promises.kept_whole = 3600.0, 12, 5_312
+    decided = [
+        f'decisions_total{{verdict="{"keep" if n < 3 else "drop"}",policy="latency",reason="max_duration{n}"}} {10 ** (n % 5)}'
+        for n in range(reasons)
+    ]
+    numbers = {
+        "spans_ingested_total": 1_234_567,
+        "kafka_consumer_lag": 123_456,
+        "buffer_traces_current": 100_000,
+        "buffer_spans_current": 1_000_000,
+        "buffer_bytes_current": 11_000 * 2**20,
+        "buffer_bytes_limit": 11_989 * 2**20,
+        "kafka_uncommitted_records": 1_234_567,
+        "decision_memory_dropped_current": 500_000,
+        'late_spans_total{verdict="drop"}': 12_345,
+        'late_spans_total{verdict="keep"}': 1_234,
+    }
+    state.scraped(1.0, Metrics("\n".join([*decided, *(f"{name} {value}" for name, value in numbers.items())]) + "\n"))
+    for number in range(20):
+        trace_id = bytes([number]) * 16
+        trace = Arrived(trace_id, {b"span"}, errors=1, end_ns=2_266_000_000, root="GET /products/{id}")
+        trace.service = "storefront"
+        state.file.recent[trace_id] = trace
+    return state
+
+
+def lines_of(state: State, width: int, height: int) -> list[str]:
+    console = Console(width=width, height=height)
+    with console.capture() as captured:
+        console.print(screen(state, width, height))
+    return captured.get().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "reasons", "kept"),
+    [(80, 24, 5, 3), (80, 24, 8, 0), (80, 24, 14, 0), (100, 40, 5, 12), (200, 50, 14, 12)],
+)
+def test_the_screen_fits_and_ends_with_its_footer(width: int, height: int, reasons: int, kept: int) -> None:
+    lines = lines_of(seen(reasons), width, height)
+    assert len(lines) <= height
+    assert "…" not in "".join(lines)
+    assert "Ctrl-C ends" in lines[-2]
+    assert lines[-1].startswith("kept traces: .cache/demo/kept.jsonl   logs and settings: .cache/demo")
+    assert sum("GET /products/{id}" in line for line in lines) == kept
+    assert [line for line in lines if "open traces" in line and "100,000" in line]
+    if reasons > 10:
+        decided = sum("max_duration" in line for line in lines)
+        assert decided == reasons or any(f"{reasons - decided} more" in line for line in lines)
+
+
+def test_an_end_before_anything_was_due_says_so() -> None:
+    told = summary(State(Path(), OutputFile(Path("kept.jsonl")), slow_ms=1000.0))
+    assert "none decided" in told
+    assert "too short: nothing was due yet" in told
+
+
+def test_of_a_process_that_died_the_first_error_is_shown_and_its_last_lines() -> None:
+    log = ["starting", "... [error    ] the disk is full", *(f"line {n}" for n in range(30))]
+    told = str(Ended("daemon", 1, tuple(log))).splitlines()
+    assert told[:2] == ["the daemon ended with exit code 1; its first error:", "  ... [error    ] the disk is full"]
+    assert told[-1] == "  line 29"
+    assert told[-16] == "the last it said:"
+    assert "first error" not in str(Ended("daemon", 1, tuple(log[:5])))

@@ -24,6 +24,7 @@ from tss.settings import (
     memory_limit_bytes,
     reference,
     render,
+    without_effect,
 )
 from tss.settings.environment import VARIABLES
 from tss.settings.model import EXPORTERS, SECTIONS, about, camel, fields
@@ -849,3 +850,31 @@ def test_what_is_rendered_reads_back_as_the_same(tmp_path_factory: pytest.TempPa
     again = load(str(file), {})
     assert again == once
     assert render(again) == render(once)
+
+
+BASE = "kafka: {brokers: 'k:9092'}\nexporters: [{name: a, type: file, path: a}]\n"
+
+
+def test_settings_that_change_nothing_are_named(accept: Any) -> None:
+    assert without_effect(accept(BASE, least=False)) == []
+    idle = """
+redis: {poolSize: 5}
+datadog: {applicationKey: x}
+app: {parkAfterSecs: 5}
+spanCompression: {minCompressionCount: 5}
+deadLetter: {topic: t}
+"""
+    assert sorted(without_effect(accept(BASE + idle, least=False))) == [
+        "app.parkAfterSecs",
+        "datadog.applicationKey",
+        "deadLetter.topic",
+        "redis.poolSize",
+        "spanCompression.minCompressionCount",
+    ]
+
+
+def test_a_ca_beside_plaintext_is_a_fault(refuse: Any) -> None:
+    """Whoever names one believes that the connection is encrypted."""
+    text = BASE.replace("'k:9092'", "'k:9092', securityProtocol: plaintext, sslCaLocation: /ca.pem")
+    (fault,) = refuse(text)
+    assert (fault.path, "kafka.sslCaLocation is set" in fault.allowed) == ("kafka.securityProtocol", True)

@@ -168,7 +168,7 @@ class Buffer:
     def settle(self, trace: Trace) -> None:
         """The trace has ended: its holds are released, and its bytes."""
         if trace.decision is not None and trace.decision.keeps:
-            self.memory.delivered(trace.trace_id, ((piece.partition.id, piece.offset) for piece in trace.pieces))
+            self.memory.delivered(trace.trace_id, [(piece.partition.id, piece.offset) for piece in trace.pieces])
         for piece in trace.pieces:
             piece.partition.in_flight -= 1
             piece.partition.ledger.settle(
@@ -247,7 +247,7 @@ class Buffer:
                 return True
             late = self._latecomer(partition, offset, fragment)
             late.decision = kept.decision
-            kept.outstanding.add((partition.id, offset))
+            self.memory.sending(fragment.trace_id, [(partition.id, offset)])
             if kept.first[0] == partition.id:
                 partition.ended(fragment.trace_id, kept.first[1])
             self._out.append(late)

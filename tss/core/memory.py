@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
 
 import attrs
 
 from tss.core.decision import Decision
+
+_NOTHING: frozenset[tuple[int, int]] = (
+    frozenset()
+)  # shared: most kept traces have been delivered, and a set is 216 bytes
 
 
 @attrs.define
@@ -22,7 +27,7 @@ class Kept:
     decision: Decision
     first: tuple[int, int] = (-1, 0)  # the partition that closed it, and the offset of its first record there
     covered: dict[int, int] = attrs.field(factory=dict)
-    outstanding: set[tuple[int, int]] = attrs.field(factory=set)
+    outstanding: AbstractSet[tuple[int, int]] = _NOTHING
 
     def has_delivered(self, partition: int, offset: int) -> bool:
         """Whether a fragment read again is one that every destination has."""
@@ -83,7 +88,7 @@ def _key(trace_id: bytes) -> int:
 class Memory:
     """The local decision memory, bounded by counts: least recently used for kept, by age for dropped."""
 
-    def __init__(self, kept_limit: int = 100_000, dropped_limit: int = 500_000) -> None:
+    def __init__(self, kept_limit: int = 50_000, dropped_limit: int = 500_000) -> None:
         self._kept_limit = kept_limit
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
         self._dropped = DroppedSet(dropped_limit)
@@ -114,15 +119,15 @@ class Memory:
         """The fragments of these (partition, offset) of a kept trace are on their way."""
         kept = self._kept.get(trace_id)
         if kept is not None:
-            kept.outstanding.update(offsets)
+            kept.outstanding = kept.outstanding | {*offsets}
 
-    def delivered(self, trace_id: bytes, offsets: Iterable[tuple[int, int]]) -> None:
+    def delivered(self, trace_id: bytes, offsets: Collection[tuple[int, int]]) -> None:
         """Every destination has them."""
         kept = self._kept.get(trace_id)
         if kept is not None:
             for partition, offset in offsets:
-                kept.outstanding.discard((partition, offset))
                 kept.covered[partition] = max(offset, kept.covered.get(partition, -1))
+            kept.outstanding = (kept.outstanding - {*offsets}) or _NOTHING
 
     def recall_kept(self, trace_id: bytes) -> Kept | None:
         """What is known of a trace that was kept."""
