@@ -52,10 +52,9 @@ class Ended:
         last = self.lines[-LAST_LINES:]
         earlier = self.lines[: len(self.lines) - len(last)]
         error = next((number for number, line in enumerate(earlier) if _ERROR.search(line)), None)
-        first = "" if error is None else f"; its first error:{_listed(earlier[error : error + FIRST_LINES])}\nand then"
-        return (
-            f"the {self.name} ended with exit code {self.code}{first}; the last it said:{_listed(last) or ' nothing'}"
-        )
+        first = "" if error is None else f"its first error:{_listed(earlier[error : error + FIRST_LINES])}\n"
+        said = f"{first}the last it said:{_listed(last) or ' nothing'}"
+        return f"the {self.name} ended with exit code {self.code}; {said}"
 
 
 def _listed(lines: Iterable[str]) -> str:

@@ -133,7 +133,7 @@ def screen(state: State, width: int, height: int) -> RenderableType:
     room = height - TOP_LINES - FRAME_LINES - len(foot.wrap(Console(width=width), width))
     decided = state.decided if len(state.decided) <= room else _shortened(state.decided, max(1, room))
     shown = min(MOST_TRACES, room - len(decided) - FRAME_LINES)
-    parts = [top, Panel(_decisions(state, decided), title="decided", title_align="left")]
+    parts: list[RenderableType] = [top, Panel(_decisions(state, decided), title="decided", title_align="left")]
     if shown > 0:
         parts.append(Panel(_last_kept(state, shown), title="last kept", title_align="left"))
     return Group(*parts, foot)

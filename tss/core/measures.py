@@ -122,8 +122,9 @@ _INTRODUCTION = """\
 <!-- Made by `python -m tss.edges.metrics > docs/metrics.md`: do not edit. -->
 
 What `/metrics` shows, in the Prometheus text format or in OpenMetrics, whichever the scraper asks for. Counters without
-labels are there, at 0, from the start; one with labels appears with what it first counts. A histogram has the series
-`_bucket`, `_sum` and `_count`. Beside these there are the usual `process_*`, `python_gc_*` and `python_info`.
+labels are there, at 0, from the start; so are `spans_exported_total` and the usual reasons of `export_errors_total` for
+each destination. Any other with labels appears with what it first counts. A histogram has the series `_bucket`, `_sum`
+and `_count`. Beside these there are the usual `process_*`, `python_gc_*` and `python_info`.
 
 | metric | type | labels | meaning | alert |
 |---|---|---|---|---|
