@@ -265,6 +265,9 @@ class FakeMember:
         self._paused = True
         self._flush = self._kafka.chance.choice([0, 0, 5]) if self.positions else 0
 
+    def finish(self) -> None:
+        pass
+
     async def resume(self) -> None:
         await trio.lowlevel.checkpoint()
         self._paused = False

@@ -178,7 +178,8 @@ class Broker(ABC):
         """Create a topic and wait until it is there."""
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config)
         admin = self.admin()  # held: what it is asked dies with it
-        admin.create_topics([topic])[name].result(10)
+        # A broker that was frozen or restarted a moment ago has to register with its controller again first.
+        admin.create_topics([topic], operation_timeout=60, request_timeout=60)[name].result(60)
 
 
 @attrs.frozen

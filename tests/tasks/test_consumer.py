@@ -29,6 +29,7 @@ class Endless:
         self.offset = 0
         self.paused = False
         self.dead_letters = dead_letters
+        self.finished = False
 
     async def poll(self) -> Polled:
         self.polls += 1
@@ -45,6 +46,9 @@ class Endless:
     async def resume(self) -> None:
         self.resumes += 1
         self.paused = False
+
+    def finish(self) -> None:
+        self.finished = True
 
 
 def made(meter: FakeMeter) -> Assignments:
@@ -79,6 +83,7 @@ async def test_law_9_a_paused_consumer_stops_when_told(autojump_clock: MockClock
             nursery.start_soon(consumer.run, source, made(FakeMeter()), FakeDeadLetters(), send, stop, FakeMeter())
             await trio.sleep(20)
             stop.set()
+    assert source.finished
 
 
 async def test_law_1_dead_letters_are_kept_before_their_record_goes_on(autojump_clock: MockClock) -> None:

@@ -75,6 +75,7 @@ class KafkaSource:
         self._commits: set[trio.CancelScope] = set()  # that wait, for their turn or for the answer
         self._unheard_since = -math.inf  # when the commit was sent that has no answer yet
         self._polling = False
+        self._finished = False
         self._polled_at = -math.inf
         self._member: Member
 
@@ -133,6 +134,10 @@ class KafkaSource:
         """Go on from where the last poll ended."""
         await trio.to_thread.run_sync(self._member.resume, limiter=self._one_at_a_time)
 
+    def finish(self) -> None:
+        """There will be no more polls, so a commit need not wait for one to hear its answer."""
+        self._finished = True
+
     async def commit(self, commits: Mapping[int, Commit]) -> None:
         """Commit by partition. Raises CannotCommit when some could not be, CannotConnect when none ever will be.
 
@@ -141,7 +146,7 @@ class KafkaSource:
         """
         if self._revoking:
             raise CannotCommit("a rebalance is under way")
-        if trio.current_time() - self._unheard_since < UNHEARD_SECS:
+        if not self._finished and trio.current_time() - self._unheard_since < UNHEARD_SECS:
             raise CannotCommit("the commit before is still without an answer")
         bound = {id: (commit, self._assignment.get(id)) for id, commit in commits.items()}
         with trio.move_on_after(COMMIT_SECS) as scope:
@@ -203,7 +208,7 @@ class KafkaSource:
         answer.event.set()
 
     def _is_polled(self, within_secs: float) -> bool:
-        return self._polling or trio.current_time() - self._polled_at < within_secs
+        return not self._finished and (self._polling or trio.current_time() - self._polled_at < within_secs)
 
     async def _join(self, client_id: str) -> None:
         bell = _Bell(self._assigned, self._revoked, self._lost, self._tell)

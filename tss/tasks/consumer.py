@@ -37,6 +37,9 @@ class Source(Protocol):
     async def resume(self) -> None:
         """Go on fetching from where the last poll ended."""
 
+    def finish(self) -> None:
+        """There will be no more polls."""
+
 
 class DeadLetters(Protocol):
     """Where what cannot be handled is put aside."""
@@ -73,6 +76,7 @@ async def run(
                 await polled.send(batch)
                 continue
             await _hold_back(source, reader, polled, stop, meter, batch)
+        source.finish()
 
 
 @attrs.define
