@@ -232,3 +232,21 @@ def test_an_answer_is_heard_by_who_asked() -> None:
     (second, refusal), first = heard
     assert second == "second" and str(refusal) == "all partitions: rebalance in progress"
     assert first == ("first", None)
+
+
+def test_two_commits_that_say_the_same_are_both_answered() -> None:
+    """As when a partition is revoked while a commit of the same offset is still under way."""
+    made, script, _ = joined()
+    heard: list[Exception | None] = []
+    made.commit_soon({0: Commit(10, 10)}, heard.append)
+    script.during = lambda: made.revoke(0)
+    made.poll()
+
+    def both() -> None:
+        for _ in range(2):
+            made._on_commit(None, [TopicPartition("t", 0, 10)])
+
+    script.during = both
+    made.poll()
+    assert heard == [None]
+    assert not made._unheard

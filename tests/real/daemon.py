@@ -238,6 +238,11 @@ class Daemon:
         )
 
 
+# What a broker that was started a moment ago says while it loads the groups.
+LOADING = frozenset({"NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE"})
+LOADING_SECS = 30.0
+
+
 @contextmanager
 def daemons(*all_of_them: Daemon) -> Iterator[tuple[Daemon, ...]]:
     """None of them outlives the block; none is started by it."""
@@ -277,7 +282,16 @@ class Group:
     def committed(self) -> dict[int, int]:
         """By partition, 0 where nothing is committed."""
         places = [TopicPartition(self.topic, id) for id in range(self.partitions)]
-        return {place.partition: max(0, place.offset) for place in self.consumer.committed(places, timeout=10)}
+        deadline = time.monotonic() + LOADING_SECS
+        while True:
+            try:
+                found = self.consumer.committed(places, timeout=10)
+            except KafkaException as error:
+                if error.args[0].name() not in LOADING or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return {place.partition: max(0, place.offset) for place in found}
 
     def ends(self) -> dict[int, int]:
         """By partition, the offset after the last record."""

@@ -207,8 +207,8 @@ def test_file_that_cannot_be_written(tansu: Broker, tmp_path: Path, place: str) 
     (tmp_path / "file").write_text("")
     path = tmp_path if place == "folder" else tmp_path / "file" / "kept.jsonl"
     exporters: list[Section] = [{"name": "file", "type": "file", "path": str(path)}]
-    last = fails(make_world(tansu, tmp_path, exporters=exporters).daemon)
-    assert f"{path}: cannot be opened for writing" in last
+    last = fails(make_world(tansu, tmp_path, exporters=exporters).daemon, code=2)
+    assert f"exporters, file: {path}: cannot be opened for writing" in last
 
 
 def test_torn_tail_is_mended(apache: Broker, tmp_path: Path) -> None:

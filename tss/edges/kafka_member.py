@@ -87,7 +87,7 @@ class Member:
         self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
         self._astray: set[int] = set()  # their position does not exist any more
         self._paused = False
-        self._unheard: dict[tuple[tuple[int, int], ...], Hear] = {}  # commits without an answer, by what they say
+        self._unheard: dict[tuple[tuple[int, int], ...], list[Hear]] = {}  # commits without an answer, by what they say
         self._call = _Call()
         self._next_look = 0.0
         self._next_lag_look = 0.0
@@ -169,7 +169,7 @@ class Member:
     def commit_soon(self, commits: Mapping[int, Commit], hear: Hear) -> None:
         """Send a commit; the answer is heard in a poll to come (None when all is well)."""
         places = self._to_commit(commits)
-        self._unheard[_said(places)] = hear
+        self._unheard.setdefault(_said(places), []).append(hear)
         try:
             self._client.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
@@ -216,8 +216,12 @@ class Member:
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         with self._keeping():
-            hear = self._unheard.pop(_said(places), None)
-            if hear is not None:
+            said = _said(places)
+            waiting = self._unheard.get(said, [])
+            if waiting:  # answers come in the order of the commits
+                hear = waiting.pop(0)
+                if not waiting:
+                    del self._unheard[said]
                 hear(self._refusal(error, places))
 
     def _on_statistics(self, text: str) -> None:
