@@ -297,3 +297,15 @@ async def test_topic_with_a_setting_that_no_client_takes():
     counted, logged = await put(LetterTopic("dead", {"no.such.property": "x"}))
     assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
     assert "no.such.property" in trouble(logged)
+
+
+async def test_where_the_default_file_cannot_be_letters_go_to_the_log(tmp_path, monkeypatch) -> None:
+    """A pod of the guide has a read-only root; who has named no file must not be kept from starting by it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / Settings().path).mkdir()
+    meter = FakeMeter()
+    with structlog.testing.capture_logs() as lines:
+        async with open_dead_letters(Settings(), {}, meter) as desk:
+            await desk.put(LETTERS)
+    assert "deadLetter.path" in lines[0]["event"]
+    assert meter.by_label(measures.DEAD_LETTERS) == {("unreadable", "log"): 1, ("empty", "log"): 1}

@@ -21,7 +21,7 @@ from tss.core import measures
 from tss.core.measures import Meter
 from tss.core.record import DeadLetter
 from tss.edges.kafka_log import logger
-from tss.edges.lines import LineFile
+from tss.edges.lines import CannotOpen, LineFile
 from tss.settings import DeadLetter as DeadLetterSettings
 
 log = structlog.get_logger()
@@ -284,7 +284,7 @@ class DeadLetterOffice:
 async def open_dead_letters(
     settings: DeadLetterSettings, connection: Mapping[str, object], meter: Meter
 ) -> AsyncIterator[DeadLetterOffice]:
-    """Raises OSError when the file cannot be used. ``connection`` is only used for a topic."""
+    """Raises OSError when the file that the settings name cannot be used. ``connection`` is only used for a topic."""
     limiter = trio.CapacityLimiter(1)
     opening = partial(_open_place, settings, connection)
     place = await trio.to_thread.run_sync(opening, limiter=limiter, abandon_on_cancel=True)
@@ -300,4 +300,11 @@ def _open_place(settings: DeadLetterSettings, connection: Mapping[str, object]) 
             return LetterTopic(settings.topic, connection)
         case "log":
             return LetterLog()
-    return LetterFile(settings.path)
+    try:
+        return LetterFile(settings.path)
+    except CannotOpen as error:
+        if settings.path != DeadLetterSettings().path:
+            raise
+        # Nobody asked for this file, and a container with a read-only root has nowhere for it: the log has.
+        log.warning("dead letters will go to the log; set deadLetter.path or deadLetter.topic", reason=str(error))
+        return LetterLog()
