@@ -410,7 +410,12 @@ async def a_broker_that_comes_back_is_read_on(world: World) -> None:
         await world.produce(topic, [sent(number) for number in range(5, 8)])
         await book.poll_until(lambda: bool(book.starts) and book.next[0] >= 8)
         await book.poll_until(lambda: book.known_until() > started_ms)
-    assert book.offsets() == [*range(8)], "what was committed is not read again"
+    offsets = book.offsets()
+    assert offsets[:5] == [*range(5)]
+    assert {*offsets[5:]} == {5, 6, 7}, "what was committed is not read again"
+    # A group whose coordinator was away may take the partition from its member and give it back: what came after the
+    # commit is read again then, and only then.
+    assert len(offsets) == 8 or {"lost", "revoked"} & {name for name, _ in book.events}
 
 
 Check = Callable[[World], Awaitable[None]]
