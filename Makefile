@@ -72,7 +72,7 @@ clean: ## remove all that was made here
 	@touch $@
 
 # Only the tests need these. Both commands do nothing when what they fetch is there.
-.cache/.servers: .venv/.lock tests/real/brokers.py tests/real/agent.py
+.cache/.servers: .venv/.lock tests/real/brokers.py tests/real/agent.py tests/real/kafka.pom.xml tests/real/ddapm.lock
 	@command -v java > /dev/null && command -v mvn > /dev/null \
 	  || { echo 'The tests run against Apache Kafka and need Java 17 and Maven; on Debian: apt-get install default-jre-headless maven'; exit 1; }
 	$(PY) -m tests.real.brokers fetch
