@@ -97,9 +97,9 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     health.numbers |= {
         "openTraces": lambda: buffer.open_traces,
         "openSpans": lambda: buffer.open_spans,
-        "heldBytes": lambda: buffer.open_bytes + buffer.closed_bytes + buffer.ledger_bytes,
+        "heldBytes": lambda: buffer.held_bytes,
         "partitions": lambda: len(assignments),
-        "uncommittedRecords": lambda: sum(each.ledger.next - each.ledger.low_water for each in assignments),
+        "uncommittedRecords": lambda: sum(each.ledger.uncommitted for each in assignments),
     }
     async with outside.open_member(assignments) as member, trio.open_nursery() as around:
         drain = trio.CancelScope()
@@ -118,18 +118,9 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                         ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
                         start(evaluator.run, *ends, sampler, buffer, meter, name=f"evaluator {number}")
                     start(exporter.run, kept_out, settled_in.clone(), lanes, name="exporter")
+                settling = settled_out, member, assignments, buffer, meter, stop
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
-                start(
-                    committer.run,
-                    settled_out,
-                    member,
-                    assignments,
-                    buffer,
-                    meter,
-                    stop,
-                    *commit_times,
-                    name="committer",
-                )
+                start(committer.run, *settling, *commit_times, name="committer")
         if drain.cancelled_caught:
             log.warning("stopped before everything in hand was delivered; Kafka still has it", buffer=repr(buffer))
         around.cancel_scope.cancel()
@@ -243,10 +234,7 @@ def _watch_buffer(buffer: Buffer, meter: Meter) -> None:
     limits, memory = buffer.limits, buffer.memory
     meter.watch(measures.BUFFER_TRACES, lambda: buffer.open_traces)
     meter.watch(measures.BUFFER_SPANS, lambda: buffer.open_spans)
-    meter.watch(
-        measures.BUFFER_BYTES,
-        lambda: buffer.open_bytes + buffer.closed_bytes + buffer.ledger_bytes,
-    )
+    meter.watch(measures.BUFFER_BYTES, lambda: buffer.held_bytes)
     meter.watch(measures.MEMORY_KEPT, lambda: memory.kept)
     meter.watch(measures.MEMORY_DROPPED, lambda: memory.dropped)
     meter.set(measures.BUFFER_TRACES_LIMIT, limits.max_traces)

@@ -36,6 +36,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from demo.servers import free_ports as free_ports  # noqa: PLC0414  # the one way to find a port, for tests too
+
 ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / ".cache" / "kafka-jars"
 POM = Path(__file__).with_name("kafka.pom.xml")
@@ -54,15 +56,6 @@ def fetch() -> None:
         command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={target}"]
         subprocess.run(command, check=True)
         target.rename(JARS)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 class Broker(ABC):

@@ -22,7 +22,8 @@ class Limits:
 
     The bytes have three users with a share each, so that they add up to ``max_bytes`` whatever happens: open traces,
     closed traces on their way to a destination, ledgers. Only the first decides early in normal times, and it depends
-    on the log alone, so that law 3 holds under pressure too.
+    on the records and their order alone, not on how fast they are delivered: for one partition law 3 holds under
+    pressure too. (Of several, the order in which they are read together is part of it.)
     """
 
     max_bytes: int
@@ -137,6 +138,11 @@ class Buffer:
         """Bytes of the ledgers of all partitions that are ours."""
         return sum(partition.ledger.bytes for partition in self._partitions)
 
+    @property
+    def held_bytes(self) -> int:
+        """All that the limit in bytes is about: open, closed and not settled, ledgers."""
+        return self.open_bytes + self.closed_bytes + self.ledger_bytes
+
     def adopt(self, partition: Partition) -> None:
         """The partition is ours."""
         self._partitions.add(partition)
@@ -171,9 +177,8 @@ class Buffer:
             self.memory.delivered(trace.trace_id, [(piece.partition.id, piece.offset) for piece in trace.pieces])
         for piece in trace.pieces:
             piece.partition.in_flight -= 1
-            piece.partition.ledger.settle(
-                piece.offset
-            )  # of a revoked one too: its last commit waits for what is in flight
+            # Of a revoked partition too: its last commit waits for what is in flight.
+            piece.partition.ledger.settle(piece.offset)
         self.closed_bytes -= trace.size
         trace.pieces = []
 

@@ -85,6 +85,11 @@ class Ledger:
         return segments[0].start + segments[0].head if segments else self.next
 
     @property
+    def uncommitted(self) -> int:
+        """Offsets between the low water and what was read last."""
+        return self.next - self.low_water
+
+    @property
     def bytes(self) -> int:
         """Memory taken by the counters."""
         return sum(len(segment.counts) * segment.counts.itemsize for segment in self._segments)

@@ -31,7 +31,8 @@ class StreamTime:
         A timestamp further ahead of the wall clock than the allowed skew counts as *now*, and now is the log's own
         time: it leaves stream time where it is. (Moving it to the wall clock would let one bad clock in an hour-old
         backlog close every trace of that hour, and would make the decision depend on when the log is read: law 3.)
-        Missing timestamps (0 or negative) do the same, and are no fault.
+        Whether a timestamp is absurd is still told by the reader's clock, so one just beyond the limit can be judged
+        otherwise by a later reading. Missing timestamps (0 or negative) do the same, and are no fault.
         """
         if timestamp_ms > wall_ms + self._max_skew_ms:
             return False

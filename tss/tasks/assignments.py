@@ -133,8 +133,7 @@ class Assignments:
     def show_uncommitted(self) -> None:
         """Show how much of the log waits for its commit."""
         for partition in self:
-            held = partition.ledger.next - partition.ledger.low_water
-            self._meter.set(measures.UNCOMMITTED, held, self._topic, str(partition.id))
+            self._meter.set(measures.UNCOMMITTED, partition.ledger.uncommitted, self._topic, str(partition.id))
 
     def _commits(self, partitions: Iterable[Partition]) -> list[tuple[int, Commit]]:
         commits = [(partition.id, partition.commit()) for partition in partitions]  # which also forgets what is past

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -15,10 +14,10 @@ from tss.core.measures import Meter
 from tss.core.partition import Partition
 from tss.core.record import DeadLetter, Polled, Record
 from tss.tasks.assignments import Assignments
+from tss.tasks.telling import Telling
 
 log = structlog.get_logger()
 
-TELL_SECS = 30.0
 PATIENCE_SECS = 1.0  # a full channel empties many times in a second, unless a destination is slow: then reading pauses
 
 
@@ -87,8 +86,7 @@ class _Reader:
     assignments: Assignments
     dead_letters: DeadLetters
     meter: Meter
-    _untold: int = 0
-    _told_at: float = -math.inf
+    telling: Telling = attrs.field(factory=Telling)
 
     async def read(self) -> Batch:
         """One poll."""
@@ -109,20 +107,19 @@ class _Reader:
 
     def _tell(self, letters: Sequence[DeadLetter]) -> None:
         """Once, and then from time to time: a topic with the wrong encoding is nothing else."""
-        self._untold += len(letters)
-        if trio.current_time() - self._told_at < TELL_SECS:
+        count = self.telling.add(len(letters))
+        if not count:
             return
         first = letters[0]
         log.warning(
             "records that cannot be read as spans were put aside among the dead letters",
-            count=self._untold,
+            count=count,
             reason=first.reason,
             detail=first.detail,
             topic=first.topic,
             partition=first.partition,
             offset=first.offset,
         )
-        self._untold, self._told_at = 0, trio.current_time()
 
 
 async def _hold_back(

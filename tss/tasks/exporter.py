@@ -19,12 +19,12 @@ from tss.core.measures import Meter
 from tss.core.record import DeadLetter
 from tss.core.trace import Trace
 from tss.tasks.consumer import DeadLetters
+from tss.tasks.telling import TELL_SECS, Telling
 
 log = structlog.get_logger()
 
 # A rate over a counter sees its first increase only if it was there before: these are shown as 0 from the start.
 USUAL_REASONS = ("connect", "timeout", "network", "http_400", "http_401", "http_429", "http_500", "http_503")
-TELL_SECS = 30.0
 LANE_BATCHES = 2  # a lane gathers from the second while the first is under way; more would only hide a slow destination
 
 
@@ -59,8 +59,7 @@ class Lane:
     chance: random.Random
     _told: str = ""  # the reason last logged, while there is trouble
     _told_at: float = -math.inf
-    _aside: int = 0  # traces put aside since that was last told
-    _aside_told_at: float = -math.inf
+    _aside: Telling = attrs.field(factory=Telling)
 
     def works(self) -> None:
         """The destination has taken a batch."""
@@ -71,17 +70,15 @@ class Lane:
 
     def gives_up(self, traces: int, reason: str, detail: str) -> None:
         """It refuses these for good; said once, and then from time to time with their number."""
-        self._aside += traces
-        now = trio.current_time()
-        if now - self._aside_told_at >= TELL_SECS:
+        count = self._aside.add(traces)
+        if count:
             log.error(
                 "destination refuses traces; they were put aside among the dead letters",
                 destination=self.destination.name,
-                traces=self._aside,
+                traces=count,
                 reason=reason,
                 detail=detail,
             )
-            self._aside, self._aside_told_at = 0, now
 
     def fails(self, outcome: Again | Misconfigured, wait_secs: float) -> None:
         """It has not; said when the reason changes and from time to time, not for each try of each batch."""
