@@ -6,7 +6,7 @@ PY := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-simulation test-real check format docs bench lock clean
+.PHONY: help setup run test test-unit test-simulation test-real check format docs bench bench-collector lock clean
 
 help: ## what there is (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +24,9 @@ test: ## all tests: first the quick ones, then the simulation, then those agains
 test-unit: .venv/.project ## core, settings, tasks, edges. ARGS='-k ledger'
 	$(PY) -m pytest tests --ignore=tests/simulation --ignore=tests/real $(ARGS)
 
-test-simulation: .venv/.project ## the whole daemon over fakes and a simulated clock, in many seeds
+test-simulation: .venv/.project ## the whole daemon over fakes and a simulated clock, in many seeds; compiled, and interpreted
 	$(PY) -m pytest tests/simulation $(ARGS)
+	INTERPRETED=1 $(PY) -m pytest tests/simulation tests/core tests/tasks $(ARGS)
 
 test-real: .venv/.project .cache/.servers ## live Kafka, the embedded broker, the Datadog test agent, kill -9
 	$(PY) -m pytest tests/real $(ARGS)
@@ -45,8 +46,11 @@ docs: .venv/.project ## make the generated pages anew
 	$(PY) -m tss.settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	$(PY) -m tss.edges.metrics > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 
-bench: .venv/.project ## spans per CPU-second, beside a bare consumer on the same topic
+bench: .venv/.project ## spans per CPU-second and memory, beside a bare consumer and, where built, the Collector. ARGS='--sizes 8'
 	$(PY) -m bench $(ARGS)
+
+bench-collector: .venv/.project ## build the OpenTelemetry Collector for `make bench` (needs Go)
+	$(PY) -m bench.collector
 
 lock: .venv/.project ## make requirements.lock anew from pyproject.toml. ARGS='--upgrade'
 	CUSTOM_COMPILE_COMMAND='make lock' $(PY) -m piptools compile --quiet --extra dev --strip-extras --generate-hashes \
@@ -55,6 +59,7 @@ lock: .venv/.project ## make requirements.lock anew from pyproject.toml. ARGS='-
 
 clean: ## remove all that was made here
 	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find tss -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --clear: the environment is what the lock says, without the leftovers of an older one.
@@ -67,7 +72,10 @@ clean: ## remove all that was made here
 	$(PY) -m pip install --quiet --require-hashes -r requirements.lock
 	@touch $@
 
-.venv/.project: .venv/.lock pyproject.toml
+# Also anew when a module that is compiled has changed: Python would go on with the compiled one.
+COMPILED := $(shell find tss -name '*.pyx' -o -name '*.pxd') $(patsubst %.pxd,%.py,$(shell find tss -name '*.pxd'))
+
+.venv/.project: .venv/.lock pyproject.toml setup.py $(COMPILED)
 	PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 

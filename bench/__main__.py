@@ -1,10 +1,16 @@
-"""Spans per CPU-second of the daemon, end to end, beside a consumer that reads the same topic and does nothing.
+"""Spans per CPU-second of the daemon, end to end, beside a consumer that reads the same topic and does nothing, and
+beside the OpenTelemetry Collector with `tail_sampling`, where it is built (`python -m bench.collector`).
 
-    python -m bench [--sizes 1,8,50] [--spans 400000 | --records N] [--broker apache|tansu] [--json FILE] [--profile]
+    python -m bench [--sizes 1,8,50] [--shape keyed,mixed] [--keep 0.1,5,100] [--json FILE] [--svg FILE]
+    python -m bench --open 1000000 [--buffer-mib 320]     memory of so many open spans instead
+    python -m bench --check                               a short run against bench/floors.py instead
+    python -m bench --profile                             where the daemon's CPU time goes instead
 
-For each size of record there is a topic; of the traces on it 5 % have an error and must reach an OTLP sink, which is a
-process of its own. A run fails unless the sink has exactly these, each once, and everything is committed. CPU is user
-and system time of the whole process, less what it had used when it was ready, that is, had its partitions.
+For each corpus there is a topic, of whose traces a share has an error; those must reach an OTLP sink, which is a process
+of its own. A run of the daemon fails unless the sink has exactly these, each once, and everything is committed. CPU is
+user and system time of the whole process tree, less what it had used when it was ready, that is, had its partitions.
+Read as fast as it goes, peak memory is not of the same spans: `tss` holds a trace for two seconds of the log, the
+Collector for two seconds of the clock. --open compares it.
 """
 
 from __future__ import annotations
@@ -17,133 +23,195 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
-from bench import profiled
+from bench import collector, floors, held, plot, profiled, table
+from bench.corpus import USUAL, Corpus
+from bench.daemon import run_tss
 from bench.processes import BenchFailed
-from bench.runs import Run, run_bare, run_tss, to_json
-from bench.topic import PARTITIONS, Topic
+from bench.runs import Run, run_bare
+from bench.table import Row
+from bench.topic import Topic
 from tests.real.brokers import JARS, ApacheKafka, Broker, Tansu, running
 from tss.core.otlp import SCANNER
 
-BARE_SPANS = 8_000_000  # the bare consumer reads at least as many, or its CPU time would be lost in the clock's ticks
-
-_HEAD = (
-    f"{'spans':>6} {'records':>8} {'consumer':>9} {'CPU s':>7} {'us a record':>12} {'spans a CPU-second':>19} "
-    f"{'ratio':>7} {'wall s':>7} {'peak MiB':>9}"
-)
+CONSUMERS = ("bare", "tss", "collector")
+SIZES, SHAPES, KEEPS = [1, 8, 50], ["keyed", "mixed"], [0.1, 5, 100]
+SPANS = 1_600_000
+MOST_RECORDS = 400_000  # of one span: enough to be measured
+COLLECTOR_SPANS = 400_000  # it needs ten times as long for each
 
 
 @frozen
-class Row:
-    """One size of record."""
+class Bench:
+    """What was asked for, and where it runs."""
 
-    topic: Topic
-    bare: Run
-    tss: Run
+    options: argparse.Namespace
+    broker: Broker
+    directory: Path
 
-    @property
-    def ratio(self) -> float:
-        """The daemon's spans per CPU-second over the bare consumer's."""
-        return self.tss.spans_per_cpu_sec / self.bare.spans_per_cpu_sec
+    @contextmanager
+    def topic(self, corpus: Corpus, count: int) -> Iterator[Topic]:
+        """With so many records; gone when the block is left."""
+        topic = Topic.filled(self.broker, f"spans-{time.monotonic_ns()}", corpus, count)
+        print(topic, file=sys.stderr)
+        yield topic
+        admin = self.broker.admin()  # held: what it is asked dies with it
+        admin.delete_topics([topic.name])[topic.name].result(30)
 
-    def __str__(self) -> str:
-        return f"{self._line('bare', self.bare, 1)}\n{self._line('tss', self.tss, self.ratio)}"
+    def rows(self) -> list[Row]:
+        rows = []
+        print(machine(), table.HEAD, sep="\n", flush=True)
+        for corpus in self.options.corpora:
+            row = self.row(corpus)
+            print(row, flush=True)
+            rows.append(row)
+        for row in rows:
+            for consumer, run in row.runs.items():
+                if run.amiss:
+                    print(f"{row.topic.corpus}, {consumer}: {run.amiss}")
+        return rows
 
-    def _line(self, name: str, run: Run, ratio: float) -> str:
-        return (
-            f"{self.topic.record_spans:>6} {self.topic.records:>8} {name:>9} {run.cpu_secs:>7.2f} "
-            f"{run.micros_per_record:>12.1f} {run.spans_per_cpu_sec:>19,.0f} {ratio:>7.1%} {run.wall_secs:>7.1f} "
-            f"{run.peak_bytes / (1 << 20):>9.0f}"
-        )
+    def row(self, corpus: Corpus) -> Row:
+        with self.topic(corpus, self.records(corpus)) as topic:
+            runs = self.runs(topic)
+        if "collector" in self.options.consumers:
+            with self.topic(corpus, min(topic.records, -(-COLLECTOR_SPANS // corpus.record_spans))) as fewer:
+                runs["collector"] = collector.run_collector(fewer, self.directory)
+        return Row(topic, runs)
 
-    def to_json(self) -> dict[str, object]:
-        return {
-            "spans_per_record": self.topic.record_spans,
-            "records": self.topic.records,
-            "bytes": self.topic.size_bytes,
-            "traces": self.topic.traces,
-            "kept_traces": self.topic.kept_traces,
-            "bare": to_json(self.bare),
-            "tss": to_json(self.tss),
-            "ratio": self.ratio,
-        }
+    def records(self, corpus: Corpus) -> int:
+        count: int = self.options.records or min(MOST_RECORDS, -(-self.options.spans // corpus.record_spans))
+        return count
+
+    def runs(self, topic: Topic) -> dict[str, Run]:
+        """Of those that take little time."""
+        known = {"bare": run_bare, "tss": run_tss}
+        return {name: run(topic, self.directory) for name, run in known.items() if name in self.options.consumers}
+
+    def held(self) -> list[held.Held]:
+        found = []
+        (corpus,) = self.options.corpora
+        with self.topic(corpus, -(-self.options.open // corpus.record_spans)) as topic:
+            if "tss" in self.options.consumers:
+                found.append(held.hold_tss(topic, self.directory, self.options.buffer_mib << 20))
+            if "collector" in self.options.consumers:
+                found.append(held.hold_collector(topic, self.directory))
+        print(machine(), held.HEAD, *found, sep="\n")
+        return found
+
+    def check(self) -> None:
+        """Raises BenchFailed when the daemon is slower than it may be."""
+        for corpus, floor in floors.FLOORS.items():
+            with self.topic(corpus, floors.RECORDS) as topic:
+                best = 0.0
+                for _ in range(floors.TRIES):
+                    row = Row(topic, self.runs(topic))
+                    print(row)
+                    best = max(best, row.ratio("tss") or 0)
+                    if best >= floor:
+                        break
+            said = f"{corpus}: {best:.2%} of a bare consumer's spans per CPU-second; the floor is {floor:.2%}"
+            if best < floor:
+                raise BenchFailed(said)
+            print(said)
+
+    def profile(self) -> None:
+        for corpus in self.options.corpora:
+            with self.topic(corpus, self.records(corpus)) as topic:
+                run = run_tss(topic, self.directory, profiled.__name__)
+                print(f"\n{corpus}: {run.micros_per_record:.1f} us a record under the profiler")
+                print(profiled.report(self.directory / profiled.RESULT, topic.records))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 1 when a check failed."""
     options = _parse(arguments)
     kind: type[ApacheKafka | Tansu] = ApacheKafka if options.broker == ApacheKafka.name else Tansu
+    document: dict[str, Any] = {"machine": machine(), "broker": options.broker}
     with tempfile.TemporaryDirectory(prefix="tss-bench-") as scratch, running(kind) as broker:
+        bench = Bench(options, broker, Path(scratch))
         try:
-            rows = _profile(options, broker, Path(scratch)) if options.profile else _all(options, broker, Path(scratch))
+            if options.check:
+                bench.check()
+            elif options.profile:
+                bench.profile()
+            elif options.open:
+                document["held"] = [each.to_json() for each in bench.held()]
+            else:
+                document["rows"] = [row.to_json() for row in bench.rows()]
         except BenchFailed as failure:
             print(f"the benchmark failed: {failure}", file=sys.stderr)
             return 1
-    if options.json and rows:
-        document = {"machine": _machine(), "broker": options.broker, "rows": [row.to_json() for row in rows]}
+    if options.json:
         options.json.write_text(json.dumps(document, indent=2) + "\n")
+    if options.svg:
+        options.svg.write_text(plot.drawn(document))
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m bench", description="Spans per CPU-second, beside a bare consumer.")
-    parser.add_argument("--sizes", default="1,8,50", help="spans a record, with commas between (default: %(default)s)")
-    parser.add_argument("--spans", type=int, default=400_000, help="for each size (default: %(default)s)")
-    parser.add_argument("--records", type=int, help="for each size, instead of --spans")
+    usual = f"Corpora, unless --sizes, --shape or --keep choose others: {', '.join(map(str, USUAL))} kept."
+    about = "Spans per CPU-second of the daemon, beside a bare consumer and the OpenTelemetry Collector."
+    parser = argparse.ArgumentParser("python -m bench", description=about, epilog=usual)
+    of_each = "with commas between; each with each"
+    parser.add_argument("--sizes", type=_list(int), metavar="N,N", help=f"spans a record, {of_each}")
+    parser.add_argument("--shape", type=_list(str), metavar="S,S", help=f"{' or '.join(SHAPES)}, {of_each}")
+    parser.add_argument("--keep", type=_list(float), metavar="P,P", help=f"per cent of traces kept, {of_each}")
+    parser.add_argument("--consumers", type=_list(str), default=list(CONSUMERS), help=f"of {', '.join(CONSUMERS)}")
+    parser.add_argument(
+        "--spans",
+        type=int,
+        default=SPANS,
+        help=f"in each topic, but no more than {MOST_RECORDS} records (default: %(default)s)",
+    )
+    parser.add_argument("--records", type=int, help="in each topic instead")
     parser.add_argument(
         "--broker", choices=("apache", "tansu"), default="apache" if JARS.is_dir() and shutil.which("java") else "tansu"
     )
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--open", type=int, metavar="SPANS", help="memory of so many open spans instead")
+    instead.add_argument("--check", action="store_true", help="a short run against bench/floors.py instead")
+    instead.add_argument("--profile", action="store_true", help="where the daemon's CPU time goes instead")
+    parser.add_argument("--buffer-mib", type=int, default=320, help="maxBufferBytes with --open (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    parser.add_argument("--profile", action="store_true", help="show where the daemon's CPU time goes instead")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them here")
     options = parser.parse_args(arguments)
-    try:
-        options.sizes = [int(size) for size in options.sizes.split(",")]
-    except ValueError:
-        parser.error(f"--sizes {options.sizes}: numbers with commas between")
+    for name, values, known in (("--shape", options.shape, SHAPES), ("--consumers", options.consumers, CONSUMERS)):
+        if unknown := set(values or ()).difference(known):
+            parser.error(f"{name} {', '.join(sorted(unknown))}: one or more of {', '.join(known)}")
+    options.corpora = _corpora(options)
+    if options.check:
+        options.consumers = ["bare", "tss"]
+    if options.open and len(options.corpora) > 1:
+        parser.error("--open is of one corpus")
+    if "collector" in options.consumers and not collector.BINARY.exists():
+        options.consumers.remove("collector")
+        print(collector.HOW_TO_GET, file=sys.stderr)
     return options
 
 
-def _fill(options: argparse.Namespace, broker: Broker, size: int) -> Topic:
-    count = options.records or max(1, options.spans // size)
-    began = time.monotonic()
-    topic = Topic.filled(broker, f"spans-{size}", size, count)
-    mean = topic.size_bytes / topic.spans
-    print(
-        f"{count} records of {size} spans, {mean:.0f} B a span, {topic.traces} traces, {topic.kept_traces} to be kept, "
-        f"on {PARTITIONS} partitions of {broker.name} in {time.monotonic() - began:.0f} s",
-        file=sys.stderr,
-    )
-    return topic
+def _list(kind: type) -> Any:
+    return lambda text: [kind(each) for each in text.split(",")]
 
 
-def _all(options: argparse.Namespace, broker: Broker, directory: Path) -> list[Row]:
-    rows = []
-    for size in options.sizes:
-        topic = _fill(options, broker, size)
-        bare = run_bare(topic, directory, -(-BARE_SPANS // topic.spans))
-        rows.append(Row(topic, bare, run_tss(topic, directory)))
-        broker.admin().delete_topics([topic.name])
-    print(_machine())
-    print(_HEAD, *rows, sep="\n")
-    starts = ", ".join(f"{row.tss.start_wall_secs:.2f} s ({row.tss.start_cpu_secs:.2f} of CPU)" for row in rows)
-    print(f"tss had its partitions after {starts}")
-    return rows
+def _corpora(options: argparse.Namespace) -> list[Corpus]:
+    chosen = (options.sizes, options.shape, options.keep)
+    if chosen == (None, None, None) and not options.open:
+        return USUAL
+    sizes, shapes, keeps = options.sizes or [8], options.shape or ["keyed"], options.keep or [5]
+    return [
+        Corpus(size, mixed=shape == "mixed", keep=keep / 100) for size, shape, keep in product(sizes, shapes, keeps)
+    ]
 
 
-def _profile(options: argparse.Namespace, broker: Broker, directory: Path) -> list[Row]:
-    for size in options.sizes:
-        topic = _fill(options, broker, size)
-        run = run_tss(topic, directory, profiled.__name__)
-        print(f"\n{size} spans a record: {run.micros_per_record:.1f} us a record under the profiler")
-        print(profiled.report(directory / profiled.RESULT, topic.records))
-    return []
-
-
-def _machine() -> str:
+def machine() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, scanner {SCANNER}"
 
 

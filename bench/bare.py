@@ -31,6 +31,7 @@ def main() -> None:
             "bootstrap.servers": options.brokers,
             "group.id": options.group,
             "session.timeout.ms": 6000,
+            "fetch.wait.max.ms": 20,  # only at the end of a partition does a fetch wait, and the next reading with it
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from random import Random
 
 from attrs import frozen
@@ -11,15 +12,16 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
 SPAN_BYTES = 460  # in the mean, its share of the resource included
-TRACE_SPANS = 8  # of the traces that come in records of one span
-INTERLEAVED = 16  # how many of those traces are under way at once
-ERROR_SHARE = 0.05
+TRACE_SPANS = 8  # of the traces that lie in several records
+INTERLEAVED = 16  # how many of those traces are under way at once, at least
 STEP_MS = 2  # of log time between two records
-TEMPLATES = 32
+TEMPLATE_SPANS = 8192  # in all: more than any dictionary or window of a compressor can know by heart
+TEMPLATES = 16  # at least
 
 # What stands in a template for what each trace has of its own. All of fixed size on the wire, so that filling them in
-# moves nothing: a trace id, the six bytes that all span ids of a trace share, the upper half of a time in ns.
-_TRACE_ID = b"\xf5<- TRACE ID ->\xf6"
+# moves nothing: fourteen bytes of a trace id, the six bytes that the span ids of a group share, the upper half of a
+# time in ns.
+_TRACE_ID = b"\xf5<- TRACE ->\xf6\xf7"
 _SPAN_ID = b"\xf5SPAN\xf6"
 _TIME = b"\xf5T\xf6\x17"
 _TIME_UNIT = 1 << 32  # ns
@@ -62,67 +64,107 @@ _STRETCHED = frozenset(("url.full", "db.query.text"))
 
 
 @frozen
-class Record:
-    """One Kafka record to be."""
+class Corpus:
+    """What the records of a topic are like.
 
-    key: bytes
-    value: bytes
-    keep: bool  # whether its trace has an error
-    trace_id: bytes
-    span_ids: tuple[bytes, ...]
-
-
-def records(spans: int, count: int, epoch_ns: int) -> Iterator[Record]:
-    """``count`` records of ``spans`` spans, the same ones each time but for the clock: their traces begin at ``epoch_ns``.
-
-    A record is a whole trace, unless it has one span: then eight records are a trace, mixed with those of others.
+    Keyed: a record is of one trace, which is its key; a whole trace, unless it has one span. Mixed: each of its spans
+    is of another trace, as in a batch of whatever came to a collector; the traces of a group share their records, and
+    the records of a group their key, so that every trace can be judged whole.
     """
-    rng = Random(spans)  # the same each time
-    pieces = 1 if spans > 1 else TRACE_SPANS
-    good, bad = (
-        [_template(rng, spans * pieces, pieces, error=error) for _ in range(TEMPLATES)] for error in (False, True)
-    )
-    made = 0
-    while made < count:
-        under_way = []
-        for _ in range(1 if pieces == 1 else INTERLEAVED):
-            keep = rng.random() < ERROR_SHARE
-            template = rng.choice(bad if keep else good)
-            time = (epoch_ns + made * STEP_MS * 1_000_000) // _TIME_UNIT
-            under_way.append(_filled(template, keep, rng.randbytes(16), rng.randbytes(6), time))
-        for record in _mixed(rng, under_way):
-            if made == count:
-                break
-            yield record
-            made += 1
+
+    record_spans: int
+    mixed: bool = False
+    keep: float = 0.05  # share of the traces that have an error
+
+    def __str__(self) -> str:
+        return f"{self.record_spans} {'mixed' if self.mixed else 'keyed'} {100 * self.keep:g} %"
+
+    @property
+    def trace_spans(self) -> int:
+        return TRACE_SPANS if self._interleaved else self.record_spans
+
+    @property
+    def group_traces(self) -> int:
+        """How many traces are under way at once: the records of so many come together."""
+        return self.record_spans * -(-INTERLEAVED // self.record_spans) if self._interleaved else 1
+
+    @property
+    def group_records(self) -> int:
+        return self.group_traces * self.trace_spans // self.record_spans
+
+    @property
+    def _interleaved(self) -> bool:
+        return self.mixed or self.record_spans == 1
+
+    def groups(self, count: int, epoch_ns: int) -> Iterator[Group]:
+        """So many of them, the same ones each time but for the clock: their traces begin at ``epoch_ns``."""
+        rng = Random(str(self))
+        template = cache(lambda errors, number: _template(Random(f"{self} {errors} {number}"), self, errors))
+        templates = max(TEMPLATES, TEMPLATE_SPANS // (self.group_traces * self.trace_spans))
+        for number in range(count):
+            errors = sum(rng.random() < self.keep for _ in range(self.group_traces))
+            time_ns = epoch_ns + number * self.group_records * STEP_MS * 1_000_000
+            yield template(errors, rng.randrange(templates)).filled(rng.randbytes(14), rng.randbytes(6), time_ns)
 
 
-def _mixed(rng: Random, traces: list[list[Record]]) -> Iterator[Record]:
-    """One of each, in any order, then the next of each."""
+USUAL = [Corpus(1), Corpus(8), Corpus(50), Corpus(8, mixed=True), Corpus(8, keep=0.001), Corpus(8, keep=1.0)]
+
+
+@frozen
+class Group:
+    """Some traces, and the records that all their spans are in."""
+
+    records: list[tuple[bytes, bytes]]  # key and value
+    keep: list[bytes]  # of each span in a trace with an error: trace id and span id
+
+
+@frozen
+class _Template:
+    """A group with slots in it, for bytes' % operator."""
+
+    records: list[tuple[bytes, bytes]]  # the end of the key, the value with its slots
+    keep: list[tuple[bytes, bytes]]  # the ends of trace id and span id
+
+    def filled(self, trace_id: bytes, span_id: bytes, time_ns: int) -> Group:
+        time = (time_ns // _TIME_UNIT).to_bytes(4, "little")
+        slots = {b"trace": trace_id, b"span": span_id, b"time": time}
+        key = trace_id.hex().encode()
+        return Group(
+            [(key + end, value % slots) for end, value in self.records],
+            [trace_id + end + span_id + number for end, number in self.keep],
+        )
+
+
+def _template(rng: Random, corpus: Corpus, errors: int) -> _Template:
+    """A group in which so many traces have an error."""
+    ends = [end.to_bytes(2, "big") for end in rng.sample(range(1 << 16), corpus.group_traces)]  # of the trace ids
+    traces = [_trace(rng, end, number, corpus.trace_spans) for number, end in enumerate(ends)]
+    failed = rng.sample(range(len(traces)), errors)
+    for trace in failed:
+        status = Status(code=Status.STATUS_CODE_ERROR, message="upstream connect timeout")
+        rng.choice(traces[trace]).status.CopyFrom(status)
+    records = []
+    for spans in _laid_out(rng, traces, corpus.record_spans):
+        key = ends[0] if corpus.mixed else spans[0].trace_id[-2:]
+        records.append((key.hex().encode(), _slotted(_message(rng, spans).SerializeToString())))
+    keep = [(ends[trace], span.span_id[-2:]) for trace in failed for span in traces[trace]]
+    return _Template(records, keep)
+
+
+def _laid_out(rng: Random, traces: list[list[Span]], record_spans: int) -> Iterator[list[Span]]:
+    """The spans of each record: one of each trace, in any order, then the next of each."""
+    if len(traces) == 1:
+        yield traces[0]
+        return
     for row in zip(*traces, strict=True):
-        yield from rng.sample(row, len(row))
+        mixed = rng.sample(row, len(row))
+        for start in range(0, len(mixed), record_spans):
+            yield mixed[start : start + record_spans]
 
 
-def _filled(template: list[bytes], keep: bool, trace_id: bytes, prefix: bytes, time: int) -> list[Record]:
-    key, time_bytes = trace_id.hex().encode(), time.to_bytes(4, "little")
-    filled, number = [], 0
-    for message in template:
-        value = message.replace(_TRACE_ID, trace_id).replace(_SPAN_ID, prefix).replace(_TIME, time_bytes)
-        spans = message.count(_TRACE_ID)
-        span_ids = tuple(prefix + (number + each).to_bytes(2, "big") for each in range(spans))
-        number += spans
-        filled.append(Record(key, value, keep, trace_id, span_ids))
-    return filled
-
-
-def _template(rng: Random, spans: int, pieces: int, *, error: bool) -> list[bytes]:
-    """A trace of so many spans, cut into so many messages."""
-    made = [_span(rng, number) for number in range(spans)]
-    if error:
-        rng.choice(made).status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message="upstream connect timeout"))
-    each = spans // pieces
-    messages = [_message(rng, made[start : start + each]) for start in range(0, spans, each)]
-    return [message.SerializeToString() for message in messages]
+def _slotted(message: bytes) -> bytes:
+    message = message.replace(b"%", b"%%")
+    return message.replace(_TRACE_ID, b"%(trace)b").replace(_SPAN_ID, b"%(span)b").replace(_TIME, b"%(time)b")
 
 
 def _message(rng: Random, spans: list[Span]) -> TracesData:
@@ -148,7 +190,8 @@ def _stretch(rng: Random, data: TracesData, size: int) -> None:
         if attribute.key in _STRETCHED
     ]
     while (room := size - data.ByteSize()) > 0:
-        rng.choice(texts).string_value += f"&{rng.choice(_WORDS)}={rng.randrange(10_000)}"[:room]
+        for _ in range(1 + room // 32):  # a piece has half as many bytes; to ask for the size each time is slow
+            rng.choice(texts).string_value += f"&{rng.choice(_WORDS)}={rng.randrange(10_000)}"[:room]
 
 
 def _resource(rng: Random, service: str) -> Resource:
@@ -157,20 +200,26 @@ def _resource(rng: Random, service: str) -> Resource:
     )
 
 
-def _span(rng: Random, number: int) -> Span:
-    """Number 0 is the root; the others hang below an earlier one."""
+def _trace(rng: Random, end: bytes, number: int, count: int) -> list[Span]:
+    """The first span is the root; the others hang below an earlier one."""
+    first = number * count  # span ids are numbered throughout the group
+    spans = [_span(rng, first + each, first + rng.randrange(each) if each else None) for each in range(count)]
+    for span in spans:
+        span.trace_id = _TRACE_ID + end
+    return spans
+
+
+def _span(rng: Random, number: int, parent: int | None) -> Span:
     start = rng.randrange(1_000_000_000)
-    http = number == 0 or rng.random() < 0.6
-    attributes = _HTTP if http else _SQL
+    http = parent is None or rng.random() < 0.6
     return Span(
-        trace_id=_TRACE_ID,
         span_id=_span_id(number),
-        parent_span_id=_span_id(rng.randrange(number)) if number else b"",
+        parent_span_id=b"" if parent is None else _span_id(parent),
         name="GET /api/checkout" if http else "SELECT checkout.orders",
-        kind=Span.SPAN_KIND_SERVER if number == 0 else Span.SPAN_KIND_CLIENT,
+        kind=Span.SPAN_KIND_SERVER if parent is None else Span.SPAN_KIND_CLIENT,
         start_time_unix_nano=_time(start),
         end_time_unix_nano=_time(start + rng.randrange(1_000_000_000)),
-        attributes=_attributes(attributes),
+        attributes=_attributes(_HTTP if http else _SQL),
         flags=0x101,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Self
 from attrs import frozen
 
 ROOT = Path(__file__).resolve().parents[1]
+PYTHON = (sys.executable, "-m")
 PATIENCE_SECS = 300.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -32,19 +34,20 @@ class Child:
 
     @classmethod
     @contextmanager
-    def running(cls, name: str, arguments: Sequence[str], directory: Path) -> Iterator[Self]:
-        """``python -m`` something, killed when the block is left."""
+    def running(cls, name: str, command: Sequence[str], directory: Path) -> Iterator[Self]:
+        """Killed when the block is left, and all below it."""
         log = directory / f"{name}.log"
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TSS_")}
-        command = [sys.executable, "-m", *arguments]
         with log.open("wb") as out:
             process = subprocess.Popen(  # our own
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment
             )
+        child = cls(name, process, log)
         try:
-            yield cls(name, process, log)
+            yield child
         finally:
-            process.kill()
+            for pid in child.tree() if process.poll() is None else ():
+                os.kill(pid, signal.SIGKILL)
             process.wait()
 
     def wait_until(self, done: Callable[[], bool], what: str, look_secs: float = 0.05) -> None:
@@ -66,14 +69,30 @@ class Child:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
 
     def cpu_secs(self) -> float:
-        """User and system time of all its threads, the ended ones included; to 10 ms."""
-        fields = self._proc("stat").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """User and system time of the whole tree, of all threads and ended processes in it; to 10 ms."""
+        return sum(sum(map(int, _stat(pid)[11:15])) for pid in self.tree()) / _TICKS
 
     def peak_bytes(self) -> int:
-        """The most that was resident at any time."""
-        line = next(line for line in self._proc("status").splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+        """The most that was resident at any time; of a tree, the sum of what each had at its own time."""
+        return sum(_status_bytes(pid, "VmHWM") for pid in self.tree())
 
-    def _proc(self, name: str) -> str:
-        return Path(f"/proc/{self.process.pid}/{name}").read_text()
+    def resident_bytes(self) -> int:
+        return sum(_status_bytes(pid, "VmRSS") for pid in self.tree())
+
+    def tree(self) -> list[int]:
+        """The process and those below it."""
+        pids = [self.process.pid]
+        for pid in pids:  # grows while we walk it
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                pids.extend(int(child) for child in (task / "children").read_text().split())
+        return pids
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields from the third on: the second, the name, may have blanks in it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _status_bytes(pid: int, name: str) -> int:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024

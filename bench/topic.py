@@ -1,4 +1,4 @@
-"""The topic of a run: filling it, and what its group has committed."""
+"""The topic of a run: filling it, and what its groups have read and committed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from attrs import frozen
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from bench.corpus import STEP_MS, records
+from bench.corpus import STEP_MS, Corpus
 from tests.real.brokers import Broker
 
 PARTITIONS = 4
@@ -20,22 +20,32 @@ class Topic:
 
     broker: Broker
     name: str
-    record_spans: int
+    corpus: Corpus
     records: int
     size_bytes: int
-    traces: int
-    kept: frozenset[tuple[bytes, bytes]]  # (trace id, span id)
-    kept_traces: int
+    kept: frozenset[bytes]  # of each span: trace id and span id
+    fill_secs: float
 
     @property
     def spans(self) -> int:
-        return self.records * self.record_spans
+        return self.records * self.corpus.record_spans
+
+    @property
+    def traces(self) -> int:
+        return self.spans // self.corpus.trace_spans
+
+    @property
+    def kept_traces(self) -> int:
+        return len(self.kept) // self.corpus.trace_spans
 
     @classmethod
-    def filled(cls, broker: Broker, name: str, record_spans: int, count: int) -> Topic:
-        """Make the topic and put ``count`` records into it, the last of them with the time of now."""
+    def filled(cls, broker: Broker, name: str, corpus: Corpus, count: int) -> Topic:
+        """Make the topic and put ``count`` records into it, or some more: whole traces; the last with the time of now."""
+        began = time.monotonic()
         broker.create_topic(name, PARTITIONS)
-        first_ms = time.time_ns() // 1_000_000 - count * STEP_MS
+        groups = -(-count // corpus.group_records)
+        records = groups * corpus.group_records
+        first_ms = time.time_ns() // 1_000_000 - records * STEP_MS
         # Records are made and sent by one thread, and go out in batches as a collector's do.
         producer = Producer(
             {
@@ -46,18 +56,23 @@ class Topic:
                 "partitioner": "murmur2_random",
             }
         )
-        size = 0
-        traces: set[bytes] = set()
-        kept: set[tuple[bytes, bytes]] = set()
-        for number, record in enumerate(records(record_spans, count, first_ms * 1_000_000)):
-            _produce(producer, name, record.key, record.value, first_ms + number * STEP_MS)
-            size += len(record.value)
-            traces.add(record.trace_id)
-            if record.keep:
-                kept.update((record.trace_id, span_id) for span_id in record.span_ids)
+        size = number = 0
+        kept: set[bytes] = set()
+        for group in corpus.groups(groups, first_ms * 1_000_000):
+            for key, value in group.records:
+                _produce(producer, name, key, value, first_ms + number * STEP_MS)
+                size += len(value)
+                number += 1
+            kept.update(group.keep)
+            producer.poll(0)
         producer.flush()
-        kept_traces = len({trace_id for trace_id, _ in kept})
-        return cls(broker, name, record_spans, count, size, len(traces), frozenset(kept), kept_traces)
+        return cls(broker, name, corpus, records, size, frozenset(kept), time.monotonic() - began)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.corpus}: {self.records} records, {self.size_bytes / self.spans:.0f} B a span, {self.traces} traces, "
+            f"{self.kept_traces} to be kept; {self.fill_secs:.0f} s to fill {PARTITIONS} partitions of {self.broker.name}"
+        )
 
     def uncommitted(self, group: str) -> int:
         """Records that the group has not committed."""
@@ -77,5 +92,4 @@ def _produce(producer: Producer, topic: str, key: bytes, value: bytes, timestamp
         except BufferError:
             producer.poll(0.1)
         else:
-            producer.poll(0)
             return

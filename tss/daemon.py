@@ -19,7 +19,7 @@ from tss.core.errors import WrongSetting
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.memory import Memory
-from tss.core.otlp import SCANNER
+from tss.core.otlp import SCANNER, Lookup
 from tss.core.sampling import Sampler, policies
 from tss.core.trace import Trace
 from tss.edges import web
@@ -55,7 +55,7 @@ class Member(Source, committer.Offsets, Protocol):
 class Outside:
     """What the tasks are joined to. The simulation joins them to fakes that pass the same contracts."""
 
-    open_member: Callable[[Assignments], AbstractAsyncContextManager[Member]]
+    open_member: Callable[[Assignments, Lookup], AbstractAsyncContextManager[Member]]
     destinations: Sequence[Destination]
     dead_letters: DeadLetters
     meter: Meter
@@ -101,7 +101,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         "partitions": lambda: len(assignments),
         "uncommittedRecords": lambda: sum(each.ledger.uncommitted for each in assignments),
     }
-    async with outside.open_member(assignments) as member, trio.open_nursery() as around:
+    async with outside.open_member(assignments, sampler.lookup) as member, trio.open_nursery() as around:
         drain = trio.CancelScope()
         around.start_soon(_stopper, stop, drain, times, health)
         with drain:
@@ -158,9 +158,11 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             with _naming(f"exporters, {each.name}"):
                 destinations.append(await opened.enter_async_context(open_destination(each, settings.datadog)))
 
-        def join(assignments: Assignments) -> AbstractAsyncContextManager[Member]:
+        def join(assignments: Assignments, lookup: Lookup) -> AbstractAsyncContextManager[Member]:
             name = settings.app.instance_id
-            return KafkaSource.open(settings.kafka, name, assignments, meter, health, close_secs=leave_secs)
+            return KafkaSource.open(
+                settings.kafka, name, assignments, meter, health, lookup=lookup, close_secs=leave_secs
+            )
 
         await select(settings, Outside(join, destinations, dead_letters, meter, health, random.Random()), stop)
         house.cancel_scope.cancel()

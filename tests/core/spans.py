@@ -50,7 +50,7 @@ def fragment(
     """A fragment with these span numbers, naming these parents that are not among them."""
     return Fragment(
         trace_id(trace), bytes(size), len(spans), errors, 1_000_000, 1_000_000 + ms * 1_000_000, root,
-        frozenset(map(span_id, spans)), frozenset(map(span_id, parents)),
+        b"".join(map(span_id, spans)), b"".join(map(span_id, parents)),
     )  # fmt: skip
 
 

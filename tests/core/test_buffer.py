@@ -11,6 +11,7 @@ import pytest
 from tests.core.spans import fragment, message, record, span, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
+from tss.core.ledger import CHUNK_BYTES, CHUNK_RECORDS
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, scan
 from tss.core.partition import Partition
@@ -18,7 +19,7 @@ from tss.core.record import Record
 from tss.core.sampling import Sampler
 from tss.core.sampling.errors import Errors
 from tss.core.sampling.rest import Rest
-from tss.core.trace import Trace
+from tss.core.trace import RECORD_BYTES, TRACE_BYTES, Trace
 
 WALL = 10**12
 SAMPLER = Sampler([Errors(1.0), Rest(0.0)])
@@ -112,7 +113,7 @@ def test_traces_before_any_believable_time_are_clocked_by_the_first_one() -> Non
 
 
 def test_law_5_pressure_decides_the_oldest_and_throws_nothing_away() -> None:
-    two = (900 + 170 + 125 + 1000) * 2 * 4 // 3 + 10
+    two = (TRACE_BYTES + 2 * RECORD_BYTES + 8 + 1000) * 2 * 4 // 3 + 10
     cases: list[dict[str, int]] = [{"max_traces": 2}, {"max_spans": 2}, {"max_bytes": two}]
     for limits in cases:
         buffer, home = make(None, **limits), partition()
@@ -123,11 +124,10 @@ def test_law_5_pressure_decides_the_oldest_and_throws_nothing_away() -> None:
 
 
 def test_law_5_a_ledger_over_its_share_decides_what_holds_the_low_water() -> None:
-    buffer, home = make(max_bytes=80_000), partition()
+    buffer, home = make(max_bytes=16 * CHUNK_BYTES), partition()
     buffer.adopt(home)
-    buffer.add(home, record(0, 100, fragment(0)), WALL)
-    for offset in range(1, 3000):
-        buffer.add(home, record(offset, 100), WALL)
+    for number in range(3):
+        buffer.add(home, record(number * CHUNK_RECORDS, 100, fragment(number)), WALL)
     buffer.relieve_ledgers()
     assert closed(buffer) == [(trace_id(0), Reason.PRESSURE)]
 
@@ -195,7 +195,7 @@ def test_law_2_records_below_the_committed_offset_only_bring_the_verdict_back() 
     buffer.add(home, record(1, 101, fragment(1, [1], parents=[0], errors=1)), WALL)
     buffer.add(home, record(2, 200, fragment(1, [2], parents=[0])), WALL)  # without the replay it would be dropped
     main, late = decide(buffer)
-    assert main.pieces == []
+    assert main.holds() == []
     assert (late.late, late.decision and late.decision.verdict) == (True, Verdict.KEEP)
     counts = buffer.take_counts()
     assert (counts.replayed, counts.records, counts.traces, counts.spans) == (2, 3, 0, 1)
@@ -224,7 +224,7 @@ def test_a_revoked_partition_takes_its_open_traces_with_it() -> None:
     assert buffer.open_traces == 1
     buffer.reach(other, 10**9)
     (trace,) = decide_and_settle(buffer)
-    assert trace.pieces == []
+    assert trace.holds() == []
     assert (other.ledger.low_water, buffer.open_bytes, buffer.closed_bytes, buffer.open_spans) == (1, 0, 0, 0)
 
 
@@ -302,5 +302,5 @@ def test_law_1_a_late_span_on_its_way_at_the_kill_finds_its_verdict_however_long
     assert (commit.offset, late.late) == (115, True)  # the late span is under way, and then comes kill -9
     again = Partition(0, commit.offset, 300_000, replay_from=commit.replay_from, replay_secs=60)
     _, decided = life(again, 170)
-    assert [(each.late, [piece.offset for piece in each.pieces]) for each in decided] == [(False, []), (True, [115])]
+    assert [(each.late, [offset for _, offset in each.holds()]) for each in decided] == [(False, []), (True, [115])]
     assert all(each.decision and each.decision.keeps for each in decided)

@@ -78,24 +78,24 @@ def test_a_long_held_head_costs_four_bytes_a_record(hundreds: int) -> None:
     for offset in range(count):
         ledger.read(offset)
         ledger.hold(offset)
-    assert ledger.bytes == 4 * count
+    assert ledger.bytes == ledger_module.CHUNK_BYTES * -(-count // ledger_module.CHUNK_RECORDS)
     for offset in range(1, count):
         ledger.settle(offset)
     assert ledger.low_water == 0
     ledger.settle(0)
     assert ledger.low_water == count
-    assert ledger.bytes == 0
+    assert ledger.bytes <= ledger_module.CHUNK_BYTES
 
 
 def test_settled_counters_are_given_back_while_others_are_held() -> None:
     ledger = Ledger(0)
-    count = 4 * ledger_module.COMPACT_AFTER
+    count = 16 * ledger_module.CHUNK_RECORDS
     for offset in range(count):
         ledger.read(offset)
         ledger.hold(offset)
     for offset in range(count - 10):
         ledger.settle(offset)
     assert ledger.low_water == count - 10
-    assert ledger.bytes <= 4 * (2 * ledger_module.COMPACT_AFTER)
+    assert ledger.bytes == ledger_module.CHUNK_BYTES
     ledger.settle(count - 10)  # the offsets still mean the same records
     assert ledger.low_water == count - 9

@@ -17,9 +17,9 @@ DROP = Decision(Verdict.DROP, "default", Reason.ROOT_QUIET, 0.0)
 def test_kept_traces_are_forgotten_least_recently_used_first() -> None:
     memory = Memory(kept_limit=2)
     for number in (1, 2):
-        memory.decided(trace_id(number), KEEP, FIRST)
+        memory.keep(trace_id(number), KEEP, FIRST)
     assert memory.recall_kept(trace_id(1))
-    memory.decided(trace_id(3), KEEP, FIRST)
+    memory.keep(trace_id(3), KEEP, FIRST)
     assert memory.recall_kept(trace_id(2)) is None
     assert memory.recall_kept(trace_id(1)) is not None
     assert memory.kept == 2
@@ -27,7 +27,7 @@ def test_kept_traces_are_forgotten_least_recently_used_first() -> None:
 
 def test_deliveries_that_overtake_each_other_cover_only_themselves() -> None:
     memory = Memory()
-    memory.decided(trace_id(1), KEEP, FIRST)
+    memory.keep(trace_id(1), KEEP, FIRST)
     memory.sending(trace_id(1), [(0, 10), (0, 20), (0, 30)])
     memory.delivered(trace_id(1), [(0, 30)])
     kept = memory.recall_kept(trace_id(1))
@@ -63,8 +63,8 @@ def test_nothing_is_remembered_that_was_not_dropped(numbers: set[int]) -> None:
 
 def test_a_verdict_is_recalled_as_it_was() -> None:
     memory = Memory()
-    memory.decided(trace_id(1), DROP, FIRST)
-    memory.decided(trace_id(2), KEEP, FIRST)
+    memory.drop(trace_id(1))
+    memory.keep(trace_id(2), KEEP, FIRST)
     assert memory.was_dropped(trace_id(1))
     assert not memory.was_dropped(trace_id(2))
     kept = memory.recall_kept(trace_id(2))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tss.core.streamtime import GRACE_MS, Ring, StreamTime
+from tss.core.streamtime import GRACE_MS, NO_TIME, Ring, StreamTime
 
 NOW = 1_000_000_000
 
@@ -28,7 +28,7 @@ def test_no_timestamp_is_no_fault_and_no_time() -> None:
     time = StreamTime(300_000)
     assert time.observe(-1, NOW)
     assert time.observe(0, NOW)
-    assert time.now_ms is None
+    assert time.now_ms == NO_TIME
 
 
 def test_at_the_end_the_wall_clock_moves_time_less_the_grace() -> None:
@@ -41,11 +41,11 @@ def test_at_the_end_the_wall_clock_moves_time_less_the_grace() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, 3_000)), max_size=60))
 def test_entries_come_out_in_their_second_or_at_the_next_turn_after_it(steps: list[tuple[int, int]]) -> None:
-    ring: Ring[int] = Ring()
+    ring = Ring()
     waiting: dict[int, int] = {}
     now = 0
     for number, (ahead, forward) in enumerate(steps):
-        waiting[number] = ring.put(now + ahead, number)
+        waiting[number] = ring.put(-(-(now + ahead) // 1000), number)
         assert waiting[number] * 1000 >= now + ahead or ahead == 0
         now += forward
         out = {entry: second for second, entry in ring.turn(now)}
@@ -55,16 +55,16 @@ def test_entries_come_out_in_their_second_or_at_the_next_turn_after_it(steps: li
 
 
 def test_a_turn_hands_out_oldest_first_and_survives_a_jump_of_years() -> None:
-    ring: Ring[str] = Ring()
-    ring.put(5_000, "b")
-    ring.put(4_000, "a")
-    ring.put(10**13, "z")
+    ring = Ring()
+    ring.put(5, "b")
+    ring.put(4, "a")
+    ring.put(10**10, "z")
     assert [entry for _, entry in ring.turn(10**12)] == ["a", "b"]
 
 
 def test_what_is_put_while_turning_waits_for_the_next_turn() -> None:
-    ring: Ring[str] = Ring()
-    ring.put(1_000, "a")
+    ring = Ring()
+    ring.put(1, "a")
     for _, entry in ring.turn(2_000):
-        ring.put(1_500, entry)
+        ring.put(2, entry)
     assert [entry for _, entry in ring.turn(3_000)] == ["a"]

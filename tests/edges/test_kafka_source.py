@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from tests.fakes.meter import FakeMeter
 from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
 from tss.core.health import Health, State
+from tss.core.otlp import Lookup
 from tss.core.partition import Commit
 from tss.core.record import Polled, Record, Start
 from tss.edges import kafka as edge
@@ -36,7 +37,7 @@ READ = Polled(1, records=[Record(0, 5, 1, ())], lags={0: 3})
 class ScriptedMember:
     """Implements what the source needs of a Member. One call at a time, or it raises."""
 
-    def __init__(self, kafka: Kafka, client_id: str, group: Group, connection: Connection) -> None:
+    def __init__(self, kafka: Kafka, client_id: str, group: Group, connection: Connection, _lookup: Lookup) -> None:
         if not kafka.input_topic:
             raise WrongSetting("no topic")
         self.group = group

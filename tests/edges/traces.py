@@ -8,9 +8,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from tests.core.spans import message, span, trace_id
 from tss.core.decision import Decision, Reason, Verdict
-from tss.core.otlp import Encoding, scan
+from tss.core.otlp import Encoding, Fragment, scan
 from tss.core.partition import Partition
-from tss.core.trace import Piece, Trace
+from tss.core.trace import Trace
 
 
 def trace_of(payloads: Sequence[bytes], id: bytes = trace_id(0), rate: float = 1.0) -> Trace:
@@ -18,13 +18,12 @@ def trace_of(payloads: Sequence[bytes], id: bytes = trace_id(0), rate: float = 1
     partition = Partition(0, 0, 300_000)
     trace = Trace(id, partition, 0)
     for offset, payload in enumerate(payloads):
-        fragments = scan(payload, Encoding.OTLP_PROTO).fragments
-        for fragment in fragments:
-            trace.absorb(fragment)
         partition.ledger.read(offset)
-        partition.ledger.hold(offset)
-        trace.pieces.append(Piece(partition, offset, payload, sum(fragment.spans for fragment in fragments)))
-        trace.size += len(payload)
+        for fragment in scan(payload, Encoding.OTLP_PROTO).fragments or (
+            Fragment(id, payload, 0, 0, 0, 0, False, b"", b""),
+        ):
+            trace.absorb(fragment)
+            trace.hold(partition, offset, fragment)
     trace.reason = Reason.ROOT_QUIET
     trace.decision = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, rate)
     return trace

@@ -1,6 +1,7 @@
 """A meter that is a dict, and holds every call against the table of measures."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from tss.core.measures import Kind, Measure, Reading
 
@@ -26,6 +27,10 @@ class FakeMeter:
         self._hold_against_table(measure, labels, Kind.HISTOGRAM)
         assert value >= 0, f"{measure.name} observes {value}"
         self.observed[measure.name, labels].append(value)
+
+    def observe_all(self, measure: Measure, values: Sequence[float], *labels: str) -> None:
+        for value in values:
+            self.observe(measure, value, *labels)
 
     def set(self, measure: Measure, value: float, *labels: str) -> None:
         self._hold_against_table(measure, labels, Kind.GAUGE)

@@ -105,7 +105,7 @@ def _settings(chance: random.Random) -> Settings:
     limits = {"max_buffer_bytes": 64 * MIB, "max_buffer_traces": 100_000, "max_buffer_spans": 1_000_000}
     if pressed:
         limits.update(chance.choice([
-            {"max_buffer_bytes": chance.choice([16_000, 60_000])},
+            {"max_buffer_bytes": chance.choice([8_000, 30_000])},
             {"max_buffer_traces": chance.choice([2, 6])},
             {"max_buffer_spans": chance.choice([10, 30])},
         ]))  # fmt: skip

@@ -11,6 +11,7 @@ from tests.simulation.world import run
 from tss.core.buffer import Buffer
 from tss.core.delivery import Again
 from tss.core.memory import Memory
+from tss.core.packing import Packed
 from tss.core.partition import Commit, Partition
 from tss.core.trace import Trace
 from tss.tasks import exporter
@@ -20,20 +21,17 @@ Patch = Callable[[type | object, str, object], None]
 
 
 def settles_kept_traces_before_delivery(patch: Patch) -> str:
-    decided, settle = Buffer.decided, Buffer.settle
+    decided = Buffer.decided
 
     def decided_and_settled(self, trace, decision):
         together = decided(self, trace, decision)
         for each in together:
-            for piece in each.pieces:
-                piece.partition.ledger.settle(piece.offset)
+            for partition, offset in each.holds():
+                partition.ledger.settle(offset)
         return together
 
-    def settle_without_ledger(self, trace):
-        pieces, trace.pieces = trace.pieces, []
-        settle(self, trace)
-        for piece in pieces:
-            piece.partition.in_flight -= 1
+    def settle_without_ledger(self, offset):
+        self.home.in_flight -= 1
 
     def latecomer_settled(self, partition, offset, fragment):
         late = latecomer(self, partition, offset, fragment)
@@ -43,7 +41,7 @@ def settles_kept_traces_before_delivery(patch: Patch) -> str:
 
     latecomer = Buffer._latecomer
     patch(Buffer, "decided", decided_and_settled)
-    patch(Buffer, "settle", settle_without_ledger)
+    patch(Trace, "_settle", settle_without_ledger)
     patch(Buffer, "_latecomer", latecomer_settled)
     return "law 1"
 
@@ -84,13 +82,13 @@ def closes_before_it_advances_time(patch: Patch) -> str:
             return
         self._turn(partition)  # with the time of the record before
         believed = partition.time.observe(record.timestamp_ms, wall_ms)
-        self._counts.absurd += not believed
+        self._absurd += not believed
         partition.mark(record.offset)
-        self._counts.records += 1
+        self._records += 1
         if record.offset >= partition.start:
             partition.ledger.read(record.offset)
         else:
-            self._counts.replayed += 1
+            self._replayed += 1
         for fragment in record.fragments:
             self._place(partition, record.offset, fragment)
             self._relieve()
@@ -113,7 +111,7 @@ def gives_up_on_again(patch: Patch) -> str:
 def holds_no_late_fragment(patch: Patch) -> str:
     def latecomer(self, partition, offset, fragment):
         late = original(self, partition, offset, fragment)
-        late.pieces = []
+        late.drop_chunks()
         partition.ledger.settle(offset)
         partition.in_flight -= 1
         return late
@@ -163,7 +161,13 @@ def waits_for_ever_when_stopping(patch: Patch) -> str:
 
 
 def loses_spans_of_a_split_trace(patch: Patch) -> str:
-    patch(Trace, "payload", property(lambda self: self.pieces[-1].payload))
+    chunks = Trace.chunks
+    patch(Trace, "chunks", lambda self: chunks(self)[-1:])
+    return "law 1"
+
+
+def loses_what_it_packs(patch: Patch) -> str:
+    patch(Packed, "unpack", lambda self: b"")
     return "law 1"
 
 
@@ -183,6 +187,7 @@ SABOTAGES = [
     puts_no_refused_trace_aside,
     waits_for_ever_when_stopping,
     loses_spans_of_a_split_trace,
+    loses_what_it_packs,
 ]
 
 

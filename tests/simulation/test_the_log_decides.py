@@ -27,7 +27,7 @@ WAITS = Waits(root_quiet_ms=3000, inactivity_ms=8000, max_duration_ms=15_000)
 ROOMY = Limits(64 * MIB, 1_000_000, 100_000, 20)
 LIMITS = {
     "roomy": ROOMY,
-    "few bytes": attrs.evolve(ROOMY, max_bytes=20_000),
+    "few bytes": attrs.evolve(ROOMY, max_bytes=10_000),
     "few spans": attrs.evolve(ROOMY, max_spans=20),
     "few traces": attrs.evolve(ROOMY, max_traces=4),
 }

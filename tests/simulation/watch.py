@@ -19,7 +19,7 @@ from tss.core.memory import Memory
 from tss.core.otlp import Fragment
 from tss.core.partition import Partition
 from tss.core.record import Record
-from tss.core.trace import PIECE_BYTES, SPAN_BYTES, TRACE_BYTES, Trace
+from tss.core.trace import RECORD_BYTES, TRACE_BYTES, Trace
 
 Place = tuple[int, int]  # (partition, offset)
 
@@ -99,7 +99,7 @@ class WatchedBuffer(Buffer):
                 self.life.counted["replayed"] += 1
         super().add(partition, record, wall_ms)
         arrived = sum(
-            TRACE_BYTES + PIECE_BYTES + SPAN_BYTES * fragment.spans + len(fragment.payload)
+            TRACE_BYTES + 2 * RECORD_BYTES + 125 * fragment.spans + len(fragment.payload)
             for fragment in record.fragments
         )
         excess = self.open_bytes + self.closed_bytes - self.limits.max_bytes - self.largest - arrived
@@ -114,7 +114,7 @@ class WatchedBuffer(Buffer):
         starts = tuple(dict.fromkeys((partition.id, partition.start) for partition, _ in group.early))
         ruling = Ruling(self.life.serial, trace.trace_id, decision, tuple(group.known), starts)
         self.life.rulings.append(ruling)
-        if trace.pieces:
+        if trace.is_held():
             self.life.decided[decision.policy, decision.verdict.value, decision.reason.value] += 1
         self.hearing.tell(
             f"#{self.life.serial} decides {trace.trace_id.hex()[:8]}: {decision.verdict.value} by {decision.policy} "

@@ -20,6 +20,7 @@ from tests.simulation.plan import Fault, Plan
 from tests.simulation.watch import HEARING, LIVING, Hearing, Incarnation, Place, watched
 from tss.core.delivery import Batching, Retrying
 from tss.core.health import Health
+from tss.core.otlp import Lookup
 from tss.core.partition import Commit, Partition
 from tss.core.record import DeadLetter
 from tss.daemon import Outside, StopTimes, select
@@ -159,7 +160,7 @@ class World:
 
     def _outside(self, life: Incarnation) -> Outside:
         @asynccontextmanager
-        async def open_member(assignments: Assignments) -> AsyncIterator[FakeMember]:
+        async def open_member(assignments: Assignments, _lookup: Lookup) -> AsyncIterator[FakeMember]:
             async with self.kafka.open_member(f"{life.replica}#{life.serial}", assignments) as member:
                 life.member = member
                 yield member

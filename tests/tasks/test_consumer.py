@@ -67,7 +67,7 @@ async def test_a_slow_reader_pauses_reading_without_flapping_and_nothing_is_lost
         assert source.pauses == 1
         assert source.polls > 5000  # it goes on polling: the group must not miss it (max.poll.interval.ms is 300 s)
         assert meter.gauges["backpressure_paused", ()] == 1
-        offsets = [batch.records[0][1].offset for batch in [await receive.receive() for _ in range(100)]]
+        offsets = [batch.runs[0][1][0].offset for batch in [await receive.receive() for _ in range(100)]]
         assert offsets == list(range(100))
         assert (source.pauses, source.resumes) == (1, 1)
         stop.set()
@@ -116,7 +116,7 @@ def test_a_log_that_goes_back_is_taken_up_anew() -> None:
 def test_law_1_a_log_that_goes_back_into_what_is_held_ends_the_process() -> None:
     """What lies between the low water and there would be forgotten, and committed by the next commit."""
     assignments = made(FakeMeter())
-    ((partition, first),) = assignments.bind([record(0, 1.0, fragment(1))])
+    ((partition, [first]),) = assignments.bind([record(0, 1.0, fragment(1))])
     partition.time.observe(1000, 10**9)
     partition.ledger.read(first.offset)
     partition.ledger.hold(first.offset)

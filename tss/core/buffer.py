@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 
 import attrs
 
 from tss.core.decision import Decision, Reason
 from tss.core.errors import LawBroken
 from tss.core.memory import Memory
-from tss.core.otlp import Fragment
+from tss.core.otlp.fragment import Fragment
+from tss.core.packing import Packer
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.trace import Trace
+
+QUIET_MS = 2_000  # a trace without a span for so long of stream time is worth packing: the next may take long
+PACKS_AT_ONCE = 4  # traces looked at for each fragment that comes while bytes are short: more than come in
 
 
 @attrs.frozen
@@ -30,6 +33,11 @@ class Limits:
     max_spans: int
     max_traces: int
     max_trace_spans: int
+
+    @property
+    def loose_bytes(self) -> int:
+        """Above this quiet traces are packed, so that none has to be decided early."""
+        return self.max_bytes // 2
 
     @property
     def open_bytes(self) -> int:
@@ -77,18 +85,64 @@ class Buffer:
     checked before each record is added, against the time that this record brings.
     """
 
+    __slots__ = (
+        "_absurd",
+        "_closing",
+        "_duplicate_spans",
+        "_inactivity_ms",
+        "_late_dropped_spans",
+        "_max_closed_bytes",
+        "_max_duration_ms",
+        "_max_loose_bytes",
+        "_max_open_bytes",
+        "_max_open_spans",
+        "_max_open_traces",
+        "_max_trace_spans",
+        "_newest",
+        "_oldest",
+        "_open",
+        "_out",
+        "_pack_next",
+        "_pack_turn",
+        "_partitions",
+        "_records",
+        "_replayed",
+        "_root_quiet_ms",
+        "_spans",
+        "_traces",
+        "closed_bytes",
+        "limits",
+        "memory",
+        "open_bytes",
+        "open_spans",
+        "packer",
+    )  # fmt: skip
+
     def __init__(self, limits: Limits, waits: Waits, memory: Memory) -> None:
         self.limits = limits
         self.memory = memory
+        self.packer = Packer()
         self.open_spans = 0
         self.open_bytes = 0
         self.closed_bytes = 0  # of what has closed and is not settled
-        self._waits = waits
-        self._counts = Counts()
-        self._open: OrderedDict[bytes, Trace] = OrderedDict()  # oldest first
+        self._root_quiet_ms = waits.root_quiet_ms
+        self._inactivity_ms = waits.inactivity_ms
+        self._max_duration_ms = waits.max_duration_ms
+        self._max_loose_bytes = limits.loose_bytes
+        self._max_open_bytes = limits.open_bytes
+        self._max_closed_bytes = limits.closed_bytes
+        self._max_open_spans = limits.max_spans
+        self._max_open_traces = limits.max_traces
+        self._max_trace_spans = limits.max_trace_spans
+        self._open: dict[bytes, Trace] = {}
+        self._oldest: Trace | None = None  # the open traces are a list too, linked: see Trace.older
+        self._newest: Trace | None = None
+        self._pack_next: Trace | None = None  # where to go on looking for traces to pack
+        self._pack_turn = 0  # the stream second in which that look began at the oldest
         self._closing: dict[bytes, Trace] = {}  # closed, not decided yet
         self._out: list[Trace] = []
         self._partitions: set[Partition] = set()
+        self._clear_counts()
 
     def __repr__(self) -> str:
         return f"<Buffer {self.open_traces} open, {len(self._closing)} closing, {self.open_bytes + self.closed_bytes} bytes>"
@@ -105,24 +159,48 @@ class Buffer:
 
     def take_counts(self) -> Counts:
         """The counts since the last call."""
-        counts, self._counts = self._counts, Counts()
+        counts = Counts(
+            records=self._records,
+            replayed=self._replayed,
+            traces=self._traces,
+            spans=self._spans,
+            absurd=self._absurd,
+            duplicate_spans=self._duplicate_spans,
+            late_dropped_spans=self._late_dropped_spans,
+        )
+        self._clear_counts()
         return counts
 
+    def _clear_counts(self) -> None:
+        self._records = self._replayed = self._traces = self._spans = self._absurd = 0
+        self._duplicate_spans = self._late_dropped_spans = 0
+
     # -- from the sweeper
+
+    def add_some(self, partition: Partition, records: Sequence[Record], first: int, count: int, wall_ms: int) -> int:
+        """Take in up to ``count`` of a partition's records from ``first`` on; fewer as soon as more has closed than
+        there is room for. Returns the number of the record to go on with."""
+        end = min(len(records), first + count)
+        while first < end:
+            self.add(partition, records[first], wall_ms)
+            first += 1
+            if self.closed_bytes > self._max_closed_bytes:
+                break
+        return first
 
     def add(self, partition: Partition, record: Record, wall_ms: int) -> None:
         """Take in one record: its time first, then what that time closes, then its spans."""
         if partition.revoked:
             return  # read before the partition went; its next owner reads it again
         if not partition.time.observe(record.timestamp_ms, wall_ms):
-            self._counts.absurd += 1
+            self._absurd += 1
         self._turn(partition)
         partition.mark(record.offset)
-        self._counts.records += 1
+        self._records += 1
         if record.offset >= partition.start:
             partition.ledger.read(record.offset)
         else:
-            self._counts.replayed += 1
+            self._replayed += 1
         for fragment in record.fragments:
             self._place(partition, record.offset, fragment)
             self._relieve()
@@ -136,7 +214,7 @@ class Buffer:
     @property
     def ledger_bytes(self) -> int:
         """Bytes of the ledgers of all partitions that are ours."""
-        return sum(partition.ledger.bytes for partition in self._partitions)
+        return sum([partition.ledger.bytes for partition in self._partitions])
 
     @property
     def held_bytes(self) -> int:
@@ -149,38 +227,46 @@ class Buffer:
 
     def relieve_ledgers(self) -> None:
         """Decide what holds back the longest ledger early when all together take more than their share."""
-        if self.ledger_bytes > self.limits.ledger_bytes:
-            partition = max(self._partitions, key=lambda each: (each.ledger.bytes, -each.id))
-            low_water = partition.ledger.low_water
-            for trace in [*self._open.values()]:
-                if any(piece.partition is partition and piece.offset <= low_water for piece in trace.pieces):
-                    self._close(trace, Reason.PRESSURE)
+        if self.ledger_bytes <= self.limits.ledger_bytes:
+            return
+        _, _, longest = max([(each.ledger.bytes, -each.id, each) for each in self._partitions])
+        low_water = longest.ledger.low_water
+        for trace in [*self._open.values()]:
+            if trace.holds_up_to(longest, low_water):
+                self._close(trace, Reason.PRESSURE)
 
     # -- from the evaluator and the committer
 
     def decided(self, trace: Trace, decision: Decision) -> list[Trace]:
         """A closed trace has its decision; returns it and the late fragments that waited for it, decided alike."""
         del self._closing[trace.trace_id]
-        self.memory.decided(trace.trace_id, decision, (trace.home.id, trace.first_offset))
-        late, trace.latecomers = trace.latecomers or [], None
-        trace.seen = trace.missing = frozenset()  # only an open trace needs them
-        together = [trace, *late]
+        together = [trace]
+        if trace.latecomers is not None:
+            together += trace.latecomers
+            trace.latecomers = None
+        if decision.keeps:
+            self.memory.keep(trace.trace_id, decision, (trace.home.id, trace.first_offset))
+            for each in together:
+                self.memory.sending(trace.trace_id, _places(each))
+        else:
+            self.memory.drop(trace.trace_id)
         for each in together:
             each.decision = decision
-            if decision.keeps:
-                self.memory.sending(trace.trace_id, ((piece.partition.id, piece.offset) for piece in each.pieces))
+        trace.forget_lineage()  # only an open trace needs it
         return together
 
     def settle(self, trace: Trace) -> None:
         """The trace has ended: its holds are released, and its bytes."""
-        if trace.decision is not None and trace.decision.keeps:
-            self.memory.delivered(trace.trace_id, [(piece.partition.id, piece.offset) for piece in trace.pieces])
-        for piece in trace.pieces:
-            piece.partition.in_flight -= 1
-            # Of a revoked partition too: its last commit waits for what is in flight.
-            piece.partition.ledger.settle(piece.offset)
+        decision = trace.decision
+        if decision is not None and decision.keeps:
+            self.memory.delivered(trace.trace_id, _places(trace))
         self.closed_bytes -= trace.size
-        trace.pieces = []
+        trace.release()
+
+    def settle_all(self, traces: Iterable[Trace]) -> None:
+        """All of these have ended."""
+        for trace in traces:
+            self.settle(trace)
 
     # -- from rebalances
 
@@ -190,48 +276,73 @@ class Buffer:
             partition.revoked = True
             self._partitions.discard(partition)
         for trace in [*self._open.values()] if partitions else ():
-            if trace.home.revoked or any(piece.partition.revoked for piece in trace.pieces):
-                self._leave(trace)
+            self._leave(trace)
 
     def _leave(self, trace: Trace) -> None:
-        trace.pieces = [piece for piece in trace.pieces if not piece.partition.revoked]
-        if not trace.home.revoked:
-            return
-        self._unschedule(trace)
-        if trace.pieces:  # its spans are on two partitions (producers that do not agree on a partitioner)
-            trace.home, trace.first_offset = trace.pieces[0].partition, trace.pieces[0].offset
-            trace.first_ms = trace.last_ms = trace.home.time.now_ms
-            self._schedule(trace)
-        else:
-            del self._open[trace.trace_id]
+        home, size = trace.home, trace.size
+        if home.revoked:
+            self._unschedule(trace)
+        stays = trace.leave_revoked()
+        self.open_bytes += trace.size - size
+        if not stays:
+            self._unlink(trace)
             self.open_spans -= trace.spans
             self.open_bytes -= trace.size
+        elif trace.home is not home:  # its spans are on two partitions (producers that do not agree on a partitioner)
+            trace.first_ms = trace.last_ms = trace.home.time.now_ms
+            self._schedule(trace)
 
     # -- placing
 
     def _place(self, partition: Partition, offset: int, fragment: Fragment) -> None:
         settled = offset < partition.start
         if not settled:
-            self._counts.spans += fragment.spans
+            self._spans += fragment.spans
         trace = self._open.get(fragment.trace_id)
         if trace is None:
             if self._is_decided(partition, offset, fragment):
                 return
-            trace = self._open[fragment.trace_id] = Trace(fragment.trace_id, partition, offset)
+            trace = Trace(fragment.trace_id, partition, offset)
+            self._link(trace)
             trace.first_ms = partition.time.now_ms
             self.open_bytes += trace.size
-            self._counts.traces += not settled
             if settled:
                 partition.began(fragment.trace_id, offset)
+            else:
+                self._traces += 1
         self.open_bytes += trace.absorb(fragment)
         self.open_spans += fragment.spans
         if not settled:
             self.open_bytes += trace.hold(partition, offset, fragment)
-        if trace.spans >= self.limits.max_trace_spans:
+        if trace.spans >= self._max_trace_spans:
             self._close(trace, Reason.SPAN_LIMIT)
         else:
             trace.last_ms = trace.home.time.now_ms
             self._schedule(trace)
+
+    def _link(self, trace: Trace) -> None:
+        self._open[trace.trace_id] = trace
+        trace.older = self._newest
+        if self._newest is None:
+            self._oldest = trace
+        else:
+            self._newest.newer = trace
+        self._newest = trace
+
+    def _unlink(self, trace: Trace) -> None:
+        del self._open[trace.trace_id]
+        older, newer = trace.older, trace.newer
+        if self._pack_next is trace:
+            self._pack_next = newer
+        if older is None:
+            self._oldest = newer
+        else:
+            older.newer = newer
+        if newer is None:
+            self._newest = older
+        else:
+            newer.older = older
+        trace.older = trace.newer = None
 
     def _is_decided(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
         """Whether the trace has closed before; if so the fragment has been dealt with: it follows (law 2)."""
@@ -240,28 +351,29 @@ class Buffer:
         if closing is not None:
             if not settled:
                 late = self._latecomer(partition, offset, fragment)
-                closing.latecomers = [*(closing.latecomers or ()), late]
+                if closing.latecomers is None:
+                    closing.latecomers = []
+                closing.latecomers.append(late)
             return True
         kept = self.memory.recall_kept(fragment.trace_id)
         if kept is not None:
             if settled:
                 partition.knew(fragment.trace_id, offset)
-                return True
-            if kept.has_delivered(partition.id, offset):
-                self._counts.duplicate_spans += fragment.spans
-                return True
-            late = self._latecomer(partition, offset, fragment)
-            late.decision = kept.decision
-            self.memory.sending(fragment.trace_id, [(partition.id, offset)])
-            if kept.first[0] == partition.id:
-                partition.ended(fragment.trace_id, kept.first[1])
-            self._out.append(late)
+            elif kept.has_delivered(partition.id, offset):
+                self._duplicate_spans += fragment.spans
+            else:
+                late = self._latecomer(partition, offset, fragment)
+                late.decision = kept.decision
+                self.memory.sending(fragment.trace_id, [(partition.id, offset)])
+                if kept.first[0] == partition.id:
+                    partition.ended(fragment.trace_id, kept.first[1])
+                self._out.append(late)
             return True
         if self.memory.was_dropped(fragment.trace_id):
             if settled:
                 partition.knew(fragment.trace_id, offset)
             else:
-                self._counts.late_dropped_spans += fragment.spans
+                self._late_dropped_spans += fragment.spans
             return True
         return False
 
@@ -269,8 +381,9 @@ class Buffer:
         late = Trace(fragment.trace_id, partition, offset)
         late.late = True
         late.absorb(fragment)
+        late.forget_lineage()
         late.hold(partition, offset, fragment)
-        partition.in_flight += 1
+        late.take_off()
         self.closed_bytes += late.size
         return late
 
@@ -279,34 +392,35 @@ class Buffer:
     def _schedule(self, trace: Trace) -> None:
         """File the trace in its partition's ring, unless an entry that comes early enough is there already."""
         home = trace.home
-        if home.time.now_ms is None:
+        if home.time.now_ms < 0:
             home.unclocked.append(trace)
             return
-        due = -(-self._deadline(trace)[0] // 1000)
+        due = (self._deadline_ms(trace) + 999) // 1000
         if not trace.due or due < trace.due:
             self._unschedule(trace)
-            trace.due = home.ring.put(due * 1000, trace)
+            trace.due = home.ring.put(due, trace)
 
     def _unschedule(self, trace: Trace) -> None:
         if trace.due:
             trace.home.ring.remove(trace.due, trace)
             trace.due = 0
 
-    def _deadline(self, trace: Trace) -> tuple[int, Reason]:
-        waits = self._waits
-        if trace.first_ms is None or trace.last_ms is None:
+    def _deadline_ms(self, trace: Trace) -> int:
+        if trace.first_ms < 0 or trace.last_ms < 0:
             raise LawBroken(f"{trace!r} has a deadline before its partition has a time: law 3 would break")
-        complete = trace.complete
-        quiet = trace.last_ms + (waits.root_quiet_ms if complete else waits.inactivity_ms)
-        limit = trace.first_ms + waits.max_duration_ms
-        if limit <= quiet:
-            return limit, Reason.MAX_DURATION
-        return quiet, Reason.ROOT_QUIET if complete else Reason.INACTIVE
+        quiet = trace.last_ms + (self._root_quiet_ms if trace.is_complete() else self._inactivity_ms)
+        return min(quiet, trace.first_ms + self._max_duration_ms)
+
+    def _reason(self, trace: Trace) -> Reason:
+        """Why a trace closes at its deadline."""
+        if trace.first_ms + self._max_duration_ms <= self._deadline_ms(trace):
+            return Reason.MAX_DURATION
+        return Reason.ROOT_QUIET if trace.is_complete() else Reason.INACTIVE
 
     def _turn(self, partition: Partition) -> None:
         """Close what this partition's time has made ripe."""
         now_ms = partition.time.now_ms
-        if now_ms is None:
+        if now_ms < 0:
             return
         if partition.unclocked:
             self._clock(partition, now_ms)
@@ -314,9 +428,8 @@ class Buffer:
             return
         for _, trace in partition.ring.turn(now_ms):
             trace.due = 0
-            deadline_ms, reason = self._deadline(trace)
-            if -(-deadline_ms // 1000) * 1000 <= now_ms:
-                self._close(trace, reason)
+            if (self._deadline_ms(trace) + 999) // 1000 <= now_ms // 1000:
+                self._close(trace, self._reason(trace))
             else:
                 self._schedule(trace)
 
@@ -333,21 +446,46 @@ class Buffer:
         trace.reason = reason
         trace.closed_ms = trace.home.time.now_ms
         trace.home.ended(trace.trace_id, trace.first_offset)
-        del self._open[trace.trace_id]
+        self._unlink(trace)
         self._closing[trace.trace_id] = trace
-        for piece in trace.pieces:
-            piece.partition.in_flight += 1
+        trace.take_off()
         self.open_spans -= trace.spans
         self.open_bytes -= trace.size
         self.closed_bytes += trace.size
         self._out.append(trace)
 
+    # -- when bytes are short
+
     def _relieve(self) -> None:
-        """Decide the oldest traces early until the open ones fit."""
-        limits = self.limits
-        while self._open and (
-            self.open_bytes > limits.open_bytes
-            or self.open_spans > limits.max_spans
-            or len(self._open) > limits.max_traces
+        """Pack quiet traces, and if that is not enough decide the oldest early, until the open ones fit."""
+        if self.open_bytes > self._max_loose_bytes:
+            self._pack_some()
+        while self._oldest is not None and (
+            self.open_bytes > self._max_open_bytes
+            or self.open_spans > self._max_open_spans
+            or len(self._open) > self._max_open_traces
         ):
-            self._close(next(iter(self._open.values())), Reason.PRESSURE)
+            self._close(self._oldest, Reason.PRESSURE)
+
+    def _pack_some(self) -> None:
+        """Go on from the oldest trace to the newest; from the oldest again when there is a new second."""
+        for _ in range(PACKS_AT_ONCE):
+            trace = self._pack_next
+            if trace is None:
+                newest = self._newest
+                if newest is None or newest.home.time.now_ms // 1000 == self._pack_turn:
+                    return
+                self._pack_turn = newest.home.time.now_ms // 1000
+                trace = self._oldest
+            if trace is None:
+                return
+            if trace.home.time.now_ms - trace.last_ms >= QUIET_MS:
+                self.open_bytes -= trace.pack(self.packer)
+            self._pack_next = trace.newer
+            if self._max_loose_bytes >= self.open_bytes:
+                return
+
+
+def _places(trace: Trace) -> list[tuple[int, int]]:
+    """The records it holds, as the memory knows them."""
+    return [(partition.id, offset) for partition, offset in trace.holds()]

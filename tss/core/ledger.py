@@ -3,48 +3,45 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 
 from tss.core.errors import LawBroken
 
-SEGMENT_GAP = 1024  # offsets missing in a row (compaction, transactions) that are worth a segment of their own
-COMPACT_AFTER = 4096  # settled counters at a segment's front that are worth moving the rest for
+CHUNK_RECORDS = 1024
+CHUNK_BYTES = 4 * CHUNK_RECORDS
 
 
-class _Segment:
-    """A contiguous run of counters: ``counts[i]`` belongs to offset ``start + i``; those before ``head`` are settled."""
+class Chunk:
+    """A run of counters: ``counts[i]`` belongs to offset ``start + i``; those before ``head`` are settled."""
 
-    __slots__ = ("counts", "head", "start")
+    __slots__ = ("counts", "head", "held", "start")
 
     def __init__(self, start: int) -> None:
         self.start = start
         self.head = 0
-        self.counts = array("I")
+        self.held = 0  # the sum of the counters
+        self.counts = array("I", bytes(CHUNK_BYTES))
 
-    def advance(self) -> bool:
-        """Move the head over what is settled; True when the whole segment is."""
-        counts, head, end = self.counts, self.head, len(self.counts)
-        while head < end and not counts[head]:
-            head += 1
-        self.head = head
-        if head > COMPACT_AFTER and head * 2 > end:  # each counter is moved at most once per doubling: amortised O(1)
-            del counts[:head]
-            self.start += head
-            self.head = 0
-        return self.head == len(self.counts)
+    def oldest(self) -> int:
+        """The oldest offset held; there must be one."""
+        while not self.counts[self.head]:
+            self.head += 1
+        return self.start + self.head
 
 
 class Ledger:
     """One partition's holds. ``next`` is the offset after the last record read.
 
-    Law 1 lives here: ``low_water`` never passes a record that a trace still holds.
+    Law 1 lives here: ``low_water`` never passes a record that a trace still holds. The counters are in chunks, so that
+    offsets that nobody wrote (compaction, transactions) and settled ones cost nothing.
     """
 
-    __slots__ = ("_segments", "next")
+    __slots__ = ("_chunks", "_held", "_last", "next")
 
     def __init__(self, start: int) -> None:
         self.next = start
-        self._segments: list[_Segment] = []
+        self._held = 0
+        self._chunks: dict[int, Chunk] = {}  # by the chunk's number, ascending: records are held as they are read
+        self._last: Chunk | None = None  # the one that was used last: mostly it is used again
 
     def __repr__(self) -> str:
         return f"<Ledger low water {self.low_water}, next {self.next}>"
@@ -56,33 +53,40 @@ class Ledger:
         """
         if offset < self.next:
             raise LawBroken(f"offset {offset} read twice (next is {self.next}): law 1 could not be kept")
-        gap = offset - self.next
-        if not self._segments or gap > SEGMENT_GAP:
-            self._segments.append(_Segment(offset))
-            gap = 0
-        self._segments[-1].counts.frombytes(bytes((gap + 1) * self._segments[-1].counts.itemsize))
         self.next = offset + 1
 
     def hold(self, offset: int) -> None:
-        """A fragment of this record waits for its trace's end."""
-        segment = self._segment(offset)
-        segment.counts[offset - segment.start] += 1
+        """A fragment of the record that was read last waits for its trace's end. Raises LawBroken for any other."""
+        if offset != self.next - 1:
+            raise LawBroken(f"offset {offset} held, but {self.next - 1} was read last: law 1 could not be kept")
+        chunk = self._chunk(offset)
+        if chunk is None:
+            number = offset // CHUNK_RECORDS
+            chunk = self._last = self._chunks[number] = Chunk(number * CHUNK_RECORDS)
+        chunk.counts[offset - chunk.start] += 1
+        chunk.held += 1
+        self._held += 1
 
     def settle(self, offset: int) -> None:
         """The trace of one fragment of this record has ended. Raises LawBroken when nothing was held."""
-        segment = self._segment(offset)
-        index = offset - segment.start
-        if not segment.counts[index]:
-            raise LawBroken(f"offset {offset} settled more often than held: law 1 would commit it too early")
-        segment.counts[index] -= 1
+        chunk = self._chunk(offset)
+        if chunk is None or not chunk.counts[offset - chunk.start]:
+            raise LawBroken(
+                f"offset {offset} settled more often than held in {self!r}: law 1 would commit it too early"
+            )
+        chunk.counts[offset - chunk.start] -= 1
+        chunk.held -= 1
+        self._held -= 1
+        if not chunk.held and self.next >= chunk.start + CHUNK_RECORDS:  # nothing can be held in it any more
+            del self._chunks[chunk.start // CHUNK_RECORDS]
+            self._last = None
 
     @property
     def low_water(self) -> int:
         """The oldest offset still held, or ``next`` when none is: what may be committed."""
-        segments = self._segments
-        while segments and segments[0].advance():
-            del segments[0]
-        return segments[0].start + segments[0].head if segments else self.next
+        if not self._held:
+            return self.next
+        return next(chunk for chunk in self._chunks.values() if chunk.held).oldest()
 
     @property
     def uncommitted(self) -> int:
@@ -92,12 +96,13 @@ class Ledger:
     @property
     def bytes(self) -> int:
         """Memory taken by the counters."""
-        return sum(len(segment.counts) * segment.counts.itemsize for segment in self._segments)
+        return len(self._chunks) * CHUNK_BYTES
 
-    def _segment(self, offset: int) -> _Segment:
-        index = bisect_right(self._segments, offset, key=lambda segment: segment.start) - 1
-        if index >= 0:
-            segment = self._segments[index]
-            if segment.head <= offset - segment.start < len(segment.counts):
-                return segment
-        raise LawBroken(f"offset {offset} is not in the ledger {self._segments and self!r}: law 1 could not be kept")
+    def _chunk(self, offset: int) -> Chunk | None:
+        last = self._last
+        if last is not None and 0 <= offset - last.start < CHUNK_RECORDS:
+            return last
+        found = self._chunks.get(offset // CHUNK_RECORDS)
+        if found is not None:
+            self._last = found
+        return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import attrs
@@ -41,6 +41,9 @@ class Meter(Protocol):
 
     def observe(self, measure: Measure, value: float, *labels: str) -> None:
         """Add one value to a histogram."""
+
+    def observe_all(self, measure: Measure, values: Sequence[float], *labels: str) -> None:
+        """Add many values to a histogram, for less than one each."""
 
     def set(self, measure: Measure, value: float, *labels: str) -> None:
         """Set a gauge."""

@@ -41,52 +41,58 @@ class DroppedSet:
     costs the same at any size. Two of ten million traces share a hash once in 400,000 runs.
     """
 
+    __slots__ = ("_count", "_limit", "_mask", "_new", "_old")
+
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._mask = (1 << (2 * limit - 1).bit_length()) - 1  # at most half full: a miss looks at two slots
         self._new = self._table()
-        self._old: array[int] = array("Q")
+        self._old = array("q", bytes(8))  # one empty slot
         self._count = 0
 
     def __len__(self) -> int:
-        return self._count + (self._limit if self._old else 0)
+        return self._count + (self._limit if len(self._old) > 1 else 0)
 
     def _table(self) -> array[int]:
-        return array("Q", bytes(8)) * (self._mask + 1)
+        return array("q", bytes(8)) * (self._mask + 1)
 
     def add(self, trace_id: bytes) -> None:
         """Remember it."""
-        table, mask = self._new, self._mask
         key = _key(trace_id)
-        slot = key & mask
-        while found := table[slot]:
-            if found == key:
-                return
-            slot = (slot + 1) & mask
-        table[slot] = key
+        slot = self._find(self._new, key)
+        if self._new[slot]:
+            return
+        self._new[slot] = key
         self._count += 1
         if self._count == self._limit:
-            self._old, self._new, self._count = table, self._table(), 0
+            self._old, self._new, self._count = self._new, self._table(), 0
 
     def __contains__(self, trace_id: bytes) -> bool:
-        key, mask = _key(trace_id), self._mask
-        for table in (self._new, self._old):
-            if table:
-                slot = key & mask
-                while found := table[slot]:
-                    if found == key:
-                        return True
-                    slot = (slot + 1) & mask
-        return False
+        return self.has(trace_id)
+
+    def has(self, trace_id: bytes) -> bool:
+        """The same as ``in``."""
+        key = _key(trace_id)
+        return self._new[self._find(self._new, key)] != 0 or self._old[self._find(self._old, key)] != 0
+
+    def _find(self, table: array[int], key: int) -> int:
+        """Where the key stands, or the empty slot where it would."""
+        mask = len(table) - 1
+        slot = key & mask
+        while table[slot] and table[slot] != key:
+            slot = (slot + 1) & mask
+        return slot
 
 
 def _key(trace_id: bytes) -> int:
     """The interpreter's own keyed hash, so that no choice of trace ids can fill one place; 0 marks an empty slot."""
-    return (hash(trace_id) & 0xFFFF_FFFF_FFFF_FFFF) or 1
+    return hash(trace_id) or 1
 
 
 class Memory:
     """The local decision memory, bounded by counts: least recently used for kept, by age for dropped."""
+
+    __slots__ = ("_dropped", "_kept", "_kept_limit")
 
     def __init__(self, kept_limit: int = 50_000, dropped_limit: int = 500_000) -> None:
         self._kept_limit = kept_limit
@@ -106,14 +112,15 @@ class Memory:
         """How many dropped traces are remembered."""
         return len(self._dropped)
 
-    def decided(self, trace_id: bytes, decision: Decision, first: tuple[int, int]) -> None:
-        """Remember a decision; nothing of the trace counts as delivered yet."""
-        if not decision.keeps:
-            self._dropped.add(trace_id)
-            return
+    def keep(self, trace_id: bytes, decision: Decision, first: tuple[int, int]) -> None:
+        """Remember a decision to keep; nothing of the trace counts as delivered yet."""
         self._kept[trace_id] = Kept(decision, first)
         while len(self._kept) > self._kept_limit:
             self._kept.popitem(last=False)
+
+    def drop(self, trace_id: bytes) -> None:
+        """Remember a decision to drop."""
+        self._dropped.add(trace_id)
 
     def sending(self, trace_id: bytes, offsets: Iterable[tuple[int, int]]) -> None:
         """The fragments of these (partition, offset) of a kept trace are on their way."""
@@ -138,4 +145,4 @@ class Memory:
 
     def was_dropped(self, trace_id: bytes) -> bool:
         """Whether the trace is remembered as dropped."""
-        return trace_id in self._dropped
+        return self._dropped.has(trace_id)

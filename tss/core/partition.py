@@ -8,7 +8,7 @@ from collections import deque
 import attrs
 
 from tss.core.ledger import Ledger
-from tss.core.streamtime import Ring, StreamTime
+from tss.core.streamtime import NO_TIME, Ring, StreamTime
 from tss.core.trace import Trace
 
 
@@ -29,7 +29,10 @@ class Partition:
 
     __slots__ = (
         "_ended",
+        "_ended_first",
+        "_ended_second",
         "_known",
+        "_marked_second",
         "_marks",
         "_past_replay",
         "_replay_secs",
@@ -63,7 +66,7 @@ class Partition:
         self.committed = committed  # what Kafka has; None when the group never committed
         self.ledger = Ledger(start)
         self.time = StreamTime(max_skew_ms)
-        self.ring: Ring[Trace] = Ring()
+        self.ring = Ring()
         self.unclocked: list[Trace] = []  # traces that came before any believable timestamp
         self.position = 0  # the offset after the last record handed over by the source
         self.in_flight = 0  # holds of closed traces that are not settled yet
@@ -71,7 +74,10 @@ class Partition:
         self._replay_secs = replay_secs
         self._past_replay = False
         self._marks: list[tuple[int, int]] = []  # (stream second, first offset read in it), both ascending
+        self._marked_second = NO_TIME  # of the last mark
         self._ended: deque[tuple[int, int]] = deque()  # (second, first offset) of traces that ended; both ascending
+        self._ended_second = NO_TIME  # the last of these
+        self._ended_first = 0
         self._known: dict[bytes, int] = {}  # traces met in the replay and remembered, and where they were met first
         self._taken_up: dict[bytes, int] = {}  # open traces by id that began below start, and where
 
@@ -83,10 +89,11 @@ class Partition:
         if not self._past_replay and offset >= self.start:
             self._past_replay = True
             self._known.clear()
-        if self._replay_secs and self.time.now_ms is not None:
+        if self._replay_secs and self.time.now_ms >= 0:
             second = self.time.now_ms // 1000
-            if not self._marks or second > self._marks[-1][0]:
+            if second > self._marked_second:
                 self._marks.append((second, offset))
+                self._marked_second = second
 
     def began(self, trace_id: bytes, offset: int) -> None:
         """A trace is taken up again from a settled record; until it has ended no commit may cut it."""
@@ -98,12 +105,17 @@ class Partition:
 
     def ended(self, trace_id: bytes, first_offset: int) -> None:
         """A trace has closed, or something came late of a kept one: whoever reads on must be able to judge it whole."""
-        self._taken_up.pop(trace_id, None)
-        if self._replay_secs and self.time.now_ms is not None:
+        if self._taken_up:
+            self._taken_up.pop(trace_id, None)
+        if self._replay_secs and self.time.now_ms >= 0:
+            second = self.time.now_ms // 1000
+            if second == self._ended_second and first_offset >= self._ended_first:
+                return  # of those that end in one second, only the lowest is ever asked for
             ended = self._ended
             while ended and ended[-1][1] >= first_offset:  # outlived and outreached: it can never be the minimum again
                 ended.pop()
-            ended.append((self.time.now_ms // 1000, first_offset))
+            ended.append((second, first_offset))
+            self._ended_second, self._ended_first = second, first_offset
 
     def commit(self) -> Commit:
         """What may be committed now.
@@ -121,5 +133,7 @@ class Partition:
         del self._marks[: bisect_left(self._marks, window, key=lambda mark: mark[0])]
         while self._ended and self._ended[0][0] < window:
             self._ended.popleft()
+        if not self._ended:
+            self._ended_second = NO_TIME
         floors = [low_water, self._marks[0][1], *self._taken_up.values(), *(first for _, first in [*self._ended][:1])]
         return Commit(low_water, min(floors))

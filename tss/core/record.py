@@ -9,14 +9,43 @@ import attrs
 from tss.core.otlp import Fragment
 
 
-@attrs.define  # not frozen only because that triples the time to make one
 class Record:
     """One Kafka message, scanned."""
 
-    partition: int
-    offset: int
-    timestamp_ms: int  # milliseconds since the epoch; negative when the broker gave none
-    fragments: tuple[Fragment, ...]
+    __slots__ = ("fragments", "offset", "partition", "timestamp_ms")
+
+    def __init__(self, partition: int, offset: int, timestamp_ms: int, fragments: tuple[Fragment, ...]) -> None:
+        self.partition = partition
+        self.offset = offset
+        self.timestamp_ms = timestamp_ms  # milliseconds since the epoch; negative when the broker gave none
+        self.fragments = fragments
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Record) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def __repr__(self) -> str:
+        return f"Record(partition={self.partition}, offset={self.offset}, {self.timestamp_ms} ms, {self.fragments})"
+
+    def _fields(self) -> tuple[object, ...]:
+        return self.partition, self.offset, self.timestamp_ms, self.fragments
+
+
+def runs(records: Sequence[Record]) -> list[list[Record]]:
+    """The records in their order, cut where the partition changes and where its offsets do not ascend."""
+    found: list[list[Record]] = []
+    run: list[Record] = []
+    partition = offset = -1
+    for record in records:
+        if record.partition != partition or record.offset <= offset:
+            run = []
+            found.append(run)
+            partition = record.partition
+        offset = record.offset
+        run.append(record)
+    return found
 
 
 @attrs.frozen

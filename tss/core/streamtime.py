@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Any
 
-T = TypeVar("T")
-
+NO_TIME = -1  # what stands for a time that is not known yet; real ones are positive
 GRACE_MS = 2_000  # how much later than its timestamp a record may still become readable (producer batching, transport)
 
 
 class StreamTime:
     """The largest believable record timestamp of one partition, in milliseconds since the epoch.
 
-    ``now_ms`` is None until a believable timestamp or the wall clock has set it.
+    ``now_ms`` is NO_TIME until a believable timestamp or the wall clock has set it.
     """
 
     __slots__ = ("_max_skew_ms", "now_ms")
 
     def __init__(self, max_skew_ms: int) -> None:
         self._max_skew_ms = max_skew_ms
-        self.now_ms: int | None = None
+        self.now_ms = NO_TIME
 
     def __repr__(self) -> str:
         return f"<StreamTime {self.now_ms}>"
@@ -36,39 +35,43 @@ class StreamTime:
         """
         if timestamp_ms > wall_ms + self._max_skew_ms:
             return False
-        if timestamp_ms > 0 and (self.now_ms is None or timestamp_ms > self.now_ms):
+        if timestamp_ms > 0 and timestamp_ms > self.now_ms:
             self.now_ms = timestamp_ms
         return True
 
     def reach(self, wall_ms: int) -> None:
         """The partition's end was seen at ``wall_ms``: nothing older than that, less the grace, is still to come."""
-        if self.now_ms is None or wall_ms - GRACE_MS > self.now_ms:
-            self.now_ms = wall_ms - GRACE_MS
+        self.now_ms = max(self.now_ms, wall_ms - GRACE_MS)
 
 
-class Ring(Generic[T]):
+class Ring:
     """Buckets of one second each. What is put in a bucket comes out once time has reached that second's start.
 
     A deadline that moves back is not followed: the owner, handed an entry too early, puts it in again. One that moves
-    forward is, and an entry that has ended is taken out, or it would be kept alive until its old deadline.
+    forward is, and an entry that has ended is taken out, or it would be kept alive until its old deadline. (Not generic:
+    Cython's extension types cannot be.)
     """
 
     __slots__ = ("_buckets", "_turned")
 
     def __init__(self) -> None:
-        self._buckets: dict[int, dict[T, None]] = {}
+        self._buckets: dict[int, dict[Any, None]] = {}
         self._turned = -(1 << 62)  # every bucket up to this second has been handed out
 
     def __repr__(self) -> str:
         return f"<Ring {len(self._buckets)} buckets, turned to {self._turned}>"
 
-    def put(self, deadline_ms: int, entry: T) -> int:
-        """File the entry under the first second at or after its deadline; returns that second."""
-        second = max(-(-deadline_ms // 1000), self._turned + 1)
-        self._buckets.setdefault(second, {})[entry] = None
+    def put(self, second: int, entry: Any) -> int:
+        """File the entry under this second, or the next that has not been handed out; returns which."""
+        if second <= self._turned:
+            second = self._turned + 1
+        bucket = self._buckets.get(second)
+        if bucket is None:
+            bucket = self._buckets[second] = {}
+        bucket[entry] = None
         return second
 
-    def remove(self, second: int, entry: T) -> None:
+    def remove(self, second: int, entry: Any) -> None:
         """Take out an entry that ``put`` filed under this second, and that has not been handed out."""
         bucket = self._buckets[second]
         del bucket[entry]
@@ -79,13 +82,13 @@ class Ring(Generic[T]):
         """Whether a new second has come; asked for every record, so cheaper than a turn that finds nothing."""
         return now_ms // 1000 > self._turned
 
-    def turn(self, now_ms: int) -> Iterator[tuple[int, T]]:
+    def turn(self, now_ms: int) -> Iterator[tuple[int, Any]]:
         """Hand out (second, entry) of every bucket whose second has come, oldest first; safe against ``put`` meanwhile."""
         target = now_ms // 1000
         if target <= self._turned:
             return
         if target - self._turned > len(self._buckets):  # a jump over mostly empty seconds
-            seconds = sorted(second for second in self._buckets if second <= target)
+            seconds = sorted([second for second in self._buckets if second <= target])
         else:
             seconds = [second for second in range(self._turned + 1, target + 1) if second in self._buckets]
         self._turned = target

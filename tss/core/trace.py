@@ -2,119 +2,299 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
+from array import array
 from typing import TYPE_CHECKING
 
-import attrs
-
 from tss.core.decision import Decision, Reason
-from tss.core.otlp import Fragment, join
+from tss.core.otlp import Lineage, join
+from tss.core.otlp.fragment import Fragment
+from tss.core.otlp.lookup import Values, merge
+from tss.core.packing import Packed, Packer
+from tss.core.streamtime import NO_TIME
 
 if TYPE_CHECKING:
     from tss.core.partition import Partition
 
-# What CPython 3.11 takes beside the payload, measured with tracemalloc (tests/core/test_buffer.py holds them to it).
-TRACE_BYTES = 900  # the object, its id, its sets and lists, its places in the buffer and the ring
-PIECE_BYTES = 170  # the object, its offset, the header of its bytes
-SPAN_BYTES = 125  # a span id and its places in the sets
+# What CPython 3.11 takes on 64 bits, measured with tracemalloc and by RSS (tests/core/test_buffer.py holds them to it).
+TRACE_BYTES = 500  # the object, its id, its places in the buffer and the ring
+RECORD_BYTES = 55  # the header of its bytes, its offset
+FURTHER_BYTES = 160  # from the second record on: the lists
+BYTES_BYTES = 33  # the header of a bytes object
+PACKED_BYTES = 100  # a frame's header, and what says how to open it
+PACK_MIN_BYTES = 512  # less gains nothing
 
-_NONE: frozenset[bytes] = frozenset()
-
-
-@attrs.define(eq=False)  # not frozen only because that doubles the time to make one
-class Piece:
-    """A fragment that came from a record not settled before: its bytes, and a hold in its partition's ledger."""
-
-    partition: Partition
-    offset: int
-    payload: bytes
-    spans: int
+_NO_IDS = b""
 
 
 class Trace:
-    """All that is known of one trace id, and its claims on offsets.
+    """All that is known of one trace id, and its claims on offsets of one partition.
 
-    A fragment read again from below the low water only adds to the summary: it makes no piece.
+    What comes of it on another partition (producers that do not agree on a partitioner) is held by a branch: a trace of
+    its own there, closed and settled together with this one. A fragment read again from below the low water only adds
+    to the summary: it is not held.
     """
 
     __slots__ = (
-        "awaiting", "closed_ms", "decision", "due", "end_ns", "errors", "first_ms", "first_offset", "has_root", "home", "last_ms", "late",
-        "latecomers", "missing", "pieces", "put_aside", "reason", "seen", "size", "spans", "start_ns", "trace_id",
+        "_chunk", "_chunks", "_lineage", "_missing", "_offset", "_offsets", "_packed", "_span_ids", "awaiting", "branches",
+        "closed_ms", "decision", "due", "end_ns", "errors", "first_ms", "first_offset", "has_root", "held_spans", "home",
+        "last_ms", "late", "latecomers", "newer", "older", "put_aside", "reason", "size", "spans", "start_ns", "trace_id",
+        "values",
     )  # fmt: skip
 
     def __init__(self, trace_id: bytes, home: Partition, first_offset: int) -> None:
         self.trace_id = trace_id
-        self.home = home  # the partition whose stream time closes it
+        self.home = home  # the partition whose stream time closes it, and whose records it holds
         self.first_offset = first_offset  # of its first record there
-        self.pieces: list[Piece] = []
+        # The first record that it holds, and the further ones: most traces of a keyed topic have just one.
+        self._offset = -1
+        self._offsets: array[int] | None = None
+        self._chunk: bytes | Packed | None = None  # a serialized TracesData; concatenated they are one again
+        self._chunks: list[bytes | Packed] | None = None
+        self._packed = 0  # how many of the chunks, from the first one, are packed
+        self.branches: list[Trace] | None = None
         self.spans = 0
+        self.held_spans = 0  # those in ``payload``; ``spans`` may count others that only had to be remembered
         self.errors = 0
         self.start_ns = 0
         self.end_ns = 0
         self.has_root = False
-        self.seen: AbstractSet[bytes] = _NONE  # span ids; the first fragment's own set until a second one comes
-        self.missing: AbstractSet[bytes] = _NONE  # parents named but not seen
-        self.first_ms: int | None = None  # stream times; None until the home partition has one
-        self.last_ms: int | None = None
-        self.closed_ms: int | None = None
+        self.values: Values = ()  # what the policies' lookup found
+        self._span_ids = _NO_IDS  # of the first fragment; a lineage takes over when a second one comes
+        self._missing = _NO_IDS
+        self._lineage: Lineage | None = None
+        self.first_ms = NO_TIME  # stream times; NO_TIME until the home partition has one
+        self.last_ms = NO_TIME
+        self.closed_ms = NO_TIME
         self.due = 0  # the second of the ring it is filed under
-        self.size = TRACE_BYTES
+        self.size = TRACE_BYTES  # bytes, its branches' too
         self.reason: Reason | None = None  # set when it closes
         self.decision: Decision | None = None  # set when it is decided
         self.late = False  # one late fragment, under the decision of the trace it belongs to
         self.latecomers: list[Trace] | None = None  # late fragments that came between closing and decision
         self.put_aside = False  # some destination refused it, and it is among the dead letters
         self.awaiting = 0  # destinations that have not accepted it yet
+        self.older: Trace | None = None  # the open traces in the order in which they were opened
+        self.newer: Trace | None = None
 
     def __repr__(self) -> str:
         state = self.decision or self.reason or "open"
-        return f"<Trace {self.trace_id.hex()} {self.spans} spans, {len(self.pieces)} pieces, {state}>"
+        return f"<Trace {self.trace_id.hex()} {self.spans} spans, {len(self.holds())} holds, {state}>"
 
-    @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """The root is here and every span's parent too."""
-        return self.has_root and not self.missing
+        if self._lineage is None:
+            return self.has_root and not self._missing
+        return self.has_root and not self._lineage.open
 
-    @property
     def duration_ns(self) -> int:
         """From the earliest start to the latest end, gaps included; 0 when either is unknown."""
-        return max(0, self.end_ns - self.start_ns) if self.start_ns and self.end_ns else 0
+        if self.start_ns and self.end_ns > self.start_ns:
+            return self.end_ns - self.start_ns
+        return 0
+
+    # -- what it holds
+
+    def holds(self) -> list[tuple[Partition, int]]:
+        """The records it holds, as partition and offset, a record twice if two of its fragments came in it."""
+        held = [] if self._offset < 0 else [(self.home, self._offset)]
+        if self._offsets is not None:
+            held += [(self.home, offset) for offset in self._offsets]
+        for branch in self.branches or ():
+            held += branch.holds()
+        return held
+
+    def holds_up_to(self, partition: Partition, offset: int) -> bool:
+        """Whether it holds a record of this partition at or below this offset."""
+        if self.home is partition:
+            return 0 <= self._offset <= offset  # the first is the lowest
+        for branch in self.branches or ():  # noqa: SIM110  # Cython takes no generator in a method of C types
+            if branch.holds_up_to(partition, offset):
+                return True
+        return False
+
+    def is_held(self) -> bool:
+        """Whether it holds any record."""
+        return self._offset >= 0 or self.branches is not None
+
+    def chunks(self) -> list[bytes]:
+        """Serialized TracesData, one or more, that together are its spans in the order they came."""
+        if self._chunk is None:
+            plain: list[bytes] = []
+        else:
+            plain = [
+                each.unpack() if isinstance(each, Packed) else each for each in (self._chunk, *(self._chunks or ()))
+            ]
+        for branch in self.branches or ():
+            plain += branch.chunks()
+        return plain
 
     @property
     def payload(self) -> bytes:
-        """The serialized TracesData of its spans, in the order they came."""
-        return join(piece.payload for piece in self.pieces)
+        """The serialized TracesData of its spans."""
+        return join(self.chunks())
 
-    @property
-    def sent_spans(self) -> int:
-        """The spans in ``payload``; ``spans`` may count others that only had to be remembered."""
-        return sum(piece.spans for piece in self.pieces)
+    # -- growing; each returns by how many bytes
 
     def absorb(self, fragment: Fragment) -> int:
-        """Add a fragment's summary; returns by how many bytes the trace has grown."""
+        """Add a fragment's summary."""
         self.spans += fragment.spans
         self.errors += fragment.errors
         if fragment.start_ns and (not self.start_ns or fragment.start_ns < self.start_ns):
             self.start_ns = fragment.start_ns
         self.end_ns = max(self.end_ns, fragment.end_ns)
         self.has_root = self.has_root or fragment.has_root
-        if not self.seen:
-            self.seen, self.missing = fragment.span_ids, fragment.parent_ids
-        else:
-            # Sets of its own from the second fragment on, and changed in place: a trace may come in 50,000 records.
-            if isinstance(self.seen, frozenset):
-                self.seen, self.missing = set(self.seen), set(self.missing)
-            self.seen |= fragment.span_ids
-            self.missing -= fragment.span_ids
-            self.missing |= fragment.parent_ids - self.seen
-        growth = fragment.spans * SPAN_BYTES
+        if fragment.values:
+            self.values = merge(self.values, fragment.values)
+        growth = self._relate(fragment)
         self.size += growth
         return growth
 
+    def _relate(self, fragment: Fragment) -> int:
+        lineage = self._lineage
+        if lineage is None:
+            if not self._span_ids:
+                self._span_ids, self._missing = fragment.span_ids, fragment.missing
+                return len(fragment.span_ids) + len(fragment.missing) + RECORD_BYTES
+            before = len(self._span_ids) + len(self._missing) + RECORD_BYTES
+            lineage = self._lineage = Lineage()
+            lineage.add(self._span_ids, self._missing)
+            self._span_ids = self._missing = _NO_IDS
+        else:
+            before = lineage.bytes
+        lineage.add(fragment.span_ids, fragment.missing)
+        return lineage.bytes - before
+
+    def forget_lineage(self) -> None:
+        """It has closed: nothing is completed any more."""
+        self._span_ids = self._missing = _NO_IDS
+        self._lineage = None
+
     def hold(self, partition: Partition, offset: int, fragment: Fragment) -> int:
-        """Take a fragment's bytes and hold its record; returns by how many bytes the trace has grown."""
-        partition.ledger.hold(offset)
-        self.pieces.append(Piece(partition, offset, fragment.payload, fragment.spans))
-        growth = PIECE_BYTES + len(fragment.payload)
+        """Take a fragment's bytes and hold its record."""
+        if partition is self.home:
+            growth = self._hold(offset, fragment.payload)
+        else:
+            branch = self._branch(partition, offset)
+            growth = branch.hold(partition, offset, fragment)
+            if branch.spans == 0:  # it is new
+                growth += TRACE_BYTES
+            branch.spans += fragment.spans
+        self.held_spans += fragment.spans
         self.size += growth
         return growth
+
+    def _hold(self, offset: int, payload: bytes) -> int:
+        self.home.ledger.hold(offset)
+        growth = len(payload) + RECORD_BYTES
+        if self._offset < 0:
+            self._offset = offset
+        else:
+            if self._offsets is None:
+                self._offsets = array("q")
+                growth += FURTHER_BYTES
+            self._offsets.append(offset)
+        if self._chunk is None:
+            self._chunk = payload
+        else:
+            if self._chunks is None:
+                self._chunks = []
+            self._chunks.append(payload)
+        return growth
+
+    def _branch(self, partition: Partition, offset: int) -> Trace:
+        if self.branches is None:
+            self.branches = []
+        for branch in self.branches:
+            if branch.home is partition:
+                return branch
+        branch = Trace(self.trace_id, partition, offset)
+        self.branches.append(branch)
+        return branch
+
+    # -- shrinking
+
+    def pack(self, packer: Packer) -> int:
+        """Make what is not packed yet one packed chunk; returns how many bytes that saves. Branches stay as they are."""
+        if self._chunk is None:
+            return 0
+        chunks = [self._chunk, *(self._chunks or ())]
+        loose = chunks[self._packed :]
+        plain = join(loose)
+        if len(plain) < PACK_MIN_BYTES:
+            return 0
+        packed = packer.pack(plain)
+        chunks[self._packed :] = [packed]
+        self._packed = len(chunks)
+        self._chunk = chunks[0]
+        self._chunks = chunks[1:] or None
+        saved = len(plain) + BYTES_BYTES * len(loose) - len(packed.frame) - PACKED_BYTES
+        self.size -= saved
+        return saved
+
+    def release(self) -> None:
+        """Let go of its records and bytes: its trace has ended. Only of a closed one."""
+        if self._offset >= 0:
+            self._settle(self._offset)
+            if self._offsets is not None:
+                for offset in self._offsets:
+                    self._settle(offset)
+        for branch in self.branches or ():
+            branch.release()
+        self.drop_chunks()
+        self.branches = None
+
+    def _settle(self, offset: int) -> None:
+        self.home.in_flight -= 1
+        # Of a revoked partition too: its last commit waits for what is in flight.
+        self.home.ledger.settle(offset)
+
+    def drop_chunks(self) -> None:
+        """Without the ledger: what is forgotten with its partition is not settled."""
+        self._offset = -1
+        self._offsets = self._chunk = self._chunks = None
+        self._packed = self.held_spans = 0
+
+    def take_off(self) -> None:
+        """It has closed: count its holds as in flight."""
+        if self._offset >= 0:
+            self.home.in_flight += 1 if self._offsets is None else 1 + len(self._offsets)
+        for branch in self.branches or ():
+            branch.take_off()
+
+    def leave_revoked(self) -> bool:
+        """Drop what is on partitions that are another's now, and move to one that is not; False when none is left."""
+        staying = [branch for branch in self.branches or () if not branch.home.revoked]
+        for branch in self.branches or ():
+            if branch.home.revoked:
+                self.held_spans -= branch.held_spans
+                self.size -= branch.size
+        self.branches = staying or None
+        if not self.home.revoked:
+            return True
+        if not staying:
+            return False
+        self.held_spans = sum([branch.held_spans for branch in staying])
+        self._move_to(staying.pop(0))
+        self.branches = staying or None
+        return True
+
+    def _move_to(self, branch: Trace) -> None:
+        """Become what a branch was."""
+        own = sum([len(each) if isinstance(each, bytes) else len(each.frame) for each in self._all_chunks()])
+        self.size -= own + TRACE_BYTES
+        self.home, self.first_offset = branch.home, branch.first_offset
+        self._offset, self._offsets = branch._offset, branch._offsets
+        self._chunk, self._chunks, self._packed = branch._chunk, branch._chunks, branch._packed
+
+    def _all_chunks(self) -> list[bytes | Packed]:
+        return [] if self._chunk is None else [self._chunk, *(self._chunks or ())]
+
+
+def weight(traces: list[Trace]) -> int:
+    """Bytes of these, with the late fragments that wait for their decision."""
+    size = 0
+    for trace in traces:
+        size += trace.size
+        if trace.latecomers is not None:
+            size += weight(trace.latecomers)
+    return size

@@ -20,6 +20,7 @@ import trio
 from tss.core.errors import CannotCommit, CannotConnect
 from tss.core.health import Health
 from tss.core.measures import Meter
+from tss.core.otlp import NOTHING, Lookup
 from tss.core.partition import Commit
 from tss.core.record import Polled, Start
 from tss.edges.kafka_errors import Connection
@@ -63,8 +64,11 @@ class _Answer:
 class KafkaSource:
     """`Source` and `Offsets` of the tasks. Use `open`."""
 
-    def __init__(self, kafka: Kafka, assignments: Assignments, meter: Meter, health: Health) -> None:
+    def __init__(
+        self, kafka: Kafka, assignments: Assignments, meter: Meter, health: Health, lookup: Lookup = NOTHING
+    ) -> None:
         self._kafka = kafka
+        self._lookup = lookup
         self._assignments = assignments
         self._meter = meter
         self._health = health
@@ -92,13 +96,15 @@ class KafkaSource:
         meter: Meter,
         health: Health,
         *,
+        lookup: Lookup = NOTHING,
         close_secs: float = CLOSE_SECS,
     ) -> AsyncIterator[Self]:
         """Join the group; leave it at the end, within `close_secs`. What the group assigns is heard of in `poll`.
+        ``lookup`` is what the scan has to find of each record.
 
         Raises CannotConnect for settings that the client refuses.
         """
-        source = cls(kafka, assignments, meter, health)
+        source = cls(kafka, assignments, meter, health, lookup)
         health.starting("kafka", "joining the consumer group")
         await source._join(client_id)
         try:
@@ -213,7 +219,7 @@ class KafkaSource:
     async def _join(self, client_id: str) -> None:
         bell = _Bell(self._assigned, self._revoked, self._lost, self._tell)
         self._member = await trio.to_thread.run_sync(
-            Member, self._kafka, client_id, bell, self._connection, limiter=self._one_at_a_time
+            Member, self._kafka, client_id, bell, self._connection, self._lookup, limiter=self._one_at_a_time
         )
 
     async def _close(self, close_secs: float) -> None:

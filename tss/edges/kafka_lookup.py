@@ -22,7 +22,7 @@ LOOKUP_IN_ALL_SECS = 150.0
 LOOKUP_PAUSE_SECS = 0.2
 
 
-class Lookup:
+class OffsetLookup:
     """Tries until the brokers have told: a partition begun elsewhere could lose records.
 
     Raises CannotConnect when they refuse, or never tell, and whatever `breathe` raises between two tries.

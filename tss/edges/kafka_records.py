@@ -2,41 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import cast
 
-from confluent_kafka import Message
+import attrs
+from confluent_kafka import KafkaError, Message
 
-from tss.core.otlp import Encoding, scan
+from tss.core.otlp import Encoding, Fault, Scanner
 from tss.core.record import DeadLetter, Record
 
 NO_TIMESTAMP_MS = -1
 
-Located = tuple[int, int, Message]  # partition, offset, message
+
+@attrs.define
+class Reading:
+    """What one call of `consume` brought."""
+
+    records: list[Record] = attrs.field(factory=list)
+    letters: list[DeadLetter] = attrs.field(factory=list)
+    errors: list[tuple[KafkaError, int | None]] = attrs.field(factory=list)  # with the partition, if it is of one
+    stale: set[int] = attrs.field(factory=set)  # partitions that went and came back in the call
+    value_bytes: int = 0
 
 
-def to_records(messages: Iterable[Located], topic: str, encoding: Encoding) -> tuple[list[Record], list[DeadLetter]]:
-    """A record for each message, with the fragments that could be read, and a letter for each thing that could not."""
-    records, letters = [], []
-    for partition, offset, message in messages:
-        found = scan(message.value(), encoding)
-        kind, timestamp = message.timestamp()
-        timestamp_ms = timestamp if kind else NO_TIMESTAMP_MS
-        records.append(Record(partition, offset, timestamp_ms, found.fragments))
-        for fault in found.faults:
-            letter = DeadLetter(
+class Reader:
+    """Takes messages apart: a record for each, with the fragments that could be read, and a letter for each thing that
+    could not."""
+
+    def __init__(self, topic: str, encoding: Encoding, scanner: Scanner) -> None:
+        self._topic = topic
+        self._encoding = encoding
+        self._scanner = scanner
+
+    def read(self, messages: Sequence[Message], positions: dict[int, int], gone: AbstractSet[int]) -> Reading:
+        """Only what is of the partitions in ``positions``, which are moved on; without what was collected under an
+        assignment that ended in this same call.
+
+        librdkafka may, or may not, have thrown those away itself. Of a partition that came back in the call nothing
+        tells old messages from new, so all are dropped, and it has to be read again from its start.
+        """
+        found = Reading()
+        records, encoding, find = found.records, self._encoding, self._scanner.fragments
+        faults: list[Fault] = []
+        current, ours, size = -1, False, 0
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                # One of no partition says partition 0, and no topic.
+                found.errors.append((error, None if message.topic() is None else message.partition()))
+                continue
+            partition: int = message.partition()  # type: ignore[assignment]  # None only where there is an error
+            offset: int = message.offset()  # type: ignore[assignment]  # as above
+            if partition != current:
+                current = partition
+                ours = partition in positions and partition not in gone
+                if partition in positions and partition in gone:
+                    found.stale.add(partition)
+            if not ours:
+                continue
+            value = message.value()
+            kind, timestamp = message.timestamp()
+            fragments = find(value, encoding, faults)
+            records.append(Record(partition, offset, timestamp if kind else NO_TIMESTAMP_MS, fragments))
+            positions[partition] = offset + 1
+            if value is not None:
+                size += len(value)
+            if faults:
+                found.letters += self._letters(faults, message, records[-1])
+                faults.clear()
+        found.value_bytes = size
+        return found
+
+    def _letters(self, faults: list[Fault], message: Message, record: Record) -> list[DeadLetter]:
+        return [
+            DeadLetter(
                 reason=fault.reason.value,
                 detail=fault.detail,
                 payload=fault.payload,
-                topic=topic,
-                partition=partition,
-                offset=offset,
-                timestamp_ms=timestamp_ms,
+                topic=self._topic,
+                partition=record.partition,
+                offset=record.offset,
+                timestamp_ms=record.timestamp_ms,
                 key=_bytes(message.key()),
                 headers=_headers(message),
             )
-            letters.append(letter)
-    return records, letters
+            for fault in faults
+        ]
 
 
 def _bytes(key: str | bytes | None) -> bytes | None:

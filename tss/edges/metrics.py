@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Protocol, Self, TypeVar
 
 import prometheus_client
@@ -50,6 +51,12 @@ class PrometheusMeter:
     def observe(self, measure: Measure, value: float, *labels: str) -> None:
         """Add one value to a histogram."""
         _at(self._histograms, measure, labels).observe(value)
+
+    def observe_all(self, measure: Measure, values: Sequence[float], *labels: str) -> None:
+        """Add many values to a histogram."""
+        histogram = _at(self._histograms, measure, labels)
+        for value in values:
+            histogram.observe(value)
 
     def set(self, measure: Measure, value: float, *labels: str) -> None:
         """Set a gauge."""

@@ -60,7 +60,7 @@ class OtlpHttp:
 
     async def send(self, traces: Sequence[Trace]) -> Outcome:
         """One request with the spans of all these traces."""
-        body = join(piece.payload for trace in traces for piece in trace.pieces)
+        body = join(chunk for trace in traces for chunk in trace.chunks())
         headers = {"Content-Type": PROTOBUF}
         if self._gzip and len(body) >= MIN_GZIP_BYTES:
             body = await self._compress(body)

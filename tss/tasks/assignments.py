@@ -12,7 +12,7 @@ from tss.core.buffer import Buffer
 from tss.core.errors import LawBroken
 from tss.core.measures import Meter
 from tss.core.partition import Commit, Partition
-from tss.core.record import Record, Start
+from tss.core.record import Record, Start, runs
 
 log = structlog.get_logger()
 
@@ -90,17 +90,17 @@ class Assignments:
 
     # -- from the consumer
 
-    def bind(self, records: Iterable[Record]) -> list[tuple[Partition, Record]]:
-        """Each record with the assignment it was read under."""
+    def bind(self, records: Sequence[Record]) -> list[tuple[Partition, list[Record]]]:
+        """Runs of records of one partition, with the assignment that they were read under."""
         bound = []
-        for record in records:
-            partition = self._partitions.get(record.partition)
+        for run in runs(records):
+            partition = self._partitions.get(run[0].partition)
             if partition is None:
                 continue  # revoked inside the poll that read it
-            if record.offset < partition.position:
-                partition = self._rewound(partition, record.offset)
-            partition.position = record.offset + 1
-            bound.append((partition, record))
+            if run[0].offset < partition.position:
+                partition = self._rewound(partition, run[0].offset)
+            partition.position = run[-1].offset + 1
+            bound.append((partition, run))
         return bound
 
     def bind_ends(self, ends: Mapping[int, int]) -> list[tuple[Partition, int]]:

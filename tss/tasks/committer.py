@@ -44,8 +44,7 @@ async def run(
     try:
         while True:
             with trio.move_on_at(due):
-                for trace in await settled.receive():
-                    buffer.settle(trace)
+                buffer.settle_all(await settled.receive())
                 continue
             await _commit(offsets, assignments, meter)
             due = trio.current_time() + interval_secs
@@ -66,8 +65,7 @@ def _settle_rest(settled: trio.MemoryReceiveChannel[list[Trace]], buffer: Buffer
     with settled:
         try:
             while True:
-                for trace in settled.receive_nowait():
-                    buffer.settle(trace)
+                buffer.settle_all(settled.receive_nowait())
         except (trio.WouldBlock, trio.EndOfChannel):
             pass
 

@@ -52,7 +52,7 @@ class Batch:
     """What one poll read, bound to the assignments it was read under."""
 
     wall_ms: int
-    records: Sequence[tuple[Partition, Record]]
+    runs: Sequence[tuple[Partition, list[Record]]]
     ends: Sequence[tuple[Partition, int]]  # partitions read to their end, and the wall time (ms) up to which
 
 
@@ -69,7 +69,7 @@ async def run(
     with polled:
         while not stop.is_set():
             batch = await reader.read()
-            if not batch.records and not batch.ends:
+            if not batch.runs and not batch.ends:
                 continue
             with trio.move_on_after(PATIENCE_SECS):
                 await polled.send(batch)
@@ -94,7 +94,7 @@ class _Reader:
         # No checkpoint between the poll and this look-up, so no rebalance can come between them; nor later, as only a
         # poll brings one.
         assignments = self.assignments
-        records, ends = assignments.bind(read.records), assignments.bind_ends(read.ends)
+        runs, ends = assignments.bind(read.records), assignments.bind_ends(read.ends)
         assignments.show_lags(read.lags)
         letters = [each for each in read.dead_letters if not assignments.is_settled(each.partition, each.offset)]
         if letters:
@@ -103,7 +103,7 @@ class _Reader:
                 self.meter.count(measures.UNREADABLE, 1, letter.reason)
             await self.dead_letters.put(letters)
             self._tell(letters)
-        return Batch(read.wall_ms, records, ends)
+        return Batch(read.wall_ms, runs, ends)
 
     def _tell(self, letters: Sequence[DeadLetter]) -> None:
         """Once, and then from time to time: a topic with the wrong encoding is nothing else."""
@@ -141,7 +141,7 @@ async def _hold_back(
     waiting = [batch]
     while not stop.is_set() and (waiting or polled.statistics().current_buffer_used):
         more = await reader.read()
-        if more.records or more.ends:
+        if more.runs or more.ends:
             waiting.append(more)
         while waiting:
             try:

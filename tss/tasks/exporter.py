@@ -240,7 +240,7 @@ async def _send(lane: Lane, batch: Sequence[Trace]) -> Outcome:
 
 async def _accepted(lane: Lane, batch: Sequence[Trace], outcome: Accepted) -> None:
     name = lane.destination.name
-    spans = sum(trace.sent_spans for trace in batch)
+    spans = sum(trace.held_spans for trace in batch)
     lane.meter.count(measures.SPANS_EXPORTED, max(0, spans - outcome.rejected_spans), name)
     if outcome.message and not outcome.rejected_spans:
         log.warning("destination took a batch with a remark", destination=name, remark=outcome.message)
@@ -271,8 +271,8 @@ async def _put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: st
             detail,
             trace.payload,
             topic=lane.topic,
-            partition=trace.pieces[0].partition.id,
-            offset=trace.pieces[0].offset,
+            partition=trace.home.id,
+            offset=trace.first_offset,
             trace_id=trace.trace_id.hex(),
             destination=lane.destination.name,
         )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.measures import Meter
-from tss.core.trace import Trace
+from tss.core.trace import Trace, weight
 from tss.tasks.consumer import Batch
 
-RECORDS_AT_ONCE = 64  # about 2 ms of the event loop
-TRACES_AT_ONCE = 256
-BYTES_AT_ONCE = 1 << 20
+RECORDS_AT_ONCE = 500  # some 2 ms of the event loop, ten times that where all is interpreted
+TRACES_AT_ONCE = 500
+BYTES_AT_ONCE = 2 << 20
 ROOM_LOOK_SECS = 0.005
 
 
@@ -27,14 +27,17 @@ async def run(
     """Until the channel ends. What is still open then is not decided: it stays in Kafka."""
     with polled, closed:
         async for batch in polled:
-            taken = 0
-            for partition, record in batch.records:
-                buffer.add(partition, record, batch.wall_ms)
-                taken += 1
-                # Without the second condition 64 large records could close 64 times what there is room for (law 5).
-                if taken == RECORDS_AT_ONCE or buffer.closed_bytes > buffer.limits.closed_bytes:
-                    await _hand_on(closed, buffer, meter)
-                    taken = 0
+            room = RECORDS_AT_ONCE
+            for partition, run in batch.runs:
+                taken = 0
+                while taken < len(run):
+                    before = taken
+                    taken = buffer.add_some(partition, run, before, room, batch.wall_ms)
+                    room -= taken - before
+                    # Without the second condition large records could close many times what there is room for (law 5).
+                    if not room or buffer.closed_bytes > buffer.limits.closed_bytes:
+                        await _hand_on(closed, buffer, meter)
+                        room = RECORDS_AT_ONCE
             for partition, wall_ms in batch.ends:
                 buffer.reach(partition, wall_ms)
             buffer.relieve_ledgers()
@@ -46,10 +49,10 @@ async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer, 
     await trio.lowlevel.checkpoint()
     _show(buffer, meter)
     waiting = buffer.take()
-    held_back = sum(map(_weight, waiting))
-    for piece in _pieces(waiting, min(BYTES_AT_ONCE, buffer.limits.closed_bytes)):
+    held_back = weight(waiting)
+    for piece in _pieces(waiting, held_back, min(BYTES_AT_ONCE, buffer.limits.closed_bytes)):
         await _room(buffer, held_back)  # what waits here is closed too; room means room beside it
-        held_back -= sum(map(_weight, piece))
+        held_back -= weight(piece)
         await closed.send(piece)
     # Late fragments of a trace that waits for its decision come by no hand of ours, but take room all the same.
     await _room(buffer, 0)
@@ -60,12 +63,11 @@ async def _room(buffer: Buffer, held_back: int) -> None:
         await trio.sleep(ROOM_LOOK_SECS)
 
 
-def _weight(trace: Trace) -> int:
-    """With the late fragments that wait for its decision: they cannot settle before it is handed on."""
-    return trace.size + sum(late.size for late in trace.latecomers or ())
-
-
-def _pieces(traces: Sequence[Trace], max_bytes: int) -> Iterator[list[Trace]]:
+def _pieces(traces: list[Trace], size: int, max_bytes: int) -> Iterator[list[Trace]]:
+    if len(traces) <= TRACES_AT_ONCE and size <= max_bytes:
+        if traces:
+            yield traces
+        return
     piece: list[Trace] = []
     size = 0
     for trace in traces:

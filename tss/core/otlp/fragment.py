@@ -1,8 +1,12 @@
 """What a scan finds: fragments, and faults with the bytes to put aside."""
 
+from __future__ import annotations
+
 import enum
 
 import attrs
+
+from tss.core.otlp.lookup import Values
 
 
 class Encoding(enum.Enum):
@@ -27,7 +31,6 @@ def _size(payload: bytes) -> str:
     return f"<{len(payload)} bytes>"
 
 
-@attrs.define  # not frozen only because that triples the time to make one, which is paid for each record
 class Fragment:
     """The spans of one trace in one record.
 
@@ -35,24 +38,61 @@ class Fragment:
     nothing says that its trace is complete, so such a trace ends by being inactive.
     """
 
-    trace_id: bytes = attrs.field(repr=bytes.hex)
-    """16 bytes, not all zero."""
-    payload: bytes = attrs.field(repr=_size)
-    """A serialized `TracesData` (or `ExportTraceServiceRequest`, the same on the wire) with this trace's spans only."""
-    spans: int
-    """How many, counting a span that is there twice as two."""
-    errors: int
-    """Spans whose status code is ERROR."""
-    start_ns: int
-    """The smallest start time that is not zero; 0 = there is none."""
-    end_ns: int
-    """The largest end time; 0 = there is none. Clocks differ, so it may lie before `start_ns`."""
-    has_root: bool
-    """A span whose parent id is empty or eight zero bytes is here."""
-    span_ids: frozenset[bytes] = attrs.field(repr=False)
-    """8 bytes each."""
-    parent_ids: frozenset[bytes] = attrs.field(repr=False)
-    """The parents named here that are not among `span_ids`; of any length, as they arrived."""
+    __slots__ = (
+        "end_ns", "errors", "has_root", "missing", "payload", "span_ids", "spans", "start_ns", "trace_id", "values",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        trace_id: bytes,
+        payload: bytes,
+        spans: int,
+        errors: int,
+        start_ns: int,
+        end_ns: int,
+        has_root: bool,
+        span_ids: bytes,
+        missing: bytes,
+        values: Values = (),
+    ) -> None:
+        self.trace_id = trace_id
+        """16 bytes, not all zero."""
+        self.payload = payload
+        """A serialized `TracesData` (or `ExportTraceServiceRequest`, the same on the wire) with this trace's spans only."""
+        self.spans = spans
+        """How many, counting a span that is there twice as two."""
+        self.errors = errors
+        """Spans whose status code is ERROR."""
+        self.start_ns = start_ns
+        """The smallest start time that is not zero; 0 = there is none."""
+        self.end_ns = end_ns
+        """The largest end time; 0 = there is none. Clocks differ, so it may lie before `start_ns`."""
+        self.has_root = has_root
+        """A span whose parent id is empty or eight zero bytes is here."""
+        self.span_ids = span_ids
+        """8 bytes each, one after the other, as the spans came."""
+        self.missing = missing
+        """The parents named here that are not among `span_ids`: 8 bytes each, once each, in the order of their first
+        naming. One of another length, which no span can have, stands as eight zero bytes."""
+        self.values = values
+        """What was looked up, by place in the lookup: the distinct values in the order of their first appearance."""
+
+    def _fields(self) -> tuple[object, ...]:
+        times = self.start_ns, self.end_ns
+        return self.trace_id, self.payload, self.spans, self.errors, times, self.has_root, self.span_ids, self.missing, self.values  # fmt: skip
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fragment) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def __repr__(self) -> str:
+        return (
+            f"Fragment({self.trace_id.hex()}, {_size(self.payload)}, spans={self.spans}, errors={self.errors}, "
+            f"start_ns={self.start_ns}, end_ns={self.end_ns}, has_root={self.has_root}, "
+            f"missing={self.missing.hex(' ', 8)}, values={self.values})"
+        )
 
 
 @attrs.frozen
@@ -68,7 +108,7 @@ class Fault:
     payload: bytes = attrs.field(repr=_size)
 
 
-@attrs.define  # as Fragment
+@attrs.define  # not frozen only because that triples the time to make one, which is paid for each record
 class Scan:
     """All of one record: every span of it is in exactly one fragment or fault."""
 

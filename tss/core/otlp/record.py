@@ -1,21 +1,25 @@
-"""A record's value, in whatever encoding, to its fragments and faults."""
+"""A record's value, in whatever encoding, to its fragments and faults; and which scanner does it, chosen here, once."""
 
-from tss.core.otlp import jsonform, reference
-from tss.core.otlp.fragment import Encoding, Fault, FaultReason, Scan
+from tss.core.otlp.fragment import Encoding, Fault, Scan
+from tss.core.otlp.lookup import NOTHING, Lookup
 
-# As a protobuf tag this byte starts a group numbered 15. OTLP has no groups and no field 15 at the top, so no OTLP
-# message begins with it, while every OTLP JSON object does.
-_OPENING_BRACE = 0x7B
+try:
+    from tss.core.otlp.scanner import LINEAGE_SPANS, Lineage, Scanner
+
+    SCANNER = "compiled"
+except ImportError:  # there was no C compiler when this was installed
+    from tss.core.otlp.reference import LINEAGE_SPANS, Lineage, Scanner
+
+    SCANNER = "protobuf"
+
+__all__ = ["LINEAGE_SPANS", "SCANNER", "Lineage", "Scanner", "scan"]
 
 
-def scan(value: bytes | None, encoding: Encoding) -> Scan:
-    """Take a record's value apart by trace. Never raises, whatever the bytes."""
-    if not value:
-        return Scan((), (Fault(FaultReason.EMPTY, "the record has no value", b""),))
-    if encoding is Encoding.OTLP_JSON or (encoding is Encoding.AUTO and value[0] == _OPENING_BRACE):
-        try:
-            message = jsonform.read(value)
-        except jsonform.JsonError as error:
-            return Scan((), (Fault(FaultReason.UNREADABLE, str(error), value),))
-        return reference.scan_message(message, value)
-    return reference.scan_message(value, value)
+def scan(value: bytes | None, encoding: Encoding, lookup: Lookup = NOTHING) -> Scan:
+    """Take one record's value apart by trace. Never raises, whatever the bytes.
+
+    Whoever has many records makes a `Scanner` once and asks that.
+    """
+    faults: list[Fault] = []
+    fragments = Scanner(lookup).fragments(value, encoding, faults)
+    return Scan(fragments, tuple(faults))

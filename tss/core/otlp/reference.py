@@ -1,105 +1,233 @@
-"""The scanner in protobuf's words: slow but plainly right, the measure for the compiled one.
+"""The scanner in protobuf's words: slow but plainly right, the measure for the compiled one and its stand-in.
 
 All spans of a record are parsed, in order; what is not of one trace with good ids throughout is then split on the wire,
 so that protobuf never writes a byte that is sent on.
 """
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 
-from tss.core.otlp import wire
-from tss.core.otlp.fragment import Fault, FaultReason, Fragment, Scan
+from tss.core.otlp import schema, wire
+from tss.core.otlp.envelope import MAX_MESSAGE_BYTES, bad_spans, message_of
+from tss.core.otlp.fragment import Encoding, Fault, FaultReason, Fragment
+from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Lookup, Place, Value, Values
+
+LINEAGE_SPANS = 65_536  # ids a lineage remembers: 0.8 MB; a trace beyond it is kept or dropped for other reasons
 
 _ZERO_TRACE_ID = bytes(16)
 _ZERO_SPAN_ID = bytes(8)
 _NO_PARENT = frozenset((b"", _ZERO_SPAN_ID))
-_SPAN_ID_LENGTHS = {8}
-_ERROR = Status.STATUS_CODE_ERROR
-_parse = TracesData.FromString  # looked up once: it is on the path of every record
+_ERROR = 2  # Status.STATUS_CODE_ERROR
+_parse = schema.TracesData.FromString  # looked up once: it is on the path of every record
 
 # A span goes by its trace id, or by what is wrong with it.
 _Label = bytes | FaultReason
 
+_Attributes = Sequence[tuple[bytes, Value]]
+_Seen = tuple[Any, _Attributes, _Attributes]
+"""A span, and the attributes of its resource and its scope, as far as they are asked for."""
 
-def scan_message(message: bytes, arrived: bytes) -> Scan:
-    """Scan one serialized `TracesData`; `arrived` is the record's value as it came, to put aside if need be.
 
-    A string that is not UTF-8 and a nesting of more than 100 messages are faults to protobuf, and so they are here.
+class Scanner:
+    """Takes records apart, and finds what `lookup` asks for.
+
+    A record is unreadable if the framing of its messages is broken, down to a span's own fields and its status; what
+    lies inside attributes, events, links, resources and scopes does not count, for it is passed on untouched. An
+    attribute, or a resource or scope with all of its attributes, that cannot be parsed has no value.
     """
-    try:
-        data = _parse(message)
-    except DecodeError as error:
-        return _put_aside(FaultReason.UNREADABLE, str(error), arrived)
-    spans = [span for resource in data.resource_spans for scope in resource.scope_spans for span in scope.spans]
-    if not spans:
-        return _put_aside(FaultReason.EMPTY, "the message has no span", arrived)
-    trace_ids = [span.trace_id for span in spans]
-    span_ids = [span.span_id for span in spans]
-    trace_id = trace_ids[0]
-    if (
-        trace_ids.count(trace_id) == len(spans)
-        and len(trace_id) == 16
-        and trace_id != _ZERO_TRACE_ID
-        and set(map(len, span_ids)) == _SPAN_ID_LENGTHS
-        and _ZERO_SPAN_ID not in span_ids
-    ):
-        return Scan((_fragment(trace_id, message, spans, frozenset(span_ids)),), ())
-    try:
-        return _scan_mixed(message, spans, [*map(_label, trace_ids, span_ids)])
-    except wire.SplitTooLarge as error:
-        return _put_aside(FaultReason.SPLIT_TOO_LARGE, str(error), arrived)
-    except wire.WireError as error:
-        return _put_aside(FaultReason.UNREADABLE, str(error), arrived)
+
+    def __init__(self, lookup: Lookup = NOTHING) -> None:
+        self._lookup = lookup
+        self._places = frozenset(ask.place for ask in lookup.asks)
+
+    def fragments(self, value: bytes | None, encoding: Encoding, faults: list[Fault]) -> tuple[Fragment, ...]:
+        """One fragment for each trace in a record's value, by first appearance. Never raises, whatever the bytes.
+
+        What cannot be handled is appended to `faults`. Every span is in exactly one of the fragments or faults.
+        """
+        message = message_of(value, encoding, faults)
+        if message is None or value is None:
+            return ()
+        try:
+            return self._scan(message, value, faults)
+        except wire.SplitTooLarge as error:
+            faults.append(Fault(FaultReason.SPLIT_TOO_LARGE, str(error), value))
+        except (DecodeError, wire.WireError) as error:
+            faults.append(Fault(FaultReason.UNREADABLE, str(error), value))
+        return ()
+
+    def _scan(self, message: bytes, arrived: bytes, faults: list[Fault]) -> tuple[Fragment, ...]:
+        """Raises DecodeError, WireError and SplitTooLarge."""
+        if len(message) > MAX_MESSAGE_BYTES:
+            raise DecodeError(f"a message of {len(message)} bytes")
+        seen = list(self._spans(_parse(message)))
+        if not seen:
+            faults.append(Fault(FaultReason.EMPTY, "the message has no span", arrived))
+            return ()
+        labels = [_label(span) for span, _, _ in seen]
+        members_of: dict[_Label, list[_Seen]] = {}
+        for label, one in zip(labels, seen, strict=True):
+            members_of.setdefault(label, []).append(one)
+        found = []
+        for label, payload in wire.split(message, labels).items():
+            members = members_of[label]
+            if isinstance(label, FaultReason):
+                faults.append(Fault(label, _detail(label, members, len(seen)), payload))
+            else:
+                found.append(_fragment(label, payload, members, self._values(members)))
+        return tuple(found)
+
+    def _spans(self, data: Any) -> Iterator[_Seen]:
+        for group in data.resource_spans:
+            resource = self._attributes(Place.RESOURCE, schema.Resource, group.resource)
+            for within in group.scope_spans:
+                scope = self._attributes(Place.SCOPE, schema.InstrumentationScope, within.scope)
+                for span in within.spans:
+                    yield span, resource, scope
+
+    def _attributes(self, place: Place, message: Any, holders: Iterable[bytes]) -> _Attributes:
+        """The attributes of resources or scopes, whose class is `message`."""
+        if place not in self._places:
+            return ()
+        found: list[tuple[bytes, Value]] = []
+        for holder in holders:
+            try:
+                attributes = message.FromString(holder).attributes
+            except DecodeError:
+                continue
+            found += _key_values(attributes)
+        return found
+
+    def _values(self, members: Sequence[_Seen]) -> Values:
+        if not self._places:
+            return ()
+        # By what tells values apart: 1, 1.0 and True are three, and so are 0.0 and -0.0.
+        found: list[dict[object, Value]] = [{} for _ in self._lookup.asks]
+        for span, resource, scope in members:
+            own = _key_values(span.attributes) if Place.SPAN in self._places else ()
+            holders = {Place.RESOURCE: resource, Place.SCOPE: scope, Place.SPAN: own}
+            for ask, values in zip(self._lookup.asks, found, strict=True):
+                for value in _asked(ask, span, holders):
+                    key = struct.pack("<d", value) if isinstance(value, float) else value
+                    if len(values) < MAX_VALUES:
+                        values.setdefault((type(value), key), value)
+        return tuple(tuple(values.values()) for values in found)
 
 
-def _put_aside(reason: FaultReason, detail: str, arrived: bytes) -> Scan:
-    return Scan((), (Fault(reason, detail, arrived),))
+def _key_values(attributes: Iterable[bytes]) -> _Attributes:
+    found = []
+    for attribute in attributes:
+        try:
+            pair = schema.KeyValue.FromString(attribute)
+        except DecodeError:
+            continue
+        kind = pair.value.WhichOneof("value")
+        if kind is not None:
+            value = getattr(pair.value, kind)
+            found.append((pair.key, value.decode("utf-8", "replace") if kind == "string_value" else value))
+    return found
 
 
-def _label(trace_id: bytes, span_id: bytes) -> _Label:
-    if len(trace_id) != 16 or trace_id == _ZERO_TRACE_ID:
+def _asked(ask: Ask, span: Any, holders: dict[Place, _Attributes]) -> Iterable[Value]:
+    match ask.place:
+        case Place.NAME:
+            return (span.name.decode("utf-8", "replace"),)
+        case Place.TRACE_STATE:
+            return (span.trace_state.decode("utf-8", "replace"),)
+        case Place.KIND:
+            return (span.kind,)
+        case Place.STATUS:
+            return (span.status.code,)
+        case place:
+            wanted = ask.key.encode("utf-8", "surrogatepass")
+            return [value for key, value in holders[place] if key == wanted]
+
+
+def _label(span: Any) -> _Label:
+    if len(span.trace_id) != 16 or span.trace_id == _ZERO_TRACE_ID:
         return FaultReason.INVALID_TRACE_ID
-    if len(span_id) != 8 or span_id == _ZERO_SPAN_ID:
+    if len(span.span_id) != 8 or span.span_id == _ZERO_SPAN_ID:
         return FaultReason.INVALID_SPAN_ID
-    return trace_id
+    return bytes(span.trace_id)
 
 
-def _scan_mixed(message: bytes, spans: Sequence[Span], labels: Sequence[_Label]) -> Scan:
-    spans_of: dict[_Label, list[Span]] = {}
-    for label, span in zip(labels, spans, strict=True):
-        spans_of.setdefault(label, []).append(span)
-    fragments, faults = [], []
-    for label, payload in wire.split(message, labels).items():
-        members = spans_of[label]
-        if isinstance(label, FaultReason):
-            faults.append(Fault(label, _detail(label, members, len(spans)), payload))
-        else:
-            fragments.append(_fragment(label, payload, members, frozenset([span.span_id for span in members])))
-    return Scan(tuple(fragments), tuple(faults))
+def _detail(reason: FaultReason, bad: Sequence[_Seen], total: int) -> str:
+    first = bad[0][0]
+    found = first.trace_id if reason is FaultReason.INVALID_TRACE_ID else first.span_id
+    return bad_spans(reason, len(bad), total, found)
 
 
-def _detail(reason: FaultReason, bad: Sequence[Span], total: int) -> str:
-    if reason is FaultReason.INVALID_TRACE_ID:
-        rule, found = "trace id is not 16 bytes or is all zero", bad[0].trace_id
-    else:
-        rule, found = "span id is not 8 bytes or is all zero", bad[0].span_id
-    return f"{len(bad)} of {total} spans: {rule}; the first has {found[:48]!r} ({len(found)} bytes)"
-
-
-def _fragment(trace_id: bytes, payload: bytes, spans: Sequence[Span], span_ids: frozenset[bytes]) -> Fragment:
-    # One column at a time: a comprehension pays for no call per span, and min, max and count run in C.
+def _fragment(trace_id: bytes, payload: bytes, members: Sequence[_Seen], values: Values) -> Fragment:
+    spans = [span for span, _, _ in members]
     starts = [span.start_time_unix_nano for span in spans]
-    parents = frozenset([span.parent_span_id for span in spans])
+    span_ids = [span.span_id for span in spans]
+    parents = [span.parent_span_id for span in spans]
     return Fragment(
         trace_id,
         payload,
         len(spans),
         [span.status.code for span in spans].count(_ERROR),
-        min(starts) or min(filter(None, starts), default=0),
-        max([span.end_time_unix_nano for span in spans]),
-        not parents.isdisjoint(_NO_PARENT),
-        span_ids,
-        parents - span_ids - _NO_PARENT,
+        min(filter(None, starts), default=0),
+        max(span.end_time_unix_nano for span in spans),
+        not _NO_PARENT.isdisjoint(parents),
+        b"".join(span_ids),
+        _missing(parents, frozenset(span_ids)),
+        values,
     )
+
+
+def _missing(parents: Iterable[bytes], span_ids: frozenset[bytes]) -> bytes:
+    named = (parent if len(parent) == 8 else _ZERO_SPAN_ID for parent in parents if parent not in _NO_PARENT)
+    return b"".join(dict.fromkeys(parent for parent in named if parent not in span_ids))
+
+
+_Ids = bytes  # by another name, for in `Lineage` bytes is its memory
+
+
+class Lineage:
+    """Which parents of one trace's spans have been named and not seen, over any number of fragments.
+
+    Beyond `LINEAGE_SPANS` ids, seen or named, it forgets them all and stays open: such a trace counts as incomplete.
+    """
+
+    __slots__ = ("_full", "_named", "_seen")
+
+    def __init__(self) -> None:
+        self._seen: set[_Ids] = set()
+        self._named: set[_Ids] = set()  # and not seen
+        self._full = False
+
+    def add(self, span_ids: _Ids, missing: _Ids) -> None:
+        """`Fragment.span_ids` and `Fragment.missing`. Raises ValueError for what does not consist of 8 bytes each."""
+        if len(span_ids) % 8 or len(missing) % 8:
+            raise ValueError(f"ids are 8 bytes each, not {len(span_ids)} and {len(missing)} in all")
+        if self._full:
+            return
+        self._seen.update(_each(span_ids))
+        self._seen.discard(_ZERO_SPAN_ID)  # no span's; it stands for a parent of another length
+        self._named.update(_each(missing))
+        self._named -= self._seen
+        if len(self._seen) + len(self._named) - (_ZERO_SPAN_ID in self._named) > LINEAGE_SPANS:
+            self._seen, self._named, self._full = set(), set(), True
+
+    @property
+    def open(self) -> int:
+        """How many parents were named and have not been seen."""
+        return 1 if self._full else len(self._named)
+
+    @property
+    def bytes(self) -> int:
+        """Its memory."""
+        each = _ZERO_SPAN_ID.__sizeof__()
+        sets = sum(ids.__sizeof__() + each * len(ids) for ids in (self._seen, self._named))
+        return object.__sizeof__(self) + sets
+
+    def __repr__(self) -> str:
+        return f"Lineage(open={self.open})"
+
+
+def _each(ids: bytes) -> Iterator[bytes]:
+    return (ids[at : at + 8] for at in range(0, len(ids), 8))

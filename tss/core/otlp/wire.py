@@ -129,6 +129,8 @@ def fields(message: bytes, start: int, stop: int) -> Iterator[Field]:
     while position < stop:
         tag, body = _tag(message, position, stop)
         kind = tag & 7
+        if tag < 8:  # in a group protobuf lets it pass
+            raise WireError(f"impossible tag {tag}", position)
         if kind == _LENGTH:
             length, body = _varint(message, body, stop)
             end = body + length
@@ -180,7 +182,7 @@ def _after_group(message: bytes, start: int, position: int, stop: int) -> int:
 
 def _tag(message: bytes, position: int, stop: int) -> tuple[int, int]:
     tag, after = _varint(message, position, stop)
-    if not 8 <= tag <= _MAX_TAG:
+    if tag > _MAX_TAG:
         raise WireError(f"impossible tag {tag}", position)
     return tag, after
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import LawBroken
+from tss.core.otlp.lookup import Lookup
 from tss.core.sampling.policy import Policy
 from tss.core.sampling.probability import randomness, threshold
 from tss.core.trace import Trace
@@ -18,8 +19,14 @@ class Sampler:
     "keep if any policy keeps", and the rate is the exact probability of being kept. Of equal rates the first counts.
     """
 
+    __slots__ = ("_decisions", "_last_dropped", "_last_kept", "_policies", "lookup")
+
     def __init__(self, policies: Sequence[Policy]) -> None:
-        self._policies = policies
+        self.lookup = Lookup.of([ask for policy in policies for ask in policy.asks])
+        self._policies = tuple(policies)
+        self._decisions: dict[Decision, Decision] = {}  # few, and each is of many traces
+        self._last_kept: Decision | None = None  # most are as the one before
+        self._last_dropped: Decision | None = None
 
     def decide(self, trace: Trace) -> Decision:
         """The decision for a closed trace: a function of its summary alone. Raises LawBroken when it is still open."""
@@ -30,8 +37,18 @@ class Sampler:
             asked = candidate.rate(trace)
             if asked is not None and (asked > rate or policy == "none"):
                 policy, rate = candidate.name, asked
-        return _decision(randomness(trace.trace_id) >= threshold(rate), policy, trace.reason, rate)
+        keep = randomness(trace.trace_id) >= threshold(rate)
+        last = self._last_kept if keep else self._last_dropped
+        if last is not None and last.policy is policy and last.reason is trace.reason and last.rate == rate:
+            return last
+        return self._other(policy, trace.reason, rate, keep)
 
-
-def _decision(keep: bool, policy: str, reason: Reason, rate: float) -> Decision:
-    return Decision(Verdict.KEEP if keep else Verdict.DROP, policy, reason, rate)
+    def _other(self, policy: str, reason: Reason, rate: float, keep: bool) -> Decision:
+        """A decision unlike the last one; the same object for the same decision."""
+        made = Decision(Verdict.KEEP if keep else Verdict.DROP, policy, reason, rate)
+        decision = self._decisions.setdefault(made, made)
+        if keep:
+            self._last_kept = decision
+        else:
+            self._last_dropped = decision
+        return decision

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import attrs
-
+from tss.core.sampling.policy import Policy
 from tss.core.trace import Trace
 
 
-@attrs.frozen
-class Errors:
+class Errors(Policy):
     """Asks ``error_rate`` for a trace in which any span has status ERROR."""
 
-    error_rate: float
-    name: str = "errors"
+    def __init__(self, error_rate: float, name: str = "errors") -> None:
+        super().__init__(name)
+        self.error_rate = error_rate
 
     def rate(self, trace: Trace) -> float | None:
         """See Policy."""

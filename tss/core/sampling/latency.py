@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import attrs
-
+from tss.core.sampling.policy import Policy
 from tss.core.trace import Trace
 
 
-@attrs.frozen
-class Latency:
+class Latency(Policy):
     """Asks ``slow_rate`` for a trace that took ``threshold_ms`` or longer, from its earliest start to its latest end."""
 
-    threshold_ms: float
-    slow_rate: float
-    name: str = "latency"
+    def __init__(self, threshold_ms: float, slow_rate: float, name: str = "latency") -> None:
+        super().__init__(name)
+        self.threshold_ms = threshold_ms
+        self.slow_rate = slow_rate
 
     def rate(self, trace: Trace) -> float | None:
         """See Policy."""
-        return self.slow_rate if trace.duration_ns >= self.threshold_ms * 1e6 else None
+        return self.slow_rate if trace.duration_ns() >= self.threshold_ms * 1e6 else None

@@ -9,7 +9,10 @@ SPACE = 1 << 56
 
 def randomness(trace_id: bytes) -> int:
     """R: the last 56 bits of the trace id, the same on every replica and in every rerun."""
-    return int.from_bytes(trace_id[-7:], "big")
+    value = 0
+    for at in range(len(trace_id) - 7, len(trace_id)):
+        value = value << 8 | trace_id[at]
+    return value
 
 
 @functools.lru_cache(1024)  # the policies ask for a few rates over and over

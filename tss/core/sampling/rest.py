@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import attrs
-
+from tss.core.sampling.policy import Policy
 from tss.core.trace import Trace
 
 
-@attrs.frozen
-class Rest:
+class Rest(Policy):
     """Asks ``default_rate`` for every trace."""
 
-    default_rate: float
-    name: str = "default"
+    def __init__(self, default_rate: float, name: str = "default") -> None:
+        super().__init__(name)
+        self.default_rate = default_rate
 
     def rate(self, trace: Trace) -> float | None:
         """See Policy."""

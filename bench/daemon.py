@@ -1,0 +1,156 @@
+"""The daemon over a topic: measured, and what it says and what it sent held against what was put into the topic."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+import urllib.error
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import yaml
+from attrs import frozen
+
+from bench.processes import PYTHON, BenchFailed, Child
+from bench.runs import Run, Start, get
+from bench.sink import sinking
+from bench.topic import Topic
+from tests.real.brokers import HOST, free_ports
+
+DAEMON = "tss"
+ROOT_QUIET_SECS = 2
+LATENCY_MS = 5000  # more than any trace here has: a policy that looks at all of them and keeps none
+BATCH_TRACES = 100
+LOOK_SECS = 0.25
+_SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$")
+_LE = re.compile(r'\ble="([^"]+)"')
+
+Histogram = Mapping[float, float]
+"""Observations at or below each bound."""
+
+
+@frozen
+class Daemon:
+    """One that is running, and what it says of itself."""
+
+    child: Child
+    group: str
+    health_port: int
+    metrics_port: int
+
+    @classmethod
+    @contextmanager
+    def running(
+        cls, topic: Topic, sink: str, directory: Path, *, module: str = DAEMON, app: dict[str, Any] | None = None
+    ) -> Iterator[Daemon]:
+        """From the topic to the sink, in a group of its own. ``app``: settings of that section."""
+        health_port, metrics_port = free_ports(2)
+        group = f"tss {time.monotonic_ns()}"
+        settings = {
+            "app": {"rootQuietSecs": ROOT_QUIET_SECS} | (app or {}),
+            "kafka": {
+                "brokers": topic.broker.bootstrap,
+                "inputTopic": topic.name,
+                "consumerGroup": group,
+                "autoOffsetReset": "earliest",
+                "sessionTimeoutMs": 6000,
+                "commitIntervalSecs": 1,
+            },
+            "sampling": {"errorSampleRate": 1.0, "latencyThresholdMs": LATENCY_MS, "latencySampleRate": 1.0},
+            "observability": {
+                "healthAddr": HOST,
+                "healthPort": health_port,
+                "metricsAddr": HOST,
+                "metricsPort": metrics_port,
+            },
+            "exporters": [{"name": "sink", "type": "otlp", "endpoint": sink, "batchSize": BATCH_TRACES}],
+            "deadLetter": {"type": "file", "path": str(directory / "dead-letters.jsonl")},
+        }
+        config = directory / "tss.yaml"
+        config.write_text(yaml.safe_dump(settings))
+        with Child.running(module, [*PYTHON, module, "--config", str(config)], directory) as child:
+            yield cls(child, group, health_port, metrics_port)
+
+    def is_ready(self) -> bool:
+        try:
+            get(f"http://{HOST}:{self.health_port}/health/ready")
+        except (urllib.error.URLError, OSError):
+            return False
+        return True
+
+    def metric(self, name: str) -> float:
+        """The sum over all labels."""
+        return sum(value for _, value in self._samples(name))
+
+    def stalls(self) -> Histogram:
+        """Of the event loop, in seconds."""
+        found = ((_LE.search(labels), value) for labels, value in self._samples("event_loop_stall_seconds_bucket"))
+        return {float(bound[1]): value for bound, value in found if bound}
+
+    def stall_ms(self, before: Histogram) -> float:
+        """The 99th percentile since then."""
+        return 1000 * quantile(0.99, {bound: count - before[bound] for bound, count in self.stalls().items()})
+
+    def _samples(self, name: str) -> Iterator[tuple[str, float]]:
+        for line in get(f"http://{HOST}:{self.metrics_port}/metrics").splitlines():
+            match = _SAMPLE.match(line)
+            if match and match[1] == name:
+                yield match[2] or "", float(match[3])
+
+    def check(self, topic: Topic) -> None:
+        """What it says about the run must be the truth."""
+        told = {
+            "spans_ingested_total": topic.spans,
+            "traces_ingested_total": topic.traces,
+            "decisions_total": topic.traces,
+            "traces_sampled_total": topic.kept_traces,
+            "spans_exported_total": len(topic.kept),
+            "kafka_consumer_lag": 0,
+            "kafka_uncommitted_records": 0,
+            "late_spans_total": 0,
+            "export_errors_total": 0,
+            "records_unreadable_total": 0,
+            "backpressure_paused": 0,
+        }
+        found = {name: self.metric(name) for name in told}
+        if found != told:
+            wrong = {name: found[name] for name in told if found[name] != told[name]}
+            raise BenchFailed(f"the daemon says {wrong}, but it should be { ({name: told[name] for name in wrong}) }")
+
+
+def run_tss(topic: Topic, directory: Path, module: str = DAEMON) -> Run:
+    """The daemon over the whole topic; raises BenchFailed if the sink has not exactly what must be kept."""
+    with (
+        sinking(directory) as (sink, taken),
+        Daemon.running(topic, sink, directory, module=module) as daemon,
+    ):
+        child = daemon.child
+        start = Start.of(child, daemon.is_ready)
+        stalls = daemon.stalls()
+        if module != DAEMON:
+            child.process.send_signal(signal.SIGUSR1)  # the profiler begins
+        child.wait_until(lambda: daemon.metric("kafka_records_read_total") >= topic.records, "read", LOOK_SECS)
+        ended = time.monotonic()
+        child.wait_until(lambda: not topic.uncommitted(daemon.group), "committed", LOOK_SECS)
+        run = attrs.evolve(start.run(topic, ended), stall_ms=daemon.stall_ms(stalls))
+        daemon.check(topic)
+        if module != DAEMON:
+            child.process.terminate()  # the profiler writes
+            child.process.wait(30)
+        if amiss := taken.amiss(topic.kept):
+            raise BenchFailed(amiss)
+    return run
+
+
+def quantile(share: float, buckets: Histogram) -> float:
+    """Interpolated within the bucket; the lower bound of the last one, which has no upper."""
+    wanted, below, seen = share * max(buckets.values()), 0.0, 0.0
+    for bound, count in sorted(buckets.items()):
+        if count >= wanted and count > seen:
+            return below if bound == float("inf") else below + (bound - below) * (wanted - seen) / (count - seen)
+        below, seen = bound, count
+    return below

@@ -1,0 +1,10 @@
+"""What `python -m bench --check` demands: the daemon's spans per CPU-second over the bare consumer's, at least."""
+
+from __future__ import annotations
+
+from bench.corpus import Corpus
+
+RECORDS = 50_000
+TRIES = 3  # a neighbour on the same cores costs CPU time, too: one good try is enough
+
+FLOORS = {Corpus(8): 0.018}

@@ -1,0 +1,68 @@
+"""Both scanners on the same bytes: whatever differs is a bug of one of the two."""
+
+from __future__ import annotations
+
+from tss.core.otlp import Ask, Encoding, Fault, FaultReason, Fragment, Lookup, Place, reference
+from tss.core.otlp import scanner as compiled
+
+LOOKUPS = (
+    Lookup(),
+    Lookup((Ask(Place.RESOURCE, "service.name"),)),
+    Lookup((
+        Ask(Place.SPAN, "http.status"), Ask(Place.SPAN, "k"), Ask(Place.SCOPE, "k"), Ask(Place.SPAN, ""), Ask(Place.NAME),
+        Ask(Place.KIND), Ask(Place.STATUS), Ask(Place.TRACE_STATE), Ask(Place.RESOURCE, "k"),
+    )),
+)  # fmt: skip
+_BOTH = [(compiled.Scanner(lookup), reference.Scanner(lookup)) for lookup in LOOKUPS]
+
+_Found = tuple[object, ...]
+
+
+class DivergenceError(Exception):
+    """The two found different things; the message says what, and has what is needed to see it again."""
+
+
+def _of_fragment(fragment: Fragment) -> _Found:
+    # As text, in which 1, True and 1.0 differ and NaN equals itself.
+    values = repr(fragment.values)
+    return (
+        fragment.trace_id, fragment.payload, fragment.spans, fragment.errors, fragment.start_ns, fragment.end_ns,
+        fragment.has_root, fragment.span_ids, fragment.missing, values,
+    )  # fmt: skip
+
+
+def _of_fault(fault: Fault) -> _Found:
+    """Of what is unreadable the two need not say the same."""
+    unreadable = fault.reason is FaultReason.UNREADABLE
+    return (fault.reason, fault.payload, None if unreadable else fault.detail.split(" at byte ")[0])
+
+
+def compare(value: bytes, lookup: int, encoding: Encoding = Encoding.OTLP_PROTO) -> tuple[Fragment, ...]:
+    """What both found with that lookup of `LOOKUPS`. Raises DivergenceError."""
+    ours, theirs = _BOTH[lookup]
+    our_faults: list[Fault] = []
+    their_faults: list[Fault] = []
+    found = ours.fragments(value, encoding, our_faults)
+    expected = theirs.fragments(value, encoding, their_faults)
+    same = [*map(_of_fragment, found)] == [*map(_of_fragment, expected)]
+    if not same or [*map(_of_fault, our_faults)] != [*map(_of_fault, their_faults)]:
+        raise DivergenceError(
+            f"{value.hex()} {lookup}\ncompiled: {found} {our_faults}\nreference: {expected} {their_faults}"
+        )
+    return found
+
+
+class Lineages:
+    """Both lineages, given the same ids."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = compiled.Lineage(), reference.Lineage()
+        self._given: list[str] = []
+
+    def add(self, span_ids: bytes, missing: bytes) -> None:
+        """Raises DivergenceError."""
+        self._given.append(f"{span_ids.hex()}/{missing.hex()}")
+        self._ours.add(span_ids, missing)
+        self._theirs.add(span_ids, missing)
+        if self._ours.open != self._theirs.open:
+            raise DivergenceError(f"lineage: {self._ours} {self._theirs} after {' '.join(self._given)}")

@@ -1,0 +1,52 @@
+"""The compiled part of the package: one scanner written for it, and modules of Python with their C types beside them.
+
+Without a C compiler, or with TSS_BUILD=python, everything is interpreted instead: the same decisions, slower.
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+# Each has its C types in a .pxd of the same name; interpreted it is plain Python.
+TYPED = (
+    "core/buffer",
+    "core/evaluation",
+    "core/ledger",
+    "core/memory",
+    "core/otlp/fragment",
+    "core/partition",
+    "core/record",
+    "core/sampling/combine",
+    "core/sampling/errors",
+    "core/sampling/latency",
+    "core/sampling/policy",
+    "core/sampling/probability",
+    "core/sampling/rest",
+    "core/streamtime",
+    "core/trace",
+    "edges/kafka_records",
+)
+SCANNER = "core/otlp/scanner"
+
+
+def extensions() -> list[Extension]:
+    """What to compile; optional each, so that a missing compiler is a slower program and no failure."""
+    if os.environ.get("TSS_BUILD") == "python":
+        return []
+    from Cython.Build import cythonize  # noqa: PLC0415  # not needed where nothing is compiled
+
+    sources = [Path("tss", f"{SCANNER}.pyx"), *(Path("tss", f"{name}.py") for name in TYPED)]
+    modules = [
+        Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=["-O3"], optional=True)
+        for source in sources
+    ]
+    return cythonize(
+        modules,
+        build_dir="build/cython",
+        # The annotations are mypy's: their int is not C's.
+        compiler_directives={"language_level": 3, "annotation_typing": False},
+    )
+
+
+setup(ext_modules=extensions())

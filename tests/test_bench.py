@@ -1,0 +1,130 @@
+"""The pure parts of the benchmark, and that it counts what it says it counts."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from bench import plot
+from bench.corpus import SPAN_BYTES, USUAL, Corpus
+from bench.daemon import quantile
+from bench.floors import FLOORS
+from bench.processes import Child
+from bench.sink import Taken
+
+EPOCH_NS = 1_700_000_000_000_000_000
+CORPORA = [*USUAL, Corpus(50, mixed=True), Corpus(5, mixed=True, keep=0.5)]
+
+
+def spans_of(value: bytes) -> list:
+    message = ExportTraceServiceRequest.FromString(value)  # on the wire the same as a record
+    return [span for resource in message.resource_spans for scope in resource.scope_spans for span in scope.spans]
+
+
+@pytest.mark.parametrize("corpus", CORPORA, ids=str)
+def test_a_corpus_is_what_its_name_says(corpus: Corpus) -> None:
+    groups = list(corpus.groups(20, EPOCH_NS))
+    traces, keys, failed = defaultdict(set), defaultdict(set), set()
+    size = count = 0
+    for group in groups:
+        assert len(group.records) == corpus.group_records
+        for key, value in group.records:
+            spans = spans_of(value)
+            assert len(spans) == corpus.record_spans
+            assert len({span.trace_id for span in spans}) == (corpus.record_spans if corpus.mixed else 1)
+            size += len(value)
+            for span in spans:
+                count += 1
+                traces[span.trace_id].add(span.span_id)
+                keys[span.trace_id].add(key)
+                if span.status.code:
+                    failed.add(span.trace_id)
+                assert 0 <= span.start_time_unix_nano - EPOCH_NS + (1 << 32) < 20 * 10**9
+    assert len(traces) == 20 * corpus.group_traces
+    assert all(len(spans) == corpus.trace_spans for spans in traces.values())
+    assert count == sum(map(len, traces.values()))  # no span twice
+    assert all(len(of_trace) == 1 for of_trace in keys.values())  # so a trace is on one partition
+    assert {span for group in groups for span in group.keep} == {
+        trace + span for trace in failed for span in traces[trace]
+    }
+    assert size / count == pytest.approx(SPAN_BYTES, rel=0.01)
+
+
+@pytest.mark.parametrize("corpus", [Corpus(8, keep=0), Corpus(8), Corpus(8, mixed=True), Corpus(8, keep=1)], ids=str)
+def test_as_many_traces_fail_as_asked(corpus: Corpus) -> None:
+    groups = 3000 // corpus.group_traces
+    kept = sum(len(group.keep) for group in corpus.groups(groups, EPOCH_NS))
+    assert kept / corpus.trace_spans / (groups * corpus.group_traces) == pytest.approx(corpus.keep, rel=0.25)
+
+
+def test_a_corpus_is_the_same_each_time() -> None:
+    assert list(Corpus(8).groups(50, EPOCH_NS)) == list(Corpus(8).groups(50, EPOCH_NS))
+
+
+def test_what_the_sink_took_is_held_against_what_was_wanted(tmp_path: Path) -> None:
+    (first, *_), (second, *_) = (group.records for group in Corpus(8).groups(2, EPOCH_NS))
+    wanted = frozenset(span.trace_id + span.span_id for span in spans_of(first[1]))
+    out = tmp_path / "taken"
+
+    def write(body: bytes) -> None:
+        with out.open("ab") as file:
+            file.write(len(body).to_bytes(4, "big") + body)
+
+    write(gzip.compress(first[1]))
+    taken = Taken(out)
+    assert taken.look() == 8
+    assert not taken.amiss(wanted)
+    assert "misses 1 of 9" in taken.amiss(wanted | {bytes(24)})
+    write(first[1])
+    assert "has 0 others, and 8 more than once" in taken.amiss(wanted)
+    with out.open("ab") as file:
+        file.write(len(second[1]).to_bytes(4, "big") + second[1][:-1])
+    assert taken.look() == 16  # a request that is still being written
+    with out.open("ab") as file:
+        file.write(second[1][-1:])
+    assert "has 8 others" in taken.amiss(wanted)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.5, 0.005), (0.75, 0.015), (0.9, 0.02), (0.99, 0.02)], ids=lambda value: f"{value:g}"
+)
+def test_quantiles_are_interpolated(share: float, expected: float) -> None:
+    buckets = {0.01: 100, 0.02: 150, float("inf"): 200} if share > 0.8 else {0.005: 50, 0.01: 50, 0.02: 100}
+    assert quantile(share, buckets) == pytest.approx(expected)
+
+
+def test_a_childs_children_count_too(tmp_path: Path) -> None:
+    burn = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
+    ended = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\n"
+    living = f"subprocess.run([sys.executable, '-c', {burn + 'print(1, flush=True); time.sleep(60)'!r}])"
+    with Child.running("parent", [sys.executable, "-c", ended + living], tmp_path) as child:
+        child.wait_until(lambda: child.has_said("1"), "burnt")
+        assert child.cpu_secs() >= 0.58
+        assert child.peak_bytes() >= child.resident_bytes() > 10 << 20
+        (_, below) = child.tree()
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{below}/cmdline").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{below}").exists()  # nothing is left behind
+
+
+def test_the_plot_shows_each_figure_in_well_formed_svg() -> None:
+    run = {"spans_per_cpu_sec": 1_234_567.0, "peak_bytes": 99 << 20}
+    rows = [{"corpus": "8 <keyed> 5 %", "runs": {"bare": run, "tss": run | {"peak_bytes": 123 << 20}}}]
+    held = [{"consumer": "collector", "spans": 1_000_000, "peak_bytes": 1756 << 20}]
+    svg = plot.drawn({"machine": "a machine", "rows": rows}, {"machine": "a machine", "held": held})
+    texts = [element.text for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    for expected in ("8 <keyed> 5 %", "1.23 M", "99", "123", "1,756", "held open", "a machine"):
+        assert expected in texts
+
+
+def test_there_is_a_floor_for_a_usual_corpus() -> None:
+    assert set(FLOORS) <= set(USUAL)
+    assert all(0 < floor < 1 for floor in FLOORS.values())

@@ -1,0 +1,81 @@
+# The C types of buffer.py, for when it is compiled.
+
+cimport cython
+from tss.core.memory cimport Memory
+from tss.core.otlp.fragment cimport Fragment
+from tss.core.partition cimport Partition
+from tss.core.record cimport Record
+from tss.core.trace cimport Trace
+
+
+cdef class Buffer:
+    cdef readonly object limits
+    cdef readonly Memory memory
+    cdef readonly object packer
+    cdef readonly long long open_spans
+    cdef readonly long long open_bytes
+    cdef readonly long long closed_bytes
+    cdef long long _root_quiet_ms
+    cdef long long _inactivity_ms
+    cdef long long _max_duration_ms
+    cdef long long _max_loose_bytes
+    cdef long long _max_open_bytes
+    cdef long long _max_open_spans
+    cdef long long _max_open_traces
+    cdef long long _max_closed_bytes
+    cdef long long _max_trace_spans
+    cdef readonly dict _open
+    cdef Trace _oldest
+    cdef Trace _newest
+    cdef Trace _pack_next
+    cdef long long _pack_turn
+    cdef dict _closing
+    cdef list _out
+    cdef set _partitions
+    cdef long long _records
+    cdef long long _replayed
+    cdef long long _traces
+    cdef long long _spans
+    cdef long long _absurd
+    cdef long long _duplicate_spans
+    cdef long long _late_dropped_spans
+
+    cdef _clear_counts(self)
+    @cython.locals(end="long long")
+    cpdef long long add_some(self, Partition partition, list records, long long first, long long count, long long wall_ms) except -1
+    @cython.locals(fragment=Fragment)
+    cpdef add(self, Partition partition, Record record, long long wall_ms)
+    cpdef reach(self, Partition partition, long long wall_ms)
+    @cython.locals(together=list, each=Trace)
+    cpdef list decided(self, Trace trace, decision)
+    cpdef settle(self, Trace trace)
+    @cython.locals(trace=Trace)
+    cpdef settle_all(self, traces)
+    @cython.locals(home=Partition, size="long long")
+    cdef _leave(self, Trace trace)
+    @cython.locals(settled=bint, trace=Trace)
+    cpdef _place(self, Partition partition, long long offset, Fragment fragment)
+    cdef _link(self, Trace trace)
+    @cython.locals(older=Trace, newer=Trace)
+    cdef _unlink(self, Trace trace)
+    @cython.locals(settled=bint, closing=Trace, late=Trace)
+    cdef bint _is_decided(self, Partition partition, long long offset, Fragment fragment) except -1
+    @cython.locals(late=Trace)
+    cdef Trace _latecomer(self, Partition partition, long long offset, Fragment fragment)
+    @cython.locals(home=Partition, due="long long")
+    cdef _schedule(self, Trace trace)
+    cdef _unschedule(self, Trace trace)
+    @cython.locals(quiet="long long", limit="long long")
+    cdef long long _deadline_ms(self, Trace trace) except? -1
+    cdef _reason(self, Trace trace)
+    @cython.locals(now_ms="long long", trace=Trace)
+    cdef _turn(self, Partition partition)
+    @cython.locals(trace=Trace)
+    cdef _clock(self, Partition partition, long long now_ms)
+    cpdef _close(self, Trace trace, reason)
+    cdef _relieve(self)
+    @cython.locals(trace=Trace, newest=Trace)
+    cdef _pack_some(self)
+
+
+cdef list _places(Trace trace)

@@ -1,0 +1,12 @@
+# The C types of evaluation.py, for when it is compiled.
+
+cimport cython
+from tss.core.buffer cimport Buffer
+from tss.core.sampling.combine cimport Sampler
+from tss.core.trace cimport Trace
+
+
+@cython.locals(
+    kept=list, ended=list, delays=list, together=list, trace=Trace, each=Trace, traces="long long", spans="long long"
+)
+cpdef evaluate(batch, Sampler sampler, Buffer buffer)

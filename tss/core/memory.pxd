@@ -1,0 +1,32 @@
+# The C types of memory.py, for when it is compiled.
+
+cimport cython
+
+
+cdef class DroppedSet:
+    cdef long long _limit
+    cdef long long _mask
+    cdef long long _count
+    cdef long long[::1] _new
+    cdef long long[::1] _old
+
+    @cython.locals(key="long long", slot="long long")
+    cpdef add(self, bytes trace_id)
+    @cython.locals(key="long long")
+    cpdef bint has(self, bytes trace_id)
+    @cython.locals(mask="long long", slot="long long")
+    cdef long long _find(self, long long[::1] table, long long key)
+
+
+cdef long long _key(bytes trace_id)
+
+
+cdef class Memory:
+    cdef long long _kept_limit
+    cdef readonly object _kept
+    cdef DroppedSet _dropped
+
+    cpdef keep(self, bytes trace_id, decision, tuple first)
+    cpdef drop(self, bytes trace_id)
+    cpdef recall_kept(self, bytes trace_id)
+    cpdef bint was_dropped(self, bytes trace_id)

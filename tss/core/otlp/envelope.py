@@ -1,0 +1,35 @@
+"""Around both scanners: from a record's value to the message in it, and the words for spans with bad ids."""
+
+from tss.core.otlp import jsonform
+from tss.core.otlp.fragment import Encoding, Fault, FaultReason
+
+# As a protobuf tag this byte starts a group numbered 15. OTLP has no groups and no field 15 at the top, so no OTLP
+# message begins with it, while every OTLP JSON object does.
+OPENING_BRACE = 0x7B
+
+# Protobuf's own bound; Kafka's is lower. Below it every position fits 32 bits.
+MAX_MESSAGE_BYTES = 2**31 - 1
+
+_RULES = {
+    FaultReason.INVALID_TRACE_ID: "trace id is not 16 bytes or is all zero",
+    FaultReason.INVALID_SPAN_ID: "span id is not 8 bytes or is all zero",
+}
+
+
+def message_of(value: bytes | None, encoding: Encoding, faults: list[Fault]) -> bytes | None:
+    """The serialized `TracesData` in a record's value. None if there is none: why is then the last of `faults`."""
+    if not value:
+        faults.append(Fault(FaultReason.EMPTY, "the record has no value", b""))
+        return None
+    if encoding is Encoding.OTLP_JSON or (encoding is Encoding.AUTO and value[0] == OPENING_BRACE):
+        try:
+            return jsonform.read(value)
+        except jsonform.JsonError as error:
+            faults.append(Fault(FaultReason.UNREADABLE, str(error), value))
+            return None
+    return value
+
+
+def bad_spans(reason: FaultReason, bad: int, total: int, first: bytes) -> str:
+    """What a fault says of `bad` spans out of `total` whose ids break a rule; `first` is the first such id."""
+    return f"{bad} of {total} spans: {_RULES[reason]}; the first has {first[:48]!r} ({len(first)} bytes)"

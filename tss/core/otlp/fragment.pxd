@@ -1,0 +1,15 @@
+# The C types of fragment.py, for when it is compiled.
+
+cdef class Fragment:
+    cdef readonly bytes trace_id
+    cdef readonly bytes payload
+    cdef readonly long long spans
+    cdef readonly long long errors
+    cdef readonly unsigned long long start_ns
+    cdef readonly unsigned long long end_ns
+    cdef readonly bint has_root
+    cdef readonly bytes span_ids
+    cdef readonly bytes missing
+    cdef readonly tuple values
+
+    cpdef tuple _fields(self)

@@ -1,0 +1,118 @@
+"""Quiet traces made small in place: zstd with a dictionary trained on what comes by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from zstandard import ZstdCompressionDict, ZstdCompressor, ZstdDecompressor, ZstdError, train_dictionary
+
+# Measured on traces of 8 spans and 3.7 kB: level 1 with a dictionary takes them to an eighth in 3.5 us, level -1 to a
+# sixth in 4 us, and level 3 gains nothing. Without a dictionary it is a third, in 15 us.
+LEVEL = 1
+DICTIONARY_BYTES = 64 * 1024
+SAMPLES = 1_000  # 300 give the same ratio here; where traffic is of more kinds, more are worth a tenth of a second
+SAMPLE_BYTES = 4 * 1024 * 1024  # all of them together at most
+JUDGED = 10_000  # traces after which the ratio is looked at again
+WORN = 1.3  # a dictionary that does so much worse than when it was new is trained anew: traffic has changed
+
+
+class Dictionary:
+    """One version of the dictionary. It lives as long as a trace packed with it."""
+
+    __slots__ = ("_compressor", "_decompressor", "version")
+
+    def __init__(self, version: int, trained: bytes = b"") -> None:
+        self.version = version
+        shared = ZstdCompressionDict(trained) if trained else None
+        self._compressor = ZstdCompressor(LEVEL, dict_data=shared, write_checksum=False)
+        self._decompressor = ZstdDecompressor(dict_data=shared)
+
+    def __repr__(self) -> str:
+        return f"<Dictionary {self.version}>"
+
+    def pack(self, plain: bytes) -> bytes:
+        """A zstd frame that knows its content's size."""
+        return self._compressor.compress(plain)
+
+    def unpack(self, frame: bytes) -> bytes:
+        """What ``pack`` was given."""
+        return self._decompressor.decompress(frame)
+
+
+@attrs.frozen(eq=False)
+class Packed:
+    """A frame, and what it takes to open it."""
+
+    frame: bytes = attrs.field(repr=False)
+    dictionary: Dictionary
+
+    def unpack(self) -> bytes:
+        """The bytes that were packed."""
+        return self.dictionary.unpack(self.frame)
+
+
+class Packer:
+    """Packs with the newest dictionary, and says when a new one is due.
+
+    Training takes a tenth of a second, so somebody else does it, on a thread: ``samples`` gives what to train on
+    when it is time, and ``use`` takes the result.
+    """
+
+    def __init__(self) -> None:
+        self.dictionary = Dictionary(0)
+        self.packed_bytes = 0  # of all that was packed so far: before, and after
+        self.frame_bytes = 0
+        self._samples: list[bytes] = []
+        self._sampled_bytes = 0
+        self._wanted = True
+        self._fresh_ratio = 0.0  # what the dictionary made of the first traces packed with it
+        self._judged = [0, 0, 0]  # traces, bytes before, bytes after, since the ratio was last looked at
+
+    def __repr__(self) -> str:
+        return f"<Packer {self.dictionary}, {self.packed_bytes} bytes to {self.frame_bytes}>"
+
+    def pack(self, plain: bytes) -> Packed:
+        """Make it small."""
+        if self._wanted and len(self._samples) < SAMPLES and self._sampled_bytes < SAMPLE_BYTES:
+            self._samples.append(plain)
+            self._sampled_bytes += len(plain)
+        frame = self.dictionary.pack(plain)
+        self._count(len(plain), len(frame))
+        return Packed(frame, self.dictionary)
+
+    def samples(self) -> Sequence[bytes]:
+        """What to train the next dictionary on, once; empty while none is due."""
+        if not self._wanted or (len(self._samples) < SAMPLES and self._sampled_bytes < SAMPLE_BYTES):
+            return ()
+        samples, self._samples, self._sampled_bytes = self._samples, [], 0
+        self._wanted = False
+        return samples
+
+    def use(self, trained: bytes) -> None:
+        """Pack with this dictionary from now on; empty, when training found nothing in common, changes nothing."""
+        if trained:
+            self.dictionary = Dictionary(self.dictionary.version + 1, trained)
+        self._fresh_ratio = 0.0
+        self._judged = [0, 0, 0]
+
+    def _count(self, before: int, after: int) -> None:
+        self.packed_bytes += before
+        self.frame_bytes += after
+        judged = self._judged
+        judged[0] += 1
+        judged[1] += before
+        judged[2] += after
+        if judged[0] == JUDGED:
+            ratio = judged[2] / judged[1]
+            self._fresh_ratio = self._fresh_ratio or ratio
+            self._wanted = self._wanted or ratio > WORN * self._fresh_ratio
+            self._judged = [0, 0, 0]
+
+
+def train(samples: Sequence[bytes]) -> bytes:
+    """A dictionary of what these have in common; empty when there is too little. Takes about a tenth of a second."""
+    try:
+        return train_dictionary(DICTIONARY_BYTES, list(samples)).as_bytes()
+    except ZstdError:
+        return b""

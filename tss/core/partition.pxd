@@ -1,0 +1,35 @@
+# The C types of partition.py, for when it is compiled.
+
+cimport cython
+from tss.core.ledger cimport Ledger
+from tss.core.streamtime cimport Ring, StreamTime
+
+
+cdef class Partition:
+    cdef readonly long long id
+    cdef readonly long long start
+    cdef readonly object replay_from
+    cdef public object committed
+    cdef readonly Ledger ledger
+    cdef readonly StreamTime time
+    cdef readonly Ring ring
+    cdef public list unclocked
+    cdef public long long position
+    cdef public long long in_flight
+    cdef public bint revoked
+    cdef long long _replay_secs
+    cdef bint _past_replay
+    cdef readonly list _marks
+    cdef long long _marked_second
+    cdef readonly object _ended
+    cdef long long _ended_second
+    cdef long long _ended_first
+    cdef dict _known
+    cdef dict _taken_up
+
+    @cython.locals(second="long long")
+    cpdef mark(self, long long offset)
+    cpdef began(self, bytes trace_id, long long offset)
+    cpdef knew(self, bytes trace_id, long long offset)
+    @cython.locals(second="long long")
+    cpdef ended(self, bytes trace_id, long long first_offset)

@@ -1,0 +1,16 @@
+# The C types of record.py, for when it is compiled.
+
+cimport cython
+
+
+cdef class Record:
+    cdef readonly long long partition
+    cdef readonly long long offset
+    cdef readonly long long timestamp_ms
+    cdef readonly tuple fragments
+
+    cdef tuple _fields(self)
+
+
+@cython.locals(found=list, run=list, record=Record, partition="long long", offset="long long")
+cpdef list runs(records)

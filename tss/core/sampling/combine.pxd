@@ -1,0 +1,18 @@
+# The C types of combine.py, for when it is compiled.
+
+cimport cython
+from tss.core.sampling.policy cimport Policy
+from tss.core.sampling.probability cimport randomness
+from tss.core.trace cimport Trace
+
+
+cdef class Sampler:
+    cdef readonly object lookup
+    cdef tuple _policies
+    cdef dict _decisions
+    cdef object _last_kept
+    cdef object _last_dropped
+
+    @cython.locals(candidate=Policy, keep=bint)
+    cpdef decide(self, Trace trace)
+    cdef _other(self, policy, reason, rate, bint keep)

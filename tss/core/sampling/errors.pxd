@@ -1,0 +1,10 @@
+# The C types of errors.py, for when it is compiled.
+
+from tss.core.sampling.policy cimport Policy
+from tss.core.trace cimport Trace
+
+
+cdef class Errors(Policy):
+    cdef readonly object error_rate
+
+    cpdef rate(self, Trace trace)

@@ -1,0 +1,11 @@
+# The C types of latency.py, for when it is compiled.
+
+from tss.core.sampling.policy cimport Policy
+from tss.core.trace cimport Trace
+
+
+cdef class Latency(Policy):
+    cdef readonly double threshold_ms
+    cdef readonly object slow_rate
+
+    cpdef rate(self, Trace trace)

@@ -1,0 +1,10 @@
+# The C types of policy.py, for when it is compiled.
+
+from tss.core.trace cimport Trace
+
+
+cdef class Policy:
+    cdef readonly str name
+    cdef readonly tuple asks
+
+    cpdef rate(self, Trace trace)

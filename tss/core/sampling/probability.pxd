@@ -1,0 +1,7 @@
+# The C types of probability.py, for when it is compiled.
+
+cimport cython
+
+
+@cython.locals(value="long long", at="Py_ssize_t")
+cpdef long long randomness(bytes trace_id)

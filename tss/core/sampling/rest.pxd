@@ -1,0 +1,10 @@
+# The C types of rest.py, for when it is compiled.
+
+from tss.core.sampling.policy cimport Policy
+from tss.core.trace cimport Trace
+
+
+cdef class Rest(Policy):
+    cdef readonly object default_rate
+
+    cpdef rate(self, Trace trace)

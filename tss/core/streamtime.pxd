@@ -1,0 +1,22 @@
+# The C types of streamtime.py, for when it is compiled.
+
+cimport cython
+
+
+cdef class StreamTime:
+    cdef long long _max_skew_ms
+    cdef public long long now_ms
+
+    cpdef bint observe(self, long long timestamp_ms, long long wall_ms)
+    cpdef reach(self, long long wall_ms)
+
+
+cdef class Ring:
+    cdef dict _buckets
+    cdef long long _turned
+
+    @cython.locals(bucket=dict)
+    cpdef long long put(self, long long second, entry)
+    @cython.locals(bucket=dict)
+    cpdef remove(self, long long second, entry)
+    cpdef bint is_due(self, long long now_ms)

@@ -1,0 +1,77 @@
+# The C types of trace.py, for when it is compiled.
+
+cimport cython
+from tss.core.otlp.fragment cimport Fragment
+from tss.core.partition cimport Partition
+
+
+cdef class Trace:
+    cdef readonly bytes trace_id
+    cdef readonly Partition home
+    cdef readonly long long first_offset
+    cdef long long _offset
+    cdef object _offsets
+    cdef object _chunk
+    cdef list _chunks
+    cdef long long _packed
+    cdef readonly list branches
+    cdef readonly long long spans
+    cdef readonly long long held_spans
+    cdef readonly long long errors
+    cdef readonly unsigned long long start_ns
+    cdef readonly unsigned long long end_ns
+    cdef readonly bint has_root
+    cdef readonly tuple values
+    cdef bytes _span_ids
+    cdef bytes _missing
+    cdef object _lineage
+    cdef public long long first_ms
+    cdef public long long last_ms
+    cdef public long long closed_ms
+    cdef public long long due
+    cdef public long long size
+    cdef public object reason
+    cdef public object decision
+    cdef public bint late
+    cdef public list latecomers
+    cdef public bint put_aside
+    cdef public long long awaiting
+    cdef public Trace older
+    cdef public Trace newer
+
+    cpdef bint is_complete(self)
+    cpdef unsigned long long duration_ns(self)
+    @cython.locals(held=list, branch=Trace)
+    cpdef list holds(self)
+    @cython.locals(branch=Trace)
+    cpdef bint holds_up_to(self, Partition partition, long long offset)
+    cpdef bint is_held(self)
+    @cython.locals(plain=list, branch=Trace)
+    cpdef list chunks(self)
+    @cython.locals(growth="long long")
+    cpdef long long absorb(self, Fragment fragment) except -1
+    @cython.locals(before="long long")
+    cdef long long _relate(self, Fragment fragment) except? -1
+    cpdef forget_lineage(self)
+    @cython.locals(growth="long long", branch=Trace)
+    cpdef long long hold(self, Partition partition, long long offset, Fragment fragment) except -1
+    @cython.locals(growth="long long")
+    cdef long long _hold(self, long long offset, bytes payload) except -1
+    @cython.locals(branch=Trace)
+    cdef Trace _branch(self, Partition partition, long long offset)
+    @cython.locals(chunks=list, loose=list, saved="long long")
+    cpdef long long pack(self, packer) except? -1
+    @cython.locals(offset="long long", branch=Trace)
+    cpdef release(self)
+    cdef _settle(self, long long offset)
+    cpdef drop_chunks(self)
+    @cython.locals(branch=Trace)
+    cpdef take_off(self)
+    @cython.locals(branch=Trace)
+    cpdef bint leave_revoked(self) except -1
+    cdef _move_to(self, Trace branch)
+    cdef list _all_chunks(self)
+
+
+@cython.locals(trace=Trace, size="long long")
+cpdef long long weight(list traces) except -1
