@@ -24,7 +24,7 @@ from tests.real.brokers import HOST, free_ports
 DAEMON = "tss"
 ROOT_QUIET_SECS = 2
 LATENCY_MS = 5000  # more than any trace here has: a policy that looks at all of them and keeps none
-BATCH_TRACES = 100
+BATCH_TRACES = 1_000
 LOOK_SECS = 0.25
 _SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$")
 _LE = re.compile(r'\ble="([^"]+)"')

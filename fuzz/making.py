@@ -6,6 +6,7 @@ All chance comes from the `Random` that is handed in, so a seed says all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from random import Random
 
 VARINT, FIXED64, LENGTH, GROUP, END_GROUP, FIXED32 = range(6)
@@ -51,7 +52,22 @@ class Maker:
 
     def message(self) -> bytes:
         """A `TracesData`, mostly well-formed."""
+        if self._chance() < 0.03:
+            return self._crowd()
         return self._message(self._rng.choice((1, 1, 1, 2, 3)), self._resource_spans)
+
+    def _crowd(self) -> bytes:
+        """More spans and more traces than stand on the scanner's stack, or are looked through one by one."""
+        rng = self._rng
+        traces = [rng.randbytes(16) for _ in range(rng.choice((1, 1, 2, 12, 40)))]
+        ids = [rng.randbytes(8) for _ in range(rng.choice((30, 60, 120)))]
+        spans = [
+            self._blob(2, self._blob(1, rng.choice(traces)) + self._blob(2, own) + self._blob(4, rng.choice(ids)))
+            for own in rng.choices(ids, k=rng.randrange(20, 90))
+        ]
+        cuts = sorted(rng.randrange(len(spans)) for _ in range(rng.choice((0, 1, 3, 12))))
+        pieces = [b"".join(spans[start:stop]) for start, stop in pairwise((0, *cuts, len(spans)))]
+        return b"".join(self._blob(1, self._attributes(1) + self._blob(2, piece)) for piece in pieces)
 
     def _message(self, count: int, *fields: Callable[[], bytes]) -> bytes:
         """Some fields in any order, sometimes with one in between that no schema has."""
@@ -154,7 +170,7 @@ class Maker:
         kind = rng.choice(KINDS)
         if kind == GROUP:
             return self._group(number, depth)
-        content = {
+        content: dict[int, Callable[[], bytes]] = {
             VARINT: self._number,
             FIXED64: lambda: rng.randbytes(8),
             LENGTH: lambda: varint(3, rng.choice((1, 1, 2, 5))) + rng.randbytes(3),

@@ -24,7 +24,7 @@ class Reason(enum.Enum):
     PRESSURE = "pressure"  # the oldest when the buffer was full
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Decision:
     """The one ending of a trace. ``rate`` is the probability with which traces like it are kept, in [0, 1]."""
 
@@ -32,8 +32,9 @@ class Decision:
     policy: str
     reason: Reason
     rate: float
+    keeps: bool = attrs.field(init=False, eq=False, repr=False)
+    """Whether the trace goes to the destinations. A field, for it is read several times for each trace."""
 
-    @property
-    def keeps(self) -> bool:
-        """Whether the trace goes to the destinations."""
+    @keeps.default
+    def _is_kept(self) -> bool:
         return self.verdict is Verdict.KEEP

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import sys
-from collections.abc import Sequence
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from typing import Protocol, Self, TypeVar
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from tss.core import measures
 from tss.core.measures import Kind, Measure, Reading
@@ -33,7 +40,7 @@ class PrometheusMeter:
         self._registry = CollectorRegistry()
         self._counters: _Series[Counter] = {}
         self._gauges: _Series[Gauge] = {}
-        self._histograms: _Series[Histogram] = {}
+        self._histograms: dict[Measure, _Histogram] = {}
         for measure in measures.TABLE:
             self._add(measure)
         prometheus_client.ProcessCollector(registry=self._registry)
@@ -50,13 +57,12 @@ class PrometheusMeter:
 
     def observe(self, measure: Measure, value: float, *labels: str) -> None:
         """Add one value to a histogram."""
-        _at(self._histograms, measure, labels).observe(value)
+        self._histograms[measure].observe((value,), labels)
 
     def observe_all(self, measure: Measure, values: Sequence[float], *labels: str) -> None:
         """Add many values to a histogram."""
-        histogram = _at(self._histograms, measure, labels)
-        for value in values:
-            histogram.observe(value)
+        if values:
+            self._histograms[measure].observe(values, labels)
 
     def set(self, measure: Measure, value: float, *labels: str) -> None:
         """Set a gauge."""
@@ -70,7 +76,7 @@ class PrometheusMeter:
             case Kind.GAUGE:
                 _forget(self._gauges, measure, labels)
             case Kind.HISTOGRAM:
-                _forget(self._histograms, measure, labels)
+                self._histograms[measure].forget(labels)
 
     def watch(self, measure: Measure, read: Reading, *labels: str) -> None:
         """Let a gauge be read at each exposition, in the thread that asks for it."""
@@ -93,7 +99,57 @@ class PrometheusMeter:
             case Kind.GAUGE:
                 self._gauges[key] = Gauge(name, text, labels, registry=self._registry)
             case Kind.HISTOGRAM:
-                self._histograms[key] = Histogram(name, text, labels, registry=self._registry, buckets=measure.buckets)
+                self._histograms[measure] = _Histogram(measure)
+                self._registry.register(self._histograms[measure])
+
+
+class _Histogram(Collector):
+    """One histogram, for all its labels. prometheus-client's own takes one value at a time, with a lock for each of
+    the two things it counts: for the delay of each trace that costs as much as deciding it."""
+
+    def __init__(self, measure: Measure) -> None:
+        self._measure = measure
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, ...], list[int]] = {}  # by bucket, the last one of all that is larger
+        self._sums: dict[tuple[str, ...], float] = {}
+        if not measure.labels:
+            self._appear(())
+
+    def _appear(self, labels: tuple[str, ...]) -> None:
+        self._counts[labels] = [0] * (len(self._measure.buckets) + 1)
+        self._sums[labels] = 0.0
+
+    def observe(self, values: Sequence[float], labels: tuple[str, ...]) -> None:
+        """Add these; in a crowd they are sorted once and counted bucket by bucket."""
+        bounds = self._measure.buckets
+        ascending = sorted(values)
+        with self._lock:
+            if labels not in self._counts:
+                self._appear(labels)
+            counts = self._counts[labels]
+            self._sums[labels] += math.fsum(ascending)
+            below = 0
+            while below < len(ascending):
+                bucket = bisect_left(bounds, ascending[below])
+                upto = bisect_right(ascending, bounds[bucket]) if bucket < len(bounds) else len(ascending)
+                counts[bucket] += upto - below
+                below = upto
+
+    def forget(self, labels: tuple[str, ...]) -> None:
+        """Stop showing these."""
+        with self._lock:
+            self._counts.pop(labels, None)
+            self._sums.pop(labels, None)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """For the exposition."""
+        family = HistogramMetricFamily(self._measure.name, self._measure.help, labels=self._measure.labels)
+        bounds = [*map(floatToGoString, (*self._measure.buckets, math.inf))]
+        with self._lock:
+            for labels, counts in self._counts.items():
+                buckets = [*zip(bounds, itertools.accumulate(counts), strict=True)]
+                family.add_metric(labels, buckets, self._sums[labels])
+        yield family
 
 
 def _at(series: _Series[_M], measure: Measure, labels: tuple[str, ...]) -> _M:

@@ -5,7 +5,6 @@ Source: opentelemetry-proto, `docs/specification.md`, "OTLP/HTTP".
 
 from __future__ import annotations
 
-import gzip
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from functools import partial
 import httpx
 import trio
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
+from isal import igzip
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from tss import __version__
@@ -35,10 +35,11 @@ RULES = Rules(
     misconfigured=frozenset((401, 403, 404, 405, 407, 415)),
 )
 
-# Measured on OTLP of 430 B a span: level 1 saves 74 % at 130 MB/s, level 6 77 % at half that speed.
+# Measured on OTLP of 460 B a span, one core: ISA-L's level 1 saves 82 % at 1.2 GB/s; zlib's saves 81 % at 260 MB/s, and
+# its level 6 saves 84 % at 90 MB/s.
 GZIP_LEVEL = 1
 MIN_GZIP_BYTES = 1024  # below that everything fits in one packet anyway
-THREAD_BYTES = 128 * 1024  # about 1 ms of compression; a trip to a thread and back costs a tenth of that
+THREAD_BYTES = 1024 * 1024  # about 1 ms of compression; a trip to a thread and back costs a tenth of that
 
 _STATUS_MESSAGE = 2 << 3 | 2  # google.rpc.Status: string message = 2
 
@@ -71,7 +72,7 @@ class OtlpHttp:
         return _success(answer) if answer.accepted else judge(answer, RULES, _message(answer))
 
     async def _compress(self, body: bytes) -> bytes:
-        compress = partial(gzip.compress, body, GZIP_LEVEL, mtime=0)
+        compress = partial(igzip.compress, body, GZIP_LEVEL, mtime=0)
         if len(body) < THREAD_BYTES:
             return compress()
         return await trio.to_thread.run_sync(compress, limiter=self._limiter, abandon_on_cancel=True)

@@ -290,7 +290,7 @@ class OtlpExporter:
     request_timeout_secs: float = key(30, positive_secs, "Time for one request.")
     retry_initial_delay_ms: int = key(1000, whole(1, 600_000), "Pause before the first retry; it doubles each time.")
     ssl_ca_location: str = key("", text(), "File with the CA certificates to trust (PEM); empty: the usual ones.")
-    batch_size: int = key(100, whole(1, 10_000), _BATCH_DOC)
+    batch_size: int = key(1_000, whole(1, 10_000), _BATCH_DOC)
     batch_timeout_secs: float = key(1, secs, _BATCH_TIMEOUT_DOC)
     max_in_flight: int = key(4, whole(1, 64), _IN_FLIGHT_DOC)
 

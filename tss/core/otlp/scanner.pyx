@@ -1,3 +1,4 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The compiled scanner: one pass over a record's bytes, no Python object for a span.
 
 The pass walks the wire and leaves, in C arrays, what each span adds to its trace (`Span`, `Trace`), where a split would
@@ -74,8 +75,8 @@ cdef enum:
     MOST_SHARED_BYTES = 64
     # From here on others may run Python meanwhile. Beside a thread that always wants to run, taking the GIL back costs
     # up to the switch interval of 5 ms, and a scan is shorter: of the time that two such threads have together, giving
-    # it up for records of 69 kB (6 us) left the scans 1/15 instead of 1/2, at 1 MB (95 us) 1/5, and only at 10 MB (1 ms)
-    # did both together get more done than one alone (1.08). Kafka's own default is 1 MB at most.
+    # it up for records of 69 kB (6 us) left the scans 1/15 instead of 1/2, at 1 MB (95 us) 1/5, and only at 10 MB
+    # (1 ms) did both together get more done than one alone (1.08). Kafka's own default is 1 MB at most.
     WITHOUT_GIL_BYTES = 16777216
 
 cdef enum:
@@ -152,7 +153,7 @@ cdef object INVALID_TRACE_ID = FaultReason.INVALID_TRACE_ID
 cdef object INVALID_SPAN_ID = FaultReason.INVALID_SPAN_ID
 
 
-# What the pass leaves. Positions are offsets in the message, and references are indexes: arrays move as they grow. ------
+# What the pass leaves. Positions are offsets in the message, and references are indexes: arrays move as they grow. -----
 
 
 cdef struct Chain:
@@ -334,7 +335,7 @@ cdef inline Hit *hits(Scan *s) noexcept nogil:
     return <Hit *> s.hits.items
 
 
-# The wire: each function goes from a place before `stop` to the place after what it read, or to NULL. --------------------
+# The wire: each function goes from a place before `stop` to the place after what it read, or to NULL. -------------------
 
 
 cdef Pos varint(Scan *s, Pos at, Pos stop, uint64_t *value) noexcept nogil:
@@ -406,7 +407,7 @@ cdef Pos skip_group(Scan *s, Pos at, Pos stop, uint32_t tag, int depth) noexcept
     cdef uint32_t[MAX_DEPTH] numbers
     cdef int open_groups = 0
     cdef uint64_t inner = tag
-    cdef Pos start = at, here
+    cdef Pos start = at
     while True:
         if inner & 7 == GROUP:
             if open_groups == depth:
@@ -425,8 +426,7 @@ cdef Pos skip_group(Scan *s, Pos at, Pos stop, uint32_t tag, int depth) noexcept
                 return NULL
         if at == stop:
             return fail(s, GROUP_NOT_CLOSED, start)
-        here = at
-        at = head(s, here, stop, &inner)
+        at = head(s, at, stop, &inner)
         if at == NULL:
             return NULL
 
@@ -830,7 +830,9 @@ cdef bint walk_span(Scan *s, Pos start, Pos at, Pos stop, uint32_t scope) noexce
     return True
 
 
-cdef inline void open_holder(Scan *s, Holder *holder, Pos start, Pos content, Pos stop, uint32_t within, uint32_t first_run) noexcept nogil:
+cdef inline void open_holder(
+    Scan *s, Holder *holder, Pos start, Pos content, Pos stop, uint32_t within, uint32_t first_run
+) noexcept nogil:
     holder.start, holder.content, holder.stop = start - s.base, content - s.base, stop - s.base
     holder.within, holder.first_run, holder.runs, holder.traces = within, first_run, 0, 0
     holder.hits.first = holder.hits.last = NONE
@@ -1210,7 +1212,7 @@ cdef object text_of(Hit *hit, list texts):
         return ""
     if size > MOST_SHARED_BYTES or not ascii(hit.at, size):
         return PyUnicode_DecodeUTF8(start, size, NULL)
-    slot = (size * 31 + <uint8_t> start[0] * 7 + <uint8_t> start[size - 1] * 3 + <uint8_t> start[size // 2]) % SHARED_TEXTS
+    slot = (size * 31 + hit.at[0] * 7 + hit.at[size - 1] * 3 + hit.at[size // 2]) % SHARED_TEXTS
     known = texts[slot]
     if known is None or PyUnicode_GET_LENGTH(known) != size or memcmp(PyUnicode_1BYTE_DATA(known), start, size) != 0:
         known = texts[slot] = PyUnicode_DecodeASCII(start, size, NULL)
@@ -1425,7 +1427,9 @@ cdef class Scanner:
             Place.NAME: PLAIN_NAME, Place.KIND: PLAIN_KIND, Place.STATUS: PLAIN_STATUS,
             Place.TRACE_STATE: PLAIN_TRACE_STATE,
         }
-        cdef list asks = [(at, ask.place, ask.key.encode("utf-8", "surrogatepass")) for at, ask in enumerate(lookup.asks)]
+        cdef list asks = [
+            (at, ask.place, ask.key.encode("utf-8", "surrogatepass")) for at, ask in enumerate(lookup.asks)
+        ]
         self.keys = [text for _, _, text in asks]
         self.texts = [None] * SHARED_TEXTS
         compile_keys(&self.wanted.spans, [(at, text) for at, place, text in asks if place is Place.SPAN])
