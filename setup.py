@@ -14,6 +14,7 @@ TYPED = (
     "core/evaluation",
     "core/ledger",
     "core/memory",
+    "core/opentraces",
     "core/otlp/fragment",
     "core/partition",
     "core/record",

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -84,7 +84,8 @@ class Child:
         pids = [self.process.pid]
         for pid in pids:  # grows while we walk it
             for task in Path(f"/proc/{pid}/task").iterdir():
-                pids.extend(int(child) for child in (task / "children").read_text().split())
+                with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                    pids.extend(int(child) for child in (task / "children").read_text().split())
         return pids
 
 

@@ -46,21 +46,12 @@ class Topic:
         groups = -(-count // corpus.group_records)
         records = groups * corpus.group_records
         first_ms = time.time_ns() // 1_000_000 - records * STEP_MS
-        # Records are made and sent by one thread, and go out in batches as a collector's do.
-        producer = Producer(
-            {
-                "bootstrap.servers": broker.bootstrap,
-                "linger.ms": 20,
-                "batch.size": 256 * 1024,
-                "queue.buffering.max.messages": 100_000,
-                "partitioner": "murmur2_random",
-            }
-        )
+        producer = producer_to(broker)
         size = number = 0
         kept: set[bytes] = set()
         for group in corpus.groups(groups, first_ms * 1_000_000):
             for key, value in group.records:
-                _produce(producer, name, key, value, first_ms + number * STEP_MS)
+                produce(producer, name, key, value, first_ms + number * STEP_MS)
                 size += len(value)
                 number += 1
             kept.update(group.keep)
@@ -85,7 +76,21 @@ class Topic:
             consumer.close()
 
 
-def _produce(producer: Producer, topic: str, key: bytes, value: bytes, timestamp_ms: int) -> None:
+def producer_to(broker: Broker) -> Producer:
+    """Records are made and sent by one thread, and go out in batches as a collector's do."""
+    return Producer(
+        {
+            "bootstrap.servers": broker.bootstrap,
+            "linger.ms": 20,
+            "batch.size": 256 * 1024,
+            "queue.buffering.max.messages": 100_000,
+            "partitioner": "murmur2_random",
+        }
+    )
+
+
+def produce(producer: Producer, topic: str, key: bytes, value: bytes, timestamp_ms: int) -> None:
+    """Waits for room in the producer's queue."""
     while True:
         try:
             producer.produce(topic, value, key, timestamp=timestamp_ms)

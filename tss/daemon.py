@@ -29,7 +29,7 @@ from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
 from tss.edges.metrics import PrometheusMeter
 from tss.settings import Settings
-from tss.tasks import committer, consumer, evaluator, exporter, pulse, sweeper
+from tss.tasks import committer, consumer, evaluator, exporter, pulse, sweeper, trainer
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
@@ -104,6 +104,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     async with outside.open_member(assignments, sampler.lookup) as member, trio.open_nursery() as around:
         drain = trio.CancelScope()
         around.start_soon(_stopper, stop, drain, times, health)
+        around.start_soon(trainer.run, buffer.packer, meter, name="trainer")
         with drain:
             async with trio.open_nursery() as tasks:
                 polled_in, polled_out = _channel("polled", POLLED_BATCHES, meter, Batch)

@@ -2,6 +2,7 @@
 
 cimport cython
 from tss.core.memory cimport Memory
+from tss.core.opentraces cimport OpenTraces
 from tss.core.otlp.fragment cimport Fragment
 from tss.core.partition cimport Partition
 from tss.core.record cimport Record
@@ -24,11 +25,7 @@ cdef class Buffer:
     cdef long long _max_open_traces
     cdef long long _max_closed_bytes
     cdef long long _max_trace_spans
-    cdef readonly dict _open
-    cdef Trace _oldest
-    cdef Trace _newest
-    cdef Trace _pack_next
-    cdef long long _pack_turn
+    cdef readonly OpenTraces _open
     cdef dict _closing
     cdef list _out
     cdef set _partitions
@@ -39,6 +36,8 @@ cdef class Buffer:
     cdef long long _absurd
     cdef long long _duplicate_spans
     cdef long long _late_dropped_spans
+    cdef long long _packed_traces
+    cdef long long _packed_saved_bytes
 
     cdef _clear_counts(self)
     @cython.locals(end="long long")
@@ -55,9 +54,6 @@ cdef class Buffer:
     cdef _leave(self, Trace trace)
     @cython.locals(settled=bint, trace=Trace)
     cpdef _place(self, Partition partition, long long offset, Fragment fragment)
-    cdef _link(self, Trace trace)
-    @cython.locals(older=Trace, newer=Trace)
-    cdef _unlink(self, Trace trace)
     @cython.locals(settled=bint, closing=Trace, late=Trace)
     cdef bint _is_decided(self, Partition partition, long long offset, Fragment fragment) except -1
     @cython.locals(late=Trace)
@@ -74,7 +70,7 @@ cdef class Buffer:
     cdef _clock(self, Partition partition, long long now_ms)
     cpdef _close(self, Trace trace, reason)
     cdef _relieve(self)
-    @cython.locals(trace=Trace, newest=Trace)
+    @cython.locals(trace=Trace, saved="long long")
     cdef _pack_some(self)
 
 

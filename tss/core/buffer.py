@@ -9,6 +9,7 @@ import attrs
 from tss.core.decision import Decision, Reason
 from tss.core.errors import LawBroken
 from tss.core.memory import Memory
+from tss.core.opentraces import OpenTraces
 from tss.core.otlp.fragment import Fragment
 from tss.core.packing import Packer
 from tss.core.partition import Partition
@@ -16,7 +17,7 @@ from tss.core.record import Record
 from tss.core.trace import Trace
 
 QUIET_MS = 2_000  # a trace without a span for so long of stream time is worth packing: the next may take long
-PACKS_AT_ONCE = 4  # traces looked at for each fragment that comes while bytes are short: more than come in
+PACKS_AT_ONCE = 4  # traces packed for each fragment that comes while bytes are short: more than come in
 
 
 @attrs.frozen
@@ -75,6 +76,8 @@ class Counts:
     absurd: int = 0
     duplicate_spans: int = 0
     late_dropped_spans: int = 0
+    packed_traces: int = 0
+    packed_saved_bytes: int = 0
 
 
 class Buffer:
@@ -86,36 +89,11 @@ class Buffer:
     """
 
     __slots__ = (
-        "_absurd",
-        "_closing",
-        "_duplicate_spans",
-        "_inactivity_ms",
-        "_late_dropped_spans",
-        "_max_closed_bytes",
-        "_max_duration_ms",
-        "_max_loose_bytes",
-        "_max_open_bytes",
-        "_max_open_spans",
-        "_max_open_traces",
-        "_max_trace_spans",
-        "_newest",
-        "_oldest",
-        "_open",
-        "_out",
-        "_pack_next",
-        "_pack_turn",
-        "_partitions",
-        "_records",
-        "_replayed",
-        "_root_quiet_ms",
-        "_spans",
-        "_traces",
-        "closed_bytes",
-        "limits",
-        "memory",
-        "open_bytes",
-        "open_spans",
-        "packer",
+        "_absurd", "_closing", "_duplicate_spans", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
+        "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
+        "_max_trace_spans", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
+        "_replayed", "_root_quiet_ms", "_spans", "_traces", "closed_bytes", "limits", "memory", "open_bytes",
+        "open_spans", "packer",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, waits: Waits, memory: Memory) -> None:
@@ -134,11 +112,7 @@ class Buffer:
         self._max_open_spans = limits.max_spans
         self._max_open_traces = limits.max_traces
         self._max_trace_spans = limits.max_trace_spans
-        self._open: dict[bytes, Trace] = {}
-        self._oldest: Trace | None = None  # the open traces are a list too, linked: see Trace.older
-        self._newest: Trace | None = None
-        self._pack_next: Trace | None = None  # where to go on looking for traces to pack
-        self._pack_turn = 0  # the stream second in which that look began at the oldest
+        self._open = OpenTraces()
         self._closing: dict[bytes, Trace] = {}  # closed, not decided yet
         self._out: list[Trace] = []
         self._partitions: set[Partition] = set()
@@ -167,13 +141,15 @@ class Buffer:
             absurd=self._absurd,
             duplicate_spans=self._duplicate_spans,
             late_dropped_spans=self._late_dropped_spans,
+            packed_traces=self._packed_traces,
+            packed_saved_bytes=self._packed_saved_bytes,
         )
         self._clear_counts()
         return counts
 
     def _clear_counts(self) -> None:
         self._records = self._replayed = self._traces = self._spans = self._absurd = 0
-        self._duplicate_spans = self._late_dropped_spans = 0
+        self._duplicate_spans = self._late_dropped_spans = self._packed_traces = self._packed_saved_bytes = 0
 
     # -- from the sweeper
 
@@ -231,7 +207,7 @@ class Buffer:
             return
         _, _, longest = max([(each.ledger.bytes, -each.id, each) for each in self._partitions])
         low_water = longest.ledger.low_water
-        for trace in [*self._open.values()]:
+        for trace in self._open.all():
             if trace.holds_up_to(longest, low_water):
                 self._close(trace, Reason.PRESSURE)
 
@@ -275,7 +251,7 @@ class Buffer:
         for partition in partitions:
             partition.revoked = True
             self._partitions.discard(partition)
-        for trace in [*self._open.values()] if partitions else ():
+        for trace in self._open.all() if partitions else ():
             self._leave(trace)
 
     def _leave(self, trace: Trace) -> None:
@@ -285,7 +261,7 @@ class Buffer:
         stays = trace.leave_revoked()
         self.open_bytes += trace.size - size
         if not stays:
-            self._unlink(trace)
+            self._open.remove(trace)
             self.open_spans -= trace.spans
             self.open_bytes -= trace.size
         elif trace.home is not home:  # its spans are on two partitions (producers that do not agree on a partitioner)
@@ -303,7 +279,7 @@ class Buffer:
             if self._is_decided(partition, offset, fragment):
                 return
             trace = Trace(fragment.trace_id, partition, offset)
-            self._link(trace)
+            self._open.add(trace)
             trace.first_ms = partition.time.now_ms
             self.open_bytes += trace.size
             if settled:
@@ -318,31 +294,8 @@ class Buffer:
             self._close(trace, Reason.SPAN_LIMIT)
         else:
             trace.last_ms = trace.home.time.now_ms
+            self._open.touch(trace)
             self._schedule(trace)
-
-    def _link(self, trace: Trace) -> None:
-        self._open[trace.trace_id] = trace
-        trace.older = self._newest
-        if self._newest is None:
-            self._oldest = trace
-        else:
-            self._newest.newer = trace
-        self._newest = trace
-
-    def _unlink(self, trace: Trace) -> None:
-        del self._open[trace.trace_id]
-        older, newer = trace.older, trace.newer
-        if self._pack_next is trace:
-            self._pack_next = newer
-        if older is None:
-            self._oldest = newer
-        else:
-            older.newer = newer
-        if newer is None:
-            self._newest = older
-        else:
-            newer.older = older
-        trace.older = trace.newer = None
 
     def _is_decided(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
         """Whether the trace has closed before; if so the fragment has been dealt with: it follows (law 2)."""
@@ -446,7 +399,7 @@ class Buffer:
         trace.reason = reason
         trace.closed_ms = trace.home.time.now_ms
         trace.home.ended(trace.trace_id, trace.first_offset)
-        self._unlink(trace)
+        self._open.remove(trace)
         self._closing[trace.trace_id] = trace
         trace.take_off()
         self.open_spans -= trace.spans
@@ -460,29 +413,26 @@ class Buffer:
         """Pack quiet traces, and if that is not enough decide the oldest early, until the open ones fit."""
         if self.open_bytes > self._max_loose_bytes:
             self._pack_some()
-        while self._oldest is not None and (
+        while self._open.oldest is not None and (
             self.open_bytes > self._max_open_bytes
             or self.open_spans > self._max_open_spans
             or len(self._open) > self._max_open_traces
         ):
-            self._close(self._oldest, Reason.PRESSURE)
+            self._close(self._open.oldest, Reason.PRESSURE)
 
     def _pack_some(self) -> None:
-        """Go on from the oldest trace to the newest; from the oldest again when there is a new second."""
+        """Pack the quietest, a few at a time."""
         for _ in range(PACKS_AT_ONCE):
-            trace = self._pack_next
-            if trace is None:
-                newest = self._newest
-                if newest is None or newest.home.time.now_ms // 1000 == self._pack_turn:
-                    return
-                self._pack_turn = newest.home.time.now_ms // 1000
-                trace = self._oldest
-            if trace is None:
+            trace = self._open.to_pack
+            if trace is None or trace.home.time.now_ms - trace.last_ms < QUIET_MS:
                 return
-            if trace.home.time.now_ms - trace.last_ms >= QUIET_MS:
-                self.open_bytes -= trace.pack(self.packer)
-            self._pack_next = trace.newer
-            if self._max_loose_bytes >= self.open_bytes:
+            self._open.to_pack = trace.livelier
+            saved = trace.pack(self.packer)
+            if saved:
+                self.open_bytes -= saved
+                self._packed_traces += 1
+                self._packed_saved_bytes += saved
+            if self.open_bytes <= self._max_loose_bytes:
                 return
 
 

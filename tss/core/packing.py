@@ -33,7 +33,8 @@ class Dictionary:
 
     def pack(self, plain: bytes) -> bytes:
         """A zstd frame that knows its content's size."""
-        return self._compressor.compress(plain)
+        # A copy: the library's own bytes keep the room that the frame might have needed, which is more than the content.
+        return bytes(memoryview(self._compressor.compress(plain)))
 
     def unpack(self, frame: bytes) -> bytes:
         """What ``pack`` was given."""

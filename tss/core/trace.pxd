@@ -38,6 +38,8 @@ cdef class Trace:
     cdef public long long awaiting
     cdef public Trace older
     cdef public Trace newer
+    cdef public Trace quieter
+    cdef public Trace livelier
 
     cpdef bint is_complete(self)
     cpdef unsigned long long duration_ns(self)

@@ -20,8 +20,8 @@ TRACE_BYTES = 500  # the object, its id, its places in the buffer and the ring
 RECORD_BYTES = 55  # the header of its bytes, its offset
 FURTHER_BYTES = 160  # from the second record on: the lists
 BYTES_BYTES = 33  # the header of a bytes object
-PACKED_BYTES = 100  # a frame's header, and what says how to open it
-PACK_MIN_BYTES = 512  # less gains nothing
+PACKED_BYTES = 400  # a frame's header, what says how to open it, and the holes that packing leaves in the heap
+PACK_MIN_BYTES = 1024  # less gains nothing
 
 _NO_IDS = b""
 
@@ -37,7 +37,7 @@ class Trace:
     __slots__ = (
         "_chunk", "_chunks", "_lineage", "_missing", "_offset", "_offsets", "_packed", "_span_ids", "awaiting", "branches",
         "closed_ms", "decision", "due", "end_ns", "errors", "first_ms", "first_offset", "has_root", "held_spans", "home",
-        "last_ms", "late", "latecomers", "newer", "older", "put_aside", "reason", "size", "spans", "start_ns", "trace_id",
+        "last_ms", "late", "latecomers", "livelier", "newer", "older", "put_aside", "quieter", "reason", "size", "spans", "start_ns", "trace_id",
         "values",
     )  # fmt: skip
 
@@ -75,6 +75,8 @@ class Trace:
         self.awaiting = 0  # destinations that have not accepted it yet
         self.older: Trace | None = None  # the open traces in the order in which they were opened
         self.newer: Trace | None = None
+        self.quieter: Trace | None = None  # and in the order of their last fragments
+        self.livelier: Trace | None = None
 
     def __repr__(self) -> str:
         state = self.decision or self.reason or "open"

@@ -1,0 +1,22 @@
+# The C types of opentraces.py, for when it is compiled.
+
+cimport cython
+from tss.core.trace cimport Trace
+
+
+cdef class OpenTraces:
+    cdef dict _by_id
+    cdef readonly Trace oldest
+    cdef Trace _newest
+    cdef Trace _liveliest
+    cdef public Trace to_pack
+
+    cpdef Trace get(self, bytes trace_id)
+    cpdef list all(self)
+    cpdef add(self, Trace trace)
+    cpdef touch(self, Trace trace)
+    @cython.locals(older=Trace, newer=Trace)
+    cpdef remove(self, Trace trace)
+    cdef _append(self, Trace trace)
+    @cython.locals(quieter=Trace, livelier=Trace)
+    cdef _take_out(self, Trace trace)
