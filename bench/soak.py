@@ -197,6 +197,7 @@ class Writer:
 
     def __init__(self, topic: Topic) -> None:
         self.records = self.spanless = self.traces = self.kept_spans = 0
+        self.told_ms = 0
         self.spans = dict.fromkeys((*MIXTURE, SMALL), 0)
         self._topic = topic
         self._producer = producer_to(topic.broker)
@@ -237,6 +238,7 @@ class Writer:
         """To each partition a record without a span: the daemon puts it aside, but has seen how late it is."""
         for partition in range(PARTITIONS):
             self._producer.produce(self._topic.name, b"", partition=partition, timestamp=timestamp_ms)
+        self.told_ms = timestamp_ms
         self.records += PARTITIONS
         self.spanless += PARTITIONS
 
@@ -285,7 +287,6 @@ class Soak:
             finally:
                 stop.set()
             writing.result()
-        self.settle()
 
     def remember(self, spans: int) -> int:
         """Until the memory of decisions is full: small traces, in cycles that need less room than the real ones."""
@@ -297,7 +298,7 @@ class Soak:
 
     def cycle(self, corpora: Sequence[Corpus], spans: int) -> Cycle:
         """Fill it with open traces, close all of them."""
-        stamp_ms = time.time_ns() // 1_000_000 + AHEAD_SECS * 1000
+        stamp_ms = max(time.time_ns() // 1_000_000 + AHEAD_SECS * 1000, self.writer.told_ms)
         written = self.writer.all_spans
         while self.writer.all_spans < written + spans:
             self.writer.write(min(corpora, key=self.writer.spans.__getitem__), stamp_ms)
@@ -345,6 +346,11 @@ def steady(broker: Broker, directory: Path, minutes: float, rate: int) -> tuple[
                 cpu = (sample.cpu_secs - shown.cpu_secs) / (sample.at_secs - shown.at_secs)
                 print(f"{sample.at_secs / 60:>6.1f} {cpu:>6.1%} {sample}", flush=True)
                 shown = sample
+        amiss = ""
+        try:
+            soak.settle()
+        except BenchFailed as failure:  # what was measured is worth telling all the same
+            amiss = str(failure)
         drained = soak.sample()
         print(f"{'after':>6} {'':>6} {drained}")
         peak = soak.daemon.child.peak_bytes()
@@ -352,10 +358,11 @@ def steady(broker: Broker, directory: Path, minutes: float, rate: int) -> tuple[
     secs = samples[-1].at_secs
     print(
         f"{written['spans']:,} spans in {written['records']:,} records, {written['spans'] / secs:,.0f} spans a second; "
-        f"{written['kept_spans']:,} kept, each delivered once; {(samples[-1].cpu_secs - idle.cpu_secs) / secs:.1%} of a core; "
+        f"{written['kept_spans']:,} came to the sink; {(samples[-1].cpu_secs - idle.cpu_secs) / secs:.1%} of a core; "
         f"{peak / (1 << 20):.1f} MiB at most"
     )
     document = {
+        "amiss": amiss,
         "written": written,
         "peak_bytes": peak,
         "idle": attrs.asdict(idle),
@@ -383,21 +390,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     options = _parse(arguments)
     document: dict[str, Any] = {}
+    found: list[Growth] = []
+    amiss = ""
     try:
         with tempfile.TemporaryDirectory(prefix="tss-soak-") as scratch, running(ApacheKafka) as broker:
             if options.minutes:
                 samples, document = steady(broker, Path(scratch), options.minutes, options.rate)
                 found = steady_growth(samples)
+                amiss = document["amiss"]
             else:
                 cycles, document = cycled(broker, Path(scratch), options.cycles, options.spans)
                 found = cycle_growth(cycles)
     except BenchFailed as failure:
-        print(f"no verdict: {failure}", file=sys.stderr)
-        found = []
+        amiss = f"no verdict: {failure}"
     if options.json:
         options.json.write_text(json.dumps(document | {"growth": [each.to_json() for each in found]}, indent=2) + "\n")
-    print(*found, sep="\n")
-    return int(not found or any(each.is_too_much for each in found))
+    print(*found, amiss, sep="\n")
+    return int(bool(amiss) or any(each.is_too_much for each in found))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -6,12 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.spans import fragment, trace_id
+from tests.core.spans import fragment, message, span, trace_id
 from tss.core.decision import Reason, Verdict
 from tss.core.errors import LawBroken
+from tss.core.otlp import MAX_VALUES, Ask, Encoding, Place, Scanner
+from tss.core.otlp.lookup import merge
 from tss.core.partition import Partition
 from tss.core.sampling import Sampler, policies
+from tss.core.sampling.policy import Policy
 from tss.core.sampling.probability import SPACE, randomness, threshold
+from tss.core.sampling.rest import Rest
 from tss.core.trace import Trace
 from tss.settings import Sampling
 
@@ -95,3 +99,37 @@ def test_law_2_an_open_trace_is_not_decided() -> None:
     open_trace.reason = None
     with pytest.raises(LawBroken, match="law 2"):
         Sampler([]).decide(open_trace)
+
+
+class Tenant(Policy):
+    """Asks 1 for the traces of one tenant: what a policy on attributes looks like."""
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__("tenant", (Ask(Place.SPAN, "tenant"), Ask(Place.NAME)))
+        self.tenant = tenant
+
+    def rate(self, trace: Trace) -> float | None:
+        return 1.0 if self.tenant in trace.values[0] else None
+
+
+def test_what_policies_ask_is_looked_up_in_the_scan_and_gathered_over_all_fragments() -> None:
+    sampler = Sampler([Tenant("acme"), Tenant("other"), Rest(0.0)])
+    assert sampler.lookup.asks == (Ask(Place.SPAN, "tenant"), Ask(Place.NAME))  # each once
+    scanner = Scanner(sampler.lookup)
+    made = Trace(trace_id(1), Partition(0, 0, 0), 0)
+    for number, tenant in enumerate(["nobody", "acme", "nobody"]):
+        one = span(1, number)
+        one.attributes.add(key="tenant").value.string_value = tenant
+        (found,) = scanner.fragments(message([one]), Encoding.OTLP_PROTO, [])
+        made.absorb(found)
+    made.reason = Reason.ROOT_QUIET
+    assert made.values == (("nobody", "acme"), ("span 0", "span 1", "span 2"))
+    assert (sampler.decide(made).policy, sampler.decide(made).keeps) == ("tenant", True)
+
+
+def test_true_1_and_1_0_are_three_values_and_one_ask_has_only_so_many() -> None:
+    assert merge(((True, 1),), ((1.0, 1, "1"),)) == ((True, 1, 1.0, "1"),)
+    assert [type(value) for value in merge(((True, 1),), ((1.0, 1),))[0]] == [bool, int, float]
+    assert merge((), ((1,),)) == merge(((1,),), ()) == ((1,),)
+    many = merge((tuple(range(MAX_VALUES)),), (("one more",),))
+    assert many == (tuple(range(MAX_VALUES)),)

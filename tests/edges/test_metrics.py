@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -206,3 +208,20 @@ def test_the_reference_page_tells_the_guides_thresholds():
     assert rows["channel_fill"] == (
         "| `channel_fill` | gauge | `channel` | Batches waiting in a channel between two tasks. |  |"
     )
+
+
+@given(st.lists(st.floats(0, 20_000), max_size=50))
+def test_many_at_once_are_counted_as_one_by_one(values):
+    together, apart = PrometheusMeter(), PrometheusMeter()
+    together.observe_all(measures.DECISION_DELAY, values)
+    for value in values:
+        apart.observe(measures.DECISION_DELAY, value)
+    name = measures.DECISION_DELAY.name
+    one, other = (
+        {key: value for key, value in shown(meter).items() if key[0].startswith(name)} for meter in (together, apart)
+    )
+    assert one.pop((f"{name}_sum", ())) == pytest.approx(other.pop((f"{name}_sum", ())))
+    assert one == other
+    assert one[f"{name}_count", ()] == len(values)
+    for bound in measures.DECISION_DELAY.buckets:
+        assert one[f"{name}_bucket", (("le", str(bound)),)] == sum(value <= bound for value in values)

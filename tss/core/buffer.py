@@ -17,7 +17,7 @@ from tss.core.record import Record
 from tss.core.trace import Trace
 
 QUIET_MS = 2_000  # a trace without a span for so long of stream time is worth packing: the next may take long
-PACKS_AT_ONCE = 4  # traces packed for each fragment that comes while bytes are short: more than come in
+PACKS_AT_ONCE = 2  # traces packed for each fragment that comes while bytes are short: more than come in
 
 
 @attrs.frozen

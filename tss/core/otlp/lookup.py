@@ -52,7 +52,7 @@ NOTHING = Lookup()
 
 def merge(one: Values, other: Values) -> Values:
     """The values of both, each once; the two come from the same lookup. An empty tuple has none at all."""
-    if not one or one == other:
+    if not one:
         return other
     if not other:
         return one
@@ -60,6 +60,6 @@ def merge(one: Values, other: Values) -> Values:
 
 
 def _merged(mine: tuple[Value, ...], theirs: tuple[Value, ...]) -> tuple[Value, ...]:
-    """True, 1 and 1.0 are three values, as they are three kinds in OTLP."""
-    found = {(type(value), value): value for value in (*mine, *theirs)}
+    """True, 1 and 1.0 are three values, as they are three kinds in OTLP; 0.0 and -0.0 are two, and not a number is one."""
+    found = {(type(value), repr(value) if isinstance(value, float) else value): value for value in (*mine, *theirs)}
     return tuple(found.values())[:MAX_VALUES]
