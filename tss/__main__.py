@@ -48,6 +48,7 @@ def _run(settings: Settings) -> int:
     import structlog  # noqa: PLC0415
     import trio  # noqa: PLC0415
 
+    from tss.core.otlp import SCANNER  # noqa: PLC0415
     from tss.daemon import StoppedAtOnce, supervise  # noqa: PLC0415
     from tss.edges import logs  # noqa: PLC0415
 
@@ -58,7 +59,10 @@ def _run(settings: Settings) -> int:
     log = structlog.get_logger()
     _collect_garbage_rarely()
     _share_one_arena()
-    log.info("starting", version=__version__, topic=settings.kafka.input_topic, group=settings.kafka.consumer_group)
+    kafka = settings.kafka
+    log.info("starting", version=__version__, scanner=SCANNER, topic=kafka.input_topic, group=kafka.consumer_group)
+    if SCANNER != "compiled":
+        log.warning("the compiled modules are missing, so this is several times slower; install with a C compiler")
     if without_effect(settings):
         log.warning("these settings have no effect, as things are", keys=without_effect(settings))
     try:

@@ -3,6 +3,17 @@
 cimport cython
 
 
+cdef class Kept:
+    cdef readonly object decision
+    cdef readonly tuple first
+    cdef dict covered
+    cdef set outstanding
+
+    cpdef bint has_delivered(self, long long partition, long long offset)
+    cpdef send(self, list offsets)
+    cpdef deliver(self, list offsets)
+
+
 cdef class DroppedSet:
     cdef long long _limit
     cdef long long _mask
@@ -28,5 +39,9 @@ cdef class Memory:
 
     cpdef keep(self, bytes trace_id, decision, tuple first)
     cpdef drop(self, bytes trace_id)
+    @cython.locals(kept=Kept)
+    cpdef sending(self, bytes trace_id, list offsets)
+    @cython.locals(kept=Kept)
+    cpdef delivered(self, bytes trace_id, list offsets)
     cpdef recall_kept(self, bytes trace_id)
     cpdef bint was_dropped(self, bytes trace_id)

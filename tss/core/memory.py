@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
-from collections.abc import Set as AbstractSet
-
-import attrs
+from collections.abc import Sequence
 
 from tss.core.decision import Decision
 
-_NOTHING: frozenset[tuple[int, int]] = (
-    frozenset()
-)  # shared: most kept traces have been delivered, and a set is 216 bytes
-
-
-@attrs.define
 class Kept:
     """A kept trace: its decision, and which of its fragments every destination has.
 
@@ -24,14 +15,39 @@ class Kept:
     named in ``outstanding``: (partition, offset) that is not delivered although a higher one may be.
     """
 
-    decision: Decision
-    first: tuple[int, int] = (-1, 0)  # the partition that closed it, and the offset of its first record there
-    covered: dict[int, int] = attrs.field(factory=dict)
-    outstanding: AbstractSet[tuple[int, int]] = _NOTHING
+    __slots__ = ("covered", "decision", "first", "outstanding")
+
+    def __init__(self, decision: Decision, first: tuple[int, int]) -> None:
+        self.decision = decision
+        self.first = first  # the partition that closed it, and the offset of its first record there
+        self.covered: dict[int, int] = {}
+        self.outstanding: set[tuple[int, int]] | None = None  # most kept traces have been delivered, and a set is 216 bytes
+
+    def __repr__(self) -> str:
+        return f"<Kept {self.decision}, covers {self.covered}, outstanding {self.outstanding}>"
 
     def has_delivered(self, partition: int, offset: int) -> bool:
         """Whether a fragment read again is one that every destination has."""
-        return offset <= self.covered.get(partition, -1) and (partition, offset) not in self.outstanding
+        if offset > self.covered.get(partition, -1):
+            return False
+        return self.outstanding is None or (partition, offset) not in self.outstanding
+
+    def send(self, offsets: Sequence[tuple[int, int]]) -> None:
+        """These are on their way."""
+        if self.outstanding is None:
+            self.outstanding = set(offsets)
+        else:
+            self.outstanding.update(offsets)
+
+    def deliver(self, offsets: Sequence[tuple[int, int]]) -> None:
+        """Every destination has these."""
+        for partition, offset in offsets:
+            if offset > self.covered.get(partition, -1):
+                self.covered[partition] = offset
+        if self.outstanding is not None:
+            self.outstanding.difference_update(offsets)
+            if not self.outstanding:
+                self.outstanding = None
 
 
 class DroppedSet:
@@ -122,19 +138,17 @@ class Memory:
         """Remember a decision to drop."""
         self._dropped.add(trace_id)
 
-    def sending(self, trace_id: bytes, offsets: Iterable[tuple[int, int]]) -> None:
+    def sending(self, trace_id: bytes, offsets: Sequence[tuple[int, int]]) -> None:
         """The fragments of these (partition, offset) of a kept trace are on their way."""
         kept = self._kept.get(trace_id)
         if kept is not None:
-            kept.outstanding = kept.outstanding | {*offsets}
+            kept.send(offsets)
 
-    def delivered(self, trace_id: bytes, offsets: Collection[tuple[int, int]]) -> None:
+    def delivered(self, trace_id: bytes, offsets: Sequence[tuple[int, int]]) -> None:
         """Every destination has them."""
         kept = self._kept.get(trace_id)
         if kept is not None:
-            for partition, offset in offsets:
-                kept.covered[partition] = max(offset, kept.covered.get(partition, -1))
-            kept.outstanding = (kept.outstanding - {*offsets}) or _NOTHING
+            kept.deliver(offsets)
 
     def recall_kept(self, trace_id: bytes) -> Kept | None:
         """What is known of a trace that was kept."""

@@ -1,0 +1,109 @@
+"""What each step of a record's way costs, in one process and without a broker: `python -m bench.steps [--sizes 1,8,50]`.
+
+What is not in it: librdkafka, the client's messages, the hop between threads, HTTP. Times are the best of some rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from isal import igzip
+
+from bench.corpus import STEP_MS, Corpus
+from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.evaluation import evaluate
+from tss.core.memory import Memory
+from tss.core.otlp import SCANNER, Encoding, Fault, Scanner, join
+from tss.core.packing import Packer, train
+from tss.core.partition import Partition
+from tss.core.record import Record
+from tss.core.sampling import Sampler, policies
+from tss.settings import Sampling
+
+BATCH = 1_000  # records, as a poll brings them
+ROUNDS = 5
+QUIET_MS = 2_000
+FAR = 1 << 40
+STEPS = ("scan", "record", "add", "evaluate", "join", "gzip", "settle", "pack")
+
+
+class Steps:
+    """Nanoseconds by step."""
+
+    def __init__(self) -> None:
+        self.spent: defaultdict[str, int] = defaultdict(int)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        began = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            self.spent[step] += time.perf_counter_ns() - began
+
+
+def run(values: Sequence[bytes]) -> Steps:
+    """All values once through everything, in batches."""
+    steps, offset = Steps(), 0
+    faults: list[Fault] = []
+    buffer = Buffer(Limits(FAR, FAR, FAR, FAR), Waits(QUIET_MS, 600_000, FAR), Memory())
+    home = Partition(0, 0, FAR, replay_secs=60)
+    sampler = Sampler(policies(Sampling(error_sample_rate=1.0, latency_threshold_ms=5000, latency_sample_rate=1.0)))
+    find = Scanner(sampler.lookup).fragments
+    for first in range(0, len(values), BATCH):
+        batch = [bytes(bytearray(value)) for value in values[first : first + BATCH]]
+        with steps.timed("scan"):
+            fragments = [find(value, Encoding.AUTO, faults) for value in batch]
+        with steps.timed("record"):
+            records = [
+                Record(0, offset + at, 1000 + (offset + at) * STEP_MS, each) for at, each in enumerate(fragments)
+            ]
+        offset += len(batch)
+        del batch, fragments
+        with steps.timed("add"):
+            buffer.add_some(home, records, 0, len(records), FAR)
+        del records
+        with steps.timed("evaluate"):
+            found = evaluate(buffer.take(), sampler, buffer)
+        with steps.timed("join"):
+            body = join(chunk for trace in found.kept for chunk in trace.chunks())
+        with steps.timed("gzip"):
+            igzip.compress(body, 1, mtime=0)
+        with steps.timed("settle"):
+            buffer.settle_all(found.kept)
+            buffer.settle_all(found.ended)
+            del found
+    packer = Packer()
+    packer.use(train(values[:BATCH]))
+    with steps.timed("pack"):
+        for value in values:
+            packer.pack(value)
+    return steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m bench.steps", description=__doc__)
+    parser.add_argument("--sizes", default="1,8,50", help="spans a record, with commas between (default: %(default)s)")
+    parser.add_argument("--spans", type=int, default=400_000, help="for each size (default: %(default)s)")
+    options = parser.parse_args()
+    gc.set_threshold(50_000, 20, 50)
+    print(f"scanner {SCANNER}; us a record, the best of {ROUNDS} rounds; {BATCH} records at once; 5 % kept")
+    print(f"{'':>12}", *(f"{step:>9}" for step in STEPS), f"{'all but pack':>14}")
+    corpora = [Corpus(int(size)) for size in options.sizes.split(",")] + [Corpus(8, mixed=True)]
+    for corpus in corpora:
+        count = options.spans // corpus.record_spans
+        groups = corpus.groups(-(-count // corpus.group_records), 10**18)
+        values = [value for group in groups for _, value in group.records]
+        rounds = [run(values) for _ in range(ROUNDS)]
+        best = {step: min(each.spent[step] for each in rounds) / len(values) / 1000 for step in STEPS}
+        total = sum(best.values()) - best["pack"]
+        print(f"{corpus!s:>12}", *(f"{best[step]:>9.2f}" for step in STEPS), f"{total:>14.2f}")
+
+
+if __name__ == "__main__":
+    main()
