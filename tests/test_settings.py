@@ -186,16 +186,16 @@ def test_derived_values_are_filled_in(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text(f"MemFree: 1 kB\nMemTotal: {1024 * 1024} kB\n")
     app = load(None, LEAST, root=tmp_path).app
-    assert app.max_buffer_bytes == (1024 - 128) * MIB // 2
+    assert app.max_buffer_bytes == (1024 - 128) * MIB * 2 // 3
     assert app.instance_id
     assert load(None, LEAST | {"TSS_APP_MAX_BUFFER_BYTES": "7"}, root=tmp_path).app.max_buffer_bytes == 7
 
 
 @pytest.mark.parametrize(
-    ("limit_mib", "buffer_mib"), [(1024, 448), (512, 192), (192, 32), (100, 32), (1, 32), (8192, 4032)]
+    ("limit_mib", "buffer_mib"), [(1028, 600), (512, 256), (224, 64), (100, 32), (1, 32), (8192, 5376)]
 )
-def test_buffer_bytes(limit_mib: int, buffer_mib: int) -> None:
-    assert buffer_bytes(limit_mib * MIB) == buffer_mib * MIB
+def test_buffer_bytes(limit_mib: int, buffer_mib: float) -> None:
+    assert buffer_bytes(limit_mib * MIB) == int(buffer_mib * MIB)
 
 
 @pytest.mark.parametrize(

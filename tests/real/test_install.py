@@ -43,7 +43,7 @@ def installed(source: Path, place: Path, **environment: str) -> tuple[Path, str]
     """A wheel of it, and what it says of itself once it is installed. (What Cython made of the source is used again.)"""
     for old in [*source.glob("build/lib*"), *source.glob("build/temp*"), *source.glob("build/bdist*")]:
         shutil.rmtree(old)
-    command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "-o", place / "dist"]
+    command: list[str | Path] = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "-o", place / "dist"]
     run(*command, cwd=source, **environment)
     (wheel,) = (place / "dist").glob("*.whl")
     run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", place / "site", wheel, cwd=place)
