@@ -79,7 +79,7 @@ clean: ## remove all that was made here
 	@touch $@
 
 # Also anew when a module that is compiled has changed: Python would go on with the compiled one.
-COMPILED := $(shell find tss -name '*.pyx' -o -name '*.pxd') $(patsubst %.pxd,%.py,$(shell find tss -name '*.pxd'))
+COMPILED := $(shell find tss -name '*.pyx' -o -name '*.pxd') $(wildcard $(patsubst %.pxd,%.py,$(shell find tss -name '*.pxd')))
 
 .venv/.project: .venv/.lock pyproject.toml setup.py $(COMPILED)
 	PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --no-deps --no-build-isolation -e .

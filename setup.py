@@ -1,4 +1,4 @@
-"""The compiled part of the package: one scanner written for it, and modules of Python with their C types beside them.
+"""The compiled part of the package: a scanner written for it, and modules of Python with their C types beside them.
 
 Without a C compiler, or with TSS_BUILD=python, everything is interpreted instead: the same decisions, slower.
 """
@@ -28,7 +28,14 @@ TYPED = (
     "core/trace",
     "edges/kafka_records",
 )
-SCANNER = "core/otlp/scanner"
+# Written for the compiler; `core/otlp/reference.py` stands in for them.
+CYTHON = (
+    "core/otlp/lineage",
+    "core/otlp/parts",
+    "core/otlp/protobuf",
+    "core/otlp/scanner",
+    "core/otlp/values",
+)
 
 
 def extensions() -> list[Extension]:
@@ -37,7 +44,7 @@ def extensions() -> list[Extension]:
         return []
     from Cython.Build import cythonize  # noqa: PLC0415  # not needed where nothing is compiled
 
-    sources = [Path("tss", f"{SCANNER}.pyx"), *(Path("tss", f"{name}.py") for name in TYPED)]
+    sources = [Path("tss", f"{name}.pyx") for name in CYTHON] + [Path("tss", f"{name}.py") for name in TYPED]
     modules = [
         Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=["-O3"], optional=True)
         for source in sources

@@ -21,7 +21,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -218,11 +217,12 @@ class Writer:
         self.kept_spans += len(group.keep)
         self._producer.poll(0)
 
-    def write_mixture(self, spans: int, timestamp_ms: int) -> None:
-        """At least so many."""
-        until = self.all_spans + spans
-        while self.all_spans < until:
-            self.write(min(MIXTURE, key=self.spans.__getitem__), timestamp_ms)
+    def write_some(self, corpora: Sequence[Corpus], spans: int, timestamp_ms: int) -> int:
+        """At least so many in whole traces, as many of each corpus; returns how many."""
+        before = self.all_spans
+        while self.all_spans < before + spans:
+            self.write(min(corpora, key=self.spans.__getitem__), timestamp_ms)
+        return self.all_spans - before
 
     def write_steadily(self, rate: int, stop: threading.Event) -> None:
         """So many spans a second. What could not be written for more than a second is not made up for."""
@@ -230,9 +230,7 @@ class Writer:
         while not stop.wait(TICK_SECS):
             now = time.monotonic()
             due, last = min(due + rate * (now - last), rate), now
-            before = self.all_spans
-            self.write_mixture(int(due), time.time_ns() // 1_000_000)
-            due -= self.all_spans - before
+            due -= self.write_some(MIXTURE, int(due), time.time_ns() // 1_000_000)
 
     def tell_time(self, timestamp_ms: int) -> None:
         """To each partition a record without a span: the daemon puts it aside, but has seen how late it is."""
@@ -276,38 +274,35 @@ class Soak:
         with ThreadPoolExecutor(1) as pool:
             writing = pool.submit(self.writer.write_steadily, rate, stop)
             try:
-                for number in count(1):
-                    at = min(number * SAMPLE_SECS, secs)
+                at = 0.0
+                while at < secs and not writing.done():
+                    at = min(at + SAMPLE_SECS, secs)
                     time.sleep(max(0, self.began + at - time.monotonic()))
-                    if writing.done() or self.daemon.child.process.poll() is not None:
-                        break
+                    if self.daemon.child.process.poll() is not None:
+                        raise BenchFailed(f"the daemon ended:\n{self.daemon.child.tail()}")
                     yield self.sample()
-                    if at >= secs:
-                        break
             finally:
                 stop.set()
             writing.result()
 
     def remember(self, spans: int) -> int:
         """Until the memory of decisions is full: small traces, in cycles that need less room than the real ones."""
-        for number in count():
-            if self.sample().remembers_all_it_can:
-                return number
+        cycles = 0
+        while not self.sample().remembers_all_it_can:
             self.cycle((SMALL,), spans // 2)
-        raise AssertionError
+            cycles += 1
+        return cycles
 
-    def cycle(self, corpora: Sequence[Corpus], spans: int) -> Cycle:
-        """Fill it with open traces, close all of them."""
+    def cycle(self, corpora: Sequence[Corpus], spans: int, rest_secs: float = 0) -> Cycle:
+        """Fill it with open traces, close all of them, leave it alone for a while."""
         stamp_ms = max(time.time_ns() // 1_000_000 + AHEAD_SECS * 1000, self.writer.told_ms)
-        written = self.writer.all_spans
-        while self.writer.all_spans < written + spans:
-            self.writer.write(min(corpora, key=self.writer.spans.__getitem__), stamp_ms)
+        written = self.writer.write_some(corpora, spans, stamp_ms)
         self.writer.flush()
-        held = self.writer.all_spans - written
-        self._wait_until("buffer_spans_current", held, "full")
+        self._wait_until("buffer_spans_current", written, "full")
         full = self.sample()
         self.writer.tell_time(stamp_ms + (ROOT_QUIET_SECS + 1) * 1000)
         self.settle()
+        time.sleep(rest_secs)
         return Cycle(full, self.sample())
 
     def settle(self) -> None:
@@ -372,14 +367,16 @@ def steady(broker: Broker, directory: Path, minutes: float, rate: int) -> tuple[
     return samples, document
 
 
-def cycled(broker: Broker, directory: Path, cycles: int, spans: int) -> tuple[list[Cycle], dict[str, Any]]:
+def cycled(
+    broker: Broker, directory: Path, cycles: int, spans: int, rest_secs: float
+) -> tuple[list[Cycle], dict[str, Any]]:
     done: list[Cycle] = []
     app = {"maxClockSkewSecs": 2 * AHEAD_SECS, "maxBufferSpans": 2 * spans, "maxBufferTraces": 2 * spans}
     with Soak.running(broker, directory, app) as soak:
         before = soak.remember(spans)
-        print(f"{before} cycles of small traces until the memory of decisions was full", HEAD, sep="\n")
+        print(f"{before} cycles of small traces until the memory of decisions was full\n{'cycle':>11} {HEAD}")
         for number in range(1, cycles + 1):
-            cycle = soak.cycle(MIXTURE, spans)
+            cycle = soak.cycle(MIXTURE, spans, rest_secs)
             print(f"{number:>3} full    {cycle.full}\n{number:>3} drained {cycle.drained}", flush=True)
             done.append(cycle)
         peak = soak.daemon.child.peak_bytes()
@@ -399,7 +396,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 found = steady_growth(samples)
                 amiss = document["amiss"]
             else:
-                cycles, document = cycled(broker, Path(scratch), options.cycles, options.spans)
+                cycles, document = cycled(broker, Path(scratch), options.cycles, options.spans, options.rest)
                 found = cycle_growth(cycles)
     except BenchFailed as failure:
         amiss = f"no verdict: {failure}"
@@ -417,6 +414,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=20_000, help="spans a second (default: %(default)s)")
     most = (BUFFER_MIB << 20) // (2 * SPAN_BYTES)
     parser.add_argument("--spans", type=int, default=300_000, help="open in each cycle (default: %(default)s)")
+    parser.add_argument("--rest", type=float, default=2, help="s from drained to the look (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
     if options.spans > most:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tss.core.otlp import Ask, Encoding, Fault, FaultReason, Fragment, Lookup, Place, reference
-from tss.core.otlp import scanner as compiled
+from tss.core.otlp import Ask, Encoding, Fault, FaultReason, Fragment, Lookup, Place, lineage, reference, scanner
 
 LOOKUPS = (
     Lookup(),
@@ -13,7 +12,7 @@ LOOKUPS = (
         Ask(Place.KIND), Ask(Place.STATUS), Ask(Place.TRACE_STATE), Ask(Place.RESOURCE, "k"),
     )),
 )  # fmt: skip
-_BOTH = [(compiled.Scanner(lookup), reference.Scanner(lookup)) for lookup in LOOKUPS]
+_BOTH = [(scanner.Scanner(lookup), reference.Scanner(lookup)) for lookup in LOOKUPS]
 
 _Found = tuple[object, ...]
 
@@ -56,7 +55,7 @@ class Lineages:
     """Both lineages, given the same ids."""
 
     def __init__(self) -> None:
-        self._ours, self._theirs = compiled.Lineage(), reference.Lineage()
+        self._ours, self._theirs = lineage.Lineage(), reference.Lineage()
         self._given: list[str] = []
 
     def add(self, span_ids: bytes, missing: bytes) -> None:

@@ -1,9 +1,10 @@
-"""libFuzzer on the compiled scanner, built with AddressSanitizer and UndefinedBehaviorSanitizer.
+"""The fuzzer on the compiled scanner, built with AddressSanitizer and UndefinedBehaviorSanitizer.
 
 `python -m fuzz.sanitized --seconds 60`. Each case goes through both scanners, so that a wrong answer is found as well as
-a byte read beyond the end; libFuzzer sees which branches of the C code a case takes and breeds what finds new ones.
-Needs clang, its runtime (Debian: clang, libclang-rt-14-dev or the like) and atheris, whose library of libFuzzer and
-AddressSanitizer is loaded before all else. What was found stays in .cache/fuzz/.
+a byte read beyond the end. With clang, its runtime (Debian: clang, libclang-rt-14-dev or the like) and atheris, whose
+library of libFuzzer and AddressSanitizer is loaded before all else, libFuzzer sees which branches of the C code a case
+takes and breeds what finds new ones. Without them gcc does, and cases come from `fuzz.making` alone, as for
+`python -m fuzz`. What was found stays in .cache/fuzz/.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Sequence
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from pathlib import Path
@@ -23,51 +25,56 @@ from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "fuzz"
-SOURCE = ROOT / "tss" / "core" / "otlp" / "scanner.pyx"
-NAME = "tss.core.otlp.scanner"
-BUILT = CACHE / f"scanner{sysconfig.get_config_var('EXT_SUFFIX')}"
+SOURCES = ROOT / "tss" / "core" / "otlp"
+PACKAGE = "tss.core.otlp."
+MODULES = ("lineage", "parts", "protobuf", "scanner", "values")
 SEEDS = 300  # made messages to begin with
 MOST_BYTES = 4096  # of a case: enough that all arrays leave the stack
 
 # Behaviour that C leaves undefined traps instead of being told in words: atheris' library has no words for it. Shifts
 # and alignment are not among the checks' targets in Python's own headers, so all of "undefined" can be on but for the
 # call through a pointer of another type, which is how Python calls methods.
-FLAGS = (
-    "-shared", "-fPIC", "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined,fuzzer-no-link",
-    "-fsanitize-trap=undefined", "-Wno-everything",
-)  # fmt: skip
+FLAGS = ("-shared", "-fPIC", "-O1", "-g", "-fno-omit-frame-pointer", "-w")
+CLANG_FLAGS = ("-fsanitize=address,undefined,fuzzer-no-link", "-fsanitize-trap=undefined")
+GCC_FLAGS = ("-fsanitize=address,undefined", "-fsanitize-undefined-trap-on-error")
 
 
 class _Finder:
-    """Gives the sanitized scanner to whoever imports the scanner."""
+    """Gives the sanitized modules to whoever imports the scanner's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != NAME:
+        module = name.removeprefix(PACKAGE)
+        if module == name or module not in MODULES:
             return None
-        return importlib.util.spec_from_file_location(name, BUILT, loader=ExtensionFileLoader(name, str(BUILT)))
+        built = str(_built(self._folder, module))
+        return importlib.util.spec_from_file_location(name, built, loader=ExtensionFileLoader(name, built))
 
 
-def build() -> None:
-    """Compile the scanner into the cache, if its source is newer than what is there."""
-    if BUILT.exists() and BUILT.stat().st_mtime > SOURCE.stat().st_mtime:
-        return
-    CACHE.mkdir(parents=True, exist_ok=True)
-    source = CACHE / "scanner.c"
-    subprocess.run(
-        [sys.executable, "-m", "cython", "--module-name", NAME, str(SOURCE), "-o", str(source)],
-        check=True, cwd=ROOT,
-    )  # fmt: skip
-    include = sysconfig.get_path("include")
-    subprocess.run([_clang(), *FLAGS, f"-I{include}", str(source), "-o", str(BUILT)], check=True)
+def _built(folder: Path, module: str) -> Path:
+    return folder / f"{module}{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
-def _clang() -> str:
-    clang = shutil.which("clang")
-    if clang is None:
-        raise SystemExit("needs clang and its runtime libraries")
-    return clang
+def build(compiler: str, flags: Sequence[str]) -> Path:
+    """Compile what is newer than what is in the cache, there; returns the folder."""
+    folder = CACHE / Path(compiler).name
+    folder.mkdir(parents=True, exist_ok=True)
+    newest = max(path.stat().st_mtime for path in SOURCES.glob("*.p[yx][xd]"))
+    for module in MODULES:
+        built, source = _built(folder, module), folder / f"{module}.c"
+        if built.exists() and built.stat().st_mtime > newest:
+            continue
+        subprocess.run(
+            [sys.executable, "-m", "cython", "--module-name", PACKAGE + module, SOURCES / f"{module}.pyx", "-o", source],
+            check=True, cwd=ROOT,
+        )  # fmt: skip
+        include = sysconfig.get_path("include")
+        subprocess.run([compiler, *FLAGS, *flags, f"-I{include}", source, "-o", built], check=True)
+    return folder
 
 
 def _seeds() -> Path:
@@ -84,33 +91,60 @@ def _seeds() -> Path:
 
 def start(seconds: int) -> int:
     """Build, and run the fuzzer in a process with the sanitizer loaded. Its exit status: not 0 after a finding."""
-    if importlib.util.find_spec("atheris") is None:
-        raise SystemExit("needs atheris")
-    build()
+    clang, gcc = shutil.which("clang"), shutil.which("gcc")
+    if clang is not None and importlib.util.find_spec("atheris") is not None:
+        return _guided(clang, seconds)
+    if gcc is None:
+        raise SystemExit("needs clang and its runtime with atheris, or gcc; on Debian: apt-get install clang, or gcc")
+    print("no clang or no atheris: with gcc, and cases that are not guided by what code they reach", flush=True)
+    return _unguided(gcc, seconds)
+
+
+def _guided(clang: str, seconds: int) -> int:
+    folder = build(clang, CLANG_FLAGS)
     found = CACHE / "corpus"
     found.mkdir(exist_ok=True)
-    library = Path(sysconfig.get_path("purelib")) / "asan_with_fuzzer.so"
-    command = [
-        sys.executable, "-m", "fuzz.sanitized", "--child", f"-max_total_time={seconds}", f"-max_len={MOST_BYTES}",
-        "-print_final_stats=1", f"-artifact_prefix={CACHE}/", str(found), str(_seeds()),
-    ]  # fmt: skip
+    return _child(
+        Path(sysconfig.get_path("purelib")) / "asan_with_fuzzer.so", "--guided", str(folder),
+        f"-max_total_time={seconds}", f"-max_len={MOST_BYTES}", "-print_final_stats=1", f"-artifact_prefix={CACHE}/",
+        str(found), str(_seeds()),
+    )  # fmt: skip
+
+
+def _unguided(gcc: str, seconds: int) -> int:
+    folder = build(gcc, GCC_FLAGS)
+    asked = subprocess.run([gcc, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
+    library = Path(asked.stdout.strip())
+    if not library.is_absolute():
+        raise SystemExit("needs gcc's libasan; on Debian it comes with gcc: apt-get install gcc")
+    return _child(library.resolve(), "--unguided", str(folder), str(seconds))
+
+
+def _child(library: Path, *arguments: str) -> int:
+    """This module once more, with the sanitizer's library loaded before all else."""
     # Python itself keeps memory to its end, and its own allocator would hide from the sanitizer what it hands out.
     environment = os.environ | {
         "LD_PRELOAD": str(library), "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
         "PYTHONMALLOC": "malloc",
     }  # fmt: skip
+    command = [sys.executable, "-m", "fuzz.sanitized", *arguments]
     return subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode
 
 
-def fuzz(arguments: list[str]) -> None:
-    """In the child: never returns."""
-    atheris = importlib.import_module("atheris")  # only here is its library loaded; it has no types
-    sys.meta_path.insert(0, _Finder())
-    from fuzz.comparing import LOOKUPS, Lineages, compare  # noqa: PLC0415  # with the sanitized scanner
-    from tss.core.otlp import scanner  # noqa: PLC0415
+def _take(folder: Path) -> None:
+    """Import the sanitized modules, before anything else does."""
+    sys.meta_path.insert(0, _Finder(folder))
+    for name in MODULES:
+        module = importlib.import_module(PACKAGE + name)
+        if module.__file__ != str(_built(folder, name)):
+            raise SystemExit(f"{module.__file__} is not sanitized")
 
-    if scanner.__file__ != str(BUILT):
-        raise SystemExit(f"{scanner.__file__} is not sanitized")
+
+def fuzz(folder: Path, arguments: list[str]) -> None:
+    """In the child, under libFuzzer: never returns."""
+    atheris = importlib.import_module("atheris")  # only here is its library loaded; it has no types
+    _take(folder)
+    from fuzz.comparing import LOOKUPS, Lineages, compare  # noqa: PLC0415  # with the sanitized scanner
 
     def one(data: bytes) -> None:
         if data:
@@ -126,9 +160,27 @@ def fuzz(arguments: list[str]) -> None:
     atheris.Fuzz()
 
 
+def make_cases(folder: Path, seconds: int) -> None:
+    """In the child: batches of made cases until the time is up."""
+    _take(folder)
+    from fuzz.__main__ import BATCH, batch  # noqa: PLC0415  # with the sanitized scanner
+
+    began, done = time.monotonic(), 0
+    while time.monotonic() - began < seconds:
+        seed = f"{time.time_ns()}"
+        (CACHE / "seed").write_text(seed)  # of the batch that the sanitizer ends, if it finds something
+        batch(seed, [])
+        done += BATCH
+    print(f"{done:,} cases, no finding")
+
+
 def main() -> int:
-    if sys.argv[1:2] == ["--child"]:
-        fuzz(sys.argv[2:])
+    match sys.argv[1:]:
+        case ["--guided", folder, *arguments]:
+            fuzz(Path(folder), arguments)
+        case ["--unguided", folder, seconds]:
+            make_cases(Path(folder), int(seconds))
+            return 0
     parser = argparse.ArgumentParser(prog="python -m fuzz.sanitized", description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
     return start(parser.parse_args().seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 import time
+import urllib.request
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from pathlib import Path
@@ -16,8 +17,9 @@ from bench import plot
 from bench.corpus import SPAN_BYTES, USUAL, Corpus
 from bench.daemon import quantile
 from bench.floors import FLOORS
-from bench.processes import Child
+from bench.processes import BenchFailed, Child
 from bench.sink import Taken
+from bench.soak import DROPPED_LIMIT, KEPT_LIMIT, Cycle, Growth, Sample, counting, cycle_growth, steady_growth
 
 EPOCH_NS = 1_700_000_000_000_000_000
 CORPORA = [*USUAL, Corpus(50, mixed=True), Corpus(5, mixed=True, keep=0.5)]
@@ -128,3 +130,56 @@ def test_the_plot_shows_each_figure_in_well_formed_svg() -> None:
 def test_there_is_a_floor_for_a_usual_corpus() -> None:
     assert set(FLOORS) <= set(USUAL)
     assert all(0 < floor < 1 for floor in FLOORS.values())
+
+
+def sample_of(minute: float, mib: float, kept: int = KEPT_LIMIT) -> Sample:
+    said: dict[str, float] = {"decision_memory_kept_current": kept, "decision_memory_dropped_current": DROPPED_LIMIT}
+    return Sample(60 * minute, int(mib * (1 << 20)), 0, said)
+
+
+def test_memory_grows_when_the_last_fifth_is_above_the_second() -> None:
+    def grown(mib: float) -> Growth:
+        (growth,) = steady_growth(
+            [sample_of(each, 300 if each < 12 else 200 + mib * (each > 40)) for each in range(61)]
+        )
+        return growth
+
+    assert grown(7.9).is_too_much is False
+    assert grown(8.1).is_too_much is True
+    assert grown(-90).is_too_much is False
+    assert "from 12 min: 200.0 MiB, later 209.0 MiB: +9.0 MiB of 8.0 allowed: too much" in str(grown(9))
+
+
+def test_nothing_is_compared_before_the_memory_of_decisions_is_full() -> None:
+    def samples(full: int) -> list[Sample]:
+        return [sample_of(each, 100 + min(each, full), KEPT_LIMIT if each >= full else 0) for each in range(61)]
+
+    (growth,) = steady_growth(samples(30))
+    assert growth.grown_bytes == 0
+    for late in (40, 100):
+        with pytest.raises(BenchFailed, match="too short"):
+            steady_growth(samples(late))
+
+
+def test_cycles_are_compared_full_and_drained() -> None:
+    def cycles(count: int, step: int) -> list[Cycle]:
+        full = [sample_of(each, 400 + (each >= 9) * step) for each in range(count)]
+        return [Cycle(each, sample_of(0, 150)) for each in full]
+
+    assert [growth.is_too_much for growth in cycle_growth(cycles(20, 12))] == [False, False]  # three per cent
+    assert [growth.is_too_much for growth in cycle_growth(cycles(20, 13))] == [True, False]
+    with pytest.raises(BenchFailed, match="11 cycles say nothing"):
+        cycle_growth(cycles(11, 0))
+
+
+def test_a_counting_sink_keeps_nothing(tmp_path: Path) -> None:
+    bodies = [gzip.compress(value) for group in Corpus(8).groups(3, EPOCH_NS) for _, value in group.records]
+    with counting(tmp_path) as (address, taken):
+        for body in bodies:
+            with urllib.request.urlopen(f"{address}/v1/traces", body) as answer:
+                assert answer.status == 200
+        deadline = time.monotonic() + 5
+        while taken.spans < 24 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert taken.spans == 24
+        assert not (tmp_path / "taken").is_file()

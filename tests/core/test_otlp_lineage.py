@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tss.core.otlp import LINEAGE_SPANS, reference, scanner
+from tss.core.otlp import LINEAGE_SPANS, lineage, reference
 
-both = pytest.mark.parametrize("lineage", [scanner.Lineage, reference.Lineage], ids=["compiled", "reference"])
+both = pytest.mark.parametrize("make", [lineage.Lineage, reference.Lineage], ids=["compiled", "reference"])
 
 
 def ids(*numbers: int) -> bytes:
@@ -27,9 +27,9 @@ pieces = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(given_ids=pieces)
 def test_open_is_what_was_named_and_not_seen(
-    lineage: type[reference.Lineage], given_ids: list[tuple[list[int], list[int]]]
+    make: type[reference.Lineage], given_ids: list[tuple[list[int], list[int]]]
 ) -> None:
-    kept, seen, named = lineage(), set(), set()
+    kept, seen, named = make(), set(), set()
     assert kept.open == 0
     for spans, missing in given_ids:
         kept.add(ids(*spans), ids(*missing))
@@ -39,16 +39,17 @@ def test_open_is_what_was_named_and_not_seen(
 
 
 @both
-def test_a_parent_of_another_length_is_never_seen(lineage: type[reference.Lineage]) -> None:
-    kept = lineage()
+def test_a_parent_of_another_length_is_never_seen(make: type[reference.Lineage]) -> None:
+    kept = make()
     kept.add(ids(1), ids(0, 2))
     kept.add(ids(2, 0), ids(0))
     assert kept.open == 1
 
 
 @both
-def test_beyond_the_most_it_stays_open_and_takes_no_memory(lineage: type[reference.Lineage]) -> None:
-    kept = lineage()
+def test_beyond_the_most_it_stays_open_and_takes_no_memory(make: type[reference.Lineage]) -> None:
+    kept = make()
+    kept.add(b"", b"")
     empty = kept.bytes
     kept.add(many(1, LINEAGE_SPANS), many(LINEAGE_SPANS, LINEAGE_SPANS + 1))
     kept.add(b"", ids(0))
@@ -63,17 +64,18 @@ def test_beyond_the_most_it_stays_open_and_takes_no_memory(lineage: type[referen
 
 
 @both
-def test_only_whole_ids_are_taken(lineage: type[reference.Lineage]) -> None:
+def test_only_whole_ids_are_taken(make: type[reference.Lineage]) -> None:
     with pytest.raises(ValueError, match="8 bytes each"):
-        lineage().add(b"seven..", b"")
+        make().add(b"seven..", b"")
     with pytest.raises(ValueError, match="8 bytes each"):
-        lineage().add(b"", b"nine bytes")
-    assert repr(lineage()) == "Lineage(open=0)"
+        make().add(b"", b"nine bytes")
+    assert repr(make()) == "Lineage(open=0)"
 
 
 @pytest.mark.parametrize(("spans", "most"), [(8, 9), (30, 9), (100, 17), (1000, 17), (20_000, 17), (60_000, 17)])
 def test_the_compiled_one_takes_few_bytes_a_span(spans: int, most: int) -> None:
-    kept = scanner.Lineage()
+    kept = lineage.Lineage()
+    kept.add(b"", b"")
     empty = kept.bytes
     for start in range(1, spans + 1, 5):
         kept.add(many(start, min(start + 5, spans + 1)), b"")

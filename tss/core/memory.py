@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tss.core.decision import Decision
 
+
 class Kept:
     """A kept trace: its decision, and which of its fragments every destination has.
 
@@ -21,7 +22,9 @@ class Kept:
         self.decision = decision
         self.first = first  # the partition that closed it, and the offset of its first record there
         self.covered: dict[int, int] = {}
-        self.outstanding: set[tuple[int, int]] | None = None  # most kept traces have been delivered, and a set is 216 bytes
+        self.outstanding: set[tuple[int, int]] | None = (
+            None  # most kept traces have been delivered, and a set is 216 bytes
+        )
 
     def __repr__(self) -> str:
         return f"<Kept {self.decision}, covers {self.covered}, outstanding {self.outstanding}>"

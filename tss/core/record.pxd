@@ -3,6 +3,9 @@
 cimport cython
 
 
+@cython.no_gc  # what it holds refers to nothing but itself
+@cython.final
+@cython.freelist(1000)  # as many as a batch has
 cdef class Record:
     cdef readonly long long partition
     cdef readonly long long offset
@@ -10,6 +13,10 @@ cdef class Record:
     cdef readonly tuple fragments
 
     cdef tuple _fields(self)
+
+
+@cython.locals(record=Record)
+cpdef Record record_of(long long partition, long long offset, long long timestamp_ms, tuple fragments)
 
 
 @cython.locals(found=list, run=list, record=Record, partition="long long", offset="long long")

@@ -2,6 +2,7 @@
 
 cimport cython
 from tss.core.otlp.fragment cimport Fragment
+from tss.core.otlp.lineage cimport Lineage as CLineage  # not under the name that trace.py gives to one of two
 from tss.core.partition cimport Partition
 
 
@@ -24,7 +25,7 @@ cdef class Trace:
     cdef readonly tuple values
     cdef bytes _span_ids
     cdef bytes _missing
-    cdef object _lineage
+    cdef CLineage _lineage
     cdef public long long first_ms
     cdef public long long last_ms
     cdef public long long closed_ms
@@ -52,7 +53,7 @@ cdef class Trace:
     cpdef list chunks(self)
     @cython.locals(growth="long long")
     cpdef long long absorb(self, Fragment fragment) except -1
-    @cython.locals(before="long long")
+    @cython.locals(before="long long", lineage=CLineage)
     cdef long long _relate(self, Fragment fragment) except? -1
     cpdef forget_lineage(self)
     @cython.locals(growth="long long", branch=Trace)

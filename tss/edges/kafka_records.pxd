@@ -1,14 +1,18 @@
 # The C types of kafka_records.py, for when it is compiled.
 
 cimport cython
-from tss.core.record cimport Record
+from tss.core.otlp.scanner cimport Scanner as CScanner  # not under the name that kafka_records.py gives to one of two
+from tss.core.record cimport Record, record_of
 
 
 cdef class Reader:
     cdef str _topic
     cdef object _encoding
-    cdef object _scanner
+    cdef CScanner _scanner
 
-    @cython.locals(records=list, faults=list, current="long long", partition="long long", ours=bint, size="long long")
+    @cython.locals(
+        records=list, faults=list, fragments=tuple, scanner=CScanner, record=Record, current="long long",
+        partition="long long", offset="long long", after="long long", timestamp="long long", ours=bint, size="long long",
+    )
     cpdef read(self, messages, dict positions, gone)
     cdef list _letters(self, list faults, message, Record record)

@@ -10,7 +10,7 @@ import attrs
 from confluent_kafka import KafkaError, Message
 
 from tss.core.otlp import Encoding, Fault, Scanner
-from tss.core.record import DeadLetter, Record
+from tss.core.record import DeadLetter, Record, record_of
 
 NO_TIMESTAMP_MS = -1
 
@@ -43,9 +43,9 @@ class Reader:
         tells old messages from new, so all are dropped, and it has to be read again from its start.
         """
         found = Reading()
-        records, encoding, find = found.records, self._encoding, self._scanner.fragments
+        records, encoding, scanner = found.records, self._encoding, self._scanner
         faults: list[Fault] = []
-        current, ours, size = -1, False, 0
+        current, after, ours, size = -1, -1, False, 0
         for message in messages:
             error = message.error()
             if error is not None:
@@ -55,7 +55,9 @@ class Reader:
             partition: int = message.partition()  # type: ignore[assignment]  # None only where there is an error
             offset: int = message.offset()  # type: ignore[assignment]  # as above
             if partition != current:
-                current = partition
+                if after >= 0:
+                    positions[current] = after
+                current, after = partition, -1
                 ours = partition in positions and partition not in gone
                 if partition in positions and partition in gone:
                     found.stale.add(partition)
@@ -63,14 +65,16 @@ class Reader:
                 continue
             value = message.value()
             kind, timestamp = message.timestamp()
-            fragments = find(value, encoding, faults)
-            records.append(Record(partition, offset, timestamp if kind else NO_TIMESTAMP_MS, fragments))
-            positions[partition] = offset + 1
+            fragments = scanner.fragments(value, encoding, faults)
+            records.append(record_of(partition, offset, timestamp if kind else NO_TIMESTAMP_MS, fragments))
+            after = offset + 1
             if value is not None:
                 size += len(value)
             if faults:
                 found.letters += self._letters(faults, message, records[-1])
                 faults.clear()
+        if after >= 0:
+            positions[current] = after
         found.value_bytes = size
         return found
 

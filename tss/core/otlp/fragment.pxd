@@ -1,5 +1,11 @@
 # The C types of fragment.py, for when it is compiled.
 
+cimport cython
+
+
+@cython.no_gc  # what it holds refers to nothing but itself
+@cython.final
+@cython.freelist(1000)  # as many as a batch has
 cdef class Fragment:
     cdef readonly bytes trace_id
     cdef readonly bytes payload

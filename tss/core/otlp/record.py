@@ -2,13 +2,15 @@
 
 from tss.core.otlp.fragment import Encoding, Fault, Scan
 from tss.core.otlp.lookup import NOTHING, Lookup
+from tss.core.otlp.reference import LINEAGE_SPANS
 
 try:
-    from tss.core.otlp.scanner import LINEAGE_SPANS, Lineage, Scanner
+    from tss.core.otlp.lineage import Lineage
+    from tss.core.otlp.scanner import Scanner
 
     SCANNER = "compiled"
 except ImportError:  # there was no C compiler when this was installed
-    from tss.core.otlp.reference import LINEAGE_SPANS, Lineage, Scanner
+    from tss.core.otlp.reference import Lineage, Scanner
 
     SCANNER = "protobuf"
 

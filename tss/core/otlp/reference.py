@@ -206,10 +206,10 @@ class Lineage:
             raise ValueError(f"ids are 8 bytes each, not {len(span_ids)} and {len(missing)} in all")
         if self._full:
             return
-        self._seen.update(_each(span_ids))
-        self._seen.discard(_ZERO_SPAN_ID)  # no span's; it stands for a parent of another length
-        self._named.update(_each(missing))
-        self._named -= self._seen
+        seen = set(_each(span_ids)) - {_ZERO_SPAN_ID}  # no span's; it stands for a parent of another length
+        self._seen |= seen
+        self._named -= seen
+        self._named.update([parent for parent in _each(missing) if parent not in self._seen])
         if len(self._seen) + len(self._named) - (_ZERO_SPAN_ID in self._named) > LINEAGE_SPANS:
             self._seen, self._named, self._full = set(), set(), True
 

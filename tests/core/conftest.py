@@ -1,0 +1,9 @@
+"""Where everything is interpreted there is one scanner only: what compares the two is left out."""
+
+import os
+
+from tests.interpreted import ASKED
+
+_OF_BOTH = ["test_otlp_differential.py", "test_otlp_lineage.py", "test_otlp_scan.py", "test_otlp_values.py"]
+
+collect_ignore = _OF_BOTH if os.environ.get(ASKED) else []

@@ -1,0 +1,204 @@
+"""What the pass over a record leaves, in C arrays: positions are offsets in the message, and references are indexes,
+for arrays move as they grow.
+"""
+
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
+
+from tss.core.otlp.protobuf cimport NO_MEMORY, Failure, Pos, fail
+
+cdef enum:
+    NONE = 0xFFFFFFFF
+    KEY_SLOTS = 64
+
+cdef enum Level:  # of what holds spans
+    MESSAGE
+    RESOURCE
+    SCOPE
+
+cdef enum Kind:  # of a trace: a real one, or what is wrong with its spans' ids
+    GOOD
+    BAD_TRACE_ID
+    BAD_SPAN_ID
+
+cdef enum Parent:
+    ROOT
+    NAMED
+    ODD  # of a length that no span id has
+
+cdef enum Type:  # of a hit
+    NOT_SET
+    TEXT
+    BOOL
+    INT
+    DOUBLE
+    BYTES
+
+cdef enum Plain:  # an ask for a field of the span
+    NOT_PLAIN
+    PLAIN_NAME
+    PLAIN_KIND
+    PLAIN_STATUS
+    PLAIN_TRACE_STATE
+
+
+cdef struct Chain:
+    uint32_t first
+    uint32_t last
+
+
+cdef struct Span:
+    uint64_t span_id
+    uint64_t parent_id
+    uint32_t start  # of the field, its tag included
+    uint32_t stop
+    uint32_t scope
+    uint32_t next  # of the same trace
+    uint32_t hits  # the first of its own
+    uint32_t[2] body  # in the first span of a trace in a holder, by level: the bytes of it that go with that trace
+    uint8_t parent  # Parent
+
+
+cdef struct Trace:
+    uint64_t high
+    uint64_t low
+    uint64_t start_ns
+    uint64_t end_ns
+    uint64_t size  # of its part of a split
+    uint32_t first
+    uint32_t last
+    uint32_t spans
+    uint32_t errors
+    uint32_t named  # spans that name a parent
+    uint32_t bad_id  # where the first bad id stands
+    uint32_t bad_length
+    uint8_t kind  # Kind
+    uint8_t has_root
+
+
+cdef struct Holder:  # a ResourceSpans or a ScopeSpans; or the message, which is number 0
+    uint32_t start
+    uint32_t content  # after the tag
+    uint32_t stop
+    uint32_t within
+    uint32_t traces  # that have a span in it
+    Chain runs
+    Chain hits
+    uint64_t shared_bytes  # of the fields that go into each part
+    uint64_t shared_fields
+
+
+cdef struct Run:  # shared fields with nothing between them
+    uint32_t start
+    uint32_t stop
+    uint32_t next  # of the same holder
+
+
+cdef struct Hit:  # a value that is asked for
+    Pos at
+    uint64_t bits  # a number's, or how many bytes there are
+    uint32_t next  # of the same holder or span
+    uint32_t kept  # the next that was kept for the same ask
+    uint32_t ask
+    uint8_t type  # Type
+
+
+cdef struct Text:
+    Pos at
+    uint32_t size
+
+
+cdef struct Array:
+    void *items
+    void *first  # on the stack
+    uint32_t used
+    uint32_t room
+    uint32_t each
+
+
+cdef struct Key:  # an attribute's, that is asked for
+    const char *text
+    uint32_t size
+    uint32_t ask
+    int32_t next  # in the same slot
+
+
+cdef struct Keys:
+    int32_t slots[KEY_SLOTS]
+    Key *items
+    uint32_t used
+
+
+cdef struct Wanted:
+    Keys spans
+    Keys resources
+    Keys scopes
+    uint32_t asks
+    int *plain  # Plain, for each ask
+    bint plain_any
+
+
+cdef struct Scan:
+    Pos base
+    Pos stop
+    Wanted *wanted
+    Array spans
+    Array traces
+    Array holders
+    Array runs
+    Array hits
+    uint32_t *index  # of good traces by their ids, once there are more than a few: number + 1, or 0
+    uint32_t index_room
+    uint32_t last_trace
+    uint32_t[3] bad_traces  # by Kind
+    Failure failure
+
+
+cdef inline void set_up(Array *array, void *first, uint32_t room, uint32_t each) noexcept nogil:
+    array.items = array.first = first
+    array.used, array.room, array.each = 0, room, each
+
+
+cdef inline bint grow(Scan *s, Array *array) noexcept nogil:
+    """Make room for one more. False, with the trouble set, if there is no memory."""
+    cdef uint32_t room = array.room * 2
+    cdef void *items = realloc(NULL if array.items == array.first else array.items, <size_t> room * array.each)
+    if items == NULL:
+        fail(&s.failure, NO_MEMORY, s.base)
+        return False
+    if array.items == array.first:
+        memcpy(items, array.first, <size_t> array.used * array.each)
+    array.items, array.room = items, room
+    return True
+
+
+cdef inline void release(Array *array) noexcept nogil:
+    if array.items != array.first:
+        free(array.items)
+
+
+cdef inline Span *spans(Scan *s) noexcept nogil:
+    return <Span *> s.spans.items
+
+
+cdef inline Trace *traces(Scan *s) noexcept nogil:
+    return <Trace *> s.traces.items
+
+
+cdef inline Holder *holders(Scan *s) noexcept nogil:
+    return <Holder *> s.holders.items
+
+
+cdef inline Run *runs(Scan *s) noexcept nogil:
+    return <Run *> s.runs.items
+
+
+cdef inline Hit *hits(Scan *s) noexcept nogil:
+    return <Hit *> s.hits.items
+
+
+cdef inline uint32_t holder_of(Scan *s, uint32_t span, Level level) noexcept nogil:
+    """What holds a span at this level, below the message."""
+    cdef uint32_t scope = spans(s)[span].scope
+    return scope if level == SCOPE else holders(s)[scope].within

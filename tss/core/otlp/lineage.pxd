@@ -1,0 +1,21 @@
+# The C side of lineage.pyx, for those who are compiled too.
+
+from libc.stdint cimport uint32_t, uint64_t
+
+
+cdef class Lineage:
+    cdef uint64_t *ids
+    cdef uint32_t room
+    cdef uint32_t used
+    cdef uint32_t named  # of those the open ones
+    cdef bint odd  # a parent was named that no span can be
+    cdef bint full
+    cdef readonly long long open
+    cpdef add(self, bytes span_ids, bytes missing)
+    cdef int enter(self, uint64_t id, bint seen) except -1
+    cdef int enter_small(self, uint64_t id, bint seen) except -1
+    cdef int widen(self) except -1
+    cdef int enter_large(self, uint64_t id, bint seen) except -1
+    cdef int rebuild(self, uint32_t room) except -1
+    cdef void forget(self) noexcept
+    cdef readonly long long bytes

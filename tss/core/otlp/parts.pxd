@@ -1,0 +1,6 @@
+# What the scanner has of parts.pyx.
+
+from tss.core.otlp.found cimport Scan, Trace
+
+cdef bint affordable(Scan *s) noexcept nogil
+cdef bytes part_of(Scan *s, Trace *trace)

@@ -1,0 +1,114 @@
+# What is short and comes often; see protobuf.pyx for all of it.
+
+from libc.stdint cimport uint8_t, uint64_t
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    /* Eight bytes as protobuf means them: the lowest first, whatever the machine. */
+    static inline uint64_t tss_fixed64(const uint8_t *at) {
+        uint64_t value;
+        memcpy(&value, at, 8);
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        value = __builtin_bswap64(value);
+    #endif
+        return value;
+    }
+    """
+    uint64_t fixed64_at "tss_fixed64" (const uint8_t *at) noexcept nogil
+
+ctypedef const uint8_t *Pos
+
+cdef enum:
+    VARINT = 0
+    FIXED64 = 1
+    LENGTH = 2
+    GROUP = 3
+    END_GROUP = 4
+    FIXED32 = 5
+
+cdef enum:
+    MAX_DEPTH = 100  # of messages and groups in each other, as protobuf counts
+
+cdef enum Trouble:
+    NO_TROUBLE
+    TOO_LONG
+    CUT_OFF
+    LONG_VARINT
+    BAD_TAG
+    FIELD_ZERO
+    WIRE_TYPE
+    GROUP_NOT_OPEN
+    OTHER_GROUP
+    GROUP_NOT_CLOSED
+    TOO_DEEP
+    NO_MEMORY
+
+
+cdef struct Failure:
+    Trouble what
+    Pos where
+    uint64_t a
+    uint64_t b
+
+
+cdef inline Pos fail(Failure *failure, Trouble what, Pos where, uint64_t a=0, uint64_t b=0) noexcept nogil:
+    failure.what, failure.where, failure.a, failure.b = what, where, a, b
+    return NULL
+
+
+cdef Pos long_varint(Failure *failure, Pos at, Pos stop, uint64_t *value) noexcept nogil
+cdef Pos long_head(Failure *failure, Pos at, Pos stop, uint64_t *value) noexcept nogil
+cdef Pos long_skip(Failure *failure, Pos at, Pos stop, uint64_t tag, int depth) noexcept nogil
+
+
+cdef inline Pos varint(Failure *failure, Pos at, Pos stop, uint64_t *value) noexcept nogil:
+    if at != stop and at[0] < 0x80:
+        value[0] = at[0]
+        return at + 1
+    return long_varint(failure, at, stop, value)
+
+
+cdef inline Pos head(Failure *failure, Pos at, Pos stop, uint64_t *value) noexcept nogil:
+    """As `long_head`. One or two bytes are nearly all there are."""
+    if at[0] < 0x80:
+        value[0] = at[0]
+        return at + 1
+    if stop - at > 1 and at[1] < 0x80:
+        value[0] = at[0] & 0x7F | <uint64_t> at[1] << 7
+        return at + 2
+    return long_head(failure, at, stop, value)
+
+
+cdef inline Pos content(Failure *failure, Pos at, Pos stop, Pos *end) noexcept nogil:
+    """The start of a length-delimited field's content, after its length, which is at `at` if it is not missing.
+
+    `end` is where the content ends; NULL too after trouble.
+    """
+    cdef uint64_t size = 0
+    cdef Pos body
+    end[0] = NULL
+    if at == stop:
+        return fail(failure, CUT_OFF, at)
+    body = head(failure, at, stop, &size)
+    if body == NULL:
+        return NULL
+    if size > <uint64_t> (stop - body):
+        return fail(failure, TOO_LONG, at, size, size - <uint64_t> (stop - body))
+    end[0] = body + size
+    return body
+
+
+cdef inline Pos fixed64(Failure *failure, Pos at, Pos stop, uint64_t *value) noexcept nogil:
+    if stop - at < 8:
+        return fail(failure, CUT_OFF, at)
+    value[0] = fixed64_at(at)
+    return at + 8
+
+
+cdef inline Pos skip(Failure *failure, Pos at, Pos stop, uint64_t tag, int depth) noexcept nogil:
+    """Past an unknown field, whose tag was read. `depth` is how many groups may be in each other here."""
+    if tag & 7 == FIXED32 and tag >= 8 and stop - at >= 4:  # a span's flags, which nearly all have
+        return at + 4
+    return long_skip(failure, at, stop, tag, depth)

@@ -1,0 +1,15 @@
+# What the scanner has of values.pyx.
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from tss.core.otlp.found cimport Chain, Hit, Keys, Scan, Trace
+from tss.core.otlp.protobuf cimport Pos
+
+cdef enum:
+    SHARED_TEXTS = 256  # that a scanner keeps to give out again: of up to 64 bytes they are 30 kB
+
+cdef uint32_t slot_of(const char *text, uint32_t size) noexcept nogil
+cdef bint keep(Scan *s, Hit *hit, uint32_t ask, Chain *chain) noexcept nogil
+cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Chain *chain) noexcept nogil
+cdef bint attributes(Scan *s, Keys *keys, uint64_t wanted, Pos start, Pos stop, Chain *chain) noexcept nogil
+cdef tuple values_of(Scan *s, Trace *trace, list texts, list alive)
