@@ -4,9 +4,11 @@ Without a C compiler, or with TSS_BUILD=python, everything is interpreted instea
 """
 
 import os
+import warnings
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 # Each has its C types in a .pxd of the same name; interpreted it is plain Python.
 TYPED = (
@@ -39,14 +41,14 @@ CYTHON = (
 
 
 def extensions() -> list[Extension]:
-    """What to compile; optional each, so that a missing compiler is a slower program and no failure."""
+    """What to compile."""
     if os.environ.get("TSS_BUILD") == "python":
         return []
     from Cython.Build import cythonize  # noqa: PLC0415  # not needed where nothing is compiled
 
     sources = [Path("tss", f"{name}.pyx") for name in CYTHON] + [Path("tss", f"{name}.py") for name in TYPED]
     modules = [
-        Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=["-O3"], optional=True)
+        Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=["-O3"])
         for source in sources
     ]
     return cythonize(
@@ -57,4 +59,20 @@ def extensions() -> list[Extension]:
     )
 
 
-setup(ext_modules=extensions())
+class AllOrNothing(build_ext):
+    """A missing compiler is a slower program and no failure; but modules that are compiled need each other's."""
+
+    def run(self) -> None:
+        """Build all, or leave none behind, not even an older one."""
+        try:
+            super().run()
+        except Exception as error:  # noqa: BLE001  # whatever the compiler, or its absence, may raise
+            warnings.warn(f"nothing is compiled, so tss will be several times slower: {error}", stacklevel=1)
+            for module in self.extensions:
+                for path in (Path(self.get_ext_fullpath(module.name)), Path(*module.name.split("."))):
+                    for built in path.parent.glob(f"{path.name.split('.')[0]}.*.so"):
+                        built.unlink()
+            self.extensions = []
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": AllOrNothing})

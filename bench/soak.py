@@ -263,7 +263,11 @@ class Soak:
         app = {"maxBufferBytes": BUFFER_MIB << 20} | app
         with counting(directory) as (sink, taken), Daemon.running(topic, sink, directory, app=app) as daemon:
             daemon.child.wait_until(daemon.is_ready, "ready")
-            yield cls(daemon, topic, Writer(topic), taken, time.monotonic())
+            try:
+                yield cls(daemon, topic, Writer(topic), taken, time.monotonic())
+            except OSError as error:  # nobody answered
+                code, tail = daemon.child.process.poll(), daemon.child.tail()
+                raise BenchFailed(f"{error}; the daemon's exit code: {code}, its last words:\n{tail}") from error
 
     def sample(self) -> Sample:
         return Sample.of(self.daemon, self.began)
@@ -278,8 +282,6 @@ class Soak:
                 while at < secs and not writing.done():
                     at = min(at + SAMPLE_SECS, secs)
                     time.sleep(max(0, self.began + at - time.monotonic()))
-                    if self.daemon.child.process.poll() is not None:
-                        raise BenchFailed(f"the daemon ended:\n{self.daemon.child.tail()}")
                     yield self.sample()
             finally:
                 stop.set()

@@ -191,6 +191,10 @@ def test_derived_values_are_filled_in(tmp_path: Path) -> None:
     assert load(None, LEAST | {"TSS_APP_MAX_BUFFER_BYTES": "7"}, root=tmp_path).app.max_buffer_bytes == 7
 
 
+def test_a_number_that_means_no_limit_is_one_that_fits_into_64_bits() -> None:
+    assert load(None, LEAST | {"TSS_APP_MAX_BUFFER_SPANS": str(10**30)}).app.max_buffer_spans == 2**53
+
+
 @pytest.mark.parametrize(
     ("limit_mib", "buffer_mib"), [(1028, 600), (512, 256), (224, 64), (100, 32), (1, 32), (8192, 5376)]
 )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import gc
 import os
 import sys
@@ -50,7 +48,7 @@ def _run(settings: Settings) -> int:
 
     from tss.core.otlp import SCANNER  # noqa: PLC0415
     from tss.daemon import StoppedAtOnce, supervise  # noqa: PLC0415
-    from tss.edges import logs  # noqa: PLC0415
+    from tss.edges import heap, logs  # noqa: PLC0415
 
     seen = settings.observability
     logs.configure(
@@ -58,7 +56,7 @@ def _run(settings: Settings) -> int:
     )
     log = structlog.get_logger()
     _collect_garbage_rarely()
-    _share_one_arena()
+    heap.share_one_arena()
     kafka = settings.kafka
     log.info("starting", version=__version__, scanner=SCANNER, topic=kafka.input_topic, group=kafka.consumer_group)
     if SCANNER != "compiled":
@@ -109,14 +107,6 @@ def _collect_garbage_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-def _share_one_arena() -> None:
-    """Spans are allocated on the thread that reads and freed on another: with an arena for each thread, as glibc has
-    it, a million held spans took a quarter more memory, and no less time. (mallopt(3): M_ARENA_MAX is -8.)
-    """
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(-8, 1)
 
 
 def _end(code: int) -> NoReturn:

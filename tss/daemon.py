@@ -22,14 +22,14 @@ from tss.core.memory import Memory
 from tss.core.otlp import SCANNER, Lookup
 from tss.core.sampling import Sampler, policies
 from tss.core.trace import Trace
-from tss.edges import web
+from tss.edges import heap, web
 from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
 from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
 from tss.edges.metrics import PrometheusMeter
 from tss.settings import Settings
-from tss.tasks import committer, consumer, evaluator, exporter, pulse, sweeper, trainer
+from tss.tasks import committer, consumer, evaluator, exporter, pulse, sweeper, trainer, trimmer
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
@@ -37,7 +37,7 @@ from tss.tasks.exporter import Destination
 log = structlog.get_logger()
 T = TypeVar("T")
 
-# Each channel's bound, and why. Batches of closed traces are at most 256 traces or 1 MiB; what is closed and not
+# Each channel's bound, and why. Batches of closed traces are at most 500 traces or 2 MiB; what is closed and not
 # settled is bounded in bytes besides (Limits.closed_bytes).
 POLLED_BATCHES = 2  # one in work, one ready; a poll's records wait in librdkafka's own queue, which is bounded in bytes
 CLOSED_BATCHES = 8  # a burst of deadlines in one second should not stop reading while evaluators have a turn
@@ -150,6 +150,7 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         await house.start(web.run, settings.observability, facts)
         await house.start(_signals, stop, hurry, settings.app.shutdown_timeout_secs)
         house.start_soon(pulse.run, meter, name="pulse")
+        house.start_soon(trimmer.run, heap.give_back, name="trimmer")
         connection = client_config(settings.kafka, settings.app.instance_id)
         with _naming("deadLetter"):
             dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 from bench.corpus import Corpus
-from tss.__main__ import _share_one_arena
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Scanner
 from tss.core.packing import train
 from tss.core.partition import Partition
 from tss.core.record import Record
+from tss.edges import heap
 
 PAGE_BYTES = 4096
 
@@ -29,7 +29,7 @@ def resident() -> int:
 def main() -> None:
     """Prints traces decided early, bytes told, bytes taken, traces packed."""
     spans, records, mib = map(int, sys.argv[1:])
-    _share_one_arena()
+    heap.share_one_arena()
     buffer = Buffer(Limits(mib << 20, 10**9, 10**9, 10**9), Waits(10**9, 10**9, 10**9), Memory())
     home, scanner = Partition(0, 0, 10**9), Scanner()
     corpus = Corpus(spans)

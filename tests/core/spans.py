@@ -46,10 +46,11 @@ def fragment(
     errors: int = 0,
     ms: int = 1,
     size: int = 100,
+    payload: bytes = b"",
 ) -> Fragment:
     """A fragment with these span numbers, naming these parents that are not among them."""
     return Fragment(
-        trace_id(trace), bytes(size), len(spans), errors, 1_000_000, 1_000_000 + ms * 1_000_000, root,
+        trace_id(trace), payload or bytes(size), len(spans), errors, 1_000_000, 1_000_000 + ms * 1_000_000, root,
         b"".join(map(span_id, spans)), b"".join(map(span_id, parents)),
     )  # fmt: skip
 

@@ -132,6 +132,23 @@ def test_law_5_a_ledger_over_its_share_decides_what_holds_the_low_water() -> Non
     assert closed(buffer) == [(trace_id(0), Reason.PRESSURE)]
 
 
+def test_law_5_all_that_holds_the_oldest_chunk_of_a_ledger_is_decided_for_only_that_gives_it_back() -> None:
+    buffer, home = make(max_bytes=16 * CHUNK_BYTES), partition()
+    buffer.adopt(home)
+    for number in range(12):  # four in each of three chunks
+        buffer.add(home, record(number * CHUNK_RECORDS // 4, 100, fragment(number)), WALL)
+    buffer.relieve_ledgers()
+    assert closed(buffer) == [(trace_id(number), Reason.PRESSURE) for number in range(4)]
+
+
+def test_law_5_traces_that_never_had_a_time_are_not_kept_alive_when_they_have_ended() -> None:
+    buffer, home = make(max_traces=10), partition()
+    for number in range(500):
+        buffer.add(home, record(number, -1, fragment(number)), WALL)
+    decide_and_settle(buffer)
+    assert len(home.unclocked) == 10
+
+
 def test_law_1_the_low_water_waits_for_the_end_of_the_trace() -> None:
     buffer, home = make(), partition()
     buffer.add(home, record(0, 100, fragment(1, root=True, errors=1)), WALL)

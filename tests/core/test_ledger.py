@@ -99,3 +99,16 @@ def test_settled_counters_are_given_back_while_others_are_held() -> None:
     assert ledger.bytes == ledger_module.CHUNK_BYTES
     ledger.settle(count - 10)  # the offsets still mean the same records
     assert ledger.low_water == count - 9
+
+
+def test_chunks_that_settled_before_their_end_was_read_are_given_back() -> None:
+    """Offsets that nobody holds come at the end of each: markers of transactions, gaps, records without spans."""
+    ledger = Ledger(0)
+    for chunk in range(50):
+        offset = chunk * ledger_module.CHUNK_RECORDS
+        ledger.read(offset)
+        ledger.hold(offset)
+        ledger.settle(offset)
+        ledger.read(offset + ledger_module.CHUNK_RECORDS - 1)
+    assert ledger.bytes <= ledger_module.CHUNK_BYTES
+    assert ledger.low_water == 50 * ledger_module.CHUNK_RECORDS

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.core.spans import fragment, message, record, span, trace_id
+from tss.core import buffer as buffer_module
 from tss.core import packing
 from tss.core.buffer import Buffer, Limits, Waits
-from tss.core.decision import Reason
+from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Scanner
 from tss.core.packing import Packer, train
@@ -68,10 +70,37 @@ def test_old_versions_open_what_they_packed() -> None:
     assert all(packed.unpack() == plain for plain, packed in kept)
 
 
-def test_nothing_in_common_changes_nothing() -> None:
+def test_training_that_finds_nothing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "SAMPLES", 3)
     packer = Packer()
-    packer.use(train([b"", b"x"]))
+    for _ in range(2):
+        for number in range(3):
+            packer.pack(alike(number))
+        samples = packer.samples()
+        assert len(samples) == 3
+        packer.use(train(samples))
     assert packer.dictionary.version == 0
+
+
+def test_samples_are_short_however_large_the_traces() -> None:
+    packer = Packer()
+    for _ in range(packing.SAMPLES):
+        packer.pack(bytes(100_000))
+    assert {len(each) for each in packer.samples()} == {packing.SAMPLE_BYTES}
+
+
+def test_law_6_several_threads_unpack_at_once() -> None:
+    """As destinations do, each on its own thread; the library's decompressor would not bear that."""
+    packer = Packer()
+    packer.use(train([alike(number) for number in range(200)]))
+    plains = [alike(number, 20_000) for number in range(40)]
+    packed = [packer.pack(plain) for plain in plains]
+
+    def unpack(_: int) -> bool:
+        return all(each.unpack() == plain for each, plain in zip(packed, plains, strict=True))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(unpack, range(100)))
 
 
 def test_a_dictionary_that_does_much_worse_than_when_it_was_new_is_trained_anew(
@@ -106,6 +135,48 @@ def test_law_5_lively_traces_are_not_packed_but_decided() -> None:
     buffer, _ = filled(8 * MIB, 4000, step_secs=0.0001)
     assert buffer.take_counts().packed_traces == 0
     assert {trace.reason for trace in buffer.take()} == {Reason.PRESSURE}
+
+
+def test_what_does_not_get_smaller_stays_as_it_is() -> None:
+    buffer = Buffer(Limits(MIB // 2, 10**9, 10**9, 10**9), Waits(10**9, 10**9, 10**9), Memory())
+    home, chance = Partition(0, 0, 10**9), random.Random(1)
+    payloads = {}
+    for number in range(300):
+        noise = fragment(number, payload=chance.randbytes(1100))
+        payloads[noise.trace_id] = noise.payload
+        buffer.add(home, record(number, 100 + number, noise), WALL)
+    assert buffer.take_counts().packed_traces == 0
+    assert {trace.trace_id for trace in buffer.take()}, "pressure"
+    buffer.forget([home])
+    assert buffer.open_bytes == 0
+
+
+def test_law_5_a_partition_that_stands_still_does_not_keep_others_from_being_packed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(buffer_module, "QUIET_FRAGMENTS", 100)
+    buffer = Buffer(Limits(4 * MIB, 10**9, 10**9, 10**9), Waits(10**9, 10**9, 10**9), Memory())
+    still, moving = Partition(1, 0, 10**9), Partition(0, 0, 10**9)
+    for number in range(2000):
+        buffer.add(moving, record(number, 100 + number / 10, fragment(2 * number, size=4000)), WALL)
+        if number < 50:
+            buffer.add(still, record(number, 100, fragment(2 * number + 1, size=4000), partition=1), WALL)
+    assert buffer.take() == []
+    assert buffer.take_counts().packed_traces > 1000
+
+
+def test_batches_are_measured_by_what_is_sent_not_by_what_is_held() -> None:
+    buffer, home = filled(MIB, 300, step_secs=0.1)
+    assert buffer.take_counts().packed_traces
+    buffer.reach(home, 10**13)
+    closed = buffer.take()
+    assert all(trace.payload_bytes == len(trace.payload) == 4000 for trace in closed)
+    assert min(trace.size for trace in closed) < 2000
+    for trace in closed:
+        buffer.decided(trace, Decision(Verdict.DROP, "default", Reason.INACTIVE, 0.0))
+    buffer.settle_all(closed)
+    assert (buffer.open_bytes, buffer.closed_bytes) == (0, 0)
+    assert home.ledger.low_water == 300
 
 
 def test_law_6_what_was_packed_is_sent_as_it_came_with_what_came_after_it() -> None:

@@ -26,6 +26,7 @@ cdef class Buffer:
     cdef long long _max_closed_bytes
     cdef long long _max_trace_spans
     cdef readonly OpenTraces _open
+    cdef long long _fragments
     cdef dict _closing
     cdef list _out
     cdef set _partitions
@@ -70,6 +71,7 @@ cdef class Buffer:
     cdef _clock(self, Partition partition, long long now_ms)
     cpdef _close(self, Trace trace, reason)
     cdef _relieve(self)
+    cdef bint _is_quiet(self, Trace trace)
     @cython.locals(trace=Trace, saved="long long")
     cdef _pack_some(self)
 

@@ -8,6 +8,7 @@ import attrs
 
 from tss.core.decision import Decision, Reason
 from tss.core.errors import LawBroken
+from tss.core.ledger import CHUNK_RECORDS
 from tss.core.memory import Memory
 from tss.core.opentraces import OpenTraces
 from tss.core.otlp.fragment import Fragment
@@ -17,6 +18,7 @@ from tss.core.record import Record
 from tss.core.trace import Trace
 
 QUIET_MS = 2_000  # a trace without a span for so long of stream time is worth packing: the next may take long
+QUIET_FRAGMENTS = 20_000  # and so is one that so many fragments of others have followed
 PACKS_AT_ONCE = 2  # traces packed for each fragment that comes while bytes are short: more than come in
 
 
@@ -89,7 +91,7 @@ class Buffer:
     """
 
     __slots__ = (
-        "_absurd", "_closing", "_duplicate_spans", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
+        "_absurd", "_closing", "_duplicate_spans", "_fragments", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
         "_max_trace_spans", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
         "_replayed", "_root_quiet_ms", "_spans", "_traces", "closed_bytes", "limits", "memory", "open_bytes",
@@ -113,6 +115,7 @@ class Buffer:
         self._max_open_traces = limits.max_traces
         self._max_trace_spans = limits.max_trace_spans
         self._open = OpenTraces()
+        self._fragments = 0  # placed so far
         self._closing: dict[bytes, Trace] = {}  # closed, not decided yet
         self._out: list[Trace] = []
         self._partitions: set[Partition] = set()
@@ -206,9 +209,9 @@ class Buffer:
         if self.ledger_bytes <= self.limits.ledger_bytes:
             return
         _, _, longest = max([(each.ledger.bytes, -each.id, each) for each in self._partitions])
-        low_water = longest.ledger.low_water
+        oldest = longest.ledger.low_water | (CHUNK_RECORDS - 1)  # all of its chunk, or none is given back
         for trace in self._open.all():
-            if trace.holds_up_to(longest, low_water):
+            if trace.holds_up_to(longest, oldest):
                 self._close(trace, Reason.PRESSURE)
 
     # -- from the evaluator and the committer
@@ -294,6 +297,8 @@ class Buffer:
             self._close(trace, Reason.SPAN_LIMIT)
         else:
             trace.last_ms = trace.home.time.now_ms
+            self._fragments += 1
+            trace.touched = self._fragments
             self._open.touch(trace)
             self._schedule(trace)
 
@@ -346,7 +351,7 @@ class Buffer:
         """File the trace in its partition's ring, unless an entry that comes early enough is there already."""
         home = trace.home
         if home.time.now_ms < 0:
-            home.unclocked.append(trace)
+            home.unclocked[trace] = None
             return
         due = (self._deadline_ms(trace) + 999) // 1000
         if not trace.due or due < trace.due:
@@ -357,6 +362,8 @@ class Buffer:
         if trace.due:
             trace.home.ring.remove(trace.due, trace)
             trace.due = 0
+        elif trace.home.unclocked:
+            trace.home.unclocked.pop(trace, None)
 
     def _deadline_ms(self, trace: Trace) -> int:
         if trace.first_ms < 0 or trace.last_ms < 0:
@@ -388,7 +395,7 @@ class Buffer:
 
     def _clock(self, partition: Partition, now_ms: int) -> None:
         """The partition has its first believable time: it is the one of everything read before."""
-        waiting, partition.unclocked = partition.unclocked, []
+        waiting, partition.unclocked = partition.unclocked, {}
         for trace in waiting:
             if trace.home is partition and trace.reason is None and not trace.due:
                 trace.first_ms = trace.last_ms = now_ms
@@ -420,11 +427,15 @@ class Buffer:
         ):
             self._close(self._open.oldest, Reason.PRESSURE)
 
+    def _is_quiet(self, trace: Trace) -> bool:
+        # The second is for partitions whose time stands still, and for a burst within a second.
+        return trace.home.time.now_ms - trace.last_ms >= QUIET_MS or self._fragments - trace.touched >= QUIET_FRAGMENTS
+
     def _pack_some(self) -> None:
         """Pack the quietest, a few at a time."""
         for _ in range(PACKS_AT_ONCE):
             trace = self._open.to_pack
-            if trace is None or trace.home.time.now_ms - trace.last_ms < QUIET_MS:
+            if trace is None or not self._is_quiet(trace):
                 return
             self._open.to_pack = trace.livelier
             saved = trace.pack(self.packer)

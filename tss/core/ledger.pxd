@@ -21,6 +21,8 @@ cdef class Ledger:
     cpdef read(self, long long offset)
     @cython.locals(chunk=Chunk, number="long long")
     cpdef hold(self, long long offset)
+    @cython.locals(newest=Chunk)
+    cdef _drop_empty(self)
     @cython.locals(chunk=Chunk)
     cpdef settle(self, long long offset)
     @cython.locals(last=Chunk, found=Chunk)

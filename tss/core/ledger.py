@@ -61,11 +61,19 @@ class Ledger:
             raise LawBroken(f"offset {offset} held, but {self.next - 1} was read last: law 1 could not be kept")
         chunk = self._chunk(offset)
         if chunk is None:
+            self._drop_empty()
             number = offset // CHUNK_RECORDS
             chunk = self._last = self._chunks[number] = Chunk(number * CHUNK_RECORDS)
         chunk.counts[offset - chunk.start] += 1
         chunk.held += 1
         self._held += 1
+
+    def _drop_empty(self) -> None:
+        """The newest chunk may have settled before its end was read; only it can be empty."""
+        if self._chunks:
+            number, newest = next(reversed(self._chunks.items()))
+            if not newest.held:
+                del self._chunks[number]
 
     def settle(self, offset: int) -> None:
         """The trace of one fragment of this record has ended. Raises LawBroken when nothing was held."""

@@ -12,21 +12,24 @@ from zstandard import ZstdCompressionDict, ZstdCompressor, ZstdDecompressor, Zst
 LEVEL = 1
 DICTIONARY_BYTES = 64 * 1024
 SAMPLES = 1_000  # 300 give the same ratio here; where traffic is of more kinds, more are worth a tenth of a second
-SAMPLE_BYTES = 4 * 1024 * 1024  # all of them together at most
+SAMPLE_BYTES = 16 * 1024  # of each; the beginning tells enough, and a few giants would be too few to train on
 JUDGED = 10_000  # traces after which the ratio is looked at again
 WORN = 1.3  # a dictionary that does so much worse than when it was new is trained anew: traffic has changed
 
 
 class Dictionary:
-    """One version of the dictionary. It lives as long as a trace packed with it."""
+    """One version of the dictionary. It lives as long as a trace packed with it.
 
-    __slots__ = ("_compressor", "_decompressor", "version")
+    Packing is for one thread, the event loop's; unpacking for any, as each destination has its own.
+    """
+
+    __slots__ = ("_compressor", "_shared", "version")
 
     def __init__(self, version: int, trained: bytes = b"") -> None:
         self.version = version
-        shared = ZstdCompressionDict(trained) if trained else None
-        self._compressor = ZstdCompressor(LEVEL, dict_data=shared, write_checksum=False)
-        self._decompressor = ZstdDecompressor(dict_data=shared)
+        self._shared = ZstdCompressionDict(trained) if trained else None
+        self._compressor = ZstdCompressor(LEVEL, dict_data=self._shared, write_checksum=False)
+        self.unpack(self.pack(b"x"))  # the library prepares the dictionary with the first use, which must be one alone
 
     def __repr__(self) -> str:
         return f"<Dictionary {self.version}>"
@@ -37,8 +40,8 @@ class Dictionary:
         return bytes(memoryview(self._compressor.compress(plain)))
 
     def unpack(self, frame: bytes) -> bytes:
-        """What ``pack`` was given."""
-        return self._decompressor.decompress(frame)
+        """What ``pack`` was given. With a decompressor of its own: the library's are not for two threads at once."""
+        return ZstdDecompressor(dict_data=self._shared).decompress(frame)
 
 
 @attrs.frozen(eq=False)
@@ -65,7 +68,6 @@ class Packer:
         self.packed_bytes = 0  # of all that was packed so far: before, and after
         self.frame_bytes = 0
         self._samples: list[bytes] = []
-        self._sampled_bytes = 0
         self._wanted = True
         self._fresh_ratio = 0.0  # what the dictionary made of the first traces packed with it
         self._judged = [0, 0, 0]  # traces, bytes before, bytes after, since the ratio was last looked at
@@ -75,25 +77,26 @@ class Packer:
 
     def pack(self, plain: bytes) -> Packed:
         """Make it small."""
-        if self._wanted and len(self._samples) < SAMPLES and self._sampled_bytes < SAMPLE_BYTES:
-            self._samples.append(plain)
-            self._sampled_bytes += len(plain)
+        if self._wanted and len(self._samples) < SAMPLES:
+            self._samples.append(plain[:SAMPLE_BYTES])
         frame = self.dictionary.pack(plain)
         self._count(len(plain), len(frame))
         return Packed(frame, self.dictionary)
 
     def samples(self) -> Sequence[bytes]:
         """What to train the next dictionary on, once; empty while none is due."""
-        if not self._wanted or (len(self._samples) < SAMPLES and self._sampled_bytes < SAMPLE_BYTES):
+        if not self._wanted or len(self._samples) < SAMPLES:
             return ()
-        samples, self._samples, self._sampled_bytes = self._samples, [], 0
+        samples, self._samples = self._samples, []
         self._wanted = False
         return samples
 
     def use(self, trained: bytes) -> None:
-        """Pack with this dictionary from now on; empty, when training found nothing in common, changes nothing."""
+        """Pack with this dictionary from now on; when it is empty, since training found nothing, try with new samples."""
         if trained:
             self.dictionary = Dictionary(self.dictionary.version + 1, trained)
+        else:
+            self._wanted = True
         self._fresh_ratio = 0.0
         self._judged = [0, 0, 0]
 

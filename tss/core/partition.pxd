@@ -13,7 +13,7 @@ cdef class Partition:
     cdef readonly Ledger ledger
     cdef readonly StreamTime time
     cdef readonly Ring ring
-    cdef public list unclocked
+    cdef public dict unclocked
     cdef public long long position
     cdef public long long in_flight
     cdef public bint revoked

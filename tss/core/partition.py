@@ -67,7 +67,7 @@ class Partition:
         self.ledger = Ledger(start)
         self.time = StreamTime(max_skew_ms)
         self.ring = Ring()
-        self.unclocked: list[Trace] = []  # traces that came before any believable timestamp
+        self.unclocked: dict[Trace, None] = {}  # traces that came before any believable timestamp
         self.position = 0  # the offset after the last record handed over by the source
         self.in_flight = 0  # holds of closed traces that are not settled yet
         self.revoked = False

@@ -18,6 +18,8 @@ cdef class Trace:
     cdef readonly list branches
     cdef readonly long long spans
     cdef readonly long long held_spans
+    cdef readonly long long payload_bytes
+    cdef public long long touched
     cdef readonly long long errors
     cdef readonly unsigned long long start_ns
     cdef readonly unsigned long long end_ns
@@ -52,7 +54,7 @@ cdef class Trace:
     @cython.locals(plain=list, branch=Trace)
     cpdef list chunks(self)
     @cython.locals(growth="long long")
-    cpdef long long absorb(self, Fragment fragment) except -1
+    cpdef long long absorb(self, Fragment fragment) except? -1
     @cython.locals(before="long long", lineage=CLineage)
     cdef long long _relate(self, Fragment fragment) except? -1
     cpdef forget_lineage(self)

@@ -37,7 +37,7 @@ class Trace:
     __slots__ = (
         "_chunk", "_chunks", "_lineage", "_missing", "_offset", "_offsets", "_packed", "_span_ids", "awaiting", "branches",
         "closed_ms", "decision", "due", "end_ns", "errors", "first_ms", "first_offset", "has_root", "held_spans", "home",
-        "last_ms", "late", "latecomers", "livelier", "newer", "older", "put_aside", "quieter", "reason", "size", "spans", "start_ns", "trace_id",
+        "last_ms", "late", "latecomers", "livelier", "newer", "older", "payload_bytes", "put_aside", "quieter", "reason", "size", "spans", "start_ns", "touched", "trace_id",
         "values",
     )  # fmt: skip
 
@@ -53,6 +53,7 @@ class Trace:
         self._packed = 0  # how many of the chunks, from the first one, are packed
         self.branches: list[Trace] | None = None
         self.spans = 0
+        self.payload_bytes = 0  # of ``payload``, however small it is packed
         self.held_spans = 0  # those in ``payload``; ``spans`` may count others that only had to be remembered
         self.errors = 0
         self.start_ns = 0
@@ -65,6 +66,7 @@ class Trace:
         self.first_ms = NO_TIME  # stream times; NO_TIME until the home partition has one
         self.last_ms = NO_TIME
         self.closed_ms = NO_TIME
+        self.touched = 0  # which of the buffer's fragments was its last one
         self.due = 0  # the second of the ring it is filed under
         self.size = TRACE_BYTES  # bytes, its branches' too
         self.reason: Reason | None = None  # set when it closes
@@ -182,6 +184,7 @@ class Trace:
                 growth += TRACE_BYTES
             branch.spans += fragment.spans
         self.held_spans += fragment.spans
+        self.payload_bytes += len(fragment.payload)
         self.size += growth
         return growth
 
@@ -225,11 +228,13 @@ class Trace:
         if len(plain) < PACK_MIN_BYTES:
             return 0
         packed = packer.pack(plain)
+        saved = len(plain) + BYTES_BYTES * len(loose) - len(packed.frame) - PACKED_BYTES
+        if saved <= 0:
+            return 0  # nothing repeats in it
         chunks[self._packed :] = [packed]
         self._packed = len(chunks)
         self._chunk = chunks[0]
         self._chunks = chunks[1:] or None
-        saved = len(plain) + BYTES_BYTES * len(loose) - len(packed.frame) - PACKED_BYTES
         self.size -= saved
         return saved
 
@@ -254,7 +259,7 @@ class Trace:
         """Without the ledger: what is forgotten with its partition is not settled."""
         self._offset = -1
         self._offsets = self._chunk = self._chunks = None
-        self._packed = self.held_spans = 0
+        self._packed = self.held_spans = self.payload_bytes = 0
 
     def take_off(self) -> None:
         """It has closed: count its holds as in flight."""
@@ -269,6 +274,7 @@ class Trace:
         for branch in self.branches or ():
             if branch.home.revoked:
                 self.held_spans -= branch.held_spans
+                self.payload_bytes -= branch.payload_bytes
                 self.size -= branch.size
         self.branches = staying or None
         if not self.home.revoked:
@@ -276,6 +282,7 @@ class Trace:
         if not staying:
             return False
         self.held_spans = sum([branch.held_spans for branch in staying])
+        self.payload_bytes = sum([branch.payload_bytes for branch in staying])
         self._move_to(staying.pop(0))
         self.branches = staying or None
         return True

@@ -104,7 +104,7 @@ class DatadogAgent:
 
     async def _encode(self, traces: Sequence[Trace]) -> Sequence[Request]:
         work = partial(encode, traces, self._max_body_bytes)
-        if sum(trace.size for trace in traces) < THREAD_BYTES:
+        if sum(trace.payload_bytes for trace in traces) < THREAD_BYTES:
             return work()
         return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 

@@ -55,7 +55,7 @@ def whole(low: int, high: int | None = None) -> Kind[int]:
             raw = int(raw)
         if isinstance(raw, bool) or not isinstance(raw, int) or raw < low or (high is not None and raw > high):
             raise _refused(raw, allowed, _unquote(raw))
-        return raw
+        return min(raw, 2**53)  # what is meant is "no limit", and the core counts in 64 bits
 
     return Kind(allowed, read)
 

@@ -158,12 +158,14 @@ class _Gatherer:
         while True:
             while self._traces:
                 trace = self._traces[0]
-                if len(batch) >= self._batching.max_traces or (batch and size + trace.size > self._batching.max_bytes):
+                if len(batch) >= self._batching.max_traces or (
+                    batch and size + trace.payload_bytes > self._batching.max_bytes
+                ):
                     return batch
                 if not batch:
                     until = trio.current_time() + self._batching.linger_secs
                 batch.append(self._traces.popleft())
-                size += trace.size
+                size += trace.payload_bytes
             if not await self._more(until):
                 return batch
 

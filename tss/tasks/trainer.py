@@ -23,5 +23,7 @@ async def run(packer: Packer, meter: Meter) -> NoReturn:
         await trio.sleep(LOOK_SECS)
         samples = packer.samples()
         if samples:
-            packer.use(await trio.to_thread.run_sync(train, samples))
-            log.info("dictionary for quiet traces trained", version=packer.dictionary.version, samples=len(samples))
+            trained = await trio.to_thread.run_sync(train, samples)
+            packer.use(trained)
+            if trained:
+                log.info("dictionary for quiet traces trained", version=packer.dictionary.version)
