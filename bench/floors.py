@@ -7,4 +7,4 @@ from bench.corpus import Corpus
 RECORDS = 50_000
 TRIES = 3  # a neighbour on the same cores costs CPU time, too: one good try is enough
 
-FLOORS = {Corpus(8): 0.018}
+FLOORS = {Corpus(8): 0.11}  # two thirds of what was measured on a shared machine: 0.16 to 0.21

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+import tests.interpreted  # noqa: F401  # before anything of the daemon, for its effect
 from tests.simulation.laws import breaches
 from tests.simulation.plan import plan
 from tests.simulation.quiet import quiet

@@ -3,7 +3,6 @@
 cimport cython
 
 
-@cython.no_gc  # what it holds refers to nothing but itself
 @cython.final
 @cython.freelist(1000)  # as many as a batch has
 cdef class Record:
