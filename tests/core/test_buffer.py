@@ -321,3 +321,19 @@ def test_law_1_a_late_span_on_its_way_at_the_kill_finds_its_verdict_however_long
     _, decided = life(again, 170)
     assert [(each.late, [offset for _, offset in each.holds()]) for each in decided] == [(False, []), (True, [115])]
     assert all(each.decision and each.decision.keeps for each in decided)
+
+
+def test_law_2_a_partition_that_comes_back_still_says_where_what_was_dropped_before_begins() -> None:
+    """Whoever reads on after a crash must be able to judge the trace whole; here it is only remembered."""
+    memory = Memory()
+    log = {0: (100, fragment(1, [0])), 1: (105, fragment(1, [1, 2])), 2: (164, fragment(2))}
+
+    def life() -> Partition:
+        buffer, home = make(memory, max_trace_spans=3), Partition(0, 0, 300_000, replay_secs=60)
+        for offset, (at, one) in log.items():
+            buffer.add(home, record(offset, at, one), WALL)
+            decide_and_settle(buffer)
+        return home
+
+    assert life().commit().replay_from == 0
+    assert life().commit().replay_from == 0

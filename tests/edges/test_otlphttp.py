@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -21,8 +23,8 @@ from tests.real.brokers import free_ports
 from tests.sinks import OtlpSink, Reply
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
 from tss.core.otlp import join
-from tss.edges.otlphttp import THREAD_BYTES, OtlpHttp, open_otlp
-from tss.edges.posting import retry_after_secs
+from tss.edges.otlphttp import PATH, PROTOBUF, THREAD_BYTES, OtlpHttp, open_otlp
+from tss.edges.posting import post, retry_after_secs
 from tss.settings import OtlpExporter
 
 
@@ -81,6 +83,20 @@ async def test_bytes_in_bytes_out(sink):
         await destination.send(traces)
     assert sink.requests[0].raw == join(each.payload for each in traces)
     assert sink.requests[0].raw.count(unknown) == 2
+
+
+async def test_what_was_sent_is_not_kept_until_the_garbage_collector_comes(sink):
+    async with exporter(sink.url) as destination:
+        body = bytes(bytearray(100_000))
+        gc.disable()
+        try:
+            before = sys.getrefcount(body)
+            await post(destination._client, PATH, body, {"Content-Type": PROTOBUF}, 5)
+            assert sys.getrefcount(body) == before
+        finally:
+            gc.enable()
+    assert sink.requests[0].headers["content-length"] == "100000"
+    assert "transfer-encoding" not in sink.requests[0].headers
 
 
 async def test_request_is_as_the_specification_says(sink):

@@ -328,9 +328,8 @@ class Buffer:
                 self._out.append(late)
             return True
         if self.memory.was_dropped(fragment.trace_id):
-            if settled:
-                partition.knew(fragment.trace_id, offset)
-            else:
+            partition.knew(fragment.trace_id, offset)
+            if not settled:
                 self._late_dropped_spans += fragment.spans
             return True
         return False

@@ -78,7 +78,8 @@ class Partition:
         self._ended: deque[tuple[int, int]] = deque()  # (second, first offset) of traces that ended; both ascending
         self._ended_second = NO_TIME  # the last of these
         self._ended_first = 0
-        self._known: dict[bytes, int] = {}  # traces met in the replay and remembered, and where they were met first
+        # Traces met here whose decision this replica remembers from before: where first, and the second when last.
+        self._known: dict[bytes, tuple[int, int]] = {}
         self._taken_up: dict[bytes, int] = {}  # open traces by id that began below start, and where
 
     def __repr__(self) -> str:
@@ -88,7 +89,6 @@ class Partition:
         """A record is taken in: note where a stream second begins in the log."""
         if not self._past_replay and offset >= self.start:
             self._past_replay = True
-            self._known.clear()
         if self._replay_secs and self.time.now_ms >= 0:
             second = self.time.now_ms // 1000
             if second > self._marked_second:
@@ -100,8 +100,13 @@ class Partition:
         self._taken_up[trace_id] = offset
 
     def knew(self, trace_id: bytes, offset: int) -> None:
-        """A settled record has a trace whose decision this replica remembers, so it is not taken up again."""
-        self.ended(trace_id, self._known.setdefault(trace_id, offset))
+        """A record has a dropped trace, or is settled and has a kept one, whose decision this replica remembers: it is
+        not taken up again. All of it was perhaps read under an assignment before, so this one has to note its place."""
+        if self._replay_secs and self.time.now_ms >= 0:
+            known = self._known.get(trace_id)
+            first = offset if known is None else known[0]
+            self._known[trace_id] = first, self.time.now_ms // 1000
+            self.ended(trace_id, first)
 
     def ended(self, trace_id: bytes, first_offset: int) -> None:
         """A trace has closed, or something came late of a kept one: whoever reads on must be able to judge it whole."""
@@ -135,5 +140,7 @@ class Partition:
             self._ended.popleft()
         if not self._ended:
             self._ended_second = NO_TIME
+        if self._known:
+            self._known = {id: known for id, known in self._known.items() if known[1] >= window}
         floors = [low_water, self._marks[0][1], *self._taken_up.values(), *(first for _, first in [*self._ended][:1])]
         return Commit(low_water, min(floors))

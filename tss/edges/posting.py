@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
@@ -73,19 +73,36 @@ async def post(
 ) -> Answer | Again | Misconfigured:
     """Send once. The time limit is for the whole exchange: httpx's own start anew with each piece that trickles in."""
     timeout = httpx.Timeout(None, connect=min(timeout_secs, MAX_CONNECT_SECS))
+    sent, headers = _Body(body), {**headers, "Content-Length": str(len(body))}
     response: httpx.Response | None = None
     trouble: httpx.HTTPError | None = None
     with trio.move_on_after(timeout_secs):
         try:
-            async with client.stream("POST", path, content=body, headers=headers, timeout=timeout) as response:
+            async with client.stream("POST", path, content=sent, headers=headers, timeout=timeout) as response:
                 return Answer(response.status_code, response.headers, await _body(response))
         except httpx.HTTPError as error:
             trouble = error
+        finally:
+            sent.forget()
     if response is not None:  # it has decided; sending again because its explanation got lost would make duplicates
         return Answer(response.status_code, response.headers, b"")
     if trouble is None:
         return Again("timeout", f"no answer within {timeout_secs:g} s")
     return _translate(trouble)
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request's body, which can be taken away from it: httpx's requests and responses refer to each other in a circle,
+    and with the collector as rare as here the bodies of many minutes would wait for it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+    def forget(self) -> None:
+        self._body = b""
 
 
 async def _body(response: httpx.Response) -> bytes:
