@@ -8,7 +8,7 @@ SEED ?= $(shell date +%s)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-simulation test-real fuzz check format docs bench bench-collector lock clean
+.PHONY: help setup run test test-unit test-simulation test-real fuzz check format docs bench bench-collector soak lock clean
 
 help: ## what there is (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ test-simulation: .venv/.project ## the whole daemon over fakes and a simulated c
 
 test-real: .venv/.project .cache/.servers ## live Kafka, the embedded broker, the Datadog test agent, kill -9
 	$(PY) -m pytest tests/real $(ARGS)
+
+soak: .venv/.project .cache/.servers ## whether memory grows: 20 cycles of filling and draining, then an hour of steady load
+	$(PY) -m bench.soak --cycles 20
+	$(PY) -m bench.soak --minutes 60 $(ARGS)
 
 fuzz: .venv/.project ## the compiled scanner against the reference, at random and under AddressSanitizer. SECONDS=600 for longer
 	$(PY) -m fuzz --cases $$(( $(SECONDS) * 20000 )) --seed $(SEED)

@@ -99,6 +99,19 @@ async def test_what_was_sent_is_not_kept_until_the_garbage_collector_comes(sink)
     assert "transfer-encoding" not in sink.requests[0].headers
 
 
+async def test_what_could_not_be_sent_is_not_kept_either():
+    """While a destination is away every try would leave its body behind."""
+    async with exporter(f"http://127.0.0.1:{free_ports(1)[0]}") as destination:
+        body = bytes(bytearray(100_000))
+        gc.disable()
+        try:
+            before = sys.getrefcount(body)
+            assert isinstance(await post(destination._client, PATH, body, {}, 5), Again)
+            assert sys.getrefcount(body) == before
+        finally:
+            gc.enable()
+
+
 async def test_request_is_as_the_specification_says(sink):
     async with exporter(sink.url, headers={"X-Tenant": "shop"}, bearer_token="secret") as destination:
         await destination.send([trace(1)])

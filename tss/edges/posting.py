@@ -75,20 +75,18 @@ async def post(
     timeout = httpx.Timeout(None, connect=min(timeout_secs, MAX_CONNECT_SECS))
     sent, headers = _Body(body), {**headers, "Content-Length": str(len(body))}
     response: httpx.Response | None = None
-    trouble: httpx.HTTPError | None = None
+    trouble: Again | Misconfigured | None = None
     with trio.move_on_after(timeout_secs):
         try:
             async with client.stream("POST", path, content=sent, headers=headers, timeout=timeout) as response:
                 return Answer(response.status_code, response.headers, await _body(response))
         except httpx.HTTPError as error:
-            trouble = error
+            trouble = _translate(error)  # the error itself would keep this frame, and the body with it, in a circle
         finally:
             sent.forget()
     if response is not None:  # it has decided; sending again because its explanation got lost would make duplicates
         return Answer(response.status_code, response.headers, b"")
-    if trouble is None:
-        return Again("timeout", f"no answer within {timeout_secs:g} s")
-    return _translate(trouble)
+    return trouble or Again("timeout", f"no answer within {timeout_secs:g} s")
 
 
 class _Body(httpx.AsyncByteStream):
