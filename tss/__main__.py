@@ -102,7 +102,7 @@ def _collect_garbage_rarely() -> None:
     through millions of them again and again would find nothing, and stop everything meanwhile.
 
     What was loaded at the start is never looked at again. The youngest are looked at after 50,000 more were made than
-    freed, some 3 ms; a full collection waits besides for a quarter of new objects, which is the interpreter's own rule.
+    freed; a full collection waits besides for a quarter of new objects, which is the interpreter's own rule.
     """
     gc.collect()
     gc.freeze()

@@ -157,10 +157,12 @@ async def test_law_4_only_the_traces_that_are_refused_are_put_aside(autojump_clo
     destination.refuses = {trace_id(3), trace_id(6)}
     rig = Rig(destination)
     traces = [kept(number) for number in range(8)]
+    held = {(HOME.id, offset) for number in (3, 6) for _, offset in traces[number].holds()}
     rig.kept.send_nowait(traces)
     rig.kept.close()
     await rig.run()
     assert {letter.trace_id for letter in rig.letters.letters} == {trace_id(3).hex(), trace_id(6).hex()}
+    assert {(letter.partition, letter.offset) for letter in rig.letters.letters} == held
     assert {(letter.reason, letter.destination) for letter in rig.letters.letters} == {("http_400", "scripted")}
     assert sorted(each.trace_id for each in rig.settled_now()) == sorted(each.trace_id for each in traces)
     assert rig.meter.counted(measures.SPANS_EXPORTED, "scripted") == 6

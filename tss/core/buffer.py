@@ -105,6 +105,7 @@ class Buffer:
         self.open_spans = 0
         self.open_bytes = 0
         self.closed_bytes = 0  # of what has closed and is not settled
+        # Read for each record or fragment, so not looked up in the settings again.
         self._root_quiet_ms = waits.root_quiet_ms
         self._inactivity_ms = waits.inactivity_ms
         self._max_duration_ms = waits.max_duration_ms

@@ -65,15 +65,13 @@ class Packer:
 
     def __init__(self) -> None:
         self.dictionary = Dictionary(0)
-        self.packed_bytes = 0  # of all that was packed so far: before, and after
-        self.frame_bytes = 0
         self._samples: list[bytes] = []
         self._wanted = True
         self._fresh_ratio = 0.0  # what the dictionary made of the first traces packed with it
         self._judged = [0, 0, 0]  # traces, bytes before, bytes after, since the ratio was last looked at
 
     def __repr__(self) -> str:
-        return f"<Packer {self.dictionary}, {self.packed_bytes} bytes to {self.frame_bytes}>"
+        return f"<Packer {self.dictionary}, a new one wanted {self._wanted}, {len(self._samples)} samples for it>"
 
     def pack(self, plain: bytes) -> Packed:
         """Make it small."""
@@ -101,8 +99,6 @@ class Packer:
         self._judged = [0, 0, 0]
 
     def _count(self, before: int, after: int) -> None:
-        self.packed_bytes += before
-        self.frame_bytes += after
         judged = self._judged
         judged[0] += 1
         judged[1] += before

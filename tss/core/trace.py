@@ -37,8 +37,8 @@ class Trace:
     __slots__ = (
         "_chunk", "_chunks", "_lineage", "_missing", "_offset", "_offsets", "_packed", "_span_ids", "awaiting", "branches",
         "closed_ms", "decision", "due", "end_ns", "errors", "first_ms", "first_offset", "has_root", "held_spans", "home",
-        "last_ms", "late", "latecomers", "livelier", "newer", "older", "payload_bytes", "put_aside", "quieter", "reason", "size", "spans", "start_ns", "touched", "trace_id",
-        "values",
+        "last_ms", "late", "latecomers", "livelier", "newer", "older", "payload_bytes", "put_aside", "quieter", "reason",
+        "size", "spans", "start_ns", "touched", "trace_id", "values",
     )  # fmt: skip
 
     def __init__(self, trace_id: bytes, home: Partition, first_offset: int) -> None:
@@ -122,12 +122,7 @@ class Trace:
 
     def chunks(self) -> list[bytes]:
         """Serialized TracesData, one or more, that together are its spans in the order they came."""
-        if self._chunk is None:
-            plain: list[bytes] = []
-        else:
-            plain = [
-                each.unpack() if isinstance(each, Packed) else each for each in (self._chunk, *(self._chunks or ()))
-            ]
+        plain = [each.unpack() if isinstance(each, Packed) else each for each in self._all_chunks()]
         for branch in self.branches or ():
             plain += branch.chunks()
         return plain
@@ -220,11 +215,9 @@ class Trace:
 
     def pack(self, packer: Packer) -> int:
         """Make what is not packed yet one packed chunk; returns how many bytes that saves. Branches stay as they are."""
-        if self._chunk is None:
-            return 0
-        chunks = [self._chunk, *(self._chunks or ())]
+        chunks = self._all_chunks()
         loose = chunks[self._packed :]
-        plain = join(loose)
+        plain = join(loose)  # type: ignore[arg-type]  # from _packed on they are bytes
         if len(plain) < PACK_MIN_BYTES:
             return 0
         packed = packer.pack(plain)

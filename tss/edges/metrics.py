@@ -48,8 +48,9 @@ class PrometheusMeter:
         prometheus_client.PlatformCollector(registry=self._registry)
 
     def __repr__(self) -> str:
-        series = len(self._counters) + len(self._gauges) + len(self._histograms)
-        return f"<PrometheusMeter {len(measures.TABLE)} metrics, {series - len(measures.TABLE)} with labels>"
+        histograms = sum(histogram.labelled for histogram in self._histograms.values())
+        labelled = sum(bool(labels) for _, labels in (*self._counters, *self._gauges)) + histograms
+        return f"<PrometheusMeter {len(measures.TABLE)} metrics, {labelled} with labels>"
 
     def count(self, measure: Measure, amount: float = 1, *labels: str) -> None:
         """Add to a counter; an amount of 0 makes the series appear."""
@@ -114,6 +115,11 @@ class _Histogram(Collector):
         self._sums: dict[tuple[str, ...], float] = {}
         if not measure.labels:
             self._appear(())
+
+    @property
+    def labelled(self) -> int:
+        """How many series with labels it has."""
+        return len(self._counts) if self._measure.labels else 0
 
     def _appear(self, labels: tuple[str, ...]) -> None:
         self._counts[labels] = [0] * (len(self._measure.buckets) + 1)

@@ -267,17 +267,18 @@ async def _put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: st
     lane.gives_up(len(batch), reason, detail)
     for trace in batch:
         trace.put_aside = True
-    letters = [
-        DeadLetter(
-            reason,
-            detail,
-            trace.payload,
-            topic=lane.topic,
-            partition=trace.home.id,
-            offset=trace.first_offset,
-            trace_id=trace.trace_id.hex(),
-            destination=lane.destination.name,
-        )
-        for trace in batch
-    ]
-    await lane.dead_letters.put(letters)
+    await lane.dead_letters.put([_letter(lane, trace, reason, detail) for trace in batch])
+
+
+def _letter(lane: Lane, trace: Trace, reason: str, detail: str) -> DeadLetter:
+    partition, offset = trace.holds()[0]  # not the first that it knew of: that may only have been read again
+    return DeadLetter(
+        reason,
+        detail,
+        trace.payload,
+        topic=lane.topic,
+        partition=partition.id,
+        offset=offset,
+        trace_id=trace.trace_id.hex(),
+        destination=lane.destination.name,
+    )
