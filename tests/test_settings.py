@@ -882,3 +882,27 @@ def test_a_ca_beside_plaintext_is_a_fault(refuse: Any) -> None:
     text = BASE.replace("'k:9092'", "'k:9092', securityProtocol: plaintext, sslCaLocation: /ca.pem")
     (fault,) = refuse(text)
     assert (fault.path, "kafka.sslCaLocation is set" in fault.allowed) == ("kafka.securityProtocol", True)
+
+
+def test_an_exporter_takes_what_matches(accept: Any) -> None:
+    settings = accept(
+        "exporters: [{name: a, type: file, path: p, match: {policies: errors, attributes: {service.name: [x*, y], n: 5}}}]"
+    )
+    (exporter,) = settings.exporters
+    assert exporter.match == {"policies": ("errors",), "attributes": {"service.name": ("x*", "y"), "n": ("5",)}}
+
+
+@pytest.mark.parametrize(
+    ("match", "path"),
+    [
+        ("errors", "exporters[0].match"),
+        ("{policy: errors}", "exporters[0].match.policy"),
+        ("{policies: []}", "exporters[0].match.policies"),
+        ("{attributes: [a]}", "exporters[0].match.attributes"),
+        ("{attributes: {a: ''}}", "exporters[0].match.attributes.a[0]"),
+        ("{attributes: {a: {b: c}}}", "exporters[0].match.attributes.a[0]"),
+    ],
+)
+def test_a_match_that_says_nothing_is_refused(refuse: Any, match: str, path: str) -> None:
+    faults = refuse(f"exporters: [{{name: a, type: file, path: p, match: {match}}}]")
+    assert path in paths(faults)

@@ -20,6 +20,7 @@ from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.memory import Memory
 from tss.core.otlp import SCANNER, Lookup
+from tss.core.routing import Match, Router, check_policies
 from tss.core.sampling import Sampler, policies
 from tss.core.trace import Trace
 from tss.edges import heap, web
@@ -88,7 +89,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     meter, health = outside.meter, outside.health
     buffer = Buffer(_limits(settings), _waits(settings), Memory())
     assignments = _assignments(settings, buffer, meter)
-    sampler = Sampler(policies(settings.sampling))
+    sampler = _sampler(settings)
     lanes = [
         exporter.Lane(settings.kafka.input_topic, destination, outside.dead_letters, health, meter, outside.chance)
         for destination in outside.destinations
@@ -118,7 +119,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                     for number in range(settings.app.evaluation_workers):
                         ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
                         start(evaluator.run, *ends, sampler, buffer, meter, name=f"evaluator {number}")
-                    start(exporter.run, kept_out, settled_in.clone(), lanes, name="exporter")
+                    start(exporter.run, kept_out, settled_in.clone(), lanes, meter, name="exporter")
                 settling = settled_out, member, assignments, buffer, meter, stop
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
                 start(committer.run, *settling, *commit_times, name="committer")
@@ -210,6 +211,14 @@ def _channel(
     meter.set(measures.CHANNEL_LIMIT, bound, name)
     meter.watch(measures.CHANNEL_FILL, lambda: receive.statistics().current_buffer_used, name)
     return send, receive
+
+
+def _sampler(settings: Settings) -> Sampler:
+    """Raises WrongSetting when a route asks for a policy that there is not."""
+    chosen = policies(settings.sampling)
+    matches = {each.name: Match(**each.match) for each in settings.effective_exporters}
+    check_policies(matches, [policy.name for policy in chosen])
+    return Sampler(chosen, Router(matches))
 
 
 def _limits(settings: Settings) -> Limits:

@@ -60,6 +60,7 @@ class FakeDestination:
     """The destination itself; ``from_sender`` is the way to it of one incarnation of the daemon."""
 
     name: str = "fake"
+    comes_last: bool = False
     batching: Batching = Batching(max_traces=10, linger_secs=0.1)
     retrying: Retrying = Retrying(initial_secs=0.1, max_secs=2.0, probe_secs=2.0)
     chance: random.Random = attrs.field(factory=lambda: random.Random(0))
@@ -139,6 +140,10 @@ class Way:
     @property
     def name(self) -> str:
         return self.destination.name
+
+    @property
+    def comes_last(self) -> bool:
+        return self.destination.comes_last
 
     @property
     def batching(self) -> Batching:

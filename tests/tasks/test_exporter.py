@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 import structlog
 import trio
@@ -36,8 +37,11 @@ def kept(number: int, size: int = 10) -> Trace:
 class Scripted:
     """A destination that answers from a list, then accepts; it remembers what it was sent and when."""
 
-    def __init__(self, *answers: Outcome, name: str = "scripted", batching: Batching | None = None) -> None:
+    def __init__(
+        self, *answers: Outcome, name: str = "scripted", batching: Batching | None = None, comes_last: bool = False
+    ) -> None:
         self.name = name
+        self.comes_last = comes_last
         self.batching = batching or Batching(max_traces=4, linger_secs=1.0)
         self.retrying = Retrying(initial_secs=1.0, max_secs=8.0, probe_secs=30.0, quick_tries=2)
         self.answers = list(answers)
@@ -66,7 +70,7 @@ class Rig:
         self._settled_in, self.settled = trio.open_memory_channel[list[Trace]](100)
 
     async def run(self) -> None:
-        await exporter.run(self._kept_out, self._settled_in, self.lanes)
+        await exporter.run(self._kept_out, self._settled_in, self.lanes, self.meter)
 
     def settled_now(self) -> list[Trace]:
         out: list[Trace] = []
@@ -208,3 +212,108 @@ async def test_law_5_a_stuck_destination_is_felt_upstream(autojump_clock: MockCl
         # 4 in flight, one gathered, one being gathered from, 2 in the lane, one in the exporter's hand, 4 in the channel
         assert sent <= 13
         nursery.cancel_scope.cancel()
+
+
+async def test_law_8_a_destination_that_is_down_gets_one_probe_at_a_time(autojump_clock: MockClock) -> None:
+    """Six batches wait; of them one tries, ever more slowly, and the first that is taken lets all others through."""
+    down_until = 300.0
+
+    class Away(Scripted):
+        async def send(self, traces: Sequence[Trace]) -> Outcome:
+            self.sent.append((trio.current_time(), [trace.trace_id for trace in traces]))
+            await trio.sleep(0.5)
+            return Again("connect", "refused") if trio.current_time() < began + down_until else Accepted()
+
+    began = trio.current_time()
+    destination = Away(batching=Batching(max_traces=1, linger_secs=0.0, max_in_flight=6))
+    destination.retrying = Retrying(initial_secs=1.0, max_secs=30.0, quick_tries=2)
+    rig = Rig(destination)
+    rig.kept.send_nowait([kept(number) for number in range(6)])
+    rig.kept.close()
+    await rig.run()
+    times = [at - began for at, _ in destination.sent]
+    quick = [at for at in times if at < 15]
+    probes = [at for at in times if 15 <= at < down_until]
+    assert len(quick) <= 6 * 3 + 5
+    assert len(probes) < 60
+    assert all(later - earlier >= 0.5 for earlier, later in pairwise(probes))  # never two at once
+    assert max(times) < down_until + 31
+    assert len(rig.settled_now()) == 6
+
+
+async def test_one_bad_batch_does_not_stop_those_that_are_taken(autojump_clock: MockClock) -> None:
+    poison = trace_id(0)
+
+    class Picky(Scripted):
+        async def send(self, traces: Sequence[Trace]) -> Outcome:
+            await trio.sleep(0.1)
+            if traces[0].trace_id == poison and trio.current_time() < began + 1000:
+                return Again("http_500", "this one crashes me")
+            self.sent.append((trio.current_time(), [trace.trace_id for trace in traces]))
+            return Accepted()
+
+    began = trio.current_time()
+    destination = Picky(batching=Batching(max_traces=1, linger_secs=0.0, max_in_flight=2))
+    rig = Rig(destination)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        for number in range(90):
+            await rig.kept.send([kept(number)])
+            await trio.sleep(0.2)
+        assert trio.current_time() - began < 60
+        assert len(destination.sent) >= 88
+        assert rig.health.components["exporter scripted"].state is State.UP
+        rig.kept.close()
+    assert len(destination.sent) == 90
+
+
+async def test_a_failed_probe_by_a_batch_that_was_never_tried_keeps_it_down(autojump_clock: MockClock) -> None:
+    destination = Scripted(
+        *[Again("connect", "refused")] * 12, batching=Batching(max_traces=1, linger_secs=0.0, max_in_flight=1)
+    )
+    rig = Rig(destination)
+    rig.kept.send_nowait([kept(number) for number in range(3)])
+    rig.kept.close()
+    await rig.run()
+    assert len(rig.settled_now()) == 3
+    assert rig.health.components["exporter scripted"].state is State.UP
+
+
+def routed(number: int, *names: str) -> Trace:
+    trace = kept(number)
+    trace.decision = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0, names)
+    return trace
+
+
+async def test_traces_go_where_their_decision_says(autojump_clock: MockClock) -> None:
+    one, other = Scripted(name="one"), Scripted(name="other")
+    rig = Rig(one, other)
+    traces = [routed(0, "one"), routed(1, "other"), routed(2, "one", "other"), routed(3), kept(4)]
+    rig.kept.send_nowait(traces)
+    rig.kept.close()
+    await rig.run()
+    assert [ids for _, ids in one.sent] == [[trace_id(0), trace_id(2), trace_id(4)]]
+    assert [ids for _, ids in other.sent] == [[trace_id(1), trace_id(2), trace_id(4)]]
+    assert {trace.trace_id for trace in rig.settled_now()} == {trace_id(number) for number in range(5)}
+    assert rig.meter.counted(measures.TRACES_SAMPLED) == 4
+    assert rig.meter.counted(measures.TRACES_UNROUTED) == 1
+
+
+async def test_law_1_the_destination_that_keeps_the_record_comes_last(autojump_clock: MockClock) -> None:
+    slow = Scripted(*[Again("http_503", "busy")] * 4, name="slow")
+    record = Scripted(name="record", comes_last=True)
+    rig = Rig(record, slow)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        rig.kept.send_nowait([kept(0), routed(1, "record"), routed(2, "slow")])
+        rig.kept.close()
+        while not slow.sent:
+            await trio.sleep(0.1)
+        while record.sent == [] or trace_id(0) not in record.sent[-1][1]:
+            await trio.sleep(0.1)
+            if any(trace_id(0) in ids for _, ids in record.sent):
+                assert slow.answers == []
+    assert slow.answers == []
+    assert sorted(id for _, ids in record.sent for id in ids) == [trace_id(0), trace_id(1)]
+    assert len(rig.settled_now()) == 3
+    assert rig.meter.counted(measures.TRACES_SAMPLED) == 3

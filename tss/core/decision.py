@@ -26,12 +26,16 @@ class Reason(enum.Enum):
 
 @attrs.frozen(cache_hash=True)
 class Decision:
-    """The one ending of a trace. ``rate`` is the probability with which traces like it are kept, in [0, 1]."""
+    """The one ending of a trace. ``rate`` is the probability with which traces like it are kept, in [0, 1].
+
+    ``destinations`` are the names of those that a kept trace goes to; None is all of them.
+    """
 
     verdict: Verdict
     policy: str
     reason: Reason
     rate: float
+    destinations: tuple[str, ...] | None = None
     keeps: bool = attrs.field(init=False, eq=False, repr=False)
     """Whether the trace goes to the destinations. A field, for it is read several times for each trace."""
 

@@ -102,6 +102,7 @@ LATE_SPANS = _counter("late_spans_total", "Spans that came after their trace's d
 DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans read again of a kept trace that every destination already had; settled without sending them twice.")
 # What goes out
 TRACES_SAMPLED = _counter("traces_sampled_total", "Kept traces that every destination has taken.")
+TRACES_UNROUTED = _counter("traces_unrouted_total", "Kept traces that no exporter's `match` takes: they were sent nowhere.", alert="increase(traces_unrouted_total[5m]) > 0")
 SPANS_EXPORTED = _counter("spans_exported_total", "Spans that a destination has taken.", "destination")
 EXPORT_ERRORS = _counter("export_errors_total", "Failed tries to send a batch, by destination and reason.", "destination", "reason", alert="increase(export_errors_total[5m]) > 0")
 EXPORT_LATENCY = _histogram("export_latency_seconds", "Time of one try to send a batch.", _SECONDS, "destination")

@@ -74,6 +74,7 @@ class DatadogAgent:
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self.name = settings.name
+        self.comes_last = False
         self.batching = Batching(settings.batch_size, settings.batch_timeout_secs, settings.max_in_flight, BATCH_BYTES)
         self.retrying = Retrying(shared.retry_initial_delay_ms / 1000, quick_tries=shared.max_retries)
         self._timeout_secs = shared.request_timeout_secs

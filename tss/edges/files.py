@@ -20,6 +20,7 @@ class TraceFile:
 
     def __init__(self, settings: FileExporter, file: LineFile, limiter: trio.CapacityLimiter) -> None:
         self.name = settings.name
+        self.comes_last = False
         self.batching = Batching(settings.batch_size, settings.batch_timeout_secs, settings.max_in_flight)
         self.retrying = Retrying(1.0)  # a full disk is not emptied in less
         self._path = settings.path

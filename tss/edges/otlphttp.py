@@ -49,6 +49,7 @@ class OtlpHttp:
 
     def __init__(self, settings: OtlpExporter, client: httpx.AsyncClient) -> None:
         self.name = settings.name
+        self.comes_last = False
         self.batching = Batching(settings.batch_size, settings.batch_timeout_secs, settings.max_in_flight)
         self.retrying = Retrying(settings.retry_initial_delay_ms / 1000)
         self._gzip = settings.compression == "gzip"

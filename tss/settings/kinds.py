@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from attrs import frozen
@@ -282,3 +282,45 @@ def _map(allowed: str, read_item: Callable[[str, object], tuple[str, str]]) -> K
 
 properties = _map("a mapping of librdkafka properties", _read_property)
 headers = _map("a mapping of header names to texts", _read_header)
+
+
+# ---- routing
+
+_MATCH_ALLOWED = "a mapping with policies, attributes or both"
+
+
+def _read_pattern(raw: object) -> str:
+    """A text that a value is compared with; YAML's truth values and numbers are meant as they are written."""
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    if isinstance(raw, int | float):
+        return f"{raw:g}" if isinstance(raw, float) else str(raw)
+    return filled.read(raw)
+
+
+def _read_patterns(raw: object) -> tuple[str, ...]:
+    entries = raw if isinstance(raw, list) else [raw]
+    if not entries:
+        raise _refused(raw, "a text or a list of texts")
+    return tuple(_collect((f"[{place}]", entry, _read_pattern) for place, entry in enumerate(entries)))
+
+
+def _read_attributes(raw: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(raw, dict):
+        raise Refused(Fault("", shape(raw), "a mapping of attributes to texts"))
+    keys = [str(key) for key in raw]
+    return dict(zip(keys, _collect((f".{key}", raw[key], _read_patterns) for key in raw), strict=True))
+
+
+def _read_match(raw: object) -> Mapping[str, Any]:
+    readers: dict[str, Callable[[object], object]] = {"policies": _read_patterns, "attributes": _read_attributes}
+    if not isinstance(raw, dict):
+        raise Refused(Fault("", shape(raw), _MATCH_ALLOWED))
+    unknown = [str(key) for key in raw if key not in readers]
+    if unknown:
+        hint = did_you_mean(nearest(unknown[0], readers))
+        raise Refused(Fault(f".{unknown[0]}", "an unknown key", ", ".join(readers), hint))
+    return dict(zip(raw, _collect((f".{key}", raw[key], readers[key]) for key in raw), strict=True))
+
+
+match = Kind(_MATCH_ALLOWED, _read_match)

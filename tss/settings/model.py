@@ -257,6 +257,10 @@ class SpanCompression:
 _NAME_DOC = "Name of the destination in logs and metrics; no two may share one."
 _BATCH_DOC = "Traces in one batch at most."
 _BATCH_TIMEOUT_DOC = "A batch is sent when its first trace has waited this long."
+_MATCH_DOC = (
+    "Which kept traces it takes: `policies` (names of those that kept them) and `attributes` (of a span or its resource: "
+    "a text or a list, `*` and `?` stand for other letters), all that is given must fit; empty: every trace."
+)
 _IN_FLIGHT_DOC = "Requests under way at the same time at most."
 
 
@@ -268,6 +272,7 @@ class FileExporter:
     max_in_flight: ClassVar[int] = 1  # one file has one writer
 
     name: str = key("", filled, _NAME_DOC, required=True)
+    match: Mapping[str, Any] = key({}, kinds.match, _MATCH_DOC)
     path: str = key("", filled, "File to add lines to.", required=True)
     fsync: bool = key(True, truth, "Have each batch on the disk before its offsets go; false trusts the system.")
     batch_size: int = key(100, whole(1, 10_000), _BATCH_DOC)
@@ -281,6 +286,7 @@ class OtlpExporter:
     type: ClassVar[str] = "otlp"
 
     name: str = key("", filled, _NAME_DOC, required=True)
+    match: Mapping[str, Any] = key({}, kinds.match, _MATCH_DOC)
     endpoint: str = key(
         "", url(suffix_added="/v1/traces"), "Base address of the backend; /v1/traces is added.", required=True
     )
@@ -302,6 +308,7 @@ class DatadogExporter:
     type: ClassVar[str] = "datadog"
 
     name: str = key("", filled, _NAME_DOC, required=True)
+    match: Mapping[str, Any] = key({}, kinds.match, _MATCH_DOC)
     agent_url: str = key("", url(), "Datadog agent that takes the traces.", default_doc="`datadog.agentUrl`")
     batch_size: int = key(100, whole(1, 10_000), _BATCH_DOC, default_doc="`datadog.batchSize`")
     batch_timeout_secs: float = key(5, secs, _BATCH_TIMEOUT_DOC, default_doc="`datadog.batchTimeoutSecs`")

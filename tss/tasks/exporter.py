@@ -43,8 +43,58 @@ class Destination(Protocol):
     def retrying(self) -> Retrying:
         """How it likes to be tried again."""
 
+    @property
+    def comes_last(self) -> bool:
+        """Whether it may have a trace only when all others have it, for its record says that they do."""
+
     async def send(self, traces: Sequence[Trace]) -> Outcome:
         """Send the spans of these traces once. Never raises for what the world or the data may do."""
+
+
+class Breaker:
+    """Lets every batch through to a destination that works, and to one that is down one batch at a time, as a probe."""
+
+    def __init__(self) -> None:
+        self.closed_at = -math.inf  # when the destination last took something
+        self.probes = 0  # that failed, one after the other
+        self._probe_at = -math.inf
+        self._is_open = self._probing = False
+        self._changed = trio.Event()
+
+    def __repr__(self) -> str:
+        state = "closed" if not self._is_open else "probing" if self._probing else f"open until {self._probe_at:.1f}"
+        return f"<Breaker {state}>"
+
+    async def turn(self) -> None:
+        """Wait until a batch may be tried. Whoever got a turn ends it by ``close`` or ``open``."""
+        while self._is_open:
+            if not self._probing and trio.current_time() >= self._probe_at:
+                self._probing = True
+                return
+            with trio.move_on_at(math.inf if self._probing else self._probe_at):
+                await self._changed.wait()
+
+    def open(self, probe_at: float) -> None:
+        """It is down: nothing goes to it until then."""
+        self.probes += 1
+        self._is_open, self._probing, self._probe_at = True, False, probe_at
+        self._wake()
+
+    def close(self) -> None:
+        """It works."""
+        self.closed_at = trio.current_time()
+        if self._is_open:
+            self._is_open = self._probing = False
+            self.probes = 0
+            self._wake()
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
 
 @attrs.define
@@ -57,16 +107,25 @@ class Lane:
     health: Health
     meter: Meter
     chance: random.Random
+    breaker: Breaker = attrs.field(factory=Breaker)
     _told: str = ""  # the reason last logged, while there is trouble
     _told_at: float = -math.inf
     _aside: Telling = attrs.field(factory=Telling)
 
     def works(self) -> None:
         """The destination has taken a batch."""
+        self.breaker.close()
         self.health.up(f"exporter {self.destination.name}")
         if self._told:
             log.info("destination takes batches again", destination=self.destination.name)
             self._told, self._told_at = "", -math.inf
+
+    def stays_down(self, outcome: Again | Misconfigured) -> None:
+        """It is not just busy: from now on it gets single probes, ever more slowly."""
+        wait_secs = _wait_secs(self, outcome, self.destination.retrying.quick_tries + self.breaker.probes + 1)
+        self.breaker.open(trio.current_time() + wait_secs)
+        self.health.down(f"exporter {self.destination.name}", f"{outcome.reason}: {outcome.detail}")
+        self.fails(outcome, wait_secs)
 
     def gives_up(self, traces: int, reason: str, detail: str) -> None:
         """It refuses these for good; said once, and then from time to time with their number."""
@@ -99,47 +158,104 @@ async def run(
     kept: trio.MemoryReceiveChannel[list[Trace]],
     settled: trio.MemorySendChannel[list[Trace]],
     lanes: Sequence[Lane],
+    meter: Meter,
 ) -> None:
-    """Until the channel ends and everything taken from it is delivered."""
-    with kept, settled:
+    """Until the channel ends and everything taken from it is delivered.
+
+    A destination that keeps the record of what has been delivered comes last: it gets what all others have taken.
+    """
+    first = [lane for lane in lanes if not lane.destination.comes_last]
+    last = [lane for lane in lanes if lane.destination.comes_last]
+    # Handed over without waiting in a queue: the lanes' own are enough.
+    between_in, between_out = trio.open_memory_channel[list[Trace]](0)
+    done_in, done_out = trio.open_memory_channel[list[Trace]](0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_run_stage, kept, between_in, first, name="exporter, first")
+        nursery.start_soon(_run_stage, between_out, done_in, last, name="exporter, last")
+        nursery.start_soon(_settle, done_out, settled, meter)
+
+
+async def _settle(
+    done: trio.MemoryReceiveChannel[list[Trace]], settled: trio.MemorySendChannel[list[Trace]], meter: Meter
+) -> None:
+    """Hand on what every one of its destinations has, and count it."""
+    with done, settled:
+        async for traces in done:
+            whole = [trace for trace in traces if not (trace.late or trace.put_aside)]
+            unrouted = sum(_ways(trace) == () for trace in whole)
+            meter.count(measures.TRACES_SAMPLED, len(whole) - unrouted)
+            if unrouted:
+                meter.count(measures.TRACES_UNROUTED, unrouted)
+            await settled.send(traces)
+
+
+def _ways(trace: Trace) -> Sequence[str] | None:
+    """The names of the trace's destinations; None is all."""
+    return trace.decision.destinations if trace.decision is not None else None
+
+
+async def _run_stage(
+    kept: trio.MemoryReceiveChannel[list[Trace]], done: trio.MemorySendChannel[list[Trace]], lanes: Sequence[Lane]
+) -> None:
+    """Send each trace along its lanes among these; what all of them have taken is done."""
+    with kept, done:
         async with trio.open_nursery() as nursery:
-            ways: list[trio.MemorySendChannel[list[Trace]]] = []
+            ways: list[tuple[str, trio.MemorySendChannel[list[Trace]]]] = []
             for lane in lanes:
                 way, end = trio.open_memory_channel[list[Trace]](LANE_BATCHES)
-                name = lane.destination.name
-                lane.meter.watch(measures.CHANNEL_FILL, _fill(way), f"exporter_{name}")
-                lane.meter.set(measures.CHANNEL_LIMIT, LANE_BATCHES, f"exporter_{name}")
-                lane.meter.count(measures.SPANS_EXPORTED, 0, name)
-                for reason in USUAL_REASONS:
-                    lane.meter.count(measures.EXPORT_ERRORS, 0, name, reason)
-                nursery.start_soon(_run_lane, lane, end, settled.clone(), name=f"exporter to {name}")
-                ways.append(way)
+                _show(lane, way)
+                nursery.start_soon(_run_lane, lane, end, done.clone(), name=f"exporter to {lane.destination.name}")
+                ways.append((lane.destination.name, way))
             async for traces in kept:
-                for trace in traces:
-                    trace.awaiting = len(ways)
-                for way in ways:
-                    await way.send(traces)
-            for way in ways:
+                await _fan_out(traces, ways, done)
+            for _, way in ways:
                 way.close()
 
 
-def _fill(channel: trio.MemorySendChannel[list[Trace]]) -> measures.Reading:
-    return lambda: channel.statistics().current_buffer_used
+def _show(lane: Lane, way: trio.MemorySendChannel[list[Trace]]) -> None:
+    name = lane.destination.name
+    lane.meter.watch(measures.CHANNEL_FILL, lambda: way.statistics().current_buffer_used, f"exporter_{name}")
+    lane.meter.set(measures.CHANNEL_LIMIT, LANE_BATCHES, f"exporter_{name}")
+    lane.meter.count(measures.SPANS_EXPORTED, 0, name)
+    for reason in USUAL_REASONS:
+        lane.meter.count(measures.EXPORT_ERRORS, 0, name, reason)
+
+
+async def _fan_out(
+    traces: list[Trace],
+    ways: Sequence[tuple[str, trio.MemorySendChannel[list[Trace]]]],
+    done: trio.MemorySendChannel[list[Trace]],
+) -> None:
+    shares: dict[str, list[Trace]] = {name: [] for name, _ in ways}
+    nowhere = []
+    for trace in traces:
+        chosen = _ways(trace)
+        taken = shares.keys() if chosen is None else [name for name in chosen if name in shares]
+        trace.awaiting = len(taken)
+        for name in taken:
+            shares[name].append(trace)
+        if not taken:
+            nowhere.append(trace)
+    for name, way in ways:
+        if shares[name]:
+            await way.send(shares[name])
+    if nowhere:
+        await done.send(nowhere)
 
 
 async def _run_lane(
     lane: Lane,
     waiting: trio.MemoryReceiveChannel[list[Trace]],
-    settled: trio.MemorySendChannel[list[Trace]],
+    done: trio.MemorySendChannel[list[Trace]],
 ) -> None:
     """Gather batches and deliver a few of them at a time."""
     places = trio.Semaphore(lane.destination.batching.max_in_flight)
     gatherer = _Gatherer(lane.destination.batching, waiting)
-    with waiting, settled:
+    with waiting, done:
         async with trio.open_nursery() as nursery:
             while batch := await gatherer.gather():
                 await places.acquire()
-                nursery.start_soon(_deliver_and_settle, lane, batch, settled, places)
+                nursery.start_soon(_deliver_and_pass_on, lane, batch, done, places)
 
 
 class _Gatherer:
@@ -180,28 +296,28 @@ class _Gatherer:
         return False
 
 
-async def _deliver_and_settle(
-    lane: Lane, batch: Sequence[Trace], settled: trio.MemorySendChannel[list[Trace]], places: trio.Semaphore
+async def _deliver_and_pass_on(
+    lane: Lane, batch: Sequence[Trace], done: trio.MemorySendChannel[list[Trace]], places: trio.Semaphore
 ) -> None:
     try:
         await deliver(lane, batch)
     finally:
         places.release()
-    done = []
+    taken = []
     for trace in batch:
         trace.awaiting -= 1
         if not trace.awaiting:
-            done.append(trace)
-    if done:
-        lane.meter.count(measures.TRACES_SAMPLED, sum(not (trace.late or trace.put_aside) for trace in done))
-        await settled.send(done)
+            taken.append(trace)
+    if taken:
+        await done.send(taken)
 
 
 async def deliver(lane: Lane, batch: Sequence[Trace]) -> None:
     """Send until every trace is taken or put aside, for as long as that takes: meanwhile reading stops by itself."""
-    destination, retrying = lane.destination, lane.destination.retrying
-    tries = 0
+    quick_tries = lane.destination.retrying.quick_tries
+    tries, alone, failed_at = 0, 0, -math.inf
     while True:
+        await lane.breaker.turn()
         outcome = await _send(lane, batch)
         match outcome:
             case Accepted():
@@ -210,21 +326,25 @@ async def deliver(lane: Lane, batch: Sequence[Trace]) -> None:
             case Refused():
                 await _refused(lane, batch, outcome)
                 return
-            case Again():
-                backoff = lane.chance.uniform(0, _ceiling_secs(retrying, tries))
-                wait = backoff if outcome.after_secs is None else outcome.after_secs + backoff / 10
-            case Misconfigured():
-                wait = retrying.probe_secs
-                tries = retrying.quick_tries
         tries += 1
-        if tries > retrying.quick_tries:
-            lane.health.down(f"exporter {destination.name}", f"{outcome.reason}: {outcome.detail}")
-        lane.fails(outcome, wait)
-        await trio.sleep(wait)
+        # A batch that goes wrong while others are taken between its tries must not stop those.
+        alone = alone + 1 if lane.breaker.closed_at <= failed_at else 1
+        failed_at = trio.current_time()
+        if lane.breaker.is_open or alone > quick_tries or isinstance(outcome, Misconfigured):
+            lane.stays_down(outcome)
+        else:
+            wait = _wait_secs(lane, outcome, tries)
+            lane.fails(outcome, wait)
+            await trio.sleep(wait)
 
 
-def _ceiling_secs(retrying: Retrying, tries: int) -> float:
-    return min(retrying.max_secs, retrying.initial_secs * 2.0 ** min(tries, 20))
+def _wait_secs(lane: Lane, outcome: Again | Misconfigured, tries: int) -> float:
+    """Before the next try: full jitter, and never before the time that the destination named."""
+    retrying = lane.destination.retrying
+    if isinstance(outcome, Misconfigured):
+        return retrying.probe_secs
+    backoff = lane.chance.uniform(0, min(retrying.max_secs, retrying.initial_secs * 2.0 ** min(tries - 1, 20)))
+    return backoff if outcome.after_secs is None else outcome.after_secs + backoff / 10
 
 
 async def _send(lane: Lane, batch: Sequence[Trace]) -> Outcome:

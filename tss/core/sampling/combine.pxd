@@ -9,10 +9,11 @@ from tss.core.trace cimport Trace
 cdef class Sampler:
     cdef readonly object lookup
     cdef tuple _policies
+    cdef object _router
     cdef dict _decisions
     cdef object _last_kept
     cdef object _last_dropped
 
     @cython.locals(candidate=Policy, keep=bint)
     cpdef decide(self, Trace trace)
-    cdef _other(self, policy, reason, rate, bint keep)
+    cdef _other(self, policy, reason, rate, bint keep, ways)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import LawBroken
 from tss.core.otlp.lookup import Lookup
+from tss.core.routing import ALL, Router
 from tss.core.sampling.policy import Policy
 from tss.core.sampling.probability import randomness, threshold
 from tss.core.trace import Trace
@@ -17,13 +18,16 @@ class Sampler:
 
     With consistent thresholds a trace that a lower rate keeps is kept by a higher one too, so this is the same as
     "keep if any policy keeps", and the rate is the exact probability of being kept. Of equal rates the first counts.
+    The router says where the kept go.
     """
 
-    __slots__ = ("_decisions", "_last_dropped", "_last_kept", "_policies", "lookup")
+    __slots__ = ("_decisions", "_last_dropped", "_last_kept", "_policies", "_router", "lookup")
 
-    def __init__(self, policies: Sequence[Policy]) -> None:
-        self.lookup = Lookup.of([ask for policy in policies for ask in policy.asks])
+    def __init__(self, policies: Sequence[Policy], router: Router | None = None) -> None:
+        asks = [ask for policy in policies for ask in policy.asks]
+        self.lookup = Lookup.of([*asks, *router.asks] if router is not None else asks)
         self._policies = tuple(policies)
+        self._router = router
         self._decisions: dict[Decision, Decision] = {}  # few, and each is of many traces
         self._last_kept: Decision | None = None  # most are as the one before
         self._last_dropped: Decision | None = None
@@ -38,14 +42,23 @@ class Sampler:
             if asked is not None and (asked > rate or policy == "none"):
                 policy, rate = candidate.name, asked
         keep = randomness(trace.trace_id) >= threshold(rate)
+        ways = ALL
+        if keep and self._router is not None:
+            ways = self._router.destinations(policy, self.lookup.asks, trace.values)
         last = self._last_kept if keep else self._last_dropped
-        if last is not None and last.policy is policy and last.reason is trace.reason and last.rate == rate:
+        if (
+            last is not None
+            and last.policy is policy
+            and last.reason is trace.reason
+            and last.rate == rate
+            and last.destinations is ways
+        ):
             return last
-        return self._other(policy, trace.reason, rate, keep)
+        return self._other(policy, trace.reason, rate, keep, ways)
 
-    def _other(self, policy: str, reason: Reason, rate: float, keep: bool) -> Decision:
+    def _other(self, policy: str, reason: Reason, rate: float, keep: bool, ways: tuple[str, ...] | None) -> Decision:
         """A decision unlike the last one; the same object for the same decision."""
-        made = Decision(Verdict.KEEP if keep else Verdict.DROP, policy, reason, rate)
+        made = Decision(Verdict.KEEP if keep else Verdict.DROP, policy, reason, rate, ways)
         decision = self._decisions.setdefault(made, made)
         if keep:
             self._last_kept = decision
