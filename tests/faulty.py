@@ -121,7 +121,6 @@ ODD_SUCCESSES: Mapping[
     "a chunk of no size": Fault(answer=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nx", close=True),
     "up to the end of the connection": Fault(answer=b"HTTP/1.1 200 OK\r\n\r\nall is well", close=True),
     "HTTP/1.0": Fault(answer=b"HTTP/1.0 200 OK\r\n\r\n", close=True),
-    "more than was asked for": Fault(answer=http(200) + http(503)),
     "no words": answering(204, forward=True),
 }
 FAULTS: Mapping[str, Fault] = {**CUTS, **HANGS, **GARBAGE, **AHEAD, **ODD_SUCCESSES}

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 import trio
@@ -47,7 +48,7 @@ def proxy(sink):
 
 @asynccontextmanager
 async def exporter(url: str, name: str = "backend", **settings) -> AsyncIterator[OtlpHttp]:
-    usual = {"request_timeout_secs": 0.5, "compression": "none", "batch_timeout_secs": 0.01} | settings
+    usual: dict[str, Any] = {"request_timeout_secs": 0.5, "compression": "none", "batch_timeout_secs": 0.01} | settings
     async with open_otlp(OtlpExporter(name=name, endpoint=url, **usual)) as destination:
         destination.retrying = Retrying(0.01, max_secs=0.1, probe_secs=0.05)  # as ever, but a test cannot wait for it
         yield destination
@@ -185,10 +186,13 @@ async def test_one_dead_and_one_alive(sink):
             way = stack.enter_context(FaultProxy(revived.port, port))
             way.script(answering(503), CUTS["no answer"])
 
-        async with exporter(f"http://127.0.0.1:{port}", "dead") as dead, exporter(sink.url, "alive") as alive:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(revive)
-                driven = await drive([dead, alive], batches)
+        async with (
+            exporter(f"http://127.0.0.1:{port}", "dead") as dead,
+            exporter(sink.url, "alive") as alive,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(revive)
+            driven = await drive([dead, alive], batches)
         assert revived.spans == span_ids(sent)
     assert ids(driven.settled) == ids(sent)
     assert driven.letters.letters == []
