@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from tss.edges.datadog import DatadogAgent, open_datadog
 from tss.edges.files import TraceFile, open_file
 from tss.edges.otlphttp import OtlpHttp, open_otlp
-from tss.settings import Datadog, DatadogExporter, Exporter, FileExporter, OtlpExporter
+from tss.edges.parquet import ParquetFolder, open_parquet
+from tss.settings import Datadog, DatadogExporter, Exporter, FileExporter, OtlpExporter, ParquetExporter
 
-Destination = TraceFile | OtlpHttp | DatadogAgent
+Destination = TraceFile | ParquetFolder | OtlpHttp | DatadogAgent
 
 
 def open_destination(exporter: Exporter, datadog: Datadog) -> AbstractAsyncContextManager[Destination]:
@@ -17,6 +18,8 @@ def open_destination(exporter: Exporter, datadog: Datadog) -> AbstractAsyncConte
     match exporter:
         case FileExporter():
             return open_file(exporter)
+        case ParquetExporter():
+            return open_parquet(exporter)
         case OtlpExporter():
             return open_otlp(exporter)
         case DatadogExporter():
