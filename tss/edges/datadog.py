@@ -145,10 +145,10 @@ class DatadogHttp:
         return await post(self._client, self._way.path, body, headers, self._timeout_secs)
 
     def _taken(self, parts: Sequence[Part], answer: Answer) -> None:
-        said = success(answer)
-        first = self._left[parts[0].trace]
-        first.rejected_spans += said.rejected_spans
-        first.remark = first.remark or said.message
+        if isinstance(self._form, OtlpForm):  # the others have no partial success
+            said, first = success(answer), self._left[parts[0].trace]
+            first.rejected_spans += said.rejected_spans
+            first.remark = first.remark or said.message
         for part in parts:
             self._left[part.trace].parts.remove(part)
 
