@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import msgpack
@@ -81,7 +82,7 @@ async def outcome_of(way: str, sink: Sink, reply: Reply, **shared) -> Outcome:
         return await destination.send([trace(1)])
 
 
-def tagged(number: int, spans: int = 1, **resource: str):
+def tagged(number: int, spans: int = 1, **resource: Any) -> Trace:
     """Trace `number` whose spans' resource has these attributes (dots written as two underscores)."""
     attributes = [
         KeyValue(key=key.replace("__", "."), value=AnyValue(string_value=value)) for key, value in resource.items()
@@ -247,7 +248,7 @@ async def test_one_v04_request_has_one_environment_and_version(agent_sink):
     ]
 
 
-ORIGIN = {
+ORIGIN: dict[str, Any] = {
     "deployment__environment__name": "Prod",
     "service__version": "1.2",
     "telemetry__sdk__language": "java",
@@ -286,25 +287,6 @@ async def test_services_of_one_trace_are_told_apart_in_the_intake(intake_sink):
         assert await destination.send([sent]) == Accepted()
     assert [each["hostname"] for each in intake_sink.payloads] == ["shop-1", "bank-1"]
     assert [[each["service"] for each in chunk] for chunk in intake_sink.traces] == [["shop"], ["bank"]]
-
-
-@pytest.mark.parametrize(
-    ("resource", "hostname"),
-    [
-        ({"host__name": "web-1"}, "web-1"),
-        ({"host__name": "localhost"}, ""),
-        ({"host__name": "web-1", "host__id": "i-1"}, "i-1"),
-        ({"host__name": "web-1", "k8s__node__name": "node"}, "node"),
-        ({"host__name": "web-1", "k8s__node__name": "node", "k8s__cluster__name": "eu"}, "node-eu"),
-        ({"host__name": "ip-10-0-0-1", "host__id": "i-1", "cloud__provider": "aws"}, "i-1"),
-        ({"host__name": "ip-10-0-0-1", "aws__ecs__launchtype": "fargate"}, ""),
-        ({"host__name": "vm.c.internal", "cloud__account__id": "shop", "cloud__provider": "gcp"}, "vm.shop"),
-        ({"host__name": "web-1", "datadog__host__name": "mine"}, "mine"),
-    ],
-)
-def test_hostnames(resource, hostname):
-    [part] = Intake().parts(tagged(1, **resource))
-    assert part.origin.hostname == hostname
 
 
 # ---- sizes
@@ -453,7 +435,7 @@ async def test_a_span_that_no_server_takes_is_refused_alone(way, sink):
 # ---- what is left
 
 
-APART = [{"deployment__environment": name} for name in "abcd"]
+APART: list[dict[str, Any]] = [{"deployment__environment": name} for name in "abcd"]
 
 
 async def test_a_batch_sent_again_sends_only_the_rest(agent_sink):

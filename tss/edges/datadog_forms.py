@@ -14,7 +14,7 @@ from tss.core.datadog import DatadogSpan
 from tss.core.datadog.origin import Origin, origin_of, root_of
 from tss.core.datadog.parts import Part, SpanForm, fill
 from tss.core.datadog.schema import AgentPayload, Span, TraceChunk, TracerPayload
-from tss.core.datadog.trace import USER_KEEP
+from tss.core.datadog.trace import MANUAL, USER_KEEP
 
 AGENT_BYTES = 25 * 1024 * 1024  # the agent's MaxRequestBytes
 INTAKE_BYTES = 3_200_000  # the agent's MaxPayloadSize, "the maximum allowed by the Datadog API"; so for the OTLP intake
@@ -102,7 +102,8 @@ class Intake(SpanForm):
     def chunk(self, spans: Sequence[DatadogSpan]) -> bytes:
         """A TraceChunk."""
         packed = [Span(**span).SerializeToString() for span in spans]
-        message: bytes = TraceChunk(priority=_PRIORITY, spans=packed).SerializeToString()
+        # An agent copies the tag from the first span.
+        message: bytes = TraceChunk(priority=_PRIORITY, spans=packed, tags={"_dd.p.dm": MANUAL}).SerializeToString()
         return message
 
     def body(self, parts: Sequence[Part]) -> bytes:
