@@ -71,8 +71,10 @@ def settings_of(way: str, url: str, **more) -> DatadogExporter:
 
 @asynccontextmanager
 async def exporter(way: str, url: str, *, computes_stats: bool = False, **shared) -> AsyncIterator[DatadogHttp]:
+    """`shared` are keys of the section; those that an exporter has of its own hold for it."""
     section = Datadog(**{"request_timeout_secs": 5} | shared)
-    async with open_datadog(settings_of(way, url), section, computes_stats=computes_stats) as destination:
+    own = {name: shared[name] for name in ("batch_size", "batch_timeout_secs", "compression") if name in shared}
+    async with open_datadog(settings_of(way, url, **own), section, computes_stats=computes_stats) as destination:
         yield destination
 
 
@@ -294,11 +296,12 @@ async def test_services_of_one_trace_are_told_apart_in_the_intake(intake_sink):
 FORMS: Sequence[Callable[[int], Form]] = (V04, V07, Intake, OtlpForm)
 
 
-def long(number: int, spans: int = 1) -> Trace:
+def long(number: int, spans: int = 1, **tags: str) -> Trace:
     """A trace whose spans are long by themselves, not by their resource."""
     members = [span(number, at, None if at == 0 else 0) for at in range(spans)]
     for each in members:
         each.name = "x" * 1000
+        each.attributes.extend(KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in tags.items())
     data = ResourceSpans(scope_spans=[ScopeSpans(spans=members)])
     return trace_of([TracesData(resource_spans=[data]).SerializeToString()], trace_id(number))
 
