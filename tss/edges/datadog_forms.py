@@ -52,7 +52,10 @@ class V04(SpanForm):
 
 
 class V07(V04):
-    """msgpack: a TracerPayload, which says once where its chunks come from and what their priority is."""
+    """msgpack: a TracerPayload, which says once where its chunks come from and what their priority is.
+
+    So there is a request for each origin: many where traces come from many hosts and containers.
+    """
 
     def origins(self, spans: Sequence[DatadogSpan]) -> Mapping[Origin, Sequence[int]]:
         """All spans of a trace: the agent computes statistics by whole chunks."""

@@ -63,6 +63,14 @@ class SpanForm:
         """Some spans of one trace, led by the first."""
         raise NotImplementedError
 
+    def body(self, parts: Sequence[Part]) -> bytes:
+        """See Form."""
+        raise NotImplementedError
+
+    def headers(self, parts: Sequence[Part]) -> Mapping[str, str]:
+        """See Form."""
+        raise NotImplementedError
+
     def origins(self, spans: Sequence[DatadogSpan]) -> Mapping[Origin, Sequence[int]]:
         """Which of a trace's spans share a chunk: here all, and the root speaks for them."""
         return {origin_of(root_of(spans)): range(len(spans))}
