@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import attrs
 import msgpack
 import pytest
+import trustme
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, TracesData
@@ -555,6 +557,16 @@ async def test_proxies_are_for_the_intakes_and_not_for_the_agent(way, sink, monk
     monkeypatch.delenv("NO_PROXY", raising=False)
     outcome = await outcome_of(way, sink, Reply())
     assert isinstance(outcome, Accepted if way in (AGENT, AGENT_V07) else Again)
+
+
+async def test_an_intake_is_known_by_its_certificate():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with DatadogIntakeSink(tls=context) as sink:
+        async with exporter(INTAKE, sink.url) as destination:
+            outcome = await destination.send([trace(1)])
+    assert isinstance(outcome, Misconfigured) and outcome.reason == "tls"
+    assert not sink.requests
 
 
 async def test_the_keys_of_the_guide(sink, way):
