@@ -339,6 +339,17 @@ def test_many_traces_too_long_for_one_request(make):
     assert sum(map(len, found)) == 50
 
 
+@pytest.mark.parametrize("make", [V07, Intake])
+def test_what_is_said_of_many_origins_counts_too(make):
+    form = make(20_000)
+    sent = [
+        tagged(number, host__name=f"{number:03}" + "ü" * 98, container__id=f"{number:0200}") for number in range(99)
+    ]
+    sent += [tagged(number, spans=99, k8s__pod__name=f"p{number:0199}") for number in range(100, 103)]
+    bodies = [form.body(parts) for parts in requests(form, sent)]
+    assert all(len(body) <= 20_000 for body in bodies)
+
+
 @pytest.mark.parametrize("make", FORMS)
 def test_a_span_too_large(make):
     with pytest.raises(TooLarge):

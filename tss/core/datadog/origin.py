@@ -60,7 +60,7 @@ class Origin:
     @property
     def max_bytes(self) -> int:
         """In a payload, at most: beside the text itself each field has a name of up to 20 bytes, and a length."""
-        return 4 * sum(len(getattr(self, name)) for name in _NAMES) + 32 * len(_NAMES)
+        return sum(len(getattr(self, name).encode()) for name in _NAMES) + 32 * len(_NAMES)
 
     def fields(self) -> Mapping[str, str | Mapping[str, str]]:
         """Those of a TracerPayload that are not empty."""
