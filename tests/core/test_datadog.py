@@ -249,7 +249,12 @@ def test_service(own, resource, service):
             "1.2",
         ),
         ({}, {"deployment.environment": "stage"}, "stage", None),
-        ({"deployment.environment": "own"}, {"deployment.environment.name": "prod"}, "prod", None),  # the key counts first
+        (
+            {"deployment.environment": "own"},
+            {"deployment.environment.name": "prod"},
+            "prod",
+            None,
+        ),  # the key counts first
         ({"deployment.environment": "own"}, {"deployment.environment": "prod"}, "own", None),
         ({"env": "Mine", "version": "V 7"}, {"deployment.environment": "prod", "service.version": "1"}, "mine", "V 7"),
         ({}, {"env": "plain"}, "plain", None),
@@ -398,18 +403,36 @@ def test_names_in_tags_are_names():
     assert (meta["peer.service"], meta["_dd.base_service"]) == ("cart_service", "x" * 100)
 
 
-def test_resource_and_scope_fill_in_what_the_span_has_not():
-    scope = InstrumentationScope(name="lib", version="2", attributes=pairs({"a": "scope", "d": "scope"}))
-    payload = data(
-        otlp(attributes={"a": "span", "b": 1}),
-        resource={"a": "resource", "b": "resource", "c": 3, "d": "resource", "server.address": "host"},
-        scope=scope,
+def test_a_resource_fills_in_what_the_span_has_not():
+    span = convert(
+        {"a": "span", "b": 1, "e": ""},
+        {"a": "resource", "b": "resource", "c": 3, "d": True, "e": "resource", "server.address": "host"},
     )
-    [span] = to_spans(payload)
-    assert span["meta"] | {"a": "span", "c": "3", "d": "resource", "http.server_name": "host"} == span["meta"]
-    assert span["metrics"]["b"] == 1.0 and "b" not in span["meta"]
+    expected = {"a": "span", "b": "resource", "c": "3", "d": "true", "e": "resource", "http.server_name": "host"}
+    assert span["meta"] | expected == span["meta"]
+    assert span["metrics"]["b"] == 1.0  # a number of the span's and a text of the resource's stand side by side
+
+
+def test_a_scope_says_the_last_word():
+    own = {"a": "span", "otel.scope.name": "theirs", "otel.library.name": "theirs"}
+    scope = InstrumentationScope(
+        name="lib", version="2", attributes=pairs({"a": "scope", "b": 1, "server.address": "x", "_dd.p.tid": "ff"})
+    )
+    [span] = to_spans(data(otlp(attributes=own), resource={"a": "resource"}, scope=scope))
+    assert span["meta"] | {"a": "scope", "b": "1", "server.address": "x"} == span["meta"]
+    assert "_dd.p.tid" not in span["meta"]
     for key, value in (("name", "lib"), ("version", "2")):
         assert span["meta"][f"otel.scope.{key}"] == span["meta"][f"otel.library.{key}"] == value
+
+
+def test_a_scope_without_a_name_replaces_none():
+    assert convert({"otel.scope.name": "theirs"})["meta"]["otel.scope.name"] == "theirs"
+
+
+def test_what_is_known_of_the_span_replaces_an_attribute():
+    keys = ("otel.trace_id", "otel.status_code", "span.kind", "w3c.tracestate")
+    meta = convert(dict.fromkeys(keys, "theirs"), trace_state="a=b", kind=SERVER)["meta"]
+    assert [meta[key] for key in keys] == [TRACE.hex(), "Unset", "server", "a=b"]
 
 
 def test_db_name():
@@ -455,6 +478,19 @@ def test_events():
         {"name": "b"},
     ]
     assert "_dd.span_events.has_exception" not in convert(events=events)["meta"]
+
+
+def test_one_event_that_is_too_long_is_told_in_short():
+    """A stack of a hundred pages must not take with it what else is known of the exception."""
+    stack = "at x\n" * 20_000
+    written = convert(events=[exception(type="T", message="m", stacktrace=stack), Span.Event(name="b")])["meta"][
+        "events"
+    ]
+    first, *others = json.loads(written)
+    assert (first["name"], first["attributes"]["exception.type"]) == ("exception", "T")
+    shown = first["attributes"]["exception.stacktrace"]
+    assert len(shown) > 10_000 and shown.endswith("...") and stack.startswith(shown.removesuffix("..."))
+    assert len(written) <= 25_000 and others == [{"name": "b"}]
 
 
 def test_links():
@@ -556,7 +592,7 @@ def test_what_others_decided_is_replaced():
     theirs = {"_sampling_priority_v1": 0, "sampling.priority": -1, "_dd.p.dm": "-1", "_dd.p.tid": "ff", "_top_level": 1}
     first, second = to_spans(data(otlp(1), otlp(2, 1, attributes=theirs)))
     lead([first, second])
-    assert second["metrics"] == {"sampling.priority": -1.0}
+    assert second["metrics"] == {}
     assert not {"_dd.p.dm", "_dd.p.tid"} & second["meta"].keys()
 
 
@@ -586,12 +622,13 @@ def test_weight(rate, trace_state, attributes, expected):
 
 
 def test_lengths():
-    attributes = {"k" * 300: "v" * 30_000, "m" * 300: 1, "long": "ü" * 20_000}
+    attributes = {"k" * 300: "v" * 30_000, "m" * 300: 1, "long": "ü" * 20_000, "_dd.appsec.json": "j" * 30_000}
     span = convert(attributes | {"operation.name": "o" * 300, "span.type": "t" * 300, "resource.name": "r" * 6000})
     assert [len(span[key]) for key in ("name", "type", "resource")] == [100, 100, 5000]
-    assert span["meta"]["k" * 200] == "v" * 25_000
-    assert span["metrics"]["m" * 200] == 1.0
-    assert span["meta"]["long"] == "ü" * 12_500
+    assert span["meta"]["k" * 200 + "..."] == "v" * 25_000 + "..."
+    assert span["metrics"]["m" * 200 + "..."] == 1.0
+    assert span["meta"]["long"] == "ü" * 12_500 + "..."
+    assert span["meta"]["_dd.appsec.json"] == "j" * 30_000  # of no use when cut
 
 
 def test_times():
@@ -656,5 +693,4 @@ def test_any_attributes_make_a_span_that_the_agent_takes(own, resource, kind):
     span = convert(own, resource, kind=kind)
     assert all(isinstance(value, str) and value.encode() is not None for value in span["meta"].values())
     assert all(type(value) is float for value in span["metrics"].values())
-    assert not span["meta"].keys() & span["metrics"].keys()
     assert span["service"] and span["name"] and span["resource"] and span["type"]
