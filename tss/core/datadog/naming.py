@@ -8,6 +8,7 @@ agent's (`pkg/trace/transform/otelutil.go`, version 2 of its logic, and `pkg/tra
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import methodcaller
 from typing import NamedTuple
 
 import attrs
@@ -65,14 +66,19 @@ def texts(attributes: Mapping[str, Value]) -> dict[str, str]:
     return {key: value for key, value in attributes.items() if type(value) is str and value}
 
 
+def wholes(attributes: Mapping[str, Value]) -> dict[str, int]:
+    """Those attributes that can be a code: integers."""
+    return {key: value for key, value in attributes.items() if type(value) is int}
+
+
 class Subject(NamedTuple):
-    """A span to be named: its kind and name, its attributes and its resource's."""
+    """A span to be named: its kind and name, its attributes, and from its resource what it has not itself."""
 
     kind: int
     name: str
     own: Mapping[str, Value]
-    resource: Mapping[str, Value]
-    texts: Mapping[str, str]  # the resource's texts under the span's own
+    texts: Mapping[str, str]
+    wholes: Mapping[str, int]
 
     def find(self, what: str) -> str:
         """An attribute by its word in KEYS; empty when there is none."""
@@ -80,12 +86,6 @@ class Subject(NamedTuple):
             if found := self.texts.get(key):
                 return found
         return ""
-
-    def integer(self, key: str) -> int | None:
-        for place in (self.own, self.resource):
-            if type(value := place.get(key)) is int:
-                return value
-        return None
 
 
 @attrs.frozen
@@ -193,10 +193,13 @@ _DATABASE_TYPES: Mapping[str, str] = {
 }
 
 
+_is_of_llm = methodcaller("startswith", "gen_ai.")
+
+
 def span_type(subject: Subject) -> str:
     if named := subject.find("span_type"):
         return cut(named, MAX_TYPE)
-    if any(key.startswith("gen_ai.") for key in subject.own):
+    if any(map(_is_of_llm, subject.own)):
         return "llm"
     if subject.kind == SERVER:
         return "web"
@@ -218,7 +221,7 @@ _RPC_STATUS = "rpc.response.status_code"  # gRPC's too, where the system is that
 
 def http_status(subject: Subject) -> int | None:
     for key in _HTTP_STATUS:
-        found = subject.integer(key)
+        found = subject.wholes.get(key)
         if found is None and (word := subject.texts.get(key)):
             found = whole(word)
         if found is not None:
@@ -234,10 +237,10 @@ def grpc_status(subject: Subject) -> str:
     for key in keys:
         if word := subject.texts.get(key):
             return word
-        if (number := subject.integer(key)) is not None:
+        if (number := subject.wholes.get(key)) is not None:
             return str(number)
     return ""
 
 
 def measured(subject: Subject) -> bool:
-    return subject.integer("_dd.measured") == 1
+    return subject.wholes.get("_dd.measured") == 1

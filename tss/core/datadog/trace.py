@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
 import attrs
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 
 from tss.core.datadog import naming
 from tss.core.datadog.naming import Subject
 from tss.core.datadog.values import (
     MAX_META_VALUE,
-    MAX_METRIC_KEY,
     MAX_SERVICE,
     Value,
     attributes,
     cut,
-    dotted,
     is_http_status,
     json_array,
     json_object,
     quoted,
     shortened,
+    shortened_keys,
     tag,
     text,
     to_json,
@@ -84,11 +85,11 @@ def to_spans(payload: bytes, rate: float = 1.0) -> list[DatadogSpan]:
     spans: list[DatadogSpan] = []
     sources: list[Span] = []
     for resource_spans in TracesData.FromString(payload).resource_spans:
-        resource = attributes(resource_spans.resource.attributes)
+        place = _Place.of(resource_spans.resource)
         for scope_spans in resource_spans.scope_spans:
-            around = _Around.of(resource, scope_spans.scope)
+            scope = _Scope.of(scope_spans.scope)
             for span in scope_spans.spans:
-                spans.append(_convert(span, around))
+                spans.append(_convert(span, place, scope))
                 sources.append(span)
     _mark_tops(spans, sources, rate)
     return spans
@@ -106,41 +107,51 @@ def lead(chunk: Sequence[DatadogSpan]) -> None:
 
 
 @attrs.frozen
-class _Around:
-    """What the spans of one resource and scope have in common."""
+class _Place:
+    """What a resource's spans take from it."""
 
-    resource: Mapping[str, Value]
-    texts: Mapping[str, str]  # the resource's, that can name something
-    filling: Sequence[tuple[str, str]]  # the resource's, as tags for spans that have no such
-    scope: Mapping[str, str]  # its name and version, under each of their names
-    scope_tags: Mapping[str, str]
+    texts: Mapping[str, str]
+    wholes: Mapping[str, int]
+    tags: Sequence[tuple[str, str]]
 
     @classmethod
-    def of(cls, resource: Mapping[str, Value], scope: InstrumentationScope) -> _Around:
-        named = {"name": scope.name, "version": scope.version}
-        return cls(
-            resource=resource,
-            texts=naming.texts(resource),
-            filling=[(_renamed(key), text(value)) for key, value in resource.items() if key not in _NOT_COPIED],
-            # otel.library is deprecated, and still asked for
-            scope={
-                f"otel.{where}.{key}": word for key, word in named.items() if word for where in ("scope", "library")
-            },
-            scope_tags={key: text(value) for key, value in attributes(scope.attributes).items() if key not in _OURS},
-        )
+    def of(cls, resource: Resource) -> _Place:
+        found = attributes(resource.attributes)
+        named = [(_renamed(key), text(value)) for key, value in found.items()]
+        return cls(naming.texts(found), naming.wholes(found), [(name, value) for name, value in named if name])
 
 
-def _convert(span: Span, around: _Around) -> DatadogSpan:
+@attrs.frozen
+class _Scope:
+    """What a scope's spans take from it."""
+
+    names: Mapping[str, str]
+    tags: Mapping[str, str]
+
+    @classmethod
+    def of(cls, scope: InstrumentationScope) -> _Scope:
+        names: dict[str, str] = {}
+        for where in ("scope", "library"):  # the latter is deprecated, and still asked for
+            if scope.name:
+                names[f"otel.{where}.name"] = scope.name
+            if scope.version:
+                names[f"otel.{where}.version"] = scope.version
+        found = attributes(scope.attributes) if scope.attributes else {}
+        return cls(names, {key: text(value) for key, value in found.items() if key not in _OURS})
+
+
+def _convert(span: Span, place: _Place, scope: _Scope) -> DatadogSpan:
     own = attributes(span.attributes)
-    subject = Subject(span.kind, span.name, own, around.resource, {**around.texts, **naming.texts(own)})
+    texts = {**place.texts, **naming.texts(own)}
+    subject = Subject(span.kind, span.name, own, texts, {**place.wholes, **naming.wholes(own)})
     tags = _Tags()
     _set_first(tags, span, subject)
     tags.add(own)
-    _set_over(tags, span, around, subject)
+    _set_over(tags.meta, span, scope, subject)
     _set_error(tags, span)
-    for name, value in around.filling:
+    for name, value in place.tags:
         tags.add_text(name, value)
-    tags.meta.update(around.scope_tags)
+    tags.meta.update(scope.tags)
     _set_last(tags.meta, subject)
     start = min(span.start_time_unix_nano, _MAX_INT64)
     return {
@@ -155,7 +166,7 @@ def _convert(span: Span, around: _Around) -> DatadogSpan:
         "duration": max(0, min(span.end_time_unix_nano, _MAX_INT64) - start),
         "error": int(span.status.code == Status.STATUS_CODE_ERROR),
         "meta": shortened(tags.meta),
-        "metrics": {dotted(key, MAX_METRIC_KEY): value for key, value in tags.metrics.items()},
+        "metrics": shortened_keys(tags.metrics),
     }
 
 
@@ -171,9 +182,8 @@ class _Tags:
     def add(self, own: Mapping[str, Value]) -> None:
         """A span's attributes under Datadog's names. Numbers are metrics; truth values are text."""
         for key, value in own.items():
-            if key in _NOT_COPIED:
+            if not (name := _renamed(key)):
                 continue
-            name = _renamed(key)
             if type(value) is int or type(value) is float:
                 # Metrics are doubles: beyond 2**53 an integer comes out as the nearest one, here as in the agent's own
                 # intake (`float64(v.Int())`). Who needs all digits of an id sends it as text.
@@ -190,7 +200,11 @@ class _Tags:
             self.metrics.setdefault(_APP_ANALYTICS[1], choice)
 
 
+@lru_cache(4096)
 def _renamed(key: str) -> str:
+    """An attribute's name as a tag; empty if it becomes none."""
+    if key in _NOT_COPIED:
+        return ""
     if (name := RENAMED.get(key)) is not None:
         return name
     return _DATADOG_HEADER + key.removeprefix(_HEADER) if key.startswith(_HEADER) else key
@@ -216,23 +230,19 @@ def _set_first(tags: _Tags, span: Span, subject: Subject) -> None:
         tags.metrics["_dd.measured"] = 1.0
 
 
-# Tags that replace the attribute of their name: (tag, where it comes from). Empty ones replace nothing.
-_OVER: Sequence[tuple[str, Callable[[Span], str]]] = (
-    ("otel.trace_id", lambda span: span.trace_id.hex()),
-    ("otel.status_code", lambda span: _STATUS_NAMES.get(span.status.code, "Unset")),
-    ("otel.status_description", lambda span: span.status.message),
-    ("events", lambda span: json_array(span.events, _event) if span.events else ""),
-    ("_dd.span_events.has_exception", lambda span: "true" if _exceptions(span) else ""),
-    ("_dd.span_links", lambda span: json_array(span.links, _link) if span.links else ""),
-)
-
-
-def _set_over(tags: _Tags, span: Span, around: _Around, subject: Subject) -> None:
-    meta = tags.meta
-    for key, read in _OVER:
-        if value := read(span):
-            meta[key] = value
-    meta.update(around.scope)
+def _set_over(meta: dict[str, str], span: Span, scope: _Scope, subject: Subject) -> None:
+    """What replaces the attribute of its name, and what stands in for it."""
+    meta["otel.trace_id"] = span.trace_id.hex()
+    meta["otel.status_code"] = _STATUS_NAMES.get(span.status.code, "Unset")
+    if span.status.message:
+        meta["otel.status_description"] = span.status.message
+    if span.events:
+        meta["events"] = json_array(span.events, _event)
+        if _exceptions(span):
+            meta["_dd.span_events.has_exception"] = "true"
+    if span.links:
+        meta["_dd.span_links"] = json_array(span.links, _link)
+    meta.update(scope.names)
     for key in ("version", "env"):
         if key not in meta and (value := tag(subject.find(key))):
             meta[key] = value

@@ -55,7 +55,10 @@ def attributes(pairs: Iterable[KeyValue]) -> dict[str, Value]:
     """Attributes by key. OTLP forbids a key twice; where it is, the first counts, as in the agent."""
     found: dict[str, Value] = {}
     for pair in pairs:
-        found.setdefault(pair.key, plain(pair.value))
+        value = pair.value
+        # Most are strings: they are not worth two calls each.
+        is_text = value.WhichOneof("value") == "string_value"
+        found.setdefault(pair.key, value.string_value if is_text else plain(value))
     return found
 
 
@@ -139,12 +142,23 @@ def json_array(entries: Iterable[Entry], write: Callable[[Entry, int], str]) -> 
 
 def shortened(tags: dict[str, str]) -> dict[str, str]:
     """Tags as long as Datadog takes them: three dots stand where something was cut off, as the agent does it."""
-    if max(map(len, tags)) * 4 <= MAX_META_KEY and max(map(len, tags.values())) * 4 <= MAX_META_VALUE:
+    if not _may_be_long(tags, MAX_META_KEY) and not _may_be_long(tags.values(), MAX_META_VALUE):
         return tags
     return {
         dotted(key, MAX_META_KEY): value if _STRUCTURED.fullmatch(key) else dotted(value, MAX_META_VALUE)
         for key, value in tags.items()
     }
+
+
+def shortened_keys(metrics: dict[str, float]) -> dict[str, float]:
+    if not _may_be_long(metrics, MAX_METRIC_KEY):
+        return metrics
+    return {dotted(key, MAX_METRIC_KEY): value for key, value in metrics.items()}
+
+
+def _may_be_long(words: Iterable[str], limit: int) -> bool:
+    """A character has four bytes at most: most spans are done with at this."""
+    return max(map(len, words), default=0) * 4 > limit
 
 
 _STRUCTURED = re.compile(r"_dd\..*\.(?:json|msgpack|protobuf)", re.DOTALL)  # of no use when cut
