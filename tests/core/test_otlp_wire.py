@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tss.core.otlp.wire import WireError, fields, join, split
+from tss.core.otlp.wire import WireError, fields, halve, join, split
 
 
 def blob(number: int, body: bytes) -> bytes:
@@ -90,6 +90,40 @@ def test_containers_without_spans_belong_to_no_part() -> None:
     bare_scope, bare_resource = blob(2, blob(1, b"")), blob(1, blob(1, b""))
     message = bare_resource + blob(1, bare_scope + blob(2, A + B) + bare_scope)
     assert split(message, "ab") == {"a": in_one_scope(A), "b": in_one_scope(B)}
+
+
+@pytest.mark.parametrize("count", range(2, 6))
+def test_halves_have_all_spans_in_their_order(count: int) -> None:
+    """Law 6: each with what surrounds it."""
+    spans = [blob(2, b"span %d" % number) for number in range(count)]
+    around = b"\x92\x01\x00"  # an unknown field of the message
+    message = around + in_one_scope(*spans[:1]) + in_one_scope(*spans[1:])
+    halves = halve(message)
+    assert len(halves) == 2
+    middle = count // 2
+    found = [
+        [half[start:stop] for half_scope in scopes(half) for tag, start, _, stop in fields(half, *half_scope)]
+        for half in halves
+    ]
+    assert found == [spans[:middle], spans[middle:]]
+    assert all(half.startswith(around) for half in halves)
+
+
+def scopes(message: bytes) -> list[tuple[int, int]]:
+    """Where the content of each ScopeSpans is."""
+    return [
+        (start, stop)
+        for tag, _, begin, end in fields(message, 0, len(message))
+        if tag == 10
+        for _, _, start, stop in fields(message, begin, end)
+    ]
+
+
+def test_one_span_or_none_has_no_halves() -> None:
+    for message in (b"", in_one_scope(), in_one_scope(A)):
+        assert halve(message) == [message]
+    with pytest.raises(WireError):
+        halve(b"\x0a\x05rotten")
 
 
 def test_join_merges() -> None:

@@ -52,15 +52,16 @@ class TestAgent:
 
     __test__ = False  # for pytest
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, otlp_port: int = 0) -> None:
         self.url = f"http://{HOST}:{port}"
+        self.otlp_url = f"http://{HOST}:{otlp_port}"
 
     def __repr__(self) -> str:
         return f"<TestAgent {self.url}>"
 
-    def get(self, path: str) -> bytes:
+    def get(self, path: str, url: str = "") -> bytes:
         """Raises AssertionError with what it says when a check has failed."""
-        request = urllib.request.Request(self.url + path)
+        request = urllib.request.Request((url or self.url) + path)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=10) as response:
@@ -73,6 +74,11 @@ class TestAgent:
     def traces(self) -> list[list[dict[str, Any]]]:
         """All traces since the last ``clear``."""
         found: list[list[dict[str, Any]]] = json.loads(self.get("/test/traces"))
+        return found
+
+    def otlp_traces(self) -> list[dict[str, Any]]:
+        """All requests to its OTLP port since the last ``clear``, in OTLP's JSON."""
+        found: list[dict[str, Any]] = json.loads(self.get("/test/session/traces", self.otlp_url))
         return found
 
     def clear(self) -> None:
@@ -94,7 +100,7 @@ def running() -> Iterator[TestAgent]:
     )
     try:
         _wait_until_ready(process, port)
-        yield TestAgent(port)
+        yield TestAgent(port, otlp_http)
     finally:
         process.terminate()
         try:

@@ -32,7 +32,7 @@ from tests.real import agent
 from tests.real.brokers import Broker
 from tests.real.daemon import Daemon, Group, Section, settings
 from tests.real.load import SpanId
-from tests.sinks import OtlpSink
+from tests.sinks import DatadogIntakeSink, OtlpSink
 
 SECONDS_NS = 1_000_000_000
 EVERY_TYPE: dict[str, AnyValue] = {
@@ -210,10 +210,13 @@ def test_agent() -> Iterator[agent.TestAgent]:
 def test_law_6_what_the_sdk_made_arrives(apache: Broker, tmp_path: Path, test_agent: agent.TestAgent) -> None:
     topic = "sdk"
     apache.create_topic(topic)
-    with OtlpSink() as sink:
+    with OtlpSink() as sink, DatadogIntakeSink() as intake:
+        straight = {"type": "datadog", "apiKey": intake.api_key, "intakeUrl": intake.url, "batchTimeoutSecs": 0.1}
         exporters: list[Section] = [
             {"name": "sink", "type": "otlp", "endpoint": sink.url, "batchTimeoutSecs": 0.1},
             {"name": "agent", "type": "datadog", "agentUrl": test_agent.url, "batchTimeoutSecs": 0.1},
+            {"name": "intake", "compression": "zstd", **straight},
+            {"name": "otlp intake", "via": "otlp", **straight},
         ]
         config = settings(apache.bootstrap, topic, app={"inactivityTimeoutSecs": 2}, exporters=exporters)
         sent = ToKafka(apache.bootstrap, topic)
@@ -231,6 +234,12 @@ def test_law_6_what_the_sdk_made_arrives(apache: Broker, tmp_path: Path, test_ag
     assert parsed(arrived) == parsed(kept)
     assert located(arrived) == located(kept)
     check_datadog(test_agent, kept)
+    by_path = {
+        path: [each for each in intake.requests if each.path == path] for path in ("/api/v0.2/traces", "/v1/traces")
+    }
+    assert parsed([each.body for each in by_path["/v1/traces"]]) == parsed(kept)
+    assert set(intake.counts.values()) == {2}, "once by each way"
+    assert {each.headers["content-encoding"] for each in by_path["/api/v0.2/traces"]} <= {"zstd"}
 
 
 def is_healthy(message: bytes) -> bool:

@@ -48,6 +48,7 @@ class ParquetFolder:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = settings.name
+        self.comes_last = False
         self.batching = Batching(
             settings.batch_size, settings.batch_timeout_secs, settings.max_in_flight, settings.batch_bytes
         )
