@@ -610,6 +610,12 @@ def test_what_others_decided_is_replaced():
         (0.5, "ot=", {}, 0.5),
         (1.0, "ot=th:0", {}, None),
         (0.5, "", {"_sample_rate": 7}, 0.5),
+        (1.0, "ot=th:8", {"_sample_rate": "0.1"}, 0.5),  # a text is no rate
+        (1.0, "ot=th:123456789abcdef", {}, None),  # no threshold has fifteen digits
+        (0.5, "ot=p:2;r:5", {}, 0.125),
+        (1.0, "ot=p:2;th:8", {}, 0.5),
+        (1.0, "ot=p:63", {}, None),
+        (1.0, "ot=p:x", {}, None),
     ],
 )
 def test_weight(rate, trace_state, attributes, expected):

@@ -6,6 +6,7 @@ Every field of every span of a made-up world is the agent's, but for what INTEND
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -326,3 +327,41 @@ def test_peer_tags_of_a_made_up_world(seed):
         assert found == expected
         compared += sum(map(bool, found.values()))
     assert compared > 100
+
+
+@pytest.mark.parametrize(
+    "trace_state",
+    [
+        *("ot=th:8", "ot=th:c;rv:12345678901234", "a=b,ot=th:0", "ot=th:fffff", "ot=th:123456789abcdef", "ot=th:X"),
+        *("ot=p:2;r:5", "ot=p:0", "ot=p:62", "ot=p:63", "ot=p:2;th:8", "dd=s:1", ""),
+    ],
+)
+@pytest.mark.parametrize("attributes", [{}, {"_sample_rate": 0.25}, {"_sample_rate": 1}, {"_sample_rate": "0.1"}])
+def test_what_a_head_sampler_said_weighs_the_same(trace_state, attributes):
+    payload = data(otlp(attributes=attributes, trace_state=trace_state))
+    [ours], [theirs] = to_spans(payload), oracle.spans(payload)
+    assert ours["metrics"].get("_sample_rate", 1.0) == theirs["metrics"].get("_sample_rate", 1.0)
+
+
+# The judge itself
+
+
+def test_without_go_it_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(oracle, "CACHE", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(oracle.NoOracle, match="no `go` on the path"):
+        oracle.binary.__wrapped__()
+
+
+def test_it_takes_no_other_bytes():
+    for read in (oracle.agent_payload, oracle.v04, oracle.v07, oracle.stats, oracle.client_stats, oracle.spans):
+        with pytest.raises(oracle.NoOracle):
+            read(b"\xff\xff none of these")
+
+
+def test_it_reads_what_it_is_sent():
+    spans = to_spans(data(otlp(attributes={"a": "b", "n": math.inf}), resource={"service.name": "shop"}))
+    assert oracle.v04(msgpack.packb([spans])) == [spans]
+    chunk = {"priority": 2, "origin": "", "spans": spans, "tags": {"k": "v"}, "dropped_trace": False}
+    payload = oracle.v07(msgpack.packb({"env": "prod", "hostname": "h", "chunks": [chunk]}))
+    assert (payload["env"], payload["hostname"], payload["chunks"]) == ("prod", "h", [chunk])

@@ -30,7 +30,7 @@ from tss.core.datadog.values import (
     text,
     to_json,
 )
-from tss.core.sampling.probability import SPACE
+from tss.core.datadog.weight import kept_share
 
 DatadogSpan = dict[str, Any]
 
@@ -344,34 +344,6 @@ def _mark_tops(spans: Sequence[DatadogSpan], sources: Sequence[Span], rate: floa
         if parent_service != span["service"]:
             span["metrics"]["_top_level"] = 1.0
         if parent_service is None:
-            kept = _kept_share(source, rate)
+            kept = kept_share(source, rate)
             if 0 < kept < 1:
                 span["metrics"]["_sample_rate"] = kept
-
-
-def _kept_share(span: Span, rate: float) -> float:
-    """The probability with which such a span gets through the head sampler and this daemon together.
-
-    A head sampler that says so in `ot=th` compared the trace id with a threshold, as this daemon does: then the lower
-    rate is that of both. One that brought its own randomness (`rv`), or its own `_sample_rate`, knew nothing of ours:
-    then they multiply.
-    """
-    for pair in span.attributes:
-        if pair.key == "_sample_rate":
-            head = pair.value.double_value or float(pair.value.int_value)
-            return head * rate if 0 < head <= 1 else rate
-    thresholds = _ot_values(span.trace_state)
-    try:
-        head = 1 - int(thresholds["th"][:14].ljust(14, "0"), 16) / SPACE
-    except (KeyError, ValueError):
-        return rate
-    return head * rate if "rv" in thresholds else min(head, rate)
-
-
-def _ot_values(trace_state: str) -> dict[str, str]:
-    """OpenTelemetry's part of a trace state: `ot=th:c;rv:...` (OTEP 235)."""
-    for member in trace_state.split(","):
-        vendor, _, values = member.strip().partition("=")
-        if vendor == "ot":
-            return {key: value for key, _, value in (pair.partition(":") for pair in values.split(";"))}
-    return {}

@@ -12,6 +12,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, TypeVar
 
+from google.protobuf.message import Message
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 MAX_SERVICE = MAX_NAME = MAX_TYPE = 100
@@ -21,7 +22,7 @@ MAX_META_VALUE = 25_000
 MAX_TAG = 200
 UNNAMED = "unnamed_operation"  # what the agent calls an operation without a letter in its name
 
-Entry = TypeVar("Entry")
+Entry = TypeVar("Entry", bound=Message)
 Value = str | bool | int | float | list[Any] | dict[str, Any] | None
 
 
@@ -129,7 +130,8 @@ def json_array(entries: Iterable[Entry], write: Callable[[Entry, int], str]) -> 
     pieces: list[str] = []
     room = MAX_META_VALUE - len("[]")
     for entry in entries:
-        for longest in (MAX_META_VALUE, room // 2, room // 8):
+        whole = (room,) if entry.ByteSize() <= room else ()  # as JSON it is hardly ever shorter
+        for longest in (*whole, room // 2, room // 8):
             piece = write(entry, longest)
             if (length := len(piece.encode()) + len(",")) <= room:
                 break
