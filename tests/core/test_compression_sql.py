@@ -80,7 +80,7 @@ def test_a_list_is_as_long_as_another(rows: int) -> None:
     insert = "INSERT INTO t (a) VALUES " + ", ".join(f"({row}, 'x')" for row in range(rows))
     select = "SELECT a FROM t WHERE b IN (" + ", ".join(map(str, range(rows))) + ")"
     assert normalised(insert).removesuffix("...") == "INSERT INTO t (a) VALUES (?)"
-    assert normalised(select).removesuffix("...").rstrip("?)") == "SELECT a FROM t WHERE b IN ("
+    assert normalised(select).removesuffix("...") == "SELECT a FROM t WHERE b IN (?)"
 
 
 @pytest.mark.parametrize(

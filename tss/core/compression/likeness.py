@@ -40,8 +40,8 @@ _NOT_SQL = frozenset((
     "azure.cosmosdb", "cosmosdb", "neo4j", "hbase", "geode", "influxdb",
 ))  # fmt: skip
 
-Fact = tuple[bytes, object, bool]
-"""An attribute's key, its value, and whether it tells spans apart."""
+Fact = tuple[bytes, object]
+"""An attribute's key and its value."""
 
 
 @attrs.frozen
@@ -59,6 +59,17 @@ class Like:
     statement: str = attrs.field(eq=False)  # normalised
 
 
+@attrs.frozen
+class Doing:
+    """What attributes other than the statement say of a span."""
+
+    apart: frozenset[bytes]  # those that tell it from others
+    database: bool
+    system: str
+    operation: str
+    summary: str
+
+
 class Likeness:
     """Tells what the spans of one trace are like."""
 
@@ -66,52 +77,74 @@ class Likeness:
         self._rules = rules
         self._complete = complete
         self._facts: dict[bytes, Fact | None] = {}
+        self._doings: dict[tuple[bytes, ...], Doing | None] = {}
         self._wanted: dict[str, bool] = {}
         self._groups: dict[str, str | None] = {}
 
     def of(self, seen: Seen) -> Like | None:
         """None for a span that is to stay as it is."""
-        found, apart = self._read(seen.attributes)
-        if seen.excepted or any(_is_singular(key, value) for key, value in found.items()):
+        if seen.excepted:
             return None
-        database = not _OF_DATABASES.isdisjoint(found)
+        telling, statements = self._sorted(seen.attributes)
+        try:
+            doing = self._doings[telling]
+        except KeyError:
+            doing = self._doings[telling] = self._doing(telling)
+        if doing is None:
+            return None
+        database = doing.database or bool(statements)
         # What came too late, or still will, may hang below a call that went out, but not below a query.
         if not (database or self._complete):
             return None
-        raw = _first(found, STATEMENTS) if database else ""
-        system = _first(found, _SYSTEMS) if database else ""
-        statement = normalised(raw, system) if raw else ""
-        name = self._name(seen, _text(found.get(_SUMMARY, "")), statement, system)
-        if name is None or not self._wants(self._operation(seen, found, statement) if database else _text(seen.name)):
-            return None
-        return Like(seen.parent, seen.kind, seen.code, seen.place, seen.trace_state, apart, name, raw, statement)
+        return self._like(seen, doing, _first(statements, STATEMENTS), database=database)
 
-    def _read(self, attributes: Sequence[bytes]) -> tuple[dict[bytes, object], frozenset[bytes]]:
-        facts, found, apart = self._facts, {}, []
+    def _like(self, seen: Seen, doing: Doing, raw: str, *, database: bool) -> Like | None:
+        statement = normalised(raw, doing.system) if raw else ""
+        name = self._name(seen, doing, statement)
+        operation = (doing.operation or statement.split(" ", 1)[0].upper()) if database else ""
+        if name is None or not self._wants(operation or _text(seen.name)):
+            return None
+        return Like(seen.parent, seen.kind, seen.code, seen.place, seen.trace_state, doing.apart, name, raw, statement)
+
+    def _sorted(self, attributes: Sequence[bytes]) -> tuple[tuple[bytes, ...], dict[bytes, object]]:
+        """Those that tell what a span does, and its statements."""
+        facts, telling, statements = self._facts, [], {}
         for raw in attributes:
             try:
                 fact = facts[raw]
             except KeyError:
                 fact = facts[raw] = _fact(raw)
-            if fact is not None:
-                key, found[key], tells_apart = fact
-                if tells_apart:
-                    apart.append(raw)
-        return found, frozenset(apart)
+            if fact is None:
+                continue
+            if fact[0] in STATEMENTS:
+                statements[fact[0]] = fact[1]
+            else:
+                telling.append(raw)
+        return tuple(telling), statements
 
-    def _name(self, seen: Seen, summary: str, statement: str, system: str) -> str | None:
+    def _doing(self, telling: Sequence[bytes]) -> Doing | None:
+        """None for what makes a span singular."""
+        facts = [(raw, *fact) for raw in telling if (fact := self._facts[raw])]
+        found = {key: value for _, key, value in facts}
+        if any(_is_singular(key, value) for key, value in found.items()):
+            return None
+        return Doing(
+            frozenset(raw for raw, key, _ in facts if key in _APART),
+            not _OF_DATABASES.isdisjoint(found),
+            _first(found, _SYSTEMS),
+            _first(found, _OPERATIONS),
+            _first(found, (_SUMMARY,)),
+        )
+
+    def _name(self, seen: Seen, doing: Doing, statement: str) -> str | None:
         if not statement:
-            return summary or named(_text(seen.name))
-        if system in _NOT_SQL:
-            return summary or statement
+            return doing.summary or named(_text(seen.name))
+        if doing.system in _NOT_SQL:
+            return doing.summary or statement
         if statement not in self._groups:
             self._groups[statement] = self._rules.group_of(statement)
         group = self._groups[statement]
-        return summary or group if group == statement else group
-
-    def _operation(self, seen: Seen, found: dict[bytes, object], statement: str) -> str:
-        verb = statement.split(" ", 1)[0].upper()
-        return _first(found, _OPERATIONS) or verb or _text(seen.name)
+        return doing.summary or group if group == statement else group
 
     def _wants(self, operation: str) -> bool:
         if operation not in self._wanted:
@@ -130,7 +163,7 @@ def _fact(raw: bytes) -> Fact | None:
     if pair.key not in _READ:
         return None
     member = pair.value.WhichOneof("value")
-    return pair.key, getattr(pair.value, member) if member else None, pair.key in _APART
+    return pair.key, getattr(pair.value, member) if member else None
 
 
 def _is_singular(key: bytes, value: object) -> bool:

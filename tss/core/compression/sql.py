@@ -55,8 +55,9 @@ _TOKEN_DOUBLE_QUOTED = _token(names=_BACKTICKED, texts=rf'(?: {_SINGLE} | "(?:[^
 
 _VALUE = r"(?:\?(?:::[\w ]++(?:\(\?\))?+(?:\[\])?+)?+|(?i:null|default|true|false)\b)"
 # The end may be cut off.
-_LIST = re.compile(rf"([(\[]) ?{_VALUE}(?: ?, ?{_VALUE})*+ ?,? ?([)\]]|\Z)")
-_ROWS = re.compile(r"\(\?\)(?: ?, ?\(\?\)?)++")
+_LIST = re.compile(rf"\( ?{_VALUE}(?: ?, ?{_VALUE})*+ ?,? ?(?:\)|\Z)")
+_ARRAY = re.compile(rf"\[ ?{_VALUE}(?: ?, ?{_VALUE})*+ ?,? ?(?:\]|\Z)")
+_ROWS = re.compile(r"\(\?\)(?: ?, ?\(\?\))++")
 
 
 def normalised(text: str, system: str = "") -> str:
@@ -76,7 +77,11 @@ def normalised(text: str, system: str = "") -> str:
 def _normalised(text: str, double_quoted: bool) -> str:
     token = _TOKEN_DOUBLE_QUOTED if double_quoted else _TOKEN
     bare = " ".join(token.sub(_replacement, text).split())
-    return _ROWS.sub("(?)", _LIST.sub(r"\1?\2", bare)).rstrip(" ;")
+    if "(" in bare:
+        bare = _ROWS.sub("(?)", _LIST.sub("(?)", bare))
+    if "[" in bare:
+        bare = _ARRAY.sub("[?]", bare)
+    return bare.rstrip(" ;")
 
 
 def _replacement(token: re.Match[str]) -> str:
