@@ -13,11 +13,15 @@ from setuptools.command.build_ext import build_ext
 # Each has its C types in a .pxd of the same name; interpreted it is plain Python.
 TYPED = (
     "core/buffer",
+    "core/compression/outline",
+    "core/duplicates",
     "core/evaluation",
     "core/ledger",
     "core/memory",
     "core/opentraces",
+    "core/otlp/cursor",
     "core/otlp/fragment",
+    "core/otlp/rewriting",
     "core/partition",
     "core/record",
     "core/sampling/combine",

@@ -28,6 +28,7 @@ from tss.settings import (
     without_effect,
 )
 from tss.settings.environment import VARIABLES
+from tss.settings.kinds import SqlPattern
 from tss.settings.model import EXPORTERS, SECTIONS, about, camel, fields
 
 MIB = 1024 * 1024
@@ -144,7 +145,7 @@ def paths(faults: tuple[Fault, ...]) -> list[str]:
 
 def test_production_values_are_refused_for_exactly_what_is_not_built(refuse: Any) -> None:
     faults = refuse(PRODUCTION, {"TSS_DATADOG_API_KEY": "x"}, least=False)
-    assert paths(faults) == ["redis.url", "spanCompression.enabled"]
+    assert paths(faults) == ["redis.url"]
     assert all("not built yet" in fault.hint for fault in faults)
 
 
@@ -163,9 +164,8 @@ def test_production_values_are_accepted_with_these_overridden(accept: Any) -> No
 
 
 def test_production_values_are_the_defaults(accept: Any) -> None:
-    """Save for the two switches that are not built, a chart may leave out any of its keys."""
-    kept = PRODUCTION.replace("redis://redis-master:6379", "").replace("spanCompression:\n  enabled: true", "redis2:")
-    kept = kept[: kept.index("redis2:")]
+    """Save for a switch that is not built and one that is off, a chart may leave out any of its keys."""
+    kept = PRODUCTION.replace("redis://redis-master:6379", "").replace("  enabled: true", "  enabled: false")
     environ = LEAST | {"TSS_KAFKA_BROKERS": "kafka-0.kafka-headless:9092,kafka-1.kafka-headless:9092"}
     assert accept(kept, environ) == accept("", environ)
 
@@ -263,7 +263,7 @@ def test_security_protocol_follows_from_the_credentials(accept: Any, keys: str, 
         ("kafka.partitionAssignmentStrategy", "range", "range"),
         ("kafka.saslMechanism", "scram-sha-512", "SCRAM-SHA-512"),
         ("kafka.properties", "{fetch.min.bytes: 5, check.crcs: true, client.id: x}", None),
-        ("spanCompression.sqlPatterns", "[a, b]", ("a", "b")),
+        ("spanCompression.sqlPatterns", "[a, b]", (SqlPattern(pattern="a"), SqlPattern(pattern="b"))),
         ("app.instanceId", "2024-01-01", "2024-01-01"),
         ("app.instanceId", "012", "012"),
     ],
@@ -319,8 +319,7 @@ VARIABLE_OF = {known.key: name for name, known in VARIABLES.items()}
         ("datadog.apiEndpoint", "http://u:p@h", "'http://***@h'", "an address such as http", "no user or password"),
         ("datadog.apiEndpoint", "'http://h?a'", "'http://h?a'", "an address such as http", "base address"),
         ("redis.url", "redis://:hunter2@h/", "'redis://***@h/'", "''", "not built yet"),
-        ("spanCompression.enabled", "true", "true", "false", "not built yet"),
-        ("spanCompression.sqlPatterns", "a", "'a'", "a list of texts", ""),
+        ("spanCompression.sqlPatterns", "a", "'a'", "a list, each a text, or a mapping of pattern", ""),
         ("datadog.apiKey", "5", "***", "text", "quotes"),
         ("deadLetter.type", "files", "'files'", "one of file, topic, log", "did you mean file?"),
     ],
@@ -355,6 +354,34 @@ def test_faults_within_lists_and_maps_have_their_place(refuse: Any) -> None:
     ]
     assert faults[0].hint == "use kafka.consumerGroup"
     assert "as traces finish" in faults[2].hint
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "path", "allowed", "hint"),
+    [
+        ("sqlPatterns", "[{pattern: '(a', isRegex: true}]", "[0].pattern", "a regular expression", "unterminated subpattern"),
+        ("sqlPatterns", "[a, {isRegex: true}]", "[1].pattern", "text, not empty", ""),
+        ("sqlPatterns", "[{pattern: a, isRegex: 1}]", "[0].isRegex", "true or false", ""),
+        ("sqlPatterns", "[{pattern: a, group: b}]", "[0].group", "pattern, isRegex, groupName", "groupName"),
+        ("sqlPatterns", "[[a]]", "[0]", "a text, or a mapping", ""),
+        ("compressOperations", "['re:[']", "[0]", "a regular expression", "unterminated character set"),
+        ("excludeOperations", "SELECT", "", "a list of texts", ""),
+    ],
+)  # fmt: skip
+def test_refused_in_span_compression(refuse_one: Any, key: str, value: str, path: str, allowed: str, hint: str) -> None:
+    fault = refuse_one(f"spanCompression: {{{key}: {value}}}")
+    assert fault.path == f"spanCompression.{key}{path}"
+    assert allowed in fault.allowed
+    assert hint in fault.hint
+
+
+def test_sql_patterns_are_texts_or_mappings(accept: Any) -> None:
+    given = "spanCompression: {sqlPatterns: [plain, {pattern: x}, {pattern: 'a(b)', isRegex: true, groupName: c}]}"
+    assert accept(given).span_compression.sql_patterns == (
+        SqlPattern(pattern="plain"),
+        SqlPattern(pattern="x"),
+        SqlPattern(pattern="a(b)", is_regex=True, group_name="c"),
+    )
 
 
 @pytest.mark.parametrize("name", ["enable.auto.offset.store", "auto.offset.reset", "bootstrap.servers"])
@@ -921,6 +948,9 @@ _texts |= st.sampled_from(
     ["null", "true", "1e3", "010", "=", "<<", "~", "- a", "a: b", "#", "2024-01-01", " x ", "0x1"]
 )
 _filled = _texts.filter(str.strip)
+_sql_patterns = st.fixed_dictionaries(
+    {"pattern": _filled}, optional={"groupName": _texts, "isRegex": st.just(False)}
+) | st.just({"pattern": r"FROM (\w+)", "isRegex": True})
 _secs = st.floats(0.001, 10_000) | st.integers(1, 10_000)
 _topics = st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True)
 
@@ -960,7 +990,7 @@ _documents = _some(
     sampling=_some(errorSampleRate=st.floats(0, 1), latencySampleRate=st.floats(0, 1), latencyThresholdMs=_secs),
     datadog=_some(batchEnabled=st.booleans(), batchSize=st.integers(1, 10_000), batchTimeoutSecs=_secs),
     observability=_some(serviceName=_filled, metricsPort=st.integers(10_000, 65_535), jsonLogging=st.booleans()),
-    spanCompression=_some(sqlPatterns=st.lists(_filled, max_size=3)),
+    spanCompression=_some(sqlPatterns=st.lists(st.one_of(_filled, _sql_patterns), max_size=3)),
     exporters=st.integers(0, 3).flatmap(lambda count: st.tuples(*map(_exporter, range(count))).map(list)),
     deadLetter=_some(path=_filled.map(lambda name: f"dead-{name}"), type=st.sampled_from(["file", "log"])),
 )

@@ -100,6 +100,12 @@ DECIDED_SPANS = _counter("decided_spans_total", "Spans of decided traces, by ver
 DECISION_DELAY = _histogram("decision_delay_seconds", "Stream time from a trace's first record to its decision.", _LONG_SECONDS)
 LATE_SPANS = _counter("late_spans_total", "Spans that came after their trace's decision and followed it, by verdict.", "verdict")
 DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans read again of a kept trace that every destination already had; settled without sending them twice.")
+# What is changed of kept traces
+DUPLICATES_REMOVED = _counter("export_duplicate_spans_total", "Spans of kept traces that were there twice, by span id and kind, and went out once.")
+COMPRESSED_SPANS = _counter("compressed_spans_total", "Spans of kept traces that became part of a composite.")
+COMPRESSED_GROUPS = _counter("compressed_groups_total", "Composite spans that were made of them.")
+COMPRESSION_SPANS_IN = _counter("compression_spans_in_total", "Spans of kept traces before compression; counted while spanCompression is enabled.")
+COMPRESSION_SPANS_OUT = _counter("compression_spans_out_total", "Spans of kept traces after compression: in divided by out is the ratio.")
 # What goes out
 TRACES_SAMPLED = _counter("traces_sampled_total", "Kept traces that every destination has taken.")
 TRACES_UNROUTED = _counter("traces_unrouted_total", "Kept traces that no exporter's `match` takes: they were sent nowhere.", alert="increase(traces_unrouted_total[5m]) > 0")

@@ -201,15 +201,6 @@ brokers = Kind(_BROKERS_ALLOWED, _read_brokers, literal=True)
 # ---- lists and maps
 
 
-def _read_texts(raw: object) -> tuple[str, ...]:
-    if not isinstance(raw, list):
-        raise _refused(raw, "a list of texts")
-    return tuple(_collect((f"[{place}]", entry, filled.read) for place, entry in enumerate(raw)))
-
-
-texts = Kind("a list of texts", _read_texts)
-
-
 def _collect(parts: Iterable[tuple[str, object, Callable[[object], T]]]) -> list[T]:
     """Read every part; when some are refused, refuse with all of their faults, each at its place."""
     values, faults = [], []
@@ -221,6 +212,82 @@ def _collect(parts: Iterable[tuple[str, object, Callable[[object], T]]]) -> list
     if faults:
         raise Refused(*faults)
     return values
+
+
+_OPERATIONS = "a list of texts: globs, or regular expressions after re:"
+
+
+def _read_operation(raw: object) -> str:
+    value = filled.read(raw)
+    if value.startswith("re:"):
+        _check_regex(value.removeprefix("re:"))
+    return value
+
+
+def _check_regex(pattern: str, at: str = "") -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise _refused(pattern, "a regular expression, as Python has them", str(error), at) from None
+
+
+def _read_operations(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list):
+        raise _refused(raw, _OPERATIONS)
+    return tuple(_collect((f"[{place}]", entry, _read_operation) for place, entry in enumerate(raw)))
+
+
+operations = Kind(_OPERATIONS, _read_operations)
+
+
+@frozen(kw_only=True)
+class SqlPattern:
+    """Selects SQL statements, and with a name makes those that it matches one group."""
+
+    pattern: str
+    is_regex: bool = False
+    group_name: str = ""
+
+    def plain(self) -> object:
+        """As it is written in YAML."""
+        if not (self.is_regex or self.group_name):
+            return self.pattern
+        return {"pattern": self.pattern, "isRegex": self.is_regex, "groupName": self.group_name}
+
+
+_SQL_PATTERN = "a text, or a mapping of pattern, isRegex, groupName"
+_SQL_PATTERN_KEYS: Mapping[str, Callable[[object], object]] = {
+    "pattern": filled.read, "isRegex": truth.read, "groupName": text().read,
+}  # fmt: skip
+
+
+def _read_sql_pattern(raw: object) -> SqlPattern:
+    if isinstance(raw, str):
+        return SqlPattern(pattern=filled.read(raw))
+    if not isinstance(raw, dict):
+        raise _refused(raw, _SQL_PATTERN)
+    given = {"pattern": None} | {name: value for name, value in raw.items() if value is not None}
+    found = dict(_collect((f".{name}", value, partial(_read_sql_key, str(name))) for name, value in given.items()))
+    pattern, is_regex, group_name = str(found["pattern"]), found.get("isRegex", False), found.get("groupName", "")
+    if is_regex:
+        _check_regex(pattern, ".pattern")
+    return SqlPattern(pattern=pattern, is_regex=bool(is_regex), group_name=str(group_name))
+
+
+def _read_sql_key(name: str, raw: object) -> tuple[str, object]:
+    if name not in _SQL_PATTERN_KEYS:
+        hint = did_you_mean(nearest(name, _SQL_PATTERN_KEYS))
+        raise Refused(Fault("", "an unknown key", ", ".join(_SQL_PATTERN_KEYS), hint))
+    return name, _SQL_PATTERN_KEYS[name](raw)
+
+
+def _read_sql_patterns(raw: object) -> tuple[SqlPattern, ...]:
+    if not isinstance(raw, list):
+        raise _refused(raw, f"a list, each {_SQL_PATTERN}")
+    return tuple(_collect((f"[{place}]", entry, _read_sql_pattern) for place, entry in enumerate(raw)))
+
+
+sql_patterns = Kind(f"a list, each {_SQL_PATTERN}", _read_sql_patterns)
 
 
 # What the daemon sets itself, or has a key of its own for: two places for one thing would leave open which one wins.

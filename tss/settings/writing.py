@@ -8,7 +8,7 @@ import attrs
 from tss.settings.document import dump
 from tss.settings.environment import variable
 from tss.settings.faults import MASK
-from tss.settings.kinds import OWNED_PROPERTIES, is_secret_property
+from tss.settings.kinds import OWNED_PROPERTIES, SqlPattern, is_secret_property
 from tss.settings.model import EXPORTERS, SECTIONS, About, Exporter, Settings, about, camel, fields, masked
 
 # ---- effective settings
@@ -42,7 +42,7 @@ def _plain(name: str, value: object, known: About) -> object:
         entries = cast(dict[str, str], value).items()
         return {name: masked(entry) if is_secret_property(name) else entry for name, entry in entries}
     if isinstance(value, tuple):
-        return list(value)
+        return [each.plain() if isinstance(each, SqlPattern) else each for each in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -126,7 +126,7 @@ def _rewrap(tag: bytes, whole: bytes, inner: dict[L, list[bytes]]) -> dict[L, by
     if len(inner) == 1:
         return dict.fromkeys(inner, whole)  # one label's alone: nothing about it changes, not even an odd length
     bodies = {label: b"".join(pieces) for label, pieces in inner.items()}
-    return {label: tag + _varint_bytes(len(body)) + body for label, body in bodies.items()}
+    return {label: tag + varint_bytes(len(body)) + body for label, body in bodies.items()}
 
 
 def _next_label(labels: Iterator[L], offset: int) -> L:
@@ -218,7 +218,7 @@ def _after_varint(message: bytes, position: int) -> int:
     return _varint(message, position, len(message))[1]
 
 
-def _varint_bytes(value: int) -> bytes:
+def varint_bytes(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -1,0 +1,96 @@
+"""One span in the place of many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from tss.core.compression.likeness import PREFIX, STATEMENTS, Like
+from tss.core.compression.outline import Outline, Seen
+from tss.core.otlp.schema import KeyValue as RawKeyValue
+from tss.core.otlp.wire import varint_bytes
+
+Member = tuple[Seen, Like]
+
+# Of Span: name, start, end, attributes and how many were dropped, the same of events and links, status.
+_MADE_ANEW = frozenset((5, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+_MOST = 2**32 - 1  # of a count in a span
+_ATTRIBUTE, _SPAN, _NAME = b"\x4a", b"\x12", b"\x2a"
+
+
+def composite(outline: Outline, members: Sequence[Member]) -> bytes:
+    """The field of a ScopeSpans that stands for these spans, given in order of start and id.
+
+    It is the first of them, its id, kind, trace state, flags and unknown fields, from the first start to the last end. It
+    has the attributes that all have, and what was counted of them (docs/operations.md). What only some had is counted as
+    dropped.
+    """
+    first, like = members[0]
+    common = _common(members)
+    events = sum(seen.events + seen.dropped_events for seen, _ in members)
+    dropped = sum(len(seen.attributes) + seen.dropped_attributes - len(common) for seen, _ in members)
+    same_name = all(seen.name == first.name for seen, _ in members)
+    rest = Span(
+        start_time_unix_nano=first.start_ns,
+        end_time_unix_nano=max(seen.end_ns for seen, _ in members),
+        dropped_attributes_count=min(dropped, _MOST),
+        dropped_events_count=min(events, _MOST),
+        status=Status(code=Status.STATUS_CODE_OK) if first.code == Status.STATUS_CODE_OK else None,
+        attributes=[*_statements(members, common), *_counts(members, same_name)],
+    )
+    body = b"".join((
+        outline.without(first, _MADE_ANEW),
+        _field(_NAME, first.name if same_name else like.name.encode()),
+        *(_field(_ATTRIBUTE, raw) for raw in common),
+        rest.SerializeToString(deterministic=True),
+    ))  # fmt: skip
+    return _field(_SPAN, body)
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    return tag + varint_bytes(len(content)) + content
+
+
+def _common(members: Sequence[Member]) -> list[bytes]:
+    """The attributes that all have, byte for byte, in the first one's order."""
+    first = members[0][0].attributes
+    left = {raw for raw in first if not raw.startswith(PREFIX, 2)}
+    for seen, _ in members:
+        if seen.attributes != first:
+            left.intersection_update(seen.attributes)
+    return [raw for raw in dict.fromkeys(first) if raw in left]
+
+
+def _statements(members: Sequence[Member], common: Sequence[bytes]) -> Iterable[KeyValue]:
+    """The statement of all, normalised, where theirs differ in values only."""
+    first, like = members[0]
+    if not like.statement or any(other.statement != like.statement for _, other in members):
+        return
+    for raw in first.attributes:
+        if raw not in common and (key := bytes(RawKeyValue.FromString(raw).key)) in STATEMENTS:
+            yield _text(key.decode(), like.statement)
+
+
+def _counts(members: Sequence[Member], same_name: bool) -> Iterable[KeyValue]:
+    first, like = members[0]
+    durations = [seen.end_ns - seen.start_ns for seen, _ in members]
+    exact = same_name and all(other.raw == like.raw for _, other in members)
+    yield KeyValue(key="tss.composite", value=AnyValue(bool_value=True))
+    yield _whole("count", len(durations))
+    yield _whole("sum_ns", sum(durations))
+    yield _whole("min_ns", min(durations))
+    yield _whole("max_ns", max(durations))
+    yield _whole("mean_ns", sum(durations) // len(durations))
+    yield _whole("window_ns", max(seen.end_ns for seen, _ in members) - first.start_ns)
+    yield _text("tss.composite.name", like.name)
+    yield _text("tss.composite.strategy", "exact_match" if exact else "same_kind")
+
+
+def _whole(name: str, value: int) -> KeyValue:
+    return KeyValue(key=f"tss.composite.{name}", value=AnyValue(int_value=min(value, 2**63 - 1)))
+
+
+def _text(key: str, value: str) -> KeyValue:
+    return KeyValue(key=key, value=AnyValue(string_value=value))
