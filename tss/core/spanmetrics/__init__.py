@@ -1,0 +1,13 @@
+"""RED metrics of all spans, kept and dropped, counted before sampling (law 7): calls, errors, durations.
+
+`SpanMetrics` counts, `Exposition` writes what it counted for Prometheus, `Reporter` as OTLP.
+"""
+
+from tss.core.spanmetrics.exposition import Counted, Exposition, prometheus_name
+from tss.core.spanmetrics.otlp import Reporter
+from tss.core.spanmetrics.reference import SpanMetrics
+from tss.core.spanmetrics.series import Dimension, Exemplar, Labels, Point, Shape
+
+__all__ = [
+    "Counted", "Dimension", "Exemplar", "Exposition", "Labels", "Point", "Reporter", "Shape", "SpanMetrics", "prometheus_name",
+]  # fmt: skip
