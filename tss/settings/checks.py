@@ -10,7 +10,16 @@ from attrs import frozen
 
 from tss.settings.faults import shown
 from tss.settings.memory import buffer_bytes, memory_limit_bytes
-from tss.settings.model import DatadogExporter, FileExporter, Kafka, OtlpExporter, Settings, SpanCompression, camel
+from tss.settings.model import (
+    DatadogExporter,
+    FileExporter,
+    Kafka,
+    OtlpExporter,
+    Settings,
+    SpanCompression,
+    SpanMetrics,
+    camel,
+)
 
 
 @frozen
@@ -162,6 +171,7 @@ def without_effect(settings: Settings) -> list[str]:
     ]
     compression = tuple(field.name for field in attrs.fields(SpanCompression) if field.name != "enabled")
     idle.append(("spanCompression", settings.span_compression, compression))
+    idle.append(("spanMetrics", settings.span_metrics, _idle_span_metrics(settings.span_metrics)))
     unused = {"file": ("topic",), "topic": ("path",), "log": ("path", "topic")}[settings.dead_letter.type]
     idle.append(("deadLetter", settings.dead_letter, unused))
     protocol = security_protocol(settings.kafka)
@@ -175,6 +185,12 @@ def without_effect(settings: Settings) -> list[str]:
         for name in names
         if getattr(values, name) != getattr(type(values)(), name)
     ]
+
+
+def _idle_span_metrics(metrics: SpanMetrics) -> tuple[str, ...]:
+    if not metrics.enabled:
+        return tuple(field.name for field in attrs.fields(SpanMetrics) if field.name != "enabled")
+    return () if metrics.otlp_endpoint else ("otlp_headers", "otlp_interval_secs")
 
 
 def derive(settings: Settings, root: Path = Path("/")) -> Settings:

@@ -42,7 +42,11 @@ def _plain(name: str, value: object, known: About) -> object:
         entries = cast(dict[str, str], value).items()
         return {name: masked(entry) if is_secret_property(name) else entry for name, entry in entries}
     if isinstance(value, tuple):
-        return list(value)
+        return [_short(entry) for entry in value]
+    return _short(value)
+
+
+def _short(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
