@@ -116,7 +116,7 @@ KAFKA_ERRORS = _counter("kafka_errors_total", "Errors that the Kafka client repo
 PAUSES = _counter("backpressure_pauses_total", "Times reading was paused because what was read could not be passed on.")
 PAUSED = _gauge("backpressure_paused", "1 while reading is paused.")
 # What is counted of the spans themselves (spanMetrics)
-SPAN_METRICS_SERIES = _gauge("span_metrics_series_current", "Series of spanMetrics told apart.", alert="span_metrics_series_current / span_metrics_series_limit >= 1")
+SPAN_METRICS_SERIES = _gauge("span_metrics_series_current", "Series of spanMetrics told apart.")
 SPAN_METRICS_LIMIT = _gauge("span_metrics_series_limit", "spanMetrics.maxSeries; once it is reached, spans of further series count as otel_metric_overflow. 0 while spanMetrics is off.")
 SPAN_METRICS_EXPORTS = _counter("span_metrics_exports_total", "Sendings of spanMetrics by OTLP, by result; what one fails to bring the next one does.", "result")
 # How the daemon is

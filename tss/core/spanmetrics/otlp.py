@@ -39,6 +39,11 @@ class Reporter:
         self._told = 0  # up to which span exemplars have been sent
         self._order: list[int] = []  # the series by service
 
+    @property
+    def spans(self) -> int:
+        """How many spans have been counted."""
+        return self._counted.spans
+
     def requests(self, now_ns: int) -> Iterator[bytes]:
         """All series, some at a time; several of these concatenated are one request."""
         self._sort()
