@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import attrs
 
-from tss.core.otlp import Value
-
 CALLS = "traces.span.metrics.calls"
 DURATION = "traces.span.metrics.duration"
 OVERFLOW = "otel.metric.overflow"
@@ -70,48 +68,6 @@ class Point(NamedTuple):
     counts: Sequence[int]
     sum_ns: float
     exemplars: Sequence[Exemplar]
-
-
-def overflow_of(status: int) -> int:
-    """The number of the overflow series for spans of this status code."""
-    return status if 0 <= status < len(STATUSES) else 0
-
-
-class Table:
-    """The series by their labels. Numbers are given in the order of appearance, the overflow's first."""
-
-    def __init__(self, shape: Shape) -> None:
-        self._dimensions = shape.dimensions
-        self._defaults = [None if each.default is None else each.default[:MAX_LABEL_CHARS] for each in shape.dimensions]
-        self._numbers: dict[Labels, int] = {}
-        self.labels: list[Labels] = list(OVERFLOWS)
-
-    def number(self, service: Value | None, name: bytes, kind: int, status: int, values: Sequence[Value | None]) -> int:
-        """The series that is named so, a new one if there is none: values that differ may be alike once they are cut."""
-        labels = (
-            _label(service) or UNKNOWN_SERVICE,
-            name.decode("utf-8", "replace")[:MAX_LABEL_CHARS],
-            KINDS[kind] if 0 <= kind < len(KINDS) else KINDS[0],
-            STATUSES[overflow_of(status)],
-            *(_label(value) or default for value, default in zip(values, self._defaults, strict=True)),
-        )
-        number = self._numbers.get(labels)
-        if number is None:
-            number = self._numbers[labels] = len(self.labels)
-            self.labels.append(labels)
-        return number
-
-
-def _label(value: Value | None) -> str | None:
-    """A value as the Collector writes it, cut. Arrays, maps and bytes tell nothing apart that anyone would ask for."""
-    match value:
-        case None | bytes() | "":  # to Prometheus a label that is empty is one that is not there
-            return None
-        case bool():
-            return "true" if value else "false"
-        case float() if value.is_integer() and abs(value) < 1e21:
-            return str(int(value))
-    return str(value)[:MAX_LABEL_CHARS]
 
 
 def rounded(counts: Sequence[float]) -> list[int]:
