@@ -58,12 +58,11 @@ class Exposition:
         self._bounds = [*(_number(bound / self._unit_ns) for bound in counted.shape.bounds_ns), "+Inf"]
         self._written: list[str] = []  # the labels of each series, as they stand in its lines
 
-    def text(self, *, openmetrics: bool) -> str:
+    def text(self, openmetrics: bool) -> str:
         """Both metrics, with all their series."""
-        return "".join(self.pieces(openmetrics=openmetrics))
+        return "".join(self._pieces(openmetrics))
 
-    def pieces(self, *, openmetrics: bool) -> Iterator[str]:
-        """The same, a series at a time."""
+    def _pieces(self, openmetrics: bool) -> Iterator[str]:
         points = [(labels, point) for labels, point in self._points() if any(point.counts)]
         total = "" if openmetrics else "_total"
         yield f"# HELP {self._calls}{total} {_CALLS_HELP}\n# TYPE {self._calls}{total} counter\n"
