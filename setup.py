@@ -37,6 +37,8 @@ CYTHON = (
     "core/otlp/protobuf",
     "core/otlp/scanner",
     "core/otlp/values",
+    "core/statistics/series",
+    "core/statistics/walk",
 )
 
 
