@@ -19,7 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.core.spans import span_id, trace_id
-from tss.core.spanmetrics import Dimension, Exemplar, Exposition, Reporter, Shape, reference
+from tss.core.spanmetrics import Dimension, Exemplar, Exposition, Reporter, Shape, counting, reference
 from tss.core.spanmetrics.series import MAX_LABEL_CHARS
 
 MS = 1_000_000
@@ -27,7 +27,7 @@ SHAPE = Shape(bounds_ns=(10 * MS, 100 * MS, 1000 * MS))
 OVERFLOWED = {"otel_metric_overflow": "true"}
 
 
-@pytest.fixture(scope="module", params=[reference], ids=["reference"])
+@pytest.fixture(scope="module", params=[reference, counting], ids=["reference", "compiled"])
 def module(request):
     return request.param
 

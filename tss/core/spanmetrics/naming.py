@@ -8,48 +8,43 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from tss.core.otlp import Value, schema
-from tss.core.spanmetrics.series import KINDS, MAX_LABEL_CHARS, OVERFLOWS, STATUSES, UNKNOWN_SERVICE, Labels, Shape
+from tss.core.spanmetrics.series import KINDS, MAX_LABEL_CHARS, STATUSES, UNKNOWN_SERVICE, Labels, Shape
 
-Attributes = Mapping[bytes, Value]
+Attributes = Mapping[bytes, Value | None]
 
 _SERVICE = b"service.name"
 
 
-class Names:
-    """The series by their labels. Numbers are given in the order of appearance, the overflow's first."""
+class Naming:
+    """Finds the labels of spans."""
 
     def __init__(self, shape: Shape) -> None:
         self._keys = [each.key.encode() for each in shape.dimensions]
         self._defaults = [_cut(each.default or "") or None for each in shape.dimensions]
-        self._numbers: dict[Labels, int] = {}
-        self._most = shape.max_series
-        self.labels: list[Labels] = list(OVERFLOWS)
 
-    def __len__(self) -> int:
-        return len(self._numbers)
+    def of_bytes(self, span: bytes, resource: bytes, _scope: bytes = b"") -> Labels:
+        """Of a serialized Span and its Resource."""
+        found = schema.Span.FromString(span)
+        return self.of(found, attributes(found.attributes), resource_attributes((resource,)))
 
-    def number(self, span: Any, own: Attributes, resource: Attributes) -> int:
-        """The series of a `schema.Span` with these attributes; where there is no room for a new one, an overflow's."""
-        status = span.status.code if 0 <= span.status.code < len(STATUSES) else 0
+    def of(self, span: Any, own: Attributes, resource: Attributes) -> Labels:
+        """Of a `schema.Span` with these attributes."""
         kind = span.kind if 0 <= span.kind < len(KINDS) else 0
-        labels = (
+        return (
             _label(resource.get(_SERVICE)) or UNKNOWN_SERVICE,
             _cut(span.name.decode("utf-8", "replace")),
             KINDS[kind],
-            STATUSES[status],
+            STATUSES[status_of(span.status.code)],
             *(
                 _label(own.get(key, resource.get(key))) or default
                 for key, default in zip(self._keys, self._defaults, strict=True)
             ),
         )
-        number = self._numbers.get(labels)
-        if number is not None:
-            return number
-        if len(self._numbers) == self._most:
-            return int(status)
-        number = self._numbers[labels] = len(self.labels)
-        self.labels.append(labels)
-        return number
+
+
+def status_of(code: int) -> int:
+    """The status code, or 0 for one that does not exist; the number of its overflow too."""
+    return code if 0 <= code < len(STATUSES) else 0
 
 
 def _label(value: Value | None) -> str | None:
@@ -70,7 +65,7 @@ def _cut(text: str) -> str:
 
 def resource_attributes(resources: Iterable[bytes]) -> Attributes:
     """Those of a resource; one that cannot be parsed has none."""
-    found: dict[bytes, Value] = {}
+    found: dict[bytes, Value | None] = {}
     for resource in resources:
         try:
             parsed = schema.Resource.FromString(resource)
@@ -82,14 +77,21 @@ def resource_attributes(resources: Iterable[bytes]) -> Attributes:
 
 def attributes(pairs: Iterable[bytes]) -> Attributes:
     """By key. OTLP forbids a key twice; where it is, the last counts."""
-    found: dict[bytes, Value] = {}
+    found: dict[bytes, Value | None] = {}
     for each in pairs:
         try:
             pair = schema.KeyValue.FromString(each)
         except DecodeError:
             continue
-        kind = pair.value.WhichOneof("value")
-        if kind is not None:
-            value = getattr(pair.value, kind)
-            found[pair.key] = value.decode("utf-8", "replace") if kind == "string_value" else value
+        if pair.HasField("value"):
+            found[pair.key] = value_of(pair.value)
     return found
+
+
+def value_of(value: Any) -> Value | None:
+    """Of a `schema.AnyValue`."""
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return None
+    found: Value = getattr(value, kind)
+    return found.decode("utf-8", "replace") if kind == "string_value" and isinstance(found, bytes) else found

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from tss.core.otlp import schema
-from tss.core.spanmetrics.naming import Attributes, Names, attributes, resource_attributes
+from tss.core.spanmetrics.naming import Attributes, Naming, attributes, resource_attributes, status_of
 from tss.core.spanmetrics.series import OVERFLOWS, Exemplar, Labels, Point, Shape, rounded
 from tss.core.spanmetrics.weight import SAMPLE_RATE, weight
 
@@ -27,7 +27,9 @@ class SpanMetrics:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.spans = 0
-        self._names = Names(shape)
+        self._naming = Naming(shape)
+        self._numbers: dict[Labels, int] = {}
+        self._labels: list[Labels] = list(OVERFLOWS)
         self._series = [self._new() for _ in OVERFLOWS]
 
     def __repr__(self) -> str:
@@ -35,12 +37,12 @@ class SpanMetrics:
 
     def __len__(self) -> int:
         """How many series have been told apart."""
-        return len(self._names)
+        return len(self._numbers)
 
     @property
     def labels(self) -> Sequence[Labels]:
         """Of each series, by its number; they only ever become more."""
-        return self._names.labels
+        return self._labels
 
     def point(self, number: int) -> Point:
         """What series `number` has come to."""
@@ -58,13 +60,10 @@ class SpanMetrics:
 
     def _add(self, trace_id: bytes, span: Any, resource: Attributes) -> None:
         own = attributes(span.attributes)
-        number = self._names.number(span, own, resource)
-        if number == len(self._series):
-            self._series.append(self._new())
-        series = self._series[number]
+        series = self._series[self._number(self._naming.of(span, own, resource), span.status.code)]
         duration_ns = max(0, span.end_time_unix_nano - span.start_time_unix_nano)
         bucket = bisect_left(self.shape.bounds_ns, duration_ns)
-        count = weight(own.get(SAMPLE_RATE), span.trace_state)
+        count = weight(own.get(SAMPLE_RATE, resource.get(SAMPLE_RATE)), span.trace_state)
         self.spans += 1
         series.counts[bucket] += count
         series.sum_ns += count * duration_ns
@@ -72,6 +71,18 @@ class SpanMetrics:
             series.exemplars[bucket] = Exemplar(
                 bucket, self.spans, trace_id, span.span_id, duration_ns, span.end_time_unix_nano
             )
+
+    def _number(self, labels: Labels, status: int) -> int:
+        """A new series' too, where there is room for it, else the overflow's."""
+        number = self._numbers.get(labels)
+        if number is not None:
+            return number
+        if len(self) == self.shape.max_series:
+            return status_of(status)
+        number = self._numbers[labels] = len(self._labels)
+        self._labels.append(labels)
+        self._series.append(self._new())
+        return number
 
     def _new(self) -> _Series:
         return _Series([0.0] * (len(self.shape.bounds_ns) + 1))

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 
-from tss.core.otlp import Value
+from google.protobuf.message import DecodeError
+
+from tss.core.otlp import Value, schema
+from tss.core.spanmetrics.naming import value_of
 
 SAMPLE_RATE = b"_sample_rate"
 
@@ -21,6 +24,16 @@ def weight(sample_rate: Value | None, trace_state: bytes) -> float:
     if isinstance(sample_rate, int | float) and not isinstance(sample_rate, bool) and 0 < sample_rate <= 1:
         return 1 / sample_rate
     return _of_threshold(trace_state) if trace_state else 1.0
+
+
+def weight_of_bytes(sample_rate: bytes | None, trace_state: bytes) -> float:
+    """The same, where the rate is a serialized AnyValue."""
+    if sample_rate is None:
+        return weight(None, trace_state)
+    try:
+        return weight(value_of(schema.AnyValue.FromString(sample_rate)), trace_state)
+    except DecodeError:
+        return weight(None, trace_state)
 
 
 def _of_threshold(trace_state: bytes) -> float:
