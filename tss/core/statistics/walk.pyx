@@ -140,7 +140,7 @@ cdef Pos read_status(Failure *failure, Pos at, Pos stop, Fact *fact) noexcept no
             at = varint(failure, at, stop, &value)
             fact.status = <int32_t> <uint32_t> value
         else:
-            at = skip(failure, at, stop, tag, MAX_DEPTH - 4)
+            at = skip(failure, at, stop, tag, MAX_DEPTH)
     return at
 
 
@@ -177,7 +177,7 @@ cdef bint read_span(Walker walker, Failure *failure, Fact *fact, Told *told):
             at = varint(failure, at, stop, &value)
             fact.kind = <int32_t> <uint32_t> value
         else:
-            at = skip(failure, at, stop, tag, MAX_DEPTH - 3)
+            at = skip(failure, at, stop, tag, MAX_DEPTH)
         if at == NULL:
             return False
     return True
@@ -232,7 +232,7 @@ cdef bint next_field(Failure *failure, Pos *at, Pos stop, uint64_t *tag, Piece *
         body.at = content(failure, at[0], stop, &end)
         body.stop = at[0] = end
     else:
-        at[0] = skip(failure, at[0], stop, tag[0], MAX_DEPTH - 2)
+        at[0] = skip(failure, at[0], stop, tag[0], MAX_DEPTH)
     return at[0] != NULL
 
 
