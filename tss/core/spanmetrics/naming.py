@@ -25,7 +25,7 @@ class Naming:
     def of_bytes(self, span: bytes, resource: bytes, _scope: bytes = b"") -> Labels:
         """Of a serialized Span and its Resource."""
         found = schema.Span.FromString(span)
-        return self.of(found, attributes(found.attributes), resource_attributes((resource,)))
+        return self.of(found, attributes(found.attributes), resource_attributes(resource))
 
     def of(self, span: Any, own: Attributes, resource: Attributes) -> Labels:
         """Of a `schema.Span` with these attributes."""
@@ -63,16 +63,12 @@ def _cut(text: str) -> str:
     return text[:MAX_LABEL_CHARS]
 
 
-def resource_attributes(resources: Iterable[bytes]) -> Attributes:
-    """Those of a resource; one that cannot be parsed has none."""
-    found: dict[bytes, Value | None] = {}
-    for resource in resources:
-        try:
-            parsed = schema.Resource.FromString(resource)
-        except DecodeError:
-            continue
-        found.update(attributes(parsed.attributes))
-    return found
+def resource_attributes(resource: bytes) -> Attributes:
+    """Those of a serialized Resource; one that cannot be parsed has none."""
+    try:
+        return attributes(schema.Resource.FromString(resource).attributes)
+    except DecodeError:
+        return {}
 
 
 def attributes(pairs: Iterable[bytes]) -> Attributes:

@@ -53,7 +53,7 @@ class SpanMetrics:
         """Count the spans of a trace; only one that is kept can be an example."""
         for chunk in chunks:
             for group in schema.TracesData.FromString(chunk).resource_spans:
-                resource = resource_attributes(group.resource)
+                resource = resource_attributes(b"".join(group.resource))
                 for scope in group.scope_spans:
                     for span in scope.spans:
                         self._add(trace_id if kept and self.shape.exemplars else b"", span, resource)
