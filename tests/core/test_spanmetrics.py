@@ -19,8 +19,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.core.spans import span_id, trace_id
-from tss.core.spanmetrics import Dimension, Exemplar, Exposition, Reporter, Shape, counting, reference
+from tss.core.spanmetrics import Dimension, Exemplar, Exposition, Reporter, Shape, counting, reference, shape_of
 from tss.core.spanmetrics.series import MAX_LABEL_CHARS
+from tss.settings import SpanMetrics as Settings
 
 MS = 1_000_000
 SHAPE = Shape(bounds_ns=(10 * MS, 100 * MS, 1000 * MS))
@@ -475,3 +476,13 @@ def test_many_series_are_written_some_at_a_time(module):
     reporter = Reporter(metrics, "ms", instance="a", service="tss", version="1", began_ns=5)
     assert len([*reporter.requests(9)]) == 11
     assert len(points(exported(reporter), "traces.span.metrics.calls")) == 1000
+
+
+def test_from_the_settings_to_what_is_counted():
+    settings = Settings(
+        dimensions=("http.route", "region=eu", "tenant="), buckets_ms=(0.5, 2), max_series=7, exemplars=False
+    )
+    assert shape_of(settings) == Shape(
+        (Dimension("http.route"), Dimension("region", "eu"), Dimension("tenant", "")), (500_000, 2 * MS), 7, False
+    )
+    assert len(shape_of(Settings()).bounds_ns) == 16

@@ -3,6 +3,7 @@
 `SpanMetrics` counts, `Exposition` writes what it counted for Prometheus, `Reporter` as OTLP.
 """
 
+from tss.core.spanmetrics.configured import shape_of
 from tss.core.spanmetrics.exposition import Counted, Exposition, prometheus_name
 from tss.core.spanmetrics.otlp import Reporter
 from tss.core.spanmetrics.series import Dimension, Exemplar, Labels, Point, Shape
@@ -13,5 +14,5 @@ except ImportError:  # there was no C compiler when this was installed
     from tss.core.spanmetrics.reference import SpanMetrics
 
 __all__ = [
-    "Counted", "Dimension", "Exemplar", "Exposition", "Labels", "Point", "Reporter", "Shape", "SpanMetrics", "prometheus_name",
+    "Counted", "Dimension", "Exemplar", "Exposition", "Labels", "Point", "Reporter", "Shape", "SpanMetrics", "prometheus_name", "shape_of",
 ]  # fmt: skip
