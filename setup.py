@@ -41,6 +41,9 @@ CYTHON = (
     "core/otlp/protobuf",
     "core/otlp/scanner",
     "core/otlp/values",
+    "core/spanmetrics/counting",
+    "core/statistics/series",
+    "core/statistics/walk",
 )
 
 

@@ -974,6 +974,10 @@ def _exporter(place: int) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+def _label(key: str) -> str:
+    return key.replace(".", "_").replace("-", "_")
+
+
 _documents = _some(
     app=_some(
         instanceId=_texts, maxBufferBytes=st.integers(0, 2**70), replaySecs=_secs, gracefulShutdown=st.booleans()
@@ -991,6 +995,11 @@ _documents = _some(
     datadog=_some(batchEnabled=st.booleans(), batchSize=st.integers(1, 10_000), batchTimeoutSecs=_secs),
     observability=_some(serviceName=_filled, metricsPort=st.integers(10_000, 65_535), jsonLogging=st.booleans()),
     spanCompression=_some(sqlPatterns=st.lists(st.one_of(_filled, _sql_patterns), max_size=3)),
+    spanMetrics=_some(
+        enabled=st.booleans(),
+        dimensions=st.lists(_topics.filter(lambda key: key[0].isalpha()), max_size=3, unique_by=_label),
+        bucketsMs=st.lists(st.floats(0.001, 1e6), min_size=1, unique_by=lambda bound: round(bound, 3)).map(sorted),
+    ),
     exporters=st.integers(0, 3).flatmap(lambda count: st.tuples(*map(_exporter, range(count))).map(list)),
     deadLetter=_some(path=_filled.map(lambda name: f"dead-{name}"), type=st.sampled_from(["file", "log"])),
 )
@@ -1025,6 +1034,7 @@ redis: {poolSize: 5}
 datadog: {applicationKey: x}
 app: {parkAfterSecs: 5}
 spanCompression: {minCompressionCount: 5}
+spanMetrics: {unit: s}
 deadLetter: {topic: t}
 """
     assert sorted(without_effect(accept(BASE + idle, least=False))) == [
@@ -1033,7 +1043,40 @@ deadLetter: {topic: t}
         "deadLetter.topic",
         "redis.poolSize",
         "spanCompression.minCompressionCount",
+        "spanMetrics.unit",
     ]
+
+
+def test_span_metrics_say_what_they_miss(accept: Any) -> None:
+    enabled = "spanMetrics: {enabled: true, otlpIntervalSecs: 5, bucketsMs: [1, 2.5]}\n"
+    settings = accept(BASE + enabled, least=False)
+    assert without_effect(settings) == ["spanMetrics.otlpIntervalSecs"]
+    assert settings.span_metrics.buckets_ms == (1, 2.5)
+
+
+def test_dimensions_as_the_connector_has_them(accept: Any) -> None:
+    text = "spanMetrics: {dimensions: [http.route, region=eu, {name: tenant, default: none=0}, {name: host.name}]}"
+    assert accept(text).span_metrics.dimensions == ("http.route", "region=eu", "tenant=none=0", "host.name")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("dimensions: [a.b, a_b]", "spanMetrics.dimensions[1]"),  # one label to Prometheus
+        ("dimensions: [service.name]", "spanMetrics.dimensions[0]"),
+        ("dimensions: [le]", "spanMetrics.dimensions[0]"),
+        ("dimensions: ['=x']", "spanMetrics.dimensions[0]"),
+        ("dimensions: [{name: a, value: b}]", "spanMetrics.dimensions[0]"),
+        ("dimensions: http.route", "spanMetrics.dimensions"),
+        ("bucketsMs: []", "spanMetrics.bucketsMs"),
+        ("bucketsMs: [1, 1]", "spanMetrics.bucketsMs[1]"),
+        ("bucketsMs: [0]", "spanMetrics.bucketsMs[0]"),
+        ("unit: min", "spanMetrics.unit"),
+        ("otlpEndpoint: 'http://h/v1/metrics'", "spanMetrics.otlpEndpoint"),
+    ],
+)
+def test_span_metrics_that_cannot_be(refuse_one: Any, text: str, path: str) -> None:
+    assert refuse_one(f"spanMetrics: {{{text}}}").path == path
 
 
 def test_a_ca_beside_plaintext_is_a_fault(refuse: Any) -> None:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from tests.core.spans import message, span, trace_id
 from tss.core import measures
 from tss.core.measures import Kind, Measure, Meter
+from tss.core.spanmetrics import Exposition, Shape, SpanMetrics
 from tss.edges.metrics import PrometheusMeter
 
 # As Prometheus 3 asks.
@@ -225,3 +227,20 @@ def test_many_at_once_are_counted_as_one_by_one(values):
     assert one[f"{name}_count", ()] == len(values)
     for bound in measures.DECISION_DELAY.buckets:
         assert one[f"{name}_bucket", (("le", str(bound)),)] == sum(value <= bound for value in values)
+
+
+@pytest.mark.parametrize("accept", ["", PROMETHEUS])
+def test_what_writes_itself_stands_beside_the_table(meter, accept):
+    """Span metrics, with their exemplars where the format has them."""
+    metrics = SpanMetrics(Shape())
+    metrics.add(trace_id(3), [message([span(3, 5)])], True)
+    meter.show(Exposition(metrics, "ms").text)
+    text = meter.exposition(accept)[0].decode()
+    assert shown(meter, accept).keys() >= {("spans_ingested_total", ())}
+    parse = parse_openmetrics if accept else parse_text
+    families = {family.name: family for family in parse(text)}
+    (calls,) = families["traces_span_metrics_calls"].samples
+    assert calls.value == 1
+    buckets = families["traces_span_metrics_duration_milliseconds"].samples
+    examples = [sample.exemplar.labels["trace_id"] for sample in buckets if sample.exemplar]
+    assert examples == ([trace_id(3).hex()] if accept else [])

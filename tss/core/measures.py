@@ -122,6 +122,10 @@ REBALANCES = _counter("kafka_rebalances_total", "Partitions assigned, revoked an
 KAFKA_ERRORS = _counter("kafka_errors_total", "Errors that the Kafka client reported and went on after, by name.", "error")
 PAUSES = _counter("backpressure_pauses_total", "Times reading was paused because what was read could not be passed on.")
 PAUSED = _gauge("backpressure_paused", "1 while reading is paused.")
+# What is counted of the spans themselves (spanMetrics)
+SPAN_METRICS_SERIES = _gauge("span_metrics_series_current", "Series of spanMetrics told apart.")
+SPAN_METRICS_LIMIT = _gauge("span_metrics_series_limit", "spanMetrics.maxSeries; once it is reached, spans of further series count as otel_metric_overflow. 0 while spanMetrics is off.")
+SPAN_METRICS_EXPORTS = _counter("span_metrics_exports_total", "Sendings of spanMetrics by OTLP, by result; what one fails to bring the next one does.", "result")
 # How the daemon is
 LOOP_STALL = _histogram("event_loop_stall_seconds", "How much later than asked the event loop woke a sleeper, tried ten times a second.", _STALLS)
 BUILD_INFO = _gauge("tss_build_info", "Always 1.", "version", "scanner")

@@ -7,7 +7,7 @@ import math
 import sys
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, Self, TypeVar
 
 import prometheus_client
@@ -41,6 +41,7 @@ class PrometheusMeter:
         self._counters: _Series[Counter] = {}
         self._gauges: _Series[Gauge] = {}
         self._histograms: dict[Measure, _Histogram] = {}
+        self._others: list[Callable[[bool], str]] = []
         for measure in measures.TABLE:
             self._add(measure)
         prometheus_client.ProcessCollector(registry=self._registry)
@@ -83,13 +84,23 @@ class PrometheusMeter:
         """Let a gauge be read at each exposition, in the thread that asks for it."""
         _at(self._gauges, measure, labels).set_function(read)
 
+    def show(self, text: Callable[[bool], str]) -> None:
+        """Add what writes its own exposition, in OpenMetrics if it is told so, else in the text format."""
+        self._others.append(text)
+
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics, and their content type, in the format that an Accept header asks for."""
         try:
             encode, content_type = choose_encoder(accept)
         except (ValueError, TypeError):  # a version that is no number
             encode, content_type = choose_encoder("")
-        return encode(self._registry), content_type
+        body = encode(self._registry)
+        if not self._others:
+            return body, content_type
+        openmetrics = content_type.startswith("application/openmetrics-text")
+        others = [text(openmetrics).encode() for text in self._others]
+        end = b"# EOF\n" if openmetrics else b""
+        return b"".join((body.removesuffix(end), *others, end)), content_type
 
     def _add(self, measure: Measure) -> None:
         key = (measure, ())

@@ -19,6 +19,7 @@ from tss.settings.model import (
     Sampling,
     Settings,
     SpanCompression,
+    SpanMetrics,
 )
 from tss.settings.reading import load
 from tss.settings.writing import reference, render, secrets
@@ -41,6 +42,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SpanCompression",
+    "SpanMetrics",
     "buffer_bytes",
     "load",
     "memory_limit_bytes",

@@ -20,6 +20,7 @@ from tss.settings.model import (
     ParquetExporter,
     Settings,
     SpanCompression,
+    SpanMetrics,
     camel,
 )
 
@@ -218,6 +219,7 @@ def without_effect(settings: Settings) -> list[str]:
     ]
     compression = tuple(field.name for field in attrs.fields(SpanCompression) if field.name != "enabled")
     idle.append(("spanCompression", settings.span_compression, compression))
+    idle.append(("spanMetrics", settings.span_metrics, _idle_span_metrics(settings.span_metrics)))
     unused = {"file": ("topic",), "topic": ("path",), "log": ("path", "topic")}[settings.dead_letter.type]
     idle.append(("deadLetter", settings.dead_letter, unused))
     protocol = security_protocol(settings.kafka)
@@ -240,6 +242,12 @@ def _idle_datadog(settings: Settings) -> tuple[str, ...]:
     vias = {each.via for each in settings.effective_exporters if isinstance(each, DatadogExporter)}
     idle = (() if "agent" in vias else _AGENT_KEYS) + (() if vias & {"intake", "otlp"} else _INTAKE_KEYS)
     return (*idle, "application_key")
+
+
+def _idle_span_metrics(metrics: SpanMetrics) -> tuple[str, ...]:
+    if not metrics.enabled:
+        return tuple(field.name for field in attrs.fields(SpanMetrics) if field.name != "enabled")
+    return () if metrics.otlp_endpoint else ("otlp_headers", "otlp_interval_secs")
 
 
 def derive(settings: Settings, root: Path = Path("/")) -> Settings:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -288,6 +289,62 @@ def _read_sql_patterns(raw: object) -> tuple[SqlPattern, ...]:
 
 
 sql_patterns = Kind(f"a list, each {_SQL_PATTERN}", _read_sql_patterns)
+
+
+_DIMENSION = re.compile(r"[^\s=]+(=.*)?")
+_DIMENSION_ALLOWED = "an attribute's key, or key=default"
+MAX_DIMENSIONS = 16  # each multiplies the series
+
+
+def _read_dimension(raw: object) -> str:
+    """The connector's own form, {name: ..., default: ...}, is taken too."""
+    if isinstance(raw, dict) and {"name"} <= raw.keys() <= {"name", "default"}:
+        name, default = raw["name"], raw.get("default")
+        raw = name if default is None or not isinstance(name, str) else f"{name}={default}"
+    value = _read_text(raw, _DIMENSION_ALLOWED)
+    if not _DIMENSION.fullmatch(value):
+        raise _refused(raw, _DIMENSION_ALLOWED)
+    return value
+
+
+def _read_dimensions(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list) or len(raw) > MAX_DIMENSIONS:
+        raise _refused(raw, dimensions.allowed)
+    found = tuple(_collect((f"[{place}]", entry, _read_dimension) for place, entry in enumerate(raw)))
+    taken: set[str] = set()
+    for place, key in enumerate(found):
+        label = re.sub(r"\W", "_", key.partition("=")[0], flags=re.ASCII)
+        if label in taken or label in _OWN_LABELS or label.startswith("__"):
+            raise _refused(key, "keys that are labels of their own", f"to Prometheus it is {label}", f"[{place}]")
+        taken.add(label)
+    return found
+
+
+# Labels that every series has, or Prometheus gives itself.
+_OWN_LABELS = frozenset(
+    ("service_name", "span_name", "span_kind", "status_code", "le", "otel_metric_overflow", "collector_instance_id")
+)
+dimensions = Kind(
+    f"a list of attribute keys, each with `=default` where wanted; at most {MAX_DIMENSIONS}", _read_dimensions
+)
+
+
+MAX_BOUNDS = 100  # each is one more number in every series
+_SMALLEST_BOUND_MS = 1e-6  # a nanosecond: spans tell no less
+
+
+def _read_bounds(raw: object) -> tuple[float, ...]:
+    if not isinstance(raw, list) or not 0 < len(raw) <= MAX_BOUNDS:
+        raise _refused(raw, bounds.allowed)
+    read = number(_SMALLEST_BOUND_MS, 1000 * WEEK_SECS).read
+    found = tuple(_collect((f"[{place}]", entry, read) for place, entry in enumerate(raw)))
+    for place, (one, other) in enumerate(pairwise(found)):
+        if other - one < _SMALLEST_BOUND_MS:
+            raise _refused(raw[place + 1], f"more than {one:g}, the one before", at=f"[{place + 1}]")
+    return found
+
+
+bounds = Kind(f"a list of rising numbers above 0, at most {MAX_BOUNDS}", _read_bounds)
 
 
 # What the daemon sets itself, or has a key of its own for: two places for one thing would leave open which one wins.

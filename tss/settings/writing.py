@@ -42,7 +42,13 @@ def _plain(name: str, value: object, known: About) -> object:
         entries = cast(dict[str, str], value).items()
         return {name: masked(entry) if is_secret_property(name) else entry for name, entry in entries}
     if isinstance(value, tuple):
-        return [each.plain() if isinstance(each, SqlPattern) else each for each in value]
+        return [_short(entry) for entry in value]
+    return _short(value)
+
+
+def _short(value: object) -> object:
+    if isinstance(value, SqlPattern):
+        return value.plain()
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

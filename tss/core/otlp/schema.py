@@ -82,4 +82,4 @@ def _classes() -> dict[str, Any]:
 
 _CLASSES = _classes()
 TracesData, Span, KeyValue = _CLASSES["TracesData"], _CLASSES["Span"], _CLASSES["KeyValue"]
-Resource, InstrumentationScope = _CLASSES["Resource"], _CLASSES["InstrumentationScope"]
+AnyValue, Resource, InstrumentationScope = _CLASSES["AnyValue"], _CLASSES["Resource"], _CLASSES["InstrumentationScope"]

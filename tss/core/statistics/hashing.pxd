@@ -1,0 +1,42 @@
+# A hash of bytes for tables in memory: two words at a time, folded by a product of 128 bits. Not for the disk or the
+# wire: it is seeded anew in each process, so that nobody can choose values that all collide.
+
+from libc.stdint cimport uint8_t, uint64_t
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    static inline uint64_t tss_fold(uint64_t one, uint64_t other) {
+        unsigned __int128 product = (unsigned __int128) one * other;
+        return (uint64_t) product ^ (uint64_t) (product >> 64);
+    }
+    static inline uint64_t tss_word(const uint8_t *at, size_t size) {
+        uint64_t value = 0;
+        memcpy(&value, at, size);
+        return value;
+    }
+    static inline uint64_t tss_hash(uint64_t so_far, const uint8_t *at, size_t size, uint64_t seed, uint64_t odd) {
+        uint64_t first, second;
+        so_far = tss_fold(so_far ^ seed ^ size, odd);
+        while (size > 16) {
+            memcpy(&first, at, 8);
+            memcpy(&second, at + 8, 8);
+            so_far = tss_fold(first ^ so_far, second ^ odd);
+            at += 16;
+            size -= 16;
+        }
+        if (size > 8) {
+            memcpy(&first, at, 8);
+            second = tss_word(at + 8, size - 8);
+        } else {
+            first = tss_word(at, size);
+            second = seed;
+        }
+        return tss_fold(first ^ so_far, second ^ odd);
+    }
+    """
+    uint64_t fold "tss_fold" (uint64_t one, uint64_t other) noexcept nogil
+    uint64_t hashed "tss_hash" (
+        uint64_t so_far, const uint8_t *at, size_t size, uint64_t seed, uint64_t odd
+    ) noexcept nogil

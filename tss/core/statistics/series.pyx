@@ -1,0 +1,100 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Series by number: a hash that was seen before costs a look into a table; a new one is named in Python, once."""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from tss.core.statistics.walk cimport Fact, Walker
+
+cdef enum:
+    FIRST_ROOM = 256
+    # Hashes, 12 bytes each. Statements with literals in them are each a new one; when it is full it starts anew.
+    MOST_ROOM = 131072
+
+
+cdef class Series:
+    """Numbers for names. `name` makes one, hashable, of (span bytes, resource bytes, scope bytes); None is no name.
+
+    Beyond `most` names all new ones are `overflow`, which is number 0. Numbers hold until `clear`.
+    """
+
+    def __cinit__(self, name, overflow, uint32_t most):
+        self.name, self.most = name, most
+        self.known, self.names = {}, [overflow]
+        self.make(FIRST_ROOM)
+
+    def __dealloc__(self):
+        free(self.hashes)
+        free(self.numbers)
+
+    cdef int make(self, uint32_t room) except -1:
+        """An empty table, in place of the one that was."""
+        free(self.hashes)
+        free(self.numbers)
+        self.numbers = NULL
+        self.hashes = <uint64_t *> calloc(room, sizeof(uint64_t))
+        self.numbers = <uint32_t *> calloc(room, sizeof(uint32_t))
+        if self.hashes == NULL or self.numbers == NULL:
+            raise MemoryError
+        self.room, self.used = room, 0
+        return 0
+
+    cpdef clear(self):
+        """Forget all names; their numbers mean nothing from now on."""
+        self.known = {}
+        self.names = self.names[:1]
+        self.make(FIRST_ROOM)
+
+    cdef uint32_t number(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE:
+        """The number of the series that goes by this hash, which is not 0; `fact` is a span of it."""
+        cdef uint32_t slot = hash & (self.room - 1)
+        while self.hashes[slot]:
+            if self.hashes[slot] == hash:
+                return self.numbers[slot]
+            slot = slot + 1 & self.room - 1
+        return self.enter(hash, walker, fact)
+
+    cdef uint32_t enter(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE:
+        cdef uint32_t number, slot
+        self.misses += 1
+        name = self.name(walker.span_bytes(fact), walker.resource_bytes(fact), walker.scope_bytes(fact))
+        if name is None:
+            number = NAMELESS
+        elif name in self.known:
+            number = self.known[name]
+        elif len(self.names) > self.most:
+            number = OVERFLOW
+        else:
+            number = self.known[name] = len(self.names)
+            self.names.append(name)
+        if self.used * 2 >= self.room:
+            self.widen()
+        slot = hash & (self.room - 1)
+        while self.hashes[slot]:
+            slot = slot + 1 & self.room - 1
+        self.hashes[slot], self.numbers[slot] = hash, number
+        self.used += 1
+        return number
+
+    cdef int widen(self) except -1:
+        """Twice the room, and where that would be too much an empty table: what is still used is soon back."""
+        cdef uint64_t *hashes = self.hashes
+        cdef uint32_t *numbers = self.numbers
+        cdef uint32_t room = self.room, at, slot, used = self.used
+        if room >= MOST_ROOM:
+            self.make(room)
+            return 0
+        self.hashes, self.numbers = NULL, NULL
+        try:
+            self.make(room * 2)
+            for at in range(room):
+                if hashes[at]:
+                    slot = hashes[at] & (self.room - 1)
+                    while self.hashes[slot]:
+                        slot = slot + 1 & self.room - 1
+                    self.hashes[slot], self.numbers[slot] = hashes[at], numbers[at]
+            self.used = used
+        finally:
+            free(hashes)
+            free(numbers)
+        return 0

@@ -1,0 +1,91 @@
+# What a walk over a trace's bytes leaves, in C: for whoever counts spans by what they are called.
+
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint32_t, uint64_t
+
+from tss.core.otlp.protobuf cimport Pos
+
+cdef enum:
+    KEY_SLOTS = 1024
+    NO_NOTE = 0xFF
+    MOST_NOTES = 4
+    NOBODY = 0xFFFFFFFF  # no parent among the spans
+
+
+cdef struct Piece:  # of the chunks, which outlive it
+    Pos at
+    Pos stop
+
+
+cdef struct Holder:  # a ResourceSpans or a ScopeSpans
+    Piece whole  # its message
+    Piece told  # its Resource or InstrumentationScope, if there is just one
+    uint32_t telling  # how many there are of these
+    uint64_t series  # the hash of what names a series
+    uint64_t service  # the hash of what names the service
+    Piece[MOST_NOTES] notes
+
+
+cdef struct Fact:  # of a span
+    uint64_t span_id
+    uint64_t parent_id  # 0: a root
+    uint64_t start_ns
+    uint64_t end_ns
+    uint64_t series  # the hash of all that names its series, its resource's and its scope's part included
+    uint64_t service  # the hash of what names its service
+    Piece span  # the Span message
+    Piece name
+    Piece trace_state
+    Piece[MOST_NOTES] notes  # the values (AnyValue messages) of the attributes to note: its own, else its resource's
+    int32_t kind
+    int32_t status
+    uint32_t resource  # the number of its holder
+    uint32_t scope
+    uint32_t parent  # after `relate`: which of the facts is its parent's, or NOBODY
+
+
+cdef struct Key:
+    const char *text
+    uint32_t size
+    uint8_t names  # counts for the series
+    uint8_t service  # counts for the service
+    uint8_t note  # which one, or NO_NOTE
+    int16_t next  # in the same slot, or -1
+
+
+cdef struct Keys:
+    int16_t[KEY_SLOTS] slots
+    Key *items
+    uint32_t used
+
+
+cdef class Walker:
+    cdef Fact *facts
+    cdef uint32_t count  # of the facts
+    cdef uint32_t room
+    cdef Holder *resources
+    cdef uint32_t resource_count
+    cdef uint32_t resource_room
+    cdef Holder *scopes
+    cdef uint32_t scope_count
+    cdef uint32_t scope_room
+    cdef uint32_t *index  # of spans by id, for `relate`
+    cdef uint32_t index_room
+    cdef Keys span_keys
+    cdef Keys resource_keys
+    cdef bint by_status
+    cdef bint by_scope
+    cdef tuple texts  # of the keys
+    cdef tuple prefixes
+    cdef tuple held  # the chunks that the facts point into
+    cdef readonly uint64_t broken  # chunks that could not be walked to their end
+
+    cpdef uint32_t walk(self, list chunks) except? 0xFFFFFFFF
+    cpdef forget(self)
+    cdef int relate(self) except -1
+    cdef bytes span_bytes(self, Fact *fact)
+    cdef bytes resource_bytes(self, Fact *fact)
+    cdef bytes scope_bytes(self, Fact *fact)
+
+
+cdef inline bytes bytes_of(Piece *piece):
+    return (<const char *> piece.at)[:piece.stop - piece.at] if piece.at != NULL else b""

@@ -1,0 +1,127 @@
+"""Sends the span metrics from time to time. They are cumulative: what one sending fails to bring, the next one does."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import attrs
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.delivery import Accepted, Again, Outcome
+from tss.core.measures import Meter
+from tss.tasks.telling import Telling
+
+log = structlog.get_logger()
+
+TRIES = 3  # of one request, within one interval
+RETRY_SECS = 1.0  # before the first retry at most; it doubles
+REQUEST_BYTES = 1024 * 1024  # before compression; gRPC gateways behind an endpoint take 4 MiB
+OK, REJECTED = "ok", "rejected"
+
+
+class Backend(Protocol):
+    """Where they are sent."""
+
+    async def send(self, body: bytes) -> Outcome:
+        """Send one serialized ExportMetricsServiceRequest once. Never raises for what the world may do."""
+
+
+class Report(Protocol):
+    """What is to be sent."""
+
+    @property
+    def spans(self) -> int:
+        """How many spans have been counted."""
+
+    def requests(self, now_ns: int) -> Iterator[bytes]:
+        """Some series at a time; several of these concatenated are one request."""
+
+    def told(self, upto: int) -> None:
+        """What was counted up to this span has arrived."""
+
+
+@attrs.define
+class Sending:
+    """What a sending needs."""
+
+    report: Report
+    backend: Backend
+    meter: Meter
+    chance: random.Random
+    _failing: Telling = attrs.field(factory=Telling)
+
+    def fails(self, reason: str, detail: str) -> None:
+        """Counted, and said from time to time."""
+        self.meter.count(measures.SPAN_METRICS_EXPORTS, 1, reason)
+        times = self._failing.add(1)
+        if times:
+            log.warning(
+                "span metrics were not taken; the next sending has them", reason=reason, detail=detail, times=times
+            )
+
+
+async def run(sending: Sending, interval_secs: float, last_secs: float, done: trio.Event) -> None:
+    """Every ``interval_secs`` until ``done``, and once more, which takes no longer than ``last_secs`` (law 9)."""
+    sending.meter.count(measures.SPAN_METRICS_EXPORTS, 0, OK)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_regularly, sending, interval_secs)
+        await done.wait()
+        nursery.cancel_scope.cancel()
+    with trio.move_on_after(last_secs):
+        await send(sending)
+
+
+async def _regularly(sending: Sending, interval_secs: float) -> None:
+    while True:
+        due = trio.current_time() + interval_secs
+        await trio.sleep_until(due)
+        with trio.move_on_after(interval_secs) as late:
+            await send(sending)
+        if late.cancelled_caught:
+            sending.fails("timeout", "an interval was not enough for it")
+
+
+async def send(sending: Sending) -> None:
+    """All series, in as many requests as it takes. What fails for good ends it: the rest would too."""
+    upto = sending.report.spans
+    rejected = ""
+    for body in await _bodies(sending.report):
+        outcome = await _try(sending, body)
+        if not isinstance(outcome, Accepted):
+            sending.fails(outcome.reason, outcome.detail)
+            return
+        if outcome.rejected_spans:
+            rejected = outcome.message or "it does not say why"
+    sending.report.told(upto)
+    if rejected:
+        sending.fails(REJECTED, rejected)
+    else:
+        sending.meter.count(measures.SPAN_METRICS_EXPORTS, 1, OK)
+
+
+async def _bodies(report: Report) -> list[bytes]:
+    """The requests, none much larger than `REQUEST_BYTES`; others have their turn while they are written."""
+    bodies = []
+    waiting = bytearray()
+    for part in report.requests(time.time_ns()):
+        if waiting and len(waiting) + len(part) > REQUEST_BYTES:
+            bodies.append(bytes(waiting))
+            waiting.clear()
+        waiting += part
+        await trio.lowlevel.checkpoint()
+    return [*bodies, bytes(waiting)] if waiting else bodies
+
+
+async def _try(sending: Sending, body: bytes) -> Outcome:
+    """A few times, while it may help."""
+    for tries in range(1, TRIES):
+        outcome = await sending.backend.send(body)
+        if not isinstance(outcome, Again):
+            return outcome
+        await trio.sleep(outcome.after_secs or sending.chance.uniform(0, RETRY_SECS * 2**tries))
+    return await sending.backend.send(body)
