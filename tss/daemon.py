@@ -20,6 +20,7 @@ from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.memory import Memory
 from tss.core.otlp import SCANNER, Lookup
+from tss.core.preparing import Preparation
 from tss.core.routing import Match, Router, check_policies
 from tss.core.sampling import Sampler, policies
 from tss.core.trace import Trace
@@ -30,7 +31,7 @@ from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
 from tss.edges.metrics import PrometheusMeter
 from tss.settings import Settings
-from tss.tasks import committer, consumer, evaluator, exporter, pulse, sweeper, trainer, trimmer
+from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, sweeper, trainer, trimmer
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
@@ -42,7 +43,8 @@ T = TypeVar("T")
 # settled is bounded in bytes besides (Limits.closed_bytes).
 POLLED_BATCHES = 2  # one in work, one ready; a poll's records wait in librdkafka's own queue, which is bounded in bytes
 CLOSED_BATCHES = 8  # a burst of deadlines in one second should not stop reading while evaluators have a turn
-KEPT_BATCHES = 4  # enough for every destination to gather its next batch; more would only hide a slow one
+KEPT_BATCHES = 2  # one ready while one is prepared
+PREPARED_BATCHES = 4  # enough for every destination to gather its next batch; more would only hide a slow one
 SETTLED_BATCHES = 64  # settling is the cheapest step and waits for nothing; only a scheduling turn is bridged
 
 AT_ONCE_SECS = 1.0  # after a second signal: leaving the group takes some ms, unless the broker is what hangs
@@ -89,7 +91,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     meter, health = outside.meter, outside.health
     buffer = Buffer(_limits(settings), _waits(settings), Memory())
     assignments = _assignments(settings, buffer, meter)
-    sampler = _sampler(settings)
+    sampler, preparation = _sampler(settings), Preparation(settings.span_compression)
     lanes = [
         exporter.Lane(settings.kafka.input_topic, destination, outside.dead_letters, health, meter, outside.chance)
         for destination in outside.destinations
@@ -111,6 +113,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 polled_in, polled_out = _channel("polled", POLLED_BATCHES, meter, Batch)
                 closed_in, closed_out = _channel("closed", CLOSED_BATCHES, meter, list[Trace])
                 kept_in, kept_out = _channel("kept", KEPT_BATCHES, meter, list[Trace])
+                prepared_in, prepared_out = _channel("prepared", PREPARED_BATCHES, meter, list[Trace])
                 settled_in, settled_out = _channel("settled", SETTLED_BATCHES, meter, list[Trace])
                 start = tasks.start_soon
                 start(consumer.run, member, assignments, outside.dead_letters, polled_in, stop, meter, name="consumer")
@@ -119,7 +122,8 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                     for number in range(settings.app.evaluation_workers):
                         ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
                         start(evaluator.run, *ends, sampler, buffer, meter, name=f"evaluator {number}")
-                    start(exporter.run, kept_out, settled_in.clone(), lanes, meter, name="exporter")
+                    start(preparer.run, kept_out, prepared_in, preparation, meter, name="preparer")
+                    start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, name="exporter")
                 settling = settled_out, member, assignments, buffer, meter, stop
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
                 start(committer.run, *settling, *commit_times, name="committer")

@@ -104,8 +104,8 @@ DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans read again of a kept 
 DUPLICATES_REMOVED = _counter("export_duplicate_spans_total", "Spans of kept traces that were there twice, by span id and kind, and went out once.")
 COMPRESSED_SPANS = _counter("compressed_spans_total", "Spans of kept traces that became part of a composite.")
 COMPRESSED_GROUPS = _counter("compressed_groups_total", "Composite spans that were made of them.")
-COMPRESSION_SPANS_IN = _counter("compression_spans_in_total", "Spans of kept traces before compression; counted while spanCompression is enabled.")
-COMPRESSION_SPANS_OUT = _counter("compression_spans_out_total", "Spans of kept traces after compression: in divided by out is the ratio.")
+COMPRESSION_SPANS_IN = _counter("compression_spans_in_total", "Spans of kept traces before compression, repeated ones not counted.")
+COMPRESSION_SPANS_OUT = _counter("compression_spans_out_total", "Spans of kept traces after compression: in divided by out is the ratio, 1 while spanCompression is off.")
 # What goes out
 TRACES_SAMPLED = _counter("traces_sampled_total", "Kept traces that every destination has taken.")
 TRACES_UNROUTED = _counter("traces_unrouted_total", "Kept traces that no exporter's `match` takes: they were sent nowhere.", alert="increase(traces_unrouted_total[5m]) > 0")

@@ -66,6 +66,8 @@ cdef class Trace:
     cdef Trace _branch(self, Partition partition, long long offset)
     @cython.locals(chunks=list, loose=list, saved="long long")
     cpdef long long pack(self, packer) except? -1
+    @cython.locals(branch=Trace)
+    cpdef rewrite(self, bytes payload, long long spans)
     @cython.locals(offset="long long", branch=Trace)
     cpdef release(self)
     cdef _settle(self, long long offset)

@@ -231,6 +231,14 @@ class Trace:
         self.size -= saved
         return saved
 
+    def rewrite(self, payload: bytes, spans: int) -> None:
+        """From now on its spans are these. Its records stay held, and so does its share of memory until it has ended."""
+        for branch in self.branches or ():
+            branch._chunk = branch._chunks = None
+            branch._packed = 0
+        self._chunk, self._chunks, self._packed = payload, None, 0
+        self.payload_bytes, self.held_spans = len(payload), spans
+
     def release(self) -> None:
         """Let go of its records and bytes: its trace has ended. Only of a closed one."""
         if self._offset >= 0:

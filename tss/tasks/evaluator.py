@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 
 from tss.core import measures
@@ -9,6 +11,7 @@ from tss.core.buffer import Buffer
 from tss.core.evaluation import Evaluated, evaluate
 from tss.core.measures import Meter
 from tss.core.sampling import Sampler
+from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
 
 
@@ -18,17 +21,31 @@ async def run(
     settled: trio.MemorySendChannel[list[Trace]],
     sampler: Sampler,
     buffer: Buffer,
+    observers: Sequence[SpanObserver],
     meter: Meter,
 ) -> None:
     """Until the channel ends. Several of these may run: a trace and what comes late of it meet in the buffer."""
     with closed, kept, settled:
         async for batch in closed:
             found = evaluate(batch, sampler, buffer)
+            _observe(found, observers)
             _show(found, meter)
             if found.ended:
                 await settled.send(found.ended)
             if found.kept:
                 await kept.send(found.kept)
+
+
+def _observe(found: Evaluated, observers: Sequence[SpanObserver]) -> None:
+    """Show every span once, kept or dropped, while it is as it came: what is counted of the sample would not be true."""
+    if not observers:
+        return
+    for traces, kept in ((found.kept, True), (found.ended, False)):
+        for trace in traces:
+            if trace.is_held():
+                chunks = trace.chunks()
+                for observer in observers:
+                    observer.add(trace.trace_id, chunks, kept)
 
 
 def _show(found: Evaluated, meter: Meter) -> None:

@@ -1,0 +1,71 @@
+"""Makes kept traces into what is sent of them: without repeated spans, and with runs of alike spans made one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.decision import Reason
+from tss.core.measures import Meter
+from tss.core.preparing import Preparation, Prepared
+from tss.core.trace import Trace
+
+log = structlog.get_logger()
+
+THREAD_BYTES = 256 * 1024  # some 5 ms where spans are compressed: from there on the event loop should not wait for it
+
+
+async def run(
+    kept: trio.MemoryReceiveChannel[list[Trace]],
+    prepared: trio.MemorySendChannel[list[Trace]],
+    preparation: Preparation,
+    meter: Meter,
+) -> None:
+    """Until the channel ends. What cannot be prepared goes as it came: that loses nothing."""
+    limiter = trio.CapacityLimiter(1)
+    with kept, prepared:
+        async for traces in kept:
+            work = partial(_prepare, preparation, [(trace.payload, _is_complete(trace)) for trace in traces])
+            if sum(trace.payload_bytes for trace in traces) < THREAD_BYTES:
+                found = work()
+            else:
+                found = await trio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
+            _show(found, sum(trace.held_spans for trace in traces), meter)
+            for trace, each in zip(traces, found, strict=True):
+                _rewrite(trace, each)
+            await prepared.send(traces)
+
+
+def _is_complete(trace: Trace) -> bool:
+    return trace.reason is Reason.ROOT_QUIET
+
+
+def _prepare(preparation: Preparation, payloads: Sequence[tuple[bytes, bool]]) -> list[Prepared]:
+    found = []
+    for payload, complete in payloads:
+        try:
+            found.append(preparation.prepare(payload, complete=complete))
+        except Exception as error:
+            log.exception("a trace could not be prepared and is sent as it came", reason=repr(error))
+            found.append(Prepared(payload))
+    return found
+
+
+def _rewrite(trace: Trace, prepared: Prepared) -> None:
+    gone = prepared.duplicates + prepared.compressed_spans - prepared.groups
+    if gone:  # groups have at least two spans, so nothing changes without something going
+        trace.rewrite(prepared.payload, trace.held_spans - gone)
+
+
+def _show(found: Sequence[Prepared], spans: int, meter: Meter) -> None:
+    duplicates = sum(each.duplicates for each in found)
+    compressed, groups = sum(each.compressed_spans for each in found), sum(each.groups for each in found)
+    meter.count(measures.DUPLICATES_REMOVED, duplicates)
+    meter.count(measures.COMPRESSED_SPANS, compressed)
+    meter.count(measures.COMPRESSED_GROUPS, groups)
+    meter.count(measures.COMPRESSION_SPANS_IN, spans - duplicates)
+    meter.count(measures.COMPRESSION_SPANS_OUT, spans - duplicates - compressed + groups)
