@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "edges": {"core", "edges", "settings"},
 }
 CLIENTS = {
-    "confluent_kafka", "httpx", "hypercorn", "msgpack", "prometheus_client", "quart", "quart_trio", "redis", "werkzeug",
+    "confluent_kafka", "httpx", "hypercorn", "msgpack", "prometheus_client", "pyarrow", "quart", "quart_trio", "redis", "werkzeug",
 }  # fmt: skip
 # No task, no clock, no input or output, no log, no chance that a test could not decide.
 IMPURE = CLIENTS | {

@@ -17,6 +17,7 @@ from tss.settings import (
     Fault,
     FileExporter,
     OtlpExporter,
+    ParquetExporter,
     Settings,
     SettingsError,
     buffer_bytes,
@@ -624,17 +625,23 @@ def test_secret_files_that_cannot_be_read(refuse: Any, tmp_path: Path) -> None:
 # ---- exporters
 
 
+BATCH_BYTES = 1024 * 1024
+
+
 def test_exporters_of_each_type(accept: Any) -> None:
     text = """
 datadog: {agentUrl: "http://agent:8126", batchSize: 7, batchTimeoutSecs: 2}
 exporters:
-- {name: f, type: file, path: out.jsonl, fsync: false}
+- {name: f, type: file, path: out.jsonl, fsync: false, rotateSecs: 3600, maxFiles: 48}
+- {name: p, type: parquet, path: kept, maxAgeSecs: 604801}
 - {name: o, type: otlp, endpoint: "https://o:4318/", headers: {X-Key: k}, compression: none}
 - {name: d, type: datadog, batchTimeoutSecs: 3}
 - {name: e, type: datadog, agentUrl: "http://other:8126", maxInFlight: 1}
 """
-    assert accept(text, {"TSS_KAFKA_BROKERS": "a:1"}, least=False).effective_exporters == (
-        FileExporter(name="f", path="out.jsonl", fsync=False),
+    environ = {"TSS_KAFKA_BROKERS": "a:1", "TSS_APP_MAX_BUFFER_BYTES": str(32 * BATCH_BYTES)}
+    assert accept(text, environ, least=False).effective_exporters == (
+        FileExporter(name="f", path="out.jsonl", fsync=False, rotate_secs=3600, max_files=48),
+        ParquetExporter(name="p", path="kept", max_age_secs=604801, batch_bytes=BATCH_BYTES),
         OtlpExporter(name="o", endpoint="https://o:4318", headers={"X-Key": "k"}, compression="none"),
         DatadogExporter(
             name="d",
@@ -656,7 +663,20 @@ exporters:
     )
 
 
+@pytest.mark.parametrize(
+    ("buffer", "asked", "given"),
+    [(64 << 20, 0, 2 << 20), (2 << 30, 0, 64 << 20), (8 << 30, 0, 64 << 20), (64 << 20, 5, 5)],
+)
+def test_a_parquet_file_takes_no_memory_that_reading_needs(accept: Any, buffer: int, asked: int, given: int) -> None:
+    text = f"exporters: [{{name: p, type: parquet, path: kept, batchBytes: {asked}}}]"
+    environ = {"TSS_KAFKA_BROKERS": "a:1", "TSS_APP_MAX_BUFFER_BYTES": str(buffer)}
+    (exporter,) = accept(text, environ, least=False).effective_exporters
+    assert exporter.batch_bytes == given
+
+
 def test_defaults_of_exporters() -> None:
+    assert not (FileExporter().rotate_bytes or FileExporter().rotate_secs or FileExporter().max_files)
+    assert not (ParquetExporter().max_files or ParquetExporter().max_age_secs), "nothing is deleted unasked"
     assert (FileExporter.max_in_flight, OtlpExporter().max_in_flight, DatadogExporter().max_in_flight) == (1, 4, 4)
     assert (FileExporter().batch_timeout_secs, OtlpExporter().batch_timeout_secs) == (0.2, 1)
     assert DatadogExporter.of(Datadog(batch_enabled=False)).batch_size == 1
@@ -768,6 +788,23 @@ def test_an_api_key_beside_another_destination_is_accepted(accept: Any) -> None:
             "[{name: a, type: otlp, endpoint: 'http://h', headers: {AUTHORIZATION: x}, bearerToken: hunter2}]",
             "exporters[0].bearerToken",
         ),
+        ("[{name: a, type: otlp, endpoint: 'https://h', sslCertificateLocation: c}]", "exporters[0].sslKeyLocation"),
+        ("[{name: a, type: otlp, endpoint: 'https://h', sslKeyLocation: c}]", "exporters[0].sslCertificateLocation"),
+        ("[{name: a, type: otlp, endpoint: 'https://h', sslKeyPassword: hunter2}]", "exporters[0].sslKeyPassword"),
+        (
+            "[{name: a, type: otlp, endpoint: 'https://h', sslVerify: false, sslCaLocation: c}]",
+            "exporters[0].sslVerify",
+        ),
+        ("[{name: a, type: otlp, endpoint: 'http://h', sslCaLocation: c}]", "exporters[0].endpoint"),
+        (
+            "[{name: a, type: otlp, endpoint: 'http://h', sslCertificateLocation: c, sslKeyLocation: k}]",
+            "exporters[0].endpoint",
+        ),
+        ("[{name: a, type: file, path: p, maxFiles: 3}]", "exporters[0].maxFiles"),
+        ("[{name: a, type: file, path: p, maxAgeSecs: 3}]", "exporters[0].maxAgeSecs"),
+        ("[{name: a, type: file, path: p, rotateBytes: -1}]", "exporters[0].rotateBytes"),
+        ("[{name: a, type: parquet}]", "exporters[0].path"),
+        ("[{name: a, type: parquet, path: p}, {name: b, type: parquet, path: p}]", "exporters[1].path"),
         ("[{name: a, type: datadog}]", "exporters[0].agentUrl"),
         ("[{name: a, type: datadog, via: agent}]", "exporters[0].agentUrl"),
         ("[{name: a, type: datadog, via: intake}]", "exporters[0].apiKey"),

@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from tss.edges.datadog import DatadogHttp, open_datadog
 from tss.edges.files import TraceFile, open_file
 from tss.edges.otlphttp import OtlpHttp, open_otlp
-from tss.settings import Datadog, DatadogExporter, Exporter, FileExporter, OtlpExporter
+from tss.edges.parquet import ParquetFolder, open_parquet
+from tss.settings import Datadog, DatadogExporter, Exporter, FileExporter, OtlpExporter, ParquetExporter
 
-Destination = TraceFile | OtlpHttp | DatadogHttp
+Destination = TraceFile | ParquetFolder | OtlpHttp | DatadogHttp
 
 
 def open_destination(
@@ -22,6 +23,8 @@ def open_destination(
     match exporter:
         case FileExporter():
             return open_file(exporter)
+        case ParquetExporter():
+            return open_parquet(exporter)
         case OtlpExporter():
             return open_otlp(exporter)
         case DatadogExporter():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -12,6 +13,7 @@ from tss.core.delivery import Accepted, Again, Batching, Outcome, Refused, Retry
 from tss.core.otlp import to_json_line
 from tss.core.trace import Trace
 from tss.edges.lines import LineFile
+from tss.edges.rotation import Rotation, Series
 from tss.settings import FileExporter
 
 
@@ -51,9 +53,16 @@ class TraceFile:
 async def open_file(settings: FileExporter) -> AsyncIterator[TraceFile]:
     """Raises CannotOpen (an OSError)."""
     limiter = trio.CapacityLimiter(1)
-    opening = partial(LineFile, settings.path, fsync=settings.fsync)
+    opening = partial(LineFile, settings.path, fsync=settings.fsync, rotation=_rotation(settings))
     file = await trio.to_thread.run_sync(opening, limiter=limiter, abandon_on_cancel=True)
     try:
         yield TraceFile(settings, file, limiter)
     finally:
         file.close()
+
+
+def _rotation(settings: FileExporter) -> Rotation | None:
+    if not settings.rotate_bytes and not settings.rotate_secs:
+        return None
+    series = Series.beside(Path(settings.path), settings.max_files, settings.max_age_secs)
+    return Rotation(series, settings.rotate_bytes, settings.rotate_secs)

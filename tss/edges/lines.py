@@ -8,14 +8,19 @@ import fcntl
 import os
 import stat
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
 
+from tss.edges.rotation import Rotation
+
 log = structlog.get_logger()
 
 _BLOCK_BYTES = 64 * 1024
+
+Clock = Callable[[], float]
 
 
 class CannotOpen(OSError):
@@ -28,13 +33,16 @@ class CannotOpen(OSError):
 class LineFile:
     """Blocking: call it from a worker thread. Every look at the file and every change is made under its lock (flock).
 
-    Nothing is remembered about the file between calls: other replicas add to it, a rotation moves it away.
+    Nothing is remembered about the file between calls: other replicas add to it, a rotation moves it away, be it ours or
+    logrotate's.
     """
 
-    def __init__(self, path: str, *, fsync: bool) -> None:
+    def __init__(self, path: str, *, fsync: bool, rotation: Rotation | None = None, clock: Clock = time.time) -> None:
         """Creates the file, and its folder, where they are missing. Raises CannotOpen."""
         self._path = Path(path)
         self._fsync = fsync
+        self._rotation = rotation
+        self._clock = clock
         # Taken with each call, so that close never takes the descriptor from a thread that hangs in a write.
         self._busy = threading.Lock()
         try:
@@ -48,18 +56,34 @@ class LineFile:
         return f"<LineFile {self._path} fsync {self._fsync}>"
 
     def append(self, lines: bytes) -> None:
-        """Add lines, each ended by a newline: all of them, or none and an OSError."""
-        with self._busy, self._locked():
+        """Add lines, each ended by a newline: all of them into one file, or none and an OSError."""
+        with self._busy:
+            while not self._append_here(lines):
+                pass  # it was put away; another process may have filled the next one meanwhile
+
+    def _append_here(self, lines: bytes) -> bool:
+        """To the file that has the name now; False when that was put away instead."""
+        with self._locked():
             self._mend()
-            size = os.fstat(self._descriptor).st_size
+            found = os.fstat(self._descriptor)
+            if self._rotation and self._rotation.is_due(found.st_size, found.st_mtime, len(lines), self._clock()):
+                self._put_away(self._rotation)
+                return False
             try:
                 self._write(lines)
                 if self._fsync:
                     os.fsync(self._descriptor)
             except OSError:
                 with contextlib.suppress(OSError):  # should this fail too, the next append mends the tail
-                    os.ftruncate(self._descriptor, size)
+                    os.ftruncate(self._descriptor, found.st_size)
                 raise
+            return True
+
+    def _put_away(self, rotation: Rotation) -> None:
+        rotation.put_away(self._path, self._clock())
+        if self._fsync:
+            sync_folder(self._path.absolute().parent)
+        rotation.series.prune(self._clock())
 
     def close(self) -> None:
         """Close, unless a call hangs in the file: then only the end of the process frees it."""
@@ -74,7 +98,7 @@ class LineFile:
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file")
         if self._fsync:
-            _sync_folder(folder)
+            sync_folder(folder)
         return descriptor
 
     @contextlib.contextmanager
@@ -128,8 +152,8 @@ class LineFile:
         return 0
 
 
-def _sync_folder(folder: Path) -> None:
-    """Have the file's name on the disk, too."""
+def sync_folder(folder: Path) -> None:
+    """Have the names of its files on the disk, too."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -6,7 +6,6 @@ Source: opentelemetry-proto, `docs/specification.md`, "OTLP/HTTP".
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,6 +22,7 @@ from tss.core.otlp import join
 from tss.core.otlp.wire import WireError, fields
 from tss.core.trace import Trace
 from tss.edges.posting import Answer, Rules, judge, open_client, plain_message, post
+from tss.edges.tls import tls_context
 from tss.settings import OtlpExporter
 
 PATH = "/v1/traces"
@@ -80,10 +80,9 @@ class OtlpHttp:
 
 @asynccontextmanager
 async def open_otlp(settings: OtlpExporter) -> AsyncIterator[OtlpHttp]:
-    """Raises OSError when the CA file cannot be used."""
-    headers = _headers(settings)
-    verify: ssl.SSLContext | bool = _trust(settings.ssl_ca_location) if settings.ssl_ca_location else True
-    async with open_client(settings.endpoint, headers, settings.max_in_flight, verify=verify, proxies=True) as client:
+    """Raises OSError when a file of certificates or keys cannot be used."""
+    headers, context = _headers(settings), tls_context(settings)
+    async with open_client(settings.endpoint, headers, settings.max_in_flight, verify=context, proxies=True) as client:
         yield OtlpHttp(settings, client)
 
 
@@ -92,14 +91,6 @@ def _headers(settings: OtlpExporter) -> Mapping[str, str]:
     if settings.bearer_token:
         headers["Authorization"] = f"Bearer {settings.bearer_token}"
     return headers | dict(settings.headers)
-
-
-def _trust(path: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=path)
-    except OSError as error:  # ssl.SSLError is one too, and neither names the file
-        reason = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
-        raise OSError(error.errno, f"CA file cannot be used ({reason})", path) from error
 
 
 def success(answer: Answer) -> Accepted:

@@ -33,6 +33,19 @@ TROUBLES: Sequence[tuple[type[httpx.HTTPError], type[Again | Misconfigured], str
 )
 
 
+# Of the alerts by which a server ends TLS: those that only another certificate of ours, or its own trust, will mend.
+OUR_CERTIFICATE = (
+    "CERTIFICATE_REQUIRED",
+    "UNKNOWN_CA",
+    "BAD_CERTIFICATE",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_UNKNOWN",
+    "UNSUPPORTED_CERTIFICATE",
+    "ACCESS_DENIED",
+)
+
+
 @attrs.frozen
 class Answer:
     """A response; the body is empty where it was cut off or too slow, since the status is the answer."""
@@ -131,7 +144,8 @@ def _translate(error: httpx.HTTPError) -> Again | Misconfigured:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Misconfigured("tls", f"the server's certificate was not accepted: {cause.verify_message}")
         if isinstance(cause, ssl.SSLError):
-            return Again("tls", _shortened(str(cause)))
+            ours = any(word in (cause.reason or "") for word in OUR_CERTIFICATE)
+            return (Misconfigured if ours else Again)("tls", _shortened(str(cause)))
     outcome, reason = next((outcome, reason) for kind, outcome, reason in TROUBLES if isinstance(error, kind))
     root = [*_causes(error)][-1]
     said = dict.fromkeys(words for words in (str(error), str(root) or type(root).__name__) if words)

@@ -12,14 +12,18 @@ from tss.settings.faults import shown
 from tss.settings.memory import buffer_bytes, memory_limit_bytes
 from tss.settings.model import (
     DATADOG_API,
+    App,
     DatadogExporter,
     FileExporter,
     Kafka,
     OtlpExporter,
+    ParquetExporter,
     Settings,
     SpanCompression,
     camel,
 )
+
+_PARQUET_BYTES = 64 * 1024 * 1024  # of OTLP; some 10 MB on the disk, which is a good size of file for readers
 
 
 @frozen
@@ -141,8 +145,12 @@ def _exporters(settings: Settings) -> Iterator[Disagreement]:
         match exporter:
             case FileExporter():
                 yield from _once(paths, exporter.path, f"{at}.path")
+                yield from _nothing_put_away(exporter, at)
+            case ParquetExporter():
+                yield from _once(paths, exporter.path, f"{at}.path")
             case OtlpExporter():
                 yield from _one_authorization(exporter, at)
+                yield from _client_certificate(exporter, at)
             case DatadogExporter() if not exporter.via:
                 keys = (f"{at}.agentUrl", f"{at}.apiKey", "datadog.agentUrl", "datadog.apiKey")
                 yield Disagreement(keys, "nothing", "agentUrl or apiKey, here or in the section datadog")
@@ -160,6 +168,29 @@ def _one_authorization(exporter: OtlpExporter, at: str) -> Iterator[Disagreement
     if exporter.bearer_token and any(name.lower() == "authorization" for name in exporter.headers):
         keys = (f"{at}.bearerToken", f"{at}.headers")
         yield Disagreement(keys, "a token beside an Authorization header", "one of the two")
+
+
+def _nothing_put_away(exporter: FileExporter, at: str) -> Iterator[Disagreement]:
+    if exporter.rotate_bytes or exporter.rotate_secs:
+        return
+    for name in ("max_files", "max_age_secs"):
+        if getattr(exporter, name):
+            keys = (f"{at}.{camel(name)}", f"{at}.rotateBytes", f"{at}.rotateSecs")
+            yield Disagreement(keys, "files to delete, while none is put away", "rotateBytes or rotateSecs beside it")
+
+
+def _client_certificate(exporter: OtlpExporter, at: str) -> Iterator[Disagreement]:
+    certificate, key = f"{at}.sslCertificateLocation", f"{at}.sslKeyLocation"
+    yield from _pair(certificate, exporter.ssl_certificate_location, key, exporter.ssl_key_location)
+    if exporter.ssl_key_password and not exporter.ssl_key_location:
+        yield Disagreement((f"{at}.sslKeyPassword", key), "a password without a key", "sslKeyLocation beside it")
+    if exporter.ssl_ca_location and not exporter.ssl_verify:
+        keys = (f"{at}.sslVerify", f"{at}.sslCaLocation")
+        yield Disagreement(keys, "false", "true, since sslCaLocation is set: what to trust, and to trust anything")
+    for name in ("ssl_certificate_location", "ssl_ca_location"):
+        if getattr(exporter, name) and exporter.endpoint.startswith("http:"):
+            keys = (f"{at}.endpoint", f"{at}.{camel(name)}")
+            yield Disagreement(keys, "an http address", f"an https address, since {camel(name)} is set")
 
 
 def _dead_letter(settings: Settings) -> Iterator[Disagreement]:
@@ -220,4 +251,11 @@ def derive(settings: Settings, root: Path = Path("/")) -> Settings:
     )
     kafka = attrs.evolve(settings.kafka, security_protocol=security_protocol(settings.kafka))
     datadog = attrs.evolve(settings.datadog, via=settings.datadog.chosen_via, site=settings.datadog.chosen_site)
-    return attrs.evolve(settings, app=app, kafka=kafka, datadog=datadog)
+    exporters = tuple(_parquet(each, app) if isinstance(each, ParquetExporter) else each for each in settings.exporters)
+    return attrs.evolve(settings, app=app, kafka=kafka, datadog=datadog, exporters=exporters)
+
+
+def _parquet(exporter: ParquetExporter, app: App) -> ParquetExporter:
+    # Reading pauses when what is closed takes an eighth of the buffer, and a batch is held twice: gathered, and written.
+    limit = min(_PARQUET_BYTES, app.max_buffer_bytes // 32)
+    return attrs.evolve(exporter, batch_bytes=exporter.batch_bytes or limit)

@@ -296,11 +296,12 @@ _NAME_DOC = "Name of the destination in logs and metrics; no two may share one."
 _BATCH_DOC = "Traces in one batch at most."
 _BATCH_TIMEOUT_DOC = "A batch is sent when its first trace has waited this long."
 _IN_FLIGHT_DOC = "Requests under way at the same time at most."
+_YEARS = kinds.number(0, 520 * kinds.WEEK_SECS)
 
 
 @frozen(kw_only=True)
 class FileExporter:
-    """Kept traces as lines of OTLP JSON."""
+    """Kept traces as lines of OTLP JSON. The file may be shared by replicas, and moved away by logrotate."""
 
     type: ClassVar[str] = "file"
     max_in_flight: ClassVar[int] = 1  # one file has one writer
@@ -310,6 +311,38 @@ class FileExporter:
     fsync: bool = key(True, truth, "Have each batch on the disk before its offsets go; false trusts the system.")
     batch_size: int = key(100, whole(1, 10_000), _BATCH_DOC)
     batch_timeout_secs: float = key(0.2, secs, _BATCH_TIMEOUT_DOC)
+    rotate_bytes: int = key(
+        0,
+        whole(0),
+        "A file that would grow beyond this gets a name with the time, and a new one is begun; 0 is never (logrotate may).",
+    )
+    rotate_secs: float = key(
+        0, secs, "The same at each full multiple of this, in UTC: 3600 is on the hour, with the next trace; 0 is never."
+    )
+    max_files: int = key(0, whole(0), "Put-away files kept; the oldest beyond it are **deleted**; 0 keeps all.")
+    max_age_secs: float = key(0, _YEARS, "Put-away files older than this are **deleted**; 0 keeps all.")
+
+
+@frozen(kw_only=True)
+class ParquetExporter:
+    """Kept traces as Parquet, a row for each span, for analysis. Needs pyarrow: `pip install 'tss[parquet]'`."""
+
+    type: ClassVar[str] = "parquet"
+    max_in_flight: ClassVar[int] = 1  # the next batch is gathered while one is written; more would only hold more
+
+    name: str = key("", filled, _NAME_DOC, required=True)
+    path: str = key("", filled, "Folder in which each batch becomes a file.", required=True)
+    raw: bool = key(True, truth, "Keep the bytes of each span too: without them, what has no column is lost.")
+    batch_size: int = key(10_000, whole(1, 1_000_000), "Traces in one file at most.")
+    batch_timeout_secs: float = key(60, secs, "A file is written when its first trace has waited this long.")
+    batch_bytes: int = key(
+        0,
+        whole(0),
+        "Bytes of OTLP in one file at most; they are held in memory until it is written.",
+        default_doc="64 MiB, or a 32nd of `app.maxBufferBytes` if that is less; `0` means the same",
+    )
+    max_files: int = key(0, whole(0), "Files kept; the oldest beyond it are **deleted**; 0 keeps all.")
+    max_age_secs: float = key(0, _YEARS, "Files older than this are **deleted**; 0 keeps all.")
 
 
 @frozen(kw_only=True)
@@ -328,6 +361,12 @@ class OtlpExporter:
     request_timeout_secs: float = key(30, positive_secs, "Time for one request.")
     retry_initial_delay_ms: int = key(1000, whole(1, 600_000), "Pause before the first retry; it doubles each time.")
     ssl_ca_location: str = key("", text(), "File with the CA certificates to trust (PEM); empty: the usual ones.")
+    ssl_certificate_location: str = key(
+        "", text(), "File with the client's certificate, and those between it and the CA (PEM); needs `sslKeyLocation`."
+    )
+    ssl_key_location: str = key("", text(), "File with the client's key (PEM).")
+    ssl_key_password: str = key("", text(), "Password of the client's key.", secret=True)
+    ssl_verify: bool = key(True, truth, "Verify the backend's certificate and name; false is for trying things out.")
     batch_size: int = key(1_000, whole(1, 10_000), _BATCH_DOC)
     batch_timeout_secs: float = key(1, secs, _BATCH_TIMEOUT_DOC)
     max_in_flight: int = key(4, whole(1, 64), _IN_FLIGHT_DOC)
@@ -385,9 +424,10 @@ def _via_of(given: Mapping[str, Any]) -> str:
     return "intake" if any(given.get(name) for name in ("api_key", "site", "intake_url")) else ""
 
 
-Exporter = FileExporter | OtlpExporter | DatadogExporter
-EXPORTERS: Mapping[str, type[FileExporter] | type[OtlpExporter] | type[DatadogExporter]] = {
+Exporter = FileExporter | ParquetExporter | OtlpExporter | DatadogExporter
+EXPORTERS: Mapping[str, type[FileExporter] | type[ParquetExporter] | type[OtlpExporter] | type[DatadogExporter]] = {
     "file": FileExporter,
+    "parquet": ParquetExporter,
     "otlp": OtlpExporter,
     "datadog": DatadogExporter,
 }
