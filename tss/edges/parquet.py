@@ -115,12 +115,16 @@ class ParquetFolder:
         """Delete what a crash left behind, and what the settings let go. Never the batch's trouble."""
         try:
             for path in self._folder.glob(f".{STEM}-*{SUFFIX}.tmp"):
-                if self._clock() - path.stat().st_mtime > TORN_SECS:
-                    path.unlink(missing_ok=True)
-                    log.warning("torn file of a crash deleted", path=str(path))
+                with contextlib.suppress(FileNotFoundError):  # another process has just finished it
+                    self._delete_torn(path)
             self._series.prune(self._clock())
         except OSError as error:
             log.warning("folder not tidied", path=str(self._folder), reason=error.strerror)
+
+    def _delete_torn(self, path: Path) -> None:
+        if self._clock() - path.stat().st_mtime > TORN_SECS:
+            path.unlink()
+            log.warning("torn file of a crash deleted", path=str(path))
 
 
 @asynccontextmanager
