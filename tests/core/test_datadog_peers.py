@@ -13,7 +13,13 @@ UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
 
 @pytest.mark.parametrize("kind", [CLIENT, PRODUCER, CONSUMER])
 def test_what_a_span_or_its_resource_says_of_the_other_side(kind):
-    own: dict[str, Any] = {"server.address": "db.internal", "db.name": "", "messaging.system": "kafka", "port": 5432, "db.system": 7}
+    own: dict[str, Any] = {
+        "server.address": "db.internal",
+        "db.name": "",
+        "messaging.system": "kafka",
+        "port": 5432,
+        "db.system": 7,
+    }
     resource = {"server.address": "other", "db.name": "shop", "peer.service": "Cart Service"}
     assert peer_tags(kind, own, resource) == [
         "db.name:shop",
