@@ -23,7 +23,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
 from tss.core.datadog import lead, to_spans
-from tss.core.datadog.values import cut, tag
+from tss.core.datadog.values import cut, metric_name, tag
 
 TRACE = bytes(range(1, 17))
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(1, 6)
@@ -360,6 +360,7 @@ def test_a_status_code_that_is_none_leaves_room_for_another():
 
 def test_old_status_code_wins():
     assert convert({"http.response.status_code": 500, "http.status_code": 404})["metrics"]["http.status_code"] == 404.0
+    assert convert({"http.status_code": 404, "http.response.status_code": 500})["metrics"]["http.status_code"] == 404.0
 
 
 @pytest.mark.parametrize(
@@ -611,7 +612,7 @@ def test_what_others_decided_is_replaced():
         (1.0, "ot=th:0", {}, None),
         (0.5, "", {"_sample_rate": 7}, 0.5),
         (1.0, "ot=th:8", {"_sample_rate": "0.1"}, 0.5),  # a text is no rate
-        (1.0, "ot=th:123456789abcdef", {}, None),  # no threshold has fifteen digits
+        (0.5, "ot=th:123456789abcdef", {}, 0.5),  # no threshold has fifteen digits
         (0.5, "ot=p:2;r:5", {}, 0.125),
         (1.0, "ot=p:2;th:8", {}, 0.5),
         (1.0, "ot=p:63", {}, None),
@@ -664,6 +665,44 @@ def test_tag(value):
     assert tag(made) == made
     assert len(made.encode()) <= 200 and "__" not in made and not made.endswith("_")
     assert not any(letter in made for letter in " !,=\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "made"),
+    [
+        ("Shop Front!", "shop_front"),
+        ("_a__b_", "_a_b"),
+        ("!!!", ""),
+        ("ÀÉ٣", "àé٣"),
+        ("x²½", "x"),  # digits and fractions that no number is written with
+        ("İẞ\u212aǅ", "İẞ\u212aǅ"),  # their lower case is longer or shorter, or they are neither
+        ("a" * 199 + "!b", "a" * 199),
+        ("!" * 199 + "ab", "_a"),
+        ("ü" * 300, "ü" * 200),
+        ("😀" * 150, ""),
+    ],
+)
+def test_tags_are_made_as_the_agent_does(value, made):
+    assert tag(value) == made
+
+
+@pytest.mark.parametrize(
+    ("value", "made"),
+    [
+        ("web.request", "web.request"),
+        ("a._b", "a._b"),  # goes through as it is, and becomes a.b beside something that does not
+        ("a._b c", "a.b_c"),
+        ("a_.b", "a.b"),
+        ("a-.-b", "a.b"),
+        ("9 lives_", "lives"),
+        ("käse", "k_se"),
+        ("123", "unnamed_operation"),
+        ("", "unnamed_operation"),
+        ("n" * 300, "n" * 100),
+    ],
+)
+def test_operations_are_named_as_metrics(value, made):
+    assert metric_name(value) == made
 
 
 _values = st.recursive(

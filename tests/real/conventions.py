@@ -99,7 +99,7 @@ SHAPES: tuple[dict[str, tuple[Any, ...]], ...] = (
         "operation.name": ("My.Op", "9lives", "!!!", "a._b c", "x" * 150, "ünï", "a_.._b!", "__"),
         "resource.name": ("mine", "r" * 6000),
         "span.type": ("worker", "t" * 150, "cache"),
-        "service.name": ("Own", "!!!", "x" * 300, "käse😀käse", "İΣ½٣K", ""),
+        "service.name": ("Own", "!!!", "x" * 300, "käse😀käse", "İΣ½²٣K", "😀" * 150 + "x", "!" * 199 + "ab", ""),
         "analytics.event": (True, "false", "1", "maybe", 1, 0.5),
         "env": ("Prod EU", 7, ""),
         "version": ("1.2.3", 3, ""),
