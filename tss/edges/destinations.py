@@ -7,12 +7,14 @@ from contextlib import AbstractAsyncContextManager
 from tss.edges.datadog import DatadogAgent, open_datadog
 from tss.edges.files import TraceFile, open_file
 from tss.edges.otlphttp import OtlpHttp, open_otlp
-from tss.settings import Datadog, DatadogExporter, Exporter, FileExporter, OtlpExporter
+from tss.settings import Datadog, DatadogExporter, FileExporter, OtlpExporter
 
 Destination = TraceFile | OtlpHttp | DatadogAgent
 
 
-def open_destination(exporter: Exporter, datadog: Datadog) -> AbstractAsyncContextManager[Destination]:
+def open_destination(
+    exporter: FileExporter | OtlpExporter | DatadogExporter, datadog: Datadog
+) -> AbstractAsyncContextManager[Destination]:
     """Entering it raises OSError when a file that the settings name cannot be used; nothing is sent yet."""
     match exporter:
         case FileExporter():

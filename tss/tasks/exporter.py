@@ -104,7 +104,8 @@ async def run(
     with kept, settled:
         async with trio.open_nursery() as nursery:
             ways: list[trio.MemorySendChannel[list[Trace]]] = []
-            for lane in lanes:
+            after = settled
+            for lane in sorted(lanes, key=_is_last, reverse=True):
                 way, end = trio.open_memory_channel[list[Trace]](LANE_BATCHES)
                 name = lane.destination.name
                 lane.meter.watch(measures.CHANNEL_FILL, _fill(way), f"exporter_{name}")
@@ -112,8 +113,13 @@ async def run(
                 lane.meter.count(measures.SPANS_EXPORTED, 0, name)
                 for reason in USUAL_REASONS:
                     lane.meter.count(measures.EXPORT_ERRORS, 0, name, reason)
-                nursery.start_soon(_run_lane, lane, end, settled.clone(), name=f"exporter to {name}")
-                ways.append(way)
+                nursery.start_soon(_run_lane, lane, end, after.clone(), name=f"exporter to {name}")
+                if _is_last(lane) and len(lanes) > 1:
+                    after = way
+                else:
+                    ways.append(way)
+            if after is not settled:
+                after.close()  # each lane has a clone
             async for traces in kept:
                 for trace in traces:
                     trace.awaiting = len(ways)
@@ -121,6 +127,10 @@ async def run(
                     await way.send(traces)
             for way in ways:
                 way.close()
+
+
+def _is_last(lane: Lane) -> bool:
+    return bool(getattr(lane.destination, "last", False))
 
 
 def _fill(channel: trio.MemorySendChannel[list[Trace]]) -> measures.Reading:
@@ -190,7 +200,7 @@ async def _deliver_and_settle(
     done = []
     for trace in batch:
         trace.awaiting -= 1
-        if not trace.awaiting:
+        if trace.awaiting <= 0:  # below it after the last lane, which comes behind the others
             done.append(trace)
     if done:
         lane.meter.count(measures.TRACES_SAMPLED, sum(not (trace.late or trace.put_aside) for trace in done))
