@@ -130,7 +130,7 @@ class Recall:
         headers = dict(cast(list[tuple[str, bytes | None]], message.headers() or []))
         if COVERS not in headers or DECISION not in headers:
             return
-        found = delivered_of(cast(bytes | None, message.key()), headers, self.source)
+        found = delivered_of(message.key(), headers, self.source)
         if found is None:
             return
         trace_id, by_partition = found

@@ -37,6 +37,7 @@ log = structlog.get_logger()
 
 MESSAGE_BYTES = 1_000_000  # librdkafka's own default of message.max.bytes, a little below the brokers'
 CLOSE_SECS = 1.0
+REQUEST_MS = 10_000  # a broker that does not answer for so long is taken for gone
 
 
 class KafkaTopic:
@@ -148,6 +149,7 @@ def producer_config(settings: KafkaExporter, kafka: Kafka, instance_id: str) -> 
         | {
             "client.id": instance_id,
             "compression.type": settings.compression,
+            "socket.timeout.ms": min(REQUEST_MS, timeout_ms),  # librdkafka wants it so
             "linger.ms": 5,  # a transaction flushes by itself; this only gathers its records into fewer requests
             # As Java's clients and Kafka Streams do it, so that joins find their partner. (librdkafka's own is CRC32.)
             "partitioner": "murmur2_random",
