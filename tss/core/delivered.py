@@ -50,9 +50,8 @@ class Produced:
     def note(self, now_ms: int, offset: int) -> None:
         """A trace that reaches up to this offset is about to be produced."""
         entries = self._entries
-        if entries and now_ms < entries[-1][0]:  # an earlier owner's clock was ahead of ours
-            offset = max(offset, entries[-1][1])
-            entries.clear()
+        while entries and now_ms < entries[-1][0]:  # an earlier owner's clock was ahead of ours
+            offset = max(offset, entries.pop()[1])
         if entries and offset <= entries[-1][1]:
             return
         if entries and now_ms - entries[-1][0] < 1000:

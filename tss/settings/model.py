@@ -335,7 +335,7 @@ class KafkaExporter:
     batch_timeout_secs: float = key(0.5, secs, _BATCH_TIMEOUT_DOC)
     transaction_timeout_secs: float = key(
         30,
-        kinds.number(1, 900),
+        kinds.number(1, 60),
         "Brokers abort a transaction that takes longer; when a replica is killed in one, readers of the topic, and who takes over its partitions, wait for that, unless it comes back under the same `app.instanceId`.",
     )
     properties: Mapping[str, str] = key({}, kinds.properties, "Further librdkafka properties of the producer.")
