@@ -33,6 +33,7 @@ _SETTING = TOPIC_MISSING | {
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "INVALID_TRANSACTION_TIMEOUT", "UNSUPPORTED_VERSION",
     "UNSUPPORTED_FOR_MESSAGE_FORMAT", "POLICY_VIOLATION", "NOT_ENOUGH_REPLICAS",
 }  # fmt: skip
+_PURGED = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
 _FENCED = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "INVALID_TXN_STATE"})
 
 
@@ -47,7 +48,7 @@ class Work:
 
 
 @attrs.define
-class _Doubt:
+class Doubt:
     """A transaction of which nobody knows whether it was committed."""
 
     since_ms: int
@@ -66,7 +67,7 @@ class Transactions:
         self._making = Lock()  # the source's thread may ask for it too, before it reads the topic back
         self._heard = ""  # the client's last complaint
         self._failed: KafkaError | None = None  # the first record that was not delivered
-        self._doubt: _Doubt | None = None
+        self._doubt: Doubt | None = None
 
     def __repr__(self) -> str:
         return f"<Transactions of {self._config['transactional.id']} on {self._topic}, doubt {self._doubt}>"
@@ -131,8 +132,8 @@ class Transactions:
             if left:
                 return KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001  # confluent-kafka's public constant
             producer.send_offsets_to_transaction(self._places(work.commits), work.membership, CALL_SECS)
-        except KafkaException as error:
-            return self._refused() or cause_of(error)
+        except (KafkaException, SystemError) as error:
+            return self._refused() or _cause(error)
         return None
 
     def _refused(self) -> KafkaError | None:
@@ -165,8 +166,8 @@ class Transactions:
         while True:
             try:
                 producer.commit_transaction(CALL_SECS)
-            except KafkaException as error:
-                cause = cause_of(error)
+            except (KafkaException, SystemError) as error:
+                cause = _cause(error)
             else:
                 return Accepted()
             if cause.txn_requires_abort():
@@ -175,7 +176,7 @@ class Transactions:
             if not cause.retriable() or time.monotonic() > deadline:
                 break
         # It may be there, and may yet come. The next producer ends it one way or the other; then the topic tells.
-        self._doubt = _Doubt(work.stamp_ms, dict.fromkeys(work.commits, 0))
+        self._doubt = Doubt(work.stamp_ms, dict.fromkeys(work.commits, 0))
         self._discard()
         return self._outcome(cause)
 
@@ -184,8 +185,8 @@ class Transactions:
         if not trouble.fatal():
             try:
                 producer.abort_transaction(CALL_SECS)
-            except KafkaException as error:
-                log.debug("transaction not aborted", topic=self._topic, reason=cause_of(error).str())
+            except (KafkaException, SystemError) as error:
+                log.debug("transaction not aborted", topic=self._topic, reason=_cause(error).str())
             else:
                 return
         self._discard()
@@ -197,6 +198,9 @@ class Transactions:
             if self._producer is None:
                 self._heard = ""
                 producer = Producer(self._config | {"error_cb": self._hear})
+                # Of a topic that is missing librdkafka would say nothing for half a minute.
+                if trouble := producer.list_topics(self._topic, timeout=CALL_SECS).topics[self._topic].error:
+                    raise KafkaException(trouble)
                 producer.init_transactions(CALL_SECS)
                 self._producer = producer
             return self._producer
@@ -206,7 +210,7 @@ class Transactions:
         if producer is not None:
             producer.purge()  # or its end would wait for them
 
-    def _found(self, doubt: _Doubt) -> Known:
+    def _found(self, doubt: Doubt) -> Known:
         return self._recall.read(doubt.since_ms - MARGIN_MS, doubt.wanted, lambda: None)
 
     # -- what the client says
@@ -215,7 +219,8 @@ class Transactions:
         self._heard = error.str()
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None and (self._failed is None or self._failed.name() == "_PURGE_QUEUE"):
+        # What is purged has failed because of something else, and perhaps in the transaction before.
+        if error is not None and self._failed is None and error.name() not in _PURGED:
             self._failed = error
 
     def _said(self, error: KafkaError) -> str:
@@ -237,6 +242,16 @@ class Transactions:
         if name in _SETTING or is_fatal(error):
             return Misconfigured(reason, detail)
         return Again(reason, detail)
+
+
+def _cause(error: BaseException) -> KafkaError:
+    """confluent-kafka raises a fatal error out of whatever call it met it in; a delivery that is reported in the same
+    call trips over that, and what comes out is a SystemError because of it."""
+    while not isinstance(error, KafkaException):
+        if error.__cause__ is None:
+            raise error
+        error = error.__cause__
+    return cause_of(error)
 
 
 def _is_in(output: Output, there: Known) -> bool:
