@@ -181,14 +181,13 @@ class Transactions:
         return self._outcome(cause)
 
     def _abort(self, producer: Producer, trouble: KafkaError) -> None:
-        """What cannot be aborted is left to the next producer: its beginning ends it."""
+        """At once, for readers of the topic wait for it; and then a new producer, whose beginning ends what this could
+        not. Kept, it would fail once more (measured: with a gap in its sequence, after a record that was too large)."""
         if not trouble.fatal():
             try:
                 producer.abort_transaction(CALL_SECS)
             except (KafkaException, SystemError) as error:
                 log.debug("transaction not aborted", topic=self._topic, reason=_cause(error).str())
-            else:
-                return
         self._discard()
 
     # -- the producer
