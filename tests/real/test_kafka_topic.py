@@ -24,7 +24,6 @@ from tests.real.kafka_world import KafkaWorld
 from tss.core.delivery import Accepted, Again, Misconfigured, Refused
 from tss.core.errors import WrongSetting
 from tss.core.record import Start
-from tss.core.trace import Trace
 from tss.edges import kafka_transactions
 from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_topic import KafkaTopic, open_topic
@@ -146,6 +145,19 @@ async def test_without_a_membership_nothing_is_sent(apache: Broker) -> None:
         outcome = await topic.send([trace(1)])
     assert isinstance(outcome, Again) and outcome.reason == "not_a_member"
     assert place.there() == []
+
+
+async def test_whom_the_group_does_not_know_is_not_vouched_for(apache: Broker) -> None:
+    """Without a member's id the brokers would take the offsets unseen, and fence nobody."""
+    place = await Place.make(apache)
+    kafka = place.world.kafka(place.source)
+    async with (
+        place.topic() as topic,
+        KafkaSource.open(kafka, "a", Notebook(), place.world.meter, place.world.health, outbox=topic) as member,
+    ):
+        topic.is_member(b"of long ago")
+        await member.poll()  # the first: nobody has answered yet
+        assert topic._membership == b""
 
 
 async def test_what_is_of_an_assignment_that_has_ended_is_refused_by_the_group(apache: Broker) -> None:

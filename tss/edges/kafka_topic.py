@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import structlog
 import trio
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
 
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Batching, Outcome, Retrying
@@ -37,6 +37,9 @@ log = structlog.get_logger()
 
 MESSAGE_BYTES = 1_000_000  # librdkafka's own default of message.max.bytes, a little below the brokers'
 CLOSE_SECS = 1.0
+CONNECTION = (
+    "bootstrap.", "security.", "sasl.", "ssl.", "enable.ssl.", "socket.", "broker.", "reconnect.", "client.dns",
+)  # fmt: skip
 REQUEST_MS = 10_000  # a broker that does not answer for so long is taken for gone
 
 
@@ -139,9 +142,7 @@ def _output(trace: Trace) -> Output | None:
 def producer_config(settings: KafkaExporter, kafka: Kafka, instance_id: str) -> dict[str, object]:
     """The connection is the source's. ``settings.properties`` come last, but for what exactly once rests on."""
     connection = {
-        name: value
-        for name, value in client_config(kafka, instance_id).items()
-        if name.startswith(("security.", "sasl.", "ssl.", "enable.ssl.", "socket.")) or name == "bootstrap.servers"
+        name: value for name, value in client_config(kafka, instance_id).items() if name.startswith(CONNECTION)
     }
     timeout_ms = round(settings.transaction_timeout_secs * 1000)
     return (
@@ -180,14 +181,14 @@ async def open_topic(
     """Nothing is sent yet, and nobody is waited for. Raises WrongSetting for what the client refuses."""
     source = Source(kafka.consumer_group, kafka.input_topic)
     config = producer_config(settings, kafka, instance_id)
-    max_bytes = int(settings.properties.get("message.max.bytes", MESSAGE_BYTES))
-    recall = Recall(reader_config(kafka, instance_id), settings.topic, source)
-    transactions = Transactions(config, settings.topic, max_bytes, recall)
     try:
-        transactions.check()
+        Producer(config)
     except KafkaException as error:
         reason = without_secrets(cause_of(error).str(), config)
         raise WrongSetting(f"{HEADLINE}: {reason}, check the exporter's properties") from None
+    max_bytes = int(settings.properties.get("message.max.bytes", MESSAGE_BYTES))
+    recall = Recall(reader_config(kafka, instance_id), settings.topic, source)
+    transactions = Transactions(config, settings.topic, max_bytes, recall)
     topic = KafkaTopic(settings, source, transactions, recall, meter)
     try:
         yield topic

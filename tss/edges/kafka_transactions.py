@@ -72,10 +72,6 @@ class Transactions:
     def __repr__(self) -> str:
         return f"<Transactions of {self._config['transactional.id']} on {self._topic}, doubt {self._doubt}>"
 
-    def check(self) -> None:
-        """Raises KafkaException for settings that the client refuses."""
-        Producer(self._config)
-
     def prepare(self) -> None:
         """End what a former process of the same name left under way, so that nobody has to wait for its timeout."""
         try:

@@ -161,7 +161,6 @@ _KEPT_BY_US = frozenset(
         "transactional.id",
         "enable.idempotence",
         "acks",
-        "bootstrap.servers",
         "transaction.timeout.ms",
         "message.timeout.ms",
     }
@@ -184,8 +183,8 @@ def _kafka_exporter(settings: Settings) -> Iterator[Disagreement]:
             others.setdefault(settings.dead_letter.topic, "deadLetter.topic")
         yield from _once(others, exporter.topic, f"{at}.topic")
         for name in sorted(_KEPT_BY_US & exporter.properties.keys()):
-            hint = "the connection is that of the kafka section" if name == "bootstrap.servers" else ""
-            yield Disagreement((f"{at}.properties",), name, "no property that exactly once rests on", hint)
+            hint = "see transactionTimeoutSecs" if "timeout" in name else ""
+            yield Disagreement((f"{at}.properties.{name}",), "a property that exactly once rests on", "others", hint)
 
 
 def _committing(kafka: Kafka, at: str) -> Iterator[Disagreement]:
