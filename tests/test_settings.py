@@ -16,6 +16,7 @@ from tss.settings import (
     DatadogExporter,
     Fault,
     FileExporter,
+    KafkaExporter,
     OtlpExporter,
     ParquetExporter,
     Settings,
@@ -848,6 +849,42 @@ def test_refused_exporters(refuse_one: Any, text: str, path: str) -> None:
     fault = refuse_one(f"exporters: {text}", {"TSS_KAFKA_BROKERS": "a:1"}, least=False)
     assert fault.path == path
     assert "hunter2" not in str(fault)
+
+
+TO_TOPIC = "{name: k, type: kafka, topic: kept}"
+
+
+def test_an_exporter_to_a_topic(accept: Any) -> None:
+    (exporter,) = accept(f"exporters: [{TO_TOPIC}]").effective_exporters
+    assert exporter == KafkaExporter(name="k", topic="kept")
+    assert (exporter.compression, exporter.batch_size, exporter.transaction_timeout_secs) == ("zstd", 500, 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "hint"),
+    [
+        ("exporters: [{name: k, type: kafka}]", "exporters[0].topic", ""),
+        ("exporters: [{name: k, type: kafka, topic: 'no topic'}]", "exporters[0].topic", ""),
+        ("exporters: [{name: k, type: kafka, topic: otel-traces-raw}]", "exporters[0].topic", ""),
+        ("exporters: [{name: k, type: kafka, topic: t, transactionTimeoutSecs: 61}]",
+         "exporters[0].transactionTimeoutSecs", ""),
+        ("exporters: [{name: k, type: kafka, topic: t, brokers: 'b:1'}]", "exporters[0].brokers", ""),
+        ("exporters: [{name: k, type: kafka, topic: t, properties: {bootstrap.servers: b}}]",
+         "exporters[0].properties.bootstrap.servers", "use kafka.brokers"),
+        ("exporters: [{name: k, type: kafka, topic: t, properties: {acks: '1'}}]", "exporters[0].properties.acks", ""),
+        ("exporters: [{name: k, type: kafka, topic: t, properties: {message.timeout.ms: 5}}]",
+         "exporters[0].properties.message.timeout.ms", "transactionTimeoutSecs"),
+        (f"exporters: [{TO_TOPIC}, {{name: l, type: kafka, topic: other}}]", "exporters[1].type", ""),
+        (f"kafka: {{enableAutoCommit: false}}\nexporters: [{TO_TOPIC}]", "kafka.enableAutoCommit", "rehearsal"),
+        (f"kafka: {{properties: {{isolation.level: read_uncommitted}}}}\nexporters: [{TO_TOPIC}]",
+         "kafka.properties", ""),
+        (f"deadLetter: {{type: topic, topic: kept}}\nexporters: [{TO_TOPIC}]", "exporters[0].topic", ""),
+    ],
+)  # fmt: skip
+def test_refused_exporters_to_a_topic(refuse_one: Any, text: str, path: str, hint: str) -> None:
+    fault = refuse_one(text)
+    assert fault.path == path
+    assert hint in fault.hint
 
 
 # ---- what keys must agree on

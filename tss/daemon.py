@@ -29,8 +29,9 @@ from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
 from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
+from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
-from tss.settings import Settings
+from tss.settings import KafkaExporter, Settings
 from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, sweeper, trainer, trimmer
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
@@ -64,6 +65,7 @@ class Outside:
     meter: Meter
     health: Health
     chance: random.Random
+    clock_ms: Callable[[], int] | None = None  # of the output topic, where there is one
 
 
 @attrs.frozen
@@ -90,7 +92,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
     meter, health = outside.meter, outside.health
     buffer = Buffer(_limits(settings), _waits(settings), Memory())
-    assignments = _assignments(settings, buffer, meter)
+    assignments = _assignments(settings, buffer, meter, outside.clock_ms)
     sampler, preparation = _sampler(settings), Preparation(settings.span_compression)
     lanes = [
         exporter.Lane(settings.kafka.input_topic, destination, outside.dead_letters, health, meter, outside.chance)
@@ -159,19 +161,27 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         connection = client_config(settings.kafka, settings.app.instance_id)
         with _naming("deadLetter"):
             dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
-        destinations = []
+        destinations: list[Destination] = []
+        topic: KafkaTopic | None = None
         for each in settings.effective_exporters:
             health.starting(f"exporter {each.name}")
             with _naming(f"exporters, {each.name}"):
-                destinations.append(await opened.enter_async_context(open_destination(each, settings.datadog)))
+                if isinstance(each, KafkaExporter):
+                    opening = open_topic(each, settings.kafka, settings.app.instance_id, meter)
+                    topic = await opened.enter_async_context(opening)
+                    destinations.append(topic)
+                else:
+                    destinations.append(await opened.enter_async_context(open_destination(each, settings.datadog)))
 
         def join(assignments: Assignments, lookup: Lookup) -> AbstractAsyncContextManager[Member]:
             name = settings.app.instance_id
             return KafkaSource.open(
-                settings.kafka, name, assignments, meter, health, lookup=lookup, close_secs=leave_secs
+                settings.kafka, name, assignments, meter, health, lookup=lookup, outbox=topic, close_secs=leave_secs
             )
 
-        await select(settings, Outside(join, destinations, dead_letters, meter, health, random.Random()), stop)
+        clock_ms = topic.clock_ms if topic else None
+        outside = Outside(join, destinations, dead_letters, meter, health, random.Random(), clock_ms)
+        await select(settings, outside, stop)
         house.cancel_scope.cancel()
 
 
@@ -236,7 +246,7 @@ def _waits(settings: Settings) -> Waits:
     return Waits(*(round(each * 1000) for each in seconds))
 
 
-def _assignments(settings: Settings, buffer: Buffer, meter: Meter) -> Assignments:
+def _assignments(settings: Settings, buffer: Buffer, meter: Meter, clock_ms: Callable[[], int] | None) -> Assignments:
     return Assignments(
         settings.kafka.input_topic,
         buffer,
@@ -244,6 +254,7 @@ def _assignments(settings: Settings, buffer: Buffer, meter: Meter) -> Assignment
         max_skew_ms=round(settings.app.max_clock_skew_secs * 1000),
         replay_secs=round(settings.app.replay_secs),
         commits=settings.kafka.enable_auto_commit,
+        clock_ms=clock_ms,
     )
 
 

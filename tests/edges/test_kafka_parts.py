@@ -20,7 +20,7 @@ from tss.settings import Kafka
 
 def test_metadata_comes_back() -> None:
     assert to_metadata(Commit(200, 123)) == '{"v":1,"replay":123}'
-    assert from_metadata(to_metadata(Commit(200, 123))) == 123
+    assert from_metadata(to_metadata(Commit(200, 123))) == (123, None)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_metadata_comes_back() -> None:
      '{"v":1,"replay":"1"}', '{"v":1,"replay":1.5}', '{"replay":1}', "null"],
 )  # fmt: skip
 def test_foreign_metadata_is_no_replay(text: str | None) -> None:
-    assert from_metadata(text) is None
+    assert from_metadata(text)[0] is None
     assert start(50, text, 0, 100, "latest") == Start(50, 50, committed=True)
 
 

@@ -37,7 +37,9 @@ READ = Polled(1, records=[Record(0, 5, 1, ())], lags={0: 3})
 class ScriptedMember:
     """Implements what the source needs of a Member. One call at a time, or it raises."""
 
-    def __init__(self, kafka: Kafka, client_id: str, group: Group, connection: Connection, _lookup: Lookup) -> None:
+    def __init__(
+        self, kafka: Kafka, client_id: str, group: Group, connection: Connection, _lookup: Lookup, _outbox: None
+    ) -> None:
         if not kafka.input_topic:
             raise WrongSetting("no topic")
         self.group = group

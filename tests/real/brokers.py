@@ -280,6 +280,8 @@ class ApacheKafka(Broker):
             "transaction.state.log.replication.factor": "1",
             "transaction.state.log.min.isr": "1",
             "transaction.state.log.num.partitions": "4",
+            # What a replica that was killed left under way ends when its time is over, not up to ten seconds later.
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
             "group.initial.rebalance.delay.ms": "0",
             "group.min.session.timeout.ms": "1000",  # the group waits this long for a member that was killed
             "log.retention.check.interval.ms": "1000",

@@ -55,6 +55,8 @@ cdef class Buffer:
     cdef _leave(self, Trace trace)
     @cython.locals(settled=bint, trace=Trace)
     cpdef _place(self, Partition partition, long long offset, Fragment fragment)
+    @cython.locals(late=Trace)
+    cdef bint _is_delivered(self, Partition partition, long long offset, Fragment fragment) except -1
     @cython.locals(settled=bint, closing=Trace, late=Trace)
     cdef bint _is_decided(self, Partition partition, long long offset, Fragment fragment) except -1
     @cython.locals(late=Trace)
@@ -77,3 +79,4 @@ cdef class Buffer:
 
 
 cdef list _places(Trace trace)
+cdef list _places_of_ours(Trace trace)

@@ -19,6 +19,7 @@ from tss.core.trace import Trace
 
 QUIET_MS = 2_000  # a trace without a span for so long of stream time is worth packing: the next may take long
 QUIET_FRAGMENTS = 20_000  # and so is one that so many fragments of others have followed
+FORGET_RECORDS = 1024  # between two looks at what was delivered before and has been passed
 PACKS_AT_ONCE = 2  # traces packed for each fragment that comes while bytes are short: more than come in
 
 
@@ -176,6 +177,8 @@ class Buffer:
             self._absurd += 1
         self._turn(partition)
         partition.mark(record.offset)
+        if partition.delivered is not None and not record.offset % FORGET_RECORDS:
+            partition.forget_delivered(record.offset)
         self._records += 1
         if record.offset >= partition.start:
             partition.ledger.read(record.offset)
@@ -204,6 +207,9 @@ class Buffer:
     def adopt(self, partition: Partition) -> None:
         """The partition is ours."""
         self._partitions.add(partition)
+        for trace_id, known in (partition.delivered or {}).items():
+            if self.memory.recall_kept(trace_id) is None:  # for spans that come later than all that was delivered
+                self.memory.keep(trace_id, known.decision, (partition.id, known.first))
 
     def relieve_ledgers(self) -> None:
         """Decide what holds back the longest ledger early when all together take more than their share."""
@@ -239,7 +245,8 @@ class Buffer:
         """The trace has ended: its holds are released, and its bytes."""
         decision = trace.decision
         if decision is not None and decision.keeps:
-            self.memory.delivered(trace.trace_id, _places(trace))
+            places = _places(trace) if not trace.withdrawn else _places_of_ours(trace)
+            self.memory.delivered(trace.trace_id, places)
         self.closed_bytes -= trace.size
         trace.release()
 
@@ -278,6 +285,8 @@ class Buffer:
         settled = offset < partition.start
         if not settled:
             self._spans += fragment.spans
+        if partition.delivered is not None and self._is_delivered(partition, offset, fragment):  # mostly it is None
+            return
         trace = self._open.get(fragment.trace_id)
         if trace is None:
             if self._is_decided(partition, offset, fragment):
@@ -302,6 +311,25 @@ class Buffer:
             trace.touched = self._fragments
             self._open.touch(trace)
             self._schedule(trace)
+
+    def _is_delivered(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
+        """Whether the output topic had the trace when the partition became ours; if so the fragment has been dealt with."""
+        known = None if partition.delivered is None else partition.delivered.get(fragment.trace_id)
+        if known is None:
+            return False
+        if offset < partition.start or offset in known.offsets:
+            partition.knew(fragment.trace_id, offset)
+            if offset >= partition.start:
+                self._duplicate_spans += fragment.spans
+            return True
+        if self._open.get(fragment.trace_id) is not None or fragment.trace_id in self._closing:
+            return False  # its spans are on two partitions, and the other one was ours before
+        late = self._latecomer(partition, offset, fragment)
+        late.decision = known.decision
+        self.memory.sending(fragment.trace_id, [(partition.id, offset)])
+        partition.ended(fragment.trace_id, known.first)
+        self._out.append(late)
+        return True
 
     def _is_decided(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
         """Whether the trace has closed before; if so the fragment has been dealt with: it follows (law 2)."""
@@ -450,3 +478,8 @@ class Buffer:
 def _places(trace: Trace) -> list[tuple[int, int]]:
     """The records it holds, as the memory knows them."""
     return [(partition.id, offset) for partition, offset in trace.holds()]
+
+
+def _places_of_ours(trace: Trace) -> list[tuple[int, int]]:
+    """The same, without those on partitions that are another's now."""
+    return [(partition.id, offset) for partition, offset in trace.holds() if not partition.gone]

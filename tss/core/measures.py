@@ -114,6 +114,8 @@ EXPORT_ERRORS = _counter("export_errors_total", "Failed tries to send a batch, b
 EXPORT_LATENCY = _histogram("export_latency_seconds", "Time of one try to send a batch.", _SECONDS, "destination")
 EXPORT_REJECTED = _counter("export_rejected_spans_total", "Spans that a destination named as rejected while it took the rest of their batch.", "destination")
 DEAD_LETTERS = _counter("dead_letters_total", "Records and traces put aside, by reason and by where they were put.", "reason", "place")
+TRANSACTIONS = _counter("kafka_transactions_total", "Transactions on the output topic of an exporter of type kafka, by result; a failed one is sent again.", "result")
+RECALLED = _counter("kafka_output_records_read_back_total", "Records of the output topic that were read when partitions were assigned, to know what it has already.")
 # What Kafka is told
 CONSUMER_LAG = _gauge("kafka_consumer_lag", "Records between the read position and the end of the partition.", "topic", "partition", alert="kafka_consumer_lag > 1000")
 UNCOMMITTED = _gauge("kafka_uncommitted_records", "Offsets between the low water (the oldest record still held) and the read position.", "topic", "partition")

@@ -17,6 +17,9 @@ cdef class Partition:
     cdef public long long position
     cdef public long long in_flight
     cdef public bint revoked
+    cdef public bint gone
+    cdef public dict delivered
+    cdef readonly object produced
     cdef long long _replay_secs
     cdef bint _past_replay
     cdef readonly list _marks

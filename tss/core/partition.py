@@ -7,6 +7,7 @@ from collections import deque
 
 import attrs
 
+from tss.core.delivered import Delivered, Produced
 from tss.core.ledger import Ledger
 from tss.core.streamtime import NO_TIME, Ring, StreamTime
 from tss.core.trace import Trace
@@ -14,10 +15,15 @@ from tss.core.trace import Trace
 
 @attrs.frozen
 class Commit:
-    """What Kafka is told: the offset to go on from, and where to begin reading so as to remember (see ``Partition``)."""
+    """What Kafka is told: the offset to go on from, and where to begin reading so as to remember (see ``Partition``).
+
+    ``since_ms``: from when on the output topic has to be read to know what of the records from ``offset`` on it has;
+    None where traces are not sent to a topic.
+    """
 
     offset: int
     replay_from: int
+    since_ms: int | None = None
 
 
 class Partition:
@@ -38,10 +44,13 @@ class Partition:
         "_replay_secs",
         "_taken_up",
         "committed",
+        "delivered",
+        "gone",
         "id",
         "in_flight",
         "ledger",
         "position",
+        "produced",
         "replay_from",
         "revoked",
         "ring",
@@ -59,6 +68,8 @@ class Partition:
         committed: int | None = None,
         replay_from: int | None = None,
         replay_secs: int = 0,
+        delivered: dict[bytes, Delivered] | None = None,
+        since_ms: int | None = None,
     ) -> None:
         self.id = id
         self.start = start
@@ -71,6 +82,13 @@ class Partition:
         self.position = 0  # the offset after the last record handed over by the source
         self.in_flight = 0  # holds of closed traces that are not settled yet
         self.revoked = False
+        self.gone = False  # and its last commit is decided: nothing of it may be sent any more, or committed
+        # What the output topic has of it, until the position has passed all of that. Pinned here, and not in the
+        # memory of decisions, whose limit could forget what would then be produced twice.
+        self.delivered = delivered or None
+        self.produced = Produced()
+        if delivered and since_ms is not None:  # until all of it is passed, whoever comes next has to know it too
+            self.produced.note(since_ms, max([known.last for known in delivered.values()]))
         self._replay_secs = replay_secs
         self._past_replay = False
         self._marks: list[tuple[int, int]] = []  # (stream second, first offset read in it), both ascending
@@ -122,17 +140,27 @@ class Partition:
             ended.append((second, first_offset))
             self._ended_second, self._ended_first = second, first_offset
 
-    def commit(self) -> Commit:
-        """What may be committed now.
+    def forget_delivered(self, offset: int) -> None:
+        """The position is here now: what the output topic has of lower offsets cannot be met again."""
+        if self.delivered is not None:
+            self.delivered = {id: known for id, known in self.delivered.items() if known.last >= offset} or None
+
+    def commit(self, now_ms: int | None = None) -> Commit:
+        """What may be committed now; with the wall clock, for those who may have to look into the output topic."""
+        low_water = self.ledger.low_water
+        since_ms = None if now_ms is None else self.produced.since_ms(low_water, now_ms)
+        return Commit(low_water, self._replay_before(low_water), since_ms)
+
+    def _replay_before(self, low_water: int) -> int:
+        """Where whoever goes on from the low water begins to read.
 
         The replay reaches ``replay_secs`` of the log before the low water, and from there to the beginning of every
         trace that ended in that time, however long it took. What no later commit can need is forgotten.
         """
-        low_water = self.ledger.low_water
         if not self._replay_secs:
-            return Commit(low_water, low_water)
+            return low_water
         if not self._past_replay or not self._marks:  # its next owner needs what this one was to read
-            return Commit(low_water, min(low_water, self.replay_from))
+            return min(low_water, self.replay_from)
         reached = max(0, bisect_right(self._marks, low_water, key=lambda mark: mark[1]) - 1)
         window = self._marks[reached][0] - self._replay_secs
         del self._marks[: bisect_left(self._marks, window, key=lambda mark: mark[0])]
@@ -143,4 +171,4 @@ class Partition:
         if self._known:
             self._known = {id: known for id, known in self._known.items() if known[1] >= window}
         floors = [low_water, self._marks[0][1], *self._taken_up.values(), *(first for _, first in [*self._ended][:1])]
-        return Commit(low_water, min(floors))
+        return min(floors)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from tss.core.delivered import Delivered
 from tss.core.otlp import Fragment
 
 
@@ -92,8 +93,14 @@ class Polled:
 
 @attrs.frozen
 class Start:
-    """Where an assigned partition is taken up: read from ``replay_from``, settled below ``offset``."""
+    """Where an assigned partition is taken up: read from ``replay_from``, settled below ``offset``.
+
+    ``since_ms`` is what was committed beside the offset (see ``Commit``), ``delivered`` what the output topic has from
+    there on.
+    """
 
     offset: int
     replay_from: int
     committed: bool  # whether the group had an offset there
+    since_ms: int | None = None
+    delivered: Mapping[bytes, Delivered] = attrs.field(factory=dict, repr=lambda known: str(len(known)))

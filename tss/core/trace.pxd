@@ -38,6 +38,7 @@ cdef class Trace:
     cdef public bint late
     cdef public list latecomers
     cdef public bint put_aside
+    cdef public bint withdrawn
     cdef public long long awaiting
     cdef public Trace older
     cdef public Trace newer
@@ -53,6 +54,8 @@ cdef class Trace:
     cpdef bint is_held(self)
     @cython.locals(plain=list, branch=Trace)
     cpdef list chunks(self)
+    @cython.locals(plain=list, branch=Trace)
+    cpdef list chunks_of_ours(self)
     @cython.locals(growth="long long")
     cpdef long long absorb(self, Fragment fragment) except? -1
     @cython.locals(before="long long", lineage=CLineage)
@@ -66,7 +69,6 @@ cdef class Trace:
     cdef Trace _branch(self, Partition partition, long long offset)
     @cython.locals(chunks=list, loose=list, saved="long long")
     cpdef long long pack(self, packer) except? -1
-    @cython.locals(branch=Trace)
     cpdef rewrite(self, bytes payload, long long spans)
     @cython.locals(offset="long long", branch=Trace)
     cpdef release(self)

@@ -38,7 +38,7 @@ class Trace:
         "_chunk", "_chunks", "_lineage", "_missing", "_offset", "_offsets", "_packed", "_span_ids", "awaiting", "branches",
         "closed_ms", "decision", "due", "end_ns", "errors", "first_ms", "first_offset", "has_root", "held_spans", "home",
         "last_ms", "late", "latecomers", "livelier", "newer", "older", "payload_bytes", "put_aside", "quieter", "reason",
-        "size", "spans", "start_ns", "touched", "trace_id", "values",
+        "size", "spans", "start_ns", "touched", "trace_id", "values", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, trace_id: bytes, home: Partition, first_offset: int) -> None:
@@ -74,6 +74,7 @@ class Trace:
         self.late = False  # one late fragment, under the decision of the trace it belongs to
         self.latecomers: list[Trace] | None = None  # late fragments that came between closing and decision
         self.put_aside = False  # some destination refused it, and it is among the dead letters
+        self.withdrawn = False  # not sent, at least in part: its partition is another's now, who will send it
         self.awaiting = 0  # destinations that have not accepted it yet
         self.older: Trace | None = None  # the open traces in the order in which they were opened
         self.newer: Trace | None = None
@@ -125,6 +126,17 @@ class Trace:
         plain = [each.unpack() if isinstance(each, Packed) else each for each in self._all_chunks()]
         for branch in self.branches or ():
             plain += branch.chunks()
+        return plain
+
+    def chunks_of_ours(self) -> list[bytes]:
+        """The same, without what is on partitions that are another's now."""
+        plain = (
+            []
+            if self.home.gone
+            else [each.unpack() if isinstance(each, Packed) else each for each in self._all_chunks()]
+        )
+        for branch in self.branches or ():
+            plain += branch.chunks_of_ours()
         return plain
 
     @property
@@ -232,10 +244,7 @@ class Trace:
         return saved
 
     def rewrite(self, payload: bytes, spans: int) -> None:
-        """From now on its spans are these. Its records stay held, and so does its share of memory until it has ended."""
-        for branch in self.branches or ():
-            branch._chunk = branch._chunks = None
-            branch._packed = 0
+        """From now on its spans are these; it has no branches. Its records stay held, and so does its share of memory."""
         self._chunk, self._chunks, self._packed = payload, None, 0
         self.payload_bytes, self.held_spans = len(payload), spans
 

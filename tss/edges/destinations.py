@@ -8,13 +8,16 @@ from tss.edges.datadog import DatadogHttp, open_datadog
 from tss.edges.files import TraceFile, open_file
 from tss.edges.otlphttp import OtlpHttp, open_otlp
 from tss.edges.parquet import ParquetFolder, open_parquet
-from tss.settings import Datadog, DatadogExporter, Exporter, FileExporter, OtlpExporter, ParquetExporter
+from tss.settings import Datadog, DatadogExporter, FileExporter, OtlpExporter, ParquetExporter
 
 Destination = TraceFile | ParquetFolder | OtlpHttp | DatadogHttp
 
 
 def open_destination(
-    exporter: Exporter, datadog: Datadog, *, computes_stats: bool = False
+    exporter: FileExporter | ParquetExporter | OtlpExporter | DatadogExporter,
+    datadog: Datadog,
+    *,
+    computes_stats: bool = False,
 ) -> AbstractAsyncContextManager[Destination]:
     """Entering it raises OSError when a file that the settings name cannot be used; nothing is sent yet.
 

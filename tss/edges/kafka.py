@@ -24,7 +24,7 @@ from tss.core.otlp import NOTHING, Lookup
 from tss.core.partition import Commit
 from tss.core.record import Polled, Start
 from tss.edges.kafka_errors import Connection
-from tss.edges.kafka_member import Member
+from tss.edges.kafka_member import Member, Outbox
 from tss.settings import Kafka
 
 log = structlog.get_logger()
@@ -65,10 +65,17 @@ class KafkaSource:
     """`Source` and `Offsets` of the tasks. Use `open`."""
 
     def __init__(
-        self, kafka: Kafka, assignments: Assignments, meter: Meter, health: Health, lookup: Lookup = NOTHING
+        self,
+        kafka: Kafka,
+        assignments: Assignments,
+        meter: Meter,
+        health: Health,
+        lookup: Lookup = NOTHING,
+        outbox: Outbox | None = None,
     ) -> None:
         self._kafka = kafka
         self._lookup = lookup
+        self._outbox = outbox
         self._assignments = assignments
         self._meter = meter
         self._health = health
@@ -97,14 +104,15 @@ class KafkaSource:
         health: Health,
         *,
         lookup: Lookup = NOTHING,
+        outbox: Outbox | None = None,
         close_secs: float = CLOSE_SECS,
     ) -> AsyncIterator[Self]:
         """Join the group; leave it at the end, within `close_secs`. What the group assigns is heard of in `poll`.
-        ``lookup`` is what the scan has to find of each record.
+        ``lookup`` is what the scan has to find of each record, ``outbox`` the destination that commits offsets too.
 
         Raises CannotConnect for settings that the client refuses.
         """
-        source = cls(kafka, assignments, meter, health, lookup)
+        source = cls(kafka, assignments, meter, health, lookup, outbox)
         health.starting("kafka", "joining the consumer group")
         await source._join(client_id)
         try:
@@ -219,7 +227,14 @@ class KafkaSource:
     async def _join(self, client_id: str) -> None:
         bell = _Bell(self._assigned, self._revoked, self._lost, self._tell)
         self._member = await trio.to_thread.run_sync(
-            Member, self._kafka, client_id, bell, self._connection, self._lookup, limiter=self._one_at_a_time
+            Member,
+            self._kafka,
+            client_id,
+            bell,
+            self._connection,
+            self._lookup,
+            self._outbox,
+            limiter=self._one_at_a_time,
         )
 
     async def _close(self, close_secs: float) -> None:

@@ -61,6 +61,16 @@ class Group(Protocol):
         """Called now and then while a call takes long. Raises when nobody waits for the call any more."""
 
 
+class Outbox(Protocol):
+    """A destination that has to be told of the membership, and knows what it has; called on the member's thread."""
+
+    def is_member(self, membership: bytes) -> None:
+        """How the group knows us now; empty when it does not."""
+
+    def recall(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+        """The same starts, with what the destination has from them on. Raises CannotConnect."""
+
+
 Hear = Callable[[CannotCommit | CannotConnect | None], None]
 
 
@@ -76,7 +86,13 @@ class Member:
     """A consumer, used by one thread at a time. Raises CannotConnect when the brokers refuse for good."""
 
     def __init__(
-        self, kafka: Kafka, client_id: str, group: Group, connection: Connection, lookup: Lookup = NOTHING
+        self,
+        kafka: Kafka,
+        client_id: str,
+        group: Group,
+        connection: Connection,
+        lookup: Lookup = NOTHING,
+        outbox: Outbox | None = None,
     ) -> None:
         self._topic = kafka.input_topic
         self._reader = Reader(kafka.input_topic, Encoding(kafka.encoding), Scanner(lookup))
@@ -84,6 +100,7 @@ class Member:
         self._incremental = is_incremental(kafka)
         self._group = group
         self._connection = connection
+        self._outbox = outbox
         self._ends = LogEnds()
         self._batch_records = FIRST_RECORDS
         self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
@@ -132,6 +149,7 @@ class Member:
         self._go_on_where_possible()
         self._look_for_topic()
         self._raise_failures()
+        self._tell_membership()
         self._batch_records = _next_batch(self._batch_records, read)
         reached = self._ends.reached(self._positions)
         ends = {id: ms for id, ms in reached.items() if self._positions[id] == before.get(id)}  # with nothing read
@@ -242,6 +260,9 @@ class Member:
         with self._keeping():
             ids = [place.partition for place in places]
             starts = self._lookup.starts(ids, self._reset) if ids else {}
+            if starts and self._outbox is not None:
+                # Only now: with the offsets stable, what was under way on these partitions is over, or doomed.
+                starts = self._outbox.recall(starts, self._group.breathe)
             self._assign({id: start.replay_from for id, start in starts.items()})
             self._connection.join(has_partitions=bool(ids))
             commits = self._group.assigned(starts)
@@ -251,6 +272,7 @@ class Member:
     def _on_revoke(self, _client: Consumer, places: list[TopicPartition]) -> None:
         ids = self._known(places)
         with self._keeping():
+            self._tell_membership()  # what is in flight still may go out, under the generation that the group has now
             commits = self._group.revoked(ids) if ids else {}
             if commits:
                 # Nobody waits for the answer: a broker that hangs would keep us here. What counts is the order, and
@@ -262,9 +284,21 @@ class Member:
         ids = self._known(places)
         self._connection.leave()
         with self._keeping():
+            if self._outbox is not None:
+                self._outbox.is_member(b"")
             if ids:
                 self._group.lost(ids)
         self._unassign(places)
+
+    def _tell_membership(self) -> None:
+        """Asked here and not by who needs it, since the client lets only one thread in at a time, and a callback of
+        ours may be waiting for a transaction."""
+        if self._outbox is None:
+            return
+        id = self._client.memberid()
+        membership = self._client.consumer_group_metadata()
+        # Without a member's id the brokers do not look who commits (KIP-447), and nothing would be fenced.
+        self._outbox.is_member(membership if id and id.encode() in membership else b"")
 
     # -- assignments
 

@@ -11,20 +11,27 @@ VERSION = 1
 
 
 def to_metadata(commit: Commit) -> str:
-    """The text that goes with a committed offset; some 30 of the 4096 bytes that brokers allow."""
-    return json.dumps({"v": VERSION, "replay": commit.replay_from}, separators=(",", ":"))
+    """The text that goes with a committed offset; some 60 of the 4096 bytes that brokers allow."""
+    known = {"v": VERSION, "replay": commit.replay_from}
+    if commit.since_ms is not None:
+        known["since"] = commit.since_ms
+    return json.dumps(known, separators=(",", ":"))
 
 
-def from_metadata(text: str | None) -> int | None:
-    """Where to begin reading; None when somebody else, or a version to come, wrote it."""
+def from_metadata(text: str | None) -> tuple[int | None, int | None]:
+    """Where to begin reading, and since when to read the output topic; None when somebody else, or a version to come,
+    wrote it."""
     try:
         known = json.loads(text or "")
     except ValueError:
-        return None
+        return None, None
     if not isinstance(known, dict) or known.get("v") != VERSION:
-        return None
-    replay = known.get("replay")
-    return replay if isinstance(replay, int) and not isinstance(replay, bool) and replay >= 0 else None
+        return None, None
+    return _whole(known.get("replay")), _whole(known.get("since"))
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def start(committed: int | None, metadata: str | None, first: int, end: int, reset: str) -> Start:
@@ -36,7 +43,8 @@ def start(committed: int | None, metadata: str | None, first: int, end: int, res
     if committed is None:
         offset = first if reset == "earliest" else end
         return Start(offset, offset, committed=False)
+    replay, since_ms = from_metadata(metadata)
     if committed < first:
-        return Start(first, first, committed=False)
-    replay = from_metadata(metadata)
-    return Start(committed, committed if replay is None else min(committed, max(first, replay)), committed=True)
+        return Start(first, first, committed=False, since_ms=since_ms)
+    replay_from = committed if replay is None else min(committed, max(first, replay))
+    return Start(committed, replay_from, committed=True, since_ms=since_ms)

@@ -16,6 +16,7 @@ from tss.settings.model import (
     DatadogExporter,
     FileExporter,
     Kafka,
+    KafkaExporter,
     OtlpExporter,
     ParquetExporter,
     Settings,
@@ -44,6 +45,7 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _datadog(settings)
     yield from _exporters(settings)
     yield from _dead_letter(settings)
+    yield from _kafka_exporter(settings)
 
 
 def _time(settings: Settings) -> Iterator[Disagreement]:
@@ -200,6 +202,48 @@ def _dead_letter(settings: Settings) -> Iterator[Disagreement]:
         yield Disagreement(keys, "nothing", "a topic, since deadLetter.type is topic")
     if dead.type == "topic" and dead.topic == settings.kafka.input_topic:
         yield Disagreement(keys, shown(dead.topic), "another topic than kafka.inputTopic: it would be read again")
+
+
+# What exactly once rests on; the client would take another value without a word.
+_KEPT_BY_US = frozenset(
+    {
+        "transactional.id",
+        "enable.idempotence",
+        "acks",
+        "transaction.timeout.ms",
+        "message.timeout.ms",
+    }
+)
+
+
+def _kafka_exporter(settings: Settings) -> Iterator[Disagreement]:
+    """The offsets are in the transaction, so there is one, on the cluster of the input topic."""
+    first = ""
+    for place, exporter in enumerate(settings.exporters):
+        at = f"exporters[{place}]"
+        if not isinstance(exporter, KafkaExporter):
+            continue
+        if first:
+            yield Disagreement((f"{at}.type", first), "kafka", f"one exporter of type kafka, which {first} is already")
+        first = f"{at}.type"
+        yield from _committing(settings.kafka, at)
+        others = {settings.kafka.input_topic: "kafka.inputTopic"}
+        if settings.dead_letter.type == "topic":
+            others.setdefault(settings.dead_letter.topic, "deadLetter.topic")
+        yield from _once(others, exporter.topic, f"{at}.topic")
+        for name in sorted(_KEPT_BY_US & exporter.properties.keys()):
+            hint = "see transactionTimeoutSecs" if "timeout" in name else ""
+            yield Disagreement((f"{at}.properties.{name}",), "a property that exactly once rests on", "others", hint)
+
+
+def _committing(kafka: Kafka, at: str) -> Iterator[Disagreement]:
+    if not kafka.enable_auto_commit:
+        keys = ("kafka.enableAutoCommit", f"{at}.type")
+        hint = "for a rehearsal, use an exporter of type file"
+        yield Disagreement(keys, "false", "true, since offsets are committed with what is written to a topic", hint)
+    if kafka.properties.get("isolation.level", "").lower() == "read_uncommitted":
+        keys = ("kafka.properties", f"{at}.type")
+        yield Disagreement(keys, "isolation.level read_uncommitted", "read_committed, for an exporter of type kafka")
 
 
 def security_protocol(kafka: Kafka) -> str:

@@ -485,12 +485,37 @@ def _via_of(given: Mapping[str, Any]) -> str:
     return "intake" if any(given.get(name) for name in ("api_key", "site", "intake_url")) else ""
 
 
-Exporter = FileExporter | ParquetExporter | OtlpExporter | DatadogExporter
-EXPORTERS: Mapping[str, type[FileExporter] | type[ParquetExporter] | type[OtlpExporter] | type[DatadogExporter]] = {
+@frozen(kw_only=True)
+class KafkaExporter:
+    """A topic of the cluster that the spans come from: each kept trace once, keyed by its trace id, for readers of what is committed (`isolation.level` read_committed)."""
+
+    type: ClassVar[str] = "kafka"
+
+    name: str = key("", filled, _NAME_DOC, required=True)
+    match: Mapping[str, Any] = key({}, kinds.match, _MATCH_DOC)
+    topic: str = key(
+        "", kinds.topic, "Topic for kept traces; not compacted, and not that of another exporter.", required=True
+    )
+    compression: str = key(
+        "zstd", choice("zstd", "lz4", "snappy", "gzip", "none"), "How batches of records are compressed."
+    )
+    batch_size: int = key(500, whole(1, 10_000), "Traces in one transaction at most.")
+    batch_timeout_secs: float = key(0.5, secs, _BATCH_TIMEOUT_DOC)
+    transaction_timeout_secs: float = key(
+        30,
+        kinds.number(1, 60),
+        "Brokers abort a transaction that takes longer; when a replica is killed in one, readers of the topic, and who takes over its partitions, wait for that, unless it comes back under the same `app.instanceId`.",
+    )
+    properties: Mapping[str, str] = key({}, kinds.properties, "Further librdkafka properties of the producer.")
+
+
+Exporter = FileExporter | ParquetExporter | OtlpExporter | DatadogExporter | KafkaExporter
+EXPORTERS: Mapping[str, type[Exporter]] = {
     "file": FileExporter,
     "parquet": ParquetExporter,
     "otlp": OtlpExporter,
     "datadog": DatadogExporter,
+    "kafka": KafkaExporter,
 }
 
 

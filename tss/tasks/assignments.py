@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 import trio
@@ -24,7 +24,15 @@ class Assignments:
     """The assigned partitions. The source calls ``assigned``, ``revoked`` and ``lost`` while a poll is under way."""
 
     def __init__(
-        self, topic: str, buffer: Buffer, meter: Meter, *, max_skew_ms: int, replay_secs: int, commits: bool
+        self,
+        topic: str,
+        buffer: Buffer,
+        meter: Meter,
+        *,
+        max_skew_ms: int,
+        replay_secs: int,
+        commits: bool,
+        clock_ms: Callable[[], int] | None = None,
     ) -> None:
         self.joined = False  # whether the group has given us our share, be it none
         self.settling = True  # False once the committer has ended: nothing in flight is settled any more
@@ -35,6 +43,7 @@ class Assignments:
         self._max_skew_ms = max_skew_ms
         self._replay_secs = replay_secs
         self._commit_allowed = commits  # False for rehearsals: the group's offsets stay as they are
+        self._clock_ms = clock_ms  # of the output topic, where there is one: commits say since when it is to be read
         self._partitions: dict[int, Partition] = {}
 
     def __repr__(self) -> str:
@@ -64,6 +73,8 @@ class Assignments:
                 committed=committed,
                 replay_from=start.replay_from,
                 replay_secs=self._replay_secs,
+                delivered=dict(start.delivered),
+                since_ms=start.since_ms,
             )
             partition.position = start.replay_from
             self._partitions[id] = partition
@@ -79,14 +90,19 @@ class Assignments:
         Open traces are forgotten at once; what is on its way to a destination gets a bounded time to arrive.
         """
         going = self._forget(ids, "revoked")
-        with trio.move_on_after(REVOKE_SECS):
-            while self.settling and any(partition.in_flight for partition in going):
-                await trio.sleep(LOOK_SECS)
-        return dict(self._commits(going))
+        try:
+            with trio.move_on_after(REVOKE_SECS):
+                while self.settling and any(partition.in_flight for partition in going):
+                    await trio.sleep(LOOK_SECS)
+            return dict(self._commits(going))
+        finally:
+            for partition in going:
+                partition.gone = True
 
     def lost(self, ids: Sequence[int]) -> None:
         """These are another member's already: nothing may be committed for them."""
-        self._forget(ids, "lost")
+        for partition in self._forget(ids, "lost"):
+            partition.gone = True
 
     # -- from the consumer
 
@@ -136,7 +152,8 @@ class Assignments:
             self._meter.set(measures.UNCOMMITTED, partition.ledger.uncommitted, self._topic, str(partition.id))
 
     def _commits(self, partitions: Iterable[Partition]) -> list[tuple[int, Commit]]:
-        commits = [(partition.id, partition.commit()) for partition in partitions]  # which also forgets what is past
+        now_ms = self._clock_ms() if self._clock_ms else None
+        commits = [(each.id, each.commit(now_ms)) for each in partitions]  # which also forgets what is past
         return commits if self._commit_allowed and self.trusted else []
 
     def _forget(self, ids: Sequence[int], event: str) -> list[Partition]:

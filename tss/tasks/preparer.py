@@ -29,13 +29,15 @@ async def run(
     limiter = trio.CapacityLimiter(1)
     with kept, prepared:
         async for traces in kept:
-            work = partial(_prepare, preparation, [(trace.payload, _is_complete(trace)) for trace in traces])
-            if sum(trace.payload_bytes for trace in traces) < THREAD_BYTES:
+            # What is on several partitions goes as it came: each span must be told from those of the other partition.
+            whole = [trace for trace in traces if not trace.branches]
+            work = partial(_prepare, preparation, [(trace.payload, _is_complete(trace)) for trace in whole])
+            if sum(trace.payload_bytes for trace in whole) < THREAD_BYTES:
                 found = work()
             else:
                 found = await trio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
-            _show(found, sum(trace.held_spans for trace in traces), meter)
-            for trace, each in zip(traces, found, strict=True):
+            _show(found, sum(trace.held_spans for trace in whole), meter)
+            for trace, each in zip(whole, found, strict=True):
                 _rewrite(trace, each)
             await prepared.send(traces)
 

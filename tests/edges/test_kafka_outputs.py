@@ -1,0 +1,83 @@
+"""A trace as records of the output topic, and back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core.spans import message, span, trace_id
+from tss.core.decision import Decision, Reason, Verdict
+from tss.edges.kafka_outputs import COVERS, DECISION, PART, Output, Source, TooLarge, delivered_of, records
+
+KEEP = Decision(Verdict.KEEP, "latency", Reason.INACTIVE, 0.25)
+SOURCE = Source("group", "spans")
+PAYLOAD = message([span(1, 0)])
+
+
+def output(payload: bytes = PAYLOAD, covers: dict[int, list[int]] | None = None) -> Output:
+    return Output(trace_id(1), payload, KEEP, covers or {3: [100, 101, 250]})
+
+
+def test_one_record_as_it_stands_in_the_topic() -> None:
+    ((value, headers),) = records(output(), SOURCE, 1000)
+    assert value == PAYLOAD
+    assert headers == [
+        ("tss-decision", b'{"policy":"latency","reason":"inactive","rate":0.25}'),
+        ("tss-covers", b'{"group":"group","topic":"spans","offsets":{"3":[100,1,149]}}'),
+    ]
+
+
+@given(
+    st.dictionaries(
+        st.integers(0, 50), st.sets(st.integers(0, 10**12), min_size=1, max_size=30).map(sorted), min_size=1, max_size=4
+    )
+)
+def test_what_it_covers_comes_back(covers: dict[int, list[int]]) -> None:
+    ((_, headers),) = records(output(covers=covers), SOURCE, 10**6)
+    found = delivered_of(trace_id(1).hex().encode(), dict(headers), SOURCE)
+    assert found is not None
+    id, delivered = found
+    assert id == trace_id(1)
+    assert {number: sorted(each.offsets) for number, each in delivered.items()} == covers
+    assert all(each.decision == KEEP for each in delivered.values())
+    assert all((each.first, each.last) == (covers[id][0], covers[id][-1]) for id, each in delivered.items())
+
+
+@pytest.mark.parametrize("source", [Source("other", "spans"), Source("group", "other")])
+def test_records_of_another_daemon_are_not_ours(source: Source) -> None:
+    ((_, headers),) = records(output(), source, 1000)
+    assert delivered_of(trace_id(1).hex().encode(), dict(headers), SOURCE) is None
+
+
+@pytest.mark.parametrize("covers", [b"", b"{", b"[]", b"7", b"null", b'{"group":"group","topic":"spans"}',
+                                    b'{"group":"group","topic":"spans","offsets":{"x":[1]}}',
+                                    b'{"group":"group","topic":"spans","offsets":7}'])  # fmt: skip
+def test_headers_that_somebody_else_made_up_are_let_be(covers: bytes) -> None:
+    told = json.dumps({"policy": "p", "reason": "inactive", "rate": 1}).encode()
+    assert delivered_of(b"00" * 16, {COVERS: covers, DECISION: told}, SOURCE) is None
+    assert delivered_of(None, {}, SOURCE) is None
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=12), st.integers(900, 3000))
+def test_a_large_trace_is_cut_between_resources(sizes: list[int], max_bytes: int) -> None:
+    """No byte is lost or changed, no record is too large, and the first tells what all of them cover."""
+    payload = b"".join(message([span(1, number) for number in range(size)]) for size in sizes)
+    made = records(output(payload), SOURCE, max_bytes)
+    assert b"".join(value for value, _ in made) == payload
+    assert all(value for value, _ in made)
+    for value, headers in made:
+        assert len(value) + sum(len(name) + len(told) for name, told in headers) + 32 <= max_bytes
+    covering = [COVERS in dict(headers) for _, headers in made]
+    assert covering == [True] + [False] * (len(made) - 1)
+    if len(made) > 1:
+        assert [dict(headers)[PART] for _, headers in made] == [
+            f"{number}/{len(made)}".encode() for number in range(1, len(made) + 1)
+        ]
+
+
+def test_a_resource_that_no_record_can_hold_is_refused() -> None:
+    with pytest.raises(TooLarge, match="one resource has"):
+        records(output(message([span(1, number) for number in range(60)])), SOURCE, 1000)

@@ -1,0 +1,108 @@
+"""A kept trace as records of the output topic, and what such a record tells whoever has to know of it later.
+
+Key and value are the OpenTelemetry Collector's with `partition_traces_by_id`: the trace id as 32 lower-case hexadecimal
+characters, and the serialized TracesData. The headers are ours: `tss-decision` is why it was kept, `tss-covers` which
+records of the input topic it was made of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
+
+import attrs
+
+from tss.core.decision import Decision, Reason, Verdict
+from tss.core.delivered import Delivered
+from tss.core.otlp.wire import fields
+
+COVERS, DECISION, PART = "tss-covers", "tss-decision", "tss-part"
+OVERHEAD_BYTES = 256  # of a record beside value and headers: the key, the headers' names, lengths, batch
+
+Headers = Sequence[tuple[str, bytes]]
+Covers = Mapping[int, Sequence[int]]
+"""By partition of the input topic, the offsets of the records that a trace was made of."""
+
+
+class TooLarge(Exception):
+    """No record of this topic can hold it."""
+
+
+@attrs.frozen
+class Source:
+    """Who reads what: of several daemons that write to one topic, each minds its own records."""
+
+    group: str
+    topic: str
+
+
+@attrs.frozen
+class Output:
+    """A kept trace, ready to be written."""
+
+    trace_id: bytes
+    payload: bytes = attrs.field(repr=lambda payload: f"{len(payload)} bytes")
+    decision: Decision
+    covers: Covers
+
+
+def records(output: Output, source: Source, max_bytes: int) -> list[tuple[bytes, Headers]]:
+    """Values with their headers: mostly one. What is larger than a record may be is cut between its ResourceSpans.
+
+    Raises TooLarge when one of these alone is.
+    """
+    headers = [(DECISION, _told(output.decision)), (COVERS, _covered(source, output.covers))]
+    room = max_bytes - OVERHEAD_BYTES - sum(len(name) + len(value) for name, value in headers)
+    if len(output.payload) <= room:
+        return [(output.payload, headers)]
+    pieces = [*_pieces(output.payload, room)]
+    parts = [f"{number}/{len(pieces)}".encode() for number in range(1, len(pieces) + 1)]
+    return [
+        (piece, [*(headers if number == 0 else headers[:1]), (PART, part)])
+        for number, (piece, part) in enumerate(zip(pieces, parts, strict=True))
+    ]
+
+
+def _pieces(payload: bytes, room: int) -> Iterator[bytes]:
+    begin = 0
+    for _, start, _, stop in fields(payload, 0, len(payload)):
+        if stop - start > room:
+            raise TooLarge(f"one resource has {stop - start} bytes, and a record of the topic has room for {room}")
+        if stop - begin > room:
+            yield payload[begin:start]
+            begin = start
+    yield payload[begin:]
+
+
+def _told(decision: Decision) -> bytes:
+    told: dict[str, object] = {"policy": decision.policy, "reason": decision.reason.value, "rate": decision.rate}
+    if decision.destinations is not None:  # what comes late of it has to go there too
+        told["to"] = decision.destinations
+    return json.dumps(told, separators=(",", ":")).encode("ascii")
+
+
+def _covered(source: Source, covers: Covers) -> bytes:
+    """Of each partition the first offset, and then the distance from one to the next: a digit or two each."""
+    offsets = {id: [known[0], *(b - a for a, b in pairwise(known))] for id, known in covers.items()}
+    told = {"group": source.group, "topic": source.topic, "offsets": offsets}
+    return json.dumps(told, separators=(",", ":")).encode("ascii")
+
+
+def delivered_of(
+    key: bytes | None, headers: Mapping[str, bytes | None], source: Source
+) -> tuple[bytes, dict[int, Delivered]] | None:
+    """The trace id, and by partition what a record says that the topic has of it; None when it is not one of ours."""
+    try:
+        covers = json.loads(headers[COVERS] or b"")
+        if (covers["group"], covers["topic"]) != (source.group, source.topic):
+            return None
+        told = json.loads(headers[DECISION] or b"")
+        to = tuple(map(str, told["to"])) if "to" in told else None
+        decision = Decision(Verdict.KEEP, str(told["policy"]), Reason(told["reason"]), float(told["rate"]), to)
+        offsets = {int(id): [*accumulate(map(int, known))] for id, known in covers["offsets"].items()}
+        return bytes.fromhex((key or b"").decode("ascii")), {
+            id: Delivered(decision, known) for id, known in offsets.items() if known
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):  # somebody else's, whatever it is
+        return None

@@ -1,0 +1,258 @@
+"""One transactional producer: everything that happens on its own thread. A batch of traces is one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from threading import Lock
+
+import attrs
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
+from tss.core.errors import CannotConnect
+from tss.core.partition import Commit
+from tss.edges.kafka_errors import TOPIC_MISSING, cause_of, is_fatal
+from tss.edges.kafka_outputs import Headers, Output, TooLarge, records
+from tss.edges.kafka_recall import MARGIN_MS, Known, Recall
+from tss.edges.kafka_starts import to_metadata
+
+log = structlog.get_logger()
+
+# Each call of the client that waits for a broker. What is not done by then is aborted and sent again; a broker that
+# works answers in milliseconds.
+CALL_SECS = 5.0
+COMMIT_SECS = 15.0  # but of a commit it is better to hear than to have to look
+
+_OURS = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_MSG"})
+_GROUP_MOVED = frozenset(
+    {"ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "FENCED_INSTANCE_ID", "STALE_MEMBER_EPOCH", "REBALANCE_IN_PROGRESS"}
+)
+_SETTING = TOPIC_MISSING | {
+    "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "INVALID_TRANSACTION_TIMEOUT", "UNSUPPORTED_VERSION",
+    "UNSUPPORTED_FOR_MESSAGE_FORMAT", "POLICY_VIOLATION", "NOT_ENOUGH_REPLICAS",
+}  # fmt: skip
+_PURGED = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
+_FENCED = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "INVALID_TXN_STATE"})
+
+
+@attrs.frozen
+class Work:
+    """What one transaction has to do: the traces, and the offsets of the partitions that they are of."""
+
+    outputs: Sequence[Output]
+    commits: Mapping[int, Commit]
+    stamp_ms: int  # the records' time
+    membership: bytes  # of the consumer group; what is of an assignment that has ended is refused by it
+
+
+@attrs.define
+class Doubt:
+    """A transaction of which nobody knows whether it was committed."""
+
+    since_ms: int
+    wanted: Mapping[int, int]
+
+
+class Transactions:
+    """Used by one thread at a time, but for `prepare`."""
+
+    def __init__(self, config: Mapping[str, object], topic: str, max_bytes: int, recall: Recall) -> None:
+        self._config = dict(config)
+        self._topic = topic
+        self._max_bytes = max_bytes
+        self._recall = recall
+        self._producer: Producer | None = None
+        self._making = Lock()  # the source's thread may ask for it too, before it reads the topic back
+        self._heard = ""  # the client's last complaint
+        self._failed: KafkaError | None = None  # the first record that was not delivered
+        self._doubt: Doubt | None = None
+
+    def __repr__(self) -> str:
+        return f"<Transactions of {self._config['transactional.id']} on {self._topic}, doubt {self._doubt}>"
+
+    def prepare(self) -> None:
+        """End what a former process of the same name left under way, so that nobody has to wait for its timeout."""
+        try:
+            self._ready()
+        except KafkaException as error:
+            log.warning("no transactions yet", topic=self._topic, reason=self._said(cause_of(error)))
+
+    def run(self, work: Work) -> Outcome:
+        """All of it or none."""
+        try:
+            encoded = [(output, records(output, self._recall.source, self._max_bytes)) for output in work.outputs]
+        except TooLarge as error:
+            return Refused("too_large", str(error))
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
+            return Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
+        try:
+            producer = self._ready()
+            if self._doubt is not None:
+                there = self._found(self._doubt)
+                encoded = [each for each in encoded if not _is_in(each[0], there)]
+                self._doubt = None
+                if not encoded:
+                    return Accepted()
+        except KafkaException as error:
+            return self._outcome(cause_of(error))
+        except CannotConnect as error:
+            return Again("outcome_unknown", str(error))
+        trouble = self._send(producer, encoded, work)
+        if trouble is None:
+            return self._commit(producer, work)
+        self._abort(producer, trouble)
+        return self._outcome(trouble)
+
+    def close(self) -> None:
+        """What is under way is left to end by itself."""
+        self._discard()
+
+    # -- one transaction
+
+    def _send(
+        self, producer: Producer, encoded: Sequence[tuple[Output, list[tuple[bytes, Headers]]]], work: Work
+    ) -> KafkaError | None:
+        self._failed = None
+        try:
+            producer.begin_transaction()
+            for output, values in encoded:
+                key = output.trace_id.hex().encode()
+                for value, headers in values:
+                    self._produce(producer, key, value, headers, work.stamp_ms)
+            # Hear of records that are refused before the offsets: their reason is the better one.
+            left = producer.flush(CALL_SECS)
+            if refused := self._refused():
+                return refused
+            if left:
+                return KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001  # confluent-kafka's public constant
+            producer.send_offsets_to_transaction(self._places(work.commits), work.membership, CALL_SECS)
+        except (KafkaException, SystemError) as error:
+            return self._refused() or _cause(error)
+        return None
+
+    def _refused(self) -> KafkaError | None:
+        return self._failed  # set by a callback
+
+    def _produce(self, producer: Producer, key: bytes, value: bytes, headers: Headers, stamp_ms: int) -> None:
+        while True:
+            try:
+                producer.produce(
+                    self._topic,
+                    value,
+                    key,
+                    headers=[*headers],
+                    timestamp=stamp_ms,
+                    on_delivery=self._delivered,
+                )
+            except BufferError:  # the queue is full: let some of it go
+                producer.poll(0.05)
+            else:
+                return
+
+    def _places(self, commits: Mapping[int, Commit]) -> list[TopicPartition]:
+        topic = self._recall.source.topic
+        return [
+            TopicPartition(topic, id, commit.offset, metadata=to_metadata(commit)) for id, commit in commits.items()
+        ]
+
+    def _commit(self, producer: Producer, work: Work) -> Outcome:
+        deadline = time.monotonic() + COMMIT_SECS
+        while True:
+            try:
+                producer.commit_transaction(CALL_SECS)
+            except (KafkaException, SystemError) as error:
+                cause = _cause(error)
+            else:
+                return Accepted()
+            if cause.txn_requires_abort():
+                self._abort(producer, cause)
+                return self._outcome(self._refused() or cause)
+            if not cause.retriable() or time.monotonic() > deadline:
+                break
+        # It may be there, and may yet come. The next producer ends it one way or the other; then the topic tells.
+        self._doubt = Doubt(work.stamp_ms, dict.fromkeys(work.commits, 0))
+        self._discard()
+        return self._outcome(cause)
+
+    def _abort(self, producer: Producer, trouble: KafkaError) -> None:
+        """At once, for readers of the topic wait for it; and then a new producer, whose beginning ends what this could
+        not. Kept, it would fail once more (measured: with a gap in its sequence, after a record that was too large)."""
+        if not trouble.fatal():
+            try:
+                producer.abort_transaction(CALL_SECS)
+            except (KafkaException, SystemError) as error:
+                log.debug("transaction not aborted", topic=self._topic, reason=_cause(error).str())
+        self._discard()
+
+    # -- the producer
+
+    def _ready(self) -> Producer:
+        with self._making:
+            if self._producer is None:
+                self._heard = ""
+                producer = Producer(self._config | {"error_cb": self._hear})
+                # Of a topic that is missing librdkafka would say nothing for half a minute.
+                if trouble := producer.list_topics(self._topic, timeout=CALL_SECS).topics[self._topic].error:
+                    raise KafkaException(trouble)
+                producer.init_transactions(CALL_SECS)
+                self._producer = producer
+            return self._producer
+
+    def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()  # or its end would wait for them
+
+    def _found(self, doubt: Doubt) -> Known:
+        return self._recall.read(doubt.since_ms - MARGIN_MS, doubt.wanted, lambda: None)
+
+    # -- what the client says
+
+    def _hear(self, error: KafkaError) -> None:
+        self._heard = error.str()
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        # What is purged has failed because of something else, and perhaps in the transaction before.
+        if error is not None and self._failed is None and error.name() not in _PURGED:
+            self._failed = error
+
+    def _said(self, error: KafkaError) -> str:
+        return f"{error.str()} ({self._heard})" if self._heard else error.str()
+
+    def _outcome(self, error: KafkaError) -> Outcome:
+        name = error.name()
+        reason, detail = name.lower().strip("_"), f"topic {self._topic}: {self._said(error)}"
+        if name in _OURS:
+            return Refused(reason, detail)
+        if name in _GROUP_MOVED:
+            return Again("group_moved", detail)
+        if name in _FENCED or (error.fatal() and name == "_FATAL"):
+            return Again(
+                "fenced",
+                f"{detail}; a transaction took longer than transactionTimeoutSecs, or two replicas have one "
+                "app.instanceId",
+            )
+        if name in _SETTING or is_fatal(error):
+            return Misconfigured(reason, detail)
+        return Again(reason, detail)
+
+
+def _cause(error: BaseException) -> KafkaError:
+    """confluent-kafka raises a fatal error out of whatever call it met it in; a delivery that is reported in the same
+    call trips over that, and what comes out is a SystemError because of it."""
+    while not isinstance(error, KafkaException):
+        if error.__cause__ is None:
+            raise error
+        error = error.__cause__
+    return cause_of(error)
+
+
+def _is_in(output: Output, there: Known) -> bool:
+    """Whether the topic has it. By its trace id and any of its records: a transaction is there whole or not at all."""
+    for id, offsets in output.covers.items():
+        known = there.get(id, {}).get(output.trace_id)
+        if known is not None and set(offsets) <= set(known.offsets):
+            return True
+    return False
