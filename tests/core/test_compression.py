@@ -258,6 +258,30 @@ def test_what_is_no_failure_may_be_compressed(tags: dict[str, Any]) -> None:
     assert groups_of([changed(one, tags=tags) for one in ALIKE]) == [3]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": Status(code=Status.STATUS_CODE_ERROR)},
+        {"events": [Span.Event(name="exception")]},
+        {"links": [Span.Link(trace_id=trace_id(5), span_id=span_id(9))]},
+        {"kind": SERVER},
+        {"parent_span_id": b""},
+        {"parent_span_id": bytes(8)},
+        {"tags": {"http.response.status_code": 500}},
+        {"tags": {"error.type": "x"}},
+    ],
+    ids=str,
+)
+def test_what_is_singular_stays_however_many_there_are(changes: dict[str, Any]) -> None:
+    assert groups_of([changed(one, **changes) for one in ALIKE]) == []
+
+
+def test_that_a_trace_is_unfinished_is_passed_on() -> None:
+    calls = payload_of(ROOT, *(span(number, name="GET", tags={"http.request.method": "GET"}) for number in range(1, 5)))
+    assert Preparation(ON).prepare(calls, complete=True).groups == 1
+    assert Preparation(ON).prepare(calls, complete=False).payload is calls
+
+
 def test_parents_and_linked_spans_stay() -> None:
     child = span(9, 2, kind=INTERNAL, tags={})
     linking = span(9, 0, kind=INTERNAL, tags={}, links=[Span.Link(trace_id=trace_id(1), span_id=span_id(2))])
@@ -379,17 +403,18 @@ CODES = (0, 0, 0, 1, 2)
 def traces(draw: st.DrawFn) -> list[tuple[int, Span]]:
     """Spans with the place of their resource. Few of everything, so that much is alike."""
     drawn = []
-    for number in range(1, draw(st.integers(0, 25)) + 1):
-        links = (
-            [Span.Link(trace_id=trace_id(1), span_id=span_id(draw(st.integers(0, 30))))]
-            if draw(st.integers(0, 15)) == 0
-            else []
-        )
+    for number in range(1, draw(st.sampled_from((2, 6, 25))) + 1):
+        if draw(st.integers(0, 2)):
+            drawn.append(
+                (0, span(number, at=draw(st.integers(0, 70_000)), ms=draw(st.sampled_from((0, 1, 7))), tags=TAGS[1]))
+            )
+            continue
+        link = Span.Link(trace_id=trace_id(1), span_id=span_id(draw(st.integers(0, 30))))
         one = span(
-            number, draw(st.sampled_from((0, 0, 0, 0, 1, 2, None))), name=draw(st.sampled_from(("a", "b /1"))),
+            number, draw(st.sampled_from((0, 0, 0, 1, 2, None))), name=draw(st.sampled_from(("a", "b /1"))),
             kind=draw(st.sampled_from((CLIENT, CLIENT, INTERNAL, SERVER, PRODUCER))), at=draw(st.integers(0, 100_000)),
-            ms=draw(st.sampled_from((0, 1, 1, 7, 70_000))), tags=draw(st.sampled_from(TAGS)), links=links,
-            status=Status(code=draw(st.sampled_from(CODES))),
+            ms=draw(st.sampled_from((0, 1, 1, 7, 70_000))), tags=draw(st.sampled_from(TAGS)),
+            links=[] if draw(st.integers(0, 9)) else [link], status=Status(code=draw(st.sampled_from(CODES))),
         )  # fmt: skip
         drawn.append((draw(st.sampled_from((0, 0, 0, 1))), one))
     return [(0, ROOT), *drawn]
