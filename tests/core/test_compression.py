@@ -527,6 +527,30 @@ def test_what_is_no_utf_8_and_no_key_value_is_passed_on() -> None:
     assert blob(9, b"\xff") in body
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [b"\xff", b"\n", b"\n\xff", b"", b"\n\x0cdb.statement", pair("http.status_code", "9" * 5000).SerializeToString()],
+)
+def test_an_attribute_that_is_none_does_no_harm(odd: bytes) -> None:
+    bodies = [one.SerializeToString() + blob(9, odd + b"\xff" * place) for place, one in enumerate(ALIKE)]
+    assert compress(blob(1, blob(2, b"".join(blob(2, body) for body in bodies)))).groups == 1
+
+
+@pytest.mark.parametrize(("value", "left"), [(float("inf"), []), (float("nan"), [3]), (404.0, [3])])
+def test_a_status_may_be_any_number(value: float, left: list[int]) -> None:
+    odd = KeyValue(key="http.status_code", value=AnyValue(double_value=value))
+    assert groups_of([changed(one, attributes=[odd]) for one in ALIKE]) == left
+
+
+@settings(max_examples=300, deadline=None)
+@given(traces(), st.data())
+def test_damage_stops_nothing(spans: list[tuple[int, Span]], data: st.DataObject) -> None:
+    payload = bytearray(in_chunks(spans, 4))
+    for _ in range(data.draw(st.integers(1, 6))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    Preparation(ON).prepare(bytes(payload), complete=True)
+
+
 def test_what_is_damaged_within_a_span_goes_out_as_it_came() -> None:
     """The scanner does not look into links, nor into what is no OTLP at all."""
     payload = blob(1, blob(2, b"".join(blob(2, one.SerializeToString() + blob(13, b"\xff")) for one in ALIKE)))

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from tss.core.compression.likeness import PREFIX, STATEMENTS, Member
+from tss.core.compression.likeness import PREFIX, STATEMENTS, Member, fact_of
 from tss.core.compression.outline import Outline
-from tss.core.otlp.schema import KeyValue as RawKeyValue
 from tss.core.otlp.wire import varint_bytes
 
 # Of Span: name, start, end, attributes and how many were dropped, the same of events and links, status.
@@ -68,8 +67,9 @@ def _statements(members: Sequence[Member], common: Sequence[bytes]) -> Iterable[
     if not statement or any(other.statement != statement for other in members):
         return
     for raw in first.attributes:
-        if raw not in common and (key := bytes(RawKeyValue.FromString(raw).key)) in STATEMENTS:
-            yield _text(key.decode(), statement)
+        fact = fact_of(raw)
+        if fact is not None and fact[0] in STATEMENTS and raw not in common:
+            yield _text(fact[0].decode(), statement)
 
 
 def _counts(members: Sequence[Member], name: str, *, same_name: bool) -> Iterable[KeyValue]:

@@ -113,7 +113,7 @@ class Likeness:
         for raw in attributes:
             fact = facts.get(raw, _UNREAD)
             if fact is _UNREAD:
-                fact = facts[raw] = _fact(raw)
+                fact = facts[raw] = fact_of(raw)
             if fact is None:
                 continue
             if fact[0] == _TEXT:
@@ -155,18 +155,18 @@ class Likeness:
         return self._wanted[operation]
 
 
-def _fact(raw: bytes) -> Fact | None:
+def fact_of(raw: bytes) -> Fact | None:
     """What is known of an attribute; None for one that says nothing here."""
-    if raw[:1] == b"\n" and raw[2 : 2 + raw[1]] not in _READ and not raw.startswith(PREFIX, 2):
+    if len(raw) > 1 and raw[0] == 0xA and raw[2 : 2 + raw[1]] not in _READ and not raw.startswith(PREFIX, 2):
         return None  # nearly all: the key is first and of less than 128 bytes, or not ours
     try:
         pair = KeyValue.FromString(raw)
     except DecodeError:
         return None
-    if pair.key not in _READ:
-        return None
     member = pair.value.WhichOneof("value")
-    return pair.key, getattr(pair.value, member) if member else None
+    if member is None or pair.key not in _READ:
+        return None
+    return pair.key, getattr(pair.value, member)
 
 
 def _is_singular(key: bytes, value: object) -> bool:
@@ -177,10 +177,10 @@ def _is_singular(key: bytes, value: object) -> bool:
     return key in _SINGULAR or (key == b"error" and value not in (False, b"false"))
 
 
-def _number(value: object) -> int:
+def _number(value: object) -> float:
     if isinstance(value, bytes):
-        return int(value) if value.isdigit() else 0
-    return int(value) if isinstance(value, int | float) else 0
+        return int(value) if value.isdigit() and len(value) < 10 else 0
+    return value if isinstance(value, int | float) else 0
 
 
 def _first(found: dict[bytes, object], keys: Sequence[bytes]) -> str:
