@@ -905,6 +905,8 @@ deadLetter: {topic: t}
         "redis.poolSize",
         "spanCompression.minCompressionCount",
     ]
+    used = "spanCompression: {enabled: true, minCompressionCount: 5, sqlPatterns: [a]}\n"
+    assert without_effect(accept(BASE + used, least=False)) == []
 
 
 def test_a_ca_beside_plaintext_is_a_fault(refuse: Any) -> None:
