@@ -1082,6 +1082,8 @@ deadLetter: {topic: t}
         "spanCompression.minCompressionCount",
         "spanMetrics.unit",
     ]
+    used = "spanCompression: {enabled: true, minCompressionCount: 5, sqlPatterns: [a]}\n"
+    assert without_effect(accept(BASE + used, least=False)) == []
 
 
 def test_span_metrics_say_what_they_miss(accept: Any) -> None:

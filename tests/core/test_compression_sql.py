@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tss.core.compression.sql import MAX_LENGTH, normalised
+from tss.core.compression.sql import MAX_LENGTH, Statements, normalised
 
 DJANGO = (
     'SELECT "shop_order"."id", "shop_order"."total" FROM "shop_order" INNER JOIN "shop_line_2" ON ("shop_order"."id" = '
@@ -124,3 +124,25 @@ def test_any_text_is_read(text: str) -> None:
 @given(st.sampled_from([text for text, _ in FORMS]))
 def test_a_normalised_statement_stays(text: str) -> None:
     assert normalised(normalised(text)) == normalised(text)
+
+
+numbers = st.one_of(st.integers(0, 3), st.integers(0, 10**50)).map(str)
+frames = st.sampled_from((
+    "SELECT a FROM t WHERE b = {}", "SELECT a FROM t_{} WHERE b = 1", 'SELECT "a {} b"', "a = '{}'", "a = {} LIMIT {}", "a = {}.5", "a = {}x1",
+    "a IN ({}, {})", "{}", "a = {};", "a='x {} y' -- {}", "-- {}", "= 0{}", "(" * 3000 + " {}",
+))  # fmt: skip
+
+
+@given(frames, st.lists(st.tuples(numbers, numbers, st.sampled_from(("", "mysql"))), min_size=1, max_size=12))
+def test_in_a_loop_a_statement_reads_as_it_does_alone(frame: str, values: list[tuple[str, str, str]]) -> None:
+    statements = Statements()
+    for one, other, system in values:
+        text = frame.format(one, other)
+        assert statements.normalised(text, system) == normalised(text, system)
+
+
+def test_names_that_differ_in_a_number_stay_different_in_a_loop() -> None:
+    statements = Statements()
+    texts = [f'SELECT "a {number} b" FROM t WHERE c = 1' for number in range(9)]
+    assert [statements.normalised(text, "") for text in texts] == [normalised(text) for text in texts]
+    assert len({normalised(text) for text in texts}) == 9

@@ -30,12 +30,13 @@ class Preparation:
 
         `complete`: it was closed as `root_quiet`, and this is all of it; False for late spans.
         """
+        unique, duplicates = payload, 0
         try:
             unique, duplicates = without_duplicates(payload)
+            if self._compression is None:
+                return Prepared(unique, duplicates)
+            compressed = self._compression.compress(unique, complete=complete)
         except WireError:
-            # The scanner lets nothing through that this would stumble over. If it does, the spans go as they came.
-            return Prepared(payload)
-        if self._compression is None:
+            # The scanner does not look into everything, such as links. Spans that are broken in there go as they came.
             return Prepared(unique, duplicates)
-        compressed = self._compression.compress(unique, complete=complete)
         return Prepared(compressed.payload, duplicates, compressed.spans, compressed.groups)

@@ -262,7 +262,8 @@ def without_effect(settings: Settings) -> list[str]:
         ("app", settings.app, ("park_after_secs",)),
     ]
     compression = tuple(field.name for field in attrs.fields(SpanCompression) if field.name != "enabled")
-    idle.append(("spanCompression", settings.span_compression, compression))
+    if not settings.span_compression.enabled:
+        idle.append(("spanCompression", settings.span_compression, compression))
     idle.append(("spanMetrics", settings.span_metrics, _idle_span_metrics(settings.span_metrics)))
     unused = {"file": ("topic",), "topic": ("path",), "log": ("path", "topic")}[settings.dead_letter.type]
     idle.append(("deadLetter", settings.dead_letter, unused))

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from tss.core.compression.composite import Member, composite
-from tss.core.compression.likeness import Like, Likeness
+from tss.core.compression.composite import composite
+from tss.core.compression.likeness import Key, Likeness, Member
 from tss.core.compression.outline import Outline, Seen
 from tss.core.compression.rules import Configured, Rules, SqlPattern
 from tss.core.otlp.rewriting import rewritten
@@ -52,24 +52,25 @@ class Compression:
         outline = Outline(payload)
         changes: dict[int, bytes] = {}
         spans = groups = 0
-        for members in self._runs(outline, complete=complete):
-            changes.update((seen.field, b"") for seen, _ in members)
-            changes[members[0][0].field] = composite(outline, members)
+        for name, members in self._runs(outline, complete=complete):
+            changes.update((seen.field, b"") for seen, *_ in members)
+            changes[members[0].seen.field] = composite(outline, name, members)
             spans += len(members)
             groups += 1
         return Compressed(rewritten(payload, changes), spans, groups)
 
-    def _runs(self, outline: Outline, *, complete: bool) -> Iterator[Sequence[Member]]:
-        alike: dict[Like, list[Member]] = {}
+    def _runs(self, outline: Outline, *, complete: bool) -> Iterator[tuple[str, Sequence[Member]]]:
+        """What becomes one, each with its normalised name."""
+        alike: dict[Key, list[Member]] = {}
         likeness = Likeness(self._rules, complete=complete)
         for seen in self._candidates(outline):
             outline.look_at(seen)
-            like = likeness.of(seen)
-            if like is not None:
-                alike.setdefault(like, []).append((seen, like))
-        for members in alike.values():
+            found = likeness.of(seen)
+            if found is not None:
+                alike.setdefault(found[0], []).append(found[1])
+        for key, members in alike.items():
             if len(members) >= self._rules.min_count:
-                yield from self._in_windows(members)
+                yield from ((key[-1], run) for run in self._in_windows(members))
 
     def _candidates(self, outline: Outline) -> list[Seen]:
         """Leaves that have enough others of their kind below the same parent; most traces have none."""
@@ -91,13 +92,17 @@ class Compression:
 
     def _in_windows(self, members: list[Member]) -> Iterator[Sequence[Member]]:
         """Runs that start within the window, from the first on, and are long enough."""
-        members.sort(key=lambda member: (member[0].start_ns, member[0].span_id))
+        members.sort(key=_in_time)
         run: list[Member] = []
         for member in members:
-            if run and member[0].start_ns - run[0][0].start_ns > self._rules.window_ns:
+            if run and member.seen.start_ns - run[0].seen.start_ns > self._rules.window_ns:
                 if len(run) >= self._rules.min_count:
                     yield run
                 run = []
             run.append(member)
         if len(run) >= self._rules.min_count:
             yield run
+
+
+def _in_time(member: Member) -> tuple[int, bytes]:
+    return member.seen.start_ns, member.seen.span_id

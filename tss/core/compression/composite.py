@@ -7,12 +7,9 @@ from collections.abc import Iterable, Sequence
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from tss.core.compression.likeness import PREFIX, STATEMENTS, Like
-from tss.core.compression.outline import Outline, Seen
-from tss.core.otlp.schema import KeyValue as RawKeyValue
+from tss.core.compression.likeness import PREFIX, STATEMENTS, Member, fact_of
+from tss.core.compression.outline import Outline
 from tss.core.otlp.wire import varint_bytes
-
-Member = tuple[Seen, Like]
 
 # Of Span: name, start, end, attributes and how many were dropped, the same of events and links, status.
 _MADE_ANEW = frozenset((5, 7, 8, 9, 10, 11, 12, 13, 14, 15))
@@ -20,29 +17,30 @@ _MOST = 2**32 - 1  # of a count in a span
 _ATTRIBUTE, _SPAN, _NAME = b"\x4a", b"\x12", b"\x2a"
 
 
-def composite(outline: Outline, members: Sequence[Member]) -> bytes:
-    """The field of a ScopeSpans that stands for these spans, given in order of start and id.
+def composite(outline: Outline, name: str, members: Sequence[Member]) -> bytes:
+    """The field of a ScopeSpans that stands for these spans, given in order of start and id, under their
+    normalised name.
 
     It is the first of them, its id, kind, trace state, flags and unknown fields, from the first start to the last end. It
     has the attributes that all have, and what was counted of them (docs/operations.md). What only some had is counted as
     dropped.
     """
-    first, like = members[0]
+    first = members[0].seen
     common = _common(members)
-    events = sum(seen.events + seen.dropped_events for seen, _ in members)
-    dropped = sum(len(seen.attributes) + seen.dropped_attributes - len(common) for seen, _ in members)
-    same_name = all(seen.name == first.name for seen, _ in members)
+    events = sum(seen.events + seen.dropped_events for seen, *_ in members)
+    dropped = sum(len(seen.attributes) + seen.dropped_attributes - len(common) for seen, *_ in members)
+    same_name = all(seen.name == first.name for seen, *_ in members)
     rest = Span(
         start_time_unix_nano=first.start_ns,
-        end_time_unix_nano=max(seen.end_ns for seen, _ in members),
+        end_time_unix_nano=max(seen.end_ns for seen, *_ in members),
         dropped_attributes_count=min(dropped, _MOST),
         dropped_events_count=min(events, _MOST),
         status=Status(code=Status.STATUS_CODE_OK) if first.code == Status.STATUS_CODE_OK else None,
-        attributes=[*_statements(members, common), *_counts(members, same_name)],
+        attributes=[*_statements(members, common), *_counts(members, name, same_name=same_name)],
     )
     body = b"".join((
         outline.without(first, _MADE_ANEW),
-        _field(_NAME, first.name if same_name else like.name.encode()),
+        _field(_NAME, first.name if same_name else name.encode()),
         *(_field(_ATTRIBUTE, raw) for raw in common),
         rest.SerializeToString(deterministic=True),
     ))  # fmt: skip
@@ -55,9 +53,9 @@ def _field(tag: bytes, content: bytes) -> bytes:
 
 def _common(members: Sequence[Member]) -> list[bytes]:
     """The attributes that all have, byte for byte, in the first one's order."""
-    first = members[0][0].attributes
+    first = members[0].seen.attributes
     left = {raw for raw in first if not raw.startswith(PREFIX, 2)}
-    for seen, _ in members:
+    for seen, *_ in members:
         if seen.attributes != first:
             left.intersection_update(seen.attributes)
     return [raw for raw in dict.fromkeys(first) if raw in left]
@@ -65,26 +63,27 @@ def _common(members: Sequence[Member]) -> list[bytes]:
 
 def _statements(members: Sequence[Member], common: Sequence[bytes]) -> Iterable[KeyValue]:
     """The statement of all, normalised, where theirs differ in values only."""
-    first, like = members[0]
-    if not like.statement or any(other.statement != like.statement for _, other in members):
+    first, _, statement = members[0]
+    if not statement or any(other.statement != statement for other in members):
         return
     for raw in first.attributes:
-        if raw not in common and (key := bytes(RawKeyValue.FromString(raw).key)) in STATEMENTS:
-            yield _text(key.decode(), like.statement)
+        fact = fact_of(raw)
+        if fact is not None and fact[0] in STATEMENTS and raw not in common:
+            yield _text(fact[0].decode(), statement)
 
 
-def _counts(members: Sequence[Member], same_name: bool) -> Iterable[KeyValue]:
-    first, like = members[0]
-    durations = [seen.end_ns - seen.start_ns for seen, _ in members]
-    exact = same_name and all(other.raw == like.raw for _, other in members)
+def _counts(members: Sequence[Member], name: str, *, same_name: bool) -> Iterable[KeyValue]:
+    first, statement, _ = members[0]
+    durations = [seen.end_ns - seen.start_ns for seen, *_ in members]
+    exact = same_name and all(other.raw == statement for other in members)
     yield KeyValue(key="tss.composite", value=AnyValue(bool_value=True))
     yield _whole("count", len(durations))
     yield _whole("sum_ns", sum(durations))
     yield _whole("min_ns", min(durations))
     yield _whole("max_ns", max(durations))
     yield _whole("mean_ns", sum(durations) // len(durations))
-    yield _whole("window_ns", max(seen.end_ns for seen, _ in members) - first.start_ns)
-    yield _text("tss.composite.name", like.name)
+    yield _whole("window_ns", max(seen.end_ns for seen, *_ in members) - first.start_ns)
+    yield _text("tss.composite.name", name)
     yield _text("tss.composite.strategy", "exact_match" if exact else "same_kind")
 
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import attrs
 from google.protobuf.message import DecodeError
 
 from tss.core.compression.outline import Seen
 from tss.core.compression.rules import Rules
-from tss.core.compression.sql import normalised
+from tss.core.compression.sql import Statements
 from tss.core.otlp.schema import KeyValue
 
 PREFIX = b"tss.composite"
-STATEMENTS = (b"db.query.text", b"db.statement")
+STATEMENTS = _TEXT, _OLD_TEXT = b"db.query.text", b"db.statement"
 _SYSTEMS = (b"db.system.name", b"db.system")
 _OPERATIONS = (b"db.operation.name", b"db.operation")
 _SUMMARY = b"db.query.summary"
@@ -43,27 +44,26 @@ _NOT_SQL = frozenset((
 Fact = tuple[bytes, object]
 """An attribute's key and its value."""
 
+_UNREAD: Fact = (b"", None)
 
-@attrs.frozen
-class Like:
-    """What a span is like. Equal for spans that may become one, but for its statements."""
 
-    parent: bytes
-    kind: int
-    code: int
-    place: int
-    trace_state: bytes  # has the weight of the span: those of one composite are alike
-    apart: frozenset[bytes]
-    name: str
-    raw: str = attrs.field(eq=False)  # statement
-    statement: str = attrs.field(eq=False)  # normalised
+Key = tuple[bytes, int, int, int, bytes, int, str]
+"""Parent, kind, status, place, trace state (it has the weight), what it is doing, normalised name: equal for alike spans."""
+
+
+class Member(NamedTuple):
+    """A span that may become one with others of its key."""
+
+    seen: Seen
+    raw: str  # statement
+    statement: str  # normalised
 
 
 @attrs.frozen
 class Doing:
     """What attributes other than the statement say of a span."""
 
-    apart: frozenset[bytes]  # those that tell it from others
+    number: int  # the same for spans that do the same
     database: bool
     system: str
     operation: str
@@ -78,49 +78,51 @@ class Likeness:
         self._complete = complete
         self._facts: dict[bytes, Fact | None] = {}
         self._doings: dict[tuple[bytes, ...], Doing | None] = {}
+        self._apart: dict[frozenset[bytes], int] = {}
+        self._statements = Statements()
         self._wanted: dict[str, bool] = {}
         self._groups: dict[str, str | None] = {}
 
-    def of(self, seen: Seen) -> Like | None:
+    def of(self, seen: Seen) -> tuple[Key, Member] | None:
         """None for a span that is to stay as it is."""
         if seen.excepted:
             return None
-        telling, statements = self._sorted(seen.attributes)
+        telling, raw = self._sorted(seen.attributes)
         try:
             doing = self._doings[telling]
         except KeyError:
             doing = self._doings[telling] = self._doing(telling)
         if doing is None:
             return None
-        database = doing.database or bool(statements)
+        database = doing.database or raw is not None
         # What came too late, or still will, may hang below a call that went out, but not below a query.
         if not (database or self._complete):
             return None
-        return self._like(seen, doing, _first(statements, STATEMENTS), database=database)
-
-    def _like(self, seen: Seen, doing: Doing, raw: str, *, database: bool) -> Like | None:
-        statement = normalised(raw, doing.system) if raw else ""
+        statement = self._statements.normalised(raw, doing.system) if raw else ""
         name = self._name(seen, doing, statement)
         operation = (doing.operation or statement.split(" ", 1)[0].upper()) if database else ""
         if name is None or not self._wants(operation or _text(seen.name)):
             return None
-        return Like(seen.parent, seen.kind, seen.code, seen.place, seen.trace_state, doing.apart, name, raw, statement)
+        key = (seen.parent, seen.kind, seen.code, seen.place, seen.trace_state, doing.number, name)
+        return key, Member(seen, raw or "", statement)
 
-    def _sorted(self, attributes: Sequence[bytes]) -> tuple[tuple[bytes, ...], dict[bytes, object]]:
-        """Those that tell what a span does, and its statements."""
-        facts, telling, statements = self._facts, [], {}
+    def _sorted(self, attributes: Sequence[bytes]) -> tuple[tuple[bytes, ...], str | None]:
+        """Those that tell what a span does, and its statement."""
+        facts, telling = self._facts, []
+        old = text = None
         for raw in attributes:
-            try:
-                fact = facts[raw]
-            except KeyError:
-                fact = facts[raw] = _fact(raw)
+            fact = facts.get(raw, _UNREAD)
+            if fact is _UNREAD:
+                fact = facts[raw] = fact_of(raw)
             if fact is None:
                 continue
-            if fact[0] in STATEMENTS:
-                statements[fact[0]] = fact[1]
+            if fact[0] == _TEXT:
+                text = _text(fact[1])
+            elif fact[0] == _OLD_TEXT:
+                old = _text(fact[1])
             else:
                 telling.append(raw)
-        return tuple(telling), statements
+        return tuple(telling), old if text is None else text
 
     def _doing(self, telling: Sequence[bytes]) -> Doing | None:
         """None for what makes a span singular."""
@@ -128,8 +130,9 @@ class Likeness:
         found = {key: value for _, key, value in facts}
         if any(_is_singular(key, value) for key, value in found.items()):
             return None
+        apart = frozenset(raw for raw, key, _ in facts if key in _APART)
         return Doing(
-            frozenset(raw for raw, key, _ in facts if key in _APART),
+            self._apart.setdefault(apart, len(self._apart)),
             not _OF_DATABASES.isdisjoint(found),
             _first(found, _SYSTEMS),
             _first(found, _OPERATIONS),
@@ -152,18 +155,18 @@ class Likeness:
         return self._wanted[operation]
 
 
-def _fact(raw: bytes) -> Fact | None:
+def fact_of(raw: bytes) -> Fact | None:
     """What is known of an attribute; None for one that says nothing here."""
-    if raw[:1] == b"\n" and raw[2 : 2 + raw[1]] not in _READ and not raw.startswith(PREFIX, 2):
+    if len(raw) > 1 and raw[0] == 0xA and raw[2 : 2 + raw[1]] not in _READ and not raw.startswith(PREFIX, 2):
         return None  # nearly all: the key is first and of less than 128 bytes, or not ours
     try:
         pair = KeyValue.FromString(raw)
     except DecodeError:
         return None
-    if pair.key not in _READ:
-        return None
     member = pair.value.WhichOneof("value")
-    return pair.key, getattr(pair.value, member) if member else None
+    if member is None or pair.key not in _READ:
+        return None
+    return pair.key, getattr(pair.value, member)
 
 
 def _is_singular(key: bytes, value: object) -> bool:
@@ -174,10 +177,10 @@ def _is_singular(key: bytes, value: object) -> bool:
     return key in _SINGULAR or (key == b"error" and value not in (False, b"false"))
 
 
-def _number(value: object) -> int:
+def _number(value: object) -> float:
     if isinstance(value, bytes):
-        return int(value) if value.isdigit() else 0
-    return int(value) if isinstance(value, int | float) else 0
+        return int(value) if value.isdigit() and len(value) < 10 else 0
+    return value if isinstance(value, int | float) else 0
 
 
 def _first(found: dict[bytes, object], keys: Sequence[bytes]) -> str:
