@@ -37,6 +37,7 @@ CYTHON = (
     "core/otlp/protobuf",
     "core/otlp/scanner",
     "core/otlp/values",
+    "core/statistics/concentrator",
     "core/statistics/series",
     "core/statistics/walk",
 )
