@@ -95,9 +95,16 @@ def concentrate(
     return found
 
 
+def tables(*concepts: str) -> dict[str, Json]:
+    """What the agent maps by: `peer_tags` (in its order), `renamed` attributes, types of `databases`, and for each
+    concept of `semantics/mappings.json` that is asked for the attributes it is read from, with their types."""
+    found: dict[str, Json] = _ask("tables", "\n".join(concepts).encode())
+    return found
+
+
 def peer_tags() -> list[str]:
     """The attributes that the agent takes for peer tags, in its order."""
-    found: list[str] = _ask("peertags", b"")
+    found: list[str] = tables()["peer_tags"]
     return found
 
 

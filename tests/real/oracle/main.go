@@ -33,7 +33,7 @@ var commands = map[string]func([]byte, options) (any, error){
 	"stats":       statsPayload,
 	"clientstats": clientStatsPayload,
 	"concentrate": concentrated,
-	"peertags":    peerTags,
+	"tables":      tables,
 }
 
 func main() {

@@ -72,14 +72,6 @@ func firstEnd(traces ptrace.Traces) time.Time {
 	return time.Unix(0, first)
 }
 
-func peerTags(_ []byte, given options) (any, error) {
-	conf, err := agentConfig(given)
-	if err != nil {
-		return nil, err
-	}
-	return conf.ConfiguredPeerTags(), nil
-}
-
 func tellStats(payload *pb.StatsPayload) (any, error) {
 	clients := []any{}
 	for _, client := range payload.Stats {
