@@ -125,8 +125,6 @@ cdef bytes encoded(Sketch *sketch, bytes opening):
     cdef uint8_t[16] head
     for number in range(sketch.room):
         used += sketch.bins[number] != 0
-    if not used and not sketch.zeros:
-        return b""
     pairs = PyBytes_FromStringAndSize(NULL, used * PAIR_BYTES)
     start = at = <uint8_t *> PyBytes_AS_STRING(pairs)
     for number in range(sketch.room):
@@ -180,7 +178,7 @@ cdef class Concentrator:
             grouping.KEYS, grouping.KEYS, prefixes=grouping.PREFIXES, service_keys=grouping.SERVICE_KEYS,
             notes=grouping.NOTES,
         )
-        self.series = Series(grouping.name_of, grouping.OVERFLOW, max_series)
+        self.series = Series(grouping.name_of, grouping.OVERFLOW, max_series, max_bytes // 2)
         self.services = Series(grouping.service_of, "", MOST_SERVICES)
         self.most_bytes = max_bytes
         self.opening = sketches.OPENING

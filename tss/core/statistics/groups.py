@@ -20,8 +20,8 @@ from tss.core.compression.sql import normalised
 from tss.core.datadog import naming
 from tss.core.datadog.naming import KIND_NAMES, Subject
 from tss.core.datadog.origin import origin_of
-from tss.core.datadog.values import Value, attributes, plain, tag
-from tss.core.sampling.probability import SPACE
+from tss.core.datadog.values import Value, attributes, tag
+from tss.core.datadog.weight import kept_share
 from tss.core.statistics.peers import PEER_TAGS, peer_tags
 
 SAMPLE_RATE, MEASURED = "_sample_rate", "_dd.measured"
@@ -143,7 +143,8 @@ def of(pairs: Iterable[KeyValue]) -> Mapping[str, Value]:
 def name(kind: int, called: str, own: Mapping[str, Value], resource: Mapping[str, Value]) -> Name:
     """The series of a span."""
     texts = {**naming.texts(resource), **naming.texts(own)}
-    subject = Subject(kind, called, own, resource, texts)
+    wholes = {**naming.wholes(resource), **naming.wholes(own)}
+    subject = Subject(kind, called, own, texts, wholes)
     span_type = naming.span_type(subject)
     return Name(
         _payload(subject),
@@ -218,34 +219,15 @@ MAX_INT64 = 2**63 - 1
 def weight(trace_state: bytes, rate: bytes) -> int:
     """How many spans one stands for: 1 / the rate of a head sampler, as `_sample_rate` (a serialized AnyValue) or, if
     there is none, OpenTelemetry's threshold says. 0 where neither says anything."""
-    share = _rate(rate) or _share(trace_state)
-    return min(round(ONE / share), MOST) if share else 0
-
-
-def _rate(value: bytes) -> float:
     try:
-        found = plain(AnyValue.FromString(value))
+        told = Span(trace_state=trace_state.decode(errors="replace"))
+        told.attributes.add(key=SAMPLE_RATE).value.MergeFromString(rate)
     except DecodeError:
         return 0
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        return 0
-    return float(found) if 0 < found <= 1 else 0
-
-
-def _share(trace_state: bytes) -> float:
-    """What `ot=th` leaves of all traces (OTEP 235)."""
-    for member in trace_state.split(b","):
-        vendor, _, values = member.strip().partition(b"=")
-        if vendor == b"ot":
-            return _over_threshold(dict([pair.partition(b":")[::2] for pair in values.split(b";")]).get(b"th", b""))
-    return 0
-
-
-def _over_threshold(digits: bytes) -> float:
-    try:
-        return 1 - int(digits[:14].ljust(14, b"0"), 16) / SPACE if digits else 0
-    except ValueError:
-        return 0
+    if not rate:
+        del told.attributes[:]
+    share = kept_share(told, 1.0)
+    return min(round(ONE / share), MOST) if 0 < share < 1 else 0
 
 
 def is_measured(value: bytes) -> bool:

@@ -171,7 +171,7 @@ def _weight_of_root(everything: Sequence[_Seen], by_id: Mapping[bytes, _Seen]) -
     """Of what leads a chunk: a root, else the first span whose parent is not here."""
     leads = [seen for seen in everything if not _parent(seen.span)]
     leads += [seen for seen in everything if _parent(seen.span) not in by_id]
-    return leads[0].weight if leads else 0
+    return (leads or everything)[0].weight if everything else 0
 
 
 def _group(start_ns: int, name: Name, root: bool, counts: _Counts) -> Group:  # noqa: FBT001

@@ -15,6 +15,7 @@ cdef class Series:
     cdef uint32_t room
     cdef uint32_t used
     cdef readonly uint32_t most
+    cdef readonly uint64_t most_bytes
     cdef object name
     cdef dict known  # number by name
     cdef readonly list names  # by number; the first stands for all that found no room

@@ -26,11 +26,11 @@ cdef uint64_t bytes_of_name(name):
 cdef class Series:
     """Numbers for names. `name` makes one, hashable, of (span bytes, resource bytes, scope bytes); None is no name.
 
-    Beyond `most` names all new ones are `overflow`, which is number 0. Numbers hold until `clear`.
+    Beyond `most` names, or `most_bytes` of them, all new ones are `overflow`, which is number 0. Numbers hold until `clear`.
     """
 
-    def __cinit__(self, name, overflow, uint32_t most):
-        self.name, self.most = name, most
+    def __cinit__(self, name, overflow, uint32_t most, uint64_t most_bytes=1 << 62):
+        self.name, self.most, self.most_bytes = name, most, most_bytes
         self.known, self.names = {}, [overflow]
         self.make(FIRST_ROOM)
 
@@ -74,7 +74,7 @@ cdef class Series:
             number = NAMELESS
         elif name in self.known:
             number = self.known[name]
-        elif len(self.names) > self.most:
+        elif len(self.names) > self.most or self.text_bytes >= self.most_bytes:
             number = OVERFLOW
         else:
             number = self.known[name] = len(self.names)

@@ -29,9 +29,7 @@ def value_of(number: int) -> float:
 
 
 def encode(bins: Mapping[int, int], zeros: int) -> bytes:
-    """The message DDSketch; empty for no values at all."""
-    if not bins and not zeros:
-        return b""
+    """The message DDSketch. Without a value too it says its mapping, as the agent's does."""
     pairs = b"".join([_pair(number, count) for number, count in sorted(bins.items()) if count])
     store = b"\x12" + _varint(len(pairs)) + pairs if pairs else b""
     return OPENING + store + (b"\x21" + struct.pack("<d", zeros) if zeros else b"")
