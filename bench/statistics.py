@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from bench.corpus import Corpus
 from tss.core.otlp import Encoding, Fault, Scanner
-from tss.core.statistics import new_concentrator
+from tss.core.statistics import Concentrator
 
 ROUNDS = 7
 
@@ -43,7 +43,7 @@ def scan_ns(traces: Sequence[tuple[bytes, list[bytes]]]) -> int:
 def count_ns(traces: Sequence[tuple[bytes, list[bytes]]]) -> tuple[int, int, int]:
     """All of it, that the series of a new process are named included; and the second time, when they are known; and
     what it takes to take the groups."""
-    concentrator = new_concentrator(time.time_ns())
+    concentrator = Concentrator(time.time_ns())
     add = concentrator.add
     spent = []
     for _ in range(2):
@@ -66,7 +66,7 @@ def main() -> None:
     print(f"{'':>12}", *(f"{word:>10}" for word in ("scan", "count", "first time", "take (ms)", "groups")))
     for corpus in [Corpus(int(size)) for size in options.sizes.split(",")] + [Corpus(8, mixed=True)]:
         traces = traces_of(corpus, options.spans)
-        concentrator = new_concentrator(time.time_ns())
+        concentrator = Concentrator(time.time_ns())
         for trace_id, chunks in traces:
             concentrator.add(trace_id, chunks, kept=False)
         spans = concentrator.spans

@@ -135,7 +135,11 @@ def kind(request: pytest.FixtureRequest) -> Any:
 def test_top_level_measured_and_spoken_kinds_are_counted_and_no_others(kind: Any) -> None:
     trace = [
         chunk("shop", span(1, name="root", kind=1), span(2, 1, name="inner", kind=1), span(3, 2, name="call", kind=3)),
-        chunk("cart", span(4, 3, name="entry", kind=1), span(5, 4, attributes={"_dd.measured": 1}, name="measured", kind=1)),
+        chunk(
+            "cart",
+            span(4, 3, name="entry", kind=1),
+            span(5, 4, attributes={"_dd.measured": 1}, name="measured", kind=1),
+        ),
         chunk("cart", span(6, 77, name="orphan", kind=1)),
     ]
     found = {each.name.resource: (each.hits, each.top_level_hits, each.root) for each in counted(kind, [trace])}
@@ -177,7 +181,11 @@ def test_errors_are_in_the_sketch_of_errors_only(kind: Any) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "per"),
-    [({"trace_state": "ot=th:c"}, 4), ({"attributes": {"_sample_rate": 0.5}}, 2), ({"attributes": {"_sample_rate": 1}}, 1)],
+    [
+        ({"trace_state": "ot=th:c"}, 4),
+        ({"attributes": {"_sample_rate": 0.5}}, 2),
+        ({"attributes": {"_sample_rate": 1}}, 1),
+    ],
 )
 def test_the_rate_of_a_head_sampler_is_made_good(kind: Any, fields: dict[str, Any], per: int) -> None:
     root = span(1, name="a", kind=1, error=True, **fields)
@@ -191,7 +199,8 @@ def test_the_rate_of_a_head_sampler_is_made_good(kind: Any, fields: dict[str, An
 def test_weights_that_are_no_whole_numbers_are_true_in_sum(kind: Any) -> None:
     share = Fraction(int("aaab".ljust(14, "0"), 16), 1 << 56)
     made = [
-        [chunk("shop", span(1, name=f"series {number}", error=True, trace_state="ot=th:aaab"))] for number in range(2000)
+        [chunk("shop", span(1, name=f"series {number}", error=True, trace_state="ot=th:aaab"))]
+        for number in range(2000)
     ]
     found = counted(kind, made)
     exact = 2000 / (1 - share)
@@ -204,7 +213,7 @@ def test_what_finds_no_room_is_counted_all_the_same(kind: Any) -> None:
         made = kind(NOW_NS, **limits)
         for number in range(1000):
             made.add(b"", [chunk("shop", span(1, name=f"series {number}", ms=number))], False)
-        held = made.bytes
+        held = made.held_bytes
         found = made.take(NOW_NS)
         (rest,) = (each for each in found if each.name == OVERFLOW)
         assert sum(each.hits for each in found) == 1000
@@ -281,6 +290,6 @@ def test_addresses_are_nobodys_names(host: str, told: str) -> None:
 
 
 def test_a_name_is_made_of_nothing_but_the_keys_that_are_hashed() -> None:
-    everything = {key: "x" for key in groups.KEYS}
+    everything = dict.fromkeys(groups.KEYS, "x")
     some = {"other": "y", **everything}
     assert groups.of(pairs(some)) == everything

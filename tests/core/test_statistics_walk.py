@@ -18,7 +18,9 @@ NOBODY = 0xFFFFFFFF
 
 
 def pair(key: str, value: str | int) -> KeyValue:
-    return KeyValue(key=key, value=AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value))
+    return KeyValue(
+        key=key, value=AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value)
+    )
 
 
 def message(*spans: Span, resource: dict[str, str] | None = None) -> bytes:
@@ -71,7 +73,9 @@ def test_broken_bytes_end_a_walk_and_nothing_else(junk: bytes, data: st.DataObje
 def test_parents_are_found_wherever_they_are(count: int) -> None:
     rng = random.Random(count)
     spans = [
-        Span(span_id=(n + 1).to_bytes(8, "big"), parent_span_id=b"" if not n else rng.randrange(n + 9).to_bytes(8, "big"))
+        Span(
+            span_id=(n + 1).to_bytes(8, "big"), parent_span_id=b"" if not n else rng.randrange(n + 9).to_bytes(8, "big")
+        )
         for n in range(count)
     ]
     rng.shuffle(spans)

@@ -107,6 +107,13 @@ EXPORT_ERRORS = _counter("export_errors_total", "Failed tries to send a batch, b
 EXPORT_LATENCY = _histogram("export_latency_seconds", "Time of one try to send a batch.", _SECONDS, "destination")
 EXPORT_REJECTED = _counter("export_rejected_spans_total", "Spans that a destination named as rejected while it took the rest of their batch.", "destination")
 DEAD_LETTERS = _counter("dead_letters_total", "Records and traces put aside, by reason and by where they were put.", "reason", "place")
+# What is counted of all traffic, before sampling
+STATS_SPANS = _counter("stats_spans_total", "Spans counted in Datadog's statistics: of all traces, those that enter a service, are measured, or speak to another service.")
+STATS_UNREADABLE = _counter("stats_unreadable_spans_total", "Spans that are missing in the statistics, since an attribute of theirs could not be parsed.")
+STATS_OVERFLOW = _counter("stats_overflow_spans_total", "Spans counted under `tss.overflow`, since there was no room for another series.", alert="increase(stats_overflow_spans_total[5m]) > 0")
+STATS_GROUPS = _gauge("stats_groups_current", "Groups of statistics that wait to be sent: series by ten seconds.")
+STATS_BYTES = _gauge("stats_bytes_current", "Bytes of these groups and their names, about.")
+STATS_PAYLOADS = _counter("stats_payloads_total", "Tries to send statistics, by result: sent, or what was wrong.", "result")
 # What Kafka is told
 CONSUMER_LAG = _gauge("kafka_consumer_lag", "Records between the read position and the end of the partition.", "topic", "partition", alert="kafka_consumer_lag > 1000")
 UNCOMMITTED = _gauge("kafka_uncommitted_records", "Offsets between the low water (the oldest record still held) and the read position.", "topic", "partition")

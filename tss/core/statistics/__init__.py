@@ -7,22 +7,18 @@ water, and what had been counted of them is counted again: at least once, as it 
 
 from typing import Protocol
 
-from tss.core.statistics.groups import Concentrator, Group, Name, Payload
+from tss.core.statistics.groups import Group, Name, Payload
 
-__all__ = ["Concentrator", "Group", "Name", "Payload", "SpanObserver", "new_concentrator"]
+try:
+    from tss.core.statistics.concentrator import Concentrator
+except ImportError:  # there was no C compiler when this was installed
+    from tss.core.statistics.reference import Concentrator
+
+__all__ = ["Concentrator", "Group", "Name", "Payload", "SpanObserver"]
 
 
 class SpanObserver(Protocol):
     """Sees all spans of each decided trace, once."""
 
-    def add(self, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:  # noqa: FBT001  # a verdict, as it comes
+    def add(self, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:
         """Take the serialized TracesData that are together one trace, or what came late of one. Never raises."""
-
-
-def new_concentrator(now_ns: int) -> Concentrator:
-    """The compiled one, where there is one."""
-    try:
-        from tss.core.statistics.concentrator import Concentrator as Chosen  # noqa: PLC0415
-    except ImportError:  # there was no C compiler when this was installed
-        from tss.core.statistics.reference import Concentrator as Chosen  # noqa: PLC0415
-    return Chosen(now_ns)

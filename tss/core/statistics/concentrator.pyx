@@ -191,14 +191,14 @@ cdef class Concentrator:
         free(self.index)
 
     def __repr__(self):
-        return f"<Concentrator {self.groups} groups, {self.bytes} bytes>"
+        return f"<Concentrator {self.groups} groups, {self.held_bytes} bytes>"
 
     @property
     def groups(self):
         return self.used
 
     @property
-    def bytes(self):
+    def held_bytes(self):
         return self.size()
 
     @property

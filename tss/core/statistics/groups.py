@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import attrs
 from google.protobuf.message import DecodeError
@@ -93,40 +93,14 @@ class Group:
     error: bytes
 
 
-class Concentrator(Protocol):
-    """Counts spans; `Group` by `Group` it gives away what it has."""
-
-    spans: int
-    counted: int
-    unreadable: int
-    overflowed: int
-
-    @property
-    def groups(self) -> int:
-        """How many are held."""
-
-    @property
-    def bytes(self) -> int:
-        """What they take, about."""
-
-    def add(self, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:  # noqa: FBT001  # see SpanObserver
-        """Count the spans of one trace, or of what came late of it."""
-
-    def tick(self, now_ns: int) -> None:
-        """Let time pass."""
-
-    def take(self, now_ns: int) -> list[Group]:
-        """All that was counted since the last time."""
-
-
 def name_of(span: bytes, resource: bytes, _scope: bytes = b"") -> Name | None:
-    """The series of a serialized span; None if that, or its resource, cannot be parsed."""
+    """The series of a serialized span; None if that, or its resource, cannot be parsed, or made into a name."""
     try:
         parsed = Span.FromString(span)
         around = Resource.FromString(resource)
-    except DecodeError:
+        return name(parsed.kind, parsed.name, of(parsed.attributes), of(around.attributes))
+    except Exception:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone; they are counted
         return None
-    return name(parsed.kind, parsed.name, of(parsed.attributes), of(around.attributes))
 
 
 def service_of(span: bytes, resource: bytes, _scope: bytes = b"") -> str | None:
@@ -238,7 +212,7 @@ def is_measured(value: bytes) -> bool:
         return False
 
 
-def made_whole(start_ns: int, name: Name, root: bool, counts: Sequence[int]) -> list[int]:  # noqa: FBT001
+def made_whole(start_ns: int, name: Name, root: bool, counts: Sequence[int]) -> list[int]:
     """Sums of weights as whole numbers: up or down by chance, as the agent does it, so that sums over many are true.
 
     The chance is a hash of what they are counted for: the same log gives the same numbers (law 3). It is one for all of
@@ -254,7 +228,9 @@ def made_whole(start_ns: int, name: Name, root: bool, counts: Sequence[int]) -> 
 # Buckets ------------------------------------------------------------------------------------------------------------
 
 BUCKET_NS = 10 * 1_000_000_000
-OLDEST_NS = 3600 * 1_000_000_000 - 60 * 1_000_000_000  # Datadog takes nothing older than an hour; the way there takes time
+OLDEST_NS = (
+    3600 * 1_000_000_000 - 60 * 1_000_000_000
+)  # Datadog takes nothing older than an hour; the way there takes time
 MAX_SERIES = 20_000
 MAX_BYTES = 64 * 1024 * 1024
 

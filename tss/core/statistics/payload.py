@@ -98,7 +98,8 @@ def _client_stats(payload: Payload, groups: Sequence[Group]) -> dict[str, Any]:
         "Env": payload.env,
         "Version": payload.version,
         "Stats": [
-            {"Start": start, "Duration": BUCKET_NS, "Stats": each, "AgentTimeShift": 0} for start, each in buckets.items()
+            {"Start": start, "Duration": BUCKET_NS, "Stats": each, "AgentTimeShift": 0}
+            for start, each in buckets.items()
         ],
     }
 

@@ -14,16 +14,51 @@ from tss.core.datadog.naming import CLIENT, CONSUMER, INTERNAL, PRODUCER, UNSPEC
 
 BASE_SERVICE = "_dd.base_service"
 # In the order in which the agent writes them.
-PEER_TAGS = tuple(
-    """
-    _dd.base_service active_record.db.vendor amqp.destination amqp.exchange amqp.queue aws.queue.name aws.s3.bucket
-    bucketname cassandra.keyspace db.cassandra.contact.points db.couchbase.seed.nodes db.hostname db.instance db.name
-    db.namespace db.system db.system.name db.type dns.hostname grpc.host hostname http.host http.server_name
-    messaging.destination messaging.destination.name messaging.kafka.bootstrap.servers messaging.rabbitmq.exchange
-    messaging.system mongodb.db msmq.queue.path net.peer.name network.destination.ip network.destination.name out.host
-    peer.hostname peer.service queuename rpc.service rpc.system sequel.db.vendor server.address streamname tablename
-    topicname
-    """.split()
+PEER_TAGS = (
+        "_dd.base_service",
+        "active_record.db.vendor",
+        "amqp.destination",
+        "amqp.exchange",
+        "amqp.queue",
+        "aws.queue.name",
+        "aws.s3.bucket",
+        "bucketname",
+        "cassandra.keyspace",
+        "db.cassandra.contact.points",
+        "db.couchbase.seed.nodes",
+        "db.hostname",
+        "db.instance",
+        "db.name",
+        "db.namespace",
+        "db.system",
+        "db.system.name",
+        "db.type",
+        "dns.hostname",
+        "grpc.host",
+        "hostname",
+        "http.host",
+        "http.server_name",
+        "messaging.destination",
+        "messaging.destination.name",
+        "messaging.kafka.bootstrap.servers",
+        "messaging.rabbitmq.exchange",
+        "messaging.system",
+        "mongodb.db",
+        "msmq.queue.path",
+        "net.peer.name",
+        "network.destination.ip",
+        "network.destination.name",
+        "out.host",
+        "peer.hostname",
+        "peer.service",
+        "queuename",
+        "rpc.service",
+        "rpc.system",
+        "sequel.db.vendor",
+        "server.address",
+        "streamname",
+        "tablename",
+        "topicname",
 )
 _TALKING = frozenset((CLIENT, PRODUCER, CONSUMER))
 _ALONE = frozenset((UNSPECIFIED, INTERNAL))

@@ -13,7 +13,18 @@ from google.protobuf.message import DecodeError
 from tss.core.datadog import naming
 from tss.core.otlp import schema
 from tss.core.statistics import groups, sketch
-from tss.core.statistics.groups import BUCKET_NS, MAX_BYTES, MAX_INT64, MAX_SERIES, MEASURED, ONE, OVERFLOW, SAMPLE_RATE, Group, Name
+from tss.core.statistics.groups import (
+    BUCKET_NS,
+    MAX_BYTES,
+    MAX_INT64,
+    MAX_SERIES,
+    MEASURED,
+    ONE,
+    OVERFLOW,
+    SAMPLE_RATE,
+    Group,
+    Name,
+)
 
 GROUP_BYTES = 1000  # in dicts and counters, about
 BIN_BYTES = 100
@@ -59,17 +70,17 @@ class Concentrator:
         self._bytes = 0
 
     def __repr__(self) -> str:
-        return f"<Concentrator {self.groups} groups, {self.bytes} bytes>"
+        return f"<Concentrator {self.groups} groups, {self.held_bytes} bytes>"
 
     @property
     def groups(self) -> int:
         return len(self._groups)
 
     @property
-    def bytes(self) -> int:
+    def held_bytes(self) -> int:
         return self._bytes
 
-    def add(self, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:  # noqa: ARG002, FBT001  # as SpanObserver
+    def add(self, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:  # as SpanObserver
         """Count the spans of one trace, or of what came late of it. A span id counts once."""
         everything = [seen for chunk in chunks for seen in _seen(chunk)]
         self.spans += len(everything)
@@ -83,7 +94,7 @@ class Concentrator:
             if top or seen.measured or seen.span.kind in _COUNTED_KINDS:
                 self._count(seen, seen.weight or usual, top)
 
-    def _count(self, seen: _Seen, weight: int, top: bool) -> None:  # noqa: FBT001
+    def _count(self, seen: _Seen, weight: int, top: bool) -> None:
         if seen.name is None:
             self.unreadable += 1
             return
@@ -126,7 +137,9 @@ class Concentrator:
         """All that was counted since the last time, by time of the bucket."""
         self.tick(now_ns)
         found, self._groups, self._names, self._bytes = self._groups, {}, set(), 0
-        return [_group(groups.start_between(start, now_ns), name, root, each) for (start, name, root), each in found.items()]
+        return [
+            _group(groups.start_between(start, now_ns), name, root, each) for (start, name, root), each in found.items()
+        ]
 
 
 def _seen(chunk: bytes) -> Iterator[_Seen]:
@@ -174,9 +187,11 @@ def _weight_of_root(everything: Sequence[_Seen], by_id: Mapping[bytes, _Seen]) -
     return (leads or everything)[0].weight if everything else 0
 
 
-def _group(start_ns: int, name: Name, root: bool, counts: _Counts) -> Group:  # noqa: FBT001
-    totals = groups.made_whole(start_ns, name, root, (counts.hits, counts.errors, counts.top_level_hits))
-    return Group(start_ns, name, root, *totals, counts.duration_ns, _sketch(counts.ok), _sketch(counts.error))
+def _group(start_ns: int, name: Name, root: bool, counts: _Counts) -> Group:
+    hits, errors, tops = groups.made_whole(start_ns, name, root, (counts.hits, counts.errors, counts.top_level_hits))
+    return Group(
+        start_ns, name, root, hits, errors, tops, counts.duration_ns, _sketch(counts.ok), _sketch(counts.error)
+    )
 
 
 def _sketch(bins: Mapping[int | None, int]) -> bytes:
