@@ -40,7 +40,10 @@ KINDS: list[tuple[int, dict[str, Any]]] = [
     (1, {"_dd.measured": 1}),
     (0, {"_dd.base_service": "base"}),
     (3, {"peer.service": "Bank", "net.peer.name": "ip-10-0-0-1.ec2.internal"}),
-    (3, {"gen_ai.system": "openai"}),
+    (1, {"_dd.base_service": "Base"}),
+    (4, {"_dd.base_service": "Base", "messaging.system": "sqs"}),
+    # None with gen_ai.*: the agent's short cut from OTLP to its concentrator does not see that it is of type llm, while
+    # its intake for OTLP does, and so do we.
 ]
 RESOURCES: list[tuple[str, dict[str, Any]]] = [
     ("Shop", {"deployment.environment": "Prod", "host.name": "h1", "service.version": "1.2"}),
@@ -60,8 +63,15 @@ def traces(seed: int, count: int, **fields: Any) -> list[list[bytes]]:
             end = NOW_NS - rng.randrange(120) * 10**9
             spans[rng.randrange(2)].append(
                 span(
-                    number, parent, kind=kind, attributes=attributes, name=f"op {number % 3}", end_ns=end,
-                    ms=rng.lognormvariate(3, 2), error=rng.random() < 0.2, **fields,
+                    number,
+                    parent,
+                    kind=kind,
+                    attributes=attributes,
+                    name=f"op {number % 3}",
+                    end_ns=end,
+                    ms=rng.lognormvariate(3, 2),
+                    error=rng.random() < 0.2,
+                    **fields,
                 )  # fmt: skip
             )
         made.append([chunk(name, *each, **extra) for (name, extra), each in zip(RESOURCES, spans, strict=True)])
@@ -98,7 +108,7 @@ def added(total: dict[Any, dict[str, int]], more: dict[Any, dict[str, Any]]) -> 
 
 @pytest.mark.parametrize("kind", [Concentrator, reference.Concentrator], ids=["compiled", "reference"])
 def test_the_agents_concentrator_counts_the_same(kind: Any) -> None:
-    made = traces(1, 40)
+    made = traces(1, 80)
     (payload,) = (oracle.stats(gzip.decompress(part.body)) for part in for_intake(ours(made, kind), SENDER))
     expected: dict[Any, dict[str, int]] = {}
     for chunks in made:  # whose span ids are the same, so that it takes them one by one

@@ -10,58 +10,59 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
-from tss.core.datadog.naming import CLIENT, CONSUMER, INTERNAL, PRODUCER, UNSPECIFIED
+from tss.core.datadog.naming import CLIENT, CONSUMER, INTERNAL, PRODUCER
+from tss.core.datadog.values import MAX_SERVICE, cut, tag
 
 BASE_SERVICE = "_dd.base_service"
 # In the order in which the agent writes them.
 PEER_TAGS = (
-        "_dd.base_service",
-        "active_record.db.vendor",
-        "amqp.destination",
-        "amqp.exchange",
-        "amqp.queue",
-        "aws.queue.name",
-        "aws.s3.bucket",
-        "bucketname",
-        "cassandra.keyspace",
-        "db.cassandra.contact.points",
-        "db.couchbase.seed.nodes",
-        "db.hostname",
-        "db.instance",
-        "db.name",
-        "db.namespace",
-        "db.system",
-        "db.system.name",
-        "db.type",
-        "dns.hostname",
-        "grpc.host",
-        "hostname",
-        "http.host",
-        "http.server_name",
-        "messaging.destination",
-        "messaging.destination.name",
-        "messaging.kafka.bootstrap.servers",
-        "messaging.rabbitmq.exchange",
-        "messaging.system",
-        "mongodb.db",
-        "msmq.queue.path",
-        "net.peer.name",
-        "network.destination.ip",
-        "network.destination.name",
-        "out.host",
-        "peer.hostname",
-        "peer.service",
-        "queuename",
-        "rpc.service",
-        "rpc.system",
-        "sequel.db.vendor",
-        "server.address",
-        "streamname",
-        "tablename",
-        "topicname",
+    "_dd.base_service",
+    "active_record.db.vendor",
+    "amqp.destination",
+    "amqp.exchange",
+    "amqp.queue",
+    "aws.queue.name",
+    "aws.s3.bucket",
+    "bucketname",
+    "cassandra.keyspace",
+    "db.cassandra.contact.points",
+    "db.couchbase.seed.nodes",
+    "db.hostname",
+    "db.instance",
+    "db.name",
+    "db.namespace",
+    "db.system",
+    "db.system.name",
+    "db.type",
+    "dns.hostname",
+    "grpc.host",
+    "hostname",
+    "http.host",
+    "http.server_name",
+    "messaging.destination",
+    "messaging.destination.name",
+    "messaging.kafka.bootstrap.servers",
+    "messaging.rabbitmq.exchange",
+    "messaging.system",
+    "mongodb.db",
+    "msmq.queue.path",
+    "net.peer.name",
+    "network.destination.ip",
+    "network.destination.name",
+    "out.host",
+    "peer.hostname",
+    "peer.service",
+    "queuename",
+    "rpc.service",
+    "rpc.system",
+    "sequel.db.vendor",
+    "server.address",
+    "streamname",
+    "tablename",
+    "topicname",
 )
 _TALKING = frozenset((CLIENT, PRODUCER, CONSUMER))
-_ALONE = frozenset((UNSPECIFIED, INTERNAL))
+_SERVICES = frozenset((BASE_SERVICE, "peer.service"))  # named as services are
 
 BLOCKED = "blocked-ip-address"
 # Every host has them, so they name nobody.
@@ -77,10 +78,14 @@ _V4 = re.compile(
 def peer_tags(kind: int, own: Mapping[str, str]) -> tuple[str, ...]:
     """`key:value` of what names the peer of a span of this kind."""
     if kind in _TALKING:
-        return tuple([f"{key}:{without_addresses(own[key])}" for key in PEER_TAGS if own.get(key)])
-    if kind in _ALONE and own.get(BASE_SERVICE):
-        return (f"{BASE_SERVICE}:{without_addresses(own[BASE_SERVICE])}",)
+        return tuple([_peer_tag(key, own[key]) for key in PEER_TAGS if own.get(key)])
+    if kind == INTERNAL and own.get(BASE_SERVICE):
+        return (_peer_tag(BASE_SERVICE, own[BASE_SERVICE]),)
     return ()
+
+
+def _peer_tag(key: str, value: str) -> str:
+    return f"{key}:{without_addresses(tag(cut(value, MAX_SERVICE)) if key in _SERVICES else value)}"
 
 
 def without_addresses(hosts: str) -> str:
