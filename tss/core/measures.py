@@ -116,6 +116,13 @@ EXPORT_REJECTED = _counter("export_rejected_spans_total", "Spans that a destinat
 DEAD_LETTERS = _counter("dead_letters_total", "Records and traces put aside, by reason and by where they were put.", "reason", "place")
 TRANSACTIONS = _counter("kafka_transactions_total", "Transactions on the output topic of an exporter of type kafka, by result; a failed one is sent again.", "result")
 RECALLED = _counter("kafka_output_records_read_back_total", "Records of the output topic that were read when partitions were assigned, to know what it has already.")
+# What is counted of all traffic, before sampling
+STATS_SPANS = _counter("stats_spans_total", "Spans counted in Datadog's statistics: of all traces, those that enter a service, are measured, or speak to another service.")
+STATS_UNREADABLE = _counter("stats_unreadable_spans_total", "Spans that are missing in the statistics, since an attribute of theirs could not be parsed.")
+STATS_OVERFLOW = _counter("stats_overflow_spans_total", "Spans counted under `tss.overflow`, since there was no room for another series.", alert="increase(stats_overflow_spans_total[5m]) > 0")
+STATS_GROUPS = _gauge("stats_groups_current", "Groups of statistics that wait to be sent: series by ten seconds.")
+STATS_BYTES = _gauge("stats_bytes_current", "Bytes of these groups and their names, about.")
+STATS_PAYLOADS = _counter("stats_payloads_total", "Tries to send statistics, by result: sent, or what was wrong.", "result")
 # What Kafka is told
 CONSUMER_LAG = _gauge("kafka_consumer_lag", "Records between the read position and the end of the partition.", "topic", "partition", alert="kafka_consumer_lag > 1000")
 UNCOMMITTED = _gauge("kafka_uncommitted_records", "Offsets between the low water (the oldest record still held) and the read position.", "topic", "partition")

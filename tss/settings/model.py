@@ -183,6 +183,7 @@ _VIA_DOC = (
     "How traces reach Datadog: `intake` is its trace intake, as the agent speaks to it; `agent` a Datadog agent at "
     "`agentUrl`; `otlp` its OTLP intake, which takes the spans byte for byte. The intakes need `apiKey`."
 )
+_STATS_DOC = "Send statistics of all traffic, kept and dropped, and tell Datadog that they are computed; with false an agent or the OTLP intake computes them of the kept traces alone, the trace intake not at all."
 _INTAKE_URL_DOC = "Base address in place of https://trace.agent.SITE (`via` intake) or https://otlp.SITE (otlp): a proxy, a private link."
 _TRACE_API_DOC = "Version of the agent's endpoint, with `via` agent."
 _INTAKE_COMPRESSION_DOC = "How requests to an intake are compressed; every version of the agent has sent gzip."
@@ -216,6 +217,7 @@ class Datadog:
     agent_url: str = key("", url(empty=True), "Datadog agent that takes the traces, such as http://127.0.0.1:8126.")
     trace_api: str = key("v0.4", _TRACE_APIS, _TRACE_API_DOC)
     compression: str = key("gzip", _COMPRESSIONS, _INTAKE_COMPRESSION_DOC)
+    stats: bool = key(True, truth, _STATS_DOC)
     batch_enabled: bool = key(True, truth, "Send several traces in one request; false is a `batchSize` of 1.")
     batch_size: int = key(100, whole(1, 10_000), "Traces in one request at most.")
     batch_timeout_secs: float = key(5, secs, "A batch is sent when its first trace has waited this long.")

@@ -15,9 +15,11 @@ cdef class Series:
     cdef uint32_t room
     cdef uint32_t used
     cdef readonly uint32_t most
+    cdef readonly uint64_t most_bytes
     cdef object name
     cdef dict known  # number by name
     cdef readonly list names  # by number; the first stands for all that found no room
+    cdef readonly uint64_t text_bytes  # of the names, about
     cdef readonly uint64_t misses  # times that a name had to be made
 
     cdef uint32_t number(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE

@@ -1,0 +1,139 @@
+"""Sends, every ten seconds, what was counted since the last time.
+
+Counts are added up where they are sent, so what was taken is sent until it is accepted, and nothing is taken before: as
+long as nobody takes it the concentrator goes on counting, in bounded memory.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import attrs
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Retrying
+from tss.core.measures import Meter
+from tss.core.statistics import Concentrator, Group
+from tss.core.statistics.payload import Part
+from tss.tasks.telling import Telling
+
+log = structlog.get_logger()
+
+INTERVAL_SECS = 10.0  # as the agent; a bucket is as long
+SENT = "sent"
+
+
+class Backend(Protocol):
+    """Where they are sent."""
+
+    retrying: Retrying
+
+    async def encode(self, found: Sequence[Group]) -> Sequence[Part]:
+        """The groups as requests."""
+
+    async def send(self, part: Part) -> Outcome:
+        """Send one of them once. Never raises for what the world may do."""
+
+
+@attrs.define
+class Sending:
+    """What a sending needs."""
+
+    concentrator: Concentrator
+    backend: Backend
+    meter: Meter
+    chance: random.Random
+    _taken: list[Group] = attrs.field(factory=list)  # and not written yet, which a stop may cut off
+    _waiting: list[Part] = attrs.field(factory=list)  # written, and not accepted yet
+    _told: dict[measures.Measure, int] = attrs.field(factory=dict)
+    _failing: Telling = attrs.field(factory=Telling)
+
+    def watch(self) -> None:
+        """Show what is held and what was counted."""
+        counter = self.concentrator
+        self.meter.watch(measures.STATS_GROUPS, lambda: counter.groups)
+        self.meter.watch(measures.STATS_BYTES, lambda: counter.held_bytes)
+
+    def tell(self) -> None:
+        """Count what the concentrator has counted since the last time."""
+        totals = {
+            measures.STATS_SPANS: self.concentrator.counted,
+            measures.STATS_UNREADABLE: self.concentrator.unreadable,
+            measures.STATS_OVERFLOW: self.concentrator.overflowed,
+        }
+        for measure, total in totals.items():
+            self.meter.count(measure, total - self._told.get(measure, 0))
+        self._told = totals
+
+    def failed(self, outcome: Again | Misconfigured | Refused) -> None:
+        """Counted, and said from time to time."""
+        self.meter.count(measures.STATS_PAYLOADS, 1, outcome.reason)
+        if times := self._failing.add(1):
+            lost = isinstance(outcome, Refused)
+            log.warning(
+                "statistics were refused" if lost else "statistics were not taken; they are sent again",
+                reason=outcome.reason, detail=outcome.detail, times=times,
+            )  # fmt: skip
+
+    async def flush(self) -> float:
+        """Send what waits, or else what was counted; how long to wait before the next try, 0 if there is nothing left."""
+        self.tell()
+        if not self._waiting:
+            await self._take()
+        while self._waiting:
+            outcome = await self.backend.send(self._waiting[0])
+            match outcome:
+                case Accepted():
+                    self.meter.count(measures.STATS_PAYLOADS, 1, SENT)
+                case Refused():  # for good: it would block all that come after it
+                    self.failed(outcome)
+                case Misconfigured():
+                    self.failed(outcome)
+                    return self.backend.retrying.probe_secs
+                case Again():
+                    self.failed(outcome)
+                    return outcome.after_secs or 0.001
+            del self._waiting[0]
+        return 0
+
+    async def _take(self) -> None:
+        self._taken = self._taken or self.concentrator.take(time.time_ns())
+        if self._taken:
+            self._waiting = [*await self.backend.encode(self._taken)]
+            self._taken = []
+
+
+async def run(sending: Sending, last_secs: float, done: trio.Event) -> None:
+    """Until ``done``, and once more, which takes no longer than ``last_secs`` (law 9)."""
+    sending.meter.count(measures.STATS_PAYLOADS, 0, SENT)
+    sending.watch()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_regularly, sending)
+        await done.wait()
+        nursery.cancel_scope.cancel()
+    with trio.move_on_after(last_secs):
+        if not await sending.flush():  # of what a try had in hand, perhaps; then there is what was counted since
+            await sending.flush()
+
+
+async def _regularly(sending: Sending) -> None:
+    due = trio.current_time()
+    tries = 0
+    while True:
+        due = max(due + INTERVAL_SECS, trio.current_time())
+        await trio.sleep_until(due)
+        while wait_secs := await sending.flush():
+            sending.concentrator.tick(time.time_ns())
+            await trio.sleep(max(wait_secs, _backoff_secs(sending, tries)))
+            tries += 1
+        tries = 0
+
+
+def _backoff_secs(sending: Sending, tries: int) -> float:
+    retrying = sending.backend.retrying
+    return sending.chance.uniform(0, min(retrying.max_secs, retrying.initial_secs * 2 ** min(tries, 30)))
