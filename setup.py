@@ -38,6 +38,7 @@ CYTHON = (
     "core/otlp/scanner",
     "core/otlp/values",
     "core/spanmetrics/counting",
+    "core/statistics/concentrator",
     "core/statistics/series",
     "core/statistics/walk",
 )

@@ -2,7 +2,7 @@
 
 In a test: `with OtlpSink() as sink: ...`. As a child, for the benchmark and the kill tests:
 
-    python -m tests.sinks --port 4318 --out spans.txt [--kind otlp|datadog]
+    python -m tests.sinks --port 4318 --out spans.txt [--kind otlp|datadog|intake]
 
 writes a line `<trace id> <span id>` (hex) for each span it takes, and answers only when the line is with the system, so
 that what it says it took is in the file whatever is killed. `GET /count` tells how many it has; `PUT /replies` with a
@@ -30,11 +30,14 @@ from typing import Any, Self
 
 import attrs
 import msgpack
+import zstandard
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+
+from tss.core.datadog import schema
 
 SpanId = tuple[bytes, bytes]
 """Trace id (16 bytes) and span id (8 bytes)."""
@@ -58,6 +61,13 @@ class Reply:
         return self.cut != "before" and 200 <= self.status < 300
 
 
+_PLAIN: dict[str, Callable[[bytes], bytes]] = {
+    "identity": bytes,
+    "gzip": gzip.decompress,
+    "zstd": lambda body: zstandard.ZstdDecompressor().decompress(body),
+}
+
+
 def _size(content: bytes) -> str:
     return f"<{len(content)} bytes>"
 
@@ -77,6 +87,7 @@ class HttpSink:
     """A server in threads of its own. ``spans_of`` and ``success`` are what one sort of backend differs in."""
 
     content_type = "application/octet-stream"
+    max_bytes = 2**31  # of a request's body, without its compression: 413 beyond it
 
     def __init__(
         self,
@@ -167,6 +178,27 @@ class HttpSink:
         raise NotImplementedError
 
 
+def _otlp_spans(body: bytes) -> Sequence[SpanId]:
+    try:
+        request = ExportTraceServiceRequest.FromString(body)
+    except Exception as error:
+        raise ValueError(str(error)) from error
+    return [
+        (span.trace_id, span.span_id)
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+def _otlp_success(reply: Reply) -> bytes:
+    partial = ExportTracePartialSuccess(rejected_spans=reply.rejected_spans, error_message=reply.message)
+    message: bytes = ExportTraceServiceResponse(
+        partial_success=partial if reply.rejected_spans or reply.message else None
+    ).SerializeToString()
+    return message
+
+
 class OtlpSink(HttpSink):
     """Takes OTLP/HTTP at /v1/traces."""
 
@@ -175,39 +207,51 @@ class OtlpSink(HttpSink):
     def spans_of(self, received: Received) -> Sequence[SpanId]:
         if received.path != "/v1/traces" or received.headers.get("content-type") != self.content_type:
             raise ValueError(f"{received.path} {received.headers.get('content-type')}")
-        try:
-            request = ExportTraceServiceRequest.FromString(received.body)
-        except Exception as error:
-            raise ValueError(str(error)) from error
-        return [
-            (span.trace_id, span.span_id)
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
+        return _otlp_spans(received.body)
 
     def success(self, reply: Reply) -> bytes:
-        partial = ExportTracePartialSuccess(rejected_spans=reply.rejected_spans, error_message=reply.message)
-        return ExportTraceServiceResponse(
-            partial_success=partial if reply.rejected_spans or reply.message else None
-        ).SerializeToString()
+        return _otlp_success(reply)
+
+
+Span = dict[str, Any]
 
 
 class DatadogSink(HttpSink):
-    """Takes Datadog's v0.4 traces, as strictly as the agent's documentation is."""
+    """A Datadog agent: takes v0.4 and v0.7 traces, as strictly as its documentation is. No chunk is without a priority."""
 
     content_type = "application/json"
+    max_bytes = 25 * 1024 * 1024
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.traces: list[list[dict[str, Any]]] = []
+        self.traces: list[list[Span]] = []
+        self.payloads: list[dict[str, Any]] = []  # TracerPayloads, as in v0.7
 
     def spans_of(self, received: Received) -> Sequence[SpanId]:
-        if received.path != "/v0.4/traces" or received.headers.get("content-type") != "application/msgpack":
+        if received.headers.get("content-type") != "application/msgpack":
             raise ValueError(f"{received.path} {received.headers.get('content-type')}")
-        traces = msgpack.unpackb(received.body)
+        traces = self._read_traces(received)
         if received.headers.get("x-datadog-trace-count") != str(len(traces)):
             raise ValueError("X-Datadog-Trace-Count is not the number of traces")
+        return self._checked(traces)
+
+    def _read_traces(self, received: Received) -> list[list[Span]]:
+        match received.path:
+            case "/v0.4/traces":
+                traces: list[list[Span]] = msgpack.unpackb(received.body)
+                return traces
+            case "/v0.7/traces":
+                return self._read_payload(msgpack.unpackb(received.body))
+        raise ValueError(received.path)
+
+    def _read_payload(self, payload: dict[str, Any]) -> list[list[Span]]:
+        if any(chunk["priority"] != 2 for chunk in payload["chunks"]):
+            raise ValueError("priority")
+        if self._keep:
+            self.payloads.append(payload)
+        return [chunk["spans"] for chunk in payload["chunks"]]
+
+    def _checked(self, traces: list[list[Span]]) -> Sequence[SpanId]:
         for trace in traces:
             _check_chunk(trace)
         if self._keep:
@@ -222,9 +266,56 @@ class DatadogSink(HttpSink):
         return b'{"rate_by_service":{"service:,env:":1}}'
 
 
-def _check_chunk(trace: list[dict[str, Any]]) -> None:
+class DatadogIntakeSink(DatadogSink):
+    """Datadog's intakes: `/api/v0.2/traces` for who speaks as an agent, and `/v1/traces` for OTLP.
+
+    The real one has no documentation and no double of its own: this one is written from the agent's field tables. That
+    our bytes are what an agent's are is proved by the agent's own modules (tests/real).
+    """
+
+    content_type = "application/x-protobuf"
+    api_key = "key"
+    max_bytes = 3_200_000
+
+    def spans_of(self, received: Received) -> Sequence[SpanId]:
+        if received.headers.get("content-type") != self.content_type:
+            raise ValueError(f"{received.path} {received.headers.get('content-type')}")
+        if received.headers.get("dd-api-key") != self.api_key:
+            raise ValueError("the API key")
+        if received.path == "/v1/traces":
+            return _otlp_spans(received.body)
+        if received.path != "/api/v0.2/traces":
+            raise ValueError(received.path)
+        payloads = [_tracer_payload(each) for each in schema.AgentPayload.FromString(received.body).tracer_payloads]
+        languages = sorted({payload["language_name"] for payload in payloads} - {""})
+        if received.headers.get("x-datadog-reported-languages", "") != "|".join(languages):
+            raise ValueError("X-Datadog-Reported-Languages are not the payloads'")
+        return self._checked([trace for payload in payloads for trace in self._read_payload(payload)])
+
+    def success(self, reply: Reply) -> bytes:
+        return _otlp_success(reply)
+
+
+def _tracer_payload(body: bytes) -> dict[str, Any]:
+    payload = schema.TracerPayload.FromString(body)
+    names = [field.name for field in payload.DESCRIPTOR.fields if field.name not in ("chunks", "tags")]
+    chunks = [schema.TraceChunk.FromString(chunk) for chunk in payload.chunks]
+    return {name: getattr(payload, name) for name in names} | {
+        "chunks": [{"priority": chunk.priority, "spans": [*map(_span, chunk.spans)]} for chunk in chunks]
+    }
+
+
+def _span(body: bytes) -> Span:
+    span = schema.Span.FromString(body)
+    found = {field.name: getattr(span, field.name) for field in span.DESCRIPTOR.fields}
+    return found | {"meta": dict(span.meta), "metrics": dict(span.metrics)}
+
+
+def _check_chunk(trace: list[Span]) -> None:
     first = trace[0]
     high = first["meta"]["_dd.p.tid"]
+    if first["meta"]["_dd.p.dm"] != "-4" or first["metrics"]["_sampling_priority_v1"] != 2:
+        raise ValueError("no decision")
     for span in trace:
         if not span["trace_id"] or not span["span_id"] or span["trace_id"] != first["trace_id"]:
             raise ValueError("ids")
@@ -296,12 +387,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read(self) -> Received:
         raw = self.rfile.read(int(self.headers["Content-Length"]))
-        body = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
+        body = _PLAIN[self.headers.get("Content-Encoding", "identity")](raw)
         headers = {name.lower(): value for name, value in self.headers.items()}
         return Received(self.command, self.path, headers, raw, body)
 
     @staticmethod
     def _take(sink: HttpSink, reply: Reply, received: Received) -> tuple[Reply, str, bytes]:
+        if reply.takes and len(received.body) > sink.max_bytes:
+            reply = Reply(status=413)
         if not reply.takes:
             return reply, sink.content_type, reply.body or b""
         try:
@@ -332,10 +425,13 @@ def _lines(spans: Iterable[SpanId]) -> bytes:
     return b"".join(b"%s %s\n" % (trace.hex().encode(), span.hex().encode()) for trace, span in spans)
 
 
+_SORTS: dict[str, type[HttpSink]] = {"otlp": OtlpSink, "datadog": DatadogSink, "intake": DatadogIntakeSink}
+
+
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.sinks", description="Takes spans over HTTP.")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--kind", choices=("otlp", "datadog"), default="otlp")
+    parser.add_argument("--kind", choices=tuple(_SORTS), default="otlp")
     parser.add_argument("--out", type=Path, help="add a line for each span here; without it they are only counted")
     parsed = parser.parse_args(arguments)
     stop = threading.Event()
@@ -343,8 +439,7 @@ def main(arguments: Sequence[str]) -> None:
         signal.signal(number, lambda *_: stop.set())
     out = parsed.out.open("ab", buffering=0) if parsed.out else None
     took = (lambda spans: out.write(_lines(spans))) if out else (lambda spans: None)
-    sort = OtlpSink if parsed.kind == "otlp" else DatadogSink
-    with sort(parsed.port, keep=False, took=took) as sink:
+    with _SORTS[parsed.kind](parsed.port, keep=False, took=took) as sink:
         print(sink.url, flush=True)
         stop.wait()
     print(json.dumps(sink.count()), flush=True)

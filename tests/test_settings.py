@@ -143,21 +143,22 @@ def paths(faults: tuple[Fault, ...]) -> list[str]:
 
 def test_production_values_are_refused_for_exactly_what_is_not_built(refuse: Any) -> None:
     faults = refuse(PRODUCTION, {"TSS_DATADOG_API_KEY": "x"}, least=False)
-    assert paths(faults) == ["redis.url", "spanCompression.enabled", "exporters"]
+    assert paths(faults) == ["redis.url", "spanCompression.enabled"]
     assert all("not built yet" in fault.hint for fault in faults)
-    assert "set datadog.agentUrl" in faults[2].hint
 
 
 def test_production_values_are_accepted_with_these_overridden(accept: Any) -> None:
     environ = {
         "TSS_DATADOG_API_KEY": "x",
-        "TSS_DATADOG_AGENT_URL": "http://127.0.0.1:8126/",
         "TSS_REDIS_URL": "",
         "TSS_SPAN_COMPRESSION_ENABLED": "false",
     }
     settings = accept(PRODUCTION, environ, least=False)
     assert settings.kafka.brokers == "kafka-0.kafka-headless:9092,kafka-1.kafka-headless:9092"
-    assert settings.effective_exporters == (DatadogExporter(name="datadog", agent_url="http://127.0.0.1:8126"),)
+    assert settings.effective_exporters == (
+        DatadogExporter(name="datadog", via="intake", site="datadoghq.com", api_key="x"),
+    )
+    assert without_effect(settings) == []
 
 
 def test_production_values_are_the_defaults(accept: Any) -> None:
@@ -635,8 +636,23 @@ exporters:
     assert accept(text, {"TSS_KAFKA_BROKERS": "a:1"}, least=False).effective_exporters == (
         FileExporter(name="f", path="out.jsonl", fsync=False),
         OtlpExporter(name="o", endpoint="https://o:4318", headers={"X-Key": "k"}, compression="none"),
-        DatadogExporter(name="d", agent_url="http://agent:8126", batch_size=7, batch_timeout_secs=3),
-        DatadogExporter(name="e", agent_url="http://other:8126", batch_size=7, batch_timeout_secs=2, max_in_flight=1),
+        DatadogExporter(
+            name="d",
+            via="agent",
+            agent_url="http://agent:8126",
+            site="datadoghq.com",
+            batch_size=7,
+            batch_timeout_secs=3,
+        ),
+        DatadogExporter(
+            name="e",
+            via="agent",
+            agent_url="http://other:8126",
+            site="datadoghq.com",
+            batch_size=7,
+            batch_timeout_secs=2,
+            max_in_flight=1,
+        ),
     )
 
 
@@ -649,12 +665,81 @@ def test_defaults_of_exporters() -> None:
 @pytest.mark.parametrize("text", ["", "exporters: []", "exporters: null"])
 def test_without_exporters_the_datadog_section_is_the_destination(accept: Any, refuse_one: Any, text: str) -> None:
     (exporter,) = accept(text, {"TSS_DATADOG_BATCH_SIZE": "9"}).effective_exporters
-    assert exporter == DatadogExporter(name="datadog", agent_url="http://agent:8126", batch_size=9)
-    brokers = {"TSS_KAFKA_BROKERS": "a:1"}
-    fault = refuse_one(text, brokers, least=False)
+    assert exporter == DatadogExporter(
+        name="datadog", via="agent", agent_url="http://agent:8126", site="datadoghq.com", batch_size=9
+    )
+    fault = refuse_one(text, {"TSS_KAFKA_BROKERS": "a:1"}, least=False)
     assert fault.path == "exporters"
-    assert "set datadog.agentUrl" in fault.hint
-    assert "not built yet" in refuse_one(text, brokers | {"TSS_DATADOG_API_KEY": "k"}, least=False).hint
+    assert "set datadog.apiKey, or datadog.agentUrl" in fault.hint
+
+
+# ---- the ways to Datadog
+
+
+@pytest.mark.parametrize(
+    ("section", "exporter", "expected"),
+    [
+        # via, where to, and with which key
+        ("{apiKey: k}", "", ("intake", "datadoghq.com", "", "", "k")),
+        ("{apiKey: k, agentUrl: 'http://a'}", "", ("agent", "datadoghq.com", "http://a", "", "k")),
+        ("{apiKey: k, agentUrl: 'http://a', via: intake}", "", ("intake", "datadoghq.com", "http://a", "", "k")),
+        ("{apiKey: k, via: OTLP, site: us5.datadoghq.com}", "", ("otlp", "us5.datadoghq.com", "", "", "k")),
+        ("{apiKey: k, apiEndpoint: 'https://api.datadoghq.eu/'}", "", ("intake", "datadoghq.eu", "", "", "k")),
+        (
+            "{apiKey: k, apiEndpoint: 'https://api.datadoghq.eu', site: datadoghq.eu}",
+            "",
+            ("intake", "datadoghq.eu", "", "", "k"),
+        ),
+        ("{apiKey: k, apiEndpoint: 'http://proxy:1', intakeUrl: 'http://p'}", "", ("intake", "", "", "http://p", "k")),
+        ("{apiKey: k}", "{}", ("intake", "datadoghq.com", "", "", "k")),
+        ("{apiKey: k}", "{agentUrl: 'http://b'}", ("agent", "datadoghq.com", "http://b", "", "k")),
+        ("{agentUrl: 'http://a'}", "{apiKey: j}", ("intake", "datadoghq.com", "http://a", "", "j")),
+        ("{agentUrl: 'http://a', apiKey: k}", "{site: datadoghq.eu}", ("intake", "datadoghq.eu", "http://a", "", "k")),
+        ("{apiKey: k, intakeUrl: 'http://p'}", "{site: datadoghq.eu}", ("intake", "datadoghq.eu", "", "", "k")),
+        ("{apiKey: k}", "{via: otlp, intakeUrl: 'http://p/'}", ("otlp", "datadoghq.com", "", "http://p", "k")),
+        ("{apiKey: k}", "{agentUrl: '', apiKey: '', site: ''}", ("intake", "datadoghq.com", "", "", "k")),
+    ],
+)
+def test_ways_to_datadog(accept: Any, section: str, exporter: str, expected: tuple[str, ...]) -> None:
+    text = f"datadog: {section}\n"
+    if exporter:
+        text += f"exporters: [{{name: d, type: datadog, {exporter[1:]}]\n"
+    settings = accept(text, {"TSS_KAFKA_BROKERS": "a:1"}, least=False)
+    (found,) = settings.effective_exporters
+    assert (found.via, found.site, found.agent_url, found.intake_url, found.api_key) == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "path", "told"),
+    [
+        ("{via: intake}", "datadog.apiKey", "an API key, since via is intake"),
+        ("{via: otlp}", "datadog.apiKey", "an API key, since via is otlp"),
+        ("{via: agent, apiKey: k}", "datadog.agentUrl", "an agent's address, since via is agent"),
+        ("{via: api, apiKey: k}", "datadog.via", "one of"),
+        ("{apiKey: k, apiEndpoint: 'http://proxy:1'}", "datadog.site", "a site, since via is intake"),
+        (
+            "{apiKey: k, apiEndpoint: 'https://api.datadoghq.eu', site: us5.datadoghq.com}",
+            "datadog.apiEndpoint",
+            "with the site of datadog.site",
+        ),
+        ("{apiKey: k, site: 'https://datadoghq.eu'}", "datadog.site", "a name such as"),
+        ("{apiKey: k, site: app.datadoghq.eu}", "datadog.site", "a name such as"),
+        ("{agentUrl: 'http://a', traceApi: v0.5}", "datadog.traceApi", "v0.4, v0.7"),
+        ("{apiKey: k, compression: br}", "datadog.compression", "gzip, zstd, none"),
+    ],
+)
+def test_ways_to_datadog_that_lead_nowhere(refuse_one: Any, section: str, path: str, told: str) -> None:
+    fault = refuse_one(f"datadog: {section}", {"TSS_KAFKA_BROKERS": "a:1"}, least=False)
+    assert fault.path == path
+    assert told in fault.allowed
+
+
+def test_keys_of_a_way_that_nobody_takes_are_named(accept: Any) -> None:
+    brokers = {"TSS_KAFKA_BROKERS": "a:1"}
+    text = "datadog: {apiKey: k, agentUrl: 'http://a', compression: zstd, traceApi: v0.7, site: datadoghq.eu}"
+    assert without_effect(accept(text, brokers, least=False)) == ["datadog.apiKey", "datadog.compression"]
+    text = text.replace("{apiKey", "{via: intake, apiKey")
+    assert without_effect(accept(text, brokers, least=False)) == ["datadog.agentUrl", "datadog.traceApi"]
 
 
 def test_an_api_key_beside_another_destination_is_accepted(accept: Any) -> None:
@@ -684,6 +769,9 @@ def test_an_api_key_beside_another_destination_is_accepted(accept: Any) -> None:
             "exporters[0].bearerToken",
         ),
         ("[{name: a, type: datadog}]", "exporters[0].agentUrl"),
+        ("[{name: a, type: datadog, via: agent}]", "exporters[0].agentUrl"),
+        ("[{name: a, type: datadog, via: intake}]", "exporters[0].apiKey"),
+        ("[{name: a, type: datadog, site: datadoghq.eu}]", "exporters[0].apiKey"),
         ("[{name: a, type: file, path: p}, {name: a, type: file, path: q}]", "exporters[1].name"),
         ("[{name: a, type: file, path: p}, {name: b, type: file, path: p}]", "exporters[1].path"),
         ("[{name: a, type: file, path: tss-dead-letter.jsonl}]", "exporters[0].path"),
@@ -749,14 +837,16 @@ SECRETS = """
 kafka: {saslUsername: u, saslPassword: hunter2, sslKeyPassword: hunter2, properties: {ssl.key.pem: hunter2, a: b}}
 redis: {password: hunter2}
 datadog: {apiKey: hunter2, applicationKey: hunter2}
-exporters: [{name: o, type: otlp, endpoint: "http://o", headers: {X-Key: hunter2}, bearerToken: hunter2}]
+exporters:
+- {name: o, type: otlp, endpoint: "http://o", headers: {X-Key: hunter2}, bearerToken: hunter2}
+- {name: d, type: datadog, apiKey: hunter2}
 """
 
 
 def test_secrets_are_never_shown(accept: Any) -> None:
     settings = accept(SECRETS)
     shown = render(settings)
-    assert "hunter2" not in shown + repr(settings) + str(settings.exporters[0])
+    assert "hunter2" not in shown + repr(settings) + str(settings.exporters)
     document = yaml.safe_load(shown)
     assert document["kafka"]["saslPassword"] == "***"
     assert document["kafka"]["properties"] == {"ssl.key.pem": "***", "a": "b"}
@@ -811,7 +901,9 @@ def _exporter(place: int) -> st.SearchStrategy[dict[str, Any]]:
     return st.one_of(
         st.fixed_dictionaries(file, optional={"fsync": st.booleans(), **batches}),
         st.fixed_dictionaries(otlp, optional={"compression": st.sampled_from(["gzip", "none"]), **batches}),
-        st.fixed_dictionaries(datadog, optional={"agentUrl": st.just("http://h:1"), **batches}),
+        st.fixed_dictionaries(
+            datadog, optional={"agentUrl": st.just("http://h:1"), "traceApi": st.just("v0.7"), **batches}
+        ),
     )
 
 

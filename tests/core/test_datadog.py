@@ -1,4 +1,7 @@
-"""OTLP to Datadog, held to `shared/reference/wire-protocols.md` 1.e, a case for each line of it."""
+"""OTLP to Datadog, a case for each line of its tables.
+
+That the tables are the Datadog agent's, `tests/real/test_datadog_mapping.py` proves.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +132,7 @@ def test_a_whole_span():
         (CLIENT, {"rpc.system": "aws-api"}, "aws.client.request"),
         (CLIENT, {"rpc.system": "grpc", "rpc.service": "Cart"}, "grpc.client.request"),
         (SERVER, {"rpc.system": "grpc"}, "grpc.server.request"),
-        (SERVER, {"rpc.system": "aws-api"}, "aws-api.server.request"),
+        (SERVER, {"rpc.system": "aws-api"}, "aws_api.server.request"),
         (CLIENT, {"faas.invoked_provider": "aws", "faas.invoked_name": "resize"}, "aws.resize.invoke"),
         (SERVER, {"faas.trigger": "timer"}, "timer.invoke"),
         (INTERNAL, {"graphql.operation.type": "query"}, "graphql.server.request"),
@@ -141,7 +144,12 @@ def test_a_whole_span():
         (CONSUMER, {}, "Consumer"),
         (INTERNAL, {}, "Internal"),
         (0, {}, "Internal"),
-        (77, {}, "Internal"),
+        (77, {}, "unnamed_operation"),
+        (77, {"graphql.operation.type": "query"}, "graphql.server.request"),
+        (SERVER, {"operation.name": "9 lives"}, "lives"),
+        (SERVER, {"operation.name": "123"}, "unnamed_operation"),
+        (SERVER, {"http.method": "!!!"}, "http.server.request"),
+        (SERVER, {"http.method": 5, "rpc.system": "!!!"}, "server.request"),  # no text, nothing left of it
     ],
 )
 def test_operation_name(kind, attributes, name):
@@ -169,6 +177,8 @@ def test_operation_name(kind, attributes, name):
         (CLIENT, {"db.system": "mysql", "db.query.text": "SELECT 2"}, "SELECT 2"),
         (CLIENT, {"db.statement": "SELECT 1"}, "the name"),
         (CLIENT, {}, "the name"),
+        (CLIENT, {"resource.name": 5, "http.method": ""}, "the name"),
+        (77, {"rpc.method": "Get", "rpc.service": "Cart"}, "Get Cart"),
     ],
 )
 def test_resource(kind, attributes, resource):
@@ -192,6 +202,7 @@ def test_nameless_span_has_its_operation_for_resource():
         (CLIENT, {"db.system": "postgresql"}, "sql"),
         (CLIENT, {"db.system": "clickhouse"}, "sql"),
         (CLIENT, {"db.system.name": "microsoft.sql_server"}, "sql"),
+        (CLIENT, {"db.system": "actian.ingres"}, "sql"),
         (CLIENT, {"db.system": "redis"}, "redis"),
         (CLIENT, {"db.system": "memcached"}, "memcached"),
         (CLIENT, {"db.system": "mongodb"}, "mongodb"),
@@ -218,7 +229,9 @@ def test_type(kind, attributes, type_):
         ({"service.name": "own"}, {"service.name": "shop"}, "own"),
         ({"peer.service": "other"}, {"service.name": "shop"}, "shop"),
         ({}, {}, "otlpresourcenoservicename"),
-        ({}, {"service.name": "!!!"}, "otlpresourcenoservicename"),
+        ({}, {"service.name": "!!!"}, "unnamed-service"),
+        ({"service.name": ""}, {"service.name": "shop"}, "shop"),
+        ({"service.name": 5}, {}, "otlpresourcenoservicename"),
         ({}, {"service.name": "x" * 300}, "x" * 100),
     ],
 )
@@ -236,8 +249,14 @@ def test_service(own, resource, service):
             "1.2",
         ),
         ({}, {"deployment.environment": "stage"}, "stage", None),
-        ({"deployment.environment": "own"}, {"deployment.environment.name": "prod"}, "own", None),
-        ({"env": "mine", "version": "7"}, {"deployment.environment": "prod", "service.version": "1"}, "mine", "7"),
+        (
+            {"deployment.environment": "own"},
+            {"deployment.environment.name": "prod"},
+            "prod",
+            None,
+        ),  # the key counts first
+        ({"deployment.environment": "own"}, {"deployment.environment": "prod"}, "own", None),
+        ({"env": "Mine", "version": "V 7"}, {"deployment.environment": "prod", "service.version": "1"}, "mine", "V 7"),
         ({}, {"env": "plain"}, "plain", None),
         ({}, {}, None, None),
     ],
@@ -266,7 +285,9 @@ def test_env_and_version(own, resource, env, version):
         (b"\x00\xff", "meta", "AP8="),
         (["a", 1, True, 0.5, b"\x00"], "meta", '["a",1,true,0.5,"AA=="]'),
         ({"a": {"b": [1]}, "ü": None}, "meta", '{"a":{"b":[1]},"ü":null}'),
-        ([math.inf, {"n": -math.inf}], "meta", '["inf",{"n":"-inf"}]'),
+        ({"z": 1, "a": 'say "x"'}, "meta", '{"a":"say \\"x\\"","z":1}'),
+        ([2.0, 1e16, 1e21, 1e-7, 1.5e-10, 1e-6, -0.0], "meta", "[2,10000000000000000,1e+21,1e-7,1.5e-10,0.000001,-0]"),
+        ([math.inf, {"n": -math.inf}, math.nan], "meta", '["Infinity",{"n":"-Infinity"},"NaN"]'),
         (None, "meta", ""),
     ],
 )
@@ -294,10 +315,11 @@ def test_metrics_that_are_no_number():
         ("url.full", "http.url"),
         ("user_agent.original", "http.useragent"),
         ("http.request.header.accept", "http.request.headers.accept"),
+        ("http.request.header.referrer", "http.referrer"),
     ],
 )
 def test_renamed(key, renamed):
-    for attributes, place, value in (({key: "word"}, "meta", "word"), ({key: 3}, "metrics", 3.0)):
+    for attributes, place, value in (({key: "200"}, "meta", "200"), ({key: 3}, "metrics", 3.0)):
         span = convert(attributes)
         assert span[place][renamed] == value
         assert key not in span["meta"] and key not in span["metrics"]
@@ -309,21 +331,54 @@ def test_what_has_become_a_field_is_no_tag():
     assert not attributes.keys() & (span["meta"].keys() | span["metrics"].keys())
 
 
-@pytest.mark.parametrize("code", [404, "404", 404.0])
 @pytest.mark.parametrize("key", ["http.status_code", "http.response.status_code"])
-def test_status_code_is_a_metric(key, code):
+@pytest.mark.parametrize(
+    ("code", "number", "tag"),
+    [
+        (404, 404.0, None),
+        ("404", 404.0, "404"),
+        ("404.0", 404.0, None),  # a number, and no status in a tag
+        ("799", 799.0, None),
+        (0, 0.0, None),
+        (-1, -1.0, None),
+        ("-1", None, None),
+        ("word", None, None),
+        ("", None, None),
+    ],
+)
+def test_status_code(key, code, number, tag):
     span = convert({key: code})
-    assert span["metrics"]["http.status_code"] == 404.0
-    assert "http.status_code" not in span["meta"]
+    assert (span["metrics"].get("http.status_code"), span["meta"].get("http.status_code")) == (number, tag)
+
+
+def test_a_status_code_that_is_none_leaves_room_for_another():
+    assert convert({"http.status_code": "word", "http.response.status_code": 500})["metrics"] == {
+        "http.status_code": 500.0,
+        "_top_level": 1.0,
+    }
 
 
 def test_old_status_code_wins():
     assert convert({"http.response.status_code": 500, "http.status_code": 404})["metrics"]["http.status_code"] == 404.0
 
 
-@pytest.mark.parametrize("key", ["rpc.grpc.status_code", "grpc.code"])
-def test_grpc_status_code_is_a_tag(key):
-    assert convert({key: 5})["meta"]["rpc.grpc.status_code"] == "5"
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"rpc.grpc.status_code": 5},
+        {"grpc.code": "5"},
+        {"rpc.grpc.status_code": 5.0, "grpc.status.code": 5},
+        {"rpc.response.status_code": 5, "rpc.system": "grpc"},
+        {"rpc.response.status_code": "5", "rpc.system.name": "grpc", "rpc.system": "x"},
+    ],
+)
+def test_grpc_status_code_is_a_tag(attributes):
+    assert convert(attributes)["meta"]["rpc.grpc.status_code"] == "5"
+
+
+@pytest.mark.parametrize("system", [{}, {"rpc.system": "x"}, {"rpc.system.name": "x", "rpc.system": "grpc"}])
+def test_the_status_of_another_system_is_not_grpc_s(system):
+    assert "rpc.grpc.status_code" not in convert({"rpc.response.status_code": 5} | system)["meta"]
 
 
 @pytest.mark.parametrize(("value", "stored"), [(True, 1.0), ("false", 0.0), ("T", 1.0)])
@@ -331,23 +386,53 @@ def test_analytics_event(value, stored):
     assert convert({"analytics.event": value})["metrics"]["_dd1.sr.eausr"] == stored
 
 
-@pytest.mark.parametrize("value", [1, "1"])
-def test_measured(value):
-    assert convert({"_dd.measured": value})["metrics"]["_dd.measured"] == 1.0
+@pytest.mark.parametrize("value", ["maybe", ""])
+def test_analytics_event_that_is_no_truth(value):
+    span = convert({"analytics.event": value})
+    assert not {"analytics.event", "_dd1.sr.eausr"} & (span["meta"].keys() | span["metrics"].keys())
 
 
-def test_resource_and_scope_fill_in_what_the_span_has_not():
-    scope = InstrumentationScope(name="lib", version="2", attributes=pairs({"a": "scope", "d": "scope"}))
-    payload = data(
-        otlp(attributes={"a": "span", "b": 1}),
-        resource={"a": "resource", "b": "resource", "c": 3, "d": "resource", "server.address": "host"},
-        scope=scope,
+def test_measured():
+    assert convert({"_dd.measured": 1})["metrics"]["_dd.measured"] == 1.0
+    assert convert({}, {"service.name": "shop", "_dd.measured": 1})["metrics"]["_dd.measured"] == 1.0
+    assert "_dd.measured" not in convert({"_dd.measured": "1"})["metrics"]
+
+
+def test_names_in_tags_are_names():
+    meta = convert({"peer.service": "Cart Service", "_dd.base_service": "x" * 300})["meta"]
+    assert (meta["peer.service"], meta["_dd.base_service"]) == ("cart_service", "x" * 100)
+
+
+def test_a_resource_fills_in_what_the_span_has_not():
+    span = convert(
+        {"a": "span", "b": 1, "e": ""},
+        {"a": "resource", "b": "resource", "c": 3, "d": True, "e": "resource", "server.address": "host"},
     )
-    [span] = to_spans(payload)
-    assert span["meta"] | {"a": "span", "c": "3", "d": "resource", "http.server_name": "host"} == span["meta"]
-    assert span["metrics"]["b"] == 1.0 and "b" not in span["meta"]
+    expected = {"a": "span", "b": "resource", "c": "3", "d": "true", "e": "resource", "http.server_name": "host"}
+    assert span["meta"] | expected == span["meta"]
+    assert span["metrics"]["b"] == 1.0  # a number of the span's and a text of the resource's stand side by side
+
+
+def test_a_scope_says_the_last_word():
+    own = {"a": "span", "otel.scope.name": "theirs", "otel.library.name": "theirs"}
+    scope = InstrumentationScope(
+        name="lib", version="2", attributes=pairs({"a": "scope", "b": 1, "server.address": "x", "_dd.p.tid": "ff"})
+    )
+    [span] = to_spans(data(otlp(attributes=own), resource={"a": "resource"}, scope=scope))
+    assert span["meta"] | {"a": "scope", "b": "1", "server.address": "x"} == span["meta"]
+    assert "_dd.p.tid" not in span["meta"]
     for key, value in (("name", "lib"), ("version", "2")):
         assert span["meta"][f"otel.scope.{key}"] == span["meta"][f"otel.library.{key}"] == value
+
+
+def test_a_scope_without_a_name_replaces_none():
+    assert convert({"otel.scope.name": "theirs"})["meta"]["otel.scope.name"] == "theirs"
+
+
+def test_what_is_known_of_the_span_replaces_an_attribute():
+    keys = ("otel.trace_id", "otel.status_code", "span.kind", "w3c.tracestate")
+    meta = convert(dict.fromkeys(keys, "theirs"), trace_state="a=b", kind=SERVER)["meta"]
+    assert [meta[key] for key in keys] == [TRACE.hex(), "Unset", "server", "a=b"]
 
 
 def test_db_name():
@@ -393,6 +478,19 @@ def test_events():
         {"name": "b"},
     ]
     assert "_dd.span_events.has_exception" not in convert(events=events)["meta"]
+
+
+def test_one_event_that_is_too_long_is_told_in_short():
+    """A stack of a hundred pages must not take with it what else is known of the exception."""
+    stack = "at x\n" * 20_000
+    written = convert(events=[exception(type="T", message="m", stacktrace=stack), Span.Event(name="b")])["meta"][
+        "events"
+    ]
+    first, *others = json.loads(written)
+    assert (first["name"], first["attributes"]["exception.type"]) == ("exception", "T")
+    shown = first["attributes"]["exception.stacktrace"]
+    assert len(shown) > 10_000 and shown.endswith("...") and stack.startswith(shown.removesuffix("..."))
+    assert len(written) <= 25_000 and others == [{"name": "b"}]
 
 
 def test_links():
@@ -494,7 +592,7 @@ def test_what_others_decided_is_replaced():
     theirs = {"_sampling_priority_v1": 0, "sampling.priority": -1, "_dd.p.dm": "-1", "_dd.p.tid": "ff", "_top_level": 1}
     first, second = to_spans(data(otlp(1), otlp(2, 1, attributes=theirs)))
     lead([first, second])
-    assert second["metrics"] == {"sampling.priority": -1.0}
+    assert second["metrics"] == {}
     assert not {"_dd.p.dm", "_dd.p.tid"} & second["meta"].keys()
 
 
@@ -512,6 +610,12 @@ def test_what_others_decided_is_replaced():
         (0.5, "ot=", {}, 0.5),
         (1.0, "ot=th:0", {}, None),
         (0.5, "", {"_sample_rate": 7}, 0.5),
+        (1.0, "ot=th:8", {"_sample_rate": "0.1"}, 0.5),  # a text is no rate
+        (1.0, "ot=th:123456789abcdef", {}, None),  # no threshold has fifteen digits
+        (0.5, "ot=p:2;r:5", {}, 0.125),
+        (1.0, "ot=p:2;th:8", {}, 0.5),
+        (1.0, "ot=p:63", {}, None),
+        (1.0, "ot=p:x", {}, None),
     ],
 )
 def test_weight(rate, trace_state, attributes, expected):
@@ -524,12 +628,13 @@ def test_weight(rate, trace_state, attributes, expected):
 
 
 def test_lengths():
-    attributes = {"k" * 300: "v" * 30_000, "m" * 300: 1, "long": "ü" * 20_000}
+    attributes = {"k" * 300: "v" * 30_000, "m" * 300: 1, "long": "ü" * 20_000, "_dd.appsec.json": "j" * 30_000}
     span = convert(attributes | {"operation.name": "o" * 300, "span.type": "t" * 300, "resource.name": "r" * 6000})
     assert [len(span[key]) for key in ("name", "type", "resource")] == [100, 100, 5000]
-    assert span["meta"]["k" * 200] == "v" * 25_000
-    assert span["metrics"]["m" * 200] == 1.0
-    assert span["meta"]["long"] == "ü" * 12_500
+    assert span["meta"]["k" * 200 + "..."] == "v" * 25_000 + "..."
+    assert span["metrics"]["m" * 200 + "..."] == 1.0
+    assert span["meta"]["long"] == "ü" * 12_500 + "..."
+    assert span["meta"]["_dd.appsec.json"] == "j" * 30_000  # of no use when cut
 
 
 def test_times():
@@ -594,5 +699,4 @@ def test_any_attributes_make_a_span_that_the_agent_takes(own, resource, kind):
     span = convert(own, resource, kind=kind)
     assert all(isinstance(value, str) and value.encode() is not None for value in span["meta"].values())
     assert all(type(value) is float for value in span["metrics"].values())
-    assert not span["meta"].keys() & span["metrics"].keys()
     assert span["service"] and span["name"] and span["resource"] and span["type"]

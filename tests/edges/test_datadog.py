@@ -1,10 +1,11 @@
-"""The Datadog agent exporter against a real server on loopback that is as strict as the agent's documentation."""
+"""The ways to Datadog against real servers on loopback that are as strict as the agent's documentation."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+import attrs
 import msgpack
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -15,28 +16,68 @@ from tests.contracts.destination import World, check_destination
 from tests.core.spans import span, trace_id
 from tests.edges.traces import span_ids, trace, trace_of
 from tests.real.brokers import free_ports
-from tests.sinks import DatadogSink, Reply
+from tests.sinks import DatadogIntakeSink, DatadogSink, Reply
+from tss.core.datadog.parts import Form, OtlpForm, Part, TooLarge
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
-from tss.edges.datadog import BATCH_BYTES, MAX_BODY_BYTES, THREAD_BYTES, DatadogAgent, TooLarge, encode, open_datadog
+from tss.core.otlp.wire import join
+from tss.core.trace import Trace
+from tss.edges import datadog as edge
+from tss.edges.datadog import BATCH_BYTES, THREAD_BYTES, DatadogHttp, open_datadog, way_of
+from tss.edges.datadog_forms import AGENT_BYTES, INTAKE_BYTES, V04, V07, Intake
 from tss.settings import Datadog, DatadogExporter
+
+AGENT, AGENT_V07, INTAKE, OTLP = WAYS = ("agent v0.4", "agent v0.7", "intake", "otlp")
+Sink = DatadogSink | DatadogIntakeSink
+
+
+def sink_of(way: str, port: int = 0) -> Sink:
+    return DatadogIntakeSink(port) if way in (INTAKE, OTLP) else DatadogSink(port)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture(params=WAYS)
+def way(request) -> str:
+    return request.param
 
 
 @pytest.fixture
-def sink():
+def sink(way):
+    with sink_of(way) as sink:
+        yield sink
+
+
+@pytest.fixture
+def agent_sink():
     with DatadogSink() as sink:
         yield sink
 
 
+@pytest.fixture
+def intake_sink():
+    with DatadogIntakeSink() as sink:
+        yield sink
+
+
+def settings_of(way: str, url: str, **more) -> DatadogExporter:
+    if way in (INTAKE, OTLP):
+        return DatadogExporter(name="datadog", via=way, intake_url=url, api_key="key", **more)
+    return DatadogExporter(name="datadog", via="agent", agent_url=url, trace_api=way.removeprefix("agent "), **more)
+
+
 @asynccontextmanager
-async def agent(url: str, **shared) -> AsyncIterator[DatadogAgent]:
-    datadog = Datadog(**{"request_timeout_secs": 5} | shared)
-    async with open_datadog(DatadogExporter(name="agent", agent_url=url), datadog) as destination:
+async def exporter(way: str, url: str, *, computes_stats: bool = False, **shared) -> AsyncIterator[DatadogHttp]:
+    section = Datadog(**{"request_timeout_secs": 5} | shared)
+    async with open_datadog(settings_of(way, url), section, computes_stats=computes_stats) as destination:
         yield destination
 
 
-async def outcome_of(sink: DatadogSink, reply: Reply, **shared) -> Outcome:
+async def outcome_of(way: str, sink: Sink, reply: Reply, **shared) -> Outcome:
     sink.script(reply)
-    async with agent(sink.url, **shared) as destination:
+    async with exporter(way, sink.url, **shared) as destination:
         return await destination.send([trace(1)])
 
 
@@ -50,7 +91,11 @@ def tagged(number: int, spans: int = 1, **resource: str):
     return trace_of([TracesData(resource_spans=[data]).SerializeToString()], trace_id(number))
 
 
-async def test_contract(sink):
+def requests(form: Form, traces: Sequence[Trace]) -> list[list[Part]]:
+    return [*form.requests([part for each in traces for part in form.parts(each)])]
+
+
+async def test_contract(way, sink):
     sinks = [sink]
 
     def go_away() -> None:
@@ -58,23 +103,31 @@ async def test_contract(sink):
 
     def come_back() -> None:
         if sinks[-1].closing.is_set():
-            sinks.append(DatadogSink(sink.port).__enter__())
+            sinks.append(sink_of(way, sink.port).__enter__())
         sinks[-1].usual = Reply()
 
     def hang() -> None:
         sinks[-1].usual = Reply(hang_secs=3)
 
-    async with agent(sink.url) as destination:
-        taken = lambda: {span for each in sinks for span in each.spans}  # noqa: E731
+    def taken() -> set:
+        return {span for each in sinks for span in each.spans}
+
+    async with exporter(way, sink.url) as destination:
         await check_destination(World(destination, taken, go_away, come_back, hang))
+        # The send that was cancelled is never repeated: in the daemon that is its end.
+        assert "1 traces begun" in repr(destination)
     sinks[-1].close()
 
 
-async def test_request_is_as_the_agent_wants_it(sink):
-    async with agent(sink.url) as destination:
+# ---- what is sent
+
+
+@pytest.mark.parametrize("way", [AGENT, AGENT_V07])
+async def test_request_is_as_the_agent_wants_it(way, sink):
+    async with exporter(way, sink.url) as destination:
         await destination.send([trace(1), trace(2), trace(3)])
     [request] = sink.requests
-    assert (request.method, request.path) == ("POST", "/v0.4/traces")
+    assert (request.method, request.path) == ("POST", f"/{way.removeprefix('agent ')}/traces")
     headers = request.headers
     assert headers["content-type"] == "application/msgpack"
     assert headers["x-datadog-trace-count"] == "3"
@@ -85,11 +138,83 @@ async def test_request_is_as_the_agent_wants_it(sink):
     assert headers["datadog-send-real-http-status"]
     assert "datadog-client-computed-stats" not in headers
     assert "datadog-container-id" not in headers
+    assert "dd-api-key" not in headers
 
 
-async def test_spans_arrive_with_all_ids(sink):
+async def test_request_is_as_the_agents_own_to_the_intake(intake_sink):
+    sent = [tagged(1, telemetry__sdk__language="java"), tagged(2, telemetry__sdk__language="go"), tagged(3)]
+    async with exporter(INTAKE, intake_sink.url) as destination:
+        assert await destination.send(sent) == Accepted()
+    [request] = intake_sink.requests
+    assert (request.method, request.path) == ("POST", "/api/v0.2/traces")
+    headers = request.headers
+    assert headers["content-type"] == "application/x-protobuf"
+    assert headers["dd-api-key"] == "key"
+    assert headers["x-datadog-reported-languages"] == "go|java"
+    assert headers["user-agent"].startswith("tss/")
+
+
+async def test_request_is_as_the_otlp_intake_wants_it(intake_sink):
+    """Law 6: the bytes are those of the records, unknown fields and all."""
+    unknown = b"\xfa\x7f\x03abc"  # field 2047, length-delimited
+    sent = [trace_of([each.payload + unknown]) for each in (trace(1), trace(2))]
+    async with exporter(OTLP, intake_sink.url) as destination:
+        assert await destination.send(sent) == Accepted()
+    [request] = intake_sink.requests
+    assert request.path == "/v1/traces"
+    assert request.body == join(each.payload for each in sent)
+    assert request.headers["dd-api-key"] == "key"
+
+
+@pytest.mark.parametrize(
+    ("way", "header", "alone", "with_stats"),
+    [
+        (AGENT, "datadog-client-computed-stats", None, "yes"),
+        (AGENT_V07, "datadog-client-computed-stats", None, "yes"),
+        (OTLP, "compute_stats", "true", None),
+        (INTAKE, "compute_stats", None, None),
+    ],
+)
+@pytest.mark.parametrize("computes_stats", [False, True])
+async def test_it_is_told_who_computes_statistics(way, sink, header, alone, with_stats, computes_stats):
+    async with exporter(way, sink.url, computes_stats=computes_stats) as destination:
+        assert await destination.send([trace(1)]) == Accepted()
+    assert sink.requests[0].headers.get(header) == (with_stats if computes_stats else alone)
+
+
+def test_addresses_follow_from_the_site():
+    def address(**keys) -> str:
+        found = way_of(DatadogExporter(**keys), computes_stats=False)
+        return found.base_url + found.path
+
+    assert address(via="intake", site="datadoghq.eu") == "https://trace.agent.datadoghq.eu/api/v0.2/traces"
+    assert address(via="otlp", site="us5.datadoghq.com") == "https://otlp.us5.datadoghq.com/v1/traces"
+    assert address(via="otlp", site="x.com", intake_url="http://proxy/dd") == "http://proxy/dd/v1/traces"
+    assert address(via="agent", agent_url="http://a:8126", trace_api="v0.7") == "http://a:8126/v0.7/traces"
+
+
+async def test_the_key_is_not_shown(intake_sink):
+    way = way_of(settings_of(INTAKE, intake_sink.url), computes_stats=False)
+    async with exporter(INTAKE, intake_sink.url) as destination:
+        assert "key" not in repr(destination) + repr(way)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+@pytest.mark.parametrize("way", [INTAKE, OTLP])
+async def test_compression(intake_sink, way, compression):
+    sent = [trace(number, spans=200) for number in range(4)]
+    settings = settings_of(way, intake_sink.url, compression=compression)
+    async with open_datadog(settings, Datadog()) as destination:
+        assert await destination.send(sent) == Accepted()
+    [request] = intake_sink.requests
+    assert request.headers.get("content-encoding", "none") == compression
+    assert (len(request.raw) < len(request.body) / 3) is (compression != "none")
+    assert intake_sink.spans == span_ids(sent)
+
+
+async def test_spans_arrive_with_all_ids(way, sink):
     sent = [trace(number, rate=0.25) for number in range(5)]
-    async with agent(sink.url) as destination:
+    async with exporter(way, sink.url) as destination:
         assert await destination.send(sent) == Accepted()
     assert sink.spans == span_ids(sent)
     for chunk in sink.traces:
@@ -97,22 +222,22 @@ async def test_spans_arrive_with_all_ids(sink):
         assert chunk[0]["metrics"]["_sample_rate"] == 0.25
 
 
-async def test_one_request_has_one_environment_and_version(sink):
+async def test_one_v04_request_has_one_environment_and_version(agent_sink):
     """The agent takes both from the first trace of a request that has any."""
     sent = [
         tagged(1, deployment__environment="prod", service__version="1"),
         tagged(2, deployment__environment="test", service__version="1"),
-        tagged(3, deployment__environment="prod", service__version="1"),
+        tagged(3, deployment__environment="prod", service__version="1", host__name="elsewhere"),
         tagged(4, deployment__environment="prod", service__version="2"),
     ]
-    async with agent(sink.url) as destination:
+    async with exporter(AGENT, agent_sink.url) as destination:
         assert await destination.send(sent) == Accepted()
     found = [
         {
             (chunk[0]["meta"]["env"], chunk[0]["meta"]["version"], chunk[0]["trace_id"])
             for chunk in msgpack.unpackb(request.body)
         }
-        for request in sink.requests
+        for request in agent_sink.requests
     ]
     low = [int.from_bytes(trace_id(number)[8:], "big") for number in range(5)]
     assert found == [
@@ -122,12 +247,123 @@ async def test_one_request_has_one_environment_and_version(sink):
     ]
 
 
-def test_a_trace_too_long_for_a_request_goes_in_several_chunks():
-    big = tagged(1, spans=100, notes="x" * 1000)
-    requests = encode([big], max_body_bytes=20_000)
-    assert len(requests) > 5 and all(len(request.body) <= 20_000 for request in requests)
-    chunks = [chunk for request in requests for chunk in msgpack.unpackb(request.body)]
-    assert sum(request.chunks for request in requests) == len(chunks)
+ORIGIN = {
+    "deployment__environment__name": "Prod",
+    "service__version": "1.2",
+    "telemetry__sdk__language": "java",
+    "telemetry__sdk__version": "1.40.0",
+    "container__id": "c1",
+    "host__name": "web-1",
+}
+SAID = {
+    "env": "prod",
+    "app_version": "1.2",
+    "language_name": "java",
+    "tracer_version": "otlp-1.40.0",
+    "container_id": "c1",
+    "hostname": "web-1",
+}
+
+
+@pytest.mark.parametrize("way", [AGENT_V07, INTAKE])
+async def test_a_payload_says_where_its_spans_come_from(way, sink):
+    async with exporter(way, sink.url) as destination:
+        assert await destination.send([tagged(1, **ORIGIN), tagged(2), tagged(3, **ORIGIN)]) == Accepted()
+    known, unknown = sink.payloads
+    assert {name: known.get(name) for name in SAID} == SAID
+    assert {name: unknown.get(name) or "" for name in SAID} == dict.fromkeys(SAID, "")
+    assert [len(each["chunks"]) for each in sink.payloads] == [2, 1]
+    assert len(sink.requests) == (1 if way == INTAKE else 2)
+
+
+async def test_services_of_one_trace_are_told_apart_in_the_intake(intake_sink):
+    """As the agent does, which makes a payload of each resource; only where a service is entered is a top level."""
+    parts = [tagged(1, service__name=name, host__name=f"{name}-1") for name in ("shop", "bank")]
+    sent = trace_of(
+        [each.payload.replace(b"\x00" * 7 + b"\x01", bytes(7) + bytes((at + 1,))) for at, each in enumerate(parts)]
+    )
+    async with exporter(INTAKE, intake_sink.url) as destination:
+        assert await destination.send([sent]) == Accepted()
+    assert [each["hostname"] for each in intake_sink.payloads] == ["shop-1", "bank-1"]
+    assert [[each["service"] for each in chunk] for chunk in intake_sink.traces] == [["shop"], ["bank"]]
+
+
+@pytest.mark.parametrize(
+    ("resource", "hostname"),
+    [
+        ({"host__name": "web-1"}, "web-1"),
+        ({"host__name": "localhost"}, ""),
+        ({"host__name": "web-1", "host__id": "i-1"}, "i-1"),
+        ({"host__name": "web-1", "k8s__node__name": "node"}, "node"),
+        ({"host__name": "web-1", "k8s__node__name": "node", "k8s__cluster__name": "eu"}, "node-eu"),
+        ({"host__name": "ip-10-0-0-1", "host__id": "i-1", "cloud__provider": "aws"}, "i-1"),
+        ({"host__name": "ip-10-0-0-1", "aws__ecs__launchtype": "fargate"}, ""),
+        ({"host__name": "vm.c.internal", "cloud__account__id": "shop", "cloud__provider": "gcp"}, "vm.shop"),
+        ({"host__name": "web-1", "datadog__host__name": "mine"}, "mine"),
+    ],
+)
+def test_hostnames(resource, hostname):
+    [part] = Intake().parts(tagged(1, **resource))
+    assert part.origin.hostname == hostname
+
+
+# ---- sizes
+
+FORMS: Sequence[Callable[[int], Form]] = (V04, V07, Intake, OtlpForm)
+
+
+def long(number: int, spans: int = 1) -> Trace:
+    """A trace whose spans are long by themselves, not by their resource."""
+    members = [span(number, at, None if at == 0 else 0) for at in range(spans)]
+    for each in members:
+        each.name = "x" * 1000
+    data = ResourceSpans(scope_spans=[ScopeSpans(spans=members)])
+    return trace_of([TracesData(resource_spans=[data]).SerializeToString()], trace_id(number))
+
+
+def ids_in(form: Form, parts: Sequence[Part]) -> list[int]:
+    """Span ids in the order of a request."""
+    if isinstance(form, OtlpForm):
+        data = TracesData.FromString(form.body(parts))
+        return [
+            int.from_bytes(each.span_id, "big")
+            for resource in data.resource_spans
+            for scope in resource.scope_spans
+            for each in scope.spans
+        ]
+    return [member + 1 for part in parts for member in part.members]
+
+
+@pytest.mark.parametrize("make", FORMS)
+def test_a_trace_too_long_for_a_request_goes_in_several(make):
+    form = make(20_000)
+    found = requests(form, [long(1, spans=100)])
+    bodies = [form.body(parts) for parts in found]
+    assert 5 < len(found) < 20 and all(len(body) <= 20_000 for body in bodies)
+    assert [each for parts in found for each in ids_in(form, parts)] == list(range(1, 101))
+
+
+@pytest.mark.parametrize("make", FORMS)
+def test_many_traces_too_long_for_one_request(make):
+    form = make(20_000)
+    found = requests(form, [long(number) for number in range(50)])
+    sizes = [len(form.body(parts)) for parts in found]
+    assert all(14_000 < size <= 20_000 for size in sizes[:-1])
+    assert sum(map(len, found)) == 50
+
+
+@pytest.mark.parametrize("make", FORMS)
+def test_a_span_too_large(make):
+    with pytest.raises(TooLarge):
+        make(1_000).parts(long(1))
+    with pytest.raises(TooLarge):
+        make(100_000).halves(make(100_000).parts(long(1))[0])
+
+
+def test_chunks_of_one_trace_are_each_led_and_no_top_level_is_made_up():
+    parts = V04(20_000).parts(tagged(1, spans=100, notes="x" * 1000))
+    chunks = [msgpack.unpackb(part.body) for part in parts]
+    assert len(chunks) > 5
     assert [each["span_id"] for chunk in chunks for each in chunk] == list(range(1, 101))
     for chunk in chunks:
         assert chunk[0]["metrics"]["_sampling_priority_v1"] == 2.0
@@ -136,95 +372,217 @@ def test_a_trace_too_long_for_a_request_goes_in_several_chunks():
         assert all(("_top_level" in each["metrics"]) is (each["span_id"] == 1) for each in chunk)
 
 
-def test_many_traces_too_long_for_one_request():
-    traces = [tagged(number, notes="x" * 1000) for number in range(50)]
-    requests = encode(traces, max_body_bytes=20_000)
-    assert [request.chunks for request in requests][:-1] == [requests[0].chunks] * (len(requests) - 1)
-    assert sum(request.chunks for request in requests) == 50
-    assert all(15_000 < len(request.body) <= 20_000 for request in requests[:-1])
+def test_the_limits():
+    assert (
+        (V04().limit, V07().limit, Intake().limit)
+        == (AGENT_BYTES, AGENT_BYTES, INTAKE_BYTES)
+        == (
+            25 * 1024 * 1024,
+            25 * 1024 * 1024,
+            3_200_000,
+        )
+    )
+    assert way_of(settings_of(OTLP, "http://a"), computes_stats=False).form.limit == INTAKE_BYTES
 
 
-def test_a_request_may_be_exactly_as_long_as_allowed():
-    traces = [tagged(number) for number in range(3)]
-    [request] = encode(traces)
-    room = 5 - 1  # the array's header is counted at its longest
-    assert len(encode(traces, max_body_bytes=len(request.body) + room)) == 1
-    assert len(encode(traces, max_body_bytes=len(request.body) + room - 1)) == 2
+async def test_a_giant_trace_and_small_ones_arrive_whole(way, sink):
+    giant = tagged(1, spans=300, **{f"note{number}": "x" * 20_000 for number in range(4)})
+    fat = trace_of(
+        [
+            tagged(2, spans=1, notes="x" * 20_000).payload.replace(bytes(7) + b"\x01", at.to_bytes(8, "big"))
+            for at in range(1, 200)
+        ],
+        trace_id(2),
+    )
+    sent = [giant, fat, trace(3)]
+    async with exporter(way, sink.url) as destination:
+        assert await destination.send(sent) == Accepted()
+    assert sink.spans == span_ids(sent)
+    assert set(sink.counts.values()) == {1}
+    assert len(sink.requests) > (1 if way == OTLP else 5) or way in (AGENT, AGENT_V07)
+    assert all(len(request.body) <= sink.max_bytes for request in sink.requests)
 
 
-async def test_a_span_too_large_is_refused(sink):
-    with pytest.raises(TooLarge):
-        encode([tagged(1, notes="x" * 5000)], max_body_bytes=4000)
-    notes = {f"note{number}": "x" * 25_000 for number in range(MAX_BODY_BYTES // 25_000 + 1)}
-    giant = tagged(1, 1, **notes)
-    async with agent(sink.url) as destination:
-        outcome = await destination.send([giant])
-    assert isinstance(outcome, Refused) and outcome.reason == "too_large"
+@pytest.mark.parametrize("way", [AGENT, INTAKE])
+async def test_a_span_too_large_is_refused(way, sink):
+    notes = {f"note{number}": "x" * 25_000 for number in range(AGENT_BYTES // 25_000 + 1)}
+    async with exporter(way, sink.url) as destination:
+        outcome = await destination.send([tagged(1, 1, **notes)])
+        assert isinstance(outcome, Refused) and outcome.reason == "too_large"
+        assert "0 traces begun" in repr(destination)
     assert not sink.requests
 
 
-async def test_a_large_batch_is_encoded_in_a_thread(sink):
+async def test_a_large_batch_is_encoded_in_a_thread(way, sink):
     large = [tagged(number, spans=200, notes="x" * 200) for number in range(3)]
     assert sum(len(each.payload) for each in large) > THREAD_BYTES
-    async with agent(sink.url) as destination:
+    async with exporter(way, sink.url) as destination:
         assert await destination.send(large) == Accepted()
-        assert destination.batching.max_bytes == BATCH_BYTES
+        assert destination.batching.max_bytes == (INTAKE_BYTES if way == OTLP else BATCH_BYTES)
     assert sink.spans == span_ids(large)
 
 
-async def test_the_first_request_that_fails_decides(sink):
-    sent = [
-        tagged(1, deployment__environment="a"),
-        tagged(2, deployment__environment="b"),
-        tagged(3, deployment__environment="c"),
-    ]
-    sink.script(Reply(), Reply(503))
-    async with agent(sink.url) as destination:
-        outcome = await destination.send(sent)
-        assert isinstance(outcome, Again) and outcome.reason == "http_503"
-        assert len(sink.requests) == 2
+# ---- 413
+
+
+async def test_a_server_that_takes_less_gets_less(way, sink):
+    """Requests are halved, then chunks, down to spans; none is sent twice."""
+    sink.max_bytes = 5_000
+    sent = [trace(1, pieces=1, spans=100), *(trace(number) for number in range(2, 40))]
+    async with exporter(way, sink.url) as destination:
         assert await destination.send(sent) == Accepted()
+        assert "0 traces begun" in repr(destination)
+    assert sink.spans == span_ids(sent)
+    assert set(sink.counts.values()) == {1}
+
+
+async def test_a_span_that_no_server_takes_is_refused_alone(way, sink):
+    sink.max_bytes = 20_000
+    sent = [trace(1), tagged(2, 1, **{f"note{number}": "x" * 9_000 for number in range(3)}), trace(3)]
+    async with exporter(way, sink.url) as destination:
+        outcome = await destination.send(sent)
+        assert isinstance(outcome, Refused) and outcome.reason == "http_413"
+        assert await destination.send(sent[:1]) == Accepted()
+        assert isinstance(await destination.send(sent[1:2]), Refused)
+        assert await destination.send(sent[2:]) == Accepted()
+        assert "0 traces begun" in repr(destination)
+    assert sink.spans == span_ids([sent[0], sent[2]])
+    assert set(sink.counts.values()) == {1}
+
+
+# ---- what is left
+
+
+APART = [{"deployment__environment": name} for name in "abcd"]
+
+
+async def test_a_batch_sent_again_sends_only_the_rest(agent_sink):
+    sent = [tagged(number, **APART[number]) for number in range(4)]
+    agent_sink.script(Reply(), Reply(503), Reply(), Reply(401))
+    async with exporter(AGENT, agent_sink.url) as destination:
+        assert isinstance(await destination.send(sent), Again)
+        assert isinstance(await destination.send(sent), Misconfigured)
+        assert await destination.send(sent) == Accepted()
+        assert "0 traces begun" in repr(destination)
+        assert await destination.send(sent) == Accepted()  # as it would be after a restart
+    assert set(agent_sink.counts.values()) == {2}
+
+
+async def test_halves_of_a_refused_batch_send_only_the_rest(agent_sink):
+    sent = [tagged(number, **APART[number]) for number in range(4)]
+    agent_sink.script(Reply(), Reply(400))
+    async with exporter(AGENT, agent_sink.url) as destination:
+        assert isinstance(await destination.send(sent), Refused)
+        assert await destination.send(sent[:2]) == Accepted()
+        assert await destination.send(sent[2:]) == Accepted()
+    assert agent_sink.spans == span_ids(sent)
+    assert set(agent_sink.counts.values()) == {1}
+
+
+async def test_of_a_giant_trace_only_the_rest_is_sent_again(intake_sink):
+    intake_sink.max_bytes = 10_000
+    intake_sink.script(*[Reply(), Reply(503)] * 8)
+    sent = [trace(1, pieces=1, spans=100)]
+    outcomes: list[Outcome] = []
+    async with exporter(INTAKE, intake_sink.url) as destination:
+        while Accepted() not in outcomes:
+            outcomes.append(await destination.send(sent))
+    assert len(outcomes) == 9 and all(isinstance(each, Again) for each in outcomes[:-1])
+    assert intake_sink.spans == span_ids(sent)
+    assert set(intake_sink.counts.values()) == {1}
+
+
+async def test_nothing_is_encoded_twice(way, sink, monkeypatch):
+    encoded: list[int] = []
+
+    def counting(form: Form, traces: Sequence[Trace]):
+        encoded.append(len(traces))
+        return encode(form, traces)
+
+    encode = edge.encode
+    monkeypatch.setattr(edge, "encode", counting)
+    sent = [trace(number) for number in range(4)]
+    sink.script(Reply(503), Reply(400))
+    async with exporter(way, sink.url) as destination:
+        for batch in (sent, sent, sent[:2], sent[2:]):
+            await destination.send(batch)
+    assert encoded == [4, 0, 0, 0]
     assert sink.spans == span_ids(sent)
 
 
-@pytest.mark.parametrize("status", [200, 202])
-async def test_any_2xx_is_a_success(sink, status):
-    assert await outcome_of(sink, Reply(status)) == Accepted()
+async def test_partial_success_of_the_otlp_intake(intake_sink):
+    """What was rejected before a try failed is told when the batch is through."""
+    sent = [long(number, 40) for number in range(4)]
+    intake_sink.max_bytes = 100_000
+    intake_sink.script(Reply(413), Reply(rejected_spans=2, message="too old"), Reply(503))
+    async with exporter(OTLP, intake_sink.url) as destination:
+        assert isinstance(await destination.send(sent), Again)
+        assert await destination.send(sent) == Accepted(2, "too old")
+
+
+# ---- outcomes
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+async def test_any_2xx_is_a_success(way, sink, status):
+    assert await outcome_of(way, sink, Reply(status)) == Accepted()
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 599])
-async def test_what_is_tried_again(sink, status):
-    outcome = await outcome_of(sink, Reply(status, {"Retry-After": "3"}))
+async def test_what_is_tried_again(way, sink, status):
+    outcome = await outcome_of(way, sink, Reply(status, {"Retry-After": "3"}))
     assert isinstance(outcome, Again)
     assert (outcome.reason, outcome.after_secs) == (f"http_{status}", 3)
 
 
-@pytest.mark.parametrize("status", [301, 308, 401, 403, 404])
-async def test_what_a_setting_must_mend(sink, status):
-    outcome = await outcome_of(sink, Reply(status))
+@pytest.mark.parametrize("status", [301, 308, 401, 402, 403, 404])
+async def test_what_a_setting_must_mend(way, sink, status):
+    outcome = await outcome_of(way, sink, Reply(status))
     assert isinstance(outcome, Misconfigured) and outcome.reason == f"http_{status}"
 
 
-@pytest.mark.parametrize("status", [400, 413, 415])
-async def test_what_is_refused(sink, status):
-    outcome = await outcome_of(sink, Reply(status, body=b"cannot decode"))
+async def test_a_wrong_key_is_named(way, sink):
+    outcome = await outcome_of(way, sink, Reply(401, {"Content-Type": "text/plain"}, b"API key is invalid"))
+    assert outcome == Misconfigured("http_401", "401 Unauthorized: API key is invalid")
+
+
+@pytest.mark.parametrize("status", [400, 415, 422])
+async def test_what_is_refused(way, sink, status):
+    outcome = await outcome_of(way, sink, Reply(status, {"Content-Type": "text/plain"}, b"cannot decode"))
     assert isinstance(outcome, Refused) and outcome.reason == f"http_{status}"
     assert outcome.detail.endswith(": cannot decode")
 
 
-async def test_nobody_listens():
-    async with agent(f"http://127.0.0.1:{free_ports(1)[0]}") as destination:
+async def test_nobody_listens(way):
+    async with exporter(way, f"http://127.0.0.1:{free_ports(1)[0]}") as destination:
         outcome = await destination.send([trace(1)])
     assert isinstance(outcome, Again) and outcome.reason == "connect"
 
 
-async def test_no_answer_in_time(sink):
-    assert await outcome_of(sink, Reply(hang_secs=5), request_timeout_secs=0.2) == Again(
+async def test_no_answer_in_time(way, sink):
+    assert await outcome_of(way, sink, Reply(hang_secs=5), request_timeout_secs=0.2) == Again(
         "timeout", "no answer within 0.2 s"
     )
 
 
-async def test_proxies_are_not_for_the_agent(sink, monkeypatch):
+async def test_proxies_are_for_the_intakes_and_not_for_the_agent(way, sink, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_ports(1)[0]}")
     monkeypatch.delenv("NO_PROXY", raising=False)
-    assert await outcome_of(sink, Reply()) == Accepted()
+    outcome = await outcome_of(way, sink, Reply())
+    assert isinstance(outcome, Accepted if way in (AGENT, AGENT_V07) else Again)
+
+
+async def test_the_keys_of_the_guide(sink, way):
+    shared = Datadog(
+        api_key="key",
+        agent_url=sink.url,
+        batch_size=7,
+        batch_timeout_secs=0.5,
+        max_retries=9,
+        retry_initial_delay_ms=70,
+    )
+    async with open_datadog(DatadogExporter.of(shared), shared) as destination:
+        batching, retrying = destination.batching, destination.retrying
+    assert (batching.max_traces, batching.linger_secs) == (7, 0.5)
+    assert (retrying.quick_tries, retrying.initial_secs) == (9, 0.07)
+    assert DatadogExporter.of(attrs.evolve(shared, batch_enabled=False)).batch_size == 1

@@ -1,44 +1,51 @@
-"""Kept traces to a Datadog agent, by its v0.4 trace endpoint.
+"""Kept traces to Datadog: by an agent, straight to its trace intake, or to its OTLP intake.
 
-Source: `shared/reference/wire-protocols.md` 1.a and 1.f.
+Source: `shared/reference/wire-protocols.md` 1.a to 1.c and 1.f. The trace intake is what the agent itself sends to; it
+has no public documentation.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TypeVar
 
 import attrs
 import httpx
-import msgpack
 import trio
+from isal import igzip
+from zstandard import ZstdCompressor
 
 from tss import __version__
-from tss.core.datadog import DatadogSpan, lead, to_spans
-from tss.core.delivery import Accepted, Batching, Outcome, Refused, Retrying
+from tss.core.datadog.parts import Form, OtlpForm, Part, TooLarge
+from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Retrying
+from tss.core.otlp.wire import WireError
 from tss.core.trace import Trace
-from tss.edges.posting import Answer, Rules, judge, open_client, plain_message, post
+from tss.edges.datadog_forms import INTAKE_BYTES, V04, V07, Intake
+from tss.edges.otlphttp import GZIP_LEVEL, MIN_GZIP_BYTES, PROTOBUF, message, success
+from tss.edges.posting import Answer, Rules, judge, open_client, post
 from tss.settings import Datadog, DatadogExporter
 
-PATH = "/v0.4/traces"
+T = TypeVar("T")
 
-MAX_BODY_BYTES = 25 * 1024 * 1024  # the agent's MaxRequestBytes
-_ARRAY_HEADER_BYTES = 5  # the longest
 THREAD_BYTES = 32 * 1024  # some 75 spans, 4 ms of work: from there on the event loop should not wait for it
 # Each Datadog span repeats its resource's attributes, so a batch of this size may become several times as long.
 BATCH_BYTES = 2 * 1024 * 1024
+TOO_LONG = 413
+# zstd's lowest regular level, on a payload of 3 MB: a tenth fewer bytes than gzip's level 1, in the same time.
+ZSTD_LEVEL = 1
 
 RULES = Rules(
     again=frozenset((408, 429, *range(500, 600))),
-    misconfigured=frozenset((401, 403, 404, 405, 407)),
+    misconfigured=frozenset((401, 402, 403, 404, 405, 407)),
 )
 
 # Not sent on purpose: Datadog-Container-ID and -Entity-ID, for they would tag everybody's spans with this daemon's
-# container; Datadog-Client-Computed-Stats, for nobody else has computed them; Datadog-Client-Dropped-P0-*, for what was
-# dropped is told by `_sample_rate`.
-HEADERS: Mapping[str, str] = {
+# container; Datadog-Client-Dropped-P0-*, for what was dropped is told by `_sample_rate`.
+AGENT_HEADERS: Mapping[str, str] = {
     "Content-Type": "application/msgpack",
     "User-Agent": f"tss/{__version__}",
     "Datadog-Meta-Lang": "python",
@@ -49,123 +56,178 @@ HEADERS: Mapping[str, str] = {
     # Without it the agent answers 200 to what it throws away when overloaded.
     "Datadog-Send-Real-Http-Status": "true",
 }
-
-
-class TooLarge(Exception):
-    """One span is larger than the agent takes."""
+INTAKE_HEADERS: Mapping[str, str] = {"Content-Type": PROTOBUF, "User-Agent": f"tss/{__version__}"}
 
 
 @attrs.frozen
-class Request:
-    """A body, and how many chunks are in it."""
+class Way:
+    """One of the ways to Datadog."""
 
-    chunks: int
-    body: bytes = attrs.field(repr=False)
+    base_url: str
+    path: str
+    form: Form
+    headers: Mapping[str, str] = attrs.field(repr=False)  # with the API key
+    compression: str = "none"
+    batch_bytes: int = BATCH_BYTES
+    at_hand: bool = (
+        False  # as an agent is: proxies in the environment are not for it, as Datadog's own libraries see it
+    )
 
 
-class DatadogAgent:
-    """Sends to one agent."""
+@attrs.define
+class Parcel:
+    """What is left to be sent of a trace, and what was said of what was sent."""
 
-    def __init__(
-        self,
-        settings: DatadogExporter,
-        shared: Datadog,
-        client: httpx.AsyncClient,
-        max_body_bytes: int = MAX_BODY_BYTES,
-    ) -> None:
+    parts: list[Part]
+    rejected_spans: int = 0
+    remark: str = ""
+
+
+class DatadogHttp:
+    """Sends by one way.
+
+    What is left of a trace is remembered until it was taken, or was refused alone: a batch that is sent again, whole or
+    in halves, sends just the rest, and need not be encoded again.
+    """
+
+    def __init__(self, settings: DatadogExporter, shared: Datadog, way: Way, client: httpx.AsyncClient) -> None:
         self.name = settings.name
-        self.batching = Batching(settings.batch_size, settings.batch_timeout_secs, settings.max_in_flight, BATCH_BYTES)
+        self.batching = Batching(
+            settings.batch_size, settings.batch_timeout_secs, settings.max_in_flight, way.batch_bytes
+        )
         self.retrying = Retrying(shared.retry_initial_delay_ms / 1000, quick_tries=shared.max_retries)
         self._timeout_secs = shared.request_timeout_secs
         self._client = client
-        self._max_body_bytes = max_body_bytes
+        self._way, self._form = way, way.form
+        self._left: dict[Trace, Parcel] = {}
         # The work is Python's, so threads only share one processor: more of them would take turns.
         self._limiter = trio.CapacityLimiter(1)
 
     def __repr__(self) -> str:
-        return f"<DatadogAgent {self.name} at {self._client.base_url}>"
+        return f"<DatadogHttp {self.name} to {self._client.base_url} {self._way.path}, {len(self._left)} traces begun>"
 
     async def send(self, traces: Sequence[Trace]) -> Outcome:
         """As few requests as can be, one after the other; if one fails, its outcome is the batch's."""
-        try:
-            requests = await self._encode(traces)
-        except TooLarge as error:
-            return Refused("too_large", str(error))
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
-            return Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
-        for request in requests:
-            headers = {"X-Datadog-Trace-Count": str(request.chunks)}
-            answer = await post(self._client, PATH, request.body, headers, self._timeout_secs)
+        outcome = await self._prepare(traces) or await self._deliver(traces)
+        if isinstance(outcome, Accepted) or (isinstance(outcome, Refused) and len(traces) == 1):
+            for trace in traces:
+                self._left.pop(trace, None)
+        return outcome
+
+    async def _prepare(self, traces: Sequence[Trace]) -> Refused | None:
+        new = [trace for trace in traces if trace not in self._left]
+        size = sum(trace.payload_bytes for trace in new)
+        found, refused = await self._work(size, partial(encode, self._form, new))
+        self._left |= {trace: Parcel(parts) for trace, parts in found.items()}
+        return refused
+
+    async def _deliver(self, traces: Sequence[Trace]) -> Outcome:
+        waiting = deque(self._form.requests([part for trace in traces for part in self._left[trace].parts]))
+        while waiting:
+            parts = waiting.popleft()
+            answer = await self._post(parts)
             if not isinstance(answer, Answer):
                 return answer
-            if not answer.accepted:
-                return judge(answer, RULES, plain_message(answer.body))
-        return Accepted()
+            if answer.accepted:
+                self._taken(parts, answer)
+            elif answer.status == TOO_LONG and (smaller := await self._smaller(parts)):
+                waiting.extendleft(reversed(smaller))
+            else:
+                return judge(answer, RULES, message(answer))
+        parcels = [self._left[trace] for trace in traces]
+        remark = next((parcel.remark for parcel in parcels if parcel.remark), "")
+        return Accepted(sum(parcel.rejected_spans for parcel in parcels), remark)
 
-    async def _encode(self, traces: Sequence[Trace]) -> Sequence[Request]:
-        work = partial(encode, traces, self._max_body_bytes)
-        if sum(trace.payload_bytes for trace in traces) < THREAD_BYTES:
+    async def _post(self, parts: Sequence[Part]) -> Answer | Again | Misconfigured:
+        size = sum(len(part.body) for part in parts)
+        body, encoding = await self._work(size, partial(write, self._way, parts))
+        headers = {**self._form.headers(parts), **encoding}
+        return await post(self._client, self._way.path, body, headers, self._timeout_secs)
+
+    def _taken(self, parts: Sequence[Part], answer: Answer) -> None:
+        if isinstance(self._form, OtlpForm):  # the others have no partial success
+            said, first = success(answer), self._left[parts[0].trace]
+            first.rejected_spans += said.rejected_spans
+            first.remark = first.remark or said.message
+        for part in parts:
+            self._left[part.trace].parts.remove(part)
+
+    async def _smaller(self, parts: list[Part]) -> list[list[Part]]:
+        """A request's parts as several; none when it is a single span."""
+        if len(parts) > 1:
+            middle = len(parts) // 2
+            return [parts[:middle], parts[middle:]]
+        [part] = parts
+        try:
+            halves = await self._work(len(part.body), partial(self._form.halves, part))
+        except (TooLarge, WireError):
+            return []
+        left = self._left[part.trace].parts
+        place = left.index(part)
+        left[place : place + 1] = halves
+        return [[half] for half in halves]
+
+    async def _work(self, size: int, work: Callable[[], T]) -> T:
+        """On a thread where it would take long."""
+        if size < THREAD_BYTES:
             return work()
         return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
 
-@asynccontextmanager
-async def open_datadog(settings: DatadogExporter, shared: Datadog) -> AsyncIterator[DatadogAgent]:
-    """The agent is at hand, so proxies in the environment are not for it; Datadog's own libraries see it so too."""
-    url = settings.agent_url or shared.agent_url
-    async with open_client(
-        url, HEADERS, settings.max_in_flight, verify=url.startswith("https:"), proxies=False
-    ) as client:
-        yield DatadogAgent(settings, shared, client)
-
-
-def encode(traces: Sequence[Trace], max_body_bytes: int = MAX_BODY_BYTES) -> Sequence[Request]:
-    """The traces as requests of at most so many bytes.
-
-    The agent takes environment and version of a whole request from its first trace that has any (`Agent.Process`), so
-    only traces that agree in both share one. Raises TooLarge, and whatever unfit bytes may raise.
-    """
-    groups: dict[tuple[str, str], list[bytes]] = {}
+def encode(form: Form, traces: Sequence[Trace]) -> tuple[Mapping[Trace, list[Part]], Refused | None]:
+    """The parts of each, and why there are none of some."""
+    found: dict[Trace, list[Part]] = {}
+    refused = None
     for trace in traces:
-        spans = to_spans(trace.payload, trace.decision.rate if trace.decision else 1.0)
-        if spans:
-            chunks = groups.setdefault(_group(spans), [])
-            chunks.extend(_pack(spans, max_body_bytes - _ARRAY_HEADER_BYTES))
-    return [request for chunks in groups.values() for request in _fill(chunks, max_body_bytes - _ARRAY_HEADER_BYTES)]
+        try:
+            found[trace] = form.parts(trace)
+        except TooLarge as error:
+            refused = Refused("too_large", str(error))
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
+            refused = Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
+    return found, refused
 
 
-def _group(spans: Sequence[DatadogSpan]) -> tuple[str, str]:
-    root = next((span for span in spans if not span["parent_id"]), spans[0])
-    return root["meta"].get("env", ""), root["meta"].get("version", "")
+def write(way: Way, parts: Sequence[Part]) -> tuple[bytes, Mapping[str, str]]:
+    """A request's body, and the headers that say how it is compressed."""
+    body = way.form.body(parts)
+    if way.compression == "none" or len(body) < MIN_GZIP_BYTES:
+        return body, {}
+    if way.compression == "zstd":
+        body = ZstdCompressor(ZSTD_LEVEL).compress(body)
+    else:
+        body = igzip.compress(body, GZIP_LEVEL, mtime=0)
+    return body, {"Content-Encoding": way.compression}
 
 
-def _pack(spans: Sequence[DatadogSpan], limit: int) -> Iterator[bytes]:
-    """One chunk, or several of the same trace when one would be too long: the agent takes parts of traces."""
-    lead(spans)
-    packed: bytes = msgpack.packb(spans)
-    if len(packed) <= limit:
-        yield packed
-        return
-    if len(spans) == 1:
-        raise TooLarge(f"a span of {len(packed):,} bytes; the agent takes {limit:,}")
-    middle = len(spans) // 2
-    yield from _pack(spans[:middle], limit)
-    yield from _pack(spans[middle:], limit)
+@asynccontextmanager
+async def open_datadog(
+    settings: DatadogExporter, shared: Datadog, *, computes_stats: bool = False
+) -> AsyncIterator[DatadogHttp]:
+    """``computes_stats`` says that this daemon sends statistics of all traffic, so nobody need count what it kept."""
+    way = way_of(settings, computes_stats=computes_stats)
+    verify = way.base_url.startswith("https:")
+    async with open_client(
+        way.base_url, way.headers, settings.max_in_flight, verify=verify, proxies=not way.at_hand
+    ) as client:
+        yield DatadogHttp(settings, shared, way, client)
 
 
-def _fill(chunks: Sequence[bytes], limit: int) -> Iterator[Request]:
-    held: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        if held and size + len(chunk) > limit:
-            yield _request(held)
-            held, size = [], 0
-        held.append(chunk)
-        size += len(chunk)
-    if held:
-        yield _request(held)
-
-
-def _request(chunks: Sequence[bytes]) -> Request:
-    header: bytes = msgpack.Packer().pack_array_header(len(chunks))
-    return Request(len(chunks), b"".join((header, *chunks)))
+def way_of(settings: DatadogExporter, *, computes_stats: bool) -> Way:
+    """By the settings, where what can be derived has been."""
+    key = settings.api_key
+    match settings.via:
+        case "intake":
+            base = settings.intake_url or f"https://trace.agent.{settings.site}"
+            headers = {**INTAKE_HEADERS, "DD-Api-Key": key}
+            return Way(base, "/api/v0.2/traces", Intake(), headers, settings.compression)
+        case "otlp":
+            base = settings.intake_url or f"https://otlp.{settings.site}"
+            headers = {**INTAKE_HEADERS, "dd-api-key": key}
+            if not computes_stats:  # then at least what was kept is counted
+                headers["compute_stats"] = "true"
+            form = OtlpForm(INTAKE_BYTES)
+            return Way(base, "/v1/traces", form, headers, settings.compression, batch_bytes=INTAKE_BYTES)
+    headers = {**AGENT_HEADERS, **({"Datadog-Client-Computed-Stats": "yes"} if computes_stats else {})}
+    agent_form = V07() if settings.trace_api == "v0.7" else V04()
+    return Way(settings.agent_url, f"/{settings.trace_api}/traces", agent_form, headers, at_hand=True)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from tss.edges.datadog import DatadogAgent, open_datadog
+from tss.edges.datadog import DatadogHttp, open_datadog
 from tss.edges.files import TraceFile, open_file
 from tss.edges.otlphttp import OtlpHttp, open_otlp
 from tss.settings import Datadog, DatadogExporter, Exporter, FileExporter, OtlpExporter
 
-Destination = TraceFile | OtlpHttp | DatadogAgent
+Destination = TraceFile | OtlpHttp | DatadogHttp
 
 
-def open_destination(exporter: Exporter, datadog: Datadog) -> AbstractAsyncContextManager[Destination]:
-    """Entering it raises OSError when a file that the settings name cannot be used; nothing is sent yet."""
+def open_destination(
+    exporter: Exporter, datadog: Datadog, *, computes_stats: bool = False
+) -> AbstractAsyncContextManager[Destination]:
+    """Entering it raises OSError when a file that the settings name cannot be used; nothing is sent yet.
+
+    ``computes_stats`` is for Datadog: this daemon sends statistics of all traffic itself.
+    """
     match exporter:
         case FileExporter():
             return open_file(exporter)
         case OtlpExporter():
             return open_otlp(exporter)
         case DatadogExporter():
-            return open_datadog(exporter, datadog)
+            return open_datadog(exporter, datadog, computes_stats=computes_stats)

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from tss import __version__
 from tss.core.delivery import Accepted, Outcome
-from tss.edges.otlphttp import GZIP_LEVEL, PROTOBUF, RULES, THREAD_BYTES, status_message
+from tss.edges.otlphttp import GZIP_LEVEL, PROTOBUF, RULES, THREAD_BYTES, message
 from tss.edges.posting import Answer, judge, open_client, plain_message, post
 from tss.settings import SpanMetrics
 
@@ -43,7 +43,7 @@ class OtlpMetrics:
         answer = await post(self._client, PATH, packed, headers, TIMEOUT_SECS)
         if not isinstance(answer, Answer):
             return answer
-        return _success(answer) if answer.accepted else judge(answer, RULES, status_message(answer))
+        return _success(answer) if answer.accepted else judge(answer, RULES, message(answer))
 
 
 @asynccontextmanager

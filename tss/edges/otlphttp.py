@@ -69,7 +69,7 @@ class OtlpHttp:
         answer = await post(self._client, PATH, body, headers, self._timeout_secs)
         if not isinstance(answer, Answer):
             return answer
-        return _success(answer) if answer.accepted else judge(answer, RULES, status_message(answer))
+        return success(answer) if answer.accepted else judge(answer, RULES, message(answer))
 
     async def _compress(self, body: bytes) -> bytes:
         compress = partial(igzip.compress, body, GZIP_LEVEL, mtime=0)
@@ -102,7 +102,7 @@ def _trust(path: str) -> ssl.SSLContext:
         raise OSError(error.errno, f"CA file cannot be used ({reason})", path) from error
 
 
-def _success(answer: Answer) -> Accepted:
+def success(answer: Answer) -> Accepted:
     """An answer that cannot be read is a full success: the status says that the request was taken."""
     if answer.headers.get("content-type", PROTOBUF).partition(";")[0].strip().lower() != PROTOBUF:
         return Accepted()
@@ -113,7 +113,7 @@ def _success(answer: Answer) -> Accepted:
     return Accepted(max(0, partial_success.rejected_spans), plain_message(partial_success.error_message.encode()))
 
 
-def status_message(answer: Answer) -> str:
+def message(answer: Answer) -> str:
     """The message of the google.rpc.Status that the specification asks for, or whatever stands there instead."""
     if answer.headers.get("content-type", "").startswith(PROTOBUF):
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
@@ -73,12 +74,13 @@ async def post(
 ) -> Answer | Again | Misconfigured:
     """Send once. The time limit is for the whole exchange: httpx's own start anew with each piece that trickles in."""
     timeout = httpx.Timeout(None, connect=min(timeout_secs, MAX_CONNECT_SECS))
-    sent, headers = _Body(body), {**headers, "Content-Length": str(len(body))}
+    request = client.build_request("POST", path, headers={**headers, "Content-Length": str(len(body))}, timeout=timeout)
+    request.stream = sent = _Body(body)  # given as `content` it would be wrapped in a generator: see _Body
     response: httpx.Response | None = None
     trouble: Again | Misconfigured | None = None
     with trio.move_on_after(timeout_secs):
         try:
-            async with client.stream("POST", path, content=sent, headers=headers, timeout=timeout) as response:
+            async with aclosing(await client.send(request, stream=True)) as response:
                 return Answer(response.status_code, response.headers, await _body(response))
         except httpx.HTTPError as error:
             trouble = _translate(error)  # the error itself would keep this frame, and the body with it, in a circle
@@ -91,13 +93,23 @@ async def post(
 
 class _Body(httpx.AsyncByteStream):
     """A request's body, which can be taken away from it: httpx's requests and responses refer to each other in a circle,
-    and with the collector as rare as here the bodies of many minutes would wait for it."""
+    and with the collector as rare as here the bodies of many minutes would wait for it.
+
+    No async generator: one that is left in its middle, since the connection was cut, waits for the collector too.
+    """
 
     def __init__(self, body: bytes) -> None:
         self._body = body
+        self._left = 1
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._body
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        self._left -= 1
+        return self._body
 
     def forget(self) -> None:
         self._body = b""

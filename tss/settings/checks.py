@@ -11,6 +11,7 @@ from attrs import frozen
 from tss.settings.faults import shown
 from tss.settings.memory import buffer_bytes, memory_limit_bytes
 from tss.settings.model import (
+    DATADOG_API,
     DatadogExporter,
     FileExporter,
     Kafka,
@@ -36,7 +37,7 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _time(settings)
     yield from _kafka(settings)
     yield from _ports(settings)
-    yield from _destination(settings)
+    yield from _datadog(settings)
     yield from _exporters(settings)
     yield from _dead_letter(settings)
 
@@ -95,26 +96,41 @@ def _ports(settings: Settings) -> Iterator[Disagreement]:
         )
 
 
-def _destination(settings: Settings) -> Iterator[Disagreement]:
-    """Without exporters the datadog section is the one destination, and only a Datadog agent is built."""
+def _datadog(settings: Settings) -> Iterator[Disagreement]:
+    """One site; and without exporters the section is the one destination."""
     datadog = settings.datadog
-    if settings.exporters or datadog.agent_url:
+    from_endpoint = attrs.evolve(datadog, site="").chosen_site
+    if datadog.site and datadog.api_endpoint != DATADOG_API and datadog.site != from_endpoint:
+        allowed = "https://api.SITE with the site of datadog.site, or leave one of the two out"
+        yield Disagreement(("datadog.apiEndpoint", "datadog.site"), shown(datadog.api_endpoint), allowed)
+    if settings.exporters:
         return
-    keys = ("exporters", "datadog.agentUrl", "datadog.apiKey")
-    if datadog.api_key:
+    if not datadog.chosen_via:
         yield Disagreement(
-            keys,
-            "no exporters, and datadog.apiKey without datadog.agentUrl",
-            "exporters, or datadog.agentUrl",
-            "sending straight to Datadog's intake is not built yet: set datadog.agentUrl to a Datadog agent",
+            ("exporters", "datadog.via", "datadog.apiKey", "datadog.agentUrl"),
+            "no destination for kept traces",
+            "exporters, datadog.apiKey or datadog.agentUrl",
+            "set datadog.apiKey, or datadog.agentUrl to an agent such as http://127.0.0.1:8126, or list exporters",
         )
     else:
-        yield Disagreement(
-            keys,
-            "no destination for kept traces",
-            "exporters, or datadog.agentUrl",
-            "set datadog.agentUrl, such as http://127.0.0.1:8126, or list exporters",
-        )
+        yield from _way_to_datadog(DatadogExporter.of(datadog), "datadog")
+
+
+def _way_to_datadog(exporter: DatadogExporter, at: str) -> Iterator[Disagreement]:
+    """What each way cannot do without."""
+
+    def lacks(name: str, allowed: str, *others: str) -> Disagreement:
+        keys = (f"{at}.{name}", f"datadog.{name}", *others)
+        return Disagreement(tuple(dict.fromkeys(keys)), "nothing", f"{allowed}, since via is {exporter.via}")
+
+    if exporter.via == "agent":
+        if not exporter.agent_url:
+            yield lacks("agentUrl", "an agent's address")
+        return
+    if not exporter.api_key:
+        yield lacks("apiKey", "an API key")
+    if not exporter.site and not exporter.intake_url:
+        yield lacks("site", "a site", "datadog.apiEndpoint")
 
 
 def _exporters(settings: Settings) -> Iterator[Disagreement]:
@@ -128,10 +144,11 @@ def _exporters(settings: Settings) -> Iterator[Disagreement]:
                 yield from _once(paths, exporter.path, f"{at}.path")
             case OtlpExporter():
                 yield from _one_authorization(exporter, at)
-            case DatadogExporter() if not exporter.agent_url:
-                yield Disagreement(
-                    (f"{at}.agentUrl", "datadog.agentUrl"), "nothing", "an address, here or in datadog.agentUrl"
-                )
+            case DatadogExporter() if not exporter.via:
+                keys = (f"{at}.agentUrl", f"{at}.apiKey", "datadog.agentUrl", "datadog.apiKey")
+                yield Disagreement(keys, "nothing", "agentUrl or apiKey, here or in the section datadog")
+            case DatadogExporter():
+                yield from _way_to_datadog(exporter, at)
 
 
 def _once(taken: dict[str, str], value: str, key: str) -> Iterator[Disagreement]:
@@ -166,7 +183,7 @@ def without_effect(settings: Settings) -> list[str]:
     """Keys that were changed and change nothing: what they belong to is off, or not built yet."""
     idle: list[tuple[str, object, tuple[str, ...]]] = [
         ("redis", settings.redis, ("password", "pool_size", "connection_timeout_secs")),
-        ("datadog", settings.datadog, ("api_endpoint", "application_key")),
+        ("datadog", settings.datadog, _idle_datadog(settings)),
         ("app", settings.app, ("park_after_secs",)),
     ]
     compression = tuple(field.name for field in attrs.fields(SpanCompression) if field.name != "enabled")
@@ -177,8 +194,6 @@ def without_effect(settings: Settings) -> list[str]:
     protocol = security_protocol(settings.kafka)
     if not protocol.startswith("sasl_"):
         idle.append(("kafka", settings.kafka, ("sasl_mechanism",)))
-    if not any(exporter.type == "datadog" for exporter in settings.effective_exporters):
-        idle.append(("datadog", settings.datadog, ("agent_url", "api_key")))
     return [
         f"{section}.{camel(name)}"
         for section, values, names in idle
@@ -193,6 +208,17 @@ def _idle_span_metrics(metrics: SpanMetrics) -> tuple[str, ...]:
     return () if metrics.otlp_endpoint else ("otlp_headers", "otlp_interval_secs")
 
 
+_AGENT_KEYS = ("agent_url", "trace_api")
+_INTAKE_KEYS = ("api_endpoint", "intake_url", "api_key", "compression")  # the site is there in any case: it is derived
+
+
+def _idle_datadog(settings: Settings) -> tuple[str, ...]:
+    """The keys of the ways to Datadog that no exporter takes."""
+    vias = {each.via for each in settings.effective_exporters if isinstance(each, DatadogExporter)}
+    idle = (() if "agent" in vias else _AGENT_KEYS) + (() if vias & {"intake", "otlp"} else _INTAKE_KEYS)
+    return (*idle, "application_key")
+
+
 def derive(settings: Settings, root: Path = Path("/")) -> Settings:
     """Fill in what was left to be derived. `root` is where /proc and /sys are, for tests."""
     app = attrs.evolve(
@@ -201,4 +227,5 @@ def derive(settings: Settings, root: Path = Path("/")) -> Settings:
         max_buffer_bytes=settings.app.max_buffer_bytes or buffer_bytes(memory_limit_bytes(root)),
     )
     kafka = attrs.evolve(settings.kafka, security_protocol=security_protocol(settings.kafka))
-    return attrs.evolve(settings, app=app, kafka=kafka)
+    datadog = attrs.evolve(settings.datadog, via=settings.datadog.chosen_via, site=settings.datadog.chosen_site)
+    return attrs.evolve(settings, app=app, kafka=kafka, datadog=datadog)

@@ -117,6 +117,9 @@ def text(allowed: str = "text", pattern: str = ".*") -> Kind[str]:
 
 
 filled = text("text, not empty", r".*\S.*")
+site = text(
+    "a name such as datadoghq.eu, without https:// and api.", r"((?!api\.|app\.)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)?"
+)
 _TOPIC = r"[A-Za-z0-9._-]{1,249}"
 topic = text("a topic's name: letters, digits, dot, dash, underscore", _TOPIC)
 topic_or_empty = text("a topic's name, or empty", rf"({_TOPIC})?")

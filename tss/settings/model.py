@@ -5,6 +5,7 @@ snake_case here, camelCase in YAML, TSS_<SECTION>_<KEY> in the environment. `doc
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, cast
+from urllib.parse import urlsplit
 
 import attrs
 from attrs import frozen
@@ -27,6 +28,8 @@ from tss.settings.kinds import (
 )
 
 T = TypeVar("T")
+
+DATADOG_API = "https://api.datadoghq.com"
 
 
 @frozen
@@ -176,20 +179,44 @@ class Redis:
     connection_timeout_secs: float = key(5, positive_secs, "Time to connect; has an effect only with `url`.")
 
 
+_VIAS = choice("", "intake", "agent", "otlp")
+_VIA_DOC = (
+    "How traces reach Datadog: `intake` is its trace intake, as the agent speaks to it; `agent` a Datadog agent at "
+    "`agentUrl`; `otlp` its OTLP intake, which takes the spans byte for byte. The intakes need `apiKey`."
+)
+_INTAKE_URL_DOC = "Base address in place of https://trace.agent.SITE (`via` intake) or https://otlp.SITE (otlp): a proxy, a private link."
+_TRACE_API_DOC = "Version of the agent's endpoint, with `via` agent."
+_INTAKE_COMPRESSION_DOC = "How requests to an intake are compressed; every version of the agent has sent gzip."
+_TRACE_APIS = choice("v0.4", "v0.7")
+_COMPRESSIONS = choice("gzip", "zstd", "none")
+
+
 @frozen(kw_only=True)
 class Datadog:
     """The destination when there are no `exporters`, and what exporters of type datadog share."""
 
+    via: str = key(
+        "", _VIAS, _VIA_DOC, default_doc="`agent` with `agentUrl`, else `intake` with `apiKey`, else no destination"
+    )
     api_endpoint: str = key(
-        "https://api.datadoghq.com",
+        DATADOG_API,
         url(),
-        "Datadog's API; has no effect yet, since sending straight to Datadog's intake is not built.",
+        "Datadog's API; `site` is taken from it. Nothing is sent there: the intakes have other names.",
     )
-    api_key: str = key(
-        "", text(), "API key; alone it is refused: sending without an agent is not built yet.", secret=True
+    site: str = key(
+        "",
+        kinds.site,
+        "Datadog's site, such as datadoghq.eu or us5.datadoghq.com.",
+        default_doc="from `apiEndpoint`, where that is https://api.SITE",
     )
-    application_key: str = key("", text(), "Application key; sending traces does not need it.", secret=True)
+    intake_url: str = key("", url(empty=True), _INTAKE_URL_DOC)
+    api_key: str = key("", text(), "API key, for the intakes; an agent has its own.", secret=True)
+    application_key: str = key(
+        "", text(), "Application key; accepted, and has no effect: sending traces does not need it.", secret=True
+    )
     agent_url: str = key("", url(empty=True), "Datadog agent that takes the traces, such as http://127.0.0.1:8126.")
+    trace_api: str = key("v0.4", _TRACE_APIS, _TRACE_API_DOC)
+    compression: str = key("gzip", _COMPRESSIONS, _INTAKE_COMPRESSION_DOC)
     batch_enabled: bool = key(True, truth, "Send several traces in one request; false is a `batchSize` of 1.")
     batch_size: int = key(100, whole(1, 10_000), "Traces in one request at most.")
     batch_timeout_secs: float = key(5, secs, "A batch is sent when its first trace has waited this long.")
@@ -198,6 +225,17 @@ class Datadog:
         3, whole(0, 1000), "Quick retries before a failure is reported; kept traces are not dropped after that either."
     )
     retry_initial_delay_ms: int = key(1000, whole(1, 600_000), "Pause before the first retry; it doubles each time.")
+
+    @property
+    def chosen_via(self) -> str:
+        """`via`, derived if need be; empty where there is nothing to derive it from."""
+        return self.via or ("agent" if self.agent_url else "intake" if self.api_key else "")
+
+    @property
+    def chosen_site(self) -> str:
+        """`site`, derived if need be; empty where `apiEndpoint` has none."""
+        name = urlsplit(self.api_endpoint).hostname or ""
+        return self.site or (name.removeprefix("api.") if name.startswith("api.") else "")
 
 
 @frozen(kw_only=True)
@@ -337,25 +375,54 @@ class OtlpExporter:
 
 @frozen(kw_only=True)
 class DatadogExporter:
-    """A Datadog agent. Time limits and retries are those of the `datadog` section."""
+    """Datadog. Time limits and retries are those of the `datadog` section."""
 
     type: ClassVar[str] = "datadog"
 
     name: str = key("", filled, _NAME_DOC, required=True)
-    agent_url: str = key("", url(), "Datadog agent that takes the traces.", default_doc="`datadog.agentUrl`")
+    via: str = key(
+        "",
+        _VIAS,
+        _VIA_DOC,
+        default_doc="`agent` with an `agentUrl` here, `intake` with an `apiKey`, `site` or `intakeUrl` here, else `datadog.via`",
+    )
+    agent_url: str = key("", url(empty=True), "Datadog agent that takes the traces.", default_doc="`datadog.agentUrl`")
+    trace_api: str = key("v0.4", _TRACE_APIS, _TRACE_API_DOC, default_doc="`datadog.traceApi`")
+    site: str = key("", kinds.site, "Datadog's site.", default_doc="`datadog.site`")
+    intake_url: str = key(
+        "", url(empty=True), _INTAKE_URL_DOC, default_doc="`datadog.intakeUrl`, unless there is a `site` here"
+    )
+    api_key: str = key("", text(), "API key, for the intakes.", secret=True, default_doc="`datadog.apiKey`")
+    compression: str = key("gzip", _COMPRESSIONS, _INTAKE_COMPRESSION_DOC, default_doc="`datadog.compression`")
     batch_size: int = key(100, whole(1, 10_000), _BATCH_DOC, default_doc="`datadog.batchSize`")
     batch_timeout_secs: float = key(5, secs, _BATCH_TIMEOUT_DOC, default_doc="`datadog.batchTimeoutSecs`")
     max_in_flight: int = key(4, whole(1, 64), _IN_FLIGHT_DOC)
 
     @classmethod
-    def of(cls, datadog: Datadog) -> "DatadogExporter":
-        """The exporter that the datadog section alone stands for."""
-        return cls(
-            name="datadog",
-            agent_url=datadog.agent_url,
-            batch_size=datadog.batch_size if datadog.batch_enabled else 1,
-            batch_timeout_secs=datadog.batch_timeout_secs,
-        )
+    def of(cls, datadog: Datadog, **given: Any) -> "DatadogExporter":
+        """The exporter that the datadog section stands for, but for what is given."""
+        shared: dict[str, Any] = {
+            "name": "datadog",
+            "via": _via_of(given) or datadog.chosen_via,
+            "agent_url": datadog.agent_url,
+            "trace_api": datadog.trace_api,
+            "site": datadog.chosen_site,
+            "intake_url": "" if given.get("site") else datadog.intake_url,
+            "api_key": datadog.api_key,
+            "compression": datadog.compression,
+            "batch_size": datadog.batch_size if datadog.batch_enabled else 1,
+            "batch_timeout_secs": datadog.batch_timeout_secs,
+        }
+        return cls(**shared | {name: value for name, value in given.items() if name != "via" and value != ""})
+
+
+def _via_of(given: Mapping[str, Any]) -> str:
+    """What an exporter's own keys say."""
+    if given.get("via"):
+        return str(given["via"])
+    if given.get("agent_url"):
+        return "agent"
+    return "intake" if any(given.get(name) for name in ("api_key", "site", "intake_url")) else ""
 
 
 Exporter = FileExporter | OtlpExporter | DatadogExporter

@@ -193,5 +193,5 @@ def _exporter(raw: object, at: str, settings: Settings, notes: Notes) -> Exporte
         return placeholder
     values: dict[str, Any] = _values(cls, raw, at, {}, notes, tag="type")
     if cls is DatadogExporter:
-        return attrs.evolve(DatadogExporter.of(settings.datadog), **values)
+        return DatadogExporter.of(settings.datadog, **values)
     return cls(**values)

@@ -73,7 +73,7 @@ _INTRODUCTION = f"""\
 
 Settings come from a YAML file (`--config FILE`, or the variable `TSS_CONFIG`) with one mapping per section below, and
 from the environment, which beats the file. Everything has a default but `kafka.brokers` and a destination: a list of
-`exporters`, or `datadog.agentUrl`.
+`exporters`, `datadog.apiKey` or `datadog.agentUrl`.
 
 - Variables are named `TSS_<SECTION>_<KEY>`, as listed. Lists and mappings are given as YAML text, such as
   `TSS_SPAN_COMPRESSION_SQL_PATTERNS='["a", "b"]'`. An empty variable is empty text; for other keys it is a fault.
@@ -91,7 +91,7 @@ _EXPORTERS = """\
 
 A list of destinations, each with `name` and `type` and the keys of its type; every kept trace goes to all of them. From
 the environment: `TSS_EXPORTERS`, the whole list as YAML text, or `TSS_EXPORTERS_FILE`. When the list is empty, the
-`datadog` section is the one destination, under the name `datadog`, and `datadog.agentUrl` is required.
+`datadog` section is the one destination, under the name `datadog`, and `datadog.apiKey` or `datadog.agentUrl` is required.
 
 ```yaml
 exporters:

@@ -1,20 +1,21 @@
 """What a span is called in Datadog: operation name, resource, type and service.
 
-Each is a table of rules, tried from the top; the first whose attributes are there gives the name.
+Each is a table of rules, tried from the top; the first whose attributes are there gives the name. They are the Datadog
+agent's (`pkg/trace/transform/otelutil.go`, version 2 of its logic, and `pkg/trace/semantics/mappings.json`), and
+`tests/real/test_datadog_mapping.py` holds them to what the agent's own code says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from operator import methodcaller
+from typing import NamedTuple
 
 import attrs
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tss.core.datadog.values import MAX_NAME, MAX_RESOURCE, MAX_SERVICE, MAX_TYPE, Value, cut, tag, text
+from tss.core.datadog.values import MAX_RESOURCE, MAX_SERVICE, MAX_TYPE, Value, cut, metric_name, tag, whole
 
 UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)  # Span.SpanKind
-_ANY = frozenset(range(6))
-_OVER_THE_WIRE = frozenset((CLIENT, SERVER, CONSUMER, PRODUCER))
 
 KIND_NAMES: Mapping[int, str] = {
     UNSPECIFIED: "unspecified",
@@ -24,16 +25,16 @@ KIND_NAMES: Mapping[int, str] = {
     PRODUCER: "producer",
     CONSUMER: "consumer",
 }
-# An operation that no rule names goes by its kind.
-_KIND_OPERATIONS = {PRODUCER: "Producer", CONSUMER: "Consumer"}
+# An operation that no rule names goes by its kind; one of a kind that nobody knows has no name.
+_KIND_OPERATIONS = {UNSPECIFIED: "Internal", INTERNAL: "Internal", PRODUCER: "Producer", CONSUMER: "Consumer"}
 
 NO_SERVICE = "otlpresourcenoservicename"
+UNNAMED_SERVICE = "unnamed-service"  # it has one, with nothing in it that may stand in a name
 
-# Names of one thing in several versions of OpenTelemetry's conventions; the first that is there counts.
+# Names of one thing in several versions of OpenTelemetry's conventions. The first that is there counts, on the span or,
+# where the span has it not, on its resource.
 KEYS: Mapping[str, tuple[str, ...]] = {
     "method": ("http.request.method", "http.method"),
-    "status": ("http.status_code", "http.response.status_code"),
-    "grpc_status": ("rpc.grpc.status_code", "grpc.code", "rpc.grpc.status.code", "grpc.status.code"),
     "env": ("deployment.environment.name", "deployment.environment"),
     "db": ("db.system.name", "db.system"),
     "statement": ("db.statement", "db.query.text"),
@@ -57,88 +58,96 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "resource_name": ("resource.name",),
     "span_type": ("span.type",),
     "db_namespace": ("db.namespace",),
-    "measured": ("_dd.measured",),
 }
 
 
-@attrs.frozen
-class Subject:
-    """A span to be named: its kind and name, its own attributes and its resource's."""
+def texts(attributes: Mapping[str, Value]) -> dict[str, str]:
+    """Those attributes that can name something: strings with something in them."""
+    return {key: value for key, value in attributes.items() if type(value) is str and value}
+
+
+def wholes(attributes: Mapping[str, Value]) -> dict[str, int]:
+    """Those attributes that can be a code: integers."""
+    return {key: value for key, value in attributes.items() if type(value) is int}
+
+
+class Subject(NamedTuple):
+    """A span to be named: its kind and name, its attributes, and from its resource what it has not itself."""
 
     kind: int
     name: str
     own: Mapping[str, Value]
-    resource: Mapping[str, Value]
-
-    @classmethod
-    def of(cls, span: Span, own: Mapping[str, Value], resource: Mapping[str, Value]) -> Subject:
-        return cls(span.kind, span.name, own, resource)
+    texts: Mapping[str, str]
+    wholes: Mapping[str, int]
 
     def find(self, what: str) -> str:
-        """The text of an attribute by its word in KEYS, the span's before the resource's; empty when there is none."""
-        for place in (self.own, self.resource):
-            for key in KEYS[what]:
-                value = place.get(key)
-                if value is not None and (found := text(value)):
-                    return found
+        """An attribute by its word in KEYS; empty when there is none."""
+        for key in KEYS[what]:
+            if found := self.texts.get(key):
+                return found
         return ""
 
 
 @attrs.frozen
 class Rule:
-    """For these kinds, if the attributes `needs` are all there: a name made of them, as tags."""
+    """If the attributes `needs` are all there: a name made of them, as tags."""
 
-    kinds: frozenset[int]
     needs: tuple[str, ...]
     name: str
-    only_if: Callable[[Sequence[str]], bool] = lambda _values: True
+    first: str = ""  # what the first of them must be, if not just anything
+
+    def apply(self, subject: Subject) -> str:
+        """The name; empty when this rule has none."""
+        values: list[str] = []
+        for need in self.needs:
+            found = subject.find(need)
+            # A method is only looked for: it may be anything.
+            if not found or (need != "method" and not (found := tag(found))):
+                return ""
+            values.append(found)
+        return self.name.format(*values) if not self.first or values[0] == self.first else ""
 
 
-_SERVER, _CLIENT = frozenset((SERVER,)), frozenset((CLIENT,))
+_EVERY, _SERVER, _CLIENT = tuple(range(6)), (SERVER,), (CLIENT,)
+_OVER_THE_WIRE = (CLIENT, SERVER, CONSUMER, PRODUCER)
 
-
-def _is_aws(values: Sequence[str]) -> bool:
-    return values[0] == "aws-api"
-
-
-# Operation name, version 2.
-_OPERATIONS: Sequence[Rule] = (
-    Rule(_ANY, ("operation_name",), "{0}"),
-    Rule(_SERVER, ("method",), "http.server.request"),
-    Rule(_CLIENT, ("method",), "http.client.request"),
-    Rule(_CLIENT, ("db",), "{0}.query"),
-    Rule(_OVER_THE_WIRE, ("messaging", "messaging_operation"), "{0}.{1}"),
-    Rule(_CLIENT, ("rpc", "rpc_service"), "aws.{1}.request", _is_aws),
-    Rule(_CLIENT, ("rpc",), "aws.client.request", _is_aws),
-    Rule(_CLIENT, ("rpc",), "{0}.client.request"),
-    Rule(_SERVER, ("rpc",), "{0}.server.request"),
-    Rule(_CLIENT, ("faas_provider", "faas_name"), "{0}.{1}.invoke"),
-    Rule(_SERVER, ("faas_trigger",), "{0}.invoke"),
-    Rule(_ANY, ("graphql_type",), "graphql.server.request"),
-    Rule(_SERVER, ("protocol",), "{0}.server.request"),
-    Rule(_SERVER, (), "server.request"),
-    Rule(_CLIENT, ("protocol",), "{0}.client.request"),
-    Rule(_CLIENT, (), "client.request"),
+# Operation name, version 2: for spans of these kinds.
+_OPERATIONS: Sequence[tuple[tuple[int, ...], Rule]] = (
+    (_EVERY, Rule(("operation_name",), "{0}")),
+    (_SERVER, Rule(("method",), "http.server.request")),
+    (_CLIENT, Rule(("method",), "http.client.request")),
+    (_CLIENT, Rule(("db",), "{0}.query")),
+    (_OVER_THE_WIRE, Rule(("messaging", "messaging_operation"), "{0}.{1}")),
+    (_CLIENT, Rule(("rpc", "rpc_service"), "aws.{1}.request", first="aws-api")),
+    (_CLIENT, Rule(("rpc",), "aws.client.request", first="aws-api")),
+    (_CLIENT, Rule(("rpc",), "{0}.client.request")),
+    (_SERVER, Rule(("rpc",), "{0}.server.request")),
+    (_CLIENT, Rule(("faas_provider", "faas_name"), "{0}.{1}.invoke")),
+    (_SERVER, Rule(("faas_trigger",), "{0}.invoke")),
+    (_EVERY, Rule(("graphql_type",), "graphql.server.request")),
+    (_SERVER, Rule(("protocol",), "{0}.server.request")),
+    (_SERVER, Rule((), "server.request")),
+    (_CLIENT, Rule(("protocol",), "{0}.client.request")),
+    (_CLIENT, Rule((), "client.request")),
 )
+_OPERATIONS_OF = {kind: [rule for kinds, rule in _OPERATIONS if kind in kinds] for kind in _EVERY}
+_OPERATIONS_OF_OTHERS = [rule for kinds, rule in _OPERATIONS if kinds is _EVERY]
 
 
 def operation(subject: Subject) -> str:
-    for rule in _OPERATIONS:
-        if subject.kind not in rule.kinds:
-            continue
-        values = [tag(subject.find(need)) for need in rule.needs]
-        if all(values) and rule.only_if(values):
-            return cut(rule.name.format(*values), MAX_NAME)
-    return _KIND_OPERATIONS.get(subject.kind, "Internal")
+    for rule in _OPERATIONS_OF.get(subject.kind, _OPERATIONS_OF_OTHERS):
+        if name := rule.apply(subject):
+            return metric_name(name)
+    return metric_name(_KIND_OPERATIONS.get(subject.kind, ""))
 
 
-# Resource, version 2: what must be there, and what comes after it if it is there too.
-_RESOURCES: Sequence[tuple[str, Mapping[int, str]]] = (
+# Resource, version 2: what must be there, and what comes after it if it is there too, on spans of any kind or of these.
+_RESOURCES: Sequence[tuple[str, str | Mapping[int, str]]] = (
     ("resource_name", {}),
     ("method", {SERVER: "route", CLIENT: "template"}),
-    ("messaging_operation", dict.fromkeys(_ANY, "destination")),
-    ("rpc_method", dict.fromkeys(_ANY, "rpc_service")),
-    ("graphql_type", dict.fromkeys(_ANY, "graphql_name")),
+    ("messaging_operation", "destination"),
+    ("rpc_method", "rpc_service"),
+    ("graphql_type", "graphql_name"),
 )
 
 
@@ -153,7 +162,8 @@ def _resource(subject: Subject) -> str:
             continue
         if what == "method" and first == "_OTHER":
             first = "HTTP"
-        second = subject.find(then[subject.kind]) if subject.kind in then else ""
+        after = then if isinstance(then, str) else then.get(subject.kind)
+        second = subject.find(after) if after else ""
         return f"{first} {second}" if second else first
     if subject.find("db") and (statement := subject.find("statement")):
         return statement  # the agent obfuscates it
@@ -170,7 +180,9 @@ _DATABASE_TYPES: Mapping[str, str] = {
         "other_sql mssql mysql oracle db2 postgresql redshift cloudscape hsqldb maxdb ingres firstsql edb cache firebird"
         " derby informix mariadb sqlite sybase teradata vertica h2 coldfusion cockroachdb progress hanadb adabas"
         " filemaker instantdb interbase netezza pervasive pointbase clickhouse"
-        " microsoft.sql_server oracle.db ibm.db2 aws.redshift sap.hana sap.maxdb",
+        # as the conventions of 2025 call some of them
+        " actian.ingres aws.redshift firebirdsql h2database ibm.db2 ibm.informix ibm.netezza intersystems.cache"
+        " microsoft.sql_server oracle.db sap.hana sap.maxdb softwareag.adabas",
     ),
     **_types("cassandra", "cassandra"),
     **_types("redis", "redis"),
@@ -181,10 +193,13 @@ _DATABASE_TYPES: Mapping[str, str] = {
 }
 
 
+_is_of_llm = methodcaller("startswith", "gen_ai.")
+
+
 def span_type(subject: Subject) -> str:
     if named := subject.find("span_type"):
         return cut(named, MAX_TYPE)
-    if any(key.startswith("gen_ai.") for key in subject.own):
+    if any(map(_is_of_llm, subject.own)):
         return "llm"
     if subject.kind == SERVER:
         return "web"
@@ -195,4 +210,37 @@ def span_type(subject: Subject) -> str:
 
 
 def service(subject: Subject) -> str:
-    return cut(tag(subject.find("service")), MAX_SERVICE) or NO_SERVICE
+    return tag(cut(subject.find("service") or NO_SERVICE, MAX_SERVICE)) or UNNAMED_SERVICE
+
+
+# Codes come as numbers or as text, under any of these.
+_HTTP_STATUS = ("http.status_code", "http.response.status_code")
+_GRPC_STATUS = ("rpc.grpc.status_code", "grpc.code", "rpc.grpc.status.code", "grpc.status.code")
+_RPC_STATUS = "rpc.response.status_code"  # gRPC's too, where the system is that
+
+
+def http_status(subject: Subject) -> int | None:
+    for key in _HTTP_STATUS:
+        found = subject.wholes.get(key)
+        if found is None and (word := subject.texts.get(key)):
+            found = whole(word)
+        if found is not None:
+            return found if found >= 0 else None
+    return None
+
+
+def grpc_status(subject: Subject) -> str:
+    """A number in digits or a name; empty when there is none."""
+    keys: tuple[str, ...] = _GRPC_STATUS
+    if (subject.texts.get("rpc.system.name") or subject.texts.get("rpc.system")) == "grpc":
+        keys = (*_GRPC_STATUS, _RPC_STATUS)
+    for key in keys:
+        if word := subject.texts.get(key):
+            return word
+        if (number := subject.wholes.get(key)) is not None:
+            return str(number)
+    return ""
+
+
+def measured(subject: Subject) -> bool:
+    return subject.wholes.get("_dd.measured") == 1

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
+import attrs
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 
 from tss.core.datadog import naming
 from tss.core.datadog.naming import Subject
 from tss.core.datadog.values import (
-    MAX_META_KEY,
     MAX_META_VALUE,
-    MAX_METRIC_KEY,
+    MAX_SERVICE,
     Value,
     attributes,
     cut,
+    is_http_status,
     json_array,
+    json_object,
+    quoted,
+    shortened,
+    shortened_keys,
     tag,
     text,
+    to_json,
 )
-from tss.core.sampling.probability import SPACE
+from tss.core.datadog.weight import kept_share
 
 DatadogSpan = dict[str, Any]
 
@@ -37,7 +45,9 @@ RENAMED: Mapping[str, str] = {
     "http.response.body.size": "http.response.content_length",
     "http.response.status_code": "http.status_code",
     "http.request.body.size": "http.request.content_length",
+    "http.request.header.referrer": "http.referrer",
     "http.request.method": "http.method",
+    "http.route": "http.route",
     "network.protocol.version": "http.version",
     "server.address": "http.server_name",
     "url.full": "http.url",
@@ -46,10 +56,16 @@ RENAMED: Mapping[str, str] = {
 _HEADER, _DATADOG_HEADER = "http.request.header.", "http.request.headers."
 
 # They have become fields of the span.
-_FIELDS = frozenset(("service.name", "operation.name", "resource.name", "span.type"))
+_FIELDS = frozenset(("service.name", "operation.name", "resource.name", "span.type", ""))
 # What a tracer or another sampler said of these is replaced by what this daemon knows of the whole trace.
-_OURS = frozenset(("_sampling_priority_v1", "_dd.p.dm", "_dd.p.tid", "_top_level", "_dd.top_level", "_sample_rate"))
+_OURS = frozenset(
+    (
+        *("sampling.priority", "_sampling_priority_v1", "_sample_rate", "_dd.p.dm", "_dd.p.tid"),
+        *("_top_level", "_dd.top_level"),
+    )
+)
 _NOT_COPIED = _FIELDS | _OURS
+_APP_ANALYTICS = "analytics.event", "_dd1.sr.eausr"
 
 _STATUS_NAMES = {Status.STATUS_CODE_OK: "Ok", Status.STATUS_CODE_ERROR: "Error"}
 
@@ -69,11 +85,11 @@ def to_spans(payload: bytes, rate: float = 1.0) -> list[DatadogSpan]:
     spans: list[DatadogSpan] = []
     sources: list[Span] = []
     for resource_spans in TracesData.FromString(payload).resource_spans:
-        resource = attributes(resource_spans.resource.attributes)
+        place = _Place.of(resource_spans.resource)
         for scope_spans in resource_spans.scope_spans:
-            scope = attributes(scope_spans.scope.attributes)
+            scope = _Scope.of(scope_spans.scope)
             for span in scope_spans.spans:
-                spans.append(_convert(span, resource, scope_spans.scope, scope))
+                spans.append(_convert(span, place, scope))
                 sources.append(span)
     _mark_tops(spans, sources, rate)
     return spans
@@ -90,19 +106,53 @@ def lead(chunk: Sequence[DatadogSpan]) -> None:
     first["meta"]["_dd.p.tid"] = first["meta"]["otel.trace_id"][:16]
 
 
-def _convert(
-    span: Span, resource: Mapping[str, Value], scope: InstrumentationScope, scope_attributes: Mapping[str, Value]
-) -> DatadogSpan:
+@attrs.frozen
+class _Place:
+    """What a resource's spans take from it."""
+
+    texts: Mapping[str, str]
+    wholes: Mapping[str, int]
+    tags: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(cls, resource: Resource) -> _Place:
+        found = attributes(resource.attributes)
+        named = [(_renamed(key), text(value)) for key, value in found.items()]
+        return cls(naming.texts(found), naming.wholes(found), [(name, value) for name, value in named if name])
+
+
+@attrs.frozen
+class _Scope:
+    """What a scope's spans take from it."""
+
+    names: Mapping[str, str]
+    tags: Mapping[str, str]
+
+    @classmethod
+    def of(cls, scope: InstrumentationScope) -> _Scope:
+        names: dict[str, str] = {}
+        for where in ("scope", "library"):  # the latter is deprecated, and still asked for
+            if scope.name:
+                names[f"otel.{where}.name"] = scope.name
+            if scope.version:
+                names[f"otel.{where}.version"] = scope.version
+        found = attributes(scope.attributes) if scope.attributes else {}
+        return cls(names, {key: text(value) for key, value in found.items() if key not in _OURS})
+
+
+def _convert(span: Span, place: _Place, scope: _Scope) -> DatadogSpan:
     own = attributes(span.attributes)
-    subject = Subject.of(span, own, resource)
+    texts = {**place.texts, **naming.texts(own)}
+    subject = Subject(span.kind, span.name, own, texts, {**place.wholes, **naming.wholes(own)})
     tags = _Tags()
-    _set_fixed(tags, span, subject, scope)
-    tags.add(own, numbers=True)
+    _set_first(tags, span, subject)
+    tags.add(own)
+    _set_over(tags.meta, span, scope, subject)
     _set_error(tags, span)
-    tags.add(resource)
-    tags.add(scope_attributes)
-    if "db.name" not in tags.meta and (namespace := subject.find("db_namespace")):
-        tags.meta["db.name"] = cut(namespace, MAX_META_VALUE)
+    for name, value in place.tags:
+        tags.add_text(name, value)
+    tags.meta.update(scope.tags)
+    _set_last(tags.meta, subject)
     start = min(span.start_time_unix_nano, _MAX_INT64)
     return {
         "service": naming.service(subject),
@@ -115,44 +165,13 @@ def _convert(
         "start": start,
         "duration": max(0, min(span.end_time_unix_nano, _MAX_INT64) - start),
         "error": int(span.status.code == Status.STATUS_CODE_ERROR),
-        "meta": tags.meta,
-        "metrics": tags.metrics,
+        "meta": shortened(tags.meta),
+        "metrics": shortened_keys(tags.metrics),
     }
 
 
-# Tags that stand for more than one attribute, or for none: (tag, where it comes from). Empty ones are left out.
-_FIXED: Sequence[tuple[str, Callable[[Span, Subject, InstrumentationScope], str]]] = (
-    ("span.kind", lambda span, _subject, _scope: naming.KIND_NAMES.get(span.kind, "unspecified")),
-    ("otel.trace_id", lambda span, _subject, _scope: span.trace_id.hex()),
-    ("otel.status_code", lambda span, _subject, _scope: _STATUS_NAMES.get(span.status.code, "Unset")),
-    ("otel.status_description", lambda span, _subject, _scope: span.status.message),
-    ("otel.scope.name", lambda _span, _subject, scope: scope.name),
-    ("otel.scope.version", lambda _span, _subject, scope: scope.version),
-    ("otel.library.name", lambda _span, _subject, scope: scope.name),  # deprecated, and still asked for
-    ("otel.library.version", lambda _span, _subject, scope: scope.version),
-    ("w3c.tracestate", lambda span, _subject, _scope: span.trace_state),
-    ("rpc.grpc.status_code", lambda _span, subject, _scope: subject.find("grpc_status")),
-    ("env", lambda _span, subject, _scope: tag(text(subject.own.get("env")) or subject.find("env"))),
-    ("version", lambda _span, subject, _scope: text(subject.own.get("version")) or tag(subject.find("version"))),
-    ("events", lambda span, _subject, _scope: json_array(map(_event, span.events)) if span.events else ""),
-    ("_dd.span_links", lambda span, _subject, _scope: json_array(map(_link, span.links)) if span.links else ""),
-    ("_dd.span_events.has_exception", lambda span, _subject, _scope: "true" if _exceptions(span) else ""),
-)
-
-
-def _set_fixed(tags: _Tags, span: Span, subject: Subject, scope: InstrumentationScope) -> None:
-    for key, read in _FIXED:
-        if value := read(span, subject, scope):
-            tags.meta[key] = cut(value, MAX_META_VALUE)
-    status = subject.find("status")
-    if status.isascii() and status.isdigit() and len(status) <= 3:
-        tags.metrics["http.status_code"] = float(status)
-    if subject.find("measured") == "1":
-        tags.metrics["_dd.measured"] = 1.0
-
-
 class _Tags:
-    """A span's tags. What is set first stays: fixed tags, then the span's attributes, the resource's, the scope's."""
+    """A span's tags: texts and numbers. Of two with one name the first stays; an empty text makes room for another."""
 
     __slots__ = ("meta", "metrics")
 
@@ -160,28 +179,35 @@ class _Tags:
         self.meta: dict[str, str] = {}
         self.metrics: dict[str, float] = {}
 
-    def add(self, found: Mapping[str, Value], *, numbers: bool = False) -> None:
-        """Attributes under Datadog's names. Only a span's own numbers are metrics; truth values are text anywhere."""
-        for key, value in found.items():
-            if key in _NOT_COPIED:
+    def add(self, own: Mapping[str, Value]) -> None:
+        """A span's attributes under Datadog's names. Numbers are metrics; truth values are text."""
+        for key, value in own.items():
+            if not (name := _renamed(key)):
                 continue
-            name = _renamed(key)
-            if name in self.meta or name in self.metrics:
-                continue
-            if name == "analytics.event" and (choice := _truth(text(value))) is not None:
-                self.metrics.setdefault("_dd1.sr.eausr", choice)
-            elif numbers and isinstance(value, int | float) and not isinstance(value, bool):
+            if type(value) is int or type(value) is float:
                 # Metrics are doubles: beyond 2**53 an integer comes out as the nearest one, here as in the agent's own
                 # intake (`float64(v.Int())`). Who needs all digits of an id sends it as text.
-                self.metrics[cut(name, MAX_METRIC_KEY)] = float(value)
+                self.metrics.setdefault(name, float(value))
             else:
-                self.meta[cut(name, MAX_META_KEY)] = cut(text(value), MAX_META_VALUE)
+                self.add_text(name, text(value))
+
+    def add_text(self, name: str, value: str) -> None:
+        if self.meta.get(name):
+            return
+        if name != _APP_ANALYTICS[0]:
+            self.meta[name] = value
+        elif (choice := _truth(value)) is not None:
+            self.metrics.setdefault(_APP_ANALYTICS[1], choice)
 
 
+@lru_cache(4096)
 def _renamed(key: str) -> str:
-    if key.startswith(_HEADER):
-        return _DATADOG_HEADER + key.removeprefix(_HEADER)
-    return RENAMED.get(key, key)
+    """An attribute's name as a tag; empty if it becomes none."""
+    if key in _NOT_COPIED:
+        return ""
+    if (name := RENAMED.get(key)) is not None:
+        return name
+    return _DATADOG_HEADER + key.removeprefix(_HEADER) if key.startswith(_HEADER) else key
 
 
 def _truth(word: str) -> float | None:
@@ -191,26 +217,73 @@ def _truth(word: str) -> float | None:
     return 0.0 if word in ("0", "f", "F", "false", "FALSE", "False") else None
 
 
-def _event(event: Span.Event) -> dict[str, object]:
-    fields = {
-        "time_unix_nano": event.time_unix_nano,
-        "name": event.name,
-        "attributes": attributes(event.attributes),
-        "dropped_attributes_count": event.dropped_attributes_count,
-    }
-    return {key: value for key, value in fields.items() if value}
+def _set_first(tags: _Tags, span: Span, subject: Subject) -> None:
+    """What no attribute replaces."""
+    tags.meta["span.kind"] = naming.KIND_NAMES.get(span.kind, "unspecified")
+    if span.trace_state:
+        tags.meta["w3c.tracestate"] = span.trace_state
+    if (status := naming.http_status(subject)) is not None:
+        tags.metrics["http.status_code"] = float(status)
+    if grpc := naming.grpc_status(subject):
+        tags.meta["rpc.grpc.status_code"] = grpc
+    if naming.measured(subject):
+        tags.metrics["_dd.measured"] = 1.0
 
 
-def _link(link: Span.Link) -> dict[str, object]:
-    fields = {
-        "trace_id": link.trace_id.hex(),
-        "span_id": link.span_id.hex(),
-        "tracestate": link.trace_state,
-        "attributes": {key: text(value) for key, value in attributes(link.attributes).items()},
-        "flags": link.flags,
-        "dropped_attributes_count": link.dropped_attributes_count,
-    }
-    return {key: value for key, value in fields.items() if value}
+def _set_over(meta: dict[str, str], span: Span, scope: _Scope, subject: Subject) -> None:
+    """What replaces the attribute of its name, and what stands in for it."""
+    meta["otel.trace_id"] = span.trace_id.hex()
+    meta["otel.status_code"] = _STATUS_NAMES.get(span.status.code, "Unset")
+    if span.status.message:
+        meta["otel.status_description"] = span.status.message
+    if span.events:
+        meta["events"] = json_array(span.events, _event)
+        if _exceptions(span):
+            meta["_dd.span_events.has_exception"] = "true"
+    if span.links:
+        meta["_dd.span_links"] = json_array(span.links, _link)
+    meta.update(scope.names)
+    for key in ("version", "env"):
+        if key not in meta and (value := tag(subject.find(key))):
+            meta[key] = value
+
+
+def _event(event: Span.Event, longest: int) -> str:
+    members: list[tuple[str, str]] = []
+    if event.time_unix_nano:
+        members.append(("time_unix_nano", str(event.time_unix_nano)))
+    if event.name:
+        members.append(("name", quoted(event.name)))
+    if event.attributes:
+        found = attributes(event.attributes).items()
+        members.append(("attributes", json_object((key, to_json(_within(value, longest))) for key, value in found)))
+    if event.dropped_attributes_count:
+        members.append(("dropped_attributes_count", str(event.dropped_attributes_count)))
+    return json_object(members)
+
+
+def _link(link: Span.Link, longest: int) -> str:
+    members = [("trace_id", quoted(link.trace_id.hex())), ("span_id", quoted(link.span_id.hex()))]
+    if link.trace_state:
+        members.append(("tracestate", quoted(link.trace_state)))
+    if link.attributes:
+        found = attributes(link.attributes).items()
+        members.append(
+            ("attributes", json_object((key, quoted(text(_within(text(value), longest)))) for key, value in found))
+        )
+    if link.flags:
+        members.append(("flags", str(link.flags)))
+    if link.dropped_attributes_count:
+        members.append(("dropped_attributes_count", str(link.dropped_attributes_count)))
+    return json_object(members)
+
+
+def _within(value: Value, longest: int) -> Value:
+    """A value, or the beginning of its text."""
+    if isinstance(value, str) and len(value) <= longest:
+        return value
+    written = text(value)
+    return value if len(written) <= longest else written[:longest] + "..."
 
 
 def _exceptions(span: Span) -> list[Span.Event]:
@@ -226,20 +299,37 @@ def _set_error(tags: _Tags, span: Span) -> None:
         found = attributes(event.attributes)
         for key, name in _EXCEPTION.items():
             if key in found:
-                meta.setdefault(name, cut(text(found[key]), MAX_META_VALUE))
+                meta.setdefault(name, text(found[key]))
     message = meta.get("error.msg") or meta.get("error.message") or span.status.message or _http_message(tags)
     if message:
         # Most of Datadog's own libraries write error.message, some error.msg.
-        meta.setdefault("error.msg", cut(message, MAX_META_VALUE))
-        meta.setdefault("error.message", cut(message, MAX_META_VALUE))
+        meta.setdefault("error.msg", message)
+        meta.setdefault("error.message", message)
+
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 def _http_message(tags: _Tags) -> str:
-    code = int(tags.metrics.get("http.status_code", 0))
-    if not code:
-        return ""
-    known = {status.value: status.phrase for status in HTTPStatus}
-    return f"{code} {known[code]}" if code in known else str(code)
+    if (code := tags.metrics.get("http.status_code")) is None:
+        return tags.meta.get("http.status_code", "")
+    return f"{int(code)} {_PHRASES.get(int(code), '')}".rstrip()
+
+
+# Tags that Datadog takes for names of services and environments, and how long they may be.
+_NAMES = (("env", MAX_META_VALUE), ("peer.service", MAX_SERVICE), ("_dd.base_service", MAX_SERVICE))
+
+
+def _set_last(meta: dict[str, str], subject: Subject) -> None:
+    """What the agent sets right in any span that it is given."""
+    if "db.name" not in meta and (namespace := subject.find("db_namespace")):
+        meta["db.name"] = namespace
+    for key, limit in _NAMES:
+        if value := meta.get(key):
+            meta[key] = tag(cut(value, limit))
+    status = meta.get("http.status_code")
+    if status is not None and not is_http_status(status):
+        del meta["http.status_code"]
 
 
 def _mark_tops(spans: Sequence[DatadogSpan], sources: Sequence[Span], rate: float) -> None:
@@ -254,34 +344,6 @@ def _mark_tops(spans: Sequence[DatadogSpan], sources: Sequence[Span], rate: floa
         if parent_service != span["service"]:
             span["metrics"]["_top_level"] = 1.0
         if parent_service is None:
-            kept = _kept_share(source, rate)
+            kept = kept_share(source, rate)
             if 0 < kept < 1:
                 span["metrics"]["_sample_rate"] = kept
-
-
-def _kept_share(span: Span, rate: float) -> float:
-    """The probability with which such a span gets through the head sampler and this daemon together.
-
-    A head sampler that says so in `ot=th` compared the trace id with a threshold, as this daemon does: then the lower
-    rate is that of both. One that brought its own randomness (`rv`), or its own `_sample_rate`, knew nothing of ours:
-    then they multiply.
-    """
-    for pair in span.attributes:
-        if pair.key == "_sample_rate":
-            head = pair.value.double_value or float(pair.value.int_value)
-            return head * rate if 0 < head <= 1 else rate
-    thresholds = _ot_values(span.trace_state)
-    try:
-        head = 1 - int(thresholds["th"][:14].ljust(14, "0"), 16) / SPACE
-    except (KeyError, ValueError):
-        return rate
-    return head * rate if "rv" in thresholds else min(head, rate)
-
-
-def _ot_values(trace_state: str) -> dict[str, str]:
-    """OpenTelemetry's part of a trace state: `ot=th:c;rv:...` (OTEP 235)."""
-    for member in trace_state.split(","):
-        vendor, _, values = member.strip().partition("=")
-        if vendor == "ot":
-            return {key: value for key, _, value in (pair.partition(":") for pair in values.split(";"))}
-    return {}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from json.encoder import encode_basestring
+from typing import Any, TypeVar
 
+from google.protobuf.message import Message
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 MAX_SERVICE = MAX_NAME = MAX_TYPE = 100
@@ -17,7 +20,9 @@ MAX_RESOURCE = 5000
 MAX_META_KEY = MAX_METRIC_KEY = 200
 MAX_META_VALUE = 25_000
 MAX_TAG = 200
+UNNAMED = "unnamed_operation"  # what the agent calls an operation without a letter in its name
 
+Entry = TypeVar("Entry", bound=Message)
 Value = str | bool | int | float | list[Any] | dict[str, Any] | None
 
 
@@ -51,7 +56,10 @@ def attributes(pairs: Iterable[KeyValue]) -> dict[str, Value]:
     """Attributes by key. OTLP forbids a key twice; where it is, the first counts, as in the agent."""
     found: dict[str, Value] = {}
     for pair in pairs:
-        found.setdefault(pair.key, plain(pair.value))
+        value = pair.value
+        # Most are strings: they are not worth two calls each.
+        is_text = value.WhichOneof("value") == "string_value"
+        found.setdefault(pair.key, value.string_value if is_text else plain(value))
     return found
 
 
@@ -64,44 +72,103 @@ def text(value: Value) -> str:
             return ""
         case bool():
             return "true" if value else "false"
-        case float() if value.is_integer() and abs(value) < 1e21:
-            return str(int(value))
-        case int() | float():
+        case int():
             return str(value)
+        case float():
+            return _number(value)
     return to_json(value)
 
 
+def _number(value: float) -> str:
+    """As JavaScript and Go's JSON write it: digits up to 1e21, and nothing after a whole number."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    written = repr(value).removesuffix(".0")
+    if "e" not in written:
+        return written
+    if 1e-6 <= abs(value) < 1e21:
+        return f"{Decimal(written):f}"
+    return written.replace("e-0", "e-")
+
+
 def to_json(value: object) -> str:
-    """Compact JSON."""
-    try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        return json.dumps(_finite(value), separators=(",", ":"), ensure_ascii=False)
-
-
-def _finite(value: object) -> object:
-    """JSON knows no infinity: in their place stands the word."""
+    """Compact JSON as Go writes it, a map by its keys in order. JSON knows no infinity: in its place stands the word."""
     match value:
-        case float() if not math.isfinite(value):
-            return str(value)
+        case str():
+            return quoted(value)
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return _number(value) if math.isfinite(value) else quoted(_number(value))
         case list():
-            return [_finite(item) for item in value]
+            return f"[{','.join(map(to_json, value))}]"
         case dict():
-            return {key: _finite(item) for key, item in value.items()}
-    return value
+            return json_object((key, to_json(value[key])) for key in sorted(value))
+    return str(value)
 
 
-def json_array(entries: Iterable[object]) -> str:
-    """A JSON array of as many whole entries as a tag may hold: cut anywhere else it could not be read."""
+def json_object(members: Iterable[tuple[str, str]]) -> str:
+    """From JSON to JSON: the values are it already."""
+    return f"{{{','.join([f'{quoted(key)}:{value}' for key, value in members])}}}"
+
+
+def quoted(value: str) -> str:
+    """A JSON string; Go lets no line separators of JavaScript's through."""
+    return encode_basestring(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def json_array(entries: Iterable[Entry], write: Callable[[Entry, int], str]) -> str:
+    """A JSON array of as many whole entries as a tag may hold: cut anywhere else it could not be read.
+
+    `write` makes one of an entry, with no text in it longer than so many characters: what does not fit whole is tried
+    shorter, so that a stack of a hundred pages does not take with it what else is known of an exception.
+    """
     pieces: list[str] = []
     room = MAX_META_VALUE - len("[]")
     for entry in entries:
-        piece = to_json(entry)
-        room -= len(piece.encode()) + len(",")
-        if room < 0:
+        whole = (room,) if entry.ByteSize() <= room else ()  # as JSON it is hardly ever shorter
+        for longest in (*whole, room // 2, room // 8):
+            piece = write(entry, longest)
+            if (length := len(piece.encode()) + len(",")) <= room:
+                break
+        else:
             break
+        room -= length
         pieces.append(piece)
     return f"[{','.join(pieces)}]"
+
+
+def shortened(tags: dict[str, str]) -> dict[str, str]:
+    """Tags as long as Datadog takes them: three dots stand where something was cut off, as the agent does it."""
+    if not _may_be_long(tags, MAX_META_KEY) and not _may_be_long(tags.values(), MAX_META_VALUE):
+        return tags
+    return {
+        dotted(key, MAX_META_KEY): value if _STRUCTURED.fullmatch(key) else dotted(value, MAX_META_VALUE)
+        for key, value in tags.items()
+    }
+
+
+def shortened_keys(metrics: dict[str, float]) -> dict[str, float]:
+    if not _may_be_long(metrics, MAX_METRIC_KEY):
+        return metrics
+    return {dotted(key, MAX_METRIC_KEY): value for key, value in metrics.items()}
+
+
+def _may_be_long(words: Iterable[str], limit: int) -> bool:
+    """A character has four bytes at most: most spans are done with at this."""
+    return max(map(len, words), default=0) * 4 > limit
+
+
+_STRUCTURED = re.compile(r"_dd\..*\.(?:json|msgpack|protobuf)", re.DOTALL)  # of no use when cut
+
+
+def dotted(value: str, limit: int) -> str:
+    short = cut(value, limit)
+    return short if len(short) == len(value) else short + "..."
 
 
 def cut(value: str, limit: int) -> str:
@@ -111,10 +178,67 @@ def cut(value: str, limit: int) -> str:
     return value.encode()[:limit].decode(errors="ignore")
 
 
-_NOT_IN_TAGS = re.compile(r"(?:[^\w./:-]|_)+")
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+_FRACTION = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+def whole(word: str) -> int | None:
+    """The whole number of 64 bits that a text means."""
+    if _WHOLE.fullmatch(word) and len(word) <= 20:
+        found = int(word)
+    elif _FRACTION.fullmatch(word) and (fraction := float(word)).is_integer():
+        found = int(fraction)
+    else:
+        return None
+    return found if -(2**63) <= found < 2**63 else None
+
+
+def is_http_status(word: str) -> bool:
+    """What Datadog takes for one in a tag."""
+    return len(word) == 3 and word.isascii() and word.isdigit() and word[0] in "12345"
+
+
+_NOT_IN_TAGS = re.compile(r"[^a-z0-9./:-]+")
 
 
 @lru_cache(4096)
 def tag(value: str) -> str:
-    """A tag's value as Datadog stores it: lower case; letters, digits and `_./:-`."""
-    return cut(_NOT_IN_TAGS.sub("_", cut(value, 2 * MAX_TAG).lower()).removesuffix("_"), MAX_TAG)
+    """A tag's value as Datadog stores it: lower case; letters, digits and `./:-`, anything between them one `_`."""
+    value = value[:MAX_TAG]
+    if value.isascii():
+        return _NOT_IN_TAGS.sub("_", value.lower()).removesuffix("_")
+    made: list[str] = []
+    room = 2 * MAX_TAG
+    for letter in value:
+        if room <= 0:
+            break
+        room -= len(letter.encode())
+        kept = _in_tag(letter)
+        if kept != "_" or made[-1:] != ["_"]:
+            made.append(kept)
+    return "".join(made).removesuffix("_")
+
+
+def _in_tag(letter: str) -> str:
+    """A letter or digit of any script. One whose lower case has another length in UTF-8 stays upper, as in the agent."""
+    category = unicodedata.category(letter)
+    if category == "Lu" and len(letter.lower().encode()) == len(letter.encode()):
+        return letter.lower()
+    return letter if category[0] == "L" or category == "Nd" or letter in "./:-" else "_"
+
+
+_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9]|(?<!_)[._])*")
+_BEFORE_NAME = re.compile(r"[^A-Za-z]+")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.]+")
+_AROUND_DOT = re.compile(r"_?\._?")
+
+
+@lru_cache(4096)
+def metric_name(value: str) -> str:
+    """The name of an operation, which becomes that of a metric: `[A-Za-z0-9._]`, a letter first."""
+    found = cut(value, MAX_NAME)
+    if before := _BEFORE_NAME.match(found):
+        found = found[before.end() :]
+    if not _NAME.fullmatch(found):
+        found = _AROUND_DOT.sub(".", _NOT_IN_NAMES.sub("_", found))
+    return found.removesuffix("_") or UNNAMED

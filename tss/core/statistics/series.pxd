@@ -18,6 +18,7 @@ cdef class Series:
     cdef object name
     cdef dict known  # number by name
     cdef readonly list names  # by number; the first stands for all that found no room
+    cdef readonly uint64_t text_bytes  # of the names, about
     cdef readonly uint64_t misses  # times that a name had to be made
 
     cdef uint32_t number(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE

@@ -6,10 +6,21 @@ from libc.stdlib cimport calloc, free
 
 from tss.core.statistics.walk cimport Fact, Walker
 
+from sys import getsizeof
+
 cdef enum:
     FIRST_ROOM = 256
     # Hashes, 12 bytes each. Statements with literals in them are each a new one; when it is full it starts anew.
     MOST_ROOM = 131072
+
+
+cdef uint64_t bytes_of_name(name):
+    """What a name takes: a text, or a tuple of texts and the like; with its places in a dict and a list."""
+    cdef uint64_t size = 150 + getsizeof(name)
+    if isinstance(name, tuple):
+        for part in <tuple> name:
+            size += bytes_of_name(part) - 150 if isinstance(part, tuple) else getsizeof(part)
+    return size
 
 
 cdef class Series:
@@ -43,6 +54,7 @@ cdef class Series:
         """Forget all names; their numbers mean nothing from now on."""
         self.known = {}
         self.names = self.names[:1]
+        self.text_bytes = 0
         self.make(FIRST_ROOM)
 
     cdef uint32_t number(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE:
@@ -67,6 +79,7 @@ cdef class Series:
         else:
             number = self.known[name] = len(self.names)
             self.names.append(name)
+            self.text_bytes += bytes_of_name(name)
         if self.used * 2 >= self.room:
             self.widen()
         slot = hash & (self.room - 1)

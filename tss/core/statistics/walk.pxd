@@ -41,6 +41,7 @@ cdef struct Fact:  # of a span
     uint32_t resource  # the number of its holder
     uint32_t scope
     uint32_t parent  # after `relate`: which of the facts is its parent's, or NOBODY
+    uint32_t again  # after `relate`: whether an earlier span has the same id
 
 
 cdef struct Key:
@@ -75,7 +76,7 @@ cdef class Walker:
     cdef bint by_status
     cdef bint by_scope
     cdef tuple texts  # of the keys
-    cdef tuple prefixes
+    cdef Keys prefixes
     cdef tuple held  # the chunks that the facts point into
     cdef readonly uint64_t broken  # chunks that could not be walked to their end
 

@@ -99,17 +99,36 @@ cdef inline bint key_and_value(Failure *failure, Pos at, Pos stop, Piece *key, P
     return True
 
 
-cdef inline void attribute(Walker walker, Keys *keys, Failure *failure, Pos at, Pos stop, Told *told):
+cdef inline bint plain_key(Pos at, Pos stop, Piece *key, Piece *value) noexcept nogil:
+    """As `key_and_value`, for a short key and then one value, as all libraries write them; False for anything else."""
+    cdef Pos body
+    if stop - at < 4 or at[0] != (1 << 3 | LENGTH) or at[1] >= 0x80 or at[1] > stop - at - 4:
+        return False
+    key.at, key.stop = at + 2, at + 2 + at[1]
+    body = key.stop + 2
+    if key.stop[0] != (2 << 3 | LENGTH):
+        return False
+    if key.stop[1] >= 0x80:
+        if body == stop or body[0] >= 0x80 or stop - body - 1 != (key.stop[1] & 0x7F | <int> body[0] << 7):
+            return False
+        body += 1
+    elif stop - body != key.stop[1]:
+        return False
+    value.at, value.stop = body, stop
+    return True
+
+
+cdef inline void attribute(Walker walker, Keys *keys, Failure *failure, Pos at, Pos stop, Told *told) noexcept nogil:
     """Let an attribute count for what it is asked for."""
     cdef Piece key, value
     cdef Key *known
-    if not key_and_value(failure, at, stop, &key, &value):
+    if not plain_key(at, stop, &key, &value) and not key_and_value(failure, at, stop, &key, &value):
         failure.what = NO_TROUBLE
         return
     known = key_of(keys, key.at, key.stop - key.at)
     if known == NULL:
-        if walker.prefixes and key.at != NULL:
-            prefixed(walker, &key, told)
+        if walker.prefixes.used and key.at != NULL:
+            prefixed(&walker.prefixes, &key, told)
         return
     if known.names:
         told.series = hashed(told.series, at, stop - at, SEED, ODD)
@@ -119,15 +138,14 @@ cdef inline void attribute(Walker walker, Keys *keys, Failure *failure, Pos at, 
         told.notes[known.note] = value
 
 
-cdef void prefixed(Walker walker, Piece *key, Told *told):
+cdef inline void prefixed(Keys *prefixes, Piece *key, Told *told) noexcept nogil:
     """Of a key with one of the prefixes only that it is there counts."""
-    cdef bytes prefix
-    cdef uint32_t bit = 1
-    for prefix in walker.prefixes:
-        if key.stop - key.at >= PyBytes_GET_SIZE(prefix):
-            if memcmp(key.at, PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix)) == 0:
-                told.prefixes |= bit
-        bit <<= 1
+    cdef uint32_t number
+    cdef Key *prefix
+    for number in range(prefixes.used):
+        prefix = prefixes.items + number
+        if key.stop - key.at >= prefix.size and memcmp(key.at, prefix.text, prefix.size) == 0:
+            told.prefixes |= <uint32_t> 1 << number
 
 
 cdef Pos read_status(Failure *failure, Pos at, Pos stop, Fact *fact) noexcept nogil:
@@ -144,7 +162,7 @@ cdef Pos read_status(Failure *failure, Pos at, Pos stop, Fact *fact) noexcept no
     return at
 
 
-cdef bint read_span(Walker walker, Failure *failure, Fact *fact, Told *told):
+cdef bint read_span(Walker walker, Failure *failure, Fact *fact, Told *told) noexcept nogil:
     """A span's fields. Of a field given twice the last counts. False after trouble."""
     cdef uint64_t tag = 0, value = 0
     cdef Pos at = fact.span.at, stop = fact.span.stop, body, end = NULL
@@ -362,22 +380,28 @@ cdef inline uint32_t slot_for(Walker walker, uint64_t id) noexcept nogil:
 
 cdef void relate_few(Walker walker) noexcept nogil:
     cdef uint32_t child, other
+    cdef Fact *fact
     for child in range(walker.count):
-        if walker.facts[child].parent_id == 0:
-            continue
+        fact = walker.facts + child
         for other in range(walker.count):
-            if walker.facts[other].span_id == walker.facts[child].parent_id:
-                walker.facts[child].parent = other
+            if other < child and walker.facts[other].span_id == fact.span_id:
+                fact.again = True
+            if fact.parent == NOBODY and fact.parent_id and walker.facts[other].span_id == fact.parent_id:
+                fact.parent = other
 
 
 cdef int relate_many(Walker walker) except -1:
-    cdef uint32_t number
+    cdef uint32_t number, slot
     walker.index_room = walker.count * 2
     walker.index = <uint32_t *> calloc(walker.index_room, sizeof(uint32_t))
     if walker.index == NULL:
         raise MemoryError
     for number in range(walker.count):
-        walker.index[slot_for(walker, walker.facts[number].span_id)] = number + 1
+        slot = slot_for(walker, walker.facts[number].span_id)
+        if walker.index[slot]:
+            walker.facts[number].again = True
+        else:
+            walker.index[slot] = number + 1
     for number in range(walker.count):
         if walker.facts[number].parent_id:
             walker.facts[number].parent = walker.index[slot_for(walker, walker.facts[number].parent_id)] - 1
@@ -414,12 +438,13 @@ cdef class Walker:
         if len(notes) > MOST_NOTES or len(prefixes) > 32:
             raise ValueError("at most four notes and 32 prefixes")
         spans, resources = asked(span_keys, service_keys, notes), asked(resource_keys, service_keys, notes)
-        self.texts = (spans, resources)
-        self.prefixes = tuple([prefix.encode() for prefix in prefixes])
+        starts = [(prefix.encode(), False, False, NO_NOTE) for prefix in prefixes]
+        self.texts = (spans, resources, starts)
         self.held = ()
         self.by_status, self.by_scope = by_status, by_scope
         compile_keys(&self.span_keys, spans)
         compile_keys(&self.resource_keys, resources)
+        compile_keys(&self.prefixes, starts)
 
     def __dealloc__(self):
         free(self.facts)
@@ -428,6 +453,7 @@ cdef class Walker:
         free(self.index)
         free(self.span_keys.items)
         free(self.resource_keys.items)
+        free(self.prefixes.items)
 
     cpdef uint32_t walk(self, list chunks) except? 0xFFFFFFFF:
         """Read serialized TracesData that together are one trace; how many spans.
@@ -456,7 +482,7 @@ cdef class Walker:
             self.room = self.resource_room = self.scope_room = 0
 
     cdef int relate(self) except -1:
-        """Set each fact's `parent`. Of spans with one id the last counts."""
+        """Set each fact's `parent` and `again`. Of spans with one id the first is the parent."""
         if self.count <= FEW_SPANS:
             relate_few(self)
         else:

@@ -1,0 +1,284 @@
+"""Statistics: the compiled concentrator counts what the plain one counts, counts are exact, quantiles within 1 %."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
+
+from tests.core.otlp_records import records
+from tss.core.statistics import Concentrator, Group, concentrator, groups, reference
+from tss.core.statistics.groups import OVERFLOW
+from tss.core.statistics.peers import without_addresses
+from tss.core.statistics.sketch import bin_of, encode, value_of
+
+NOW_NS = 1_760_000_000 * 10**9
+BOTH = [concentrator.Concentrator, reference.Concentrator]
+
+
+def value(given: str | float | bool) -> AnyValue:
+    match given:
+        case bool():
+            return AnyValue(bool_value=given)
+        case int():
+            return AnyValue(int_value=given)
+        case float():
+            return AnyValue(double_value=given)
+        case _:
+            return AnyValue(string_value=given)
+
+
+def pairs(attributes: dict[str, Any]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=value(given)) for key, given in attributes.items()]
+
+
+def span(number: int, parent: int = 0, *, ms: float = 10, error: bool = False, **fields: Any) -> Span:
+    end = fields.pop("end_ns", NOW_NS - 10**9)
+    attributes = pairs(fields.pop("attributes", {}))
+    status = Status(code=Status.STATUS_CODE_ERROR if error else Status.STATUS_CODE_UNSET)
+    return Span(
+        trace_id=bytes(15) + b"\x01", span_id=number.to_bytes(8, "big"), status=status, attributes=attributes,
+        parent_span_id=parent.to_bytes(8, "big") if parent else b"", start_time_unix_nano=end - round(ms * 1e6),
+        end_time_unix_nano=end, **fields,
+    )  # fmt: skip
+
+
+def chunk(service: str, *spans: Span, **resource: Any) -> bytes:
+    group = ResourceSpans(scope_spans=[ScopeSpans(spans=spans)])
+    group.resource.attributes.extend(pairs({"service.name": service, **resource}))
+    return TracesData(resource_spans=[group]).SerializeToString()
+
+
+def counted(kind: Callable[[int], Any], traces: Iterable[list[bytes]]) -> list[Group]:
+    made: Concentrator = kind(NOW_NS)
+    for chunks in traces:
+        made.add(b"", chunks, False)
+    return sorted(made.take(NOW_NS), key=repr)
+
+
+# The same -----------------------------------------------------------------------------------------------------------
+
+KEYS = st.sampled_from([
+    "service.name", "http.request.method", "http.route", "http.response.status_code", "db.system", "db.query.text",
+    "server.address", "_dd.measured", "_sample_rate", "rpc.grpc.status_code", "gen_ai.system", "deployment.environment",
+    "version", "host.name", "_dd.origin", "other", "_dd.base_service", "messaging.system", "messaging.operation",
+])  # fmt: skip
+VALUES = st.sampled_from([
+    "", "a", "GET", "10.0.0.1:80", "mysql", "select 1", "select 2", "synthetics", "OK", "404", 1, 0, 2, 404, 1.0, 0.25,
+    0.3, True, -1, "x" * 200, "ünïcode",
+])  # fmt: skip
+ATTRIBUTES = st.dictionaries(KEYS, VALUES, max_size=4)
+TRACE_STATES = st.sampled_from(["", "ot=th:8", "ot=th:c;rv:01234567890123", "x=y,ot=th:zz", "ot=p:1", "ot=th:fd70a"])
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> Span:
+    return span(
+        draw(st.integers(1, 9)), draw(st.integers(0, 9)), error=draw(st.booleans()), kind=draw(st.integers(0, 6)),
+        name=draw(st.sampled_from(["a", "b", ""])), trace_state=draw(TRACE_STATES), attributes=draw(ATTRIBUTES),
+        ms=draw(st.sampled_from([-5, 0, 1e-6, 0.5, 3, 1e4, 1e9])),
+        end_ns=NOW_NS + draw(st.sampled_from([0, -1, -(10**10), 10**12, -(10**14), -(10**13)])),
+    )  # fmt: skip
+
+
+@st.composite
+def traces(draw: st.DrawFn) -> list[bytes]:
+    return [
+        chunk(draw(st.sampled_from(["Shop", "shop", "cart"])), *draw(st.lists(spans(), max_size=6)), **draw(ATTRIBUTES))
+        for _ in range(draw(st.integers(0, 4)))
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(traces(), max_size=6))
+def test_both_count_the_same(made: list[list[bytes]]) -> None:
+    assert counted(concentrator.Concentrator, made) == counted(reference.Concentrator, made)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(records(), max_size=3))
+def test_both_count_the_same_of_bytes_as_no_library_writes_them(made: list[Any]) -> None:
+    both = [kind(NOW_NS) for kind in BOTH]
+    for each in both:
+        each.add(b"", [record.raw for record in made], False)
+    assert len({(each.spans, each.counted, each.unreadable) for each in both}) == 1
+    assert len({tuple(sorted(map(repr, each.take(NOW_NS)))) for each in both}) == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(traces(), max_size=5), st.randoms(use_true_random=False))
+def test_the_order_of_traces_does_not_matter(made: list[list[bytes]], rng: random.Random) -> None:
+    other = made.copy()
+    rng.shuffle(other)
+    assert counted(concentrator.Concentrator, made) == counted(concentrator.Concentrator, other)
+
+
+# What is counted ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=BOTH, ids=["compiled", "reference"])
+def kind(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def test_top_level_measured_and_spoken_kinds_are_counted_and_no_others(kind: Any) -> None:
+    trace = [
+        chunk("shop", span(1, name="root", kind=1), span(2, 1, name="inner", kind=1), span(3, 2, name="call", kind=3)),
+        chunk("cart", span(4, 3, name="entry", kind=1), span(5, 4, attributes={"_dd.measured": 1}, name="measured", kind=1)),
+        chunk("cart", span(6, 77, name="orphan", kind=1)),
+    ]
+    found = {each.name.resource: (each.hits, each.top_level_hits, each.root) for each in counted(kind, [trace])}
+    assert found == {
+        "root": (1, 1, True), "call": (1, 0, False), "entry": (1, 1, False), "measured": (1, 0, False),
+        "orphan": (1, 1, False),
+    }  # fmt: skip
+
+
+def test_a_service_by_another_spelling_is_the_same(kind: Any) -> None:
+    trace = [chunk("Shop", span(1, name="a")), chunk("shop", span(2, 1, name="b"))]
+    assert [each.name.resource for each in counted(kind, [trace])] == ["a"]
+
+
+def test_a_span_that_comes_twice_counts_once(kind: Any) -> None:
+    trace = chunk("shop", span(1, name="a"))
+    assert [each.hits for each in counted(kind, [[trace, trace]])] == [1]
+
+
+def test_buckets_are_by_the_end_and_no_older_than_an_hour(kind: Any) -> None:
+    ends = [NOW_NS - 1, NOW_NS - 25 * 10**9, NOW_NS - 10**16, NOW_NS + 10**13]
+    found = counted(kind, [[chunk("shop", span(1, name="a", end_ns=end))] for end in ends])
+    starts = sorted(each.start_ns - NOW_NS for each in found)
+    assert [start // 10**9 for start in starts] == [-3540, -30, -10, 0]
+
+
+def test_what_waited_while_a_destination_was_away_is_moved_to_what_is_still_taken(kind: Any) -> None:
+    made = kind(NOW_NS)
+    made.add(b"", [chunk("shop", span(1, name="a"))], False)
+    (group,) = made.take(NOW_NS + 7200 * 10**9)
+    assert group.start_ns == NOW_NS + 7200 * 10**9 - groups.OLDEST_NS
+
+
+def test_errors_are_in_the_sketch_of_errors_only(kind: Any) -> None:
+    (group,) = counted(kind, [[chunk("shop", span(1, error=each, name="a", ms=5))] for each in (True, False, True)])
+    assert (group.hits, group.errors, group.duration_ns) == (3, 2, 15_000_000)
+    assert (group.ok, group.error) == (encode({bin_of(5_000_000): 1}, 0), encode({bin_of(5_000_000): 2}, 0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "per"),
+    [({"trace_state": "ot=th:c"}, 4), ({"attributes": {"_sample_rate": 0.5}}, 2), ({"attributes": {"_sample_rate": 1}}, 1)],
+)
+def test_the_rate_of_a_head_sampler_is_made_good(kind: Any, fields: dict[str, Any], per: int) -> None:
+    root = span(1, name="a", kind=2, error=True, **fields)
+    trace = [chunk("shop", root, span(2, 1, name="b", kind=3))]  # which says nothing, so that its root's counts
+    found = {each.name.resource: each for each in counted(kind, [trace] * 10)}
+    assert [(each.hits, each.errors, each.duration_ns) for each in found.values()] == [
+        (10 * per, 10 * per, 10 * per * 10_000_000), (10 * per, 0, 10 * per * 10_000_000),
+    ]  # fmt: skip
+
+
+def test_weights_that_are_no_whole_numbers_are_true_in_sum(kind: Any) -> None:
+    share = Fraction(int("aaab".ljust(14, "0"), 16), 1 << 56)
+    made = [
+        [chunk("shop", span(1, name=f"series {number}", error=True, trace_state="ot=th:aaab"))] for number in range(2000)
+    ]
+    found = counted(kind, made)
+    exact = 2000 / (1 - share)
+    assert abs(sum(each.hits for each in found) - exact) < 4 * math.sqrt(2000) / 2
+    assert all(each.errors == each.hits == each.top_level_hits for each in found)
+
+
+def test_what_finds_no_room_is_counted_all_the_same(kind: Any) -> None:
+    for limits in ({"max_series": 10}, {"max_bytes": 20_000}):
+        made = kind(NOW_NS, **limits)
+        for number in range(1000):
+            made.add(b"", [chunk("shop", span(1, name=f"series {number}", ms=number))], False)
+        held = made.bytes
+        found = made.take(NOW_NS)
+        (rest,) = (each for each in found if each.name == OVERFLOW)
+        assert sum(each.hits for each in found) == 1000
+        assert rest.hits == made.overflowed > 800
+        assert held < 60_000
+
+
+def test_quantiles_are_within_one_percent(kind: Any) -> None:
+    rng = random.Random(5)
+    durations = sorted(round(rng.lognormvariate(15, 3)) for _ in range(5000))
+    end = NOW_NS - 10**9
+    made = [[chunk("shop", span(1, name="a", ms=duration / 1e6, end_ns=end))] for duration in durations]
+    durations = sorted(s.end_time_unix_nano - s.start_time_unix_nano for s in _spans(made))
+    (group,) = counted(kind, made)
+    assert group.duration_ns == sum(durations)
+    bins = Counter(map(bin_of, durations))
+    assert group.ok == encode(bins, 0)
+    ranked = sorted(bins.elements())
+    for q in (0, 0.5, 0.75, 0.9, 0.99, 0.999, 1):
+        rank = round(q * (len(durations) - 1))
+        assert value_of(ranked[rank]) == pytest.approx(durations[rank], rel=0.01)
+
+
+def _spans(made: Sequence[list[bytes]]) -> list[Span]:
+    return [TracesData.FromString(chunks[0]).resource_spans[0].scope_spans[0].spans[0] for chunks in made]
+
+
+@given(st.integers(1, 2**63 - 1))
+def test_what_stands_for_a_bin_is_near(duration: int) -> None:
+    assert value_of(bin_of(duration)) == pytest.approx(duration, rel=0.0100001)
+
+
+def test_statements_without_their_values_are_one_series(kind: Any) -> None:
+    def query(text: str) -> list[bytes]:
+        return [chunk("shop", span(1, kind=3, attributes={"db.system": "postgresql", "db.query.text": text}))]
+
+    found = counted(kind, [query(f"SELECT * FROM a WHERE id = {number} AND x = '{number}'") for number in range(50)])
+    assert [(each.name.resource, each.hits) for each in found] == [("SELECT * FROM a WHERE id = ? AND x = ?", 50)]
+
+
+def test_what_cannot_be_parsed_is_told(kind: Any) -> None:
+    made = kind(NOW_NS)
+    good = chunk("shop", span(1, name="a"))
+    made.add(b"", [good.replace(b"shop", b"\xff\xff\xff\xff")], False)
+    made.add(b"", [good], False)
+    assert (made.spans, made.counted, made.unreadable) == (2, 1, 1)
+    assert len(made.take(NOW_NS)) == 1
+
+
+def test_a_giant_trace(kind: Any) -> None:
+    many = [span(number, number // 2, name="a", kind=1) for number in range(1, 20_000)]
+    (group,) = counted(kind, [[chunk("shop", *many)]])
+    assert (group.hits, group.top_level_hits) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("10.1.2.3", "blocked-ip-address"),
+        ("10.1.2.3:443", "blocked-ip-address:443"),
+        ("10.1.2.3,10.1.2.4", "blocked-ip-address"),
+        ("ip-10-1-2-3.ec2.internal", "ip-blocked-ip-address.ec2.internal"),
+        ("http://10.1.2.3:80", "http://blocked-ip-address:80"),
+        ("127.0.0.1:5432", "127.0.0.1:5432"),
+        ("2001:db8::1", "blocked-ip-address"),
+        ("[2001:db8::1]:80", "blocked-ip-address:80"),
+        ("db.shop.svc", "db.shop.svc"),
+        ("1.2.3", "1.2.3"),
+        ("300.1.2.3", "300.1.2.3"),
+    ],
+)
+def test_addresses_are_nobodys_names(host: str, told: str) -> None:
+    assert without_addresses(host) == told
+
+
+def test_a_name_is_made_of_nothing_but_the_keys_that_are_hashed() -> None:
+    everything = {key: "x" for key in groups.KEYS}
+    some = {"other": "y", **everything}
+    assert groups.of(pairs(some)) == everything

@@ -1,0 +1,284 @@
+"""By what Datadog tells statistics apart, and what they are when they are taken.
+
+Source: the Datadog agent's concentrator (`pkg/trace/stats`: `OTLPTracesToConcentratorInputs`, `NewAggregationFromSpan`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+import attrs
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tss.core.compression.sql import normalised
+from tss.core.datadog import naming
+from tss.core.datadog.naming import KIND_NAMES, Subject
+from tss.core.datadog.origin import origin_of
+from tss.core.datadog.values import Value, attributes, plain, tag
+from tss.core.sampling.probability import SPACE
+from tss.core.statistics.peers import PEER_TAGS, peer_tags
+
+SAMPLE_RATE, MEASURED = "_sample_rate", "_dd.measured"
+NOTES = (SAMPLE_RATE, MEASURED)
+
+_CODES = (
+    "http.status_code", "http.response.status_code", "rpc.grpc.status_code", "grpc.code", "rpc.grpc.status.code",
+    "grpc.status.code", "rpc.response.status_code", "rpc.system.name", "rpc.system",
+)  # fmt: skip
+# What `origin_of` looks at for environment, version and host.
+_ORIGINS = (
+    "env", "version", "datadog.host.name", "aws.ecs.launchtype", "host.name", "host.id", "cloud.provider",
+    "cloud.account.id", "k8s.node.name", "k8s.cluster.name",
+)  # fmt: skip
+_SYNTHETICS = "_dd.origin"
+# All attributes, of a span or its resource, that a name is made of: `Namer` sees no others, so that spans that agree in
+# these, in kind and in name have one name.
+KEYS = tuple(dict.fromkeys([key for keys in naming.KEYS.values() for key in keys] + [
+    *_CODES, *_ORIGINS, _SYNTHETICS, *PEER_TAGS,
+]))  # fmt: skip
+PREFIXES = ("gen_ai.",)  # of which only that there is one counts
+SERVICE_KEYS = naming.KEYS["service"]
+_KEYS = frozenset(KEYS)
+
+NO_ENV = "none"  # as the agent says it
+
+
+class Payload(NamedTuple):
+    """What a payload says once for all groups in it."""
+
+    env: str
+    hostname: str
+    version: str
+
+
+class Name(NamedTuple):
+    """A series of spans: `payload`, and the agent's aggregation key less whether they are roots."""
+
+    payload: Payload
+    service: str
+    name: str
+    resource: str
+    type: str
+    kind: str
+    http_status: int
+    grpc_status: str
+    synthetics: bool
+    peer_tags: tuple[str, ...]
+
+
+OVERFLOW = Name(
+    Payload(NO_ENV, "", ""), "tss.overflow", "tss.overflow", "more series than there is room for", "custom", "", 0, "",
+    False, (),
+)  # fmt: skip
+
+
+@attrs.frozen
+class Group:
+    """Spans of one series, roots or not, that ended within the same ten seconds, as far as they were taken now."""
+
+    start_ns: int
+    name: Name
+    root: bool
+    hits: int
+    errors: int
+    top_level_hits: int
+    duration_ns: int
+    ok: bytes  # DDSketch messages
+    error: bytes
+
+
+class Concentrator(Protocol):
+    """Counts spans; `Group` by `Group` it gives away what it has."""
+
+    spans: int
+    counted: int
+    unreadable: int
+    overflowed: int
+
+    @property
+    def groups(self) -> int:
+        """How many are held."""
+
+    @property
+    def bytes(self) -> int:
+        """What they take, about."""
+
+    def add(self, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:  # noqa: FBT001  # see SpanObserver
+        """Count the spans of one trace, or of what came late of it."""
+
+    def tick(self, now_ns: int) -> None:
+        """Let time pass."""
+
+    def take(self, now_ns: int) -> list[Group]:
+        """All that was counted since the last time."""
+
+
+def name_of(span: bytes, resource: bytes, _scope: bytes = b"") -> Name | None:
+    """The series of a serialized span; None if that, or its resource, cannot be parsed."""
+    try:
+        parsed = Span.FromString(span)
+        around = Resource.FromString(resource)
+    except DecodeError:
+        return None
+    return name(parsed.kind, parsed.name, of(parsed.attributes), of(around.attributes))
+
+
+def service_of(span: bytes, resource: bytes, _scope: bytes = b"") -> str | None:
+    """The service of a serialized span, likewise."""
+    found = name_of(span, resource)
+    return found and found.service
+
+
+def of(pairs: Iterable[KeyValue]) -> Mapping[str, Value]:
+    """Those attributes that a name may be made of."""
+    return attributes(pair for pair in pairs if pair.key in _KEYS or pair.key.startswith(PREFIXES))
+
+
+def name(kind: int, called: str, own: Mapping[str, Value], resource: Mapping[str, Value]) -> Name:
+    """The series of a span."""
+    texts = {**naming.texts(resource), **naming.texts(own)}
+    subject = Subject(kind, called, own, resource, texts)
+    span_type = naming.span_type(subject)
+    return Name(
+        _payload(subject),
+        naming.service(subject),
+        naming.operation(subject),
+        _without_values(naming.resource(subject), span_type, subject),
+        span_type,
+        KIND_NAMES.get(kind, "unspecified"),
+        _http_status(subject),
+        _grpc_status(subject),
+        texts.get(_SYNTHETICS, "").startswith("synthetics"),
+        peer_tags(kind, texts),
+    )
+
+
+def _payload(subject: Subject) -> Payload:
+    meta = {key: subject.texts[key] for key in _ORIGINS if key in subject.texts}
+    meta["env"] = tag(meta.get("env") or subject.find("env"))
+    meta["version"] = meta.get("version") or tag(subject.find("version"))
+    origin = origin_of({"meta": meta})
+    return Payload(origin.env or NO_ENV, origin.hostname, origin.app_version)
+
+
+def _without_values(resource: str, span_type: str, subject: Subject) -> str:
+    if span_type in ("sql", "cassandra"):
+        return normalised(resource, subject.find("db"))
+    return _redis_commands(resource) if span_type == "redis" else resource
+
+
+_MOST_COMMANDS = 3
+_OF_TWO_WORDS = frozenset(("CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBUG", "SCRIPT"))
+
+
+def _redis_commands(text: str) -> str:
+    """The first commands without what they are about."""
+    lines = [words for line in text.splitlines() if (words := line.upper().split())]
+    said = [" ".join(words[: 2 if words[0] in _OF_TWO_WORDS else 1]) for words in lines[:_MOST_COMMANDS]]
+    return " ".join(said) + (" ..." if len(lines) > _MOST_COMMANDS else "")
+
+
+def _http_status(subject: Subject) -> int:
+    found = naming.http_status(subject) or 0
+    return found if 0 <= found < 2**32 else 0
+
+
+_GRPC_CODES = {
+    word: str(number)
+    for number, word in enumerate((
+        "OK", "CANCELLED", "UNKNOWN", "INVALIDARGUMENT", "DEADLINEEXCEEDED", "NOTFOUND", "ALREADYEXISTS",
+        "PERMISSIONDENIED", "RESOURCEEXHAUSTED", "FAILEDPRECONDITION", "ABORTED", "OUTOFRANGE", "UNIMPLEMENTED",
+        "INTERNAL", "UNAVAILABLE", "DATALOSS", "UNAUTHENTICATED",
+    ))
+} | {"CANCELED": "1"}  # fmt: skip
+
+
+def _grpc_status(subject: Subject) -> str:
+    """Its number, by whichever of its names; empty for what is none."""
+    word = naming.grpc_status(subject)
+    if word.isascii() and word.isdigit() and len(word) <= 10:
+        return str(int(word))
+    return _GRPC_CODES.get(word.upper().removeprefix("STATUSCODE.").replace("_", "").replace(" ", ""), "")
+
+
+# Weights ------------------------------------------------------------------------------------------------------------
+
+ONE = 1 << 20  # a weight, and a count, is an integer so many times as large, so that sums do not depend on their order
+MOST = ONE << 20
+MAX_INT64 = 2**63 - 1
+
+
+@lru_cache(4096)
+def weight(trace_state: bytes, rate: bytes) -> int:
+    """How many spans one stands for: 1 / the rate of a head sampler, as `_sample_rate` (a serialized AnyValue) or, if
+    there is none, OpenTelemetry's threshold says. 0 where neither says anything."""
+    share = _rate(rate) or _share(trace_state)
+    return min(round(ONE / share), MOST) if share else 0
+
+
+def _rate(value: bytes) -> float:
+    try:
+        found = plain(AnyValue.FromString(value))
+    except DecodeError:
+        return 0
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return 0
+    return float(found) if 0 < found <= 1 else 0
+
+
+def _share(trace_state: bytes) -> float:
+    """What `ot=th` leaves of all traces (OTEP 235)."""
+    for member in trace_state.split(b","):
+        vendor, _, values = member.strip().partition(b"=")
+        if vendor == b"ot":
+            return _over_threshold(dict([pair.partition(b":")[::2] for pair in values.split(b";")]).get(b"th", b""))
+    return 0
+
+
+def _over_threshold(digits: bytes) -> float:
+    try:
+        return 1 - int(digits[:14].ljust(14, b"0"), 16) / SPACE if digits else 0
+    except ValueError:
+        return 0
+
+
+def is_measured(value: bytes) -> bool:
+    """Whether a serialized AnyValue is the number 1."""
+    try:
+        return AnyValue.FromString(value).int_value == 1
+    except DecodeError:
+        return False
+
+
+def made_whole(start_ns: int, name: Name, root: bool, counts: Sequence[int]) -> list[int]:  # noqa: FBT001
+    """Sums of weights as whole numbers: up or down by chance, as the agent does it, so that sums over many are true.
+
+    The chance is a hash of what they are counted for: the same log gives the same numbers (law 3). It is one for all of
+    a group, so that there are never more errors than hits.
+    """
+    if not any(count % ONE for count in counts):
+        return [count // ONE for count in counts]
+    digest = hashlib.blake2b(repr((start_ns, name, root)).encode(errors="surrogatepass"), digest_size=4).digest()
+    chance = int.from_bytes(digest) % ONE
+    return [(count + chance) // ONE for count in counts]
+
+
+# Buckets ------------------------------------------------------------------------------------------------------------
+
+BUCKET_NS = 10 * 1_000_000_000
+OLDEST_NS = 3600 * 1_000_000_000 - 60 * 1_000_000_000  # Datadog takes nothing older than an hour; the way there takes time
+MAX_SERIES = 20_000
+MAX_BYTES = 64 * 1024 * 1024
+
+
+def start_between(start_ns: int, now_ns: int) -> int:
+    """A bucket's start; what Datadog would not take any more, or not yet, goes into the next one that it takes."""
+    newest = now_ns - now_ns % BUCKET_NS
+    oldest = newest - OLDEST_NS
+    return min(max(start_ns, oldest), newest)
