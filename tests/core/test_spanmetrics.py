@@ -302,7 +302,7 @@ def by_hand(found: Sequence[tuple[list[bytes], bool]], bounds: Sequence[int]) ->
     return counts
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(traces)
 def test_the_counts_are_those_of_counting_by_hand(module, found):
     shape = Shape((Dimension("region", "eu"), Dimension("host")), SHAPE.bounds_ns)

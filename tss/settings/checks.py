@@ -278,6 +278,12 @@ def without_effect(settings: Settings) -> list[str]:
     ]
 
 
+def _idle_span_metrics(metrics: SpanMetrics) -> tuple[str, ...]:
+    if not metrics.enabled:
+        return tuple(field.name for field in attrs.fields(SpanMetrics) if field.name != "enabled")
+    return () if metrics.otlp_endpoint else ("otlp_headers", "otlp_interval_secs")
+
+
 _AGENT_KEYS = ("agent_url", "trace_api")
 _INTAKE_KEYS = ("api_endpoint", "intake_url", "api_key", "compression")  # the site is there in any case: it is derived
 
@@ -287,12 +293,6 @@ def _idle_datadog(settings: Settings) -> tuple[str, ...]:
     vias = {each.via for each in settings.effective_exporters if isinstance(each, DatadogExporter)}
     idle = (() if "agent" in vias else _AGENT_KEYS) + (() if vias & {"intake", "otlp"} else _INTAKE_KEYS)
     return (*idle, "application_key")
-
-
-def _idle_span_metrics(metrics: SpanMetrics) -> tuple[str, ...]:
-    if not metrics.enabled:
-        return tuple(field.name for field in attrs.fields(SpanMetrics) if field.name != "enabled")
-    return () if metrics.otlp_endpoint else ("otlp_headers", "otlp_interval_secs")
 
 
 def derive(settings: Settings, root: Path = Path("/")) -> Settings:

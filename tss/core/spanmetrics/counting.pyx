@@ -2,6 +2,7 @@
 """Span metrics in C: a walk leaves a fact for each span, whose series is a number, by which its counts are found."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.math cimport rint  # to the even, as Python's round
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -10,7 +11,7 @@ from tss.core.statistics.series cimport NAMELESS, OVERFLOW, Series
 from tss.core.statistics.walk cimport Fact, Piece, Walker, bytes_of
 
 from tss.core.spanmetrics.naming import Naming
-from tss.core.spanmetrics.series import KEYS, OVERFLOWS, Exemplar, Point, rounded
+from tss.core.spanmetrics.series import KEYS, OVERFLOWS, Exemplar, Point
 from tss.core.spanmetrics.weight import SAMPLE_RATE, weight_of_bytes
 
 cdef enum:
@@ -140,12 +141,12 @@ cdef class SpanMetrics:
         cdef list exemplars = []
         if number >= <uint32_t> len(self.labels):
             raise IndexError(number)
-        counts = [self.counts[first + bucket] for bucket in range(self.bound_count + 1)]
+        counts = [<long long> rint(self.counts[first + bucket]) for bucket in range(self.bound_count + 1)]
         if self.has_examples:
             for bucket in range(self.bound_count + 1):
                 if self.examples[first + bucket].order:
                     exemplars.append(exemplar(bucket, self.examples + first + bucket))
-        return Point(rounded(counts), self.sums[number], exemplars)
+        return Point(counts, self.sums[number], exemplars)
 
 
 cdef inline uint32_t bucket_of(SpanMetrics metrics, uint64_t duration_ns) noexcept nogil:
