@@ -4,6 +4,12 @@ import os
 
 from tests.interpreted import ASKED
 
-_OF_BOTH = ["test_otlp_differential.py", "test_otlp_lineage.py", "test_otlp_scan.py", "test_otlp_values.py"]
+_OF_BOTH = [
+    "test_otlp_differential.py",
+    "test_otlp_lineage.py",
+    "test_otlp_scan.py",
+    "test_otlp_values.py",
+    "test_spanmetrics_differential.py",
+]
 
 collect_ignore = _OF_BOTH if os.environ.get(ASKED) else []

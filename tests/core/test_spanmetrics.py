@@ -19,7 +19,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.core.spans import span_id, trace_id
-from tss.core.spanmetrics import Dimension, Exemplar, Exposition, Reporter, Shape, counting, reference, shape_of
+from tss.core import spanmetrics
+from tss.core.spanmetrics import Dimension, Exemplar, Exposition, Reporter, Shape, reference, shape_of
 from tss.core.spanmetrics.series import MAX_LABEL_CHARS
 from tss.settings import SpanMetrics as Settings
 
@@ -28,7 +29,7 @@ SHAPE = Shape(bounds_ns=(10 * MS, 100 * MS, 1000 * MS))
 OVERFLOWED = {"otel_metric_overflow": "true"}
 
 
-@pytest.fixture(scope="module", params=[reference, counting], ids=["reference", "compiled"])
+@pytest.fixture(scope="module", params=[reference, spanmetrics], ids=["reference", "chosen"])
 def module(request):
     return request.param
 
@@ -51,13 +52,13 @@ def attributes(**values: Any) -> list[KeyValue]:
 
 
 def span(
-    number: int = 0,
+    number: Any = 0,
     *,
-    name: str = "GET /",
-    kind: int = 2,
-    status: int = 0,
-    ms: float = 5,
-    state: str = "",
+    name: Any = "GET /",
+    kind: Any = 2,
+    status: Any = 0,
+    ms: Any = 5,
+    state: Any = "",
     **values: Any,
 ) -> Span:
     return Span(
