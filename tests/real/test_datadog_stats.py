@@ -72,7 +72,7 @@ def traces(seed: int, count: int, **fields: Any) -> list[list[bytes]]:
                     ms=rng.lognormvariate(3, 2),
                     error=rng.random() < 0.2,
                     **fields,
-                )  # fmt: skip
+                )
             )
         made.append([chunk(name, *each, **extra) for (name, extra), each in zip(RESOURCES, spans, strict=True)])
     return made
