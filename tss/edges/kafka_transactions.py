@@ -168,12 +168,10 @@ class Transactions:
                 cause = _cause(error)
             else:
                 return Accepted()
-            if cause.txn_requires_abort():
-                self._abort(producer, cause)
-                return self._outcome(self._refused() or cause)
-            if not cause.retriable() or time.monotonic() > deadline:
+            if cause.txn_requires_abort() or not cause.retriable() or time.monotonic() > deadline:
                 break
-        # It may be there, and may yet come. The next producer ends it one way or the other; then the topic tells.
+        # It may be there, and may yet come, even where an abort is asked for: the brokers may have done it and the answer
+        # got lost. The next producer ends it one way or the other; then the topic tells.
         log.warning("a transaction ended without an answer; the topic will tell", topic=self._topic, reason=cause.str())
         self._doubt = Doubt(work.stamp_ms, dict.fromkeys(work.commits, 0))
         self._discard()
