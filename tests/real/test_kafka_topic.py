@@ -19,7 +19,7 @@ from tests.contracts.source import Notebook, sent
 from tests.core.spans import trace_id
 from tests.edges.traces import span_ids, trace
 from tests.real import output
-from tests.real.brokers import STRANGER, STRANGER_PASSWORD, ApacheKafka, Broker
+from tests.real.brokers import STRANGER, STRANGER_PASSWORD, ApacheKafka, Broker, free_ports
 from tests.real.kafka_world import KafkaWorld
 from tss.core.delivery import Accepted, Again, Misconfigured, Refused
 from tss.core.errors import WrongSetting
@@ -150,13 +150,13 @@ async def test_without_a_membership_nothing_is_sent(apache: Broker) -> None:
 async def test_whom_the_group_does_not_know_is_not_vouched_for(apache: Broker) -> None:
     """Without a member's id the brokers would take the offsets unseen, and fence nobody."""
     place = await Place.make(apache)
-    kafka = place.world.kafka(place.source)
+    kafka = place.world.kafka(place.source, brokers=f"127.0.0.1:{free_ports(1)[0]}")
     async with (
         place.topic() as topic,
         KafkaSource.open(kafka, "a", Notebook(), place.world.meter, place.world.health, outbox=topic) as member,
     ):
         topic.is_member(b"of long ago")
-        await member.poll()  # the first: nobody has answered yet
+        await member.poll()  # nobody answers
         assert topic._membership == b""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from threading import Lock
+from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, Queue
+from threading import Lock, Thread
 
 import attrs
 import structlog
@@ -76,8 +77,8 @@ class Transactions:
         """End what a former process of the same name left under way, so that nobody has to wait for its timeout."""
         try:
             self._ready()
-        except KafkaException as error:
-            log.warning("no transactions yet", topic=self._topic, reason=self._said(cause_of(error)))
+        except (KafkaException, SystemError) as error:
+            log.warning("no transactions yet", topic=self._topic, reason=self._said(_cause(error)))
 
     def run(self, work: Work) -> Outcome:
         """All of it or none."""
@@ -95,8 +96,8 @@ class Transactions:
                 self._doubt = None
                 if not encoded:
                     return Accepted()
-        except KafkaException as error:
-            return self._outcome(cause_of(error))
+        except (KafkaException, SystemError) as error:
+            return self._outcome(_cause(error))
         except CannotConnect as error:
             return Again("outcome_unknown", str(error))
         trouble = self._send(producer, encoded, work)
@@ -127,7 +128,8 @@ class Transactions:
                 return refused
             if left:
                 return KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001  # confluent-kafka's public constant
-            producer.send_offsets_to_transaction(self._places(work.commits), work.membership, CALL_SECS)
+            places = self._places(work.commits)
+            _within(2 * CALL_SECS, producer.send_offsets_to_transaction, places, work.membership, CALL_SECS)
         except (KafkaException, SystemError) as error:
             return self._refused() or _cause(error)
         return None
@@ -161,17 +163,16 @@ class Transactions:
         deadline = time.monotonic() + COMMIT_SECS
         while True:
             try:
-                producer.commit_transaction(CALL_SECS)
+                _within(2 * CALL_SECS, producer.commit_transaction, CALL_SECS)
             except (KafkaException, SystemError) as error:
                 cause = _cause(error)
             else:
                 return Accepted()
-            if cause.txn_requires_abort():
-                self._abort(producer, cause)
-                return self._outcome(self._refused() or cause)
-            if not cause.retriable() or time.monotonic() > deadline:
+            if cause.txn_requires_abort() or not cause.retriable() or time.monotonic() > deadline:
                 break
-        # It may be there, and may yet come. The next producer ends it one way or the other; then the topic tells.
+        # It may be there, and may yet come, even where an abort is asked for: the brokers may have done it and the answer
+        # got lost. The next producer ends it one way or the other; then the topic tells.
+        log.warning("a transaction ended without an answer; the topic will tell", topic=self._topic, reason=cause.str())
         self._doubt = Doubt(work.stamp_ms, dict.fromkeys(work.commits, 0))
         self._discard()
         return self._outcome(cause)
@@ -179,9 +180,10 @@ class Transactions:
     def _abort(self, producer: Producer, trouble: KafkaError) -> None:
         """At once, for readers of the topic wait for it; and then a new producer, whose beginning ends what this could
         not. Kept, it would fail once more (measured: with a gap in its sequence, after a record that was too large)."""
-        if not trouble.fatal():
+        # After a call that did not return there would be no end to this one either.
+        if not trouble.fatal() and trouble.name() != "_TIMED_OUT":
             try:
-                producer.abort_transaction(CALL_SECS)
+                _within(2 * CALL_SECS, producer.abort_transaction, CALL_SECS)
             except (KafkaException, SystemError) as error:
                 log.debug("transaction not aborted", topic=self._topic, reason=_cause(error).str())
         self._discard()
@@ -196,7 +198,7 @@ class Transactions:
                 # Of a topic that is missing librdkafka would say nothing for half a minute.
                 if trouble := producer.list_topics(self._topic, timeout=CALL_SECS).topics[self._topic].error:
                     raise KafkaException(trouble)
-                producer.init_transactions(CALL_SECS)
+                _within(2 * CALL_SECS, producer.init_transactions, CALL_SECS)
                 self._producer = producer
             return self._producer
 
@@ -237,6 +239,31 @@ class Transactions:
         if name in _SETTING or is_fatal(error):
             return Misconfigured(reason, detail)
         return Again(reason, detail)
+
+
+def _within(secs: float, call: Callable[..., None], *arguments: object) -> None:
+    """Call it on a thread that can be left behind: librdkafka's own limits of time do not always hold. (Measured with
+    2.16: after a broker that was killed had come back, `send_offsets_to_transaction` with 5 s never returned.)
+
+    What is left behind keeps its producer. It can end nothing any more: the next one's beginning fences it.
+    """
+    answer: Queue[BaseException | None] = Queue(1)
+
+    def work() -> None:
+        try:
+            call(*arguments)
+        except BaseException as error:  # noqa: BLE001  # raised below, where it is waited for
+            answer.put(error)
+        else:
+            answer.put(None)
+
+    Thread(target=work, name="transaction", daemon=True).start()
+    try:
+        error = answer.get(timeout=secs)
+    except Empty:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None  # noqa: SLF001  # as above
+    if error is not None:
+        raise error
 
 
 def _cause(error: BaseException) -> KafkaError:

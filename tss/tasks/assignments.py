@@ -171,10 +171,16 @@ class Assignments:
         """The log went back (a leader elected without the newest records, a reset): take the partition up anew.
 
         Raises LawBroken when it went back less far than the oldest record that is held: what lies between would be
-        forgotten and then committed, so the process has to begin again from what is committed.
+        forgotten and then committed, so the process has to begin again from what is committed. So it has whenever
+        traces go to an output topic.
         """
         if offset > partition.ledger.low_water:
             raise LawBroken(f"{partition!r} is read again from {offset}, above its low water: law 1 would break")
+        if self._clock_ms is not None:
+            # What is under way to the output topic now would go there again. A start reads back what it has.
+            raise LawBroken(
+                f"{partition!r} is read again from {offset}: begin again, so that nothing is produced twice"
+            )
         log.warning("partition read again from an earlier offset", partition=partition.id, offset=offset)
         self.lost([partition.id])
         self.assigned({partition.id: Start(offset, offset, committed=True)})
