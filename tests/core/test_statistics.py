@@ -292,4 +292,4 @@ def test_addresses_are_nobodys_names(host: str, told: str) -> None:
 def test_a_name_is_made_of_nothing_but_the_keys_that_are_hashed() -> None:
     everything = dict.fromkeys(groups.KEYS, "x")
     some = {"other": "y", **everything}
-    assert groups.of(pairs(some)) == everything
+    assert dict(groups.of(pairs(some))) == everything

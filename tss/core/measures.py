@@ -119,7 +119,7 @@ RECALLED = _counter("kafka_output_records_read_back_total", "Records of the outp
 # What is counted of all traffic, before sampling
 STATS_SPANS = _counter("stats_spans_total", "Spans counted in Datadog's statistics: of all traces, those that enter a service, are measured, or speak to another service.")
 STATS_UNREADABLE = _counter("stats_unreadable_spans_total", "Spans that are missing in the statistics, since an attribute of theirs could not be parsed.")
-STATS_OVERFLOW = _counter("stats_overflow_spans_total", "Spans counted under `tss.overflow`, since there was no room for another series.", alert="increase(stats_overflow_spans_total[5m]) > 0")
+STATS_OVERFLOW = _counter("stats_overflow_spans_total", "Spans counted under `tss.overflow`, since there was no room for another series.")
 STATS_GROUPS = _gauge("stats_groups_current", "Groups of statistics that wait to be sent: series by ten seconds.")
 STATS_BYTES = _gauge("stats_bytes_current", "Bytes of these groups and their names, about.")
 STATS_PAYLOADS = _counter("stats_payloads_total", "Tries to send statistics, by result: sent, or what was wrong.", "result")

@@ -6,7 +6,7 @@ Source: the Datadog agent's concentrator (`pkg/trace/stats`: `OTLPTracesToConcen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from tss.core.compression.sql import normalised
 from tss.core.datadog import naming
 from tss.core.datadog.naming import KIND_NAMES, Subject
 from tss.core.datadog.origin import origin_of
-from tss.core.datadog.values import Value, attributes, tag
+from tss.core.datadog.values import MAX_RESOURCE, attributes, cut, tag
 from tss.core.datadog.weight import kept_share
 from tss.core.statistics.peers import PEER_TAGS, peer_tags
 
@@ -97,8 +97,7 @@ def name_of(span: bytes, resource: bytes, _scope: bytes = b"") -> Name | None:
     """The series of a serialized span; None if that, or its resource, cannot be parsed, or made into a name."""
     try:
         parsed = Span.FromString(span)
-        around = Resource.FromString(resource)
-        return name(parsed.kind, parsed.name, of(parsed.attributes), of(around.attributes))
+        return name(parsed.kind, parsed.name, of(parsed.attributes), _around(resource))
     except Exception:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone; they are counted
         return None
 
@@ -109,29 +108,57 @@ def service_of(span: bytes, resource: bytes, _scope: bytes = b"") -> str | None:
     return found and found.service
 
 
-def of(pairs: Iterable[KeyValue]) -> Mapping[str, Value]:
-    """Those attributes that a name may be made of."""
-    return attributes(pair for pair in pairs if pair.key in _KEYS or pair.key.startswith(PREFIXES))
+Named = tuple[tuple[str, str | int | None], ...]
+"""Attributes that a name may be made of: texts and integers; of others only that they are there."""
 
 
-def name(kind: int, called: str, own: Mapping[str, Value], resource: Mapping[str, Value]) -> Name:
+def of(pairs: Iterable[KeyValue]) -> Named:
+    """Those of all attributes."""
+    found = attributes(pair for pair in pairs if pair.key in _KEYS or pair.key.startswith(PREFIXES))
+    return tuple([(key, value if type(value) in (str, int) else None) for key, value in found.items()])  # type: ignore[misc]
+
+
+@lru_cache(512)
+def _around(resource: bytes) -> Named:
+    return of(Resource.FromString(resource).attributes)
+
+
+_STATEMENT = "\0"  # stands for a statement, which may be another one each time
+
+
+def name(kind: int, called: str, own: Named, resource: Named) -> Name:
     """The series of a span."""
-    texts = {**naming.texts(resource), **naming.texts(own)}
-    wholes = {**naming.wholes(resource), **naming.wholes(own)}
-    subject = Subject(kind, called, own, texts, wholes)
-    span_type = naming.span_type(subject)
-    return Name(
+    statements = {key: value for key, value in own if key in _STATEMENTS and type(value) is str and value}
+    if statements:
+        own = tuple([(key, _STATEMENT + key if key in statements else value) for key, value in own])
+    found, system = _name(kind, called, own, resource)
+    statement = statements.get(found.resource[1:], "") if found.resource.startswith(_STATEMENT) else ""
+    text = cut(statement, MAX_RESOURCE) if statement else found.resource
+    return found._replace(resource=_without_values(text, found.type, system))
+
+
+_STATEMENTS = frozenset(naming.KEYS["statement"])
+
+
+@lru_cache(2048)
+def _name(kind: int, called: str, own: Named, resource: Named) -> tuple[Name, str]:
+    """The name as far as it has nothing to do with values in a statement; and what system that is for."""
+    mine, around = dict(own), dict(resource)
+    texts = {**naming.texts(around), **naming.texts(mine)}
+    subject = Subject(kind, called, mine, texts, {**naming.wholes(around), **naming.wholes(mine)})
+    found = Name(
         _payload(subject),
         naming.service(subject),
         naming.operation(subject),
-        _without_values(naming.resource(subject), span_type, subject),
-        span_type,
+        naming.resource(subject),
+        naming.span_type(subject),
         KIND_NAMES.get(kind, "unspecified"),
         _http_status(subject),
         _grpc_status(subject),
         texts.get(_SYNTHETICS, "").startswith("synthetics"),
         peer_tags(kind, texts),
     )
+    return found, subject.find("db")
 
 
 def _payload(subject: Subject) -> Payload:
@@ -142,9 +169,9 @@ def _payload(subject: Subject) -> Payload:
     return Payload(origin.env or NO_ENV, origin.hostname, origin.app_version)
 
 
-def _without_values(resource: str, span_type: str, subject: Subject) -> str:
+def _without_values(resource: str, span_type: str, system: str) -> str:
     if span_type in ("sql", "cassandra"):
-        return normalised(resource, subject.find("db"))
+        return normalised(resource, system)
     return _redis_commands(resource) if span_type == "redis" else resource
 
 
