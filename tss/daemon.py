@@ -23,7 +23,9 @@ from tss.core.otlp import SCANNER, Lookup
 from tss.core.preparing import Preparation
 from tss.core.routing import Match, Router, check_policies
 from tss.core.sampling import Sampler, policies
+from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
+from tss.counting import open_counting
 from tss.edges import heap, web
 from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
@@ -65,21 +67,24 @@ class Outside:
     meter: Meter
     health: Health
     chance: random.Random
+    observers: Sequence[SpanObserver] = ()
     clock_ms: Callable[[], int] | None = None  # of the output topic, where there is one
 
 
 @attrs.frozen
 class StopTimes:
-    """How the seconds of a stop are spent (law 9): what is in hand, the last commit, leaving the group."""
+    """How the seconds of a stop are spent (law 9): what is in hand, the last commit, what was counted, leaving the group."""
 
     drain_secs: float
     last_commit_secs: float
+    last_counts_secs: float
     leave_secs: float
 
     @classmethod
     def of(cls, timeout_secs: float, graceful: bool) -> StopTimes:
         """Shares of ``shutdownTimeoutSecs``; a tenth is left over for starting late and ending the process."""
-        return cls(timeout_secs * 0.6 if graceful else 0, min(5.0, timeout_secs * 0.15), min(5.0, timeout_secs * 0.15))
+        short_secs = min(5.0, timeout_secs * 0.15)
+        return cls(timeout_secs * 0.55 if graceful else 0, short_secs, min(2.0, timeout_secs * 0.05), short_secs)
 
 
 async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None:
@@ -121,9 +126,10 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 start(consumer.run, member, assignments, outside.dead_letters, polled_in, stop, meter, name="consumer")
                 start(sweeper.run, polled_out, closed_in, buffer, meter, name="sweeper")
                 with closed_out, kept_in, settled_in:  # each worker has a clone; these originals end here
+                    deciding = sampler, buffer, outside.observers
                     for number in range(settings.app.evaluation_workers):
                         ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
-                        start(evaluator.run, *ends, sampler, buffer, meter, name=f"evaluator {number}")
+                        start(evaluator.run, *ends, *deciding, meter, name=f"evaluator {number}")
                     start(preparer.run, kept_out, prepared_in, preparation, meter, name="preparer")
                     start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, name="exporter")
                 settling = settled_out, member, assignments, buffer, meter, stop
@@ -150,7 +156,7 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
     meter, health = PrometheusMeter(), Health()
     meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
     health.starting("kafka")
-    leave_secs = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown).leave_secs
+    times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
     facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers)
     stop = trio.Event()
     async with AsyncExitStack() as opened, trio.open_nursery() as house:
@@ -167,21 +173,37 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             health.starting(f"exporter {each.name}")
             with _naming(f"exporters, {each.name}"):
                 if isinstance(each, KafkaExporter):
-                    opening = open_topic(each, settings.kafka, settings.app.instance_id, meter)
-                    topic = await opened.enter_async_context(opening)
+                    writing = open_topic(each, settings.kafka, settings.app.instance_id, meter)
+                    topic = await opened.enter_async_context(writing)
                     destinations.append(topic)
                 else:
-                    destinations.append(await opened.enter_async_context(open_destination(each, settings.datadog)))
+                    opening = open_destination(each, settings.datadog, computes_stats=settings.datadog.stats)
+                    destinations.append(await opened.enter_async_context(opening))
 
         def join(assignments: Assignments, lookup: Lookup) -> AbstractAsyncContextManager[Member]:
             name = settings.app.instance_id
             return KafkaSource.open(
-                settings.kafka, name, assignments, meter, health, lookup=lookup, outbox=topic, close_secs=leave_secs
+                settings.kafka,
+                name,
+                assignments,
+                meter,
+                health,
+                lookup=lookup,
+                outbox=topic,
+                close_secs=times.leave_secs,
             )
 
         clock_ms = topic.clock_ms if topic else None
-        outside = Outside(join, destinations, dead_letters, meter, health, random.Random(), clock_ms)
-        await select(settings, outside, stop)
+        counting = await open_counting(settings, opened, times.last_counts_secs, meter)
+        outside = Outside(
+            join, destinations, dead_letters, meter, health, random.Random(), counting.observers, clock_ms
+        )
+        async with trio.open_nursery() as beside:
+            counted = trio.Event()
+            for name, sender in counting.senders.items():
+                beside.start_soon(sender, counted, name=name)
+            await select(settings, outside, stop)
+            counted.set()  # no span comes any more: what was counted is sent a last time
         house.cancel_scope.cancel()
 
 

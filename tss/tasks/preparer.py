@@ -43,7 +43,7 @@ async def run(
 
 
 def _is_complete(trace: Trace) -> bool:
-    return trace.reason is Reason.ROOT_QUIET
+    return trace.reason is Reason.ROOT_QUIET and not trace.late
 
 
 def _prepare(preparation: Preparation, payloads: Sequence[tuple[bytes, bool]]) -> list[Prepared]:

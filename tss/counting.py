@@ -1,0 +1,71 @@
+"""Joins what counts all spans before sampling with those who are sent what it counted."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AsyncExitStack
+from functools import partial
+
+import attrs
+import trio
+
+from tss import __version__
+from tss.core import measures
+from tss.core.spanmetrics import Exposition, Reporter, SpanMetrics, shape_of
+from tss.core.statistics import Concentrator, SpanObserver
+from tss.edges.datadog_stats import open_datadog_stats
+from tss.edges.metrics import PrometheusMeter
+from tss.edges.otlp_metrics import open_otlp_metrics
+from tss.settings import DatadogExporter, Settings
+from tss.tasks import spanmetrics, statistics
+
+
+@attrs.frozen
+class Counting:
+    """Who sees all spans, and the tasks that send: each until the event, once more, and then it ends."""
+
+    observers: list[SpanObserver] = attrs.field(factory=list)
+    senders: dict[str, Callable[[trio.Event], Awaitable[None]]] = attrs.field(factory=dict)  # by the task's name
+
+
+async def open_counting(
+    settings: Settings, opened: AsyncExitStack, last_secs: float, meter: PrometheusMeter
+) -> Counting:
+    """Empty where nothing is to be counted. The last sending takes ``last_secs`` at most."""
+    counting = Counting()
+    for way in _ways_of_stats(settings):
+        concentrator = Concentrator(time.time_ns())
+        counting.observers.append(concentrator)
+        opening = open_datadog_stats(way, settings.datadog, settings.app.instance_id)
+        sending = statistics.Sending(concentrator, await opened.enter_async_context(opening), meter, random.Random())
+        counting.senders[f"statistics to {way.name}"] = partial(statistics.run, sending, last_secs)
+    if settings.span_metrics.enabled:
+        await _count_span_metrics(settings, opened, counting, last_secs, meter)
+    return counting
+
+
+def _ways_of_stats(settings: Settings) -> Collection[DatadogExporter]:
+    """Of exporters that reach Datadog in the same way just one: what is sent twice is counted twice there."""
+    if not settings.datadog.stats:
+        return ()
+    datadogs = [each for each in settings.effective_exporters if isinstance(each, DatadogExporter)]
+    return {(each.via, each.agent_url, each.site, each.intake_url, each.api_key): each for each in datadogs}.values()
+
+
+async def _count_span_metrics(
+    settings: Settings, opened: AsyncExitStack, counting: Counting, last_secs: float, meter: PrometheusMeter
+) -> None:
+    red = settings.span_metrics
+    spans = SpanMetrics(shape_of(red))
+    counting.observers.append(spans)
+    meter.show(Exposition(spans, red.unit).text)
+    meter.set(measures.SPAN_METRICS_LIMIT, red.max_series)
+    meter.watch(measures.SPAN_METRICS_SERIES, lambda: len(spans))
+    if red.otlp_endpoint:
+        names = {"instance": settings.app.instance_id, "service": settings.observability.service_name}
+        report = Reporter(spans, red.unit, **names, version=__version__, began_ns=time.time_ns())
+        backend = await opened.enter_async_context(open_otlp_metrics(red))
+        sending = spanmetrics.Sending(report, backend, meter, random.Random())
+        counting.senders["span metrics by OTLP"] = partial(spanmetrics.run, sending, red.otlp_interval_secs, last_secs)
