@@ -289,7 +289,7 @@ async def drive(
         kept_in.send_nowait([*batch])
     kept_in.close()
     with trio.fail_after(within_secs):
-        await exporter.run(kept_out, settled_in, lanes)
+        await exporter.run(kept_out, settled_in, lanes, meter)
     settled = [trace for batch in _drain(settled_out) for trace in batch]
     return Driven(settled, letters, health, meter)
 

@@ -108,7 +108,7 @@ COMPRESSION_SPANS_IN = _counter("compression_spans_in_total", "Spans of kept tra
 COMPRESSION_SPANS_OUT = _counter("compression_spans_out_total", "Spans of kept traces after compression: in divided by out is the ratio, 1 while spanCompression is off.")
 # What goes out
 TRACES_SAMPLED = _counter("traces_sampled_total", "Kept traces that every destination has taken.")
-TRACES_UNROUTED = _counter("traces_unrouted_total", "Kept traces that no exporter's `match` takes: they were sent nowhere.", alert="increase(traces_unrouted_total[5m]) > 0")
+TRACES_UNROUTED = _counter("traces_unrouted_total", "Kept traces that no exporter's `match` takes: they were sent nowhere.")
 SPANS_EXPORTED = _counter("spans_exported_total", "Spans that a destination has taken.", "destination")
 EXPORT_ERRORS = _counter("export_errors_total", "Failed tries to send a batch, by destination and reason.", "destination", "reason", alert="increase(export_errors_total[5m]) > 0")
 EXPORT_LATENCY = _histogram("export_latency_seconds", "Time of one try to send a batch.", _SECONDS, "destination")
