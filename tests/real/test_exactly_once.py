@@ -48,6 +48,11 @@ def check(load: Load, broker: Broker, topic: str) -> str:
         f"{load.records} records, {len(load.traces)} traces, kept {len({trace for trace, _ in kept})} with {len(kept)} "
         f"spans, in {len(messages)} records of the topic; lost {len(lost)}, wrong {len(wrong)}, twice {len(twice)}"
     )
+    if twice:  # where it is, when it was produced, and of which records
+        span = next(iter(twice))
+        for message in messages:
+            if span in output.spans_of(message):
+                print(message.partition(), message.offset(), message.timestamp(), message.headers())
     assert not lost and not wrong and not twice, said
     for message in messages:
         assert {trace.hex().encode() for trace, _ in output.spans_of(message)} == {message.key()}
