@@ -103,7 +103,7 @@ class Transactions:
         trouble = self._send(producer, encoded, work)
         if trouble is None:
             return self._commit(producer, work)
-        self._abort(producer, trouble)
+        self._abort(producer, trouble, work)
         return self._outcome(trouble)
 
     def close(self) -> None:
@@ -177,15 +177,20 @@ class Transactions:
         self._discard()
         return self._outcome(cause)
 
-    def _abort(self, producer: Producer, trouble: KafkaError) -> None:
+    def _abort(self, producer: Producer, trouble: KafkaError, work: Work) -> None:
         """At once, for readers of the topic wait for it; and then a new producer, whose beginning ends what this could
         not. Kept, it would fail once more (measured: with a gap in its sequence, after a record that was too large)."""
+        aborted = False
         # After a call that did not return there would be no end to this one either.
         if not trouble.fatal() and trouble.name() != "_TIMED_OUT":
             try:
                 _within(2 * CALL_SECS, producer.abort_transaction, CALL_SECS)
+                aborted = True
             except (KafkaException, SystemError) as error:
                 log.debug("transaction not aborted", topic=self._topic, reason=_cause(error).str())
+        if not aborted:
+            # Not asked to be committed, so it should not be there; but where a broker died meanwhile it was (measured).
+            self._doubt = Doubt(work.stamp_ms, dict.fromkeys(work.commits, 0))
         self._discard()
 
     # -- the producer
@@ -242,8 +247,8 @@ class Transactions:
 
 
 def _within(secs: float, call: Callable[..., None], *arguments: object) -> None:
-    """Call it on a thread that can be left behind: librdkafka's own limits of time do not always hold. (Measured with
-    2.16: after a broker that was killed had come back, `send_offsets_to_transaction` with 5 s never returned.)
+    """Call it on a thread that can be left behind: librdkafka's own limits of time do not always hold. (librdkafka
+    issue 5456; seen with 2.16: after a broker that was killed had come back, `send_offsets_to_transaction` never returned.)
 
     What is left behind keeps its producer. It can end nothing any more: the next one's beginning fences it.
     """
