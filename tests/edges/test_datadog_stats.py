@@ -12,8 +12,8 @@ from tests.core.test_statistics import NOW_NS, chunk, span
 from tests.sinks import HttpSink, Received, Reply, SpanId
 from tss.core.delivery import Accepted, Again, Misconfigured, Refused
 from tss.core.statistics import Concentrator, Group
-from tss.core.statistics.payload import MAX_GROUPS, Sender, for_agent, for_intake
 from tss.edges.datadog_stats import open_datadog_stats, way_of
+from tss.edges.datadog_stats_forms import MAX_GROUPS, Sender, for_agent, for_intake
 from tss.settings import Datadog, DatadogExporter
 
 

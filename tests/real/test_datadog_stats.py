@@ -14,9 +14,9 @@ from tests.core.test_statistics import NOW_NS, chunk, span
 from tests.real import agent, oracle
 from tss.core.delivery import Accepted
 from tss.core.statistics import Concentrator, Group, reference
-from tss.core.statistics.payload import Sender, for_agent, for_intake
 from tss.core.statistics.peers import PEER_TAGS
 from tss.edges.datadog_stats import open_datadog_stats
+from tss.edges.datadog_stats_forms import Sender, for_agent, for_intake
 from tss.settings import Datadog, DatadogExporter
 
 SENDER = Sender("tss-0", "1.0")

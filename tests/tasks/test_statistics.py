@@ -12,8 +12,7 @@ from tests.core.test_statistics import NOW_NS, chunk, span
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Retrying
-from tss.core.statistics import Concentrator, Group
-from tss.core.statistics.payload import Part
+from tss.core.statistics import Concentrator, Group, Part
 from tss.tasks import statistics
 from tss.tasks.statistics import Sending
 

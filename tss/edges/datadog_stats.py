@@ -15,9 +15,9 @@ import trio
 
 from tss import __version__
 from tss.core.delivery import Accepted, Outcome, Retrying
-from tss.core.statistics import Group
-from tss.core.statistics.payload import Part, Sender, for_agent, for_intake
+from tss.core.statistics import Group, Part
 from tss.edges.datadog import AGENT_HEADERS, RULES
+from tss.edges.datadog_stats_forms import Sender, for_agent, for_intake
 from tss.edges.posting import Answer, judge, open_client, plain_message, post
 from tss.settings import Datadog, DatadogExporter
 

@@ -18,8 +18,7 @@ import trio
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Retrying
 from tss.core.measures import Meter
-from tss.core.statistics import Concentrator, Group
-from tss.core.statistics.payload import Part
+from tss.core.statistics import Concentrator, Group, Part
 from tss.tasks.telling import Telling
 
 log = structlog.get_logger()

@@ -7,14 +7,14 @@ water, and what had been counted of them is counted again: at least once, as it 
 
 from typing import Protocol
 
-from tss.core.statistics.groups import Group, Name, Payload
+from tss.core.statistics.groups import Group, Name, Part, Payload
 
 try:
     from tss.core.statistics.concentrator import Concentrator
 except ImportError:  # there was no C compiler when this was installed
     from tss.core.statistics.reference import Concentrator
 
-__all__ = ["Concentrator", "Group", "Name", "Payload", "SpanObserver"]
+__all__ = ["Concentrator", "Group", "Name", "Part", "Payload", "SpanObserver"]
 
 
 class SpanObserver(Protocol):

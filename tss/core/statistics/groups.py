@@ -93,6 +93,14 @@ class Group:
     error: bytes
 
 
+@attrs.frozen
+class Part:
+    """A body, and how many groups are in it."""
+
+    groups: int
+    body: bytes = attrs.field(repr=False)
+
+
 def name_of(span: bytes, resource: bytes, _scope: bytes = b"") -> Name | None:
     """The series of a serialized span; None if that, or its resource, cannot be parsed, or made into a name."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -122,7 +121,7 @@ class Concentrator:
         if found is None or place not in (found.error if seen.span.status.code == 2 else found.ok):
             if self._bytes >= self._max_bytes:
                 return self._overflow(start)
-            self._bytes += BIN_BYTES if found else GROUP_BYTES + sys.getsizeof(name.resource)
+            self._bytes += BIN_BYTES if found else GROUP_BYTES + len(name.resource)
         return found or self._groups.setdefault((start, name, root), _Counts())
 
     def _overflow(self, start: int) -> _Counts:

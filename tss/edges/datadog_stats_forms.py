@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import msgpack
 
-from tss.core.statistics.groups import BUCKET_NS, Group, Payload
+from tss.core.statistics.groups import BUCKET_NS, Group, Part, Payload
 
 # The intake takes 3 MB compressed; the agent's own bound is as many groups.
 MAX_GROUPS = 4000
@@ -28,14 +28,6 @@ class Sender:
 
     hostname: str
     version: str
-
-
-@attrs.frozen
-class Part:
-    """A body, and how many groups are in it."""
-
-    groups: int
-    body: bytes = attrs.field(repr=False)
 
 
 def for_intake(found: Sequence[Group], sender: Sender) -> Iterator[Part]:
