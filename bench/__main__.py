@@ -4,6 +4,7 @@ beside the OpenTelemetry Collector with `tail_sampling`, where it is built (`pyt
     python -m bench [--sizes 1,8,50] [--shape keyed,mixed] [--keep 0.1,5,100] [--json FILE] [--svg FILE]
     python -m bench --open 1000000 [--buffer-mib 320]     memory of so many open spans instead
     python -m bench --check                               a short run against bench/floors.py instead
+    python -m bench --features [--repeat 3]               what statistics and span metrics cost instead
     python -m bench --profile                             where the daemon's CPU time goes instead
 
 For each corpus there is a topic, of whose traces a share has an error; those must reach an OTLP sink, which is a process
@@ -33,7 +34,7 @@ from attrs import frozen
 
 from bench import collector, floors, held, plot, profiled, table
 from bench.corpus import USUAL, Corpus
-from bench.daemon import run_tss
+from bench.daemon import FEATURES, run_tss
 from bench.processes import BenchFailed
 from bench.runs import Run, run_bare
 from bench.table import Row
@@ -122,6 +123,21 @@ class Bench:
                 raise BenchFailed(said)
             print(said)
 
+    def features(self) -> None:
+        """The runs take turns, and the best of each counts: what others do on the machine meanwhile only slows."""
+        print(machine(), table.HEAD, sep="\n", flush=True)
+        kinds: dict[str, tuple[str, ...]] = {"tss": ()} | {f"+{name}"[:10]: (name,) for name in FEATURES}
+        for corpus in self.options.corpora:
+            best: dict[str, Run] = {}
+            with self.topic(corpus, self.records(corpus)) as topic:
+                for _ in range(self.options.repeat):
+                    for name, features in kinds.items():
+                        run = run_tss(topic, self.directory, features=features)
+                        best[name] = min(run, best.get(name, run), key=lambda each: each.cpu_secs)
+                print(Row(topic, best))
+            for name, run in best.items():
+                print(f"{corpus}, {name}: {run.spans_per_cpu_sec / best['tss'].spans_per_cpu_sec:.1%} of tss without")
+
     def profile(self) -> None:
         for corpus in self.options.corpora:
             with self.topic(corpus, self.records(corpus)) as topic:
@@ -142,6 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 bench.check()
             elif options.profile:
                 bench.profile()
+            elif options.features:
+                bench.features()
             elif options.open:
                 document["held"] = [each.to_json() for each in bench.held()]
             else:
@@ -179,6 +197,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     instead.add_argument("--open", type=int, metavar="SPANS", help="memory of so many open spans instead")
     instead.add_argument("--check", action="store_true", help="a short run against bench/floors.py instead")
     instead.add_argument("--profile", action="store_true", help="where the daemon's CPU time goes instead")
+    instead.add_argument("--features", action="store_true", help="what counting all spans costs instead")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each with --features (default: %(default)s)")
     parser.add_argument("--buffer-mib", type=int, default=320, help="maxBufferBytes with --open (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them here")

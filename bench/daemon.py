@@ -6,7 +6,7 @@ import re
 import signal
 import time
 import urllib.error
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,22 @@ Histogram = Mapping[float, float]
 """Observations at or below each bound."""
 
 
+def _count_stats(settings: dict[str, Any], sink: str) -> None:
+    """An exporter that is to have the statistics, and no trace: no policy ``default`` keeps any."""
+    exporter = {"name": "datadog", "type": "datadog", "apiKey": "none", "intakeUrl": sink}
+    settings["exporters"].append(exporter | {"match": {"policies": ["default"]}})
+
+
+def _count_span_metrics(settings: dict[str, Any], _sink: str) -> None:
+    settings["spanMetrics"] = {"enabled": True}
+
+
+# What costs something for each span, and is off where the daemon is compared with others.
+FEATURES: Mapping[str, Callable[[dict[str, Any], str], None]] = {
+    "stats": _count_stats, "spanMetrics": _count_span_metrics,
+}  # fmt: skip
+
+
 @frozen
 class Daemon:
     """One that is running, and what it says of itself."""
@@ -45,9 +61,16 @@ class Daemon:
     @classmethod
     @contextmanager
     def running(
-        cls, topic: Topic, sink: str, directory: Path, *, module: str = DAEMON, app: dict[str, Any] | None = None
+        cls,
+        topic: Topic,
+        sink: str,
+        directory: Path,
+        *,
+        module: str = DAEMON,
+        app: dict[str, Any] | None = None,
+        features: Iterable[str] = (),
     ) -> Iterator[Daemon]:
-        """From the topic to the sink, in a group of its own. ``app``: settings of that section."""
+        """From the topic to the sink, in a group of its own. ``app``: settings of that section; ``features`` of FEATURES."""
         health_port, metrics_port = free_ports(2)
         group = f"tss {time.monotonic_ns()}"
         settings = {
@@ -70,6 +93,8 @@ class Daemon:
             "exporters": [{"name": "sink", "type": "otlp", "endpoint": sink, "batchSize": BATCH_TRACES}],
             "deadLetter": {"type": "file", "path": str(directory / "dead-letters.jsonl")},
         }
+        for feature in features:
+            FEATURES[feature](settings, sink)
         config = directory / "tss.yaml"
         config.write_text(yaml.safe_dump(settings))
         with Child.running(module, [*PYTHON, module, "--config", str(config)], directory) as child:
@@ -122,11 +147,11 @@ class Daemon:
             raise BenchFailed(f"the daemon says {wrong}, but it should be { ({name: told[name] for name in wrong}) }")
 
 
-def run_tss(topic: Topic, directory: Path, module: str = DAEMON) -> Run:
+def run_tss(topic: Topic, directory: Path, module: str = DAEMON, features: Iterable[str] = ()) -> Run:
     """The daemon over the whole topic; raises BenchFailed if the sink has not exactly what must be kept."""
     with (
         sinking(directory) as (sink, taken),
-        Daemon.running(topic, sink, directory, module=module) as daemon,
+        Daemon.running(topic, sink, directory, module=module, features=features) as daemon,
     ):
         child = daemon.child
         start = Start.of(child, daemon.is_ready)

@@ -81,7 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:  # the base class calls it so
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.write(len(body).to_bytes(_LENGTH, "big") + body)
+        if self.path == "/v1/traces":  # beside them come statistics, where the daemon is to send any
+            self.server.write(len(body).to_bytes(_LENGTH, "big") + body)
         self.send_response(200)  # an empty answer is a message, too, and says that all is well
         self.send_header("Content-Type", "application/x-protobuf")
         self.send_header("Content-Length", "0")

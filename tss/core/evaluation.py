@@ -9,6 +9,7 @@ import attrs
 from tss.core.buffer import Buffer
 from tss.core.decision import Decision
 from tss.core.sampling.combine import Sampler
+from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
 
 
@@ -57,3 +58,13 @@ def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer) -> Evalua
                 delays.append((each.closed_ms - each.first_ms) / 1000)
     found.count(last, traces, spans)
     return found
+
+
+def observe(found: Evaluated, observers: Sequence[SpanObserver]) -> None:
+    """Show every span once, kept or dropped, while it is as it came: what is counted of the sample would not be true."""
+    for traces, kept in ((found.kept, True), (found.ended, False)):
+        for trace in traces:
+            if trace.is_held():
+                chunks = trace.chunks()
+                for observer in observers:
+                    observer.add(trace.trace_id, chunks, kept)

@@ -8,7 +8,7 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
-from tss.core.evaluation import Evaluated, evaluate
+from tss.core.evaluation import Evaluated, evaluate, observe
 from tss.core.measures import Meter
 from tss.core.sampling import Sampler
 from tss.core.statistics import SpanObserver
@@ -28,24 +28,13 @@ async def run(
     with closed, kept, settled:
         async for batch in closed:
             found = evaluate(batch, sampler, buffer)
-            _observe(found, observers)
+            if observers:
+                observe(found, observers)
             _show(found, meter)
             if found.ended:
                 await settled.send(found.ended)
             if found.kept:
                 await kept.send(found.kept)
-
-
-def _observe(found: Evaluated, observers: Sequence[SpanObserver]) -> None:
-    """Show every span once, kept or dropped, while it is as it came: what is counted of the sample would not be true."""
-    if not observers:
-        return
-    for traces, kept in ((found.kept, True), (found.ended, False)):
-        for trace in traces:
-            if trace.is_held():
-                chunks = trace.chunks()
-                for observer in observers:
-                    observer.add(trace.trace_id, chunks, kept)
 
 
 def _show(found: Evaluated, meter: Meter) -> None:
