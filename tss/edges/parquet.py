@@ -78,6 +78,8 @@ class ParquetFolder:
             self._folder.mkdir(parents=True, exist_ok=True)
             trial.touch()
             trial.unlink()
+        except FileExistsError as error:
+            raise CannotOpen(error.errno, "is a file, and has to be a folder", str(self._folder)) from error
         except OSError as error:
             raise CannotOpen(error.errno, error.strerror, str(self._folder)) from error
         self._tidy()
