@@ -185,6 +185,8 @@ def test_errors_are_in_the_sketch_of_errors_only(kind: Any) -> None:
         ({"trace_state": "ot=th:c"}, 4),
         ({"attributes": {"_sample_rate": 0.5}}, 2),
         ({"attributes": {"_sample_rate": 1}}, 1),
+        ({"attributes": {"_sample_rate": 1e-310}}, 1 << 20),  # 1 over that is infinite
+        ({"trace_state": "ot=th:ffffffffffffff"}, 1 << 20),
     ],
 )
 def test_the_rate_of_a_head_sampler_is_made_good(kind: Any, fields: dict[str, Any], per: int) -> None:

@@ -236,7 +236,7 @@ def weight(trace_state: bytes, rate: bytes) -> int:
     if not rate:
         del told.attributes[:]
     share = kept_share(told, 1.0)
-    return min(round(ONE / share), MOST) if 0 < share < 1 else 0
+    return round(ONE / max(share, ONE / MOST)) if 0 < share < 1 else 0
 
 
 def is_measured(value: bytes) -> bool:
