@@ -283,6 +283,17 @@ def test_what_cannot_be_parsed_is_told(kind: Any) -> None:
     assert len(made.take(NOW_NS)) == 1
 
 
+def test_a_resource_that_is_broken_inside_ends_nothing(kind: Any) -> None:
+    """The scanner lets it through, and what raises here ends the daemon, at each start again."""
+    scopes = TracesData.FromString(chunk("shop", span(1))).resource_spans[0].scope_spans
+    broken = b"\x0a\x02\xff\xff" + ResourceSpans(scope_spans=scopes).SerializeToString()
+    record = b"\x0a" + bytes([len(broken)]) + broken
+    (fragment,) = scan(record, Encoding.OTLP_PROTO).fragments
+    made = kind(NOW_NS)
+    made.add(fragment.trace_id, [fragment.payload], True)
+    assert (made.spans, made.unreadable) == (1, 1)
+
+
 def test_a_giant_trace(kind: Any) -> None:
     many = [span(number, number // 2, name="a", kind=1) for number in range(1, 20_000)]
     (group,) = counted(kind, [[chunk("shop", *many)]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
 import trio
 
 from tss.core import measures
@@ -13,6 +14,8 @@ from tss.core.measures import Meter
 from tss.core.sampling import Sampler
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
+
+log = structlog.get_logger()
 
 
 async def run(
@@ -45,7 +48,15 @@ def _observe(found: Evaluated, observers: Sequence[SpanObserver]) -> None:
             if trace.is_held():
                 chunks = trace.chunks()
                 for observer in observers:
-                    observer.add(trace.trace_id, chunks, kept)
+                    _show_to(observer, trace.trace_id, chunks, kept)
+
+
+def _show_to(observer: SpanObserver, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:
+    """A trace that cannot be counted is no reason to end: it would be read again, and end every start after this one."""
+    try:
+        observer.add(trace_id, chunks, kept)
+    except Exception as error:
+        log.exception("a trace could not be counted", observer=repr(observer), reason=repr(error))
 
 
 def _show(found: Evaluated, meter: Meter) -> None:
