@@ -17,7 +17,8 @@ SAMPLE_RATE = b"_sample_rate"
 _MEMBER = re.compile(rb"(?:^|,)[ \t]*ot=([^,]*)")
 _THRESHOLD = re.compile(rb"(?:^|;)th:([0-9a-f]{1,14})[ \t]*(?:;|$)")
 _ALL = 1 << 56
-MOST = 1 << 20  # as in the statistics: one span that tells nonsense must not drown, or make infinite, all that is counted
+# As in the statistics: one span that tells nonsense must not drown, or make infinite, all that is counted.
+MOST = 1 << 20
 
 
 def weight(sample_rate: Value | None, trace_state: bytes) -> float:
