@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from fuzz.comparing import LOOKUPS, DivergenceError, Lineages, compare
+from fuzz.comparing import LOOKUPS, DivergenceError, Lineages, compare, count
 from fuzz.making import Maker, mutated
 from tss.core.otlp import Encoding
 
@@ -40,6 +40,8 @@ def batch(seed: str, bases: list[bytes]) -> int:
         encoding = Encoding.AUTO if number % 50 == 0 else Encoding.OTLP_PROTO
         found = compare(value, rng.randrange(len(LOOKUPS)), encoding)
         readable += bool(found)
+        if number % 5 == 0:
+            count(found)
         for fragment in found:
             lineages.add(fragment.span_ids, fragment.missing)
         if number % 20 == 0:

@@ -1,4 +1,4 @@
-"""The fuzzer on the compiled scanner, built with AddressSanitizer and UndefinedBehaviorSanitizer.
+"""The fuzzer on the compiled scanner, and on what counts the spans that it lets through, built with AddressSanitizer and UndefinedBehaviorSanitizer.
 
 `python -m fuzz.sanitized --seconds 60`. Each case goes through both scanners, so that a wrong answer is found as well as
 a byte read beyond the end. With clang, its runtime (Debian: clang, libclang-rt-14-dev or the like) and atheris, whose
@@ -25,9 +25,11 @@ from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "fuzz"
-SOURCES = ROOT / "tss" / "core" / "otlp"
-PACKAGE = "tss.core.otlp."
-MODULES = ("lineage", "parts", "protobuf", "scanner", "values")
+MODULES = (
+    *(f"tss.core.otlp.{name}" for name in ("lineage", "parts", "protobuf", "scanner", "values")),
+    *(f"tss.core.statistics.{name}" for name in ("walk", "series", "concentrator")),
+    "tss.core.spanmetrics.counting",
+)
 SEEDS = 300  # made messages to begin with
 MOST_BYTES = 4096  # of a case: enough that all arrays leave the stack
 
@@ -48,10 +50,9 @@ class _Finder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        module = name.removeprefix(PACKAGE)
-        if module == name or module not in MODULES:
+        if name not in MODULES:
             return None
-        built = str(_built(self._folder, module))
+        built = str(_built(self._folder, name))
         return importlib.util.spec_from_file_location(name, built, loader=ExtensionFileLoader(name, built))
 
 
@@ -63,13 +64,13 @@ def build(compiler: str, flags: Sequence[str]) -> Path:
     """Compile what is newer than what is in the cache, there; returns the folder."""
     folder = CACHE / Path(compiler).name
     folder.mkdir(parents=True, exist_ok=True)
-    newest = max(path.stat().st_mtime for path in SOURCES.glob("*.p[yx][xd]"))
+    newest = max(path.stat().st_mtime for path in (ROOT / "tss" / "core").rglob("*.p[yx][xd]"))
     for module in MODULES:
         built, source = _built(folder, module), folder / f"{module}.c"
         if built.exists() and built.stat().st_mtime > newest:
             continue
         subprocess.run(
-            [sys.executable, "-m", "cython", "--module-name", PACKAGE + module, SOURCES / f"{module}.pyx", "-o", source],
+            [sys.executable, "-m", "cython", "--module-name", module, f"{module.replace('.', '/')}.pyx", "-o", source],
             check=True, cwd=ROOT,
         )  # fmt: skip
         include = sysconfig.get_path("include")
@@ -135,7 +136,7 @@ def _take(folder: Path) -> None:
     """Import the sanitized modules, before anything else does."""
     sys.meta_path.insert(0, _Finder(folder))
     for name in MODULES:
-        module = importlib.import_module(PACKAGE + name)
+        module = importlib.import_module(name)
         if module.__file__ != str(_built(folder, name)):
             raise SystemExit(f"{module.__file__} is not sanitized")
 
@@ -144,7 +145,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
     """In the child, under libFuzzer: never returns."""
     atheris = importlib.import_module("atheris")  # only here is its library loaded; it has no types
     _take(folder)
-    from fuzz.comparing import LOOKUPS, Lineages, compare  # noqa: PLC0415  # with the sanitized scanner
+    from fuzz.comparing import LOOKUPS, Lineages, compare, count  # noqa: PLC0415  # with the sanitized scanner
 
     def one(data: bytes) -> None:
         if data:
@@ -155,6 +156,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
             lineages.add(data[:half], data[half : 2 * half])
             for fragment in found:
                 lineages.add(fragment.span_ids, fragment.missing)
+            count(found)
 
     atheris.Setup([sys.argv[0], *arguments], one)
     atheris.Fuzz()

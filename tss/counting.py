@@ -15,7 +15,8 @@ from tss import __version__
 from tss.core import measures
 from tss.core.spanmetrics import Exposition, Reporter, SpanMetrics, shape_of
 from tss.core.statistics import Concentrator, SpanObserver
-from tss.edges.datadog_stats import open_datadog_stats
+from tss.edges.datadog_stats import open_datadog_stats, way_of
+from tss.edges.datadog_stats_forms import for_intake
 from tss.edges.metrics import PrometheusMeter
 from tss.edges.otlp_metrics import open_otlp_metrics
 from tss.settings import DatadogExporter, Settings
@@ -35,7 +36,7 @@ async def open_counting(
 ) -> Counting:
     """Empty where nothing is to be counted. The last sending takes ``last_secs`` at most."""
     counting = Counting()
-    for way in _ways_of_stats(settings):
+    for way in ways_of_stats(settings):
         concentrator = Concentrator(time.time_ns())
         counting.observers.append(concentrator)
         opening = open_datadog_stats(way, settings.datadog, settings.app.instance_id)
@@ -46,12 +47,15 @@ async def open_counting(
     return counting
 
 
-def _ways_of_stats(settings: Settings) -> Collection[DatadogExporter]:
+def ways_of_stats(settings: Settings) -> Collection[DatadogExporter]:
     """Of exporters that reach Datadog in the same way just one: what is sent twice is counted twice there."""
     if not settings.datadog.stats:
         return ()
     datadogs = [each for each in settings.effective_exporters if isinstance(each, DatadogExporter)]
-    return {(each.via, each.agent_url, each.site, each.intake_url, each.api_key): each for each in datadogs}.values()
+    ways = [(way_of(each), each) for each in datadogs]
+    return {
+        (way.base_url, way.path, each.api_key if way.write is for_intake else ""): each for way, each in ways
+    }.values()
 
 
 async def _count_span_metrics(

@@ -206,6 +206,9 @@ def test_names_that_are_no_text_are_read_as_text(module):
         ("", {"_sample_rate": 1}, 1),
         ("ot=th:8", {"_sample_rate": 0.1}, 10),
         ("ot=th:8", {"_sample_rate": 0.0}, 2),
+        ("", {"_sample_rate": 1e-310}, 1 << 20),  # 1 over that is infinite
+        ("", {"_sample_rate": 1e-300}, 1 << 20),
+        ("ot=th:ffffffffffffff", {}, 1 << 20),
         ("", {"_sample_rate": "0.5"}, 1),
         ("", {"_sample_rate": True}, 1),
         ("", {"_sample_rate": 2.0}, 1),

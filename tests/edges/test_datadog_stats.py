@@ -12,9 +12,10 @@ from tests.core.test_statistics import NOW_NS, chunk, span
 from tests.sinks import HttpSink, Received, Reply, SpanId
 from tss.core.delivery import Accepted, Again, Misconfigured, Refused
 from tss.core.statistics import Concentrator, Group
+from tss.counting import ways_of_stats
 from tss.edges.datadog_stats import open_datadog_stats, way_of
 from tss.edges.datadog_stats_forms import MAX_GROUPS, Sender, for_agent, for_intake
-from tss.settings import Datadog, DatadogExporter
+from tss.settings import Datadog, DatadogExporter, Settings
 
 
 class StatsSink(HttpSink):
@@ -98,3 +99,15 @@ def test_a_payload_has_no_more_groups_than_may_be() -> None:
     assert sizes == [MAX_GROUPS, 500]
     assert all(part["SplitPayload"] for part in parts)
     assert sum(part.groups for part in for_agent(found, SENDER)) == len(found)
+
+
+def test_two_exporters_with_one_way_for_statistics_send_them_once() -> None:
+    shared = {"api_key": "key", "site": "datadoghq.eu"}
+    exporters = [
+        DatadogExporter(name="a", via="intake", **shared),
+        DatadogExporter(name="b", via="otlp", **shared),
+        DatadogExporter(name="c", via="otlp", api_key="other", site="datadoghq.eu"),
+        DatadogExporter(name="d", via="agent", agent_url="http://agent:8126", api_key="key"),
+        DatadogExporter(name="e", via="agent", agent_url="http://agent:8126"),
+    ]
+    assert len(ways_of_stats(Settings(exporters=tuple(exporters)))) == 3

@@ -10,5 +10,7 @@ from tss.core.trace cimport Trace
     kept=list, ended=list, delays=list, together=list, trace=Trace, each=Trace, traces="long long", spans="long long"
 )
 cpdef evaluate(batch, Sampler sampler, Buffer buffer)
+
+
 @cython.locals(traces=list, kept=bint, trace=Trace, chunks=list)
-cpdef observe(found, observers)
+cpdef observe(found, observers, failed)

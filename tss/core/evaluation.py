@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -60,11 +60,20 @@ def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer) -> Evalua
     return found
 
 
-def observe(found: Evaluated, observers: Sequence[SpanObserver]) -> None:
-    """Show every span once, kept or dropped, while it is as it came: what is counted of the sample would not be true."""
+def observe(
+    found: Evaluated, observers: Sequence[SpanObserver], failed: Callable[[SpanObserver, Exception], None]
+) -> None:
+    """Show every span once, kept or dropped, while it is as it came: what is counted of the sample would not be true.
+
+    A trace that cannot be counted is told to ``failed``. It is no reason to end: it would be read again, and end every
+    start after this one.
+    """
     for traces, kept in ((found.kept, True), (found.ended, False)):
         for trace in traces:
             if trace.is_held():
                 chunks = trace.chunks()
                 for observer in observers:
-                    observer.add(trace.trace_id, chunks, kept)
+                    try:
+                        observer.add(trace.trace_id, chunks, kept)
+                    except Exception as error:  # noqa: BLE001  # whatever it is, it is this trace's alone
+                        failed(observer, error)

@@ -1,7 +1,8 @@
 """Statistics of all traffic to Datadog: to its intake, or to an agent.
 
-Source: `shared/reference/wire-protocols.md` 1.d. An agent adds them to its own, and moves what ended more than some
-twenty seconds ago to its oldest bucket, saying by how much; the intake takes them as they are.
+Source: `shared/reference/wire-protocols.md` 1.d. An agent puts buckets that begin more than some twenty seconds ago, or in
+the future, into the oldest or newest of its own, and does not say by how much (`pkg/trace/stats`, `client_stats_aggregator.go`,
+0.85.2). The intake is believed to take them as they are.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ class Transactions:
     def _outcome(self, error: KafkaError) -> Outcome:
         name = error.name()
         reason, detail = name.lower().strip("_"), f"topic {self._topic}: {self._said(error)}"
-        if name in _OURS:
+        if name in _OURS and self._doubt is None:  # halves would ask the topic once, for the first of them
             return Refused(reason, detail)
         if name in _GROUP_MOVED:
             return Again("group_moved", detail)

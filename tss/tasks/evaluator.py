@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
 import trio
 
 from tss.core import measures
@@ -13,6 +14,8 @@ from tss.core.measures import Meter
 from tss.core.sampling import Sampler
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
+
+log = structlog.get_logger()
 
 
 async def run(
@@ -29,12 +32,16 @@ async def run(
         async for batch in closed:
             found = evaluate(batch, sampler, buffer)
             if observers:
-                observe(found, observers)
+                observe(found, observers, _could_not_count)
             _show(found, meter)
             if found.ended:
                 await settled.send(found.ended)
             if found.kept:
                 await kept.send(found.kept)
+
+
+def _could_not_count(observer: SpanObserver, error: Exception) -> None:
+    log.error("a trace could not be counted", observer=repr(observer), reason=repr(error), exc_info=error)
 
 
 def _show(found: Evaluated, meter: Meter) -> None:

@@ -201,7 +201,11 @@ _IDS = re.compile(
 )
 
 
-@lru_cache(1024)
 def named(name: str) -> str:
     """A span's name without ids: `{guid}`, `{hex}` from 16 digits on, `{num}` for 6 digits or a path's segment of them."""
-    return _IDS.sub(lambda found: f"{{{found.lastgroup}}}", name[:4096])
+    return _named(name[:4096])  # cut before it is remembered, so that memory has a limit (law 5)
+
+
+@lru_cache(1024)
+def _named(name: str) -> str:
+    return _IDS.sub(lambda found: f"{{{found.lastgroup}}}", name)

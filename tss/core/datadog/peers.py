@@ -66,6 +66,7 @@ def _named(key: str, value: str) -> str:
     return tag(cut(value, MAX_SERVICE)) if key in _NAMES else value
 
 
+MAX_REMEMBERED = 1024  # of a longer value nothing stays in memory (law 5)
 _SCHEMES = ("dnspoll", "ftp", "file", "http", "https")
 _BLOCKED = "blocked-ip-address"
 # Addresses that mean the same thing everywhere: this host, and what a cloud tells its machines of themselves.
@@ -75,12 +76,16 @@ _IPV4 = re.compile(rf"{_OCTET}([._-]){_OCTET}\1{_OCTET}\1{_OCTET}")
 _IPV6 = re.compile(r"[0-9a-fA-F]*:.*", re.DOTALL)
 
 
-@lru_cache(4096)
 def without_addresses(value: str) -> str:
     """A host, or several between commas, with one word for all IP addresses: there are too many to count by.
 
     Their ports stay, and names stay what they are.
     """
+    return _without_addresses(value) if len(value) <= MAX_REMEMBERED else _without_addresses.__wrapped__(value)
+
+
+@lru_cache(4096)
+def _without_addresses(value: str) -> str:
     return ",".join(dict.fromkeys(map(_without_address, value.split(","))))
 
 

@@ -200,9 +200,16 @@ class _Tags:
             self.metrics.setdefault(_APP_ANALYTICS[1], choice)
 
 
-@lru_cache(4096)
+_MAX_REMEMBERED = 200  # of a longer key nothing stays in memory (law 5)
+
+
 def _renamed(key: str) -> str:
     """An attribute's name as a tag; empty if it becomes none."""
+    return _renaming(key) if len(key) <= _MAX_REMEMBERED else _renaming.__wrapped__(key)
+
+
+@lru_cache(4096)
+def _renaming(key: str) -> str:
     if key in _NOT_COPIED:
         return ""
     if (name := RENAMED.get(key)) is not None:

@@ -201,10 +201,13 @@ def is_http_status(word: str) -> bool:
 _NOT_IN_TAGS = re.compile(r"[^a-z0-9./:-]+")
 
 
-@lru_cache(4096)
 def tag(value: str) -> str:
     """A tag's value as Datadog stores it: lower case; letters, digits and `./:-`, anything between them one `_`."""
-    value = value[:MAX_TAG]
+    return _tag(value[:MAX_TAG])  # cut before it is remembered, so that memory has a limit (law 5)
+
+
+@lru_cache(4096)
+def _tag(value: str) -> str:
     if value.isascii():
         return _NOT_IN_TAGS.sub("_", value.lower()).removesuffix("_")
     made: list[str] = []
@@ -233,10 +236,13 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.]+")
 _AROUND_DOT = re.compile(r"_?\._?")
 
 
-@lru_cache(4096)
 def metric_name(value: str) -> str:
     """The name of an operation, which becomes that of a metric: `[A-Za-z0-9._]`, a letter first."""
-    found = cut(value, MAX_NAME)
+    return _metric_name(cut(value, MAX_NAME))
+
+
+@lru_cache(4096)
+def _metric_name(found: str) -> str:
     if before := _BEFORE_NAME.match(found):
         found = found[before.end() :]
     if not _NAME.fullmatch(found):

@@ -17,12 +17,14 @@ SAMPLE_RATE = b"_sample_rate"
 _MEMBER = re.compile(rb"(?:^|,)[ \t]*ot=([^,]*)")
 _THRESHOLD = re.compile(rb"(?:^|;)th:([0-9a-f]{1,14})[ \t]*(?:;|$)")
 _ALL = 1 << 56
+# As in the statistics: one span that tells nonsense must not drown, or make infinite, all that is counted.
+MOST = 1 << 20
 
 
 def weight(sample_rate: Value | None, trace_state: bytes) -> float:
     """1 over the probability with which it was kept, as it tells itself; 1 when it says nothing that can be right."""
     if isinstance(sample_rate, int | float) and not isinstance(sample_rate, bool) and 0 < sample_rate <= 1:
-        return 1 / sample_rate
+        return 1 / max(sample_rate, 1 / MOST)
     return _of_threshold(trace_state) if trace_state else 1.0
 
 
@@ -42,4 +44,4 @@ def _of_threshold(trace_state: bytes) -> float:
     if not found:
         return 1.0
     threshold = int(found[1].ljust(14, b"0"), 16)
-    return _ALL / (_ALL - threshold)
+    return min(_ALL / (_ALL - threshold), MOST)

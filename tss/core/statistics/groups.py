@@ -20,9 +20,9 @@ from tss.core.compression.sql import normalised
 from tss.core.datadog import naming
 from tss.core.datadog.naming import KIND_NAMES, Subject
 from tss.core.datadog.origin import origin_of
+from tss.core.datadog.peers import PEER_TAGS, peer_tags
 from tss.core.datadog.values import MAX_RESOURCE, attributes, cut, tag
 from tss.core.datadog.weight import kept_share
-from tss.core.statistics.peers import PEER_TAGS, peer_tags
 
 SAMPLE_RATE, MEASURED = "_sample_rate", "_dd.measured"
 NOTES = (SAMPLE_RATE, MEASURED)
@@ -105,7 +105,8 @@ def name_of(span: bytes, resource: bytes, _scope: bytes = b"") -> Name | None:
     """The series of a serialized span; None if that, or its resource, cannot be parsed, or made into a name."""
     try:
         parsed = Span.FromString(span)
-        return name(parsed.kind, parsed.name, of(parsed.attributes), _around(resource))
+        around = _around if len(resource) <= MAX_REMEMBERED else _around.__wrapped__
+        return name(parsed.kind, parsed.name, of(parsed.attributes), around(resource))
     except Exception:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone; they are counted
         return None
 
@@ -126,6 +127,10 @@ def of(pairs: Iterable[KeyValue]) -> Named:
     return tuple([(key, value if type(value) in (str, int) else None) for key, value in found.items()])  # type: ignore[misc]
 
 
+# Law 5: what is larger is made anew each time. The caches have a limit in entries, and one may be as large as a record.
+MAX_REMEMBERED = 8192
+
+
 @lru_cache(512)
 def _around(resource: bytes) -> Named:
     return of(Resource.FromString(resource).attributes)
@@ -139,7 +144,9 @@ def name(kind: int, called: str, own: Named, resource: Named) -> Name:
     statements = {key: value for key, value in own if key in _STATEMENTS and type(value) is str and value}
     if statements:
         own = tuple([(key, _STATEMENT + key if key in statements else value) for key, value in own])
-    found, system = _name(kind, called, own, resource)
+    size = len(called) + sum([len(value) for key, value in (*own, *resource) if isinstance(value, str)])
+    named = _name if size <= MAX_REMEMBERED else _name.__wrapped__
+    found, system = named(kind, called, own, resource)
     statement = statements.get(found.resource[1:], "") if found.resource.startswith(_STATEMENT) else ""
     text = cut(statement, MAX_RESOURCE) if statement else found.resource
     return found._replace(resource=_without_values(text, found.type, system))
@@ -164,7 +171,7 @@ def _name(kind: int, called: str, own: Named, resource: Named) -> tuple[Name, st
         _http_status(subject),
         _grpc_status(subject),
         texts.get(_SYNTHETICS, "").startswith("synthetics"),
-        peer_tags(kind, texts),
+        tuple(peer_tags(kind, mine, around)),
     )
     return found, subject.find("db")
 
@@ -224,10 +231,15 @@ MOST = ONE << 20
 MAX_INT64 = 2**63 - 1
 
 
-@lru_cache(4096)
 def weight(trace_state: bytes, rate: bytes) -> int:
     """How many spans one stands for: 1 / the rate of a head sampler, as `_sample_rate` (a serialized AnyValue) or, if
     there is none, OpenTelemetry's threshold says. 0 where neither says anything."""
+    found = _weight if len(trace_state) + len(rate) <= MAX_REMEMBERED // 8 else _weight.__wrapped__
+    return found(trace_state, rate)
+
+
+@lru_cache(4096)
+def _weight(trace_state: bytes, rate: bytes) -> int:
     try:
         told = Span(trace_state=trace_state.decode(errors="replace"))
         told.attributes.add(key=SAMPLE_RATE).value.MergeFromString(rate)
@@ -236,7 +248,7 @@ def weight(trace_state: bytes, rate: bytes) -> int:
     if not rate:
         del told.attributes[:]
     share = kept_share(told, 1.0)
-    return min(round(ONE / share), MOST) if 0 < share < 1 else 0
+    return round(ONE / max(share, ONE / MOST)) if 0 < share < 1 else 0
 
 
 def is_measured(value: bytes) -> bool:

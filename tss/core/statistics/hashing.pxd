@@ -13,7 +13,8 @@ cdef extern from *:
     }
     static inline uint64_t tss_word(const uint8_t *at, size_t size) {
         uint64_t value = 0;
-        memcpy(&value, at, size);
+        if (size)  /* what is not there has no place either, and C forbids to copy even nothing from NULL */
+            memcpy(&value, at, size);
         return value;
     }
     static inline uint64_t tss_hash(uint64_t so_far, const uint8_t *at, size_t size, uint64_t seed, uint64_t odd) {

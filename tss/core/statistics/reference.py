@@ -158,9 +158,13 @@ def _seen(chunk: bytes) -> Iterator[_Seen]:
 
 
 def _notes(message: Any, holder: bytes) -> Mapping[str, bytes]:
-    """The serialized values of the attributes that are not part of a name."""
+    """The serialized values of the attributes that are not part of a name; none of what cannot be parsed."""
     found = {}
-    for attribute in message.FromString(holder).attributes:
+    try:
+        pairs = message.FromString(holder).attributes
+    except DecodeError:  # the scanner does not look into resources
+        return {}
+    for attribute in pairs:
         try:
             pair = schema.KeyValue.FromString(attribute)
         except DecodeError:

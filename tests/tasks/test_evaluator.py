@@ -1,0 +1,43 @@
+"""What counts all spans before sampling."""
+
+from __future__ import annotations
+
+from tests.core.spans import fragment
+from tss.core.evaluation import Evaluated
+from tss.core.partition import Partition
+from tss.core.trace import Trace
+from tss.tasks.evaluator import _observe
+
+
+class Breaks:
+    """Cannot count anything."""
+
+    def add(self, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:
+        raise OverflowError("cannot convert float infinity to integer")
+
+
+class Counts:
+    """Counts traces."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bytes, bool]] = []
+
+    def add(self, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:
+        self.seen.append((trace_id, kept))
+
+
+def held(number: int) -> Trace:
+    part = fragment(number)
+    trace = Trace(part.trace_id, Partition(0, 0, 300_000), number)
+    trace.home.ledger.read(number)
+    trace.absorb(part)
+    trace.hold(trace.home, number, part)
+    return trace
+
+
+def test_what_cannot_be_counted_ends_nothing_and_others_count_on() -> None:
+    """Ended by it, the daemon would read the same trace at its next start."""
+    counts = Counts()
+    kept, dropped = held(1), held(2)
+    _observe(Evaluated(kept=[kept], ended=[dropped]), [Breaks(), counts])
+    assert counts.seen == [(kept.trace_id, True), (dropped.trace_id, False)]
