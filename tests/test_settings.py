@@ -1127,10 +1127,13 @@ def test_a_ca_beside_plaintext_is_a_fault(refuse: Any) -> None:
 
 def test_an_exporter_takes_what_matches(accept: Any) -> None:
     settings = accept(
-        "exporters: [{name: a, type: file, path: p, match: {policies: errors, attributes: {service.name: [x*, y], n: 5}}}]"
+        "exporters: [{name: a, type: file, path: p, match: {policies: errors, attributes: {service.name: [x*, y], n: [5, 15000000.0, 0.12345678]}}}]"
     )
     (exporter,) = settings.exporters
-    assert exporter.match == {"policies": ("errors",), "attributes": {"service.name": ("x*", "y"), "n": ("5",)}}
+    assert exporter.match == {
+        "policies": ("errors",),
+        "attributes": {"service.name": ("x*", "y"), "n": ("5", "15000000", "0.12345678")},
+    }
 
 
 @pytest.mark.parametrize(

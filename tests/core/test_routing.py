@@ -58,6 +58,8 @@ def destinations(matches: dict[str, Match], *payloads: bytes) -> tuple[str, ...]
         (Match(attributes={"is.test": ("true",)}), True),
         (Match(attributes={"is.test": ("1",)}), False),
         (Match(attributes={"load": ("0.5",)}), True),
+        (Match(attributes={"size": ("1500000",)}), True),
+        (Match(attributes={"share": ("0.12345678",)}), True),
         (Match(attributes={"absent": ("*",)}), False),
         (Match(policies=("errors",), attributes={"service.name": ("cart",), "http.status": ("503",)}), True),
         (Match(policies=("errors",), attributes={"service.name": ("cart",), "http.status": ("200",)}), False),
@@ -69,6 +71,8 @@ def test_a_match_takes_what_fits_all_of_it(match: Match, taken: bool) -> None:
         http_status=AnyValue(int_value=503),
         is_test=AnyValue(bool_value=True),
         load=AnyValue(double_value=0.5),
+        size=AnyValue(double_value=1_500_000),
+        share=AnyValue(double_value=0.12345678),
     )
     assert destinations({"other": Match(policies=("none",)), "it": match}, value) == (("it",) if taken else ())
 

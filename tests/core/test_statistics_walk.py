@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
-from tss.core.statistics.walk import Walker
 
 from tests.core.otlp_records import records
 from tss.core.otlp import schema
+from tss.core.statistics.walk import Walker
 
 NOBODY = 0xFFFFFFFF
 

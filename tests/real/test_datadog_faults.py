@@ -96,8 +96,8 @@ async def test_what_says_that_it_was_taken_is_sent_once(way, sink, proxy, name):
 
 # Every status that a server may send, as RFC 9110 and its neighbours name them, and some that nobody does.
 AGAIN = {408, 429, *range(500, 512), 520, 525, 529, 598, 599}
-MISCONFIGURED = {401, 402, 403, 404, 405, 407, *range(300, 309), 399}
-REFUSED = {400, 406, *range(409, 413), *range(414, 419), *range(421, 427), 428, 431, 451, 499, 600, 999}
+MISCONFIGURED = {401, 402, 403, 404, 405, 407, 415, *range(300, 309), 399}
+REFUSED = {400, 406, *range(409, 413), 414, *range(416, 419), *range(421, 427), 428, 431, 451, 499, 600, 999}
 
 
 async def test_every_status(way, sink, proxy):

@@ -78,6 +78,7 @@ class World:
         chance = self.chance
         destination = FakeDestination(
             name=f"sea{number}",
+            comes_last=number == 0 and self.plan.destinations > 1 and self.plan.seed % 2 == 0,
             batching=Batching(chance.choice([1, 3, 20]), chance.choice([0.0, 0.2, 1.0]), chance.choice([1, 4])),
             retrying=Retrying(initial_secs=0.1, max_secs=2.0, probe_secs=2.0),
             chance=chance,

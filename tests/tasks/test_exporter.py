@@ -317,3 +317,20 @@ async def test_law_1_the_destination_that_keeps_the_record_comes_last(autojump_c
     assert sorted(id for _, ids in record.sent for id in ids) == [trace_id(0), trace_id(1)]
     assert len(rig.settled_now()) == 3
     assert rig.meter.counted(measures.TRACES_SAMPLED) == 3
+
+
+async def test_law_5_the_first_wait_for_the_one_that_comes_last(autojump_clock: MockClock) -> None:
+    """Whatever only the others have would go to them again after a crash, so it is not to be much."""
+    one = Scripted(name="one", batching=Batching(max_traces=1, linger_secs=0.0, max_in_flight=2))
+    record = Scripted(*[Again("connect", "refused")] * 10_000, name="record", comes_last=True)
+    record.batching = Batching(max_traces=1, linger_secs=0.0, max_in_flight=1)
+    rig = Rig(one, record)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        with trio.move_on_after(60):
+            for number in range(100):
+                await rig.kept.send([kept(number)])
+        # 2 in the hands of the first, and with the last one: 1 in flight, 1 gathered, 1 being gathered, 2 in its lane,
+        # 1 in the exporter's hand
+        assert len(one.sent) <= 10
+        nursery.cancel_scope.cancel()

@@ -99,4 +99,6 @@ def _text(value: Value) -> str:
             return "true" if value else "false"
         case bytes():
             return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        case float() if value.is_integer():  # who writes a pattern does not know which type a client sends
+            return str(int(value))
+    return repr(value)

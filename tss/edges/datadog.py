@@ -40,7 +40,8 @@ ZSTD_LEVEL = 1
 
 RULES = Rules(
     again=frozenset((408, 429, *range(500, 600))),
-    misconfigured=frozenset((401, 402, 403, 404, 405, 407)),
+    # 415 is of what stands between that takes no msgpack or zstd: it says nothing about the data.
+    misconfigured=frozenset((401, 402, 403, 404, 405, 407, 415)),
 )
 
 # Not sent on purpose: Datadog-Container-ID and -Entity-ID, for they would tag everybody's spans with this daemon's

@@ -420,8 +420,10 @@ def _read_pattern(raw: object) -> str:
     """A text that a value is compared with; YAML's truth values and numbers are meant as they are written."""
     if isinstance(raw, bool):
         return str(raw).lower()
-    if isinstance(raw, int | float):
-        return f"{raw:g}" if isinstance(raw, float) else str(raw)
+    if isinstance(raw, float):  # as an attribute's value is written: see core.routing
+        return str(int(raw)) if raw.is_integer() else repr(raw)
+    if isinstance(raw, int):
+        return str(raw)
     return filled.read(raw)
 
 

@@ -91,9 +91,9 @@ from the environment, which beats the file. Everything has a default but `kafka.
 _EXPORTERS = """\
 ## exporters
 
-A list of destinations, each with `name` and `type` and the keys of its type; every kept trace goes to all of them. From
-the environment: `TSS_EXPORTERS`, the whole list as YAML text, or `TSS_EXPORTERS_FILE`. When the list is empty, the
-`datadog` section is the one destination, under the name `datadog`, and `datadog.apiKey` or `datadog.agentUrl` is required.
+A list of destinations, each with `name` and `type` and the keys of its type; every kept trace goes to all of them but
+those whose `match` does not take it. From the environment: `TSS_EXPORTERS`, the whole list as YAML text, or
+`TSS_EXPORTERS_FILE`. When the list is empty, the `datadog` section is the one destination, under the name `datadog`, and `datadog.apiKey` or `datadog.agentUrl` is required.
 
 ```yaml
 exporters:

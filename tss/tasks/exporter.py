@@ -301,15 +301,17 @@ async def _deliver_and_pass_on(
 ) -> None:
     try:
         await deliver(lane, batch)
+        taken = []
+        for trace in batch:
+            trace.awaiting -= 1
+            if not trace.awaiting:
+                taken.append(trace)
+        if taken:
+            # Within its place: where the next stage is stuck, this one must not run ahead, for after a crash it would
+            # send all that again.
+            await done.send(taken)
     finally:
         places.release()
-    taken = []
-    for trace in batch:
-        trace.awaiting -= 1
-        if not trace.awaiting:
-            taken.append(trace)
-    if taken:
-        await done.send(taken)
 
 
 async def deliver(lane: Lane, batch: Sequence[Trace]) -> None:

@@ -43,7 +43,8 @@ async def run(
 
 
 def _is_complete(trace: Trace) -> bool:
-    return trace.reason is Reason.ROOT_QUIET and not trace.late
+    """Whether all its spans are in the payload: what was settled before this start is only remembered."""
+    return trace.reason is Reason.ROOT_QUIET and not trace.late and trace.held_spans == trace.spans
 
 
 def _prepare(preparation: Preparation, payloads: Sequence[tuple[bytes, bool]]) -> list[Prepared]:

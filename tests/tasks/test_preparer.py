@@ -1,0 +1,132 @@
+"""What goes on to the destinations: each span once, runs of alike spans as one, and everything else as it came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+
+from tests.core.spans import message, span, trace_id
+from tests.fakes.meter import FakeMeter
+from tss.core import measures
+from tss.core.decision import Decision, Reason, Verdict
+from tss.core.otlp import Encoding, Scanner
+from tss.core.partition import Partition
+from tss.core.preparing import Preparation
+from tss.core.trace import Trace
+from tss.settings import SpanCompression
+from tss.tasks import preparer
+
+ON, OFF = SpanCompression(enabled=True), SpanCompression()
+KEPT = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
+
+
+def calls(count: int, *, first: int = 1) -> list[Span]:
+    """Alike calls below span 0, which are no queries: only of a complete trace may they become one."""
+    made = [span(0, number, 0, start_ms=number) for number in range(first, first + count)]
+    for each in made:
+        each.name, each.kind = "GET", Span.SPAN_KIND_CLIENT
+    return made
+
+
+def kept(*records: Sequence[Span], reason: Reason = Reason.ROOT_QUIET, remembered: int = 0) -> Trace:
+    """A trace of these records, of which the first `remembered` had been settled before."""
+    home = Partition(0, 0, 0)
+    trace = Trace(trace_id(0), home, 0)
+    for offset, spans in enumerate(records):
+        (found,) = Scanner().fragments(message(spans), Encoding.OTLP_PROTO, [])
+        trace.absorb(found)
+        if offset >= remembered:
+            home.ledger.read(offset)
+            trace.hold(home, offset, found)
+    trace.reason, trace.decision = reason, KEPT
+    return trace
+
+
+async def prepared(traces: list[Trace], compression: SpanCompression) -> tuple[list[Trace], FakeMeter]:
+    kept_in, kept_out = trio.open_memory_channel[list[Trace]](1)
+    prepared_in, prepared_out = trio.open_memory_channel[list[Trace]](1)
+    meter = FakeMeter()
+    with kept_in:
+        kept_in.send_nowait(traces)
+    await preparer.run(kept_out, prepared_in, Preparation(compression), meter)
+    with prepared_out:
+        return [trace for batch in [batch async for batch in prepared_out] for trace in batch], meter
+
+
+def names_of(trace: Trace) -> list[str]:
+    data = TracesData.FromString(trace.payload)
+    return [each.name for group in data.resource_spans for scope in group.scope_spans for each in scope.spans]
+
+
+def numbers(meter: FakeMeter) -> list[float]:
+    shown = (
+        measures.DUPLICATES_REMOVED,
+        measures.COMPRESSED_SPANS,
+        measures.COMPRESSED_GROUPS,
+        measures.COMPRESSION_SPANS_IN,
+        measures.COMPRESSION_SPANS_OUT,
+    )
+    return [meter.counted(each) for each in shown]
+
+
+@pytest.mark.parametrize("compression", [ON, OFF])
+async def test_law_6_what_nothing_changes_is_the_very_bytes(compression: SpanCompression) -> None:
+    trace = kept([span(0, 0), *calls(2)])
+    before = trace.payload
+    (after,), meter = await prepared([trace], compression)
+    assert after is trace and after.payload is before
+    assert numbers(meter) == [0, 0, 0, 3, 3]
+
+
+async def test_repeated_spans_go_and_are_counted() -> None:
+    spans = [span(0, 0), *calls(2)]
+    trace = kept(spans, spans[1:])
+    _, meter = await prepared([trace], OFF)
+    assert trace.payload == message(spans) and trace.payload_bytes == len(trace.payload)
+    assert trace.held_spans == 3
+    assert len(trace.holds()) == 2  # law 1: both records are held until it is delivered
+    assert numbers(meter) == [2, 0, 0, 3, 3]
+
+
+@pytest.mark.parametrize("size", [10, 5000])  # the second on a thread
+async def test_alike_spans_become_one_and_are_counted(size: int) -> None:
+    trace = kept([span(0, 0), *calls(size)], calls(1))
+    assert (trace.payload_bytes >= preparer.THREAD_BYTES) == (size > 10)
+    _, meter = await prepared([trace], ON)
+    assert names_of(trace) == ["span 0", "GET"]
+    assert trace.held_spans == 2
+    assert numbers(meter) == [1, size, 1, size + 1, 2]
+
+
+@pytest.mark.parametrize("reason", [Reason.INACTIVE, Reason.MAX_DURATION, Reason.SPAN_LIMIT, Reason.PRESSURE])
+async def test_of_what_is_not_whole_calls_that_went_out_stay(reason: Reason) -> None:
+    trace, late = kept([span(0, 0), *calls(5)], reason=reason), kept(calls(5))
+    late.late = True
+    partly = kept([span(0, 0)], calls(5), remembered=1)  # its root went out before this start, and others with it
+    await prepared([trace, late, partly], ON)
+    assert [each.held_spans for each in (trace, late, partly)] == [6, 5, 5]
+
+
+async def test_a_trace_on_two_partitions_goes_as_it_came() -> None:
+    trace, other = kept([span(0, 0), *calls(5)]), Partition(1, 0, 0)
+    (found,) = Scanner().fragments(message(calls(5)), Encoding.OTLP_PROTO, [])
+    other.ledger.read(0)
+    trace.hold(other, 0, found)
+    before = trace.payload
+    _, meter = await prepared([trace, kept([span(0, 0)])], ON)
+    assert trace.payload == before
+    assert numbers(meter) == [0, 0, 0, 1, 1]
+
+
+async def test_law_1_what_cannot_be_prepared_goes_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(self: Preparation, payload: bytes, *, complete: bool) -> None:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(Preparation, "prepare", prepare)
+    trace = kept([span(0, 0), *calls(5)])
+    before = trace.payload
+    found, _ = await prepared([trace], ON)
+    assert found == [trace] and trace.payload == before
