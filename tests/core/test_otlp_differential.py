@@ -26,7 +26,7 @@ def test_the_same_in_damaged_records(value: bytes, lookup: int) -> None:
     compare(value, lookup, Encoding.AUTO)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(), st.integers(0, 3), lookups)
 def test_the_same_in_records_with_attributes(seed: int, mutations: int, lookup: int) -> None:
     rng = Random(seed)
