@@ -145,8 +145,8 @@ TAGS: list[Json] = [
     *(span(kind, **{"http.url": url}) for kind in ("web", "http", "custom") for url in (
         "http://u:p@h/x?y=1#z", "http://h/a@b", "https://a%40b@c/", "/x?u=a@b", "//u@h/", "http://h/%zz@", "mailto:a@b",
     )),
-    span("custom", **{key: "4111111111111111" for key in ("a", "_a", "account_id", "sql.query", "error.stack", "version")}),
-    span("custom", **{"a": "4111 1111-1111 1111", "b": " 411111111111", "c": "x411111111111", "d": "4111x11111111"}),
+    span("custom", **dict.fromkeys(("a", "_a", "account_id", "sql.query", "error.stack", "version"), "4111111111111111")),
+    span("custom", a="4111 1111-1111 1111", b=" 411111111111", c="x411111111111", d="4111x11111111"),
     span("custom", **{f"d{number}": digits for number, digits in enumerate(DIGITS)}),
 ]  # fmt: skip
 
