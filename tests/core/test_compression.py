@@ -443,7 +443,7 @@ def weight(one: Span) -> int:
     return int(tags_of(one).get("tss.composite.count", 1))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(traces(), st.integers(1, 30), st.booleans(), st.sampled_from((1, 60)))
 def test_laws(spans: list[tuple[int, Span]], size: int, complete: bool, window: float) -> None:
     payload = in_chunks(spans, size)
@@ -489,7 +489,7 @@ def test_laws(spans: list[tuple[int, Span]], size: int, complete: bool, window: 
     assert again.payload is found.payload
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(traces(), st.randoms(use_true_random=False), st.integers(1, 30), st.integers(1, 30))
 def test_the_order_and_the_records_do_not_matter(
     spans: list[tuple[int, Span]], chance: Any, size: int, other: int
@@ -542,7 +542,7 @@ def test_a_status_may_be_any_number(value: float, left: list[int]) -> None:
     assert groups_of([changed(one, attributes=[odd]) for one in ALIKE]) == left
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(traces(), st.data())
 def test_damage_stops_nothing(spans: list[tuple[int, Span]], data: st.DataObject) -> None:
     payload = bytearray(in_chunks(spans, 4))

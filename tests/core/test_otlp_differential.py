@@ -14,19 +14,19 @@ from tss.core.otlp import Encoding
 lookups = st.sampled_from(range(len(LOOKUPS)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(records(), lookups)
 def test_the_same_in_odd_records(record: Record, lookup: int) -> None:
     compare(record.raw, lookup)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(damaged(), lookups)
 def test_the_same_in_damaged_records(value: bytes, lookup: int) -> None:
     compare(value, lookup, Encoding.AUTO)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(), st.integers(0, 3), lookups)
 def test_the_same_in_records_with_attributes(seed: int, mutations: int, lookup: int) -> None:
     rng = Random(seed)
@@ -36,7 +36,7 @@ def test_the_same_in_records_with_attributes(seed: int, mutations: int, lookup: 
     compare(value, lookup)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.binary(max_size=60), lookups)
 def test_the_same_in_arbitrary_bytes(value: bytes, lookup: int) -> None:
     compare(value, lookup, Encoding.AUTO)

@@ -24,7 +24,7 @@ pieces = st.lists(
 
 
 @both
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(given_ids=pieces)
 def test_open_is_what_was_named_and_not_seen(
     make: type[reference.Lineage], given_ids: list[tuple[list[int], list[int]]]

@@ -46,7 +46,7 @@ def expected(node: Node, changes: dict[int, bytes]) -> bytes:
     return node.tag + varint(len(body)) + body
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(records(), st.data())
 def test_only_the_changed_spans_and_the_lengths_around_them_change(record: Record, data: st.DataObject) -> None:
     nodes = [found for node in record.nodes for found in nodes_of_spans(node)]
@@ -59,7 +59,7 @@ def test_only_the_changed_spans_and_the_lengths_around_them_change(record: Recor
     assert rewritten(record.raw, by_field) == b"".join(expected(node, by_node) for node in record.nodes)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(records())
 def test_an_outline_has_what_protobuf_has(record: Record) -> None:
     outline = Outline(record.raw)
@@ -74,7 +74,7 @@ def test_an_outline_has_what_protobuf_has(record: Record) -> None:
         assert inside(outline.without(seen, frozenset((5,))), 5) == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.one_of(damaged(), st.binary(max_size=40)))
 def test_the_compiled_walk_finds_damage_where_the_plain_one_does(value: bytes) -> None:
     """Down to the spans; a group that is closed by another's end is all that the compiled one lets pass."""

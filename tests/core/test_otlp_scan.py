@@ -41,7 +41,7 @@ from tests.core.otlp_records import (
 )  # fmt: skip
 from tss.core.otlp import SCANNER, Encoding, FaultReason, Fragment, join, scanner, schema
 
-quick = settings(max_examples=100, deadline=None)
+quick = settings(max_examples=60, deadline=None)
 
 
 def test_the_compiled_scanner_is_at_work() -> None:
@@ -338,7 +338,7 @@ def test_arbitrary_bytes_never_raise(value: bytes, encoding: Encoding) -> None:
         assert found.fragments or found.faults
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(value=damaged(), encoding=encodings)
 def test_damaged_records_never_raise_and_lose_nothing(value: bytes, encoding: Encoding) -> None:
     for scan in SCANS:

@@ -27,7 +27,7 @@ for line in sys.stdin:
 def test_compiled_and_interpreted_agree() -> None:
     payloads: list[bytes] = []
 
-    @settings(max_examples=150, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(
         st.one_of(
             traces().map(lambda spans: in_chunks(spans * 2, 3)), records().map(lambda record: record.raw), damaged()

@@ -54,25 +54,25 @@ def compare(values: list[bytes], shape: Shape) -> int:
     return int(both[0].spans)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.lists(spans_of(), max_size=8), max_size=5), shapes)
 def test_the_same_of_usual_spans(found, shape):
     compare([message(*spans) for spans in found], shape)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(records(), max_size=3), shapes)
 def test_the_same_of_odd_records(found: list[Record], shape: Shape) -> None:
     compare([record.raw for record in found], shape)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(damaged(), shapes)
 def test_the_same_of_damaged_records(value: bytes, shape: Shape) -> None:
     compare([value], shape)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(), st.integers(0, 3), shapes)
 def test_the_same_of_records_with_attributes(seed: int, mutations: int, shape: Shape) -> None:
     rng = Random(seed)

@@ -99,13 +99,13 @@ def traces(draw: st.DrawFn) -> list[bytes]:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(traces(), max_size=6))
 def test_both_count_the_same(made: list[list[bytes]]) -> None:
     assert counted(concentrator.Concentrator, made) == counted(reference.Concentrator, made)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(records(), max_size=3))
 def test_both_count_the_same_of_bytes_as_no_library_writes_them(made: list[Any]) -> None:
     both = [kind(NOW_NS) for kind in BOTH]
@@ -116,7 +116,7 @@ def test_both_count_the_same_of_bytes_as_no_library_writes_them(made: list[Any])
     assert len({tuple(sorted(map(repr, each.take(NOW_NS)))) for each in both}) == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(traces(), max_size=5), st.randoms(use_true_random=False))
 def test_the_order_of_traces_does_not_matter(made: list[list[bytes]], rng: random.Random) -> None:
     other = made.copy()

@@ -11,10 +11,12 @@ import msgpack
 
 from tss import __version__
 from tss.core.datadog import DatadogSpan
+from tss.core.datadog.obfuscation import obfuscate
 from tss.core.datadog.origin import Origin, origin_of, root_of
 from tss.core.datadog.parts import Part, SpanForm, fill
 from tss.core.datadog.schema import AgentPayload, Span, TraceChunk, TracerPayload
 from tss.core.datadog.trace import MANUAL, USER_KEEP
+from tss.core.trace import Trace
 
 AGENT_BYTES = 25 * 1024 * 1024  # the agent's MaxRequestBytes
 INTAKE_BYTES = 3_200_000  # the agent's MaxPayloadSize, "the maximum allowed by the Datadog API"; so for the OTLP intake
@@ -90,6 +92,10 @@ class Intake(SpanForm):
 
     def __init__(self, limit: int = INTAKE_BYTES) -> None:
         self.limit = limit
+
+    def spans(self, trace: Trace) -> list[DatadogSpan]:
+        """Without the values that an agent would take out."""
+        return [obfuscate(span) for span in super().spans(trace)]
 
     def origins(self, spans: Sequence[DatadogSpan]) -> Mapping[Origin, Sequence[int]]:
         """A trace's spans by where each comes from: nobody looks at whole chunks any more."""

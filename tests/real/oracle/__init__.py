@@ -36,9 +36,13 @@ def spans(otlp: bytes, *, top_level_by_kind: bool = False) -> list[dict[str, Jso
     return [_with_floats(span) for span in found]
 
 
-def processed(v04: bytes, *, env: str = "none") -> list[dict[str, Json]]:
-    """A v0.4 body through the whole agent (normalised, obfuscated, truncated, marked): the payloads it would send on."""
-    return [_chunks(payload) for payload in _ask("processed", v04, ["-env", env])]
+def processed(v04: bytes, *, env: str = "none", obfuscate: bool = False) -> list[dict[str, Json]]:
+    """A v0.4 body through the whole agent (normalised, obfuscated, truncated, marked): the payloads it would send on.
+
+    Without `obfuscate` only what its library cannot but do: statements, resources of redis, users in URLs.
+    """
+    flags = _flags(obfuscate=obfuscate)
+    return [_chunks(payload) for payload in _ask("processed", v04, [*flags, "-env", env])]
 
 
 def received(otlp: bytes, *, hostname: str = "", env: str = "none") -> list[dict[str, Json]]:

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
+	"github.com/DataDog/datadog-agent/pkg/obfuscate"
 	"github.com/DataDog/datadog-agent/pkg/opentelemetry-mapping-go/otlp/attributes"
 	"github.com/DataDog/datadog-agent/pkg/trace/config"
 )
@@ -41,7 +42,7 @@ func main() {
 	flag.StringVar(&given.hostname, "hostname", "", "the agent's own, for spans that name none")
 	flag.StringVar(&given.env, "env", "none", "the agent's own, for spans that name none")
 	flag.BoolVar(&given.topLevelByKind, "top-level-by-kind", false, "the Collector's way, not the agent's")
-	flag.BoolVar(&given.obfuscate, "obfuscate", false, "resources as the agent shows them")
+	flag.BoolVar(&given.obfuscate, "obfuscate", false, "all that the agent obfuscates by default")
 	flag.Parse()
 	if err := run(flag.Arg(0), given); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -79,6 +80,18 @@ func agentConfig(given options) (*config.AgentConfig, error) {
 	conf.OTLPReceiver.AttributesTranslator = translator
 	if given.topLevelByKind {
 		conf.Features["enable_otlp_compute_top_level_by_span_kind"] = struct{}{}
+	}
+	if given.obfuscate {
+		// The agent's program has these on (pkg/config/setup/apm.go), its library has not.
+		conf.Obfuscation = &config.ObfuscationConfig{
+			ES:          obfuscate.JSONConfig{Enabled: true},
+			OpenSearch:  obfuscate.JSONConfig{Enabled: true},
+			Mongo:       obfuscate.JSONConfig{Enabled: true},
+			Redis:       obfuscate.RedisConfig{Enabled: true},
+			Valkey:      obfuscate.ValkeyConfig{Enabled: true},
+			Memcached:   obfuscate.MemcachedConfig{Enabled: true},
+			CreditCards: obfuscate.CreditCardsConfig{Enabled: true},
+		}
 	}
 	return conf, nil
 }

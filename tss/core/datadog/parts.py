@@ -71,6 +71,10 @@ class SpanForm:
         """See Form."""
         raise NotImplementedError
 
+    def spans(self, trace: Trace) -> list[DatadogSpan]:
+        """A trace's spans, as they are sent."""
+        return to_spans(trace.payload, trace.decision.rate if trace.decision else 1.0)
+
     def origins(self, spans: Sequence[DatadogSpan]) -> Mapping[Origin, Sequence[int]]:
         """Which of a trace's spans share a chunk: here all, and the root speaks for them."""
         return {origin_of(root_of(spans)): range(len(spans))}
@@ -85,13 +89,13 @@ class SpanForm:
 
     def parts(self, trace: Trace) -> list[Part]:
         """See Form."""
-        spans = _spans(trace)
+        spans = self.spans(trace)
         origins = self.origins(spans) if spans else {}
         return [part for origin, members in origins.items() for part in self._cut(trace, spans, origin, members)]
 
     def halves(self, part: Part) -> list[Part]:
         """See Form."""
-        spans, middle = _spans(part.trace), _middle(part)
+        spans, middle = self.spans(part.trace), _middle(part)
         pieces = part.members[:middle], part.members[middle:]
         return [half for piece in pieces for half in self._cut(part.trace, spans, part.origin, piece)]
 
@@ -108,10 +112,6 @@ class SpanForm:
         middle = _middle(part)
         yield from self._cut(trace, spans, origin, members[:middle])
         yield from self._cut(trace, spans, origin, members[middle:])
-
-
-def _spans(trace: Trace) -> list[DatadogSpan]:
-    return to_spans(trace.payload, trace.decision.rate if trace.decision else 1.0)
 
 
 def _middle(part: Part) -> int:

@@ -16,8 +16,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tss.core.compression.sql import normalised
-from tss.core.datadog import naming
+from tss.core.datadog import naming, obfuscation
 from tss.core.datadog.naming import KIND_NAMES, Subject
 from tss.core.datadog.origin import origin_of
 from tss.core.datadog.peers import PEER_TAGS, peer_tags
@@ -149,7 +148,7 @@ def name(kind: int, called: str, own: Named, resource: Named) -> Name:
     found, system = named(kind, called, own, resource)
     statement = statements.get(found.resource[1:], "") if found.resource.startswith(_STATEMENT) else ""
     text = cut(statement, MAX_RESOURCE) if statement else found.resource
-    return found._replace(resource=_without_values(text, found.type, system))
+    return found._replace(resource=obfuscation.resource(text, found.type, system))
 
 
 _STATEMENTS = frozenset(naming.KEYS["statement"])
@@ -182,23 +181,6 @@ def _payload(subject: Subject) -> Payload:
     meta["version"] = meta.get("version") or tag(subject.find("version"))
     origin = origin_of({"meta": meta})
     return Payload(origin.env or NO_ENV, origin.hostname, origin.app_version)
-
-
-def _without_values(resource: str, span_type: str, system: str) -> str:
-    if span_type in ("sql", "cassandra"):
-        return normalised(resource, system)
-    return _redis_commands(resource) if span_type == "redis" else resource
-
-
-_MOST_COMMANDS = 3
-_OF_TWO_WORDS = frozenset(("CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBUG", "SCRIPT"))
-
-
-def _redis_commands(text: str) -> str:
-    """The first commands without what they are about."""
-    lines = [words for line in text.splitlines() if (words := line.upper().split())]
-    said = [" ".join(words[: 2 if words[0] in _OF_TWO_WORDS else 1]) for words in lines[:_MOST_COMMANDS]]
-    return " ".join(said) + (" ..." if len(lines) > _MOST_COMMANDS else "")
 
 
 def _http_status(subject: Subject) -> int:
