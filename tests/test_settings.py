@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tss.core.sampling import policies
 from tss.settings import (
     Datadog,
     DatadogExporter,
@@ -19,6 +20,7 @@ from tss.settings import (
     KafkaExporter,
     OtlpExporter,
     ParquetExporter,
+    Sampling,
     Settings,
     SettingsError,
     buffer_bytes,
@@ -1150,3 +1152,17 @@ def test_an_exporter_takes_what_matches(accept: Any) -> None:
 def test_a_match_that_says_nothing_is_refused(refuse: Any, match: str, path: str) -> None:
     faults = refuse(f"exporters: [{{name: a, type: file, path: p, match: {match}}}]")
     assert path in paths(faults)
+
+
+def test_a_policy_that_there_is_not_is_a_fault(refuse: Any) -> None:
+    text = "sampling: {sampleLatency: false}\nexporters: [{name: a, type: file, path: p, match: {policies: [eror, latency]}}]"
+    faults = refuse(text)
+    assert [(fault.path, fault.allowed) for fault in faults] == [("exporters[0].match.policies", "of errors, default")]
+    assert "latency" in faults[0].found
+    assert "errors" in faults[0].hint
+
+
+@pytest.mark.parametrize("switches", [(True, True), (True, False), (False, True), (False, False)])
+def test_policies_are_named_as_decisions_name_them(switches: tuple[bool, bool]) -> None:
+    sampling = Sampling(always_sample_errors=switches[0], sample_latency=switches[1])
+    assert sampling.policies == tuple(policy.name for policy in policies(sampling))

@@ -21,7 +21,7 @@ from tss.core.measures import Meter
 from tss.core.memory import Memory
 from tss.core.otlp import SCANNER, Lookup
 from tss.core.preparing import Preparation
-from tss.core.routing import Match, Router, check_policies
+from tss.core.routing import Match, Router
 from tss.core.sampling import Sampler, policies
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
@@ -250,11 +250,8 @@ def _channel(
 
 
 def _sampler(settings: Settings) -> Sampler:
-    """Raises WrongSetting when a route asks for a policy that there is not."""
-    chosen = policies(settings.sampling)
     matches = {each.name: Match(**each.match) for each in settings.effective_exporters}
-    check_policies(matches, [policy.name for policy in chosen])
-    return Sampler(chosen, Router(matches))
+    return Sampler(policies(settings.sampling), Router(matches))
 
 
 def _limits(settings: Settings) -> Limits:

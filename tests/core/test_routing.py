@@ -10,12 +10,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Tr
 from tests.core.spans import message, span, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.decision import Reason
-from tss.core.errors import WrongSetting
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Scanner
 from tss.core.partition import Partition
 from tss.core.record import Record
-from tss.core.routing import ALL, Match, Router, check_policies
+from tss.core.routing import ALL, Match, Router
 from tss.core.sampling import Sampler
 from tss.core.sampling.errors import Errors
 from tss.core.sampling.rest import Rest
@@ -109,8 +108,3 @@ def test_law_2_a_late_span_goes_where_its_trace_went() -> None:
     assert whole.decision is not None
     assert whole.decision.destinations == ("gold", "rest")
     assert late.decision == whole.decision
-
-
-def test_a_policy_that_there_is_not_is_a_wrong_setting() -> None:
-    with pytest.raises(WrongSetting, match=r"exporters, it: match.policies names 'eror'; the policies here are errors"):
-        check_policies({"it": Match(policies=("eror",))}, ["errors", "default"])

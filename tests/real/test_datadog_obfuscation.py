@@ -40,8 +40,9 @@ def bare(statement: str) -> str:
     return re.sub(r"[\s,\"`\[\]]", "", statement)
 
 
-# Where the two differ in more than that: the agent's words. Everywhere we take out at least as much, and where it does not
-# read a dialect (PostgreSQL's operators, slices and casts, SQL Server's N'', a name after `=`), we do.
+# Where the two differ in more than that: the agent's words. Where it does not
+# read a dialect (PostgreSQL's operators, slices and casts, SQL Server's N'', a name after `=`), we do; what stands in double quotes we take
+# for a name but of MySQL and its like, where the agent often takes it for a value; null and true stay.
 DIFFERENT = {
     # `"a"."b" = "c"."d"` is a join: the agent takes the name for a value
     '"shop_order"."id" = "shop_line_2"."order_id"': "shop_order . id = ? . order_id",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from tests.core.spans import fragment
-from tss.core.evaluation import Evaluated
+from tss.core.evaluation import Evaluated, observe
 from tss.core.partition import Partition
 from tss.core.trace import Trace
-from tss.tasks.evaluator import _observe
 
 
 class Breaks:
@@ -39,5 +38,12 @@ def test_what_cannot_be_counted_ends_nothing_and_others_count_on() -> None:
     """Ended by it, the daemon would read the same trace at its next start."""
     counts = Counts()
     kept, dropped = held(1), held(2)
-    _observe(Evaluated(kept=[kept], ended=[dropped]), [Breaks(), counts])
+    failed: list[tuple[object, Exception]] = []
+    breaks = Breaks()
+    observe(
+        Evaluated(kept=[kept], ended=[dropped]),
+        [breaks, counts],
+        lambda observer, error: failed.append((observer, error)),
+    )
+    assert [(observer, type(error)) for observer, error in failed] == [(breaks, OverflowError)] * 2
     assert counts.seen == [(kept.trace_id, True), (dropped.trace_id, False)]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
-from tss.core.errors import WrongSetting
 from tss.core.otlp.lookup import Ask, Place, Value, Values
 
 ALL: tuple[str, ...] | None = None
@@ -53,17 +52,6 @@ class Router:
             if (not match.policies or policy in match.policies) and _fits(patterns, found)
         )
         return self._known.setdefault(names, names)
-
-
-def check_policies(matches: Mapping[str, Match], policies: Iterable[str]) -> None:
-    """Raise WrongSetting where a match names a policy that no trace can be kept by."""
-    known = list(policies)
-    for name, match in matches.items():
-        for policy in match.policies:
-            if policy not in known:
-                raise WrongSetting(
-                    f"exporters, {name}: match.policies names {policy!r}; the policies here are {', '.join(known)}"
-                )
 
 
 _Patterns = Sequence[tuple[str, re.Pattern[str]]]

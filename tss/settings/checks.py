@@ -1,19 +1,20 @@
 """What several keys must agree on, and what is derived from them once they do."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import attrs
 from attrs import frozen
 
-from tss.settings.faults import shown
+from tss.settings.faults import did_you_mean, nearest, shown
 from tss.settings.memory import buffer_bytes, memory_limit_bytes
 from tss.settings.model import (
     DATADOG_API,
     App,
     DatadogExporter,
+    Exporter,
     FileExporter,
     Kafka,
     KafkaExporter,
@@ -145,6 +146,7 @@ def _exporters(settings: Settings) -> Iterator[Disagreement]:
     for place, exporter in enumerate(settings.exporters):
         at = f"exporters[{place}]"
         yield from _once(names, exporter.name, f"{at}.name")
+        yield from _known_policies(exporter, at, settings.sampling.policies)
         match exporter:
             case FileExporter():
                 yield from _once(paths, exporter.path, f"{at}.path")
@@ -159,6 +161,13 @@ def _exporters(settings: Settings) -> Iterator[Disagreement]:
                 yield Disagreement(keys, "nothing", "agentUrl or apiKey, here or in the section datadog")
             case DatadogExporter():
                 yield from _way_to_datadog(exporter, at)
+
+
+def _known_policies(exporter: Exporter, at: str, policies: Sequence[str]) -> Iterator[Disagreement]:
+    unknown = [name for name in exporter.match.get("policies", ()) if name not in policies]
+    if unknown:
+        keys, found = (f"{at}.match.policies", "sampling"), ", ".join(map(shown, unknown))
+        yield Disagreement(keys, found, f"of {', '.join(policies)}", did_you_mean(nearest(unknown[0], policies)))
 
 
 def _once(taken: dict[str, str], value: str, key: str) -> Iterator[Disagreement]:

@@ -183,7 +183,7 @@ _VIA_DOC = (
     "How traces reach Datadog: `intake` is its trace intake, as the agent speaks to it; `agent` a Datadog agent at "
     "`agentUrl`; `otlp` its OTLP intake, which takes the spans byte for byte. The intakes need `apiKey`."
 )
-_STATS_DOC = "Send statistics of all traffic, kept and dropped, and tell Datadog that they are computed; with false an agent or the OTLP intake computes them of the kept traces alone, the trace intake not at all."
+_STATS_DOC = "Send statistics of all traffic, kept and dropped (but for late spans of dropped traces), and tell Datadog that they are computed; with false an agent or the OTLP intake computes them of the kept traces alone, the trace intake not at all."
 _INTAKE_URL_DOC = "Base address in place of https://trace.agent.SITE (`via` intake) or https://otlp.SITE (otlp): a proxy, a private link."
 _TRACE_API_DOC = "Version of the agent's endpoint, with `via` agent."
 _INTAKE_COMPRESSION_DOC = "How requests to an intake are compressed; every version of the agent has sent gzip."
@@ -251,6 +251,12 @@ class Sampling:
     )
     latency_sample_rate: float = key(0.1, rate, "Share kept of the slow traces.")
     default_sample_rate: float = key(0, rate, "Share kept of all other traces.")
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The names that decisions give to what keeps traces by these settings."""
+        chosen = (self.always_sample_errors and "errors", self.sample_latency and "latency", "default")
+        return tuple(name for name in chosen if name)
 
 
 @frozen(kw_only=True)
