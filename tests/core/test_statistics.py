@@ -18,12 +18,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from tests.core.otlp_records import records
 from tss.core.otlp import Encoding, scan
-from tss.core.statistics import Concentrator, Group, concentrator, groups, reference
+from tss.core.statistics import Concentrator, Group, groups, reference
 from tss.core.statistics.groups import OVERFLOW
 from tss.core.statistics.sketch import bin_of, encode, value_of
 
 NOW_NS = 1_760_000_000 * 10**9
-BOTH = [concentrator.Concentrator, reference.Concentrator]
+BOTH = [Concentrator, reference.Concentrator]
 
 
 def value(given: str | float | bool) -> AnyValue:
@@ -102,7 +102,7 @@ def traces(draw: st.DrawFn) -> list[bytes]:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(traces(), max_size=6))
 def test_both_count_the_same(made: list[list[bytes]]) -> None:
-    assert counted(concentrator.Concentrator, made) == counted(reference.Concentrator, made)
+    assert counted(Concentrator, made) == counted(reference.Concentrator, made)
 
 
 @settings(max_examples=50, deadline=None)
@@ -121,7 +121,7 @@ def test_both_count_the_same_of_bytes_as_no_library_writes_them(made: list[Any])
 def test_the_order_of_traces_does_not_matter(made: list[list[bytes]], rng: random.Random) -> None:
     other = made.copy()
     rng.shuffle(other)
-    assert counted(concentrator.Concentrator, made) == counted(concentrator.Concentrator, other)
+    assert counted(Concentrator, made) == counted(Concentrator, other)
 
 
 # What is counted ----------------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ for number in range(count):
 
 def writer(name: str, path: Path, count: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", _WRITER, name, str(path), str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
 def lines_in(path: Path) -> list[list[bytes]]:

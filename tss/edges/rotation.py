@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -94,5 +95,9 @@ class Rotation:
         return bool(size and (too_large or too_old))
 
     def put_away(self, path: Path, now: float) -> None:
-        """Give the file its finished name. Under the file's lock: whoever holds a name's next file comes after this."""
-        path.rename(self.series.free_path(now))
+        """Give the file its finished name. Under the file's lock: whoever holds a name's next file comes after this.
+
+        Somebody outside (logrotate) knows no lock, and may have been quicker: then it has been put away already.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(self.series.free_path(now))
