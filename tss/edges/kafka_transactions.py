@@ -225,13 +225,20 @@ class Transactions:
             return self._producer
 
     def _end_what_is_open(self, producer: Producer, ids: Sequence[int]) -> None:
-        """Abort one transaction on all partitions, whose markers end there whatever a former producer of this id began.
+        """Abort one transaction more, whose markers end whatever a former producer of this id began.
 
         That should be over by now, and mostly is. But brokers forget: a transaction that ends (its timeout is enough)
         while a partition has no leader is complete to its coordinator, and stays open in the partition, which it takes
         for deleted (seen with Apache Kafka 4.3.1: "likely deleted already and hence can be skipped"). Then readers are
         held up for ever, and the next transaction that is committed here would commit that one too.
         """
+        if self._doubt is None:
+            # Those of other replicas too: for them it does nothing. Where all is well nothing is written, for Tansu
+            # shows what was aborted.
+            ids = self._recall.under_way(ids)
+        if not ids:
+            return
+        log.info("ending what may be open in the output topic", topic=self._topic, partitions=len(ids))
         self._failed = None
         producer.begin_transaction()
         for id in ids:
@@ -245,8 +252,9 @@ class Transactions:
         _within(2 * CALL_SECS, producer.abort_transaction, CALL_SECS)
 
     def _touch_offsets(self, producer: Producer) -> None:
-        """The group's offsets are written by transactions too; these are never committed, so any will do."""
-        place = TopicPartition(self._recall.source.topic, 0, 0)
+        """The group's offsets are part of transactions too. One that nobody asks for will do: all of a group are in one
+        partition."""
+        place = TopicPartition(self._topic, 0, 0)
         reader = Consumer(dict(self._recall.config))
         try:
             membership = reader.consumer_group_metadata()  # of nobody: it has not joined
