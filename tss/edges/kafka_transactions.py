@@ -331,8 +331,10 @@ def _within(secs: float, call: Callable[..., None], *arguments: object) -> None:
 
 def _cause(error: BaseException) -> KafkaError:
     """confluent-kafka raises a fatal error out of whatever call it met it in; a delivery that is reported in the same
-    call trips over that, and what comes out is a SystemError because of it."""
+    call trips over that, and what comes out is a SystemError because of it, or of nothing (seen of `flush`)."""
     while not isinstance(error, KafkaException):
+        if error.__cause__ is None and isinstance(error, SystemError):
+            return KafkaError(KafkaError._FATAL, "the client ended", fatal=True)  # noqa: SLF001  # as above
         if error.__cause__ is None:
             raise error
         error = error.__cause__
