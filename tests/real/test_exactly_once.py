@@ -163,3 +163,4 @@ def test_the_broker_dies(apache: Broker, tmp_path: Path) -> None:
         daemon.stop()
     failed = [line["reason"] for line in daemon.said("destination did not take a batch")]
     print(f"\nseed {SEED}: {check(load, apache, topic)}; done after {took:.1f} s; failed tries told: {failed}")
+    assert failed, "no kill hit a transaction"
