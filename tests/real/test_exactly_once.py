@@ -135,3 +135,32 @@ def test_two_replicas(apache: Broker, tmp_path: Path) -> None:
     print(f"\nseed {SEED}: {check(load, apache, topic)}")
     fenced = [line for line in a.log if re.search("group_moved|fenced", str(line.get("reason")))]
     print(f"fenced: {len(fenced)}")
+
+
+def test_the_broker_dies(apache: Broker, tmp_path: Path) -> None:
+    """The only broker, with a transaction under way whose time is over before it is back: its end may be forgotten in
+    the topic, so that it stays open there or is committed by the next one; and an answer may be lost, so that the topic
+    itself has to tell what became of it."""
+    topic = f"once-broker-{SEED}"
+    chance = Random(SEED)
+    apache.create_topic(topic, PARTITIONS)
+    apache.create_topic(f"{topic}-kept", 3)
+    config = config_of(apache, topic, 30_000)
+    with (
+        Group.watch(apache, config, PARTITIONS) as group,
+        Load(apache.bootstrap, topic, SEED) as load,
+        Daemon(tmp_path / "daemon", config) as daemon,
+    ):
+        daemon.ready()
+        for _ in range(2):
+            time.sleep(3 + chance.random())
+            apache.kill()
+            apache.start()
+        time.sleep(2)
+        load.finish()
+        # The client's call is left behind after ten seconds, if it does not return, and what was held up goes by then.
+        took = group.wait_until_done(30, daemon.tail)
+        daemon.stop()
+    failed = [line["reason"] for line in daemon.said("destination did not take a batch")]
+    print(f"\nseed {SEED}: {check(load, apache, topic)}; done after {took:.1f} s; failed tries told: {failed}")
+    assert failed, "no kill hit a transaction"

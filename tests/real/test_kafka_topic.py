@@ -210,6 +210,7 @@ def of(recalled: dict[int, Start]) -> dict[bytes, list[int]]:
 
 async def recall(topic: KafkaTopic, offset: int, since_ms: int | None) -> dict[bytes, list[int]]:
     start = Start(offset, offset, committed=True, since_ms=since_ms)
+    await trio.to_thread.run_sync(topic.prepare)  # as the source does
     return of(await trio.to_thread.run_sync(topic.recall, {0: start}, lambda: None))
 
 

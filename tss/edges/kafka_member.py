@@ -67,6 +67,9 @@ class Outbox(Protocol):
     def is_member(self, membership: bytes) -> None:
         """How the group knows us now; empty when it does not."""
 
+    def prepare(self) -> None:
+        """End what was left under way and would keep the offsets from being stable. Raises nothing."""
+
     def recall(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
         """The same starts, with what the destination has from them on. Raises CannotConnect."""
 
@@ -259,6 +262,8 @@ class Member:
     def _on_assign(self, _client: Consumer, places: list[TopicPartition]) -> None:
         with self._keeping():
             ids = [place.partition for place in places]
+            if ids and self._outbox is not None:
+                self._outbox.prepare()
             starts = self._lookup.starts(ids, self._reset) if ids else {}
             if starts and self._outbox is not None:
                 # Only now: with the offsets stable, what was under way on these partitions is over, or doomed.

@@ -8,7 +8,7 @@ committed below the end of the log as it is now, and until the last stable offse
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar, cast
 
@@ -94,6 +94,14 @@ class Recall:
         self.records, self.secs = reading.records, time.monotonic() - began
         return known
 
+    def under_way(self, ids: Sequence[int]) -> list[int]:
+        """Those of these partitions in which a transaction is, of whomever. Raises KafkaException."""
+        with _client(self.config, {"isolation.level": "read_committed"}) as client:
+            stable = self._ask(client, ids, OFFSET_END)
+        with _client(self.config, {"isolation.level": "read_uncommitted"}) as client:
+            ends = self._ask(client, ids, OFFSET_END)
+        return [id for id in ids if stable[id] < ends[id]]
+
     def _read(
         self,
         client: Consumer,
@@ -159,7 +167,7 @@ class Recall:
             return []  # nothing is in it; sending will tell of it
         raise KafkaException(topic.error)
 
-    def _ask(self, client: Consumer, ids: list[int], what: int) -> dict[int, int]:
+    def _ask(self, client: Consumer, ids: Sequence[int], what: int) -> dict[int, int]:
         if not ids:
             return {}
         answered = client.offsets_for_times([TopicPartition(self.topic, id, what) for id in ids], timeout=ASK_SECS)

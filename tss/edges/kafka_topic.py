@@ -111,9 +111,12 @@ class KafkaTopic:
         """How the consumer group knows this replica now; empty when it does not."""
         self._membership = membership
 
+    def prepare(self) -> None:
+        """The brokers may have left open what a former process of this name began."""
+        self._transactions.prepare()
+
     def recall(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
         """The same starts, with what the topic has from them on. Raises CannotConnect."""
-        self._transactions.prepare()
         told = self._recall.delivered(starts, breathe)
         self._meter.count(measures.RECALLED, self._recall.records)
         return told

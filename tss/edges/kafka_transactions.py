@@ -9,7 +9,7 @@ from threading import Lock, Thread
 
 import attrs
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
 from tss.core.errors import CannotConnect
@@ -36,6 +36,9 @@ _SETTING = TOPIC_MISSING | {
 }  # fmt: skip
 _PURGED = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
 _FENCED = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "INVALID_TXN_STATE"})
+
+
+Encoded = tuple[Output, list[tuple[bytes, Headers]]]
 
 
 @attrs.frozen
@@ -69,6 +72,8 @@ class Transactions:
         self._heard = ""  # the client's last complaint
         self._failed: KafkaError | None = None  # the first record that was not delivered
         self._doubt: Doubt | None = None
+        self._before: list[Encoded] = []  # what the last transaction that was committed had
+        self._before_ms = 0
 
     def __repr__(self) -> str:
         return f"<Transactions of {self._config['transactional.id']} on {self._topic}, doubt {self._doubt}>"
@@ -92,9 +97,10 @@ class Transactions:
             producer = self._ready()
             if self._doubt is not None:
                 there = self._found(self._doubt)
-                encoded = [each for each in encoded if not _is_in(each[0], there)]
-                self._doubt = None
+                self._before = [each for each in self._before if not _is_in(each[0], there)]
+                encoded = [*self._before, *(each for each in encoded if not _is_in(each[0], there))]
                 if not encoded:
+                    self._doubt = None
                     return Accepted()
         except (KafkaException, SystemError) as error:
             return self._outcome(_cause(error))
@@ -102,7 +108,10 @@ class Transactions:
             return Again("outcome_unknown", str(error))
         trouble = self._send(producer, encoded, work)
         if trouble is None:
-            return self._commit(producer, work)
+            outcome = self._commit(producer, work)
+            if isinstance(outcome, Accepted):
+                self._before, self._before_ms, self._doubt = encoded, work.stamp_ms, None
+            return outcome
         self._abort(producer, trouble, work)
         return self._outcome(trouble)
 
@@ -112,9 +121,7 @@ class Transactions:
 
     # -- one transaction
 
-    def _send(
-        self, producer: Producer, encoded: Sequence[tuple[Output, list[tuple[bytes, Headers]]]], work: Work
-    ) -> KafkaError | None:
+    def _send(self, producer: Producer, encoded: Sequence[Encoded], work: Work) -> KafkaError | None:
         self._failed = None
         try:
             producer.begin_transaction()
@@ -173,7 +180,7 @@ class Transactions:
         # It may be there, and may yet come, even where an abort is asked for: the brokers may have done it and the answer
         # got lost. The next producer ends it one way or the other; then the topic tells.
         log.warning("a transaction ended without an answer; the topic will tell", topic=self._topic, reason=cause.str())
-        self._doubt = Doubt(work.stamp_ms, dict.fromkeys(work.commits, 0))
+        self._doubt = self._in_doubt(work)
         self._discard()
         return self._outcome(cause)
 
@@ -188,10 +195,18 @@ class Transactions:
                 aborted = True
             except (KafkaException, SystemError) as error:
                 log.debug("transaction not aborted", topic=self._topic, reason=_cause(error).str())
-        if not aborted:
+        if not aborted or trouble.name() not in _OURS | _GROUP_MOVED:
             # Not asked to be committed, so it should not be there; but where a broker died meanwhile it was (measured).
-            self._doubt = Doubt(work.stamp_ms, dict.fromkeys(work.commits, 0))
+            self._doubt = self._in_doubt(work)
         self._discard()
+
+    def _in_doubt(self, work: Work) -> Doubt:
+        """With what was committed just before: its markers may be what the brokers forgot."""
+        ids = {id for output, _ in self._before for id in output.covers} | work.commits.keys()
+        since_ms = self._before_ms if self._before else work.stamp_ms
+        if self._doubt is not None:
+            since_ms = min(since_ms, self._doubt.since_ms)
+        return Doubt(since_ms, dict.fromkeys(ids, 0))
 
     # -- the producer
 
@@ -201,11 +216,54 @@ class Transactions:
                 self._heard = ""
                 producer = Producer(self._config | {"error_cb": self._hear})
                 # Of a topic that is missing librdkafka would say nothing for half a minute.
-                if trouble := producer.list_topics(self._topic, timeout=CALL_SECS).topics[self._topic].error:
-                    raise KafkaException(trouble)
+                topic = producer.list_topics(self._topic, timeout=CALL_SECS).topics[self._topic]
+                if topic.error:
+                    raise KafkaException(topic.error)
                 _within(2 * CALL_SECS, producer.init_transactions, CALL_SECS)
+                self._end_what_is_open(producer, [*topic.partitions])
                 self._producer = producer
             return self._producer
+
+    def _end_what_is_open(self, producer: Producer, ids: Sequence[int]) -> None:
+        """Abort one transaction more, whose markers end whatever a former producer of this id began.
+
+        That should be over by now, and mostly is. But brokers forget: a transaction that ends (its timeout is enough)
+        while a partition has no leader is complete to its coordinator, and stays open in the partition, which it takes
+        for deleted (seen with Apache Kafka 4.3.1: "likely deleted already and hence can be skipped"). Then readers are
+        held up for ever, and the next transaction that is committed here would commit that one too.
+        """
+        if self._doubt is None:
+            # Those of other replicas too: for them it does nothing. Where all is well nothing is written, for Tansu
+            # shows what was aborted.
+            ids = self._recall.under_way(ids)
+        if not ids:
+            return
+        log.info("ending what may be open in the output topic", topic=self._topic, partitions=len(ids))
+        self._failed = None
+        producer.begin_transaction()
+        for id in ids:
+            producer.produce(self._topic, None, partition=id, on_delivery=self._delivered)
+        left = producer.flush(CALL_SECS)
+        if refused := self._refused():
+            raise KafkaException(refused)
+        if left:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001  # as above
+        self._touch_offsets(producer)
+        _within(2 * CALL_SECS, producer.abort_transaction, CALL_SECS)
+
+    def _touch_offsets(self, producer: Producer) -> None:
+        """The group's offsets are part of transactions too. One that nobody asks for will do: all of a group are in one
+        partition."""
+        place = TopicPartition(self._topic, 0, 0)
+        reader = Consumer(dict(self._recall.config))
+        try:
+            membership = reader.consumer_group_metadata()  # of nobody: it has not joined
+            _within(2 * CALL_SECS, producer.send_offsets_to_transaction, [place], membership, CALL_SECS)
+        except KafkaException as error:
+            if not _cause(error).txn_requires_abort():  # refused, but its partition is part of the transaction by then
+                raise
+        finally:
+            reader.close()
 
     def _discard(self) -> None:
         producer, self._producer = self._producer, None
@@ -273,8 +331,10 @@ def _within(secs: float, call: Callable[..., None], *arguments: object) -> None:
 
 def _cause(error: BaseException) -> KafkaError:
     """confluent-kafka raises a fatal error out of whatever call it met it in; a delivery that is reported in the same
-    call trips over that, and what comes out is a SystemError because of it."""
+    call trips over that, and what comes out is a SystemError because of it, or of nothing (seen of `flush`)."""
     while not isinstance(error, KafkaException):
+        if error.__cause__ is None and isinstance(error, SystemError):
+            return KafkaError(KafkaError._FATAL, "the client ended", fatal=True)  # noqa: SLF001  # as above
         if error.__cause__ is None:
             raise error
         error = error.__cause__
