@@ -377,7 +377,7 @@ def _wrong(key: str, value: object) -> dict[str, Any]:
 _MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "a policy that there is not": (
         _wrong("exporters", [{"name": "f", "type": "file", "path": "x", "match": {"policies": ["errrors"]}}]),
-        "exporters, f: match.policies names 'errrors'; the policies here are errors, latency, default",
+        "exporters[0].match.policies: found 'errrors'; allowed: one of errors, latency, default (did you mean errors?)",
     ),
     "two topics": (
         _wrong("exporters", [{"name": name, "type": "kafka", "topic": name} for name in "ab"]),

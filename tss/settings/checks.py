@@ -167,7 +167,7 @@ def _known_policies(exporter: Exporter, at: str, policies: Sequence[str]) -> Ite
     unknown = [name for name in exporter.match.get("policies", ()) if name not in policies]
     if unknown:
         keys, found = (f"{at}.match.policies", "sampling"), ", ".join(map(shown, unknown))
-        yield Disagreement(keys, found, f"of {', '.join(policies)}", did_you_mean(nearest(unknown[0], policies)))
+        yield Disagreement(keys, found, f"one of {', '.join(policies)}", did_you_mean(nearest(unknown[0], policies)))
 
 
 def _once(taken: dict[str, str], value: str, key: str) -> Iterator[Disagreement]:
