@@ -1157,7 +1157,9 @@ def test_a_match_that_says_nothing_is_refused(refuse: Any, match: str, path: str
 def test_a_policy_that_there_is_not_is_a_fault(refuse: Any) -> None:
     text = "sampling: {sampleLatency: false}\nexporters: [{name: a, type: file, path: p, match: {policies: [eror, latency]}}]"
     faults = refuse(text)
-    assert [(fault.path, fault.allowed) for fault in faults] == [("exporters[0].match.policies", "one of errors, default")]
+    assert [(fault.path, fault.allowed) for fault in faults] == [
+        ("exporters[0].match.policies", "one of errors, default")
+    ]
     assert "latency" in faults[0].found
     assert "errors" in faults[0].hint
 
