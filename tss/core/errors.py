@@ -21,3 +21,15 @@ class WrongSetting(CannotConnect):
 
 class CannotCommit(TssError):
     """Nobody's fault: this commit did not go through; the next one covers it."""
+
+
+class Away(TssError):
+    """Nobody's fault: Redis does not answer, or not as it should. What needs it falls back; it is tried again by itself."""
+
+
+class Lost(TssError):
+    """Redis does not have any more what was put there: the partition's records have to be read from Kafka again."""
+
+
+class Full(TssError):
+    """A bound of what may stand in Redis is reached: what was to go there stays in memory."""

@@ -13,6 +13,7 @@ class State(enum.Enum):
 
     STARTING = "starting"  # not tried yet
     UP = "up"
+    DEGRADED = "degraded"  # it does not work, and others do without it for as long as that lasts
     DOWN = "down"
 
 
@@ -51,6 +52,10 @@ class Health:
     def up(self, name: str) -> None:
         """The component works."""
         self._components[name] = Component(State.UP)
+
+    def degraded(self, name: str, detail: str) -> None:
+        """The component does not work, and the daemon does without: it stays ready."""
+        self._components[name] = Component(State.DEGRADED, detail)
 
     def down(self, name: str, detail: str) -> None:
         """The component does not work."""

@@ -180,10 +180,10 @@ def _json(status: int, document: Mapping[str, object]) -> Answer:
 
 
 def status(health: Health) -> str:
-    """``stopping``, ``degraded`` (something is down), ``starting`` (not ready yet) or ``ok``."""
+    """``stopping``, ``degraded`` (something is down, or done without), ``starting`` (not ready yet) or ``ok``."""
     if health.stopping:
         return "stopping"
-    if any(component.state is State.DOWN for component in health.components.values()):
+    if any(component.state in (State.DOWN, State.DEGRADED) for component in health.components.values()):
         return "degraded"
     return "ok" if health.ready else "starting"
 
