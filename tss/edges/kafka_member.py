@@ -189,18 +189,18 @@ class Member:
         if refusal:
             raise refusal
 
-    def commit_soon(self, commits: Mapping[int, Commit], hear: Hear) -> None:
+    def commit_soon(self, commits: Mapping[int, Commit], hear: Hear, partitions_at_birth: int | None = None) -> None:
         """Send a commit; the answer is heard in a poll to come (None when all is well)."""
-        places = self._to_commit(commits)
+        places = self._to_commit(commits, partitions_at_birth)
         self._unheard.setdefault(_said(places), []).append(hear)
         try:
             self._client.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
             self._on_commit(cause_of(error), places)
 
-    def _to_commit(self, commits: Mapping[int, Commit]) -> list[TopicPartition]:
+    def _to_commit(self, commits: Mapping[int, Commit], partitions: int | None = None) -> list[TopicPartition]:
         return [
-            TopicPartition(self._topic, id, commit.offset, metadata=to_metadata(commit))
+            TopicPartition(self._topic, id, commit.offset, metadata=to_metadata(commit, partitions))
             for id, commit in commits.items()
         ]
 
@@ -272,7 +272,7 @@ class Member:
             self._connection.join(has_partitions=bool(ids))
             commits = self._group.assigned(starts)
             if commits:
-                self.commit_soon(commits, _log_refusal)
+                self.commit_soon(commits, _log_refusal, self._lookup.partitions_at_birth)
 
     def _on_revoke(self, _client: Consumer, places: list[TopicPartition]) -> None:
         ids = self._known(places)
