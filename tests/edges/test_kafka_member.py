@@ -132,6 +132,9 @@ class Scripted(Member):
         self.script = Script()
         return self.script
 
+    def _directory(self, _kafka: Kafka, _client_id: str) -> Any:
+        return self.script
+
     # What librdkafka would call.
 
     def assign(self, *ids: int) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from tss.edges.kafka_log import logger
 from tss.settings import Kafka
 from tss.settings.checks import security_protocol
 from tss.settings.faults import MASK
@@ -81,6 +83,11 @@ _CONNECTION = (
 def connection_config(kafka: Kafka, client_id: str) -> dict[str, object]:
     """What any client on the same brokers needs, a producer too."""
     return {name: value for name, value in client_config(kafka, client_id).items() if name.startswith(_CONNECTION)}
+
+
+def admin_config(kafka: Kafka, client_id: str) -> dict[str, Any]:
+    """Of a client that asks questions and joins nothing."""
+    return connection_config(kafka, client_id) | {"logger": logger()}
 
 
 def is_incremental(kafka: Kafka) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotConnect
 from tss.core.record import Start
@@ -28,11 +29,19 @@ class OffsetLookup:
     Raises CannotConnect when they refuse, or never tell, and whatever `breathe` raises between two tries.
     """
 
-    def __init__(self, client: Consumer, topic: str, connection: Connection, breathe: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: Consumer,
+        topic: str,
+        connection: Connection,
+        breathe: Callable[[], None],
+        directory: Callable[[], AdminClient],
+    ) -> None:
         self._client = client
         self._topic = topic
         self._connection = connection
         self._breathe = breathe
+        self._directory = directory
         self.partitions_at_birth: int | None = None  # as the last `starts` found it: see `_new`
 
     def starts(self, ids: Sequence[int], reset: str) -> dict[int, Start]:
@@ -74,11 +83,16 @@ class OffsetLookup:
         return new
 
     def _count(self) -> int:
-        """How many partitions the topic has."""
+        """How many partitions the topic has.
+
+        Asked through another client: this is called inside a callback of the consumer, whose own `list_topics` ends the
+        process there (seen with confluent-kafka 2.16: "CallState_get: Assertion `cs != NULL' failed").
+        """
         found: dict[int, object] = {}
+        client = self._directory()
 
         def ask() -> list[TopicPartition]:
-            topic = self._client.list_topics(self._topic, timeout=LOOKUP_SECS).topics[self._topic]
+            topic = client.list_topics(self._topic, timeout=LOOKUP_SECS).topics[self._topic]
             if topic.error:
                 raise KafkaException(topic.error)
             found.update(topic.partitions)

@@ -11,17 +11,19 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 import attrs
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
 from tss.core.otlp import NOTHING, Encoding, Lookup, Scanner
 from tss.core.partition import Commit
 from tss.core.record import Polled, Start
-from tss.edges.kafka_config import client_config, is_incremental, unreadable_file, without_secrets
+from tss.edges.kafka_config import admin_config, client_config, is_incremental, unreadable_file, without_secrets
 from tss.edges.kafka_ends import LogEnds
 from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, is_fatal
 from tss.edges.kafka_log import logger
@@ -114,10 +116,14 @@ class Member:
         self._next_look = 0.0
         self._next_lag_look = 0.0
         self._client = self._connect(client_config(kafka, client_id))
-        self._lookup = OffsetLookup(self._client, self._topic, connection, group.breathe)
+        directory = partial(self._directory, kafka, client_id)
+        self._lookup = OffsetLookup(self._client, self._topic, connection, group.breathe, directory)
 
     def __repr__(self) -> str:
         return f"<Member of {self._topic} positions {self._positions} paused {self._paused} astray {self._astray}>"
+
+    def _directory(self, kafka: Kafka, client_id: str) -> AdminClient:
+        return AdminClient(admin_config(kafka, client_id))
 
     def _connect(self, config: dict[str, object]) -> Consumer:
         if unreadable := unreadable_file(config):

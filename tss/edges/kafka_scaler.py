@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import trio
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotCommit
-from tss.edges.kafka_config import connection_config
+from tss.edges.kafka_config import admin_config
 from tss.edges.kafka_errors import cause_of
-from tss.edges.kafka_log import logger
 from tss.settings import Kafka
 
 REQUEST_SECS = 4.0
@@ -31,7 +29,7 @@ class ScalerGroup:
         self._group = kafka.scaler_group
         self._topic = kafka.input_topic
         self._one_at_a_time = trio.CapacityLimiter(1)
-        self._config: dict[str, Any] = connection_config(kafka, client_id) | {"logger": logger()}
+        self._config = admin_config(kafka, client_id)
         self._made: AdminClient | None = None
 
     def __repr__(self) -> str:
