@@ -88,7 +88,12 @@ def camel(name: str) -> str:
 class App:
     """The daemon itself: what it holds in memory, when a trace counts as complete, how it stops."""
 
-    instance_id: str = key("", text(), "Name of this replica in logs and metrics.", default_doc="the host's name")
+    instance_id: str = key(
+        "",
+        text(),
+        "Name of this replica in logs, in metrics and, with `kafka.staticMembership`, in the group.",
+        default_doc="the host's name",
+    )
     max_buffer_spans: int = key(1_000_000, whole(1), "Spans of open traces held in memory at most.")
     max_buffer_traces: int = key(100_000, whole(1), "Open traces held in memory at most.")
     max_buffer_bytes: int = key(
