@@ -88,7 +88,12 @@ def camel(name: str) -> str:
 class App:
     """The daemon itself: what it holds in memory, when a trace counts as complete, how it stops."""
 
-    instance_id: str = key("", text(), "Name of this replica in logs and metrics.", default_doc="the host's name")
+    instance_id: str = key(
+        "",
+        text(),
+        "Name of this replica in logs, in metrics and, with `kafka.staticMembership`, in the group.",
+        default_doc="the host's name",
+    )
     max_buffer_spans: int = key(1_000_000, whole(1), "Spans of open traces held in memory at most.")
     max_buffer_traces: int = key(100_000, whole(1), "Open traces held in memory at most.")
     max_buffer_bytes: int = key(
@@ -137,7 +142,11 @@ class Kafka:
         True, truth, "Commit offsets as traces finish; with false nothing is ever committed (for rehearsals)."
     )
     # Brokers allow 6 s to 30 min unless told otherwise, and say so themselves; librdkafka's own limit is an hour.
-    session_timeout_ms: int = key(30_000, whole(1, 3_600_000), "A replica silent for this long loses its partitions.")
+    session_timeout_ms: int = key(
+        30_000,
+        whole(1, 3_600_000),
+        "A replica silent for this long loses its partitions. With `groupProtocol` consumer the brokers say how long.",
+    )
     commit_interval_secs: float = key(5, positive_secs, "Time between two commits of offsets.")
     encoding: str = key(
         "auto", choice("auto", "otlp_proto", "otlp_json"), "How records are encoded; auto looks at each record."
@@ -145,7 +154,22 @@ class Kafka:
     partition_assignment_strategy: str = key(
         "cooperative-sticky",
         choice("cooperative-sticky", "range", "roundrobin"),
-        "How partitions are shared among replicas; all replicas must agree.",
+        "How partitions are shared among replicas; all replicas must agree. Has an effect only with `groupProtocol` classic.",
+    )
+    group_protocol: str = key(
+        "classic",
+        choice("classic", "consumer"),
+        "Who shares out the partitions: a replica (classic), or the brokers (consumer: KIP-848, Apache Kafka 4).",
+    )
+    static_membership: bool = key(
+        False,
+        truth,
+        "Join under `app.instanceId`, so that a replica that is back within its session keeps its partitions and no other notices; needs names that stay.",
+    )
+    scaler_group: str = key(
+        "",
+        text(),
+        "Consumer group under which the read positions are committed, for KEDA: see docs/scaling.md. Empty: off.",
     )
     security_protocol: str = key(
         "",
