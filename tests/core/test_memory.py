@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.core.spans import trace_id
 from tss.core.decision import Decision, Reason, Verdict
-from tss.core.memory import DroppedSet, Memory
+from tss.core.memory import RecentIds, Memory
 
 KEEP = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
 FIRST = (0, 0)
@@ -40,7 +40,7 @@ def test_deliveries_that_overtake_each_other_cover_only_themselves() -> None:
 
 def test_dropped_traces_are_remembered_for_at_least_the_limit() -> None:
     limit = 1000
-    dropped = DroppedSet(limit)
+    dropped = RecentIds(limit)
     ids = [trace_id(number) for number in range(5 * limit)]
     for number, id in enumerate(ids):
         dropped.add(id)
@@ -55,7 +55,7 @@ def test_dropped_traces_are_remembered_for_at_least_the_limit() -> None:
 @given(st.sets(st.integers(0, 400), max_size=60))
 def test_nothing_is_remembered_that_was_not_dropped(numbers: set[int]) -> None:
     """A false yes would drop an error trace (law 1)."""
-    dropped = DroppedSet(64)
+    dropped = RecentIds(64)
     for number in numbers:
         dropped.add(trace_id(number))
     assert {number for number in range(401) if trace_id(number) in dropped} == numbers
