@@ -69,8 +69,8 @@ class Outside:
     health: Health
     chance: random.Random
     observers: Sequence[SpanObserver] = ()
-    sharing: Sharing | None = None  # None: no Redis
     clock_ms: Callable[[], int] | None = None  # of the output topic, where there is one
+    sharing: Sharing | None = None  # None: no Redis
 
 
 @attrs.frozen

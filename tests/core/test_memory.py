@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.core.spans import trace_id
 from tss.core.decision import Decision, Reason, Verdict
-from tss.core.memory import RecentIds, Memory
+from tss.core.memory import Memory, RecentIds
 
 KEEP = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
 FIRST = (0, 0)

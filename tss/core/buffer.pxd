@@ -67,8 +67,10 @@ cdef class Buffer:
     cpdef _place(self, Partition partition, long long offset, Fragment fragment)
     @cython.locals(late=Trace)
     cdef bint _is_delivered(self, Partition partition, long long offset, Fragment fragment) except -1
-    @cython.locals(settled=bint, closing=Trace, late=Trace)
+    @cython.locals(settled=bint, closing=Trace, late=Trace, kept=Kept)
     cdef bint _is_decided(self, Partition partition, long long offset, Fragment fragment) except -1
+    @cython.locals(late=Trace)
+    cdef _follow(self, Kept kept, Partition partition, long long offset, Fragment fragment)
     @cython.locals(late=Trace)
     cdef Trace _latecomer(self, Partition partition, long long offset, Fragment fragment)
     @cython.locals(home=Partition, due="long long")

@@ -409,14 +409,7 @@ class Buffer:
             elif kept.has_delivered(partition.id, offset):
                 self._duplicate_spans += fragment.spans
             else:
-                late = self._latecomer(partition, offset, fragment)
-                late.decision = kept.decision
-                self.memory.sending(fragment.trace_id, [(partition.id, offset)])
-                if kept.first[0] == partition.id:
-                    partition.ended(fragment.trace_id, kept.first[1])
-                elif partition.id not in kept.covered:  # once it is, the trace has been counted
-                    self.on_two_partitions += 1
-                self._out.append(late)
+                self._follow(kept, partition, offset, fragment)
             return True
         if self.memory.was_dropped(fragment.trace_id):
             partition.knew(fragment.trace_id, offset)
@@ -424,6 +417,16 @@ class Buffer:
                 self._late_dropped_spans += fragment.spans
             return True
         return False
+
+    def _follow(self, kept: Kept, partition: Partition, offset: int, fragment: Fragment) -> None:
+        late = self._latecomer(partition, offset, fragment)
+        late.decision = kept.decision
+        self.memory.sending(fragment.trace_id, [(partition.id, offset)])
+        if kept.first[0] == partition.id:
+            partition.ended(fragment.trace_id, kept.first[1])
+        elif partition.id not in kept.covered:  # once it is, the trace has been counted
+            self.on_two_partitions += 1
+        self._out.append(late)
 
     def _latecomer(self, partition: Partition, offset: int, fragment: Fragment) -> Trace:
         late = Trace(fragment.trace_id, partition, offset)

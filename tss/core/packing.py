@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import attrs
 from zstandard import ZstdCompressionDict, ZstdCompressor, ZstdDecompressor, ZstdError, train_dictionary
@@ -59,8 +60,10 @@ class Packed:
     def pieces(self) -> list[bytes]:
         """The same, piece by piece."""
         plain = self.unpack()
-        ends = [*accumulate(self.sizes or (len(plain),))]
-        return [plain[end - size : end] for end, size in zip(ends, self.sizes or (len(plain),), strict=True)]
+        if not self.sizes:
+            return [plain]
+        ends = accumulate(self.sizes)
+        return [plain[end - size : end] for end, size in zip(ends, self.sizes, strict=True)]
 
 
 class Packer:

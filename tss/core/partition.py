@@ -12,7 +12,6 @@ from tss.core.ledger import Ledger
 from tss.core.streamtime import NO_TIME, Ring, StreamTime
 from tss.core.trace import Trace
 
-
 UNKNOWN_END = 1 << 62  # of the log at the assignment: as if all that will ever come had been there
 
 
