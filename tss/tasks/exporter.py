@@ -26,6 +26,7 @@ log = structlog.get_logger()
 
 # A rate over a counter sees its first increase only if it was there before: these are shown as 0 from the start.
 USUAL_REASONS = ("connect", "timeout", "network", "http_400", "http_401", "http_429", "http_500", "http_503")
+DONE_BATCHES = 8  # delivered while Redis is told of those before, and told of together; after a crash they go again
 REMEMBERED_AT_ONCE = 1_000  # some 100 kB, a few ms of a Redis
 LANE_BATCHES = 2  # a lane gathers from the second while the first is under way; more would only hide a slow destination
 
@@ -171,7 +172,7 @@ async def run(
     last = [lane for lane in lanes if lane.destination.comes_last]
     # Handed over without waiting in a queue: the lanes' own are enough.
     between_in, between_out = trio.open_memory_channel[list[Trace]](0)
-    done_in, done_out = trio.open_memory_channel[list[Trace]](0)
+    done_in, done_out = trio.open_memory_channel[list[Trace]](DONE_BATCHES)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_run_stage, kept, between_in, first, name="exporter, first")
         nursery.start_soon(_run_stage, between_out, done_in, last, name="exporter, last")
