@@ -20,6 +20,7 @@ from tss.core.trace import Trace
 
 WALL = 10**12
 TTL_MS = 3_600_000
+DROP = Decision(Verdict.DROP, "default", Reason.INACTIVE, 0.0)
 KEEP = Decision(Verdict.KEEP, "errors", Reason.INACTIVE, 0.25, ("sea",))
 
 
@@ -262,9 +263,9 @@ def test_what_is_on_a_branch_is_told_apart_too() -> None:
     buffer.add(other, record(1, 100.0, part(1, 2), partition=1), WALL)
     buffer.reach(home, 200_000)
     (trace,) = buffer.take()
-    (late,) = buffer.kept_elsewhere(trace, known((0, 0), (1, 0)))
-    assert late.payload == part(1, 2).payload
-    assert late.spans == 1
+    (late,) = buffer.kept_elsewhere(trace, known((1, 0), first=(1, 0)))
+    assert late.payload == part(1, 0, root=True).payload + part(1, 2).payload
+    assert late.spans == 2
     buffer.settle(late)
     assert (home.ledger.low_water, other.ledger.low_water, buffer.closed_bytes) == (1, 2, 0)
 
@@ -275,11 +276,14 @@ def test_whoever_reads_on_after_a_late_one_finds_the_whole_trace() -> None:
         buffer.add(home, record(offset, 100.0 + offset, fragment(offset, root=True)), WALL)
     buffer.add(home, record(60, 300.0, part(1, 1)), WALL)
     buffer.reach(home, 1_000_000)
-    trace = next(trace for trace in buffer.take() if trace.trace_id == trace_id(1))
-    buffer.kept_elsewhere(trace, known((0, 20), first=(0, 12)))
-    for offset in range(61, 70):
-        buffer.add(home, record(offset, 1000.0, fragment(1000 + offset)), WALL)
-    assert home.commit().replay_from <= 12
+    for trace in buffer.take():
+        if trace.trace_id == trace_id(1):
+            buffer.settle_all(buffer.kept_elsewhere(trace, known((0, 20), first=(0, 12))))
+        else:
+            buffer.settle_all(buffer.decided(trace, DROP))
+    buffer.add(home, record(61, 1000.0, fragment(1061)), WALL)
+    commit = home.commit()
+    assert (commit.offset, commit.replay_from) == (61, 12)
 
 
 # -- packed
