@@ -23,6 +23,7 @@ TYPED = (
     "core/otlp/fragment",
     "core/otlp/rewriting",
     "core/partition",
+    "core/recall",
     "core/record",
     "core/sampling/combine",
     "core/sampling/errors",

@@ -39,6 +39,7 @@ from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse,
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
+from tss.tasks.sharing import ALONE, EVICTED_IDS, Shared, Sharing
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class Outside:
     observers: Sequence[SpanObserver] = ()
     clock_ms: Callable[[], int] | None = None  # of the output topic, where there is one
     read_group: scaler.ReadGroup | None = None  # the scaler's, where there is one
+    sharing: Sharing | None = None  # None: no Redis
 
 
 @attrs.frozen
@@ -98,7 +100,9 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     """
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
     meter, health = outside.meter, outside.health
-    buffer = Buffer(_limits(settings), _waits(settings), Memory())
+    sharing = outside.sharing
+    buffer = Buffer(_limits(settings), _waits(settings), Memory(evicted_limit=EVICTED_IDS if sharing else 0))
+    memories = Shared(sharing, buffer, meter) if sharing else ALONE
     assignments = _assignments(settings, buffer, meter, outside.clock_ms)
     sampler, preparation = _sampler(settings), Preparation(settings.span_compression)
     lanes = [
@@ -109,6 +113,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     health.numbers |= {
         "openTraces": lambda: buffer.open_traces,
         "openSpans": lambda: buffer.open_spans,
+        "tracesOnTwoPartitions": lambda: buffer.on_two_partitions,
         "heldBytes": lambda: buffer.held_bytes,
         "partitions": lambda: len(assignments),
         "uncommittedRecords": lambda: sum(each.ledger.uncommitted for each in assignments),
@@ -134,9 +139,9 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                     deciding = sampler, buffer, outside.observers
                     for number in range(settings.app.evaluation_workers):
                         ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
-                        start(evaluator.run, *ends, *deciding, meter, name=f"evaluator {number}")
+                        start(evaluator.run, *ends, *deciding, meter, memories, name=f"evaluator {number}")
                     start(preparer.run, kept_out, prepared_in, preparation, meter, name="preparer")
-                    start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, name="exporter")
+                    start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, memories, name="exporter")
                 settling = settled_out, member, assignments, buffer, meter, stop
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
                 start(committer.run, *settling, *commit_times, name="committer")

@@ -92,12 +92,16 @@ PACKED_SAVED = _counter("packed_saved_bytes_total", "Bytes that packing quiet tr
 DICTIONARY_VERSION = _gauge("packing_dictionary_version", "Which dictionary quiet traces are packed with; 0 until the first is trained.")
 MEMORY_KEPT = _gauge("decision_memory_kept_current", "Kept traces whose decision is remembered.")
 MEMORY_DROPPED = _gauge("decision_memory_dropped_current", "Dropped traces whose decision is remembered.")
+MEMORY_EVICTIONS = _counter("decision_memory_evictions_total", "Kept traces whose decision was forgotten here, as others were used more recently; with Redis it is found there.")
+DECISION_LOOKUPS = _counter("decision_lookups_total", "Closed traces that Redis was asked for, since another replica could have decided them, by outcome: kept, dropped, unknown, unreadable (of another version), or away, when what is known here decided.", "outcome")
+DECISION_WRITES = _counter("decision_writes_total", "Decisions told to Redis, by outcome: written, or away, when they settled all the same.", "outcome")
 CHANNEL_FILL = _gauge("channel_fill", "Batches waiting in a channel between two tasks.", "channel")
 CHANNEL_LIMIT = _gauge("channel_limit", "Batches a channel between two tasks can hold.", "channel")
 # What is decided
 DECISIONS = _counter("decisions_total", "Traces decided, by the policy that had the last word, the verdict, and why the trace was decided when it was.", "policy", "verdict", "reason")
 DECIDED_SPANS = _counter("decided_spans_total", "Spans of decided traces, by verdict.", "verdict")
 DECISION_DELAY = _histogram("decision_delay_seconds", "Stream time from a trace's first record to its decision.", _LONG_SECONDS)
+TWO_PARTITIONS = _counter("traces_on_two_partitions_total", "Traces with spans on more than one partition: producers do not agree on a partitioner, or the topic is not keyed by trace.", alert="increase(traces_on_two_partitions_total[10m]) > 0")
 LATE_SPANS = _counter("late_spans_total", "Spans that came after their trace's decision and followed it, by verdict.", "verdict")
 DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans read again of a kept trace that every destination already had; settled without sending them twice.")
 # What is changed of kept traces

@@ -14,6 +14,7 @@ from tss.core.measures import Meter
 from tss.core.sampling import Sampler
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
+from tss.tasks.sharing import ALONE, Memories
 
 log = structlog.get_logger()
 
@@ -26,15 +27,17 @@ async def run(
     buffer: Buffer,
     observers: Sequence[SpanObserver],
     meter: Meter,
+    memories: Memories = ALONE,
 ) -> None:
     """Until the channel ends. Several of these may run: a trace and what comes late of it meet in the buffer."""
     with closed, kept, settled:
         async for batch in closed:
-            found = evaluate(batch, sampler, buffer)
+            found = evaluate(await memories.recall(batch), sampler, buffer)
             if observers:
                 observe(found, observers, _could_not_count)
             _show(found, meter)
             if found.ended:
+                await memories.drop(found.ended)
                 await settled.send(found.ended)
             if found.kept:
                 await kept.send(found.kept)
