@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import tests.interpreted  # noqa: F401  # for its effect
+
+# Both measure the machine: on a busy one an example waits longer than its 200 ms for a processor, now and then.
+settings.register_profile("tss", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tss")
 
 
 @pytest.fixture(scope="session", autouse=True)
