@@ -71,6 +71,11 @@ def extensions() -> list[Extension]:
 class AllOrNothing(build_ext):
     """A missing compiler is a slower program and no failure; but modules that are compiled need each other's."""
 
+    def finalize_options(self) -> None:
+        """As many at a time as there are processors, unless told otherwise."""
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
     def run(self) -> None:
         """Build all, or leave none behind, not even an older one."""
         try:
