@@ -171,8 +171,8 @@ class Broker(ABC):
         """Create a topic and wait until it is there."""
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config)
         admin = self.admin()  # held: what it is asked dies with it
-        # A broker that was frozen or restarted a moment ago has to register with its controller again first, and on a
-        # busy machine what it is asked meanwhile has been lost for good: so it is asked again.
+        # Once, on a busy machine, a broker that had been frozen a moment before never answered; why is not known. What
+        # is tested here is not how a topic is created: so it is asked again, and only after no answer.
         for last in (False, False, True):
             try:
                 admin.create_topics([topic], operation_timeout=20, request_timeout=20)[name].result(30)
