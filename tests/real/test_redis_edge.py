@@ -84,8 +84,9 @@ async def test_the_rights_that_the_docs_name_are_enough(alone: bool):
             await link.call(lambda client: client.publish(link.key("force"), b"x"))
 
 
-async def test_decisions_are_there_for_their_time_and_not_for_long_after(redis: RedisServer):
-    written = now = 1_000_000_399.0  # at the very end of a bucket
+@pytest.mark.parametrize("written", [1_000_000_300.0, 1_000_000_399.0])  # as a bucket begins, and as it ends
+async def test_decisions_are_there_for_their_time_and_not_for_long_after(redis: RedisServer, written: float):
+    now = written
     async with open_link(Redis(url=redis.url), "g", FakeMeter(), Health()) as link:
         decisions = RedisDecisions(link, TTL_SECS, remember_dropped=True, clock=lambda: now)
         await decisions.write({A: b"a"}, [B])
