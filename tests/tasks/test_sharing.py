@@ -328,6 +328,23 @@ async def test_late_spans_cover_what_is_written(autojump_clock: MockClock) -> No
     assert again.home.ledger.low_water == 3
 
 
+async def test_spans_read_again_from_below_the_low_water_are_not_late(autojump_clock: MockClock) -> None:
+    """They are settled, and were counted when they were."""
+    shelf = Shelf()
+    replica = Replica(shelf)
+    replica.add(0, 1, 0, error=True)
+    await replica.turn()
+    again = Replica(shelf)
+    again.home = Partition(0, 1, 300_000, replay_from=0, end=2)
+    again.add(0, 1, 0, error=True)
+    again.add(1, 1, 1, 2)
+    again.second += 1000
+    again.buffer.reach(again.home, again.second * 1000)
+    found = evaluate(await again.shared.recall(again.buffer.take()), again.sampler, again.buffer)
+    assert [*found.late_spans.values()] == [2]
+    assert again.buffer.take_counts().duplicate_spans == 0
+
+
 async def test_what_a_later_version_wrote_is_judged_here(autojump_clock: MockClock) -> None:
     shelf = Shelf()
     shelf.kept[trace_id(1)] = b'[2,"who knows"]'

@@ -47,7 +47,7 @@ def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer) -> Evalua
             else:
                 ended.append(each)
             if each.late:
-                found.late_spans[each.decision] = found.late_spans.get(each.decision, 0) + each.spans
+                found.late_spans[each.decision] = found.late_spans.get(each.decision, 0) + each.held_spans
                 continue
             if each.decision is not last:
                 found.count(last, traces, spans)
