@@ -102,7 +102,7 @@ CHANNEL_LIMIT = _gauge("channel_limit", "Batches a channel between two tasks can
 DECISIONS = _counter("decisions_total", "Traces decided, by the policy that had the last word, the verdict, and why the trace was decided when it was.", "policy", "verdict", "reason")
 DECIDED_SPANS = _counter("decided_spans_total", "Spans of decided traces, by verdict.", "verdict")
 DECISION_DELAY = _histogram("decision_delay_seconds", "Stream time from a trace's first record to its decision.", _LONG_SECONDS)
-TWO_PARTITIONS = _counter("traces_on_two_partitions_total", "Traces with spans on more than one partition: producers do not agree on a partitioner, or the topic is not keyed by trace.", alert="increase(traces_on_two_partitions_total[10m]) > 0")
+TWO_PARTITIONS = _counter("traces_on_two_partitions_total", "Traces with spans on more than one partition: producers do not agree on a partitioner, or the topic is not keyed by trace.")
 LATE_SPANS = _counter("late_spans_total", "Spans that came after their trace's decision and followed it, by verdict.", "verdict")
 DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans read again of a kept trace that every destination already had; settled without sending them twice.")
 # What is changed of kept traces
