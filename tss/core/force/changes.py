@@ -20,6 +20,14 @@ Change = Callable[[Rules], Rules]
 
 
 @attrs.frozen
+class Stored:
+    """What the store has, rules as bytes by id. ``version`` is another after each change; empty: there is nothing."""
+
+    version: str
+    rules: Mapping[str, bytes]
+
+
+@attrs.frozen
 class Bounds:
     """What the settings allow. ``default_secs`` is how long a rule lasts for which nothing is said."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -130,6 +131,14 @@ def stored(document: object) -> Rule:
     if faults:
         raise WrongRule(faults)
     return rule
+
+
+def expiry(document: bytes) -> float:
+    """When the rule in these bytes is over, whatever else they say; 0 where they do not tell."""
+    try:
+        return _moment(json.loads(document)["expires"]) or 0.0
+    except (ValueError, TypeError, KeyError):
+        return 0.0
 
 
 def shown(rule: Rule) -> dict[str, object]:
