@@ -548,7 +548,7 @@ class ForceSampling:
 
     admin_token: str = key(
         "",
-        text("16 characters or more, without spaces", r"\S{16,}|"),
+        text("16 letters, digits or signs of ASCII or more, without spaces", r"[!-~]{16,}|"),
         "Token that /admin/force-rules asks for (`Authorization: Bearer`); empty: there is no such page, and no rules.",
         secret=True,
     )
