@@ -36,11 +36,14 @@ class PlainLink:
     def __init__(self, server: RedisServer) -> None:
         self._client = server.client()
 
-    async def call(self, work: Callable[[Any], T]) -> T:
+    async def call(self, work: Callable[[Any], T], *, operation: str = "") -> T:
         try:
             return await trio.to_thread.run_sync(work, self._client)
         except (redis.RedisError, OSError) as error:
             raise Away(str(error)) from error
+
+    def client_now(self) -> redis.Redis:
+        return self._client
 
     def key(self, *parts: str | int) -> str:
         return ":".join(map(str, ("tss:1:test", *parts)))
@@ -59,7 +62,7 @@ def empty(server: RedisServer) -> RedisServer:
 
 
 def store_on(server: RedisServer) -> RedisRules:
-    return RedisRules(PlainLink(server), server.client)
+    return RedisRules(PlainLink(server))
 
 
 def adding(name: str) -> Change:
@@ -140,13 +143,16 @@ async def test_listening_ends_at_once_even_where_nobody_answers() -> None:
     """A server that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        store = RedisRules(_nowhere(), lambda: redis.Redis("127.0.0.1", port, socket_timeout=3))
+        store = RedisRules(_nowhere(redis.Redis("127.0.0.1", port, socket_timeout=3)))
         with trio.fail_after(2), trio.move_on_after(0.2):
             await store.listen(lambda: None)
 
 
-def _nowhere() -> Any:
+def _nowhere(client: redis.Redis) -> Any:
     class Nowhere:
+        def client_now(self) -> redis.Redis:
+            return client
+
         def key(self, *parts: str) -> str:
             return ":".join(parts)
 

@@ -11,10 +11,11 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import redis
 import trio
+from redis.exceptions import RedisClusterException
 
 from tss.core.force.changes import Stored
 
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 LOOK_SECS = 0.25  # how long the listening thread waits at a time: the end of the daemon need not wait longer
 AGAIN_SECS = 1.0  # after a lost connection; the rules are polled meanwhile
+
+OPERATION = "force_rules"  # as the link's metrics have it
 
 _VERSION = b"version"
 _RULE = b"rule:"
@@ -40,24 +43,26 @@ return 1
 class Link(Protocol):
     """The way to Redis (`edges/redis_link`)."""
 
-    async def call(self, work: Callable[[Any], T]) -> T:
+    async def call(self, work: Callable[[redis.Redis], T], *, operation: str = ...) -> T:
         """Run ``work`` with the client, on a thread. Raises Away."""
+
+    def client_now(self) -> redis.Redis:
+        """The client itself. Raises what redis-py raises."""
 
     def key(self, *parts: str | int) -> str:
         """The name that these parts have in Redis, which is this group's alone."""
 
 
 class RedisRules:
-    """See the store of `tasks/forcing`. ``connect`` opens a client for listening alone, which holds a connection all the time."""
+    """See the store of `tasks/forcing`. Listening has a thread and a connection of its own, beside those of the link's calls."""
 
-    def __init__(self, link: Link, connect: Callable[[], Any]) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
-        self._connect = connect
         self._key = link.key("force", "rules")
 
     async def read(self) -> Stored:
         """What there is."""
-        found: Mapping[bytes, bytes] = await self._link.call(lambda client: client.hgetall(self._key))
+        found: Mapping[bytes, bytes] = await self._link.call(lambda client: client.hgetall(self._key), operation=OPERATION)
         rules = {name.removeprefix(_RULE).decode(): rule for name, rule in found.items() if name.startswith(_RULE)}
         return Stored(found.get(_VERSION, b"").decode(), rules)
 
@@ -65,7 +70,7 @@ class RedisRules:
         """These in the place of what was there, unless that is another version by now: then False. All hear of it."""
         fields = [each for rule_id, rule in rules.items() for each in (_RULE + rule_id.encode(), rule)]
         given = version, secrets.token_hex(8), round(keep_secs * 1000), *fields
-        return bool(await self._link.call(lambda client: client.eval(_SWAP, 1, self._key, *given)))
+        return bool(await self._link.call(lambda client: client.eval(_SWAP, 1, self._key, *given), operation=OPERATION))
 
     async def listen(self, changed: Callable[[], None]) -> NoReturn:
         """Until cancelled, call ``changed`` in this event loop after each change, and when one may have been missed."""
@@ -85,11 +90,11 @@ class RedisRules:
         while not over.is_set():
             try:
                 self._hear(tell, over)
-            except (redis.RedisError, OSError, trio.RunFinishedError):
+            except (redis.RedisError, RedisClusterException, OSError, trio.RunFinishedError):
                 over.wait(AGAIN_SECS)
 
     def _hear(self, tell: Callable[[], None], over: threading.Event) -> None:
-        with self._connect() as client, client.pubsub() as channel:
+        with self._link.client_now().pubsub() as channel:
             channel.subscribe(self._key)
             while not over.is_set():
                 # What is heard first is that we are subscribed: the rules may have changed before.
