@@ -16,6 +16,7 @@ from tss import __version__
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import WrongSetting
+from tss.core.force import Rulebook
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.memory import Memory
@@ -29,15 +30,19 @@ from tss.counting import open_counting
 from tss.edges import heap, web
 from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
+from tss.edges.force_api import ForceApi
 from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
+from tss.edges.redis_link import open_link
+from tss.edges.redis_rules import RedisRules
 from tss.settings import KafkaExporter, Settings
 from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, sweeper, trainer, trimmer
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
+from tss.tasks.forcing import Forcing
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -69,6 +74,7 @@ class Outside:
     chance: random.Random
     observers: Sequence[SpanObserver] = ()
     clock_ms: Callable[[], int] | None = None  # of the output topic, where there is one
+    rulebook: Rulebook = attrs.field(factory=Rulebook)  # of force rules; others keep it up to date
 
 
 @attrs.frozen
@@ -129,7 +135,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                     deciding = sampler, buffer, outside.observers
                     for number in range(settings.app.evaluation_workers):
                         ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
-                        start(evaluator.run, *ends, *deciding, meter, name=f"evaluator {number}")
+                        start(evaluator.run, *ends, *deciding, meter, outside.rulebook, name=f"evaluator {number}")
                     start(preparer.run, kept_out, prepared_in, preparation, meter, name="preparer")
                     start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, name="exporter")
                 settling = settled_out, member, assignments, buffer, meter, stop
@@ -157,7 +163,9 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
     meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
     health.starting("kafka")
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
-    facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers)
+    rulebook = Rulebook()
+    api = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
+    facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers, api)
     stop = trio.Event()
     async with AsyncExitStack() as opened, trio.open_nursery() as house:
         await house.start(web.run, settings.observability, facts)
@@ -167,6 +175,14 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         connection = client_config(settings.kafka, settings.app.instance_id)
         with _naming("deadLetter"):
             dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
+        if settings.redis.url:
+            with _naming("redis"):
+                opening_link = open_link(settings.redis, settings.kafka.consumer_group, meter, health)
+                link = await opened.enter_async_context(opening_link)
+            if settings.force_sampling.admin_token:
+                forcing = Forcing(rulebook, RedisRules(link), meter)
+                await house.start(forcing.run, settings.force_sampling.poll_secs, name="force rules")
+                api.change = forcing.change
         destinations: list[Destination] = []
         topic: KafkaTopic | None = None
         for each in settings.effective_exporters:
@@ -196,7 +212,15 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         clock_ms = topic.clock_ms if topic else None
         counting = await open_counting(settings, opened, times.last_counts_secs, meter)
         outside = Outside(
-            join, destinations, dead_letters, meter, health, random.Random(), counting.observers, clock_ms
+            join,
+            destinations,
+            dead_letters,
+            meter,
+            health,
+            random.Random(),
+            counting.observers,
+            clock_ms,
+            rulebook,
         )
         async with trio.open_nursery() as beside:
             counted = trio.Event()

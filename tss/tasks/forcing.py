@@ -51,16 +51,20 @@ class Forcing:
         self._names: dict[str, None] = {}  # in metrics, those longest gone first
         self._away = False
 
-    async def run(self, poll_secs: float) -> NoReturn:
-        """Until cancelled. What Redis says is so: what is heard only says when to look."""
+    async def run(
+        self, poll_secs: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> NoReturn:
+        """Until cancelled; started when it has looked once. What Redis says is so: what is heard only says when to look."""
         self._meter.watch(measures.FORCE_RULES, lambda: len(self._book.rules(self._clock())))
+        await self._look()
+        task_status.started()
         heard = Heard()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._store.listen, heard.set, name="force rules: listening")
             while True:
-                await self._look()
                 with trio.move_on_after(poll_secs):
                     await heard.wait()
+                await self._look()
 
     async def change(self, change: Change) -> None:
         """Make a change for all replicas, this one first. Raises Refused as the change does, and Away."""
