@@ -39,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m tss", description="Tail Sampling Selector", epilog="python -m tss force --help: rules that keep or drop for a while")
+    parser = argparse.ArgumentParser(
+        "python -m tss",
+        description="Tail Sampling Selector",
+        epilog="python -m tss force --help: rules that keep or drop for a while",
+    )
     parser.add_argument("command", nargs="?", choices=["run", "check"], default="run", help="check only validates")
     parser.add_argument("--config", metavar="FILE", help=f"settings in YAML (default: ${CONFIG_VARIABLE})")
     parser.add_argument("--version", action="version", version=f"tss {__version__}")

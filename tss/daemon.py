@@ -167,7 +167,8 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
     api = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
     facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers, api)
     stop = trio.Event()
-    async with AsyncExitStack() as opened, trio.open_nursery() as house:
+    # The link to Redis has a nursery of its own, so it is closed within the house; the rest after it.
+    async with AsyncExitStack() as opened, trio.open_nursery() as house, AsyncExitStack() as linked:
         await house.start(web.run, settings.observability, facts)
         await house.start(_signals, stop, hurry, settings.app.shutdown_timeout_secs)
         house.start_soon(pulse.run, meter, name="pulse")
@@ -178,7 +179,7 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         if settings.redis.url:
             with _naming("redis"):
                 opening_link = open_link(settings.redis, settings.kafka.consumer_group, meter, health)
-                link = await opened.enter_async_context(opening_link)
+                link = await linked.enter_async_context(opening_link)
             if settings.force_sampling.admin_token:
                 forcing = Forcing(rulebook, RedisRules(link), meter)
                 await house.start(forcing.run, settings.force_sampling.poll_secs, name="force rules")

@@ -107,7 +107,9 @@ def _token(config: str | None, environ: Mapping[str, str]) -> str:
     except SettingsError as error:
         raise Trouble(f"no {TOKEN_VARIABLE}, and the settings cannot be read: {error}") from error
     if not found:
-        raise Trouble(f"no token: set {TOKEN_VARIABLE}, or name settings that have forceSampling.adminToken by --config")
+        raise Trouble(
+            f"no token: set {TOKEN_VARIABLE}, or name settings that have forceSampling.adminToken by --config"
+        )
     return found
 
 
@@ -169,7 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tss force", description="Keep or drop whatever matches, for a while.")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--url", default=DEFAULT_URL, help=f"a replica's health address (default: {DEFAULT_URL})")
-    shared.add_argument("--config", metavar="FILE", help=f"settings to take the token from (default: ${CONFIG_VARIABLE})")
+    shared.add_argument(
+        "--config", metavar="FILE", help=f"settings to take the token from (default: ${CONFIG_VARIABLE})"
+    )
     shared.add_argument("--json", action="store_true", help="answer in JSON")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
@@ -259,7 +263,9 @@ def _for_people(shown: Any) -> str:
 
 def _line(rule: Document) -> str:
     off = "" if rule["enabled"] else ", off"
-    lines = [f"{rule['id']}  {rule['action']}  {rule['name']}  (until {rule['expires']}, priority {rule['priority']}{off})"]
+    lines = [
+        f"{rule['id']}  {rule['action']}  {rule['name']}  (until {rule['expires']}, priority {rule['priority']}{off})"
+    ]
     lines += [f"    {rule['description']}"] if rule["description"] else []
     return "\n".join([*lines, *(f"    {_matched(matcher)}" for matcher in rule["matchers"])])
 

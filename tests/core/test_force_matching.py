@@ -150,7 +150,9 @@ TABLE = [
 def test_each_operator(where: Where, op: Op, wanted: Any, has: Any, expected: bool, alone: bool) -> None:
     """Alone it may be settled by the trace's values; beside another matcher each span is looked at."""
     attributes = {} if has is MISSING else {"key": has}
-    message = payload((attributes if where is Where.RESOURCE else {}, [span(1, {} if where is Where.RESOURCE else attributes)]))
+    message = payload(
+        (attributes if where is Where.RESOURCE else {}, [span(1, {} if where is Where.RESOURCE else attributes)])
+    )
     others = [] if alone else [Matcher(Where.NAME, "", Op.EQ, "get")]
     assert fits(message, Matcher(where, "key", op, wanted), *others) is expected
 

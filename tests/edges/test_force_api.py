@@ -23,7 +23,11 @@ from tss.settings import ForceSampling
 from tss.tasks.forcing import Forcing
 
 TOKEN = "0123456789abcdef"
-GOOD = {"name": "one", "action": "keep", "matchers": [{"on": "resource", "key": "service.name", "op": "eq", "value": "x"}]}
+GOOD = {
+    "name": "one",
+    "action": "keep",
+    "matchers": [{"on": "resource", "key": "service.name", "op": "eq", "value": "x"}],
+}
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -145,7 +149,11 @@ async def test_while_redis_is_away_rules_can_be_read_and_not_changed() -> None:
     async with serving() as site:
         rule = await site.added()
         site.store.away = True
-        for method, path, document in (("POST", "", GOOD), ("PUT", f"/{rule['id']}", GOOD), ("DELETE", f"/{rule['id']}", None)):
+        for method, path, document in (
+            ("POST", "", GOOD),
+            ("PUT", f"/{rule['id']}", GOOD),
+            ("DELETE", f"/{rule['id']}", None),
+        ):
             answer = await site.ask(method, path, document)
             assert answer.status_code == 503 and "Redis connection timeout" in answer.json()["error"]
         assert len((await site.ask("GET")).json()["rules"]) == 1
@@ -232,7 +240,12 @@ async def test_a_change_of_what_has_changed_is_refused() -> None:
         path = f"/{rule['id']}"
         seen = {"headers": {"If-Match": '"1"'}}
         assert (await site.ask("POST", f"{path}/disable", **seen)).status_code == 200
-        for method, more, document in (("POST", "/enable", None), ("PUT", "", GOOD), ("DELETE", "", None), ("POST", "/extend", None)):
+        for method, more, document in (
+            ("POST", "/enable", None),
+            ("PUT", "", GOOD),
+            ("DELETE", "", None),
+            ("POST", "/extend", None),
+        ):
             assert (await site.ask(method, path + more, document, **seen)).status_code == 412
         wrong = await site.ask("DELETE", path, headers={"If-Match": "a"})
         assert wrong.status_code == 422 and "If-Match" in wrong.json()["fields"]

@@ -35,9 +35,7 @@ class Evaluated:
             self.decided_spans[decision] = self.decided_spans.get(decision, 0) + spans
 
 
-def evaluate(
-    batch: Sequence[Trace], sampler: Sampler, buffer: Buffer, enforcer: Enforcer | None = None
-) -> Evaluated:
+def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer, enforcer: Enforcer | None = None) -> Evaluated:
     """Decide each trace, and what waited for its decision; a late fragment of a kept trace has it already.
 
     ``enforcer`` is what enforces the force rules, while any is active: they go before the policies.

@@ -62,7 +62,9 @@ class RedisRules:
 
     async def read(self) -> Stored:
         """What there is."""
-        found: Mapping[bytes, bytes] = await self._link.call(lambda client: client.hgetall(self._key), operation=OPERATION)
+        found: Mapping[bytes, bytes] = await self._link.call(
+            lambda client: client.hgetall(self._key), operation=OPERATION
+        )
         rules = {name.removeprefix(_RULE).decode(): rule for name, rule in found.items() if name.startswith(_RULE)}
         return Stored(found.get(_VERSION, b"").decode(), rules)
 

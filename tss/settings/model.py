@@ -587,7 +587,9 @@ class ForceSampling:
     )
     max_rules: int = key(100, whole(1, 1000), f"Rules at a time at most. {_TOKEN_TOO}")
     poll_secs: float = key(
-        5, kinds.number(0.1, 3600), f"Time between two looks at Redis, should a change not have been heard of. {_TOKEN_TOO}"
+        5,
+        kinds.number(0.1, 3600),
+        f"Time between two looks at Redis, should a change not have been heard of. {_TOKEN_TOO}",
     )
 
 

@@ -51,9 +51,7 @@ class Forcing:
         self._names: dict[str, None] = {}  # in metrics, those longest gone first
         self._away = False
 
-    async def run(
-        self, poll_secs: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> NoReturn:
+    async def run(self, poll_secs: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Until cancelled; started when it has looked once. What Redis says is so: what is heard only says when to look."""
         self._meter.watch(measures.FORCE_RULES, lambda: len(self._book.rules(self._clock())))
         await self._look()

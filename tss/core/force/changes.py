@@ -65,7 +65,9 @@ def replace(draft: Draft, rule_id: str, bounds: Bounds, now: float, revision: in
         _is_free(draft.name, rules, rule_id)
         says_end = draft.duration_secs is not None or draft.expires is not None
         expires = _end(draft, bounds, now) if says_end else found.expires
-        given = attrs.asdict(draft, recurse=False, filter=lambda field, _: field.name not in ("duration_secs", "expires"))
+        given = attrs.asdict(
+            draft, recurse=False, filter=lambda field, _: field.name not in ("duration_secs", "expires")
+        )
         return _changed(rules, found, expires=expires, **given)
 
     return change
@@ -133,7 +135,9 @@ def _bounded(expires: float, field: str, bounds: Bounds, now: float) -> float:
     if expires <= now:
         raise WrongRule({field: "the rule would be over already"})
     if expires > latest + 0.001:  # what rounding adds
-        text = f"the rule would end at {when(min(expires, _FAR))}, and forceSampling.maxDurationSecs allows {when(latest)}"
+        text = (
+            f"the rule would end at {when(min(expires, _FAR))}, and forceSampling.maxDurationSecs allows {when(latest)}"
+        )
         raise WrongRule({field: text})
     return round(expires, 3)
 
