@@ -66,7 +66,7 @@ def payload(*parts: tuple[Attributes, list[Span]]) -> bytes:
 
 
 def rule(*matchers: Matcher, **more: Any) -> Rule:
-    values = {"id": "1", "name": "one", "action": Action.KEEP, "created": 0.0, "expires": 10.0} | more
+    values: dict[str, Any] = {"id": "1", "name": "one", "action": Action.KEEP, "created": 0.0, "expires": 10.0} | more
     return Rule(matchers=matchers, **values)
 
 
@@ -262,7 +262,7 @@ def said(value: Any) -> str | None:
         return "true" if value else "false"
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         return str(value)
-    if isinstance(value, float) and value == value and value == int(value):
+    if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value) if isinstance(value, str | int | float) else None
 

@@ -23,7 +23,7 @@ from tss.settings import ForceSampling
 from tss.tasks.forcing import Forcing
 
 TOKEN = "0123456789abcdef"
-GOOD = {
+GOOD: dict[str, Any] = {
     "name": "one",
     "action": "keep",
     "matchers": [{"on": "resource", "key": "service.name", "op": "eq", "value": "x"}],
@@ -43,7 +43,7 @@ class Site:
         self.url, self.client, self.store, self.clock = url, client, store, clock
 
     async def ask(self, method: str, path: str = "", document: Any = None, **more: Any) -> httpx.Response:
-        given = {} if document is None else {"content": json.dumps(document)}
+        given: dict[str, Any] = {} if document is None else {"content": json.dumps(document)}
         headers = BEARER | more.pop("headers", {})
         return await self.client.request(method, self.url + path, headers=headers, **given, **more)
 
@@ -68,7 +68,7 @@ async def serving(
             api.change = forcing.change
             nursery.start_soon(forcing.run, 60)
             while book.as_of is None:
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
         yield Site(f"http://{HERE}:{ports.health}/admin/force-rules", client, store, clock)
         nursery.cancel_scope.cancel()
 
@@ -159,7 +159,7 @@ async def test_while_redis_is_away_rules_can_be_read_and_not_changed() -> None:
         assert len((await site.ask("GET")).json()["rules"]) == 1
 
 
-MATCHER = GOOD["matchers"][0]  # type: ignore[index]
+MATCHER: dict[str, Any] = GOOD["matchers"][0]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import redis
 import trio
@@ -62,17 +62,19 @@ class RedisRules:
 
     async def read(self) -> Stored:
         """What there is."""
-        found: Mapping[bytes, bytes] = await self._link.call(
-            lambda client: client.hgetall(self._key), operation=OPERATION
-        )
+        found = await self._link.call(self._found, operation=OPERATION)
         rules = {name.removeprefix(_RULE).decode(): rule for name, rule in found.items() if name.startswith(_RULE)}
         return Stored(found.get(_VERSION, b"").decode(), rules)
 
     async def swap(self, version: str, rules: Mapping[str, bytes], keep_secs: float) -> bool:
         """These in the place of what was there, unless that is another version by now: then False. All hear of it."""
         fields = [each for rule_id, rule in rules.items() for each in (_RULE + rule_id.encode(), rule)]
-        given = version, secrets.token_hex(8), round(keep_secs * 1000), *fields
+        given: list[str | int | bytes] = [version, secrets.token_hex(8), round(keep_secs * 1000), *fields]
         return bool(await self._link.call(lambda client: client.eval(_SWAP, 1, self._key, *given), operation=OPERATION))
+
+    def _found(self, client: Any) -> Mapping[bytes, bytes]:
+        found: Mapping[bytes, bytes] = client.hgetall(self._key)
+        return found
 
     async def listen(self, changed: Callable[[], None]) -> NoReturn:
         """Until cancelled, call ``changed`` in this event loop after each change, and when one may have been missed."""
@@ -96,7 +98,8 @@ class RedisRules:
                 over.wait(AGAIN_SECS)
 
     def _hear(self, tell: Callable[[], None], over: threading.Event) -> None:
-        with self._link.client_now().pubsub() as channel:
+        client: Any = self._link.client_now()
+        with client.pubsub() as channel:
             channel.subscribe(self._key)
             while not over.is_set():
                 # What is heard first is that we are subscribed: the rules may have changed before.

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from http import HTTPStatus
 from json import dumps
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import structlog
@@ -304,12 +304,13 @@ def _app(routes: Mapping[str, Page], admin: Admin | None) -> QuartTrio:
     async def administer(**_: str) -> Response:
         assert admin is not None, "the rules below are added for it"  # noqa: S101
         given = request.headers
+        body: Any = await request.get_data()
         asked = Asked(
             request.method,
             request.path,
             given.get("Authorization", ""),
             given.get("If-Match", ""),
-            await request.get_data(),
+            body,
             request.remote_addr or "",
         )
         return response(await admin.answer(asked))

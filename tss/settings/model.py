@@ -565,7 +565,7 @@ class DeadLetter:
     topic: str = key("", kinds.topic_or_empty, "The topic, required for type topic.")
 
 
-_TOKEN_TOO = "Has an effect only with `adminToken`."
+_TOKEN_TOO = "Has an effect only with `adminToken`."  # noqa: S105  # about the token, and none
 _YEAR_SECS = 52 * kinds.WEEK_SECS
 
 

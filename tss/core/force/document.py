@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import attrs
 
@@ -87,8 +87,8 @@ def draft(document: object) -> Draft:
         description=reader.take("description", _text(MAX_DESCRIPTION), ""),
         enabled=reader.take("enabled", _truth, default=True),
         priority=reader.take("priority", _priority, 0),
-        duration_secs=reader.take("durationSecs", _duration, None),
-        expires=reader.take("expires", _moment, None),
+        duration_secs=reader.take("durationSecs", _maybe(_duration), None),
+        expires=reader.take("expires", _maybe(_moment), None),
     )
     for name in ("id", "created", "revision"):  # so that what was shown can be given back changed
         reader.take(name, str, "")
@@ -104,7 +104,7 @@ def duration(document: object) -> float | None:
     """What a request to extend a rule says: ``durationSecs``, if anything. Raises WrongRule."""
     faults: dict[str, str] = {}
     reader = Reader(document, faults)
-    found = reader.take("durationSecs", _duration, None)
+    found = reader.take("durationSecs", _maybe(_duration), None)
     reader.end("durationSecs")
     if faults:
         raise WrongRule(faults)
@@ -120,8 +120,8 @@ def stored(document: object) -> Rule:
         name=reader.need("name", _name, "a name", ""),
         action=reader.need("action", _action, "keep or drop", Action.KEEP),
         matchers=reader.need("matchers", lambda given: _matchers(given, faults), "a list of matchers", ()),
-        created=reader.need("created", _moment, "a time", 0.0) or 0.0,
-        expires=reader.need("expires", _moment, "a time", 0.0) or 0.0,
+        created=reader.need("created", _moment, "a time", 0.0),
+        expires=reader.need("expires", _moment, "a time", 0.0),
         description=reader.take("description", _text(MAX_DESCRIPTION), ""),
         enabled=reader.take("enabled", _truth, default=True),
         priority=reader.take("priority", _priority, 0),
@@ -136,7 +136,7 @@ def stored(document: object) -> Rule:
 def expiry(document: bytes) -> float:
     """When the rule in these bytes is over, whatever else they say; 0 where they do not tell."""
     try:
-        return _moment(json.loads(document)["expires"]) or 0.0
+        return _moment(json.loads(document)["expires"])
     except (ValueError, TypeError, KeyError):
         return 0.0
 
@@ -190,9 +190,9 @@ def _name(given: Any) -> str:
 
 
 def _truth(given: Any) -> bool:
-    if not isinstance(given, bool):
-        raise ValueError("true or false is expected")
-    return given
+    if given is True or given is False:
+        return given
+    raise ValueError("true or false is expected")
 
 
 def _priority(given: Any) -> int:
@@ -201,13 +201,18 @@ def _priority(given: Any) -> int:
     return given
 
 
-def _duration(given: Any) -> float | None:
+def _maybe(read: Callable[[Any], float]) -> Callable[[Any], float | None]:
+    """The same, where nothing is a value, too."""
+    return read
+
+
+def _duration(given: Any) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
         raise ValueError("a number of seconds above 0 is expected")
     return float(given)
 
 
-def _moment(given: Any) -> float | None:
+def _moment(given: Any) -> float:
     try:
         found = datetime.fromisoformat(given)
         return found.timestamp() if found.tzinfo else _no_zone()
@@ -274,8 +279,10 @@ def _value(op: Op, where: Where, given: Any) -> Wanted:
 
 
 def _scalar(given: Any) -> Scalar:
-    if isinstance(given, bool | str):
-        return _text(MAX_TEXT)(given) if isinstance(given, str) else given
+    if isinstance(given, str):
+        return _text(MAX_TEXT)(given)
+    if isinstance(given, bool):
+        return given
     if isinstance(given, int | float) and -(2**63) <= given < 2**64:  # not a number is in no range
         return given
     raise ValueError("a text, a number of 64 bits, true or false is expected")
@@ -296,7 +303,7 @@ def _known(where: Where, value: Scalar) -> Scalar:
 
 
 def _pattern(given: Any) -> str:
-    pattern = cast(str, _text(MAX_PATTERN, 1)(given))
+    pattern = _text(MAX_PATTERN, 1)(given)
     try:
         expression(pattern)
     except ValueError as error:

@@ -137,8 +137,8 @@ def _on_text(test: Callable[[str], bool]) -> Test:
     return tested
 
 
-def _compared(op: Op, wanted: int | float) -> Test:
-    compare: Callable[[int | float], bool] = {
+def _compared(op: Op, wanted: float) -> Test:
+    compare: Callable[[float], bool] = {
         Op.GT: lambda found: found > wanted,
         Op.GTE: lambda found: found >= wanted,
         Op.LT: lambda found: found < wanted,
