@@ -140,7 +140,7 @@ SPAN_METRICS_SERIES = _gauge("span_metrics_series_current", "Series of spanMetri
 SPAN_METRICS_LIMIT = _gauge("span_metrics_series_limit", "spanMetrics.maxSeries; once it is reached, spans of further series count as otel_metric_overflow. 0 while spanMetrics is off.")
 SPAN_METRICS_EXPORTS = _counter("span_metrics_exports_total", "Sendings of spanMetrics by OTLP, by result; what one fails to bring the next one does.", "result")
 # What is shared through Redis
-REDIS_UP = _gauge("redis_up", "1 while Redis answers and takes writes, 0 while replicas go on without; absent without redis.url.", alert="redis_up == 0")
+REDIS_UP = _gauge("redis_up", "1 while Redis answers and takes writes, 0 while this replica goes on without; absent without redis.url.", "address", alert="redis_up == 0")
 REDIS_ERRORS = _counter("redis_errors_total", "Calls of Redis that failed, by operation and reason; those not tried while it is known to be away do not count.", "operation", "reason")
 REDIS_CALLS = _histogram("redis_call_seconds", "Time of one call of Redis that was answered.", _CALLS, "operation")
 # How the daemon is
