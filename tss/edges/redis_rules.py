@@ -63,8 +63,8 @@ class RedisRules:
     async def read(self) -> Stored:
         """What there is."""
         found = await self._link.call(self._found, operation=OPERATION)
-        rules = {name.removeprefix(_RULE).decode(): rule for name, rule in found.items() if name.startswith(_RULE)}
-        return Stored(found.get(_VERSION, b"").decode(), rules)
+        rules = {name.removeprefix(_RULE).decode("utf-8", "replace"): rule for name, rule in found.items() if name.startswith(_RULE)}
+        return Stored(found.get(_VERSION, b"").decode("utf-8", "replace"), rules)
 
     async def swap(self, version: str, rules: Mapping[str, bytes], keep_secs: float) -> bool:
         """These in the place of what was there, unless that is another version by now: then False. All hear of it."""
