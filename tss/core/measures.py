@@ -105,6 +105,9 @@ DECISION_DELAY = _histogram("decision_delay_seconds", "Stream time from a trace'
 TWO_PARTITIONS = _counter("traces_on_two_partitions_total", "Traces with spans on more than one partition: producers do not agree on a partitioner, or the topic is not keyed by trace.")
 LATE_SPANS = _counter("late_spans_total", "Spans that came after their trace's decision and followed it, by verdict.", "verdict")
 DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans read again of a kept trace that every destination already had; settled without sending them twice.")
+FORCED = _counter("force_decisions_total", "Traces decided by a force rule, by its name; in `decisions_total` their policy is `force`. Names of rules that are gone stay until 200 others have come.", "rule", "verdict")
+FORCE_RULES = _gauge("force_rules_current", "Force rules known and not over, enabled or not.")
+FORCE_READS = _counter("force_rules_reads_total", "Tries to read the force rules from Redis, by result; with `away` those known go on until they expire.", "result")
 # What is changed of kept traces
 DUPLICATES_REMOVED = _counter("export_duplicate_spans_total", "Spans of kept traces that were there twice, by span id and kind, and went out once.")
 COMPRESSED_SPANS = _counter("compressed_spans_total", "Spans of kept traces that became part of a composite.")
