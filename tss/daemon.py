@@ -6,6 +6,7 @@ import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from functools import partial
 from typing import Protocol, TypeVar
 
 import attrs
@@ -14,6 +15,7 @@ import trio
 
 from tss import __version__
 from tss.core import measures
+from tss.core.alignment import Alignment
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import WrongSetting
 from tss.core.health import Health
@@ -31,10 +33,11 @@ from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
 from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
+from tss.edges.kafka_rekey import keyed_settings, open_rekey, source_settings
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
 from tss.settings import KafkaExporter, Settings
-from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, sweeper, trainer, trimmer
+from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, rekeyer, sweeper, trainer, trimmer
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
@@ -147,6 +150,40 @@ async def _stopper(stop: trio.Event, drain: trio.CancelScope, times: StopTimes, 
     drain.deadline = trio.current_time() + times.drain_secs
 
 
+async def rekey(
+    settings: Settings,
+    outside: Outside,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The first stage, where the input is not keyed: split and write, until told to stop. Started once its topic is
+    there, or the stop came first; ends with the transaction that is under way, or when its share of the time is over."""
+    times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
+    kafka, name, health = settings.kafka, settings.app.instance_id, outside.health
+    inputs = rekeyer.Inputs(kafka.input_topic, Alignment(round(kafka.rekey.max_ahead_secs * 1000)), outside.meter)
+    async with open_rekey(kafka, name) as topic, trio.open_nursery() as around:
+        ending = trio.CancelScope()
+        around.start_soon(_ender, stop, ending, min(times.leave_secs, times.drain_secs))
+        with ending:
+            await rekeyer.make(topic, stop, health)
+            task_status.started()
+            source = KafkaSource.open(
+                source_settings(kafka), name, inputs, outside.meter, health, outbox=topic, close_secs=times.leave_secs,
+                component="kafka input", keeping=True,
+            )  # fmt: skip
+            async with source as member:
+                around_it = inputs, topic, outside.dead_letters, stop
+                await rekeyer.run(member, *around_it, outside.meter, health, outside.chance)
+        if ending.cancelled_caught:
+            log.warning("stopped in a transaction of the rekey stage; it is aborted, and its records are read again")
+        around.cancel_scope.cancel()
+
+
+async def _ender(stop: trio.Event, scope: trio.CancelScope, secs: float) -> None:
+    await stop.wait()
+    scope.deadline = trio.current_time() + secs
+
+
 async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
     """The daemon: the selection, joined to the real outside, within its web server, its pulse and its signals.
 
@@ -165,6 +202,9 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         house.start_soon(pulse.run, meter, name="pulse")
         house.start_soon(trimmer.run, heap.give_back, name="trimmer")
         connection = client_config(settings.kafka, settings.app.instance_id)
+        # Where there is a first stage, all that follows reads its topic.
+        kafka = keyed_settings(settings.kafka) if settings.kafka.rekey.enabled else settings.kafka
+        keyed = attrs.evolve(settings, kafka=kafka)
         with _naming("deadLetter"):
             dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
         destinations: list[Destination] = []
@@ -173,7 +213,7 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             health.starting(f"exporter {each.name}")
             with _naming(f"exporters, {each.name}"):
                 if isinstance(each, KafkaExporter):
-                    writing = open_topic(each, settings.kafka, settings.app.instance_id, meter)
+                    writing = open_topic(each, kafka, settings.app.instance_id, meter)
                     topic = await opened.enter_async_context(writing)
                     destinations.append(topic)
                 else:
@@ -183,7 +223,7 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         def join(assignments: Assignments, lookup: Lookup) -> AbstractAsyncContextManager[Member]:
             name = settings.app.instance_id
             return KafkaSource.open(
-                settings.kafka,
+                kafka,
                 name,
                 assignments,
                 meter,
@@ -202,7 +242,9 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             counted = trio.Event()
             for name, sender in counting.senders.items():
                 beside.start_soon(sender, counted, name=name)
-            await select(settings, outside, stop)
+            if settings.kafka.rekey.enabled:
+                await beside.start(partial(rekey, settings, outside, stop), name="rekey")
+            await select(keyed, outside, stop)
             counted.set()  # no span comes any more: what was counted is sent a last time
         house.cancel_scope.cancel()
 
