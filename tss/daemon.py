@@ -41,6 +41,7 @@ from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse,
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
+from tss.tasks.keying import Keying
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -107,6 +108,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         for destination in outside.destinations
     ]
     _watch_buffer(buffer, meter)
+    keying = Keying(meter, health, rekeyed=settings.kafka.rekey.enabled)
     health.numbers |= {
         "openTraces": lambda: buffer.open_traces,
         "openSpans": lambda: buffer.open_spans,
@@ -126,8 +128,18 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 prepared_in, prepared_out = _channel("prepared", PREPARED_BATCHES, meter, list[Trace])
                 settled_in, settled_out = _channel("settled", SETTLED_BATCHES, meter, list[Trace])
                 start = tasks.start_soon
-                start(consumer.run, member, assignments, outside.dead_letters, polled_in, stop, meter, name="consumer")
-                start(sweeper.run, polled_out, closed_in, buffer, meter, name="sweeper")
+                start(
+                    consumer.run,
+                    member,
+                    assignments,
+                    outside.dead_letters,
+                    polled_in,
+                    stop,
+                    meter,
+                    keying,
+                    name="consumer",
+                )
+                start(sweeper.run, polled_out, closed_in, buffer, meter, keying, name="sweeper")
                 with closed_out, kept_in, settled_in:  # each worker has a clone; these originals end here
                     deciding = sampler, buffer, outside.observers
                     for number in range(settings.app.evaluation_workers):
