@@ -284,6 +284,9 @@ def _rekey(settings: Settings) -> Iterator[Disagreement]:
         yield Disagreement(keys, f"{kafka.rekey.max_ahead_secs:g}", allowed)
 
 
+_AHEAD_SECS = 5  # some polls of a busy partition, and far less than the quiet that ends a trace
+
+
 def rekey_topic(kafka: Kafka) -> str:
     """The topic between the stages."""
     return kafka.rekey.topic or f"{kafka.input_topic}.by-trace"
@@ -348,7 +351,9 @@ def derive(settings: Settings, root: Path = Path("/")) -> Settings:
         instance_id=settings.app.instance_id or socket.gethostname(),
         max_buffer_bytes=settings.app.max_buffer_bytes or buffer_bytes(memory_limit_bytes(root)),
     )
-    rekey = attrs.evolve(settings.kafka.rekey, topic=rekey_topic(settings.kafka))
+    rekey = settings.kafka.rekey
+    ahead_secs = rekey.max_ahead_secs or min(_AHEAD_SECS, app.root_quiet_secs / 2)
+    rekey = attrs.evolve(rekey, topic=rekey_topic(settings.kafka), max_ahead_secs=ahead_secs)
     kafka = attrs.evolve(settings.kafka, security_protocol=security_protocol(settings.kafka), rekey=rekey)
     datadog = attrs.evolve(settings.datadog, via=settings.datadog.chosen_via, site=settings.datadog.chosen_site)
     exporters = tuple(_parquet(each, app) if isinstance(each, ParquetExporter) else each for each in settings.exporters)

@@ -167,9 +167,10 @@ class Rekey:
         "lz4", choice("zstd", "lz4", "snappy", "gzip", "none"), f"How batches of records are compressed. {_REKEY_TOO}"
     )
     max_ahead_secs: float = key(
-        5,
-        positive_secs,
+        0,
+        secs,
         f"In a backlog no input partition is read further than this ahead of another, by the records' time. {_REKEY_TOO}",
+        default_doc="5, or half of `app.rootQuietSecs` if that is less; `0` means the same",
     )
     transaction_timeout_secs: float = key(
         15, kinds.number(1, 60), f"Brokers abort a transaction that takes longer. {_REKEY_TOO}"
