@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.spans import fragment
-from tss.core.alignment import SILENCE_MS, Alignment, Read, ends_of, still_ours
+from tss.core.alignment import SILENCE_MS, WAITING_BYTES, Alignment, Read, ends_of, still_ours
 from tss.core.record import Record
 
 AHEAD_MS = 1000
@@ -42,7 +42,6 @@ def test_a_partition_that_has_told_nothing_yet_is_waited_for_but_not_for_ever() 
     alignment = of(0, 1)
     add(alignment, 0, 1000)
     assert taken(alignment) == []
-    assert alignment.waiting == {0}
     assert taken(alignment, WALL + SILENCE_MS) == [(0, 0)]
 
 
@@ -58,12 +57,10 @@ def test_what_is_ahead_waits_until_the_others_have_come() -> None:
     add(alignment, 0, 1000, 1900, 2100, 9000)
     add(alignment, 1, 1000)
     assert {*taken(alignment)} == {(1, 0), (0, 0), (0, 1)}
-    assert alignment.waiting == {0}
     add(alignment, 1, 1500, offset=1)
     assert {*taken(alignment)} == {(1, 1), (0, 2)}
     add(alignment, 1, 8500, offset=2)
     assert {*taken(alignment)} == {(1, 2), (0, 3)}
-    assert alignment.waiting == set()
 
 
 def test_a_clock_ahead_of_ours_counts_as_now() -> None:
@@ -88,7 +85,7 @@ def test_what_has_gone_is_not_ours_even_when_it_comes_back() -> None:
     assert still_ours(first) == []
     assert taken(alignment) == []
     add(alignment, 7, 1000)  # read before it went
-    assert alignment.waiting == set()
+    assert taken(alignment, WALL + SILENCE_MS) == []
 
 
 def test_after_a_pause_nobody_counts_as_silent() -> None:
@@ -100,6 +97,26 @@ def test_after_a_pause_nobody_counts_as_silent() -> None:
     alignment.hear(later)
     add(alignment, 0, 90_000, wall_ms=later, offset=1)
     assert taken(alignment, later) == []
+
+
+def test_law_5_what_waits_has_a_limit_in_bytes_and_reading_does_not_flap() -> None:
+    alignment = of(0, 1)
+    add(alignment, 1, 1000)
+    large = fragment(1, size=WAITING_BYTES // 4)
+    for offset in range(4):
+        alignment.add(Record(0, offset, 90_000 + 1000 * offset, (large,)), (), WALL)
+    assert [*taken(alignment)] == [(1, 0)]
+    assert alignment.hold() == set()
+    add(alignment, 0, 99_000, offset=4)
+    assert alignment.hold() == {0}
+    add(alignment, 1, 89_000, offset=1)
+    assert {*taken(alignment)} == {(1, 1), (0, 0)}
+    assert alignment.hold() == {0}, "no flapping"
+    add(alignment, 1, 91_000, offset=2)
+    assert {*taken(alignment)} == {(1, 2), (0, 1), (0, 2)}
+    assert alignment.hold() == set()
+    alignment.forget([0, 1])
+    assert alignment.hold() == set()
 
 
 times = st.lists(st.integers(1, 60).map(lambda secs: secs * 500), max_size=12)

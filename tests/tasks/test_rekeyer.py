@@ -12,7 +12,7 @@ from tests.core.spans import fragment
 from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
-from tss.core.alignment import Alignment, Read
+from tss.core.alignment import WAITING_BYTES, Alignment, Read
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
 from tss.core.health import Health, State
 from tss.core.record import DeadLetter, Polled, Record, Start
@@ -158,7 +158,7 @@ async def test_what_cannot_be_read_is_put_aside_before_its_offset_goes(autojump_
 
 
 async def test_a_partition_that_is_ahead_is_not_read_on(autojump_clock: MockClock) -> None:
-    world = World([Record(0, 0, 1000, ()), Record(0, 1, 90_000, ())])
+    world = World([Record(0, offset, 1000, (fragment(1, size=WAITING_BYTES),)) for offset in range(2)])
     world.inputs.assigned({1: Start(0, 0, committed=True)})
     await world.run()
     assert world.held == {0}

@@ -16,6 +16,9 @@ from tss.core.streamtime import NO_TIME
 
 # Who has nothing new for so long holds nobody back: its broker may be away for hours, and the others' time goes on.
 SILENCE_MS = 5_000
+# What may wait for slower partitions. Not to read on throws away what the client has fetched ahead, so it must not flap:
+# it begins above this, and ends below half of it.
+WAITING_BYTES = 16 * 1024 * 1024
 
 
 @attrs.define(eq=False)
@@ -26,6 +29,7 @@ class Read:
     headers: Headers
     log: Log
     read_ms: int  # the wall time
+    size: int  # bytes of its fragments
 
 
 @attrs.define(eq=False)
@@ -50,14 +54,19 @@ class Alignment:
     def __init__(self, max_ahead_ms: int) -> None:
         self._max_ahead_ms = max_ahead_ms
         self._logs: dict[int, Log] = {}
+        self._waiting_bytes = 0
+        self._held: set[int] = set()
 
     def __repr__(self) -> str:
         return f"<Alignment {[*self._logs.values()]}>"
 
-    @property
-    def waiting(self) -> set[int]:
-        """The partitions of which something waits; they need not be read any further now."""
-        return {log.id for log in self._logs.values() if log.waiting}
+    def hold(self) -> set[int]:
+        """The partitions that should not be read any further for now: more waits than there is room for."""
+        if self._waiting_bytes > WAITING_BYTES:
+            self._held = {log.id for log in self._logs.values() if log.waiting}
+        elif self._waiting_bytes <= WAITING_BYTES // 2:
+            self._held = set()
+        return self._held
 
     def begin(self, ids: Iterable[int]) -> None:
         """These are ours from now on."""
@@ -70,13 +79,17 @@ class Alignment:
             log = self._logs.pop(id, None)
             if log is not None:
                 log.gone = True
+                self._waiting_bytes -= sum([read.size for read in log.waiting])
                 log.waiting.clear()
+                self._held = self._held - {id}
 
     def add(self, record: Record, headers: Headers, wall_ms: int) -> None:
         """A record was read, in its partition's order. One of a partition that has gone meanwhile is let be."""
         log = self._logs.get(record.partition)
         if log is not None:
-            log.waiting.append(Read(record, headers, log, wall_ms))
+            size = sum([len(fragment.payload) for fragment in record.fragments])
+            self._waiting_bytes += size
+            log.waiting.append(Read(record, headers, log, wall_ms, size))
             log.time_ms = max(log.time_ms, _believable(record, wall_ms))
             log.heard_ms, log.at_end = wall_ms, False
 
@@ -103,6 +116,7 @@ class Alignment:
                 _take_some(log, limit_ms, most, wall_ms, taken)
             if len(taken) == before:
                 break
+        self._waiting_bytes -= sum([read.size for read in taken])
         return taken
 
     def _limit_ms(self, wall_ms: int) -> int | None:

@@ -169,11 +169,11 @@ class _Rekeyer:
 
     async def hold(self) -> None:
         """Read no further of partitions that are ahead of others, or memory would have no bound."""
-        waiting = self._inputs.alignment.waiting
-        if waiting != self._held:
-            await self._source.hold(waiting)
-            self._held = waiting
-            self._meter.set(measures.REKEY_AHEAD, len(waiting))
+        held = self._inputs.alignment.hold()
+        if held != self._held:
+            await self._source.hold(held)
+            self._held = held
+            self._meter.set(measures.REKEY_AHEAD, len(held))
 
     async def write(self, reads: list[Read]) -> None:
         """Until the topic has them, they are somebody else's, or the stop."""
