@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.real import output
 from tests.real.brokers import Broker
 from tests.real.daemon import Daemon, Group, daemons, file_spans, settings, until
 from tests.real.unkeyed import UnkeyedLoad, check_topic, rekey_group, wait_until_kept, wait_until_split
@@ -64,6 +65,8 @@ def test_thirty_kills(apache: Broker, tmp_path: Path) -> None:
             assert daemon.metric("kafka_unkeyed_records_total") == 0, "what the second stage reads is keyed"
             stop_secs = daemon.stop()
         messages = check_topic(apache, f"{topic}.by-trace", load)
+        loose = output.committed(apache.bootstrap, f"{topic}.by-trace", isolation="read_uncommitted")
+    assert len(loose) > len(messages), "no kill hit a transaction"
     counts = Counter(file_spans(kept))
     assert counts.keys() == load.kept(), "law 1, law 2"
     for message in messages:  # the record's own headers and time, and where it came from
@@ -73,7 +76,7 @@ def test_thirty_kills(apache: Broker, tmp_path: Path) -> None:
         assert isinstance(told, bytes) and told.decode().split()[:2] == [f"{topic}-group.rekey", topic]
     print(
         f"\nseed {SEED}: {KILLS} kills ({in_work} in work) in {time.monotonic() - began:.0f} s, {load.records} records, "
-        f"{len(load.traces)} traces, {len(load.places())} spans, {len(messages)} keyed records, stop {stop_secs:.2f} s"
+        f"{len(load.traces)} traces, {len(load.places())} spans, {len(messages)} keyed records and {len(loose) - len(messages)} aborted, stop {stop_secs:.2f} s"
     )
 
 
