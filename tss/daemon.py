@@ -40,7 +40,7 @@ from tss.edges.kafka_scaler import scaler_group
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
 from tss.edges.redis_decisions import RedisDecisions
-from tss.edges.redis_link import open_link
+from tss.edges.redis_link import RedisLink, open_link
 from tss.edges.redis_rules import RedisRules
 from tss.settings import KafkaExporter, Settings
 from tss.tasks import (
@@ -264,9 +264,7 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             with _naming("redis"):
                 opening_link = open_link(settings.redis, settings.kafka.consumer_group, meter, health)
                 link = await linked.enter_async_context(opening_link)
-            ttl_secs, remembers_dropped = settings.redis.decision_ttl_secs, settings.redis.remember_dropped
-            decisions = RedisDecisions(link, ttl_secs, remember_dropped=remembers_dropped)
-            sharing = Sharing(decisions, ttl_secs, remembers_dropped)
+            sharing = _sharing(settings, link)
             if settings.force_sampling.admin_token:
                 forcing = Forcing(rulebook, RedisRules(link), meter)
                 await house.start(forcing.run, settings.force_sampling.poll_secs, name="force rules")
@@ -363,6 +361,11 @@ def _channel(
     meter.set(measures.CHANNEL_LIMIT, bound, name)
     meter.watch(measures.CHANNEL_FILL, lambda: receive.statistics().current_buffer_used, name)
     return send, receive
+
+
+def _sharing(settings: Settings, link: RedisLink) -> Sharing:
+    ttl_secs, remembers_dropped = settings.redis.decision_ttl_secs, settings.redis.remember_dropped
+    return Sharing(RedisDecisions(link, ttl_secs, remember_dropped=remembers_dropped), ttl_secs, remembers_dropped)
 
 
 def _sampler(settings: Settings) -> Sampler:
