@@ -13,7 +13,7 @@ from typing import Any
 from tests.real import output
 from tests.real.brokers import Broker
 from tests.real.daemon import Daemon, Group, daemons, file_spans, settings, until
-from tests.real.unkeyed import UnkeyedLoad, check_topic, rekey_group, wait_until_kept, wait_until_split
+from tests.real.unkeyed import UnkeyedLoad, Watch, check_topic, rekey_group, wait_until_kept, wait_until_split
 
 KILLS = int(os.environ.get("REKEY_KILLS", "30"))
 PARTITIONS = 3
@@ -33,7 +33,7 @@ def config_of(broker: Broker, topic: str, kept: Path, session_ms: int, **rekey: 
 
 
 def test_thirty_kills(apache: Broker, tmp_path: Path) -> None:
-    """`kill -9` of the whole daemon, at any moment: while it starts, reads, is in a transaction, decides."""
+    """`kill -9` of the whole daemon: while it starts, at any moment, and every other time in a transaction."""
     began = time.monotonic()
     chance = Random(SEED)
     topic, kept = f"unkeyed-{SEED}", tmp_path / "kept.jsonl"
@@ -43,9 +43,9 @@ def test_thirty_kills(apache: Broker, tmp_path: Path) -> None:
         Group.watch(apache, rekey_group(config), PARTITIONS) as group,
         UnkeyedLoad(apache.bootstrap, topic, SEED) as load,
     ):
-        with Daemon(tmp_path / "daemon", config) as daemon:
+        with Daemon(tmp_path / "daemon", config) as daemon, Watch.on(apache, f"{topic}.by-trace") as watch:
             in_work = 0
-            for _ in range(KILLS):
+            for number in range(KILLS):
                 if chance.random() < 0.2:  # in the middle of starting
                     moment = time.monotonic() + chance.uniform(0.1, 2.0)
                 else:
@@ -55,6 +55,8 @@ def test_thirty_kills(apache: Broker, tmp_path: Path) -> None:
                     in_work += 1
                     moment = time.monotonic() + chance.uniform(0, 0.3)
                 until(lambda: time.monotonic() >= moment, 10)  # noqa: B023  # as above
+                if number % 2 and daemon.is_ready:
+                    watch.wait(5)
                 assert daemon.running, daemon.tail()
                 daemon.kill()
                 daemon.start()

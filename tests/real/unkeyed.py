@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from random import Random
-from typing import Any
+from typing import Any, Self
 
-from confluent_kafka import Message
+import attrs
+from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
 
 from demo import traffic
 from tests.real import output
@@ -41,6 +44,36 @@ class UnkeyedLoad(Load):
             self._topic, value, timestamp=stamp_ms, headers=headers, on_delivery=self._delivered
         )  # no key: librdkafka sticks to one partition for a batch, and takes any other for the next
         self._producer.poll(0)
+
+
+@attrs.define
+class Watch:
+    """Sees a transaction that is under way in a topic, by where it ends for whom."""
+
+    ends: tuple[Consumer, Consumer]
+    topic: str
+
+    @classmethod
+    @contextmanager
+    def on(cls, broker: Broker, topic: str) -> Iterator[Self]:
+        base: dict[str, Any] = {"bootstrap.servers": broker.bootstrap, "group.id": "watch", "log_level": 0}
+        readers = [Consumer(base | {"isolation.level": f"read_{which}"}) for which in ("committed", "uncommitted")]
+        try:
+            yield cls((readers[0], readers[1]), topic)
+        finally:
+            for reader in readers:
+                reader.close()
+
+    def wait(self, secs: float) -> bool:
+        """Until one is under way; whether there was one in this time."""
+        deadline = time.monotonic() + secs
+        partitions = [*self.ends[0].list_topics(self.topic, timeout=10).topics[self.topic].partitions]
+        asked = [TopicPartition(self.topic, id, OFFSET_END) for id in partitions]
+        while time.monotonic() < deadline:
+            stable, last = ([each.offset for each in end.offsets_for_times(asked, timeout=10)] for end in self.ends)
+            if any(one < other for one, other in zip(stable, last, strict=True)):
+                return True
+        return False
 
 
 def rekey_group(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,14 @@ async def test_traces_on_two_partitions_are_told_of() -> None:
     assert "partitioner" in health.components[COMPONENT].detail
 
 
+async def test_that_unkeyed_traces_are_spread_is_no_news() -> None:
+    keying, meter, health = made()
+    keying.sampled(Sample(8, 3, 4))
+    keying.split(2)
+    assert meter.counted(measures.SPLIT_TRACES) == 2
+    assert "partition_traces_by_id" in health.components[COMPONENT].detail
+
+
 async def test_behind_the_first_stage_the_advice_is_another() -> None:
     keying, _, health = made(rekeyed=True)
     keying.sampled(Sample(1, 1, 4))

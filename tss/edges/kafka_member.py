@@ -346,6 +346,11 @@ class Member:
         paused = {id: at for id, at in self._positions.items() if self._paused or id in self._held}
         if paused:
             self._client.pause(self._places(paused))
+        going = {id: at for id, at in positions.items() if id not in paused}
+        if going:
+            # librdkafka remembers a pause beyond the assignment (seen with 2.16): one that went while paused, and comes
+            # back after the others were resumed, would never be fetched again.
+            self._client.resume(self._places(going))
 
     def _unassign(self, places: list[TopicPartition]) -> None:
         for place in places:

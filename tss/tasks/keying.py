@@ -34,6 +34,7 @@ class Keying:
         self._health = health
         self._rekeyed = rekeyed
         self._seen_at = -math.inf  # when something was wrong last
+        self._unkeyed_at = -math.inf  # and when that was a key
         self._degraded = False
         self._telling = Telling()
 
@@ -44,6 +45,7 @@ class Keying:
         """A poll has come. Of a topic with one partition the keys do not matter."""
         if sample.unkeyed and sample.partitions > 1:
             self._meter.count(measures.UNKEYED, sample.unkeyed)
+            self._unkeyed_at = trio.current_time()
             advice = ADVICE_REKEYED if self._rekeyed else ADVICE
             self._wrong(sample.unkeyed, "records are not keyed by trace id", advice)
         elif self._degraded and trio.current_time() - self._seen_at >= CALM_SECS:
@@ -54,6 +56,9 @@ class Keying:
     def split(self, traces: int) -> None:
         """So many traces were found on two partitions."""
         self._meter.count(measures.SPLIT_TRACES, traces)
+        if trio.current_time() - self._unkeyed_at < CALM_SECS:  # that is why, and has been said
+            self._seen_at = trio.current_time()
+            return
         advice = ADVICE_REKEYED if self._rekeyed else SAME_PARTITIONER
         self._wrong(traces, "traces are spread over several partitions", advice)
 

@@ -154,6 +154,7 @@ class _Rekeyer:
     _held: set[int] = attrs.field(factory=set)
     _telling: Telling = attrs.field(factory=Telling)
     _trouble: Telling = attrs.field(factory=Telling)
+    _told: str = ""  # the reason last logged
 
     async def read(self) -> int:
         """One poll. What cannot be read is put aside before its record can be written, and so before its offset goes."""
@@ -258,5 +259,6 @@ class _Rekeyer:
     def _tell(self, outcome: Again | Misconfigured, tries: int) -> None:
         if tries > QUICK_TRIES or isinstance(outcome, Misconfigured):
             self._health.down(COMPONENT, f"{outcome.reason}: {outcome.detail}")
-        if self._trouble.add(1):
+        if self._trouble.add(1) or outcome.reason != self._told:
+            self._told = outcome.reason
             log.warning("the keyed topic did not take a batch", reason=outcome.reason, detail=outcome.detail)
