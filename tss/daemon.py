@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -34,10 +35,11 @@ from tss.edges.kafka_config import client_config
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
 from tss.settings import KafkaExporter, Settings
-from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, sweeper, trainer, trimmer
+from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, sweeper, trainer, trimmer, unparker
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
+from tss.tasks.parker import Parker, Parking
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -69,6 +71,7 @@ class Outside:
     chance: random.Random
     observers: Sequence[SpanObserver] = ()
     clock_ms: Callable[[], int] | None = None  # of the output topic, where there is one
+    parking: Parking | None = None  # where long-open traces go; None keeps them in memory
 
 
 @attrs.frozen
@@ -79,12 +82,15 @@ class StopTimes:
     last_commit_secs: float
     last_counts_secs: float
     leave_secs: float
+    hand_over_secs: float = 0.0
 
     @classmethod
-    def of(cls, timeout_secs: float, graceful: bool) -> StopTimes:
+    def of(cls, timeout_secs: float, graceful: bool, *, parks: bool = False) -> StopTimes:
         """Shares of ``shutdownTimeoutSecs``; a tenth is left over for starting late and ending the process."""
         short_secs = min(5.0, timeout_secs * 0.15)
-        return cls(timeout_secs * 0.55 if graceful else 0, short_secs, min(2.0, timeout_secs * 0.05), short_secs)
+        parking_secs = timeout_secs * 0.2 if graceful and parks else 0.0
+        drain_secs = timeout_secs * 0.55 - parking_secs if graceful else 0.0
+        return cls(drain_secs, short_secs, min(2.0, timeout_secs * 0.05), short_secs, parking_secs)
 
 
 async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None:
@@ -94,7 +100,8 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     taken what was left in it, and so on down to the committer, whose end is the last commit. Open traces are not
     decided then: their records are not committed, and the next owner of the partition reads them again.
     """
-    times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
+    app, parking = settings.app, outside.parking
+    times = StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown, parks=parking is not None)
     meter, health = outside.meter, outside.health
     buffer = Buffer(_limits(settings), _waits(settings), Memory())
     assignments = _assignments(settings, buffer, meter, outside.clock_ms)
@@ -104,6 +111,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         for destination in outside.destinations
     ]
     _watch_buffer(buffer, meter)
+    parker = None if parking is None else _parker(settings, outside, parking, buffer, assignments)
     health.numbers |= {
         "openTraces": lambda: buffer.open_traces,
         "openSpans": lambda: buffer.open_spans,
@@ -118,6 +126,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         with drain:
             async with trio.open_nursery() as tasks:
                 polled_in, polled_out = _channel("polled", POLLED_BATCHES, meter, Batch)
+                aside_in, aside_out = trio.open_memory_channel[list[Trace]](math.inf)  # bounded in bytes: closed_bytes
                 closed_in, closed_out = _channel("closed", CLOSED_BATCHES, meter, list[Trace])
                 kept_in, kept_out = _channel("kept", KEPT_BATCHES, meter, list[Trace])
                 prepared_in, prepared_out = _channel("prepared", PREPARED_BATCHES, meter, list[Trace])
@@ -125,16 +134,22 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 start = tasks.start_soon
                 start(consumer.run, member, assignments, outside.dead_letters, polled_in, stop, meter, name="consumer")
                 start(sweeper.run, polled_out, closed_in, buffer, meter, name="sweeper")
-                with closed_out, kept_in, settled_in:  # each worker has a clone; these originals end here
+                with closed_out, kept_in, settled_in, aside_in:  # each worker has a clone; these originals end here
                     deciding = sampler, buffer, outside.observers
-                    for number in range(settings.app.evaluation_workers):
+                    for number in range(app.evaluation_workers):
                         ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
-                        start(evaluator.run, *ends, *deciding, meter, name=f"evaluator {number}")
+                        aside = None if parking is None else aside_in.clone()
+                        start(evaluator.run, *ends, *deciding, meter, aside, name=f"evaluator {number}")
+                    if parking is not None and parker is not None:
+                        waiting = evaluator.Deciding(kept_in.clone(), settled_in.clone(), *deciding, meter)
+                        start(unparker.run, aside_out, parking, waiting, assignments, name="unparker")
+                        around.start_soon(parker.run, name="parker")
                     start(preparer.run, kept_out, prepared_in, preparation, meter, name="preparer")
                     start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, name="exporter")
                 settling = settled_out, member, assignments, buffer, meter, stop
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
-                start(committer.run, *settling, *commit_times, name="committer")
+                handing = (parker.hand_over if parker and times.hand_over_secs else None), times.hand_over_secs
+                start(committer.run, *settling, *commit_times, *handing, name="committer")
         if drain.cancelled_caught:
             log.warning("stopped before everything in hand was delivered; Kafka still has it", buffer=repr(buffer))
         around.cancel_scope.cancel()
@@ -252,6 +267,14 @@ def _channel(
 def _sampler(settings: Settings) -> Sampler:
     matches = {each.name: Match(**each.match) for each in settings.effective_exporters}
     return Sampler(policies(settings.sampling), Router(matches))
+
+
+def _parker(settings: Settings, outside: Outside, parking: Parking, buffer: Buffer, assignments: Assignments) -> Parker:
+    outside.meter.watch(measures.PARKED_TRACES, lambda: sum(len(each.shelf or ()) for each in assignments))
+    after_ms = round(settings.app.park_after_secs * 1000)
+    return Parker(
+        parking, buffer, assignments, outside.meter, after_ms, lambda: f"{outside.chance.getrandbits(64):016x}"
+    )
 
 
 def _limits(settings: Settings) -> Limits:

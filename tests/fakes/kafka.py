@@ -265,6 +265,11 @@ class FakeMember:
         self._paused = True
         self._flush = self._kafka.chance.choice([0, 0, 5]) if self.positions else 0
 
+    async def seek(self, positions: Mapping[int, int]) -> None:
+        async with self._thread:
+            for id in positions.keys() & self.positions.keys():
+                self.positions[id] = self._settled_below[id] = positions[id]
+
     def finish(self) -> None:
         pass
 

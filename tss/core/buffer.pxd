@@ -26,6 +26,7 @@ cdef class Buffer:
     cdef long long _max_closed_bytes
     cdef long long _max_trace_spans
     cdef readonly OpenTraces _open
+    cdef Trace _next_look
     cdef long long _fragments
     cdef dict _closing
     cdef list _out
@@ -51,6 +52,8 @@ cdef class Buffer:
     cpdef settle(self, Trace trace)
     @cython.locals(trace=Trace)
     cpdef settle_all(self, traces)
+    @cython.locals(trace=Trace, home=Partition)
+    cpdef list to_park(self, long long after_ms, long long looks)
     @cython.locals(home=Partition, size="long long")
     cdef _leave(self, Trace trace)
     @cython.locals(settled=bint, trace=Trace)

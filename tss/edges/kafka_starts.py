@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import attrs
+
+from tss.core.parked import Place
 from tss.core.partition import Commit
 from tss.core.record import Start
 
@@ -11,23 +14,32 @@ VERSION = 1
 
 
 def to_metadata(commit: Commit) -> str:
-    """The text that goes with a committed offset; some 60 of the 4096 bytes that brokers allow."""
-    known = {"v": VERSION, "replay": commit.replay_from}
+    """The text that goes with a committed offset; some 120 of the 4096 bytes that brokers allow."""
+    known: dict[str, object] = {"v": VERSION, "replay": commit.replay_from}
     if commit.since_ms is not None:
         known["since"] = commit.since_ms
+    if commit.parked is not None:
+        known["parked"] = [commit.parked.floor, commit.parked.token, commit.parked.seq]
     return json.dumps(known, separators=(",", ":"))
 
 
-def from_metadata(text: str | None) -> tuple[int | None, int | None]:
-    """Where to begin reading, and since when to read the output topic; None when somebody else, or a version to come,
-    wrote it."""
+def from_metadata(text: str | None) -> tuple[int | None, int | None, Place | None]:
+    """Where to begin reading, since when to read the output topic, and what has to be parked; None when somebody else,
+    or a version to come, wrote it."""
     try:
         known = json.loads(text or "")
     except ValueError:
-        return None, None
+        return None, None, None
     if not isinstance(known, dict) or known.get("v") != VERSION:
-        return None, None
-    return _whole(known.get("replay")), _whole(known.get("since"))
+        return None, None, None
+    return _whole(known.get("replay")), _whole(known.get("since")), _place(known.get("parked"))
+
+
+def _place(value: object) -> Place | None:
+    match value:
+        case [int(floor), str(token), int(seq)]:
+            return Place(floor, token, seq)
+    return None
 
 
 def _whole(value: object) -> int | None:
@@ -43,8 +55,10 @@ def start(committed: int | None, metadata: str | None, first: int, end: int, res
     if committed is None:
         offset = first if reset == "earliest" else end
         return Start(offset, offset, committed=False)
-    replay, since_ms = from_metadata(metadata)
+    replay, since_ms, parked = from_metadata(metadata)
+    if parked is not None:
+        parked = attrs.evolve(parked, floor=max(first, parked.floor))
     if committed < first:
-        return Start(first, first, committed=False, since_ms=since_ms)
+        return Start(first, first, committed=False, since_ms=since_ms, parked=parked)
     replay_from = committed if replay is None else min(committed, max(first, replay))
-    return Start(committed, replay_from, committed=True, since_ms=since_ms)
+    return Start(committed, replay_from, committed=True, since_ms=since_ms, parked=parked)
