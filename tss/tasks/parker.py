@@ -145,7 +145,7 @@ class Parker:
             await self.parking.begin(home.id, token)
         except (Away, Lost):
             return
-        if home.shelf is None and not home.revoked:
+        if not home.revoked:
             home.shelf = Shelf(token)
 
     async def _remove(self, home: Partition) -> None:
