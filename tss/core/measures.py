@@ -58,6 +58,7 @@ class Meter(Protocol):
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LONG_SECONDS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0)
 _STALLS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_CALLS = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
 def _counter(name: str, text: str, *labels: str, alert: str = "") -> Measure:
@@ -142,6 +143,10 @@ PAUSED = _gauge("backpressure_paused", "1 while reading is paused.")
 SPAN_METRICS_SERIES = _gauge("span_metrics_series_current", "Series of spanMetrics told apart.")
 SPAN_METRICS_LIMIT = _gauge("span_metrics_series_limit", "spanMetrics.maxSeries; once it is reached, spans of further series count as otel_metric_overflow. 0 while spanMetrics is off.")
 SPAN_METRICS_EXPORTS = _counter("span_metrics_exports_total", "Sendings of spanMetrics by OTLP, by result; what one fails to bring the next one does.", "result")
+# What is shared through Redis
+REDIS_UP = _gauge("redis_up", "1 while Redis answers and takes writes, 0 while replicas go on without; absent without redis.url.", alert="redis_up == 0")
+REDIS_ERRORS = _counter("redis_errors_total", "Calls of Redis that failed, by operation and reason; those not tried while it is known to be away do not count.", "operation", "reason")
+REDIS_CALLS = _histogram("redis_call_seconds", "Time of one call of Redis that was answered.", _CALLS, "operation")
 # How the daemon is
 LOOP_STALL = _histogram("event_loop_stall_seconds", "How much later than asked the event loop woke a sleeper, tried ten times a second.", _STALLS)
 BUILD_INFO = _gauge("tss_build_info", "Always 1.", "version", "scanner")

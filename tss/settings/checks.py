@@ -20,11 +20,13 @@ from tss.settings.model import (
     KafkaExporter,
     OtlpExporter,
     ParquetExporter,
+    Redis,
     Settings,
     SpanCompression,
     SpanMetrics,
     camel,
 )
+from tss.settings.redis_url import parse
 
 _PARQUET_BYTES = 64 * 1024 * 1024  # of OTLP; some 10 MB on the disk, which is a good size of file for readers
 
@@ -42,6 +44,7 @@ class Disagreement:
 def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _time(settings)
     yield from _kafka(settings)
+    yield from _redis(settings.redis)
     yield from _ports(settings)
     yield from _datadog(settings)
     yield from _exporters(settings)
@@ -77,6 +80,38 @@ def _kafka(settings: Settings) -> Iterator[Disagreement]:
             yield Disagreement(("kafka.securityProtocol", f"kafka.{camel(name)}"), found, allowed)
     if protocol.startswith("sasl_") and not kafka.sasl_username and not kafka.sasl_password:
         yield Disagreement(keys[::-1], "nothing", f"a user, since kafka.securityProtocol is {protocol}")
+
+
+def _redis(redis: Redis) -> Iterator[Disagreement]:
+    certificate, key = redis.ssl_certificate_location, redis.ssl_key_location
+    yield from _pair("redis.sslCertificateLocation", certificate, "redis.sslKeyLocation", key)
+    if redis.ssl_ca_location and not redis.ssl_verify:
+        keys = ("redis.sslVerify", "redis.sslCaLocation")
+        yield Disagreement(
+            keys, "false", "true, since redis.sslCaLocation is set: what to trust, and to trust anything"
+        )
+    if not redis.url:
+        return
+    address = parse(redis.url)
+    if redis.cluster and redis.sentinel_master:
+        keys = ("redis.sentinelMaster", "redis.cluster")
+        yield Disagreement(
+            keys, shown(redis.sentinel_master), "nothing, since redis.cluster is true: it fails over by itself"
+        )
+    if redis.cluster and address.database:
+        yield Disagreement(
+            ("redis.url", "redis.cluster"),
+            f"database {address.database}",
+            "database 0, since a Redis Cluster has no other",
+        )
+    if len(address.hosts) > 1 and not (redis.cluster or redis.sentinel_master):
+        allowed = "one host; or set redis.cluster, or redis.sentinelMaster where they are Sentinels"
+        yield Disagreement(("redis.url",), f"{len(address.hosts)} hosts", allowed)
+    for name in ("ssl_ca_location", "ssl_certificate_location"):
+        if getattr(redis, name) and not address.tls:
+            yield Disagreement(
+                ("redis.url", f"redis.{camel(name)}"), "redis://", f"rediss://, since redis.{camel(name)} is set"
+            )
 
 
 def _pair(one: str, one_value: str, other: str, other_value: str) -> Iterator[Disagreement]:
@@ -266,10 +301,13 @@ def security_protocol(kafka: Kafka) -> str:
 def without_effect(settings: Settings) -> list[str]:
     """Keys that were changed and change nothing: what they belong to is off, or not built yet."""
     idle: list[tuple[str, object, tuple[str, ...]]] = [
-        ("redis", settings.redis, ("password", "pool_size", "connection_timeout_secs")),
         ("datadog", settings.datadog, _idle_datadog(settings)),
-        ("app", settings.app, ("park_after_secs",)),
     ]
+    if not settings.redis.url:
+        idle.append(
+            ("redis", settings.redis, tuple(field.name for field in attrs.fields(Redis) if field.name != "url"))
+        )
+        idle.append(("app", settings.app, ("park_after_secs",)))
     compression = tuple(field.name for field in attrs.fields(SpanCompression) if field.name != "enabled")
     if not settings.span_compression.enabled:
         idle.append(("spanCompression", settings.span_compression, compression))
