@@ -27,13 +27,15 @@ from tss.core.sampling import Sampler, policies
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
 from tss.counting import open_counting
-from tss.edges import heap, web
+from tss.edges import heap, parking, web
 from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
 from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
+from tss.edges.redis_link import open_link
+from tss.edges.redis_parking import RedisParking
 from tss.settings import KafkaExporter, Settings
 from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, sweeper, trainer, trimmer, unparker
 from tss.tasks.assignments import Assignments
@@ -100,8 +102,8 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     taken what was left in it, and so on down to the committer, whose end is the last commit. Open traces are not
     decided then: their records are not committed, and the next owner of the partition reads them again.
     """
-    app, parking = settings.app, outside.parking
-    times = StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown, parks=parking is not None)
+    app, shelves = settings.app, outside.parking
+    times = StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown, parks=shelves is not None)
     meter, health = outside.meter, outside.health
     buffer = Buffer(_limits(settings), _waits(settings), Memory())
     assignments = _assignments(settings, buffer, meter, outside.clock_ms)
@@ -111,7 +113,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         for destination in outside.destinations
     ]
     _watch_buffer(buffer, meter)
-    parker = None if parking is None else _parker(settings, outside, parking, buffer, assignments)
+    parker = None if shelves is None else _parker(settings, outside, shelves, buffer, assignments)
     health.numbers |= {
         "openTraces": lambda: buffer.open_traces,
         "openSpans": lambda: buffer.open_spans,
@@ -138,11 +140,11 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                     deciding = sampler, buffer, outside.observers
                     for number in range(app.evaluation_workers):
                         ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
-                        aside = None if parking is None else aside_in.clone()
+                        aside = None if shelves is None else aside_in.clone()
                         start(evaluator.run, *ends, *deciding, meter, aside, name=f"evaluator {number}")
-                    if parking is not None and parker is not None:
+                    if shelves is not None and parker is not None:
                         waiting = evaluator.Deciding(kept_in.clone(), settled_in.clone(), *deciding, meter)
-                        start(unparker.run, aside_out, parking, waiting, assignments, name="unparker")
+                        start(unparker.run, aside_out, shelves, waiting, assignments, name="unparker")
                         around.start_soon(parker.run, name="parker")
                     start(preparer.run, kept_out, prepared_in, preparation, meter, name="preparer")
                     start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, name="exporter")
@@ -205,13 +207,15 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
                 health,
                 lookup=lookup,
                 outbox=topic,
+                parked=parked,
                 close_secs=times.leave_secs,
             )
 
+        parked = await _open_parking(settings, opened, meter, health) if topic is None else None
         clock_ms = topic.clock_ms if topic else None
         counting = await open_counting(settings, opened, times.last_counts_secs, meter)
         outside = Outside(
-            join, destinations, dead_letters, meter, health, random.Random(), counting.observers, clock_ms
+            join, destinations, dead_letters, meter, health, random.Random(), counting.observers, clock_ms, parked
         )
         async with trio.open_nursery() as beside:
             counted = trio.Event()
@@ -220,6 +224,18 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             await select(settings, outside, stop)
             counted.set()  # no span comes any more: what was counted is sent a last time
         house.cancel_scope.cancel()
+
+
+async def _open_parking(
+    settings: Settings, opened: AsyncExitStack, meter: Meter, health: Health
+) -> parking.Parked | None:
+    """None without Redis, and in a rehearsal: what is not committed cannot be forgotten by Kafka anyway."""
+    if not settings.redis.url or not settings.kafka.enable_auto_commit:
+        return None
+    link = await opened.enter_async_context(open_link(settings.redis, settings.kafka.consumer_group, meter, health))
+    # Longer than any trace, and a weekend without an owner; afterwards Kafka has it, from the floor on.
+    ttl_secs = 3 * 86_400 + settings.app.max_trace_duration_secs
+    return parking.Parked(RedisParking(link, ttl_secs, settings.redis.max_parked_bytes), meter)
 
 
 @contextmanager
@@ -269,7 +285,7 @@ def _sampler(settings: Settings) -> Sampler:
     return Sampler(policies(settings.sampling), Router(matches))
 
 
-def _parker(settings: Settings, outside: Outside, parking: Parking, buffer: Buffer, assignments: Assignments) -> Parker:
+def _parker(settings: Settings, outside: Outside, shelves: Parking, buffer: Buffer, assignments: Assignments) -> Parker:
     outside.meter.watch(measures.PARKED_TRACES, lambda: sum(len(each.shelf or ()) for each in assignments))
     after_ms = round(settings.app.park_after_secs * 1000)
     return Parker(

@@ -20,7 +20,7 @@ from tss.settings import Kafka
 
 def test_metadata_comes_back() -> None:
     assert to_metadata(Commit(200, 123)) == '{"v":1,"replay":123}'
-    assert from_metadata(to_metadata(Commit(200, 123))) == (123, None)
+    assert from_metadata(to_metadata(Commit(200, 123))) == (123, None, None)
 
 
 @pytest.mark.parametrize(

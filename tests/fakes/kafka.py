@@ -16,8 +16,11 @@ import trio
 
 from tss.core.errors import CannotCommit
 from tss.core.otlp import Encoding, Scan, scan
+from tss.core.parked import Place
 from tss.core.partition import Commit
 from tss.core.record import DeadLetter, Polled, Record, Start
+from tss.edges.kafka_starts import to_metadata
+from tss.edges.parking import Parked
 from tss.tasks.assignments import Assignments
 
 TOPIC = "traces"
@@ -127,15 +130,16 @@ class FakeKafka:
         if log.committed is None:
             offset = 0 if self.habits.reset == "earliest" else log.end
             return Start(offset, offset, committed=False)
-        try:
-            replay = json.loads(log.metadata)["replay"]
-        except (ValueError, KeyError):
-            replay = log.committed
-        return Start(log.committed, min(replay, log.committed), committed=True)
+        known = json.loads(log.metadata or "{}")
+        parked = Place(*known["parked"]) if "parked" in known else None
+        replay = known.get("replay", log.committed)
+        return Start(log.committed, min(replay, log.committed), committed=True, parked=parked)
 
     @asynccontextmanager
-    async def open_member(self, name: str, assignments: Assignments) -> AsyncIterator["FakeMember"]:
-        member = FakeMember(self, name, assignments)
+    async def open_member(
+        self, name: str, assignments: Assignments, parked: Parked | None = None
+    ) -> AsyncIterator["FakeMember"]:
+        member = FakeMember(self, name, assignments, parked)
         try:
             yield member
         finally:
@@ -201,7 +205,8 @@ class Group:
 class FakeMember:
     """Implements Source and Offsets. ``silent_since`` is set while its heartbeats do not arrive."""
 
-    def __init__(self, kafka: FakeKafka, name: str, assignments: Assignments) -> None:
+    def __init__(self, kafka: FakeKafka, name: str, assignments: Assignments, parked: Parked | None = None) -> None:
+        self._parked = parked
         self.serial = next(kafka.serials)
         self.name = name
         self.dead = False  # killed: nothing that its cleanup does reaches the world
@@ -366,6 +371,8 @@ class FakeMember:
         if self not in group.members or self.silent_since is not None:
             return  # while it was giving up partitions it was put out
         starts = {id: self._kafka.start_of(id) for id in ids}
+        if self._parked is not None:
+            starts = self._parked.take_up(starts, lambda: None)
         for id, start in starts.items():
             group.owners[id] = self
             self.positions[id] = start.replay_from
@@ -415,7 +422,7 @@ class FakeMember:
 
     def _write(self, id: int, commit: Commit) -> None:
         log = self._kafka.logs[id]
-        log.committed, log.metadata = commit.offset, json.dumps({"v": 1, "replay": commit.replay_from})
+        log.committed, log.metadata = commit.offset, to_metadata(commit)
         self._kafka.on_commit(self, id, commit)
 
     def _letters(self, partition: int, entry: Entry) -> list[DeadLetter]:

@@ -283,7 +283,9 @@ class Member:
             if starts and self._outbox is not None:
                 # Only now: with the offsets stable, what was under way on these partitions is over, or doomed.
                 starts = self._outbox.recall(starts, self._group.breathe)
-            starts = self._unparked(starts) if self._parked is None else self._parked.take_up(starts, self._group.breathe)
+            starts = (
+                self._unparked(starts) if self._parked is None else self._parked.take_up(starts, self._group.breathe)
+            )
             self._assign({id: start.replay_from for id, start in starts.items()})
             self._connection.join(has_partitions=bool(ids))
             commits = self._group.assigned(starts)
