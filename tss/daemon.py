@@ -289,7 +289,7 @@ def _parker(settings: Settings, outside: Outside, shelves: Parking, buffer: Buff
     outside.meter.watch(measures.PARKED_TRACES, lambda: sum(len(each.shelf or ()) for each in assignments))
     after_ms = round(settings.app.park_after_secs * 1000)
     return Parker(
-        parking, buffer, assignments, outside.meter, after_ms, lambda: f"{outside.chance.getrandbits(64):016x}"
+        shelves, buffer, assignments, outside.meter, after_ms, lambda: f"{outside.chance.getrandbits(64):016x}"
     )
 
 

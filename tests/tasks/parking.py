@@ -52,14 +52,14 @@ class Owner:
         self.assignments = Assignments("t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=True)
         self.parking = FakeParking(world.redis, max_bytes)
         self.parked = Parked(self.parking, self.meter)
-        tokens = iter(range(1_000))
-        make_token = lambda: f"{id(self)} {next(tokens)}"
-        self.parker = Parker(self.parked, self.buffer, self.assignments, self.meter, turn_after_secs * 1000, make_token)
+        self.parker = Parker(
+            self.parked, self.buffer, self.assignments, self.meter, turn_after_secs * 1000, self._token
+        )
         self.kept, self._kept = trio.open_memory_channel[list[Trace]](1000)
         self.settled, self._settled = trio.open_memory_channel[list[Trace]](1000)
         self.deciding = Deciding(self.kept, self.settled, Sampler([Rest(rate)]), self.buffer, (), self.meter)
         self.waiting: list[Trace] = []
-        self.position = 0
+        self.position = self._tokens = 0
         self.fenced = False  # the group does not know it any more, and Kafka takes no commit of it
         self.assign()
 
@@ -69,6 +69,10 @@ class Owner:
         self.starts = self.parked.take_up({0: at}, lambda: None)
         world.take(self.assignments.assigned(self.starts))
         self.position = self.starts[0].replay_from
+
+    def _token(self) -> str:
+        self._tokens += 1
+        return f"{id(self)} {self._tokens}"
 
     @property
     def partition(self) -> Partition:

@@ -170,7 +170,7 @@ async def test_law_1_redis_away_at_the_assignment() -> None:
     assert owner.partition.shelf is None
     world.redis.mood = Mood.WELL
     await owner.live(170)
-    assert len(owner.partition.shelf or ()) == 1, "it comes back by itself"
+    assert owner.meter.counted(measures.PARKINGS) > 0, "it comes back by itself"
     await owner.live()
     assert spans_of(world) == whole()
 
@@ -270,7 +270,9 @@ async def test_a_trace_that_closes_while_it_is_parked_goes_out_and_leaves_nothin
     park = owner.parking.park
 
     async def late(*what: object) -> int:
-        owner.buffer._close(owner.buffer._open.get(LONG), Reason.PRESSURE)
+        trace = owner.buffer._open.get(LONG)
+        assert trace is not None
+        owner.buffer._close(trace, Reason.PRESSURE)
         return await park(*what)  # type: ignore[arg-type]
 
     owner.read(10)
