@@ -315,7 +315,7 @@ class Buffer:
             together += trace.latecomers
             trace.latecomers = None
         if decision.keeps:
-            self.memory.keep(trace.trace_id, decision, (trace.home.id, trace.beyond_parked()))
+            self.memory.keep(trace.trace_id, decision, (trace.home.id, trace.home.to_replay(trace)))
             for each in together:
                 self.memory.sending(trace.trace_id, _places(each))
         else:
@@ -525,8 +525,8 @@ class Buffer:
     def _close(self, trace: Trace, reason: Reason) -> None:
         self._unschedule(trace)
         trace.reason = reason
-        trace.closed_ms = trace.home.time.now_ms
-        trace.home.ended(trace.trace_id, trace.beyond_parked())
+        trace.closed_ms = max(trace.home.time.now_ms, trace.last_ms)  # an earlier owner may have seen a later time
+        trace.home.ended(trace.trace_id, trace.home.to_replay(trace))
         self._open.remove(trace)
         self._closing[trace.trace_id] = trace
         trace.take_off()

@@ -147,6 +147,12 @@ class Partition:
             ended.append((second, first_offset))
             self._ended_second, self._ended_first = second, first_offset
 
+    def to_replay(self, trace: Trace) -> int:
+        """From where on the replay has to reach it: what was parked of a long trace is not read again for its verdict."""
+        if trace.parked_to < 0 or self.time.now_ms - trace.first_ms <= 1000 * self._replay_secs:
+            return trace.first_offset
+        return trace.parked_to + 1
+
     def parked(self, trace_id: bytes, first_offset: int) -> None:
         """A trace has been parked: its next owner knows it without reading any of that again."""
         self._taken_up.pop(trace_id, None)

@@ -80,7 +80,6 @@ cdef class Trace:
     cpdef bint is_parked(self)
     cpdef bint is_leaving(self)
     cpdef long long last_offset(self)
-    cpdef long long beyond_parked(self)
     @cython.locals(chunks=list, loose=list, saved="long long")
     cpdef long long pack(self, packer) except? -1
     cpdef rewrite(self, bytes payload, long long spans)

@@ -137,10 +137,6 @@ class Trace:
             return self._offsets[-1]
         return max(self._offset, self.parked_to)
 
-    def beyond_parked(self) -> int:
-        """From where on its records have to be read again to know it, given what is parked."""
-        return self.first_offset if self.parked_to < 0 else self.parked_to + 1
-
     def chunks(self) -> list[bytes]:
         """Serialized TracesData, one or more, that together are its spans in the order they came."""
         plain = [each.unpack() if isinstance(each, Packed) else each for each in self._all_chunks()]
