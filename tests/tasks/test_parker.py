@@ -54,6 +54,7 @@ async def test_a_three_hour_trace_holds_the_low_water_and_the_replay_back_a_minu
     await owner.live()
     assert spans_of(world) == whole()
     assert owner.meter.counted(measures.UNPARKINGS) == 1
+    assert owner.partition.commit().replay_from > STEPS - 5, "nor does the replay reach back over it once it has ended"
 
 
 async def test_law_2_three_owners_one_after_the_other_and_it_goes_out_whole_and_once() -> None:
