@@ -315,7 +315,8 @@ class Buffer:
             together += trace.latecomers
             trace.latecomers = None
         if decision.keeps:
-            self.memory.keep(trace.trace_id, decision, (trace.home.id, trace.home.to_replay(trace)))
+            first = trace.first_offset if trace.parked_to < 0 else trace.home.to_replay(trace)
+            self.memory.keep(trace.trace_id, decision, (trace.home.id, first))
             for each in together:
                 self.memory.sending(trace.trace_id, _places(each))
         else:
@@ -526,7 +527,8 @@ class Buffer:
         self._unschedule(trace)
         trace.reason = reason
         trace.closed_ms = max(trace.home.time.now_ms, trace.last_ms)  # an earlier owner may have seen a later time
-        trace.home.ended(trace.trace_id, trace.home.to_replay(trace))
+        first = trace.first_offset if trace.parked_to < 0 else trace.home.to_replay(trace)
+        trace.home.ended(trace.trace_id, first)
         self._open.remove(trace)
         self._closing[trace.trace_id] = trace
         trace.take_off()

@@ -149,7 +149,7 @@ class Partition:
 
     def to_replay(self, trace: Trace) -> int:
         """From where on the replay has to reach it: what was parked of a long trace is not read again for its verdict."""
-        if trace.parked_to < 0 or self.time.now_ms - trace.first_ms <= 1000 * self._replay_secs:
+        if self.time.now_ms - trace.first_ms <= 1000 * self._replay_secs:
             return trace.first_offset
         return trace.parked_to + 1
 
