@@ -342,18 +342,20 @@ def test_refused_brokers(refuse_one: Any, value: str) -> None:
 
 def test_faults_within_lists_and_maps_have_their_place(refuse: Any) -> None:
     faults = refuse(
-        "kafka: {properties: {group.id: x, a: [1], enable.auto.commit: true}}\n"
+        "kafka: {properties: {group.id: x, a: [1], enable.auto.commit: true, group.protocol: consumer}}\n"
         "spanCompression: {sqlPatterns: [a, 5, '']}\n"
     )
     assert paths(faults) == [
         "kafka.properties.group.id",
         "kafka.properties.a",
         "kafka.properties.enable.auto.commit",
+        "kafka.properties.group.protocol",
         "spanCompression.sqlPatterns[1]",
         "spanCompression.sqlPatterns[2]",
     ]
     assert faults[0].hint == "use kafka.consumerGroup"
     assert "as traces finish" in faults[2].hint
+    assert faults[3].hint == "use kafka.groupProtocol"
 
 
 @pytest.mark.parametrize(
@@ -903,6 +905,14 @@ def test_refused_exporters_to_a_topic(refuse_one: Any, text: str, path: str, hin
         ("kafka: {sslKeyLocation: k}", "kafka.sslCertificateLocation"),
         ("kafka: {saslUsername: u, saslPassword: p, securityProtocol: ssl}", "kafka.securityProtocol"),
         ("kafka: {securityProtocol: sasl_ssl}", "kafka.saslUsername"),
+        ("kafka: {scalerGroup: g, consumerGroup: g}", "kafka.scalerGroup"),
+        (
+            "kafka: {groupProtocol: consumer, properties: {heartbeat.interval.ms: 5}}",
+            "kafka.properties.heartbeat.interval.ms",
+        ),
+        ("kafka: {staticMembership: true}\napp: {instanceId: 'a b'}", "app.instanceId"),
+        ("kafka: {staticMembership: true}\napp: {instanceId: tss-7d9f8b6c5d-x2vbn}", "app.instanceId"),
+        ("kafka: {staticMembership: true}\napp: {instanceId: 0f3a9c1be77d}", "app.instanceId"),
         ("deadLetter: {type: topic}", "deadLetter.topic"),
         ("deadLetter: {type: topic, topic: otel-traces-raw}", "deadLetter.topic"),
     ],
@@ -920,6 +930,8 @@ def test_disagreements(refuse_one: Any, text: str, path: str) -> None:
         "observability: {metricsPort: 8080, enableHealthCheck: false}",
         "observability: {metricsPort: 8080, metricsAddr: 127.0.0.1, healthAddr: 127.0.0.2}",
         "deadLetter: {type: topic, topic: dead}",
+        "kafka: {staticMembership: true}\napp: {instanceId: tail-sampling-selector-10}",
+        "kafka: {groupProtocol: classic, scalerGroup: keda, properties: {heartbeat.interval.ms: 500}}",
         "app: {parkAfterSecs: 5}",
     ],
 )
@@ -1123,6 +1135,15 @@ deadLetter: {topic: t}
     ]
     used = "spanCompression: {enabled: true, minCompressionCount: 5, sqlPatterns: [a]}\n"
     assert without_effect(accept(BASE + used, least=False)) == []
+
+
+def test_brokers_that_assign_make_the_classic_keys_idle(accept: Any) -> None:
+    text = (
+        "kafka: {brokers: 'k:9092', groupProtocol: consumer, sessionTimeoutMs: 9000, partitionAssignmentStrategy: range, "
+        "enableAutoCommit: false, scalerGroup: keda}\nexporters: [{name: a, type: file, path: a}]\n"
+    )
+    idle = without_effect(accept(text, least=False))
+    assert idle == ["kafka.partitionAssignmentStrategy", "kafka.sessionTimeoutMs", "kafka.scalerGroup"]
 
 
 def test_span_metrics_say_what_they_miss(accept: Any) -> None:

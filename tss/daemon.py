@@ -17,6 +17,7 @@ from tss import __version__
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import WrongSetting
+from tss.core.force import Rulebook
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.memory import Memory
@@ -27,21 +28,35 @@ from tss.core.sampling import Sampler, policies
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
 from tss.counting import open_counting
-from tss.edges import heap, parking, web
+from tss.edges import heap, web
 from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
+from tss.edges.force_api import ForceApi
 from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
+from tss.edges.kafka_scaler import scaler_group
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
-from tss.edges.redis_link import open_link
-from tss.edges.redis_parking import RedisParking
+from tss.fleet import open_fleet
 from tss.settings import KafkaExporter, Settings
-from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, sweeper, trainer, trimmer, unparker
+from tss.tasks import (
+    committer,
+    consumer,
+    evaluator,
+    exporter,
+    preparer,
+    pulse,
+    scaler,
+    sweeper,
+    trainer,
+    trimmer,
+    unparker,
+)
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
 from tss.tasks.parker import Parker, Parking
+from tss.tasks.sharing import ALONE, EVICTED_IDS, Shared, Sharing
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -73,6 +88,9 @@ class Outside:
     chance: random.Random
     observers: Sequence[SpanObserver] = ()
     clock_ms: Callable[[], int] | None = None  # of the output topic, where there is one
+    read_group: scaler.ReadGroup | None = None  # the scaler's, where there is one
+    sharing: Sharing | None = None  # None: no Redis
+    rulebook: Rulebook = attrs.field(factory=Rulebook)  # of force rules; others keep it up to date
     parking: Parking | None = None  # where long-open traces go; None keeps them in memory
 
 
@@ -105,7 +123,9 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     app, shelves = settings.app, outside.parking
     times = StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown, parks=shelves is not None)
     meter, health = outside.meter, outside.health
-    buffer = Buffer(_limits(settings), _waits(settings), Memory())
+    sharing = outside.sharing
+    buffer = Buffer(_limits(settings), _waits(settings), Memory(evicted_limit=EVICTED_IDS if sharing else 0))
+    memories = Shared(sharing, buffer, meter) if sharing else ALONE
     assignments = _assignments(settings, buffer, meter, outside.clock_ms)
     sampler, preparation = _sampler(settings), Preparation(settings.span_compression)
     lanes = [
@@ -117,6 +137,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     health.numbers |= {
         "openTraces": lambda: buffer.open_traces,
         "openSpans": lambda: buffer.open_spans,
+        "tracesOnTwoPartitions": lambda: buffer.on_two_partitions,
         "heldBytes": lambda: buffer.held_bytes,
         "partitions": lambda: len(assignments),
         "uncommittedRecords": lambda: sum(each.ledger.uncommitted for each in assignments),
@@ -125,6 +146,9 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         drain = trio.CancelScope()
         around.start_soon(_stopper, stop, drain, times, health)
         around.start_soon(trainer.run, buffer.packer, meter, name="trainer")
+        if outside.read_group is not None:
+            telling = outside.read_group, assignments, meter, stop, settings.kafka.commit_interval_secs
+            around.start_soon(scaler.run, *telling, name="scaler")
         with drain:
             async with trio.open_nursery() as tasks:
                 polled_in, polled_out = _channel("polled", POLLED_BATCHES, meter, Batch)
@@ -137,17 +161,17 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 start(consumer.run, member, assignments, outside.dead_letters, polled_in, stop, meter, name="consumer")
                 start(sweeper.run, polled_out, closed_in, buffer, meter, name="sweeper")
                 with closed_out, kept_in, settled_in, aside_in:  # each worker has a clone; these originals end here
-                    deciding = sampler, buffer, outside.observers
+                    judging = sampler, buffer, outside.observers, meter, memories, outside.rulebook
                     for number in range(app.evaluation_workers):
-                        ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
+                        deciding = evaluator.Deciding(kept_in.clone(), settled_in.clone(), *judging)
                         aside = None if shelves is None else aside_in.clone()
-                        start(evaluator.run, *ends, *deciding, meter, aside, name=f"evaluator {number}")
+                        start(evaluator.run, closed_out.clone(), deciding, aside, name=f"evaluator {number}")
                     if shelves is not None and parker is not None:
-                        waiting = evaluator.Deciding(kept_in.clone(), settled_in.clone(), *deciding, meter)
-                        start(unparker.run, aside_out, shelves, waiting, assignments, name="unparker")
+                        deciding = evaluator.Deciding(kept_in.clone(), settled_in.clone(), *judging)
+                        start(unparker.run, aside_out, shelves, deciding, assignments, name="unparker")
                         around.start_soon(parker.run, name="parker")
                     start(preparer.run, kept_out, prepared_in, preparation, meter, name="preparer")
-                    start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, name="exporter")
+                    start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, memories, name="exporter")
                 settling = settled_out, member, assignments, buffer, meter, stop
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
                 handing = (parker.hand_over if parker and times.hand_over_secs else None), times.hand_over_secs
@@ -174,9 +198,12 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
     meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
     health.starting("kafka")
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
-    facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers)
+    rulebook = Rulebook()
+    api = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
+    facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers, api)
     stop = trio.Event()
-    async with AsyncExitStack() as opened, trio.open_nursery() as house:
+    # The link to Redis has a nursery of its own, so it is closed within the house; the rest after it.
+    async with AsyncExitStack() as opened, trio.open_nursery() as house, AsyncExitStack() as linked:
         await house.start(web.run, settings.observability, facts)
         await house.start(_signals, stop, hurry, settings.app.shutdown_timeout_secs)
         house.start_soon(pulse.run, meter, name="pulse")
@@ -184,6 +211,11 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         connection = client_config(settings.kafka, settings.app.instance_id)
         with _naming("deadLetter"):
             dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
+        with _naming("redis"):
+            fleet = await open_fleet(settings, linked, rulebook, meter, health)
+        if fleet.forcing is not None:
+            await house.start(fleet.forcing.run, settings.force_sampling.poll_secs, name="force rules")
+            api.change = fleet.forcing.change
         destinations: list[Destination] = []
         topic: KafkaTopic | None = None
         for each in settings.effective_exporters:
@@ -207,15 +239,25 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
                 health,
                 lookup=lookup,
                 outbox=topic,
-                parked=parked,
+                parked=fleet.parked,
                 close_secs=times.leave_secs,
             )
 
-        parked = await _open_parking(settings, opened, meter, health) if topic is None else None
         clock_ms = topic.clock_ms if topic else None
         counting = await open_counting(settings, opened, times.last_counts_secs, meter)
         outside = Outside(
-            join, destinations, dead_letters, meter, health, random.Random(), counting.observers, clock_ms, parked
+            join,
+            destinations,
+            dead_letters,
+            meter,
+            health,
+            random.Random(),
+            counting.observers,
+            clock_ms,
+            scaler_group(settings.kafka, settings.app.instance_id),
+            fleet.sharing,
+            rulebook,
+            fleet.parked,
         )
         async with trio.open_nursery() as beside:
             counted = trio.Event()
@@ -224,18 +266,6 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             await select(settings, outside, stop)
             counted.set()  # no span comes any more: what was counted is sent a last time
         house.cancel_scope.cancel()
-
-
-async def _open_parking(
-    settings: Settings, opened: AsyncExitStack, meter: Meter, health: Health
-) -> parking.Parked | None:
-    """None without Redis, and in a rehearsal: what is not committed cannot be forgotten by Kafka anyway."""
-    if not settings.redis.url or not settings.kafka.enable_auto_commit:
-        return None
-    link = await opened.enter_async_context(open_link(settings.redis, settings.kafka.consumer_group, meter, health))
-    # Longer than any trace, and a weekend without an owner; afterwards Kafka has it, from the floor on.
-    ttl_secs = 3 * 86_400 + settings.app.max_trace_duration_secs
-    return parking.Parked(RedisParking(link, ttl_secs, settings.redis.max_parked_bytes), meter)
 
 
 @contextmanager

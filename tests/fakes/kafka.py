@@ -6,7 +6,6 @@ missing from the log, records read twice. Like the real edge, a member does one 
 """
 
 import itertools
-import json
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,10 +15,9 @@ import trio
 
 from tss.core.errors import CannotCommit
 from tss.core.otlp import Encoding, Scan, scan
-from tss.core.parked import Place
 from tss.core.partition import Commit
 from tss.core.record import DeadLetter, Polled, Record, Start
-from tss.edges.kafka_starts import to_metadata
+from tss.edges import kafka_starts
 from tss.edges.parking import Parked
 from tss.tasks.assignments import Assignments
 
@@ -129,11 +127,8 @@ class FakeKafka:
         log = self.logs[partition]
         if log.committed is None:
             offset = 0 if self.habits.reset == "earliest" else log.end
-            return Start(offset, offset, committed=False)
-        known = json.loads(log.metadata or "{}")
-        parked = Place(*known["parked"]) if "parked" in known else None
-        replay = known.get("replay", log.committed)
-        return Start(log.committed, min(replay, log.committed), committed=True, parked=parked)
+            return Start(offset, offset, committed=False, end=log.end)
+        return kafka_starts.start(log.committed, log.metadata, 0, log.end, self.habits.reset)
 
     @asynccontextmanager
     async def open_member(
@@ -422,7 +417,7 @@ class FakeMember:
 
     def _write(self, id: int, commit: Commit) -> None:
         log = self._kafka.logs[id]
-        log.committed, log.metadata = commit.offset, to_metadata(commit)
+        log.committed, log.metadata = commit.offset, kafka_starts.to_metadata(commit)
         self._kafka.on_commit(self, id, commit)
 
     def _letters(self, partition: int, entry: Entry) -> list[DeadLetter]:

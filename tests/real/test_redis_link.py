@@ -44,7 +44,8 @@ class Seen:
 
     @property
     def up(self) -> float:
-        return self.meter.gauges["redis_up", ()]
+        [up] = (value for (name, _), value in self.meter.gauges.items() if name == "redis_up")
+        return up
 
 
 def linked(url: str, seen: Seen, **settings):

@@ -90,9 +90,10 @@ class Owner:
 
     async def decide(self) -> None:
         """What has closed, and what waits for Redis; and deliver what can be."""
-        batch = self.buffer.take()
-        self.waiting += [trace for trace in batch if self.deciding.lacks_spans(trace)]
-        await self.deciding.decide([trace for trace in batch if trace not in self.waiting])
+        batch = await self.deciding.memories.recall(self.buffer.take())
+        enforcer = self.deciding.enforcer()
+        self.waiting += [trace for trace in batch if self.deciding.lacks_spans(trace, enforcer)]
+        await self.deciding.decide([trace for trace in batch if trace not in self.waiting], enforcer)
         self.waiting = await unparker._bring_back(self.waiting, self.parked, self.deciding, self.assignments)
         for trace in _all(self._kept):
             self.world.sea.setdefault(trace.trace_id, []).extend(trace.chunks())

@@ -97,7 +97,7 @@ class Start:
     """Where an assigned partition is taken up: read from ``replay_from``, settled below ``offset``.
 
     ``since_ms`` is what was committed beside the offset (see ``Commit``), ``delivered`` what the output topic has from
-    there on.
+    there on. ``end`` is the offset after the last record there was, None where the brokers did not tell.
     """
 
     offset: int
@@ -105,6 +105,7 @@ class Start:
     committed: bool  # whether the group had an offset there
     since_ms: int | None = None
     delivered: Mapping[bytes, Delivered] = attrs.field(factory=dict, repr=lambda known: str(len(known)))
+    end: int | None = attrs.field(default=None, eq=False)  # it moves while one looks
     parked: Place | None = None  # what was committed beside the offset: it is enough only if Redis has that
     shelf: Shelf | None = None  # taken over, under a token of ours
     summaries: Mapping[bytes, Summary] = attrs.field(factory=dict, repr=lambda parked: str(len(parked)))

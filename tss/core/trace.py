@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from tss.core.decision import Decision, Reason
-from tss.core.otlp import Lineage, join
+from tss.core.otlp import Encoding, Lineage, join, scan
 from tss.core.otlp.fragment import Fragment
 from tss.core.otlp.lookup import Values, merge
 from tss.core.packing import Packed, Packer
@@ -22,6 +22,7 @@ RECORD_BYTES = 55  # the header of its bytes, its offset
 FURTHER_BYTES = 160  # from the second record on: the lists
 BYTES_BYTES = 33  # the header of a bytes object
 PACKED_BYTES = 400  # a frame's header, what says how to open it, and the holes that packing leaves in the heap
+SIZES_BYTES = 80  # the header of the array that tells packed fragments apart, and 4 bytes for each
 PACK_MIN_BYTES = 1024  # less gains nothing
 
 _NO_IDS = b""
@@ -251,8 +252,11 @@ class Trace:
         plain = join(loose)  # type: ignore[arg-type]  # from _packed on they are bytes
         if len(plain) < PACK_MIN_BYTES:
             return 0
-        packed = packer.pack(plain)
+        sizes = array("I", [len(each) for each in loose]) if len(loose) > 1 else ()  # type: ignore[arg-type]
+        packed = packer.pack(plain, sizes)
         saved = len(plain) + BYTES_BYTES * len(loose) - len(packed.frame) - PACKED_BYTES
+        if len(loose) > 1:
+            saved -= SIZES_BYTES + 4 * len(loose)
         if saved <= 0:
             return 0  # nothing repeats in it
         chunks[self._packed :] = [packed]
@@ -266,6 +270,58 @@ class Trace:
         """From now on its spans are these; it has no branches. Its records stay held, and so does its share of memory."""
         self._chunk, self._chunks, self._packed = payload, None, 0
         self.payload_bytes, self.held_spans = len(payload), spans
+
+    def leave_out(self, places: set[tuple[int, int]]) -> None:
+        """From now on its spans are those that did not come in these records (partition id, offset), if any. Its records
+        stay held, and so does its share of memory.
+
+        What is parked goes whole, by the last offset of it, whether it is here again or not.
+        """
+        chunks: list[bytes | Packed] = []
+        spans, size = self._spans_elsewhere(places)
+        offsets, pieces = self._all_offsets(), self._pieces()
+        frames = len(pieces) - len(offsets)
+        for offset, piece in zip([self.parked_to] * frames + offsets, pieces, strict=True):
+            if (self.home.id, offset) not in places:
+                chunks.append(piece)
+                size += len(piece)
+                spans += _spans_of(piece)
+        self._chunk = chunks[0] if chunks else None
+        self._chunks = chunks[1:] or None
+        self._packed = 0
+        for branch in self.branches or ():
+            branch.leave_out(places)
+            spans += branch.spans
+            size += branch.payload_bytes
+        self.spans = self.held_spans = spans
+        self.payload_bytes = size
+
+    def _spans_elsewhere(self, places: set[tuple[int, int]]) -> tuple[int, int]:
+        """How many of its spans, and how many bytes, are in Redis and have to come back; none when all of that is left
+        out: then it is as if it had come back empty."""
+        if not self.is_parked():
+            return 0, 0
+        if (self.home.id, self.parked_to) in places:
+            self._fetched = True
+            self.home.in_flight += 1
+            return 0, 0
+        here = self._pieces()
+        spans = self.held_spans - sum([_spans_of(piece) for piece in here])
+        size = self.payload_bytes - sum([len(piece) for piece in here])
+        for branch in self.branches or ():
+            spans -= branch.held_spans
+            size -= branch.payload_bytes
+        return spans, size
+
+    def _all_offsets(self) -> list[int]:
+        return [] if self._offset < 0 else [self._offset, *(self._offsets or ())]
+
+    def _pieces(self) -> list[bytes]:
+        """What came in each of the records it holds."""
+        pieces: list[bytes] = []
+        for each in self._all_chunks():
+            pieces += each.pieces() if isinstance(each, Packed) else [each]
+        return pieces
 
     def release(self) -> None:
         """Let go of its records and bytes: its trace has ended. Only of a closed one."""
@@ -424,6 +480,10 @@ class Trace:
 
     def _all_chunks(self) -> list[bytes | Packed]:
         return [] if self._chunk is None else [self._chunk, *(self._chunks or ())]
+
+
+def _spans_of(piece: bytes) -> int:
+    return sum([each.spans for each in scan(piece, Encoding.OTLP_PROTO).fragments])
 
 
 def weight(traces: list[Trace]) -> int:

@@ -6,6 +6,7 @@ import json
 
 import attrs
 
+from tss.core.errors import LawBroken
 from tss.core.parked import Place
 from tss.core.partition import Commit
 from tss.core.record import Start
@@ -13,9 +14,14 @@ from tss.core.record import Start
 VERSION = 1
 
 
-def to_metadata(commit: Commit) -> str:
-    """The text that goes with a committed offset; some 120 of the 4096 bytes that brokers allow."""
+def to_metadata(commit: Commit, partitions: int | None = None) -> str:
+    """The text that goes with a committed offset; some 120 of the 4096 bytes that brokers allow.
+
+    ``partitions``: how many the topic had when the group, which had no offset at all, began at the ends of its logs.
+    """
     known: dict[str, object] = {"v": VERSION, "replay": commit.replay_from}
+    if partitions is not None:
+        known["of"] = partitions
     if commit.since_ms is not None:
         known["since"] = commit.since_ms
     if commit.parked is not None:
@@ -42,23 +48,37 @@ def _place(value: object) -> Place | None:
     return None
 
 
+def partitions_at_birth(text: str | None) -> int | None:
+    """What `to_metadata` was given as ``partitions``."""
+    try:
+        known = json.loads(text or "")
+    except ValueError:
+        return None
+    return _whole(known.get("of")) if isinstance(known, dict) and known.get("v") == VERSION else None
+
+
 def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def start(committed: int | None, metadata: str | None, first: int, end: int, reset: str) -> Start:
+def start(committed: int | None, metadata: str | None, first: int, end: int | None, reset: str) -> Start:
     """Where to begin, given the group's offset (None when there is none) and what the log holds.
 
     An offset that retention has taken is not `committed`: the new one has yet to be. An offset beyond the end is left
-    as it is: only a fetch can tell (Tansu names the end too low).
+    as it is: only a fetch can tell (Tansu names the end too low). Such an end, or none, is no horizon.
     """
     if committed is None:
-        offset = first if reset == "earliest" else end
-        return Start(offset, offset, committed=False)
+        if reset == "earliest":
+            return Start(first, first, committed=False, end=end)
+        if end is None:
+            raise LawBroken("a partition without an offset is begun at an end that nobody told: law 1 would break")
+        return Start(end, end, committed=False, end=end)
+    if end is not None and end < max(committed, first):
+        end = None
     replay, since_ms, parked = from_metadata(metadata)
     if parked is not None:
         parked = attrs.evolve(parked, floor=max(first, parked.floor))
     if committed < first:
-        return Start(first, first, committed=False, since_ms=since_ms, parked=parked)
+        return Start(first, first, committed=False, since_ms=since_ms, end=end, parked=parked)
     replay_from = committed if replay is None else min(committed, max(first, replay))
-    return Start(committed, replay_from, committed=True, since_ms=since_ms, parked=parked)
+    return Start(committed, replay_from, committed=True, since_ms=since_ms, end=end, parked=parked)

@@ -54,7 +54,7 @@ class RedisLink:
         return f"<RedisLink to {self._way.address} {self._state.trouble or 'up'}>"
 
     def key(self, *parts: str | int, tag: str = "") -> str:
-        """A key of ours. Keys with one tag share a slot of a Cluster, and so may stand in one script; by default all do."""
+        """A key of ours. Keys of one tag share a slot of a Cluster, and so may stand in one script; all without one do."""
         version, group = self._prefix
         return ":".join((version, f"{{{group}:{tag}}}" if tag else f"{{{group}}}", *map(str, parts)))
 
@@ -168,7 +168,7 @@ class _State:
                 log.warning(reason.headline, address=self._address, reason=detail, check=reason.check)
                 self._told, self._told_at = reason.headline, now
         self._health.degraded(COMPONENT, said)
-        self._meter.set(measures.REDIS_UP, 0)
+        self._meter.set(measures.REDIS_UP, 0, self._address)
         if is_news:
             self._wake()
         return said
@@ -193,7 +193,7 @@ class _State:
                 log.info("Redis is back", address=self._address)
                 self._told = ""
         self._health.up(COMPONENT)
-        self._meter.set(measures.REDIS_UP, 1)
+        self._meter.set(measures.REDIS_UP, 1, self._address)
 
 
 @asynccontextmanager

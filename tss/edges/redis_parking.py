@@ -194,8 +194,8 @@ class RedisParking:
 
 
 def _run(script: str, key: str, values: Sequence[Any], client: redis.Redis) -> Any:
-    # Redis may forget scripts at any time, and a script that it is sent anew costs less than to find that out.
     try:
+        # By its hash; one that Redis has forgotten (a restart, a failover) is sent again by redis-py.
         return client.register_script(script)([key], values)
     except redis.ResponseError as error:
         said = str(error)

@@ -1,5 +1,6 @@
 """What several keys must agree on, and what is derived from them once they do."""
 
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -59,7 +60,12 @@ def _time(settings: Settings) -> Iterator[Disagreement]:
         ("app.inactivityTimeoutSecs", app.inactivity_timeout_secs),
         ("app.maxTraceDurationSecs", app.max_trace_duration_secs),
     )
-    for (lower, value), (upper, limit) in pairwise(rising):
+    force = settings.force_sampling
+    durations = (
+        ("forceSampling.defaultDurationSecs", force.default_duration_secs),
+        ("forceSampling.maxDurationSecs", force.max_duration_secs),
+    )
+    for (lower, value), (upper, limit) in (*pairwise(rising), durations):
         if value > limit:
             yield Disagreement((lower, upper), f"{value:g}", f"at most {upper}, which is {limit:g}")
 
@@ -80,6 +86,36 @@ def _kafka(settings: Settings) -> Iterator[Disagreement]:
             yield Disagreement(("kafka.securityProtocol", f"kafka.{camel(name)}"), found, allowed)
     if protocol.startswith("sasl_") and not kafka.sasl_username and not kafka.sasl_password:
         yield Disagreement(keys[::-1], "nothing", f"a user, since kafka.securityProtocol is {protocol}")
+    yield from _membership(kafka, settings.app.instance_id or socket.gethostname())
+    if kafka.scaler_group == kafka.consumer_group:
+        allowed = "another group than kafka.consumerGroup: what is not done with would be skipped"
+        yield Disagreement(("kafka.scalerGroup", "kafka.consumerGroup"), shown(kafka.scaler_group), allowed)
+
+
+# What librdkafka refuses to be told where the brokers decide, beside what has a key of its own.
+_OF_THE_CLASSIC_PROTOCOL = ("heartbeat.interval.ms", "group.protocol.type")
+# A pod of a Deployment (the letters and digits are those that Kubernetes draws from), a container without a name.
+_PASSING_NAME = re.compile(r".+-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}|[0-9a-f]{12}")
+_MEMBER_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")  # as brokers and Java's clients want it
+
+
+def _membership(kafka: Kafka, name: str) -> Iterator[Disagreement]:
+    if kafka.group_protocol == "consumer":
+        for each in _OF_THE_CLASSIC_PROTOCOL:
+            if each in kafka.properties:
+                keys = (f"kafka.properties.{each}", "kafka.groupProtocol")
+                yield Disagreement(keys, each, "no such property, since kafka.groupProtocol is consumer")
+    if not kafka.static_membership:
+        return
+    keys = ("app.instanceId", "kafka.staticMembership")
+    if not _MEMBER_NAME.fullmatch(name):
+        allowed = "letters, digits, dots, dashes and underscores, since kafka.staticMembership is true"
+        yield Disagreement(keys, shown(name), allowed)
+    elif _PASSING_NAME.fullmatch(name):
+        # Nobody with this name would come back, so each restart would leave its partitions unread for a session.
+        allowed = "a name that the replica still has after a restart, since kafka.staticMembership is true"
+        hint = "use a StatefulSet and its pods' names, or set app.instanceId, another for each replica"
+        yield Disagreement(keys, shown(name), allowed, hint)
 
 
 def _redis(redis: Redis) -> Iterator[Disagreement]:
@@ -181,7 +217,7 @@ def _exporters(settings: Settings) -> Iterator[Disagreement]:
     for place, exporter in enumerate(settings.exporters):
         at = f"exporters[{place}]"
         yield from _once(names, exporter.name, f"{at}.name")
-        yield from _known_policies(exporter, at, settings.sampling.policies)
+        yield from _known_policies(exporter, at, settings.policies)
         match exporter:
             case FileExporter():
                 yield from _once(paths, exporter.path, f"{at}.path")
@@ -201,7 +237,7 @@ def _exporters(settings: Settings) -> Iterator[Disagreement]:
 def _known_policies(exporter: Exporter, at: str, policies: Sequence[str]) -> Iterator[Disagreement]:
     unknown = [name for name in exporter.match.get("policies", ()) if name not in policies]
     if unknown:
-        keys, found = (f"{at}.match.policies", "sampling"), ", ".join(map(shown, unknown))
+        keys, found = (f"{at}.match.policies", "sampling", "forceSampling"), ", ".join(map(shown, unknown))
         yield Disagreement(keys, found, f"one of {', '.join(policies)}", did_you_mean(nearest(unknown[0], policies)))
 
 
@@ -311,9 +347,13 @@ def without_effect(settings: Settings) -> list[str]:
     compression = tuple(field.name for field in attrs.fields(SpanCompression) if field.name != "enabled")
     if not settings.span_compression.enabled:
         idle.append(("spanCompression", settings.span_compression, compression))
+    if not settings.force_sampling.admin_token:
+        force = ("default_duration_secs", "max_duration_secs", "max_rules", "poll_secs")
+        idle.append(("forceSampling", settings.force_sampling, force))
     idle.append(("spanMetrics", settings.span_metrics, _idle_span_metrics(settings.span_metrics)))
     unused = {"file": ("topic",), "topic": ("path",), "log": ("path", "topic")}[settings.dead_letter.type]
     idle.append(("deadLetter", settings.dead_letter, unused))
+    idle.append(("kafka", settings.kafka, _idle_membership(settings.kafka)))
     protocol = security_protocol(settings.kafka)
     if not protocol.startswith("sasl_"):
         idle.append(("kafka", settings.kafka, ("sasl_mechanism",)))
@@ -323,6 +363,13 @@ def without_effect(settings: Settings) -> list[str]:
         for name in names
         if getattr(values, name) != getattr(type(values)(), name)
     ]
+
+
+def _idle_membership(kafka: Kafka) -> tuple[str, ...]:
+    by_the_brokers = (
+        ("partition_assignment_strategy", "session_timeout_ms") if kafka.group_protocol == "consumer" else ()
+    )
+    return by_the_brokers if kafka.enable_auto_commit else (*by_the_brokers, "scaler_group")
 
 
 def _idle_span_metrics(metrics: SpanMetrics) -> tuple[str, ...]:

@@ -373,6 +373,8 @@ OWNED_PROPERTIES = {
     "metadata.broker.list": "use kafka.brokers",
     "session.timeout.ms": "use kafka.sessionTimeoutMs",
     "partition.assignment.strategy": "use kafka.partitionAssignmentStrategy",
+    "group.protocol": "use kafka.groupProtocol",
+    "group.instance.id": "use kafka.staticMembership, which takes app.instanceId",
     "security.protocol": "use kafka.securityProtocol",
     "sasl.mechanism": "use kafka.saslMechanism",
     "sasl.mechanisms": "use kafka.saslMechanism",

@@ -88,7 +88,12 @@ def camel(name: str) -> str:
 class App:
     """The daemon itself: what it holds in memory, when a trace counts as complete, how it stops."""
 
-    instance_id: str = key("", text(), "Name of this replica in logs and metrics.", default_doc="the host's name")
+    instance_id: str = key(
+        "",
+        text(),
+        "Name of this replica in logs, in metrics and, with `kafka.staticMembership`, in the group.",
+        default_doc="the host's name",
+    )
     max_buffer_spans: int = key(1_000_000, whole(1), "Spans of open traces held in memory at most.")
     max_buffer_traces: int = key(100_000, whole(1), "Open traces held in memory at most.")
     max_buffer_bytes: int = key(
@@ -137,7 +142,11 @@ class Kafka:
         True, truth, "Commit offsets as traces finish; with false nothing is ever committed (for rehearsals)."
     )
     # Brokers allow 6 s to 30 min unless told otherwise, and say so themselves; librdkafka's own limit is an hour.
-    session_timeout_ms: int = key(30_000, whole(1, 3_600_000), "A replica silent for this long loses its partitions.")
+    session_timeout_ms: int = key(
+        30_000,
+        whole(1, 3_600_000),
+        "A replica silent for this long loses its partitions. With `groupProtocol` consumer the brokers say how long.",
+    )
     commit_interval_secs: float = key(5, positive_secs, "Time between two commits of offsets.")
     encoding: str = key(
         "auto", choice("auto", "otlp_proto", "otlp_json"), "How records are encoded; auto looks at each record."
@@ -145,7 +154,22 @@ class Kafka:
     partition_assignment_strategy: str = key(
         "cooperative-sticky",
         choice("cooperative-sticky", "range", "roundrobin"),
-        "How partitions are shared among replicas; all replicas must agree.",
+        "How partitions are shared among replicas; all replicas must agree. Has an effect only with `groupProtocol` classic.",
+    )
+    group_protocol: str = key(
+        "classic",
+        choice("classic", "consumer"),
+        "Who shares out the partitions: a replica (classic), or the brokers (consumer: KIP-848, Apache Kafka 4).",
+    )
+    static_membership: bool = key(
+        False,
+        truth,
+        "Join under `app.instanceId`, so that a replica that is back within its session keeps its partitions and no other notices; needs names that stay.",
+    )
+    scaler_group: str = key(
+        "",
+        text(),
+        "Consumer group under which the read positions are committed, for KEDA: see docs/scaling.md. Empty: off.",
     )
     security_protocol: str = key(
         "",
@@ -565,6 +589,34 @@ class DeadLetter:
     topic: str = key("", kinds.topic_or_empty, "The topic, required for type topic.")
 
 
+_TOKEN_TOO = "Has an effect only with `adminToken`."  # noqa: S105  # about the token, and none
+_YEAR_SECS = 52 * kinds.WEEK_SECS
+
+
+@frozen(kw_only=True)
+class ForceSampling:
+    """Rules that keep or drop whatever matches, for a while: docs/force-rules.md. On with a token; the rules are in Redis."""
+
+    admin_token: str = key(
+        "",
+        text("16 letters, digits or signs of ASCII or more, without spaces", r"[!-~]{16,}|"),
+        "Token that /admin/force-rules asks for (`Authorization: Bearer`); empty: there is no such page, and no rules.",
+        secret=True,
+    )
+    default_duration_secs: float = key(
+        3600, kinds.number(0, _YEAR_SECS, above=True), f"How long a rule lasts that does not say. {_TOKEN_TOO}"
+    )
+    max_duration_secs: float = key(
+        kinds.WEEK_SECS, kinds.number(0, _YEAR_SECS, above=True), f"No rule ends later than this from now. {_TOKEN_TOO}"
+    )
+    max_rules: int = key(100, whole(1, 1000), f"Rules at a time at most. {_TOKEN_TOO}")
+    poll_secs: float = key(
+        5,
+        kinds.number(0.1, 3600),
+        f"Time between two looks at Redis, should a change not have been heard of. {_TOKEN_TOO}",
+    )
+
+
 @frozen(kw_only=True)
 class Settings:
     """All settings. `load` fills in what is derived, so consumers find a value and never a question."""
@@ -579,6 +631,12 @@ class Settings:
     span_metrics: SpanMetrics = SpanMetrics()
     exporters: tuple[Exporter, ...] = ()
     dead_letter: DeadLetter = DeadLetter()
+    force_sampling: ForceSampling = ForceSampling()
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """All names by which `exporters[].match.policies` can tell what kept a trace."""
+        return (*self.sampling.policies, *(("force",) if self.force_sampling.admin_token else ()))
 
     @property
     def effective_exporters(self) -> tuple[Exporter, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -13,10 +14,12 @@ import trio
 from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.evaluation import Evaluated, evaluate, observe
+from tss.core.force import POLICY, Enforcer, Rulebook
 from tss.core.measures import Meter
 from tss.core.sampling import Sampler
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
+from tss.tasks.sharing import ALONE, Memories
 
 log = structlog.get_logger()
 
@@ -31,23 +34,36 @@ class Deciding:
     buffer: Buffer
     observers: Sequence[SpanObserver]
     meter: Meter
+    memories: Memories = ALONE
+    rulebook: Rulebook = attrs.field(factory=Rulebook)
+    clock: Callable[[], float] = time.time
 
-    async def decide(self, batch: Sequence[Trace]) -> None:
+    def enforcer(self) -> Enforcer | None:
+        """What enforces the force rules, while there are any.
+
+        They count by the wall clock, as they are an operator's hand in what happens now and nothing of the log's.
+        """
+        return None if self.rulebook.is_empty else self.rulebook.active(self.clock())
+
+    async def decide(self, batch: Sequence[Trace], enforcer: Enforcer | None) -> None:
         """Decide these, whose spans are all here."""
-        found = evaluate(batch, self.sampler, self.buffer)
+        found = evaluate(batch, self.sampler, self.buffer, enforcer)
         if self.observers:
             observe(found, self.observers, _could_not_count)
         _show(found, self.meter)
         if found.ended:
+            await self.memories.drop(found.ended)
             await self.settled.send(found.ended)
         if found.kept:
             await self.kept.send(found.kept)
 
-    def lacks_spans(self, trace: Trace) -> bool:
+    def lacks_spans(self, trace: Trace, enforcer: Enforcer | None) -> bool:
         """Whether spans are needed of it, now or when it is kept, that are parked."""
-        if not trace.is_parked() or trace.decision is not None:
+        if not trace.is_parked():
             return False
-        return bool(self.observers) or self.sampler.decide(trace).keeps
+        if trace.decision is not None:  # late, by a decision of another, and what is parked has yet to go out
+            return trace.decision.keeps
+        return bool(self.observers) or enforcer is not None or self.sampler.decide(trace).keeps
 
     def __enter__(self) -> Self:
         return self
@@ -59,30 +75,27 @@ class Deciding:
 
 async def run(
     closed: trio.MemoryReceiveChannel[list[Trace]],
-    kept: trio.MemorySendChannel[list[Trace]],
-    settled: trio.MemorySendChannel[list[Trace]],
-    sampler: Sampler,
-    buffer: Buffer,
-    observers: Sequence[SpanObserver],
-    meter: Meter,
+    deciding: Deciding,
     aside: trio.MemorySendChannel[list[Trace]] | None = None,
 ) -> None:
     """Until the channel ends. Several of these may run: a trace and what comes late of it meet in the buffer.
 
     What lacks parked spans is put aside, undecided, so that nothing else waits until they are here.
     """
-    with closed, Deciding(kept, settled, sampler, buffer, observers, meter) as deciding:
+    with closed, deciding:
         async for batch in closed:
-            whole = batch if aside is None else _put_aside(batch, deciding, aside)
-            await deciding.decide(whole)
+            recalled = await deciding.memories.recall(batch)
+            enforcer = deciding.enforcer()
+            whole = recalled if aside is None else _put_aside(recalled, deciding, enforcer, aside)
+            await deciding.decide(whole, enforcer)
     if aside is not None:
         aside.close()
 
 
 def _put_aside(
-    batch: Sequence[Trace], deciding: Deciding, aside: trio.MemorySendChannel[list[Trace]]
-) -> Sequence[Trace]:
-    lacking = [trace for trace in batch if deciding.lacks_spans(trace)]
+    batch: list[Trace], deciding: Deciding, enforcer: Enforcer | None, aside: trio.MemorySendChannel[list[Trace]]
+) -> list[Trace]:
+    lacking = [trace for trace in batch if deciding.lacks_spans(trace, enforcer)]
     if not lacking:
         return batch
     aside.send_nowait(lacking)  # as many as there are: they are bounded in bytes, as all that is closed
@@ -95,7 +108,11 @@ def _could_not_count(observer: SpanObserver, error: Exception) -> None:
 
 def _show(found: Evaluated, meter: Meter) -> None:
     for decision, count in found.decided.items():
-        meter.count(measures.DECISIONS, count, decision.policy, decision.verdict.value, decision.reason.value)
+        policy, verdict = decision.policy, decision.verdict.value
+        if policy.startswith(f"{POLICY}:"):
+            policy, _, rule = policy.partition(":")
+            meter.count(measures.FORCED, count, rule, verdict)
+        meter.count(measures.DECISIONS, count, policy, verdict, decision.reason.value)
     for decision, count in found.decided_spans.items():
         meter.count(measures.DECIDED_SPANS, count, decision.verdict.value)
     for decision, count in found.late_spans.items():

@@ -60,7 +60,8 @@ async def _bring_back(
                 go_on = _with_frames(home, batch, frames, deciding, assignments)
                 still += [trace for trace in batch if trace.is_parked()]
             if go_on:
-                await deciding.decide(go_on)
+                # Asked again, since Redis may have been away when they closed.
+                await deciding.decide(await deciding.memories.recall(go_on), deciding.enforcer())
     return still
 
 
