@@ -130,7 +130,7 @@ class World:
 @contextmanager
 def made(broker: Broker, directory: Path, **app: object) -> Iterator[World]:
     topic = f"parking-{next(_topics)}"
-    broker.create_topic(topic, **{"message.timestamp.after.max.ms": str(1000 * DATED_AHEAD_SECS)})
+    broker.create_topic(topic, 1, **{"message.timestamp.after.max.ms": str(1000 * DATED_AHEAD_SECS)})
     with running() as redis:
         config = settings(
             broker.bootstrap,

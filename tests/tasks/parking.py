@@ -8,8 +8,9 @@ import attrs
 import trio
 
 from tests.fakes.meter import FakeMeter
-from tests.fakes.redis import FakeParking, FakeRedis
+from tests.fakes.redis import FakeDecisions, FakeParking, FakeRedis
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.force import Rulebook
 from tss.core.memory import Memory
 from tss.core.partition import Commit, Partition
 from tss.core.record import Record
@@ -22,8 +23,10 @@ from tss.tasks import unparker
 from tss.tasks.assignments import Assignments
 from tss.tasks.evaluator import Deciding
 from tss.tasks.parker import Parker
+from tss.tasks.sharing import ALONE, Memories, Shared, Sharing
 
 WALL = 10**12
+NOW = 1e9  # when force rules are looked at
 HOURS_3 = 3 * 3600
 
 
@@ -45,7 +48,16 @@ class World:
 class Owner:
     """Of partition 0."""
 
-    def __init__(self, world: World, *, max_bytes: int = 1 << 28, rate: float = 1.0, turn_after_secs: int = 60) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        max_bytes: int = 1 << 28,
+        rate: float = 1.0,
+        turn_after_secs: int = 60,
+        shares: bool = False,
+        rulebook: Rulebook | None = None,
+    ) -> None:
         self.world, self.meter = world, FakeMeter()
         limits, waits = Limits(1 << 30, 10**6, 10**6, 10**6), Waits(30_000, 600_000, HOURS_3 * 1000)
         self.buffer = Buffer(limits, waits, Memory())
@@ -55,9 +67,12 @@ class Owner:
         self.parker = Parker(
             self.parked, self.buffer, self.assignments, self.meter, turn_after_secs * 1000, self._token
         )
-        self.kept, self._kept = trio.open_memory_channel[list[Trace]](1000)
-        self.settled, self._settled = trio.open_memory_channel[list[Trace]](1000)
-        self.deciding = Deciding(self.kept, self.settled, Sampler([Rest(rate)]), self.buffer, (), self.meter)
+        self._kept, self.kept = trio.open_memory_channel[list[Trace]](1000)
+        self._settled, self.settled = trio.open_memory_channel[list[Trace]](1000)
+        sharing = Sharing(FakeDecisions(world.redis), 10**6)
+        self.memories: Memories = Shared(sharing, self.buffer, self.meter) if shares else ALONE
+        judging = Sampler([Rest(rate)]), self.buffer, (), self.meter, self.memories, rulebook or Rulebook(), lambda: NOW
+        self.deciding = Deciding(self._kept, self._settled, *judging)
         self.waiting: list[Trace] = []
         self.position = self._tokens = 0
         self.fenced = False  # the group does not know it any more, and Kafka takes no commit of it
@@ -95,10 +110,12 @@ class Owner:
         self.waiting += [trace for trace in batch if self.deciding.lacks_spans(trace, enforcer)]
         await self.deciding.decide([trace for trace in batch if trace not in self.waiting], enforcer)
         self.waiting = await unparker._bring_back(self.waiting, self.parked, self.deciding, self.assignments)
-        for trace in _all(self._kept):
+        kept = _all(self.kept)
+        await self.memories.keep(kept)
+        for trace in kept:
             self.world.sea.setdefault(trace.trace_id, []).extend(trace.chunks())
             self.buffer.settle(trace)
-        self.buffer.settle_all(_all(self._settled))
+        self.buffer.settle_all(_all(self.settled))
 
     def commit(self) -> None:
         if self.fenced:
