@@ -209,8 +209,14 @@ def _without_redis(world: World) -> dict[str, Any]:
     return world.config | {"kafka": kafka, "exporters": exporters, "redis": {}}
 
 
-def test_law_1_redis_flushed_under_a_live_owner_the_partition_is_read_again(apache: Broker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", [{}, {"groupProtocol": "consumer"}, {"partitionAssignmentStrategy": "range"}])
+def test_law_1_redis_flushed_under_a_live_owner_the_partition_is_read_again(
+    apache: Broker, tmp_path: Path, protocol: dict[str, object]
+) -> None:
     with made(apache, tmp_path) as world:
+        world.config["kafka"] |= protocol
+        if "groupProtocol" in protocol:
+            del world.config["kafka"]["sessionTimeoutMs"]  # the brokers' say
         log, owner = world.log, world.daemon()
         with daemons(owner):
             owner.start()

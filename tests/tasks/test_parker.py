@@ -12,6 +12,7 @@ from tests.fakes.redis import Mood
 from tests.tasks.parking import HOURS_3, Owner, World
 from tss.core import measures
 from tss.core.decision import Reason
+from tss.core.errors import Away, Lost
 from tss.core.record import Start
 
 LONG = trace_id(0)
@@ -189,6 +190,31 @@ async def test_answers_that_are_not_heard_put_nothing_twice() -> None:
     world.redis.mood = Mood.WELL
     await owner.live()
     assert spans_of(world) == whole()
+    assert owner.meter.counted(measures.REREAD) == 0, "nor is it taken for a loss"
+
+
+async def test_law_1_a_call_that_was_given_up_and_is_done_after_the_next_one_changes_nothing() -> None:
+    world = long_world()
+    owner = Owner(world)
+    given_up: list[tuple[object, ...]] = []
+
+    async def away(*what: object) -> int:
+        given_up.append(what)
+        raise Away("it is on its way still")
+
+    owner.read(10)
+    await owner.decide()
+    healthy = owner.parked
+    object.__setattr__(owner.parker, "parking", _With(healthy, away))
+    await owner.parker.turn()
+    object.__setattr__(owner.parker, "parking", healthy)
+    await owner.live(30)
+    with pytest.raises(Lost):
+        await healthy.park(*given_up[0])  # type: ignore[arg-type]
+    owner = Owner(world)
+    await owner.live()
+    assert spans_of(world) == whole()
+    assert owner.meter.counted(measures.REREAD) == 0
 
 
 async def test_a_zombie_is_fenced_by_the_token_and_takes_nothing_from_the_new_owner() -> None:

@@ -132,6 +132,7 @@ class Shelf:
 
     token: str  # of this assignment: whoever has another may not touch the shelf
     seq: int = 0  # of the last parcel that Redis has confirmed
+    unheard: int = 0  # parcels sent since then without an answer
     lost: str = ""  # why it cannot be used any more
     full_until: float = 0.0  # the task's own time: until then nothing is tried
     touch_at: float = 0.0  # and from when on it is to be touched, if nothing else does

@@ -37,7 +37,7 @@ class Hashes(Protocol):
     def take_over(self, partition: int, known: tuple[str, int] | None, token: str) -> TakenOver | None:
         """Blocking. None when what is known does not fit; then it begins anew under the token. Raises Away."""
 
-    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel]) -> int:
+    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int) -> int:
         """Raises Away, Full, Lost."""
 
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
@@ -96,9 +96,9 @@ class Parked:
         """Clear what is there; from now on it is that token's. Raises Away."""
         await trio.to_thread.run_sync(self.hashes.take_over, partition, None, token)
 
-    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel]) -> int:
+    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int) -> int:
         """Put these. Raises Away, Full, Lost."""
-        return await self.hashes.park(partition, token, seq, parcels)
+        return await self.hashes.park(partition, token, seq, parcels, unheard)
 
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
         """Their frames. Raises Away, Lost."""

@@ -42,8 +42,11 @@ class Parking(Protocol):
     async def begin(self, partition: int, token: str) -> None:
         """Clear what is there; from now on it is that token's."""
 
-    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel]) -> int:
-        """Put these, if there is all that was there at ``seq``; returns what it is now. Raises Lost and Full."""
+    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int) -> int:
+        """Put these, if there is all that was there at ``seq``; returns what it is now. Raises Lost and Full.
+
+        ``unheard`` calls since then are without an answer: those that have not been done are not done any more.
+        """
 
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
         """The frames of these traces in the order in which they were parked. Raises Lost."""
@@ -110,7 +113,9 @@ class Parker:
         leaving: list[Leaving] = [(trace, *trace.leave()) for trace in traces if trace.may_be_parked()]
         try:
             parcels = await _pack(leaving)
-            shelf.seq = await self.parking.park(home.id, shelf.token, shelf.seq, parcels)
+            unheard, shelf.unheard = shelf.unheard, shelf.unheard + 1
+            shelf.seq = await self.parking.park(home.id, shelf.token, shelf.seq, parcels, unheard)
+            shelf.unheard = 0
         except (Away, Full, Lost) as error:
             self._refused(home, shelf, error, len(leaving))
             return False
