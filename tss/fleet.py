@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 import attrs
+import structlog
 
 from tss.core.force import Rulebook
 from tss.core.health import Health
@@ -17,6 +18,8 @@ from tss.edges.redis_rules import RedisRules
 from tss.settings import KafkaExporter, Settings
 from tss.tasks.forcing import Forcing
 from tss.tasks.sharing import Sharing
+
+log = structlog.get_logger()
 
 # Beside the longest trace: a weekend without an owner. Afterwards Kafka has it, from the floor on.
 PARKED_SECS = 3 * 86_400
@@ -50,9 +53,9 @@ def _sharing(settings: Settings, link: RedisLink) -> Sharing:
 def _parked(settings: Settings, link: RedisLink, meter: Meter) -> Parked | None:
     """None in a rehearsal, since what is not committed cannot be forgotten by Kafka anyway; and where traces go to an
     output topic, which tells offset by offset what it has: a parked trace has no offsets any more."""
-    if not settings.kafka.enable_auto_commit:
-        return None
-    if any(isinstance(each, KafkaExporter) for each in settings.effective_exporters):
+    to_topic = any(isinstance(each, KafkaExporter) for each in settings.effective_exporters)
+    if to_topic or not settings.kafka.enable_auto_commit:
+        log.info("long-open traces are not parked", because="output topic" if to_topic else "kafka.enableAutoCommit")
         return None
     ttl_secs = PARKED_SECS + settings.app.max_trace_duration_secs
     return Parked(RedisParking(link, ttl_secs, settings.redis.max_parked_bytes), meter)
