@@ -140,6 +140,21 @@ async def test_law_1_a_live_owner_that_meets_a_lost_redis_reads_again_from_the_f
     assert owner.partition.shelf is not None, "and it parks again"
 
 
+async def test_law_1_what_is_lost_is_noticed_when_there_is_more_to_park() -> None:
+    world = long_world()
+    owner = Owner(world)
+    await owner.live(20)
+    world.redis.flush()
+    owner.read(28)
+    await owner.decide()
+    await owner.parker._park_all(owner.buffer.to_park(60_000, 10**6))
+    assert owner.partition.shelf is not None
+    assert owner.partition.shelf.lost == "lost"
+    assert owner.meter.counted(measures.PARKING_REFUSED, "lost") > 0
+    await owner.live()
+    assert spans_of(world) == whole()
+
+
 async def test_law_8_redis_away_only_what_is_parked_waits() -> None:
     world = long_world()
     owner = Owner(world)
