@@ -38,9 +38,16 @@ class ScriptedMember:
     """Implements what the source needs of a Member. One call at a time, or it raises."""
 
     def __init__(
-        self, kafka: Kafka, client_id: str, group: Group, connection: Connection, _lookup: Lookup, _outbox: None,
+        self,
+        kafka: Kafka,
+        client_id: str,
+        group: Group,
+        connection: Connection,
+        _lookup: Lookup,
+        _outbox: None,
+        _parked: None,
         _keeping: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not kafka.input_topic:
             raise WrongSetting("no topic")
         self.group = group

@@ -24,7 +24,7 @@ from tss.core.otlp import NOTHING, Lookup
 from tss.core.partition import Commit
 from tss.core.record import Polled, Start
 from tss.edges.kafka_errors import Connection
-from tss.edges.kafka_member import Member, Outbox
+from tss.edges.kafka_member import Member, Outbox, Parked
 from tss.settings import Kafka
 
 log = structlog.get_logger()
@@ -72,6 +72,7 @@ class KafkaSource:
         health: Health,
         lookup: Lookup = NOTHING,
         outbox: Outbox | None = None,
+        parked: Parked | None = None,
         component: str = "kafka",
         keeping: bool = False,
     ) -> None:
@@ -80,6 +81,7 @@ class KafkaSource:
         self._keeping = keeping
         self._lookup = lookup
         self._outbox = outbox
+        self._parked = parked
         self._assignments = assignments
         self._meter = meter
         self._health = health
@@ -109,17 +111,19 @@ class KafkaSource:
         *,
         lookup: Lookup = NOTHING,
         outbox: Outbox | None = None,
+        parked: Parked | None = None,
         close_secs: float = CLOSE_SECS,
         component: str = "kafka",
         keeping: bool = False,
     ) -> AsyncIterator[Self]:
         """Join the group; leave it at the end, within `close_secs`. What the group assigns is heard of in `poll`.
         ``lookup`` is what the scan has to find of each record, ``outbox`` the destination that commits offsets too,
-        ``component`` the name in /health; with ``keeping`` a poll gives the records' headers, too.
+        ``parked`` what earlier owners have parked, ``component`` the name in /health; with ``keeping`` a poll gives the
+        records' headers, too.
 
         Raises CannotConnect for settings that the client refuses.
         """
-        source = cls(kafka, assignments, meter, health, lookup, outbox, component, keeping)
+        source = cls(kafka, assignments, meter, health, lookup, outbox, parked, component, keeping)
         health.starting(component, "joining the consumer group")
         await source._join(client_id)
         try:
@@ -158,6 +162,10 @@ class KafkaSource:
     async def hold(self, ids: Collection[int]) -> None:
         """Stop fetching these partitions, and go on with all others; forgotten of a partition when it goes."""
         await trio.to_thread.run_sync(self._member.hold, ids, limiter=self._one_at_a_time)
+
+    async def seek(self, positions: Mapping[int, int]) -> None:
+        """Read these partitions on from elsewhere."""
+        await trio.to_thread.run_sync(self._member.seek, positions, limiter=self._one_at_a_time)
 
     def finish(self) -> None:
         """There will be no more polls, so a commit need not wait for one to hear its answer."""
@@ -245,6 +253,7 @@ class KafkaSource:
             self._connection,
             self._lookup,
             self._outbox,
+            self._parked,
             self._keeping,
             limiter=self._one_at_a_time,
         )

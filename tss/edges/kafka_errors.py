@@ -85,9 +85,7 @@ class Connection:
     No lock: the one limiter of the source keeps the two apart.
     """
 
-    def __init__(
-        self, brokers: str, topic: str, group_protocol: str = "classic", component: str = "kafka"
-    ) -> None:
+    def __init__(self, brokers: str, topic: str, group_protocol: str = "classic", component: str = "kafka") -> None:
         self.refused: CannotConnect | None = None
         self.topic_missing = False
         self._joined = False

@@ -25,13 +25,13 @@ from tss.core.delivery import Again, Outcome
 from tss.core.errors import WrongSetting
 from tss.core.partition import Commit
 from tss.core.record import Start
-from tss.edges.kafka_config import client_config, without_secrets
+from tss.edges.kafka_config import admin_config, connection_config, without_secrets
 from tss.edges.kafka_errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal
 from tss.edges.kafka_log import logger
 from tss.edges.kafka_outputs import Source
 from tss.edges.kafka_recall import Recall
 from tss.edges.kafka_rekeyed import Piece, headers_of, told, values
-from tss.edges.kafka_topic import CLOSE_SECS, CONNECTION, REQUEST_MS, reader_config
+from tss.edges.kafka_topic import CLOSE_SECS, REQUEST_MS, reader_config
 from tss.edges.kafka_transactions import Transactions, Work
 from tss.settings import Kafka
 
@@ -124,11 +124,8 @@ def keyed_settings(kafka: Kafka) -> Kafka:
 
 def producer_config(kafka: Kafka, instance_id: str) -> dict[str, object]:
     """The connection is the source's."""
-    connection = {
-        name: value for name, value in client_config(kafka, instance_id).items() if name.startswith(CONNECTION)
-    }
     timeout_ms = round(kafka.rekey.transaction_timeout_secs * 1000)
-    return connection | {
+    return connection_config(kafka, instance_id) | {
         "client.id": instance_id,
         "compression.type": kafka.rekey.compression,
         "partitioner": kafka.rekey.partitioner,
@@ -156,9 +153,8 @@ async def open_rekey(kafka: Kafka, instance_id: str) -> AsyncIterator[RekeyTopic
         reason = without_secrets(cause_of(error).str(), config)
         raise WrongSetting(f"{HEADLINE}: {reason}, check the kafka section") from None
     recall = Recall(reader_config(source_settings(kafka), instance_id), kafka.rekey.topic, source, told)
-    admin = {name: value for name, value in config.items() if name.startswith(CONNECTION)} | {"logger": logger()}
     transactions = Transactions(config, kafka.rekey.topic, values, recall)
-    topic = RekeyTopic(kafka, source, transactions, admin)
+    topic = RekeyTopic(kafka, source, transactions, admin_config(kafka, instance_id))
     try:
         yield topic
     finally:
