@@ -123,6 +123,11 @@ class Partition:
                 self._marks.append((second, offset))
                 self._marked_second = second
 
+    def time_at(self, offset: int) -> int:
+        """The stream time, to the second after, when all below this offset had been read, or later."""
+        before = bisect_left(self._marks, offset, key=_offset_of) - 1
+        return self._marks[max(0, before)][0] * 1000 + 1000 if self._marks else self.time.now_ms
+
     def reached(self) -> None:
         """All of the log has been read: what comes from now on was not there before."""
         if self.horizon_ms < 0:
@@ -188,3 +193,7 @@ class Partition:
             self._known = {id: known for id, known in self._known.items() if known[1] >= window}
         floors = [low_water, self._marks[0][1], *self._taken_up.values(), *(first for _, first in [*self._ended][:1])]
         return min(floors)
+
+
+def _offset_of(mark: tuple[int, int]) -> int:
+    return mark[1]

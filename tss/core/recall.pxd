@@ -18,4 +18,8 @@ cpdef bint could_be_known(Trace trace, Memory memory, long long ttl_ms) except -
 cdef bint _may_be_a_rest(Trace trace, long long ttl_ms) except -1
 
 
+@cython.locals(each=Trace)
+cdef bint _may_be_reached(Trace trace, dict reaches, dict bounds, Memory memory) except -1
+
+
 cpdef bytes to_bytes(Kept kept)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Kept, Memory
+from tss.core.partition import Partition
 from tss.core.streamtime import NO_TIME
 from tss.core.trace import Trace
 
 VERSION = 1
 # Spans name their start by their own host's clock, and take a while to reach the log.
 CLOCKS_MS = 60_000
+# By which the clock of a host that says when a span began may be ahead of the one that gave the record its time.
+AHEAD_MS = 10_000
+NOTHING = 0  # as far as the decisions reach of a partition that there are none of
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -51,6 +56,45 @@ def _may_be_a_rest(trace: Trace, ttl_ms: int) -> bool:
     if trace.closed_ms - since_ms >= ttl_ms:
         return False
     return not trace.is_complete() or trace.start_ns // 1_000_000 < since_ms - CLOCKS_MS
+
+
+def homes_of(traces: list[Trace]) -> set[Partition]:
+    """The partitions that they have records on."""
+    return {trace.home for trace in traces} | {branch.home for trace in traces for branch in trace.branches or ()}
+
+
+def within_reach(asked: list[Trace], reaches: dict[Partition, int], memory: Memory) -> list[Trace]:
+    """Those of the traces asked for that what others decided can be about; ``reaches`` says how far that goes.
+
+    A decision is about records below its reach. So a trace of which a record is here that lies below may be one of
+    those; one whose records all lie above is only if this is its rest: it is not whole, or began before.
+    """
+    bounds = {home: (reach, home.time_at(reach) + AHEAD_MS) for home, reach in reaches.items() if reach != NOTHING}
+    return [trace for trace in asked if _may_be_reached(trace, reaches, bounds, memory)]
+
+
+def _may_be_reached(
+    trace: Trace, reaches: dict[Partition, int], bounds: dict[Partition, tuple[int, int]], memory: Memory
+) -> bool:
+    if not trace.is_complete() or memory.has_evicted(trace.trace_id):
+        return True
+    began_ms = trace.start_ns // 1_000_000
+    for each in (trace, *(trace.branches or ())):
+        if each.home not in reaches:
+            return True
+        bound = bounds.get(each.home)
+        if bound is not None and (each.first_offset < bound[0] or began_ms < bound[1]):
+            return True
+    return False
+
+
+def reach_of(places: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """By partition the offset after the last of these records."""
+    reach: dict[int, int] = {}
+    for partition, offset in places:
+        if offset >= reach.get(partition, NOTHING):
+            reach[partition] = offset + 1
+    return reach
 
 
 def to_bytes(kept: Kept) -> bytes:
