@@ -103,9 +103,9 @@ def to_bytes(kept: Kept) -> bytes:
     ``[version, [policy, reason, rate, destinations], home partition, first offset, [[partition, highest offset], ...],
     [[partition, offset not delivered], ...]]``. A version to come may add to the end.
     """
-    outstanding = sorted(kept.outstanding or ())
-    rest = _ENCODE([kept.first[0], kept.first[1], list(kept.covered.items()), outstanding])
-    return b"[%d,%b,%b" % (VERSION, _head(kept.decision), rest[1:].encode())
+    covered = b",".join([b"[%d,%d]" % place for place in kept.covered.items()])
+    outstanding = b",".join([b"[%d,%d]" % place for place in sorted(kept.outstanding)]) if kept.outstanding else b""
+    return b"[%d,%b,%d,%d,[%b],[%b]]" % (VERSION, _head(kept.decision), *kept.first, covered, outstanding)
 
 
 @lru_cache(maxsize=1000)  # a policy that names a rate of its own for each key has many; the rest has a few

@@ -145,7 +145,11 @@ class Shared:
         """Only where that was asked for: they are most of all traces."""
         if self._remembers_dropped:
             decided = [each for each in traces if each.decision is not None and not (each.decision.keeps or each.late)]
-            places = ((home.id, offset) for each in decided for home, offset in [(each.home, each.first_offset), *each.holds()])
+            places = (
+                (home.id, offset)
+                for each in decided
+                for home, offset in [(each.home, each.first_offset), *each.holds()]
+            )
             await self._write({}, [each.trace_id for each in decided], reach_of(places))
 
     async def _write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes], reach: Mapping[int, int]) -> None:
