@@ -19,7 +19,11 @@ cdef bint _may_be_a_rest(Trace trace, long long ttl_ms) except -1
 
 
 @cython.locals(each=Trace)
-cdef bint _may_be_reached(Trace trace, dict reaches, dict bounds, Memory memory) except -1
+cdef bint _may_be_reached(Trace trace, dict bounds) except -1
+
+
+@cython.locals(trace=Trace, each=Trace)
+cpdef dict _from_offsets(list whole)
 
 
 cpdef bytes to_bytes(Kept kept)

@@ -63,29 +63,45 @@ def homes_of(traces: list[Trace]) -> set[Partition]:
     return {trace.home for trace in traces} | {branch.home for trace in traces for branch in trace.branches or ()}
 
 
-def within_reach(asked: list[Trace], reaches: dict[Partition, int], memory: Memory) -> list[Trace]:
-    """Those of the traces asked for that what others decided can be about; ``reaches`` says how far that goes.
+def within_reach(
+    asked: list[Trace], reaches: dict[Partition, int], memory: Memory
+) -> tuple[list[Trace], list[Trace], dict[int, int]]:
+    """Those of the traces asked for that what others decided can be about; ``reaches`` says of all their homes how far that goes.
 
-    A decision is about records below its reach. So a trace of which a record is here that lies below may be one of
-    those; one whose records all lie above is only if this is its rest: it is not whole, or began before.
+    A decision is about records below its reach. So a whole trace of which a record is here that lies below may be one
+    of those; one whose records all lie above is only if it began before what lies below had come, and this is its rest.
+
+    Returns those of which nothing more is known, then those that can only be found in what reaches further than to
+    certain offsets, and these by partition.
     """
     bounds = {home: (reach, home.time_at(reach) + AHEAD_MS) for home, reach in reaches.items() if reach != NOTHING}
-    return [trace for trace in asked if _may_be_reached(trace, reaches, bounds, memory)]
+    anywhere: list[Trace] = []
+    whole: list[Trace] = []
+    for trace in asked:
+        if not trace.is_complete() or memory.has_evicted(trace.trace_id):
+            anywhere.append(trace)
+        elif _may_be_reached(trace, bounds):
+            whole.append(trace)
+    return anywhere, whole, _from_offsets(whole)
 
 
-def _may_be_reached(
-    trace: Trace, reaches: dict[Partition, int], bounds: dict[Partition, tuple[int, int]], memory: Memory
-) -> bool:
-    if not trace.is_complete() or memory.has_evicted(trace.trace_id):
-        return True
+def _may_be_reached(trace: Trace, bounds: dict[Partition, tuple[int, int]]) -> bool:
     began_ms = trace.start_ns // 1_000_000
     for each in (trace, *(trace.branches or ())):
-        if each.home not in reaches:
-            return True
         bound = bounds.get(each.home)
         if bound is not None and (each.first_offset < bound[0] or began_ms < bound[1]):
             return True
     return False
+
+
+def _from_offsets(whole: list[Trace]) -> dict[int, int]:
+    """By partition an offset below which nothing is of any of these: all below had come before the first of them began."""
+    lowest: dict[Partition, int] = {}
+    began_ms = min([trace.start_ns for trace in whole], default=0) // 1_000_000 - AHEAD_MS
+    for trace in whole:
+        for each in (trace, *(trace.branches or ())):
+            lowest[each.home] = min(lowest.get(each.home, each.first_offset), each.first_offset)
+    return {home.id: min(offset, home.offset_at(began_ms)) for home, offset in lowest.items()}
 
 
 def reach_of(places: Iterable[tuple[int, int]]) -> dict[int, int]:

@@ -67,6 +67,8 @@ class RedisDecisions:
         self._token = secrets.token_hex(8)  # whose decisions these are: not the replica's, which may have other lives
         self._link = link
         self._remember_dropped = remember_dropped
+        # How far what others have written reached when last asked: by bucket and shard, by partition.
+        self._reaches: dict[tuple[int, int], dict[int, int]] = {}
         self._ttl_secs = max(1, round(ttl_secs))
         self._bucket_secs = max(1, self._ttl_secs // BUCKETS)
         self._clock = clock
@@ -89,14 +91,30 @@ class RedisDecisions:
     async def reach(self, partitions: Sequence[int]) -> dict[int, int]:
         """How far what others have written reaches, by partition: nothing that can be read is about an offset at or
         above. A partition that none of it is about is missing."""
-        return await self._link.call(partial(self._reach, partitions, self._live_buckets()), operation="read_reach")
+        places = [(bucket, shard) for bucket in self._live_buckets() for shard in range(SHARDS)]
+        answers = await self._link.call(partial(self._read_reach, partitions, places), operation="read_reach")
+        self._reaches = dict(zip(places, answers, strict=True))
+        found: dict[int, int] = {}
+        for answer in answers:
+            found |= {id: offset for id, offset in answer.items() if offset > found.get(id, 0)}
+        return found
 
-    async def read(self, ids: Sequence[bytes]) -> tuple[dict[bytes, bytes], set[bytes]]:
-        """The values of those that were kept, and those that were dropped, in one pipeline. Others are not known."""
-        if not ids:
+    async def read(
+        self, ids: Sequence[bytes], from_offsets: Mapping[int, int] | None = None
+    ) -> tuple[dict[bytes, bytes], set[bytes]]:
+        """The values of those that were kept, and those that were dropped, in one pipeline. Others are not known.
+
+        With ``from_offsets`` only in what by the last ``reach`` is about records of these partitions from there on.
+        """
+        places = [
+            (bucket, shard, some)
+            for shard, some in _by_shard(ids).items()
+            for bucket in self._live_buckets()
+            if from_offsets is None or self._reaches_above(bucket, shard, from_offsets)
+        ]
+        if not places:
             return {}, set()
-        shards = _by_shard(ids)
-        return await self._link.call(partial(self._read, shards, self._live_buckets()), operation="read_decisions")
+        return await self._link.call(partial(self._read, places), operation="read_decisions")
 
     def _kept_commands(self, kept: Mapping[bytes, bytes], reaches: Sequence[Item]) -> Iterator[Command]:
         bucket = self._bucket(self._clock())
@@ -131,15 +149,16 @@ class RedisDecisions:
     def _key(self, kind: str, bucket: int, shard: int) -> str:
         return self._link.key("decisions", kind, bucket, shard, tag=f"d{shard}")
 
-    def _reach(self, partitions: Sequence[int], buckets: Sequence[int], client: redis.Redis) -> dict[int, int]:
+    def _read_reach(
+        self, partitions: Sequence[int], places: Iterable[tuple[int, int]], client: redis.Redis
+    ) -> list[dict[int, int]]:
         fields = [_field(each) for each in partitions]
         with client.pipeline(transaction=False) as pipe:
-            for shard in range(SHARDS):
-                for bucket in buckets:
-                    pipe.hmget(self._key("kept", bucket, shard), fields)
+            for bucket, shard in places:
+                pipe.hmget(self._key("kept", bucket, shard), fields)
             answers = pipe.execute()
-        found = {id: max(self._others(answer[at]) for answer in answers) for at, id in enumerate(partitions)}
-        return {id: offset for id, offset in found.items() if offset}
+        found = [{id: self._others(value) for id, value in zip(partitions, answer, strict=True)} for answer in answers]
+        return [{id: offset for id, offset in each.items() if offset} for each in found]
 
     def _others(self, value: bytes | None) -> int:
         if value is None:
@@ -147,25 +166,27 @@ class RedisDecisions:
         whose, own, others = value.decode().split(":")
         return int(others) if whose == self._token else max(int(own), int(others))
 
+    def _reaches_above(self, bucket: int, shard: int, offsets: Mapping[int, int]) -> bool:
+        reach = self._reaches.get((bucket, shard), {})
+        return any(reach.get(id, 0) > offset for id, offset in offsets.items())
+
     def _read(
-        self, shards: Mapping[int, list[bytes]], buckets: Sequence[int], client: redis.Redis
+        self, places: Sequence[tuple[int, int, list[bytes]]], client: redis.Redis
     ) -> tuple[dict[bytes, bytes], set[bytes]]:
         with client.pipeline(transaction=False) as pipe:
             pipeline: Any = pipe  # redis-py leaves what it does not know of untyped
-            for shard, ids in shards.items():
-                gets = [*_gets(ids)] if self._remember_dropped else []
-                for bucket in buckets:
-                    pipeline.hmget(self._key("kept", bucket, shard), ids)
-                    if gets:
-                        pipeline.execute_command("BITFIELD_RO", self._key("dropped", bucket, shard), *gets)
+            for bucket, shard, ids in places:
+                pipeline.hmget(self._key("kept", bucket, shard), ids)
+                if self._remember_dropped:
+                    pipeline.execute_command("BITFIELD_RO", self._key("dropped", bucket, shard), *_gets(ids))
             answers = iter(pipe.execute())
         kept: dict[bytes, bytes] = {}
         dropped: set[bytes] = set()
-        for ids in shards.values():
-            for _ in buckets:
-                kept |= {each: value for each, value in zip(ids, next(answers), strict=True) if value is not None}
-                if self._remember_dropped:
-                    dropped |= {each for each, found in zip(ids, next(answers), strict=True) if found == _print(each)}
+        for _, _, ids in places:
+            older = {each: value for each, value in zip(ids, next(answers), strict=True) if value is not None}
+            kept = older | kept  # what was written again later says more
+            if self._remember_dropped:
+                dropped |= {each for each, found in zip(ids, next(answers), strict=True) if found == _print(each)}
         return kept, dropped - kept.keys()
 
 

@@ -32,8 +32,14 @@ class SharedDecisions(Protocol):
     async def reach(self, partitions: Sequence[int]) -> dict[int, int]:
         """The same of what others have written, for those partitions that it is about."""
 
-    async def read(self, ids: Sequence[bytes]) -> tuple[dict[bytes, bytes], set[bytes]]:
-        """What was written of kept ones among these, and which are remembered as dropped."""
+    async def read(
+        self, ids: Sequence[bytes], from_offsets: Mapping[int, int] | None = None
+    ) -> tuple[dict[bytes, bytes], set[bytes]]:
+        """What was written of kept ones among these, and which are remembered as dropped.
+
+        ``from_offsets``: these are only about records of these partitions from there on. What was written by us, or
+        since ``reach`` was last asked, may not be found then.
+        """
 
 
 @attrs.frozen
@@ -94,14 +100,13 @@ class Shared:
             return batch
         try:
             await self._learn_reaches(asked)
-            asked = within_reach(asked, self._reaches, self._buffer.memory)
-            if not asked:
-                return batch
-            kept, dropped = await self._decisions.read([trace.trace_id for trace in asked])
+            anywhere, whole, from_offsets = within_reach(asked, self._reaches, self._buffer.memory)
+            kept, dropped = await self._decisions.read(_ids(anywhere))
+            some_kept, some_dropped = await self._decisions.read(_ids(whole), from_offsets)
         except Away:
             self._meter.count(measures.DECISION_LOOKUPS, len(asked), "away")
             return batch
-        return self._follow(batch, {*asked}, kept, dropped)
+        return self._follow(batch, {*anywhere, *whole}, kept | some_kept, dropped | some_dropped)
 
     async def _learn_reaches(self, asked: list[Trace]) -> None:
         homes, now = homes_of(asked), trio.current_time()
@@ -162,3 +167,7 @@ class Shared:
             self._meter.count(measures.DECISION_WRITES, count, "away")
         else:
             self._meter.count(measures.DECISION_WRITES, count, "written")
+
+
+def _ids(traces: Iterable[Trace]) -> list[bytes]:
+    return [trace.trace_id for trace in traces]
