@@ -73,7 +73,7 @@ async def test_the_rights_that_the_docs_name_are_enough(alone: bool):
         settings = Redis(url=f"redis://tss:pw@{servers[0].address}", cluster=not alone)
         async with open_link(settings, "g", FakeMeter(), Health()) as link:
             decisions = RedisDecisions(link, TTL_SECS, remember_dropped=True)
-            await decisions.write({A: b"a"}, [B])
+            await decisions.write({A: b"a"}, [B], {})
             assert await decisions.read([A, B]) == ({A: b"a"}, {B})
             parking = RedisParking(link, TTL_SECS, MAX_BYTES)
             parking.take_over(0, None, "t")
@@ -89,7 +89,7 @@ async def test_decisions_are_there_for_their_time_and_not_for_long_after(redis: 
     now = written
     async with open_link(Redis(url=redis.url), "g", FakeMeter(), Health()) as link:
         decisions = RedisDecisions(link, TTL_SECS, remember_dropped=True, clock=lambda: now)
-        await decisions.write({A: b"a"}, [B])
+        await decisions.write({A: b"a"}, [B], {})
         for now in (written - 60, written + 1, written + TTL_SECS):  # read by a clock that is behind, too
             assert await decisions.read([A, B]) == ({A: b"a"}, {B}), now
         now += 60 + TTL_SECS / 4 + 1
@@ -101,7 +101,7 @@ async def test_a_batch_is_few_commands(redis: RedisServer):
         decisions = RedisDecisions(link, TTL_SECS, remember_dropped=False)
         batch = {os.urandom(16): bytes(80) for _ in range(1000)}
         before = commands(redis, "eval")
-        await decisions.write(batch, [])
+        await decisions.write(batch, [], {})
         assert commands(redis, "eval") - before <= 4
         before = commands(redis, "hmget")
         assert (await decisions.read([*batch]))[0] == batch
