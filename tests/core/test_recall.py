@@ -16,7 +16,14 @@ from tss.core.otlp import Fragment
 from tss.core.packing import Packer, train
 from tss.core.partition import UNKNOWN_END, Partition
 from tss.core.recall import (
-    CLOCKS_MS, NOTHING, from_bytes, homes_of, reach_of, to_bytes, unknown_here, within_reach,
+    CLOCKS_MS,
+    NOTHING,
+    from_bytes,
+    homes_of,
+    reach_of,
+    to_bytes,
+    unknown_here,
+    within_reach,
 )  # fmt: skip
 from tss.core.trace import Trace
 
@@ -196,6 +203,15 @@ def test_whole_ones_that_began_before_may_be_rests() -> None:
     trace = next(trace for trace in buffer.take() if trace.trace_id == trace_id(1))
     assert told(trace, reach=5)[1] == []
     assert told(trace, reach=20) == ([], [trace], {0: 10})
+
+
+def test_below_the_reach_no_clock_is_believed() -> None:
+    buffer, home = make(), Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    buffer.add(home, record(3, 150.0, with_start(1, 900_000)), WALL)
+    buffer.reach(home, 900_000)
+    traces = buffer.take()
+    assert told(*traces, reach=4) == ([], traces, {0: 3})
+    assert told(*traces, reach=3) == ([], [], {})
 
 
 def test_a_branch_counts_as_well() -> None:

@@ -96,6 +96,32 @@ async def test_decisions_are_there_for_their_time_and_not_for_long_after(redis: 
         assert await decisions.read([A, B]) == ({}, set())
 
 
+async def test_what_was_written_last_counts(redis: RedisServer):
+    """A trace of which more was delivered in another bucket's time."""
+    now = 1_000_000_000.0
+    async with open_link(Redis(url=redis.url), "g", FakeMeter(), Health()) as link:
+        decisions = RedisDecisions(link, TTL_SECS, remember_dropped=False, clock=lambda: now)
+        await decisions.write({A: b"first"}, [], {0: 1})
+        now += TTL_SECS / 2
+        await decisions.write({A: b"then"}, [], {0: 2})
+        assert await decisions.read([A]) == ({A: b"then"}, set())
+
+
+async def test_the_reach_is_forgotten_with_the_decisions(redis: RedisServer):
+    now = 1_000_000_000.0
+    async with open_link(Redis(url=redis.url), "g", FakeMeter(), Health()) as link:
+        ours, others = (
+            RedisDecisions(link, TTL_SECS, remember_dropped=False, clock=lambda: now) for _ in range(2)
+        )  # fmt: skip
+        await others.write({A: b"a"}, [], {0: 10})
+        now += TTL_SECS / 2
+        await others.write({A: b"b"}, [], {0: 4, 1: 1})
+        assert await ours.reach([0, 1]) == {0: 10, 1: 1}
+        assert await ours.read([A], {0: 4}) == ({A: b"a"}, set()), "of what does not reach so far no notice is taken"
+        now += TTL_SECS / 2 + 60 + TTL_SECS / 4 + 1
+        assert await ours.reach([0, 1]) == {0: 4, 1: 1}
+
+
 async def test_a_batch_is_few_commands(redis: RedisServer):
     async with open_link(Redis(url=redis.url), "g", FakeMeter(), Health()) as link:
         decisions = RedisDecisions(link, TTL_SECS, remember_dropped=False)
