@@ -26,4 +26,8 @@ cdef bint _may_be_reached(Trace trace, dict bounds) except -1
 cpdef dict _from_offsets(list whole)
 
 
+@cython.locals(trace=Trace, anywhere=list, whole=list, bounds=dict)
+cpdef tuple within_reach(list asked, dict reaches, Memory memory)
+
+
 cpdef bytes to_bytes(Kept kept)

@@ -101,6 +101,8 @@ class Shared:
         try:
             await self._learn_reaches(asked)
             anywhere, whole, from_offsets = within_reach(asked, self._reaches, self._buffer.memory)
+            if not (anywhere or whole):
+                return batch
             kept, dropped = await self._decisions.read(_ids(anywhere))
             some_kept, some_dropped = await self._decisions.read(_ids(whole), from_offsets)
         except Away:
