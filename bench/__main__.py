@@ -5,6 +5,7 @@ beside the OpenTelemetry Collector with `tail_sampling`, where it is built (`pyt
     python -m bench --open 1000000 [--buffer-mib 320]     memory of so many open spans instead
     python -m bench --check                               a short run against bench/floors.py instead
     python -m bench --features [--repeat 3]               what statistics and span metrics cost instead
+    python -m bench --redis [--repeat 3]                  what Redis costs instead
     python -m bench --profile                             where the daemon's CPU time goes instead
 
 For each corpus there is a topic, of whose traces a share has an error; those must reach an OTLP sink, which is a process
@@ -32,13 +33,14 @@ from typing import Any
 
 from attrs import frozen
 
-from bench import collector, floors, held, plot, profiled, table
+from bench import collector, costs, floors, held, plot, profiled, table
 from bench.corpus import USUAL, Corpus
 from bench.daemon import FEATURES, run_tss
 from bench.processes import BenchFailed
 from bench.runs import Run, run_bare
 from bench.table import Row
 from bench.topic import Topic
+from tests.real import redis_server
 from tests.real.brokers import JARS, ApacheKafka, Broker, Tansu, running
 from tss.core.otlp import SCANNER
 
@@ -123,6 +125,15 @@ class Bench:
                 raise BenchFailed(said)
             print(said)
 
+    def redis(self) -> None:
+        print(machine(), costs.HEAD, sep="\n", flush=True)
+        with redis_server.running() as server:
+            for corpus in self.options.corpora:
+                for cost in costs.measure(
+                    self.broker, server, self.directory, corpus, self.records(corpus), self.options.repeat
+                ):
+                    print(cost, flush=True)
+
     def features(self) -> None:
         """The runs take turns, and the best of each counts: what others do on the machine meanwhile only slows."""
         print(machine(), table.HEAD, sep="\n", flush=True)
@@ -160,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 bench.profile()
             elif options.features:
                 bench.features()
+            elif options.redis:
+                bench.redis()
             elif options.open:
                 document["held"] = [each.to_json() for each in bench.held()]
             else:
@@ -198,7 +211,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     instead.add_argument("--check", action="store_true", help="a short run against bench/floors.py instead")
     instead.add_argument("--profile", action="store_true", help="where the daemon's CPU time goes instead")
     instead.add_argument("--features", action="store_true", help="what counting all spans costs instead")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each with --features (default: %(default)s)")
+    instead.add_argument("--redis", action="store_true", help="what Redis costs instead")
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="runs of each with --features or --redis (default: %(default)s)"
+    )
     parser.add_argument("--buffer-mib", type=int, default=320, help="maxBufferBytes with --open (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them here")

@@ -69,10 +69,14 @@ class Daemon:
         module: str = DAEMON,
         app: dict[str, Any] | None = None,
         features: Iterable[str] = (),
+        redis: str = "",
+        group: str = "",
+        patience_ms: int = 6000,
     ) -> Iterator[Daemon]:
-        """From the topic to the sink, in a group of its own. ``app``: settings of that section; ``features`` of FEATURES."""
+        """From the topic to the sink, in a group of its own unless one is named. ``app``: settings of that section;
+        ``features`` of FEATURES; ``redis``: its URL; ``patience_ms``: how long the group waits for it."""
         health_port, metrics_port = free_ports(2)
-        group = f"tss {time.monotonic_ns()}"
+        group = group or f"tss {time.monotonic_ns()}"
         settings = {
             "app": {"rootQuietSecs": ROOT_QUIET_SECS} | (app or {}),
             "kafka": {
@@ -80,7 +84,7 @@ class Daemon:
                 "inputTopic": topic.name,
                 "consumerGroup": group,
                 "autoOffsetReset": "earliest",
-                "sessionTimeoutMs": 6000,
+                "sessionTimeoutMs": patience_ms,
                 "commitIntervalSecs": 1,
             },
             "sampling": {"errorSampleRate": 1.0, "latencyThresholdMs": LATENCY_MS, "latencySampleRate": 1.0},
@@ -93,6 +97,8 @@ class Daemon:
             "exporters": [{"name": "sink", "type": "otlp", "endpoint": sink, "batchSize": BATCH_TRACES}],
             "deadLetter": {"type": "file", "path": str(directory / "dead-letters.jsonl")},
         }
+        if redis:
+            settings["redis"] = {"url": redis}
         for feature in features:
             FEATURES[feature](settings, sink)
         config = directory / "tss.yaml"
@@ -147,11 +153,11 @@ class Daemon:
             raise BenchFailed(f"the daemon says {wrong}, but it should be { ({name: told[name] for name in wrong}) }")
 
 
-def run_tss(topic: Topic, directory: Path, module: str = DAEMON, features: Iterable[str] = ()) -> Run:
+def run_tss(topic: Topic, directory: Path, module: str = DAEMON, features: Iterable[str] = (), redis: str = "") -> Run:
     """The daemon over the whole topic; raises BenchFailed if the sink has not exactly what must be kept."""
     with (
         sinking(directory) as (sink, taken),
-        Daemon.running(topic, sink, directory, module=module, features=features) as daemon,
+        Daemon.running(topic, sink, directory, module=module, features=features, redis=redis) as daemon,
     ):
         child = daemon.child
         start = Start.of(child, daemon.is_ready)
