@@ -437,8 +437,9 @@ def derive(settings: Settings, root: Path = Path("/")) -> Settings:
         max_buffer_bytes=settings.app.max_buffer_bytes or buffer_bytes(memory_limit_bytes(root)),
     )
     rekey = settings.kafka.rekey
-    ahead_secs = rekey.max_ahead_secs or min(_AHEAD_SECS, app.root_quiet_secs / 2)
-    rekey = attrs.evolve(rekey, topic=rekey_topic(settings.kafka), max_ahead_secs=ahead_secs)
+    if rekey.enabled:
+        ahead_secs = rekey.max_ahead_secs or min(_AHEAD_SECS, app.root_quiet_secs / 2)
+        rekey = attrs.evolve(rekey, topic=rekey_topic(settings.kafka), max_ahead_secs=ahead_secs)
     kafka = attrs.evolve(settings.kafka, security_protocol=security_protocol(settings.kafka), rekey=rekey)
     datadog = attrs.evolve(settings.datadog, via=settings.datadog.chosen_via, site=settings.datadog.chosen_site)
     exporters = tuple(_parquet(each, app) if isinstance(each, ParquetExporter) else each for each in settings.exporters)
