@@ -7,20 +7,15 @@ own on free ports of 127.0.0.1, ended by its own pid when the `with` block is le
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import IO, ClassVar, Self
+from typing import ClassVar
 
 import attrs
 import trustme
@@ -37,13 +32,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from demo.servers import free_ports as free_ports  # noqa: PLC0414  # the one way to find a port, for tests too
+from tests.real.process import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / ".cache" / "kafka-jars"
 POM = Path(__file__).with_name("kafka.pom.xml")
 HOST = "127.0.0.1"
-READY_SECS = 60.0
-STOP_SECS = 20.0
 
 
 def fetch() -> None:
@@ -58,110 +52,28 @@ def fetch() -> None:
         target.rename(JARS)
 
 
-class Broker(ABC):
+class Broker(ServerProcess):
     """One broker process, which can be stopped, killed, frozen and started again where it was."""
 
-    name: ClassVar[str]
     keeps_data: ClassVar[bool]  # whether topics and records are still there after a restart
     keeps_metadata: ClassVar[bool]  # whether what is committed beside an offset is given back
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        super().__init__(directory)
         self.port = free_ports(1)[0]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
-
-    def __repr__(self) -> str:
-        return f"<{self.name} at {self.bootstrap}, pid {self._process.pid if self._process else None}>"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
     @property
     def bootstrap(self) -> str:
         """The plaintext listener."""
         return f"{HOST}:{self.port}"
 
-    @abstractmethod
-    def _command(self) -> list[str]: ...
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        self._log = (self.directory / "broker.log").open("ab")
-        self._process = subprocess.Popen(
-            self._command(), stdout=self._log, stderr=subprocess.STDOUT, cwd=self.directory, start_new_session=True
-        )
-        # `with` does not end it when this process is killed, by a time limit for instance. Then the guard's input ends.
-        guard = ["sh", "-c", f"read _; kill -9 {self._process.pid}"]
-        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
+    def _refusal(self) -> Exception | None:
         try:
-            self._wait_until_ready()
-        except BaseException:
-            self.kill()
-            raise
-
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + READY_SECS
-        while True:
-            assert self._process is not None
-            if self._process.poll() is not None:
-                raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{self.tail()}")
-            try:
-                socket.create_connection((HOST, self.port), timeout=1).close()
-                self.admin().list_topics(timeout=5)
-            except (OSError, KafkaException) as error:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{self.name} not ready: {error}\n{self.tail()}") from error
-                time.sleep(0.05)
-            else:
-                return
-
-    def stop(self) -> None:
-        """End it in good order (SIGTERM)."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it at once (SIGKILL); nothing happens when it is not running."""
-        self._end(signal.SIGKILL)
-
-    def freeze(self) -> None:
-        """Let it hang: connections stay, nothing is answered."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let a frozen one go on."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            os.kill(self._process.pid, number)
-
-    def _end(self, number: signal.Signals) -> None:
-        if self._guard is not None:  # first: its pid must not be another's by then
-            self._guard.kill()
-            self._guard.communicate()
-            self._guard = None
-        self._signal(signal.SIGCONT)
-        self._signal(number)
-        if self._process is not None:
-            try:
-                self._process.wait(STOP_SECS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        if self._log is not None:
-            self._log.close()
-
-    def tail(self) -> str:
-        """The last lines of its log."""
-        return "\n".join((self.directory / "broker.log").read_text(errors="replace").splitlines()[-30:])
+            socket.create_connection((HOST, self.port), timeout=1).close()
+            self.admin().list_topics(timeout=5)
+        except (OSError, KafkaException) as error:
+            return error
+        return None
 
     def admin(self) -> AdminClient:
         """A client that may do everything."""
