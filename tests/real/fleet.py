@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,7 +28,7 @@ SHUTDOWN_SECS = 10
 CLOCK_SECS = 0.5  # between what a daemon did and the line in its log that says so
 # Long ones outlast every handover; the others end soon, so that a test does.
 LOAD = attrs.evolve(MIX, late_secs=(3.0, 5.0))
-LONG_SECS = (6.0, 14.0)
+LONG_SECS = (4.0, 9.0)
 LONG_SPANS = 6  # at least, so that none is quiet for inactivityTimeoutSecs; most of a shop's requests have more
 
 # How a group can be run; the brokers' least session is in tests.real.brokers.
@@ -91,10 +92,18 @@ class Fleet:
     @classmethod
     @contextmanager
     def of(
-        cls, broker: Broker, directory: Path, topic: str, names: str, *, partitions: int = 8, **sections: Any
+        cls,
+        broker: Broker,
+        directory: Path,
+        topic: str,
+        names: str,
+        *,
+        partitions: int = 8,
+        topic_config: Mapping[str, str] | None = None,
+        **sections: Any,
     ) -> Iterator[Fleet]:
         """A topic, and so many replicas that do not run yet, one for each letter."""
-        broker.create_topic(topic, partitions)
+        broker.create_topic(topic, partitions, **(topic_config or {}))
         delivered = Delivered()
         with ExitStack() as stack:
             replicas = {name: stack.enter_context(_replica(broker, directory, topic, name, delivered, sections))
@@ -294,7 +303,7 @@ def audit(load: Load, fleet: Fleet) -> Accounts:
         # Who had the partition then, and each that has been given it since, may have sent it once.
         hands = [at for at in assignments[places[span][0]] if began[span[0]] < at < arrivals[-1].at + CLOCK_SECS]
         assert len(arrivals) <= 1 + len(hands), f"{span} at {places[span]} came {arrivals}, assigned at {hands}"
-        repeated.update((one.replica, other.replica) for one, other in zip(arrivals, arrivals[1:], strict=False))
+        repeated.update((one.replica, other.replica) for one, other in pairwise(arrivals))
     return Accounts(load, len(kept), fleet.delivered.duplicates, repeated)
 
 

@@ -103,6 +103,10 @@ class Load:
         assert self._producer.flush(60) == 0, "records that did not arrive"
         assert not self._failed, self._failed[0]
 
+    def learn(self) -> None:
+        """Hear now of partitions that were added."""
+        self._producer.list_topics(self._topic, timeout=10)
+
     @property
     def records(self) -> int:
         """How many the broker has."""

@@ -99,7 +99,7 @@ def test_law_1_and_2_a_hundred_joins_leaves_and_kills(apache: Broker, tmp_path: 
     began = time.monotonic()
     chance = Random(SEED)
     protocol = PROTOCOL or chance.choice([*PROTOCOLS])
-    kafka = {"sessionTimeoutMs": SESSION_MS} | PROTOCOLS[protocol]
+    kafka = {"sessionTimeoutMs": SESSION_MS, **PROTOCOLS[protocol]}
     with (
         Fleet.of(apache, tmp_path, f"churn-{SEED}", NAMES, kafka=kafka) as fleet,
         Load(apache.bootstrap, fleet.topic, SEED, LOAD, change=lasting(SEED)) as load,
