@@ -89,7 +89,7 @@ class History:
 
     def _long(self, long: Long, second: int) -> Sent:
         parent = b"" if second == LONG_SECS else b"the root"
-        id = b"the root" if second == LONG_SECS else second.to_bytes(8, "big")
+        id = b"the root" if second == LONG_SECS else (second + 1).to_bytes(8, "big")  # zeros are no id
         if long.kept:
             self.kept[long.trace_id, id] = second
         else:
