@@ -28,11 +28,13 @@ from tss.settings import (
     memory_limit_bytes,
     reference,
     render,
+    secrets,
     without_effect,
 )
 from tss.settings.environment import VARIABLES
 from tss.settings.kinds import SqlPattern
 from tss.settings.model import EXPORTERS, SECTIONS, about, camel, fields
+from tss.settings.redis_url import RedisUrl, parse
 
 MIB = 1024 * 1024
 
@@ -146,20 +148,10 @@ def paths(faults: tuple[Fault, ...]) -> list[str]:
 # ---- the guide
 
 
-def test_production_values_are_refused_for_exactly_what_is_not_built(refuse: Any) -> None:
-    faults = refuse(PRODUCTION, {"TSS_DATADOG_API_KEY": "x"}, least=False)
-    assert paths(faults) == ["redis.url"]
-    assert all("not built yet" in fault.hint for fault in faults)
-
-
-def test_production_values_are_accepted_with_these_overridden(accept: Any) -> None:
-    environ = {
-        "TSS_DATADOG_API_KEY": "x",
-        "TSS_REDIS_URL": "",
-        "TSS_SPAN_COMPRESSION_ENABLED": "false",
-    }
-    settings = accept(PRODUCTION, environ, least=False)
+def test_production_values_are_accepted_as_printed(accept: Any) -> None:
+    settings = accept(PRODUCTION, {"TSS_DATADOG_API_KEY": "x"}, least=False)
     assert settings.kafka.brokers == "kafka-0.kafka-headless:9092,kafka-1.kafka-headless:9092"
+    assert settings.redis.url == "redis://redis-master:6379"
     assert settings.effective_exporters == (
         DatadogExporter(name="datadog", via="intake", site="datadoghq.com", api_key="x"),
     )
@@ -167,7 +159,7 @@ def test_production_values_are_accepted_with_these_overridden(accept: Any) -> No
 
 
 def test_production_values_are_the_defaults(accept: Any) -> None:
-    """Save for a switch that is not built and one that is off, a chart may leave out any of its keys."""
+    """Save for an address and a switch that is off, a chart may leave out any of its keys."""
     kept = PRODUCTION.replace("redis://redis-master:6379", "").replace("  enabled: true", "  enabled: false")
     environ = LEAST | {"TSS_KAFKA_BROKERS": "kafka-0.kafka-headless:9092,kafka-1.kafka-headless:9092"}
     assert accept(kept, environ) == accept("", environ)
@@ -321,7 +313,12 @@ VARIABLE_OF = {known.key: name for name, known in VARIABLES.items()}
         ("datadog.apiEndpoint", "http://h:70000", "'http://h:70000'", "an address such as http", ""),
         ("datadog.apiEndpoint", "http://u:p@h", "'http://***@h'", "an address such as http", "no user or password"),
         ("datadog.apiEndpoint", "'http://h?a'", "'http://h?a'", "an address such as http", "base address"),
-        ("redis.url", "redis://:hunter2@h/", "'redis://***@h/'", "''", "not built yet"),
+        ("redis.url", "http://:hunter2@h/", "'http://***@h/'", "an address such as redis://", ""),
+        ("redis.url", "redis", "'redis'", "an address such as redis://", "begin with redis://"),
+        ("redis.url", "redis://:hunter2@h?db=1", "'redis://***@h?db=1'", "an address such as redis://", "no ? here"),
+        ("redis.url", "redis://h:70000", "'redis://h:70000'", "an address such as redis://", "host:port"),
+        ("redis.url", "redis://h:1,", "'redis://h:1,'", "an address such as redis://", "host:port"),
+        ("redis.url", "unix:///run/redis", "'unix:///run/redis'", "an address such as redis://", ""),
         ("spanCompression.sqlPatterns", "a", "'a'", "a list, each a text, or a mapping of pattern", ""),
         ("datadog.apiKey", "5", "***", "text", "quotes"),
         ("deadLetter.type", "files", "'files'", "one of file, topic, log", "did you mean file?"),
@@ -345,18 +342,20 @@ def test_refused_brokers(refuse_one: Any, value: str) -> None:
 
 def test_faults_within_lists_and_maps_have_their_place(refuse: Any) -> None:
     faults = refuse(
-        "kafka: {properties: {group.id: x, a: [1], enable.auto.commit: true}}\n"
+        "kafka: {properties: {group.id: x, a: [1], enable.auto.commit: true, group.protocol: consumer}}\n"
         "spanCompression: {sqlPatterns: [a, 5, '']}\n"
     )
     assert paths(faults) == [
         "kafka.properties.group.id",
         "kafka.properties.a",
         "kafka.properties.enable.auto.commit",
+        "kafka.properties.group.protocol",
         "spanCompression.sqlPatterns[1]",
         "spanCompression.sqlPatterns[2]",
     ]
     assert faults[0].hint == "use kafka.consumerGroup"
     assert "as traces finish" in faults[2].hint
+    assert faults[3].hint == "use kafka.groupProtocol"
 
 
 @pytest.mark.parametrize(
@@ -570,7 +569,7 @@ def test_environment_beats_file(accept: Any) -> None:
         ("TSS_KAFKA_PROPERTIES", "{a", "TSS_KAFKA_PROPERTIES", "line 1"),
         ("TSS_KAFKA_PROPERTIES", "{group.id: a}", "TSS_KAFKA_PROPERTIES.group.id", "own"),
         ("TSS_KAFKA_PROPERTIES", "{a: 1, a: 2}", "TSS_KAFKA_PROPERTIES.a", "the same key"),
-        ("TSS_REDIS_URL", "redis://r", "TSS_REDIS_URL", "'redis://r'"),
+        ("TSS_REDIS_URL", "redis://r:x", "TSS_REDIS_URL", "'redis://r:x'"),
         ("TSS_EXPORTERS", "[{name: a, type: flie}]", "TSS_EXPORTERS[0].type", "'flie'"),
         ("TSS_EXPORTERS", "[{name: a, name: b, type: file, path: p}]", "TSS_EXPORTERS[0].name", "the same key"),
         ("TSS_APP_ROOT_QUIET_SECS", "700", "TSS_APP_ROOT_QUIET_SECS", "700"),
@@ -906,6 +905,14 @@ def test_refused_exporters_to_a_topic(refuse_one: Any, text: str, path: str, hin
         ("kafka: {sslKeyLocation: k}", "kafka.sslCertificateLocation"),
         ("kafka: {saslUsername: u, saslPassword: p, securityProtocol: ssl}", "kafka.securityProtocol"),
         ("kafka: {securityProtocol: sasl_ssl}", "kafka.saslUsername"),
+        ("kafka: {scalerGroup: g, consumerGroup: g}", "kafka.scalerGroup"),
+        (
+            "kafka: {groupProtocol: consumer, properties: {heartbeat.interval.ms: 5}}",
+            "kafka.properties.heartbeat.interval.ms",
+        ),
+        ("kafka: {staticMembership: true}\napp: {instanceId: 'a b'}", "app.instanceId"),
+        ("kafka: {staticMembership: true}\napp: {instanceId: tss-7d9f8b6c5d-x2vbn}", "app.instanceId"),
+        ("kafka: {staticMembership: true}\napp: {instanceId: 0f3a9c1be77d}", "app.instanceId"),
         ("deadLetter: {type: topic}", "deadLetter.topic"),
         ("deadLetter: {type: topic, topic: otel-traces-raw}", "deadLetter.topic"),
     ],
@@ -923,6 +930,8 @@ def test_disagreements(refuse_one: Any, text: str, path: str) -> None:
         "observability: {metricsPort: 8080, enableHealthCheck: false}",
         "observability: {metricsPort: 8080, metricsAddr: 127.0.0.1, healthAddr: 127.0.0.2}",
         "deadLetter: {type: topic, topic: dead}",
+        "kafka: {staticMembership: true}\napp: {instanceId: tail-sampling-selector-10}",
+        "kafka: {groupProtocol: classic, scalerGroup: keda, properties: {heartbeat.interval.ms: 500}}",
         "app: {parkAfterSecs: 5}",
     ],
 )
@@ -938,7 +947,7 @@ def test_a_faulty_value_is_not_compared(refuse_one: Any) -> None:
 
 SECRETS = """
 kafka: {saslUsername: u, saslPassword: hunter2, sslKeyPassword: hunter2, properties: {ssl.key.pem: hunter2, a: b}}
-redis: {password: hunter2}
+redis: {url: "redis://u:hunter2@r", password: hunter2, sentinelPassword: hunter2, sslKeyPassword: hunter2}
 datadog: {apiKey: hunter2, applicationKey: hunter2}
 exporters:
 - {name: o, type: otlp, endpoint: "http://o", headers: {X-Key: hunter2}, bearerToken: hunter2}
@@ -955,6 +964,46 @@ def test_secrets_are_never_shown(accept: Any) -> None:
     assert document["kafka"]["properties"] == {"ssl.key.pem": "***", "a": "b"}
     assert document["exporters"][0]["headers"] == {"X-Key": "***"}
     assert yaml.safe_load(render(accept("")))["kafka"]["saslPassword"] == ""
+
+
+@pytest.mark.parametrize("written", ["hunter2", "h%40nter2", "a:b/c@d"])
+def test_the_password_in_the_address_of_redis_is_never_shown(accept: Any, written: str) -> None:
+    settings = accept(f"redis: {{url: 'rediss://user:{written}@host:1,other:2/3'}}")
+    assert yaml.safe_load(render(settings))["redis"]["url"] == "rediss://user:***@host:1,other:2/3"
+    assert written not in repr(settings) and "rediss://user:***@host" in repr(settings)
+    address = parse(settings.redis.url)
+    assert {written, address.password} == set(secrets(settings))
+    assert address.password not in repr(address)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://redis-master:6379", RedisUrl((("redis-master", 6379),))),
+        ("redis://h", RedisUrl((("h", 0),))),
+        ("rediss://:p%2Fw@h:1/", RedisUrl((("h", 1),), tls=True, password="p/w")),
+        ("redis://u@[::1]:7,h:8/15", RedisUrl((("::1", 7), ("h", 8)), username="u", database=15)),
+        ("redis://u:a@b:c@h:9", RedisUrl((("h", 9),), username="u", password="a@b:c")),
+    ],
+)
+def test_addresses_of_redis(url: str, expected: RedisUrl) -> None:
+    assert parse(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("redis", "path", "found"),
+    [
+        ("url: 'redis://a:1,b:2'", "redis.url", "2 hosts"),
+        ("url: 'redis://a:1/2', cluster: true", "redis.url", "database 2"),
+        ("url: 'redis://a:1', cluster: true, sentinelMaster: m", "redis.sentinelMaster", "'m'"),
+        ("url: 'redis://a:1', sslCaLocation: f", "redis.url", "redis://"),
+        ("url: 'rediss://a:1', sslCaLocation: f, sslVerify: false", "redis.sslVerify", "false"),
+        ("url: 'rediss://a:1', sslKeyLocation: f", "redis.sslCertificateLocation", "nothing"),
+    ],
+)
+def test_what_the_keys_of_redis_must_agree_on(refuse_one: Any, redis: str, path: str, found: str) -> None:
+    fault = refuse_one(f"redis: {{{redis}}}")
+    assert (fault.path, fault.found) == (path, found)
 
 
 def test_every_attribute_of_every_class_is_told() -> None:
@@ -1086,6 +1135,15 @@ deadLetter: {topic: t}
     ]
     used = "spanCompression: {enabled: true, minCompressionCount: 5, sqlPatterns: [a]}\n"
     assert without_effect(accept(BASE + used, least=False)) == []
+
+
+def test_brokers_that_assign_make_the_classic_keys_idle(accept: Any) -> None:
+    text = (
+        "kafka: {brokers: 'k:9092', groupProtocol: consumer, sessionTimeoutMs: 9000, partitionAssignmentStrategy: range, "
+        "enableAutoCommit: false, scalerGroup: keda}\nexporters: [{name: a, type: file, path: a}]\n"
+    )
+    idle = without_effect(accept(text, least=False))
+    assert idle == ["kafka.partitionAssignmentStrategy", "kafka.sessionTimeoutMs", "kafka.scalerGroup"]
 
 
 def test_span_metrics_say_what_they_miss(accept: Any) -> None:

@@ -31,10 +31,11 @@ from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
 from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
+from tss.edges.kafka_scaler import scaler_group
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
 from tss.settings import KafkaExporter, Settings
-from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, sweeper, trainer, trimmer
+from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, scaler, sweeper, trainer, trimmer
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
@@ -69,6 +70,7 @@ class Outside:
     chance: random.Random
     observers: Sequence[SpanObserver] = ()
     clock_ms: Callable[[], int] | None = None  # of the output topic, where there is one
+    read_group: scaler.ReadGroup | None = None  # the scaler's, where there is one
 
 
 @attrs.frozen
@@ -115,6 +117,9 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         drain = trio.CancelScope()
         around.start_soon(_stopper, stop, drain, times, health)
         around.start_soon(trainer.run, buffer.packer, meter, name="trainer")
+        if outside.read_group is not None:
+            telling = outside.read_group, assignments, meter, stop, settings.kafka.commit_interval_secs
+            around.start_soon(scaler.run, *telling, name="scaler")
         with drain:
             async with trio.open_nursery() as tasks:
                 polled_in, polled_out = _channel("polled", POLLED_BATCHES, meter, Batch)
@@ -196,7 +201,15 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         clock_ms = topic.clock_ms if topic else None
         counting = await open_counting(settings, opened, times.last_counts_secs, meter)
         outside = Outside(
-            join, destinations, dead_letters, meter, health, random.Random(), counting.observers, clock_ms
+            join,
+            destinations,
+            dead_letters,
+            meter,
+            health,
+            random.Random(),
+            counting.observers,
+            clock_ms,
+            scaler_group(settings.kafka, settings.app.instance_id),
         )
         async with trio.open_nursery() as beside:
             counted = trio.Event()

@@ -1,11 +1,12 @@
 """What a member does with callbacks that come in the middle of a batch: a scripted client in librdkafka's place."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, TopicPartition
 
 from tss.core.errors import CannotConnect
 from tss.core.partition import Commit
@@ -54,6 +55,9 @@ class Script:
         self.calls: list[tuple[object, ...]] = []
         self.committed_at = 10
         self.first = 0
+        self.end = 100
+        self.partitions = 2
+        self.standing: dict[int, tuple[int, str]] = {}  # what the group has, where that is not the same everywhere
         self.during: Callable[[], object] = lambda: None
         self.messages: list[Note] = []
 
@@ -66,13 +70,22 @@ class Script:
         self.calls.append((name, *((place.partition, place.offset) for place in places)))
 
     def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-        return [TopicPartition("t", place.partition, self.committed_at) for place in places]
+        known = {place.partition: self.standing.get(place.partition, (self.committed_at, "")) for place in places}
+        return [TopicPartition("t", id, offset, metadata=metadata) for id, (offset, metadata) in known.items()]
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        found = SimpleNamespace(error=None, partitions=dict.fromkeys(range(self.partitions)))
+        return SimpleNamespace(topics={topic: found})
 
     def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-        return [TopicPartition("t", place.partition, self.first) for place in places]
+        return [
+            TopicPartition("t", place.partition, self.end if place.offset == OFFSET_END else self.first)
+            for place in places
+        ]
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
         self._note("commit", offsets)
+        self.standing |= {place.partition: (place.offset, place.metadata or "") for place in offsets}
 
     def incremental_assign(self, places: list[TopicPartition]) -> None:
         self._note("incremental_assign", places)
@@ -99,9 +112,10 @@ class Ears:
 
     def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
         self.heard.append(("assigned", *sorted(starts)))
+        self.starts = dict(starts)
         if self.objection:
             raise self.objection
-        return {}
+        return {id: Commit(start.offset, start.offset) for id, start in starts.items() if not start.committed}
 
     def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         self.heard.append(("revoked", *ids))
@@ -116,6 +130,9 @@ class Ears:
 class Scripted(Member):
     def _connect(self, config) -> Any:
         self.script = Script()
+        return self.script
+
+    def _directory(self, _kafka: Kafka, _client_id: str) -> Any:
         return self.script
 
     # What librdkafka would call.
@@ -250,3 +267,39 @@ def test_two_commits_that_say_the_same_are_both_answered() -> None:
     made.poll()
     assert heard == [None]
     assert not made._unheard
+
+
+# -- where a partition without an offset begins
+
+
+def test_a_group_without_any_offset_begins_at_the_ends_and_notes_how_many_there_were() -> None:
+    made, script, ears = member()
+    script.committed_at, script.partitions = -1001, 4
+    made.assign(0, 1)
+    assert [start.offset for start in ears.starts.values()] == [100, 100]
+    assert script.standing[0] == (100, '{"v":1,"replay":100,"of":4}')
+
+
+def test_law_1_a_partition_that_is_new_to_the_group_begins_at_its_start() -> None:
+    made, script, ears = member()
+    script.committed_at, script.partitions = -1001, 3
+    script.standing = {0: (50, '{"v":1,"replay":50}'), 1: (60, "")}
+    made.assign(0, 2)
+    assert {id: start.offset for id, start in ears.starts.items()} == {0: 50, 2: 0}
+    assert script.standing[2] == (0, '{"v":1,"replay":0}'), "or those that come next to it would count as old"
+
+
+def test_members_that_begin_a_group_together_do_not_take_each_others_partitions_for_new_ones() -> None:
+    made, script, ears = member()
+    script.committed_at, script.partitions = -1001, 5
+    script.standing = {0: (70, '{"v":1,"replay":70,"of":4}'), 1: (80, '{"v":1,"replay":80}')}
+    made.assign(3, 4)
+    assert {id: start.offset for id, start in ears.starts.items()} == {3: 100, 4: 0}, "the fifth came after the birth"
+
+
+def test_an_offset_that_retention_took_is_no_birth() -> None:
+    made, script, ears = member()
+    script.first, script.partitions = 40, 2
+    made.assign(0)
+    assert ears.starts[0].offset == 40
+    assert script.standing[0] == (40, '{"v":1,"replay":40}')

@@ -9,10 +9,10 @@ from tss.core import measures
 from tss.core.health import Health, State
 from tss.core.partition import Commit
 from tss.core.record import Start
-from tss.edges.kafka_config import client_config, is_incremental, unreadable_file, without_secrets
+from tss.edges.kafka_config import client_config, connection_config, is_incremental, unreadable_file, without_secrets
 from tss.edges.kafka_ends import LogEnds
 from tss.edges.kafka_errors import Connection, is_fatal
-from tss.edges.kafka_starts import from_metadata, start, to_metadata
+from tss.edges.kafka_starts import from_metadata, partitions_at_birth, start, to_metadata
 from tss.settings import Kafka
 
 # -- starts
@@ -21,6 +21,13 @@ from tss.settings import Kafka
 def test_metadata_comes_back() -> None:
     assert to_metadata(Commit(200, 123)) == '{"v":1,"replay":123}'
     assert from_metadata(to_metadata(Commit(200, 123))) == (123, None)
+
+
+def test_how_many_partitions_there_were_at_birth_comes_back() -> None:
+    assert partitions_at_birth(to_metadata(Commit(200, 123), 4)) == 4
+    assert from_metadata(to_metadata(Commit(200, 123), 4)) == (123, None)
+    assert partitions_at_birth(to_metadata(Commit(200, 123))) is None
+    assert partitions_at_birth("keda") is None and partitions_at_birth('{"v":2,"of":4}') is None
 
 
 @pytest.mark.parametrize(
@@ -193,6 +200,32 @@ def test_brokers_that_say_nothing_are_trouble_after_a_while() -> None:
     assert health.components["kafka"].detail == "no answer"
 
 
+def test_brokers_that_answer_but_not_for_the_group_may_not_know_its_protocol() -> None:
+    """librdkafka says nothing of one that has never heard of KIP-848, and asks it for ever."""
+    silent = statistics(up=False) | {"brokers": {"a": {"nodeid": 1, "state": "UP"}}}
+    for protocol, detail in (("classic", "no answer"), ("consumer", "check kafka.groupProtocol")):
+        connection, meter, health = Connection("b:9092", "t", protocol), FakeMeter(), Health()
+        for now in (0, 11):
+            connection.see(silent, set(), now)
+        connection.tell(meter, health, 11)
+        assert detail in health.components["kafka"].detail
+
+
+@pytest.mark.parametrize(
+    ("said", "check"),
+    [
+        ("Fatal error: Broker: Static consumer fenced by other consumer with same group.instance.id", "app.instanceId"),
+        ("Broker: The instance ID is still used by another member in the consumer group", "app.instanceId"),
+        ("ConsumerGroupHeartbeat fatal error: Broker: API version not supported", "kafka.groupProtocol"),
+        ("anything else", "the kafka section"),
+    ],
+)
+def test_what_ended_the_client_is_in_its_text(said: str, check: str) -> None:
+    connection = Connection("b:9092", "t")
+    connection.note(KafkaError(KafkaError._FATAL, said))
+    assert "check" in str(connection.refused) and check in str(connection.refused)
+
+
 # -- properties
 
 
@@ -206,10 +239,33 @@ def test_properties() -> None:
 
 
 def test_brokers_that_assign_are_not_told_how() -> None:
-    kafka = Kafka(brokers="b:1", partition_assignment_strategy="range", properties={"group.protocol": "CONSUMER"})
+    kafka = Kafka(brokers="b:1", partition_assignment_strategy="range", group_protocol="consumer")
     assert is_incremental(kafka)
     named = {"partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"}
-    assert not named & client_config(kafka, "me").keys()
+    config = client_config(kafka, "me")
+    assert not named & config.keys() and config["group.protocol"] == "consumer"
+
+
+def test_a_static_member_goes_by_its_name_and_a_long_session_is_allowed() -> None:
+    assert "group.instance.id" not in client_config(Kafka(brokers="b:1"), "tss-0")
+    kafka = Kafka(brokers="b:1", static_membership=True, session_timeout_ms=600_000)
+    config = client_config(kafka, "tss-0")
+    assert config["group.instance.id"] == "tss-0"
+    assert config["max.poll.interval.ms"] == 600_000, "librdkafka refuses a session that is longer than that"
+
+
+def test_what_is_no_member_is_told_of_the_connection_only() -> None:
+    kafka = Kafka(brokers="b:1", sasl_username="u", sasl_password="p", static_membership=True, scaler_group="keda")
+    assert sorted(connection_config(kafka, "me")) == [
+        "bootstrap.servers",
+        "client.id",
+        "enable.ssl.certificate.verification",
+        "sasl.mechanism",
+        "sasl.password",
+        "sasl.username",
+        "security.protocol",
+        "socket.timeout.ms",
+    ]
 
 
 def test_secrets_and_files(tmp_path: object) -> None:

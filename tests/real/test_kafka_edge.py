@@ -230,17 +230,6 @@ async def test_open_transactions_hold_the_end_back(real: KafkaWorld) -> None:
         assert book.polls[-1].lags == {0: 0}
 
 
-async def test_brokers_may_assign(real: KafkaWorld) -> None:
-    """KIP-848, by a property."""
-    topic, book = await real.make_topic(2), Notebook()
-    await real.produce(topic, [sent(0)])
-    kafka = real.kafka(topic, properties={"group.protocol": "consumer"})
-    async with KafkaSource.open(kafka, "test", book, real.meter, real.health) as book.member:
-        await book.poll_until(lambda: len(book.records) == 1)
-        await book.member.commit({0: Commit(1, 0)})
-    assert book.events[-1][0] == "revoked"
-
-
 async def test_a_cancelled_daemon_still_leaves_the_group_and_commits(real: KafkaWorld) -> None:
     topic, first, second = await real.make_topic(), Notebook(), Notebook()
     await real.produce(topic, [sent(0), sent(1)])

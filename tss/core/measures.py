@@ -127,6 +127,7 @@ STATS_PAYLOADS = _counter("stats_payloads_total", "Tries to send statistics, by 
 CONSUMER_LAG = _gauge("kafka_consumer_lag", "Records between the read position and the end of the partition.", "topic", "partition", alert="kafka_consumer_lag > 1000")
 UNCOMMITTED = _gauge("kafka_uncommitted_records", "Offsets between the low water (the oldest record still held) and the read position.", "topic", "partition")
 COMMITS = _counter("kafka_commits_total", "Offset commits, by result.", "result")
+SCALER_COMMITS = _counter("kafka_scaler_commits_total", "Commits of the read positions under kafka.scalerGroup, by result.", "result")
 REBALANCES = _counter("kafka_rebalances_total", "Partitions assigned, revoked and lost.", "event")
 KAFKA_ERRORS = _counter("kafka_errors_total", "Errors that the Kafka client reported and went on after, by name.", "error")
 PAUSES = _counter("backpressure_pauses_total", "Times reading was paused because what was read could not be passed on.")

@@ -79,7 +79,7 @@ class KafkaSource:
         self._assignments = assignments
         self._meter = meter
         self._health = health
-        self._connection = Connection(kafka.brokers, kafka.input_topic)
+        self._connection = Connection(kafka.brokers, kafka.input_topic, kafka.group_protocol)
         self._one_at_a_time = trio.CapacityLimiter(1)
         self._assignment: dict[int, object] = {}  # by partition: what tells one assignment of it from the next
         self._revoking = False

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from tss.edges.kafka_log import logger
 from tss.settings import Kafka
 from tss.settings.checks import security_protocol
 from tss.settings.faults import MASK
@@ -29,6 +31,12 @@ _QUEUE_MESSAGES = 10_000  # a partition; the default of 100 000 small messages i
 # the waiting time of fetches and joins by itself.
 _REQUEST_MS = 10_000
 
+# How soon a partition that is added to the topic is found out about. Nothing of it is lost meanwhile (see kafka_lookup),
+# but nothing of it is sent either, and librdkafka's default is 5 minutes. One small request in this time, a replica.
+# With the protocol `consumer` the brokers find out by themselves.
+_TOPIC_LOOK_MS = 30_000
+_POLL_MS = 300_000  # max.poll.interval.ms, Kafka's default; librdkafka wants it to be no less than the session
+
 
 def client_config(kafka: Kafka, client_id: str) -> dict[str, object]:
     """Everything but the callbacks. `kafka.properties` come last, except for what the settings keep for the daemon."""
@@ -49,10 +57,16 @@ def client_config(kafka: Kafka, client_id: str) -> dict[str, object]:
         "socket.timeout.ms": _REQUEST_MS,
         # Law 6: bytes that changed on the way are fetched again, not exported. With SSE4.2 it costs 0.1 ns a byte.
         "check.crcs": True,
+        "topic.metadata.refresh.interval.ms": _TOPIC_LOOK_MS,
         "security.protocol": security_protocol(kafka),
+        "group.protocol": kafka.group_protocol,
     }
-    if not _by_the_broker(kafka.properties):
+    if kafka.static_membership:
+        config["group.instance.id"] = client_id
+    if kafka.group_protocol == "classic":
+        # With the protocol `consumer` brokers assign, and librdkafka refuses to be told any of these.
         config |= {
+            "max.poll.interval.ms": max(_POLL_MS, kafka.session_timeout_ms),
             "partition.assignment.strategy": kafka.partition_assignment_strategy,
             "session.timeout.ms": kafka.session_timeout_ms,
             # Nine chances to be heard before the session ends, but not more often than Kafka's own default asks for.
@@ -61,9 +75,24 @@ def client_config(kafka: Kafka, client_id: str) -> dict[str, object]:
     return config | _security(kafka) | dict(kafka.properties)
 
 
+_CONNECTION = (
+    "bootstrap.", "security.", "sasl.", "ssl.", "enable.ssl.", "socket.", "broker.", "reconnect.", "client.",
+)  # fmt: skip
+
+
+def connection_config(kafka: Kafka, client_id: str) -> dict[str, object]:
+    """What any client on the same brokers needs, a producer too."""
+    return {name: value for name, value in client_config(kafka, client_id).items() if name.startswith(_CONNECTION)}
+
+
+def admin_config(kafka: Kafka, client_id: str) -> dict[str, Any]:
+    """Of a client that asks questions and joins nothing."""
+    return connection_config(kafka, client_id) | {"logger": logger()}
+
+
 def is_incremental(kafka: Kafka) -> bool:
     """Whether rebalances name only what comes and goes (cooperative), or everything (eager)."""
-    return _by_the_broker(kafka.properties) or kafka.partition_assignment_strategy == "cooperative-sticky"
+    return kafka.group_protocol == "consumer" or kafka.partition_assignment_strategy == "cooperative-sticky"
 
 
 def without_secrets(text: str, config: Mapping[str, object]) -> str:
@@ -72,11 +101,6 @@ def without_secrets(text: str, config: Mapping[str, object]) -> str:
         if isinstance(value, str) and value and is_secret_property(name):
             text = text.replace(value, MASK)
     return text
-
-
-def _by_the_broker(properties: Mapping[str, str]) -> bool:
-    """KIP-848: brokers assign, and librdkafka refuses to be told strategy, session or heartbeat."""
-    return properties.get("group.protocol", "classic").lower() == "consumer"
 
 
 def _security(kafka: Kafka) -> dict[str, object]:

@@ -22,10 +22,18 @@ REPEAT_SECS = 30.0
 SILENCE_SECS = 10.0  # brokers that cannot be reached, and say nothing about it, are trouble after this long
 
 _GROUP = "check kafka.consumerGroup and the ACLs of the group"
-_FENCED = "check that group.instance.id is of one replica only"
+_FENCED = "check that app.instanceId is of one replica only, since kafka.staticMembership is true"
+_TOO_OLD = "check kafka.groupProtocol: consumer needs Apache Kafka 4, or another broker that has KIP-848 switched on"
+# librdkafka ends itself with one error for everything; which it was is only in the text.
+_ENDED = {
+    "instance": _FENCED,
+    "API version not supported": _TOO_OLD,
+    "assignor": "check group.remote.assignor in kafka.properties",
+    "group has reached its maximum": "check the number of replicas against the brokers' group.max.size",
+}
 # By librdkafka's name: what will not mend itself, and what to check.
 FATAL: Mapping[str, str] = {
-    "_FATAL": _FENCED,
+    "_FATAL": "check the kafka section",
     "_AUTHENTICATION": "check kafka.saslUsername, kafka.saslPassword, kafka.saslMechanism and kafka.securityProtocol",
     "SASL_AUTHENTICATION_FAILED": "check kafka.saslUsername, kafka.saslPassword and kafka.saslMechanism",
     "UNSUPPORTED_SASL_MECHANISM": "check kafka.saslMechanism",
@@ -42,6 +50,7 @@ FATAL: Mapping[str, str] = {
     "UNSUPPORTED_ASSIGNOR": "check group.remote.assignor in kafka.properties",
     "GROUP_MAX_SIZE_REACHED": "check the number of replicas against the brokers' group.max.size",
     "_UNSUPPORTED_FEATURE": "check kafka.properties",
+    "UNSUPPORTED_VERSION": _TOO_OLD,
     "_INVALID_ARG": "check the kafka section",
     "_SSL": "check kafka.sslCaLocation, kafka.sslCertificateLocation and the brokers' certificates",
 }
@@ -76,12 +85,15 @@ class Connection:
     No lock: the one limiter of the source keeps the two apart.
     """
 
-    def __init__(self, brokers: str, topic: str) -> None:
+    def __init__(self, brokers: str, topic: str, group_protocol: str = "classic") -> None:
         self.refused: CannotConnect | None = None
         self.topic_missing = False
         self._joined = False
         self._brokers = brokers
         self._topic = topic
+        # What to say when brokers answer, but none for the group: one that does not know the protocol says nothing.
+        self._no_group = f"no broker answers for the group, {_TOO_OLD}" if group_protocol == "consumer" else "no answer"
+        self._silence = "no answer"
         self._counts: Counter[str] = Counter()
         self._reason = ""  # of the last error since all was well
         self._reachable: bool | None = None  # None until the first statistics
@@ -94,7 +106,8 @@ class Connection:
 
     def refusal(self, error: KafkaError) -> CannotConnect:
         """What ends the daemon."""
-        check = FATAL.get(error.name(), "check the kafka section")
+        check = next((hint for words, hint in _ENDED.items() if error.name() == "_FATAL" and words in error.str()), "")
+        check = check or FATAL.get(error.name(), "check the kafka section")
         return CannotConnect(f"{HEADLINE}: {self._brokers}: {error.str()}, {check}")
 
     def note(self, error: KafkaError) -> None:
@@ -129,6 +142,7 @@ class Connection:
             self._be_reachable()
         elif self._unreachable_since is None:
             self._unreachable_since = now
+        self._silence = self._no_group if up else "no answer"
 
     def _speaks_of_it(self, now: float) -> bool:
         since = self._unreachable_since
@@ -140,7 +154,7 @@ class Connection:
             return f"topic {self._topic} does not exist, check kafka.inputTopic"
         if self._reachable or self._unreachable_since is None:
             return ""
-        return self._reason or "no answer"
+        return self._reason or self._silence
 
     def tell(self, meter: Meter, health: Health, now: float) -> None:
         """Pass on what has come in: counts, health, and a line when the state changes or trouble goes on."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotConnect
 from tss.core.record import Start
 from tss.edges.kafka_errors import HEADLINE, Connection, cause_of
-from tss.edges.kafka_starts import start
+from tss.edges.kafka_starts import partitions_at_birth, start
 
 log = structlog.get_logger()
 
@@ -28,25 +29,77 @@ class OffsetLookup:
     Raises CannotConnect when they refuse, or never tell, and whatever `breathe` raises between two tries.
     """
 
-    def __init__(self, client: Consumer, topic: str, connection: Connection, breathe: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: Consumer,
+        topic: str,
+        connection: Connection,
+        breathe: Callable[[], None],
+        directory: Callable[[], AdminClient],
+    ) -> None:
         self._client = client
         self._topic = topic
         self._connection = connection
         self._breathe = breathe
+        self._directory = directory
+        self.partitions_at_birth: int | None = None  # as the last `starts` found it: see `_new`
 
     def starts(self, ids: Sequence[int], reset: str) -> dict[int, Start]:
         """Where to begin, by partition."""
         committed = {place.partition: place for place in self._patiently(lambda: self._committed(ids))}
         first = self.first(ids)
-        end = self._bounds([id for id in ids if committed[id].offset < 0], OFFSET_END)
+        missing = [id for id in ids if committed[id].offset < 0]
+        self.partitions_at_birth = None
+        new = self._new(missing) if missing and reset == "latest" else set()
+        end = self._bounds([id for id in missing if id not in new], OFFSET_END)
         starts = {}
         for id in ids:
             offset = committed[id].offset
             at = offset if offset >= 0 else None
-            starts[id] = start(at, committed[id].metadata, first[id], end.get(id, 0), reset)
+            starts[id] = start(
+                at, committed[id].metadata, first[id], end.get(id, 0), "earliest" if id in new else reset
+            )
             if at is not None and at < first[id]:
                 warn_of_loss(self._topic, id, at, first[id])
         return starts
+
+    def _new(self, missing: Sequence[int]) -> set[int]:
+        """Which of these came while the group was at work: those are read from their start whatever the settings say,
+        or what was written before they were found out about would be lost (law 1).
+
+        A group without any offset is being born: nothing is new. Then each member that begins notes how many partitions
+        there were, or those that join a moment later would take the partitions of their own for new ones.
+        """
+        count = self._count()
+        standing = [place for place in self._patiently(lambda: self._committed(range(count))) if place.offset >= 0]
+        if not standing:
+            self.partitions_at_birth = count
+            return set()
+        noted = [partitions_at_birth(place.metadata) for place in standing]
+        old = min([known for known in noted if known is not None], default=0)
+        new = {id for id in missing if id >= old}
+        if new:
+            log.info("partitions that are new to the group: read from their start", partitions=sorted(new))
+        return new
+
+    def _count(self) -> int:
+        """How many partitions the topic has.
+
+        Asked through another client: this is called inside a callback of the consumer, whose own `list_topics` ends the
+        process there (seen with confluent-kafka 2.16: "CallState_get: Assertion `cs != NULL' failed").
+        """
+        found: dict[int, object] = {}
+        client = self._directory()
+
+        def ask() -> list[TopicPartition]:
+            topic = client.list_topics(self._topic, timeout=LOOKUP_SECS).topics[self._topic]
+            if topic.error:
+                raise KafkaException(topic.error)
+            found.update(topic.partitions)
+            return []
+
+        self._patiently(ask)
+        return len(found)
 
     def first(self, ids: Sequence[int]) -> dict[int, int]:
         """The first offset there is, by partition."""

@@ -11,17 +11,19 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 import attrs
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
 from tss.core.otlp import NOTHING, Encoding, Lookup, Scanner
 from tss.core.partition import Commit
 from tss.core.record import Polled, Start
-from tss.edges.kafka_config import client_config, is_incremental, unreadable_file, without_secrets
+from tss.edges.kafka_config import admin_config, client_config, is_incremental, unreadable_file, without_secrets
 from tss.edges.kafka_ends import LogEnds
 from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, is_fatal
 from tss.edges.kafka_log import logger
@@ -114,10 +116,14 @@ class Member:
         self._next_look = 0.0
         self._next_lag_look = 0.0
         self._client = self._connect(client_config(kafka, client_id))
-        self._lookup = OffsetLookup(self._client, self._topic, connection, group.breathe)
+        directory = partial(self._directory, kafka, client_id)
+        self._lookup = OffsetLookup(self._client, self._topic, connection, group.breathe, directory)
 
     def __repr__(self) -> str:
         return f"<Member of {self._topic} positions {self._positions} paused {self._paused} astray {self._astray}>"
+
+    def _directory(self, kafka: Kafka, client_id: str) -> AdminClient:
+        return AdminClient(admin_config(kafka, client_id))
 
     def _connect(self, config: dict[str, object]) -> Consumer:
         if unreadable := unreadable_file(config):
@@ -189,18 +195,18 @@ class Member:
         if refusal:
             raise refusal
 
-    def commit_soon(self, commits: Mapping[int, Commit], hear: Hear) -> None:
+    def commit_soon(self, commits: Mapping[int, Commit], hear: Hear, partitions_at_birth: int | None = None) -> None:
         """Send a commit; the answer is heard in a poll to come (None when all is well)."""
-        places = self._to_commit(commits)
+        places = self._to_commit(commits, partitions_at_birth)
         self._unheard.setdefault(_said(places), []).append(hear)
         try:
             self._client.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
             self._on_commit(cause_of(error), places)
 
-    def _to_commit(self, commits: Mapping[int, Commit]) -> list[TopicPartition]:
+    def _to_commit(self, commits: Mapping[int, Commit], partitions: int | None = None) -> list[TopicPartition]:
         return [
-            TopicPartition(self._topic, id, commit.offset, metadata=to_metadata(commit))
+            TopicPartition(self._topic, id, commit.offset, metadata=to_metadata(commit, partitions))
             for id, commit in commits.items()
         ]
 
@@ -272,7 +278,7 @@ class Member:
             self._connection.join(has_partitions=bool(ids))
             commits = self._group.assigned(starts)
             if commits:
-                self.commit_soon(commits, _log_refusal)
+                self.commit_soon(commits, _log_refusal, self._lookup.partitions_at_birth)
 
     def _on_revoke(self, _client: Consumer, places: list[TopicPartition]) -> None:
         ids = self._known(places)

@@ -10,9 +10,14 @@ from tss.core.record import Start
 VERSION = 1
 
 
-def to_metadata(commit: Commit) -> str:
-    """The text that goes with a committed offset; some 60 of the 4096 bytes that brokers allow."""
+def to_metadata(commit: Commit, partitions: int | None = None) -> str:
+    """The text that goes with a committed offset; some 60 of the 4096 bytes that brokers allow.
+
+    ``partitions``: how many the topic had when the group, which had no offset at all, began at the ends of its logs.
+    """
     known = {"v": VERSION, "replay": commit.replay_from}
+    if partitions is not None:
+        known["of"] = partitions
     if commit.since_ms is not None:
         known["since"] = commit.since_ms
     return json.dumps(known, separators=(",", ":"))
@@ -28,6 +33,15 @@ def from_metadata(text: str | None) -> tuple[int | None, int | None]:
     if not isinstance(known, dict) or known.get("v") != VERSION:
         return None, None
     return _whole(known.get("replay")), _whole(known.get("since"))
+
+
+def partitions_at_birth(text: str | None) -> int | None:
+    """What `to_metadata` was given as ``partitions``."""
+    try:
+        known = json.loads(text or "")
+    except ValueError:
+        return None
+    return _whole(known.get("of")) if isinstance(known, dict) and known.get("v") == VERSION else None
 
 
 def _whole(value: object) -> int | None:

@@ -25,7 +25,7 @@ from tss.core.otlp import join
 from tss.core.partition import Commit, Partition
 from tss.core.record import Start
 from tss.core.trace import Trace
-from tss.edges.kafka_config import client_config, without_secrets
+from tss.edges.kafka_config import client_config, connection_config, without_secrets
 from tss.edges.kafka_errors import HEADLINE, cause_of
 from tss.edges.kafka_log import logger
 from tss.edges.kafka_outputs import Output, Source
@@ -37,9 +37,6 @@ log = structlog.get_logger()
 
 MESSAGE_BYTES = 1_000_000  # librdkafka's own default of message.max.bytes, a little below the brokers'
 CLOSE_SECS = 1.0
-CONNECTION = (
-    "bootstrap.", "security.", "sasl.", "ssl.", "enable.ssl.", "socket.", "broker.", "reconnect.", "client.dns",
-)  # fmt: skip
 REQUEST_MS = 10_000  # a broker that does not answer for so long is taken for gone
 
 
@@ -144,14 +141,10 @@ def _output(trace: Trace) -> Output | None:
 
 def producer_config(settings: KafkaExporter, kafka: Kafka, instance_id: str) -> dict[str, object]:
     """The connection is the source's. ``settings.properties`` come last, but for what exactly once rests on."""
-    connection = {
-        name: value for name, value in client_config(kafka, instance_id).items() if name.startswith(CONNECTION)
-    }
     timeout_ms = round(settings.transaction_timeout_secs * 1000)
     return (
-        connection
+        connection_config(kafka, instance_id)
         | {
-            "client.id": instance_id,
             "compression.type": settings.compression,
             "socket.timeout.ms": min(REQUEST_MS, timeout_ms),  # librdkafka wants it so
             "linger.ms": 5,  # a transaction flushes by itself; this only gathers its records into fewer requests
@@ -172,7 +165,7 @@ def reader_config(kafka: Kafka, instance_id: str) -> dict[str, object]:
     """Of the clients that read the topic back, which join no group."""
     config = client_config(kafka, instance_id)
     for name in ("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms", "statistics.interval.ms",
-                 "group.instance.id", "group.protocol", "group.remote.assignor"):  # fmt: skip
+                 "max.poll.interval.ms", "group.instance.id", "group.protocol", "group.remote.assignor"):  # fmt: skip
         config.pop(name, None)
     return config | {"logger": logger(), "fetch.wait.max.ms": 50}
 

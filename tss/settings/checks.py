@@ -1,5 +1,6 @@
 """What several keys must agree on, and what is derived from them once they do."""
 
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -20,11 +21,13 @@ from tss.settings.model import (
     KafkaExporter,
     OtlpExporter,
     ParquetExporter,
+    Redis,
     Settings,
     SpanCompression,
     SpanMetrics,
     camel,
 )
+from tss.settings.redis_url import parse
 
 _PARQUET_BYTES = 64 * 1024 * 1024  # of OTLP; some 10 MB on the disk, which is a good size of file for readers
 
@@ -42,6 +45,7 @@ class Disagreement:
 def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _time(settings)
     yield from _kafka(settings)
+    yield from _redis(settings.redis)
     yield from _ports(settings)
     yield from _datadog(settings)
     yield from _exporters(settings)
@@ -77,6 +81,68 @@ def _kafka(settings: Settings) -> Iterator[Disagreement]:
             yield Disagreement(("kafka.securityProtocol", f"kafka.{camel(name)}"), found, allowed)
     if protocol.startswith("sasl_") and not kafka.sasl_username and not kafka.sasl_password:
         yield Disagreement(keys[::-1], "nothing", f"a user, since kafka.securityProtocol is {protocol}")
+    yield from _membership(kafka, settings.app.instance_id or socket.gethostname())
+    if kafka.scaler_group == kafka.consumer_group:
+        allowed = "another group than kafka.consumerGroup: what is not done with would be skipped"
+        yield Disagreement(("kafka.scalerGroup", "kafka.consumerGroup"), shown(kafka.scaler_group), allowed)
+
+
+# What librdkafka refuses to be told where the brokers decide, beside what has a key of its own.
+_OF_THE_CLASSIC_PROTOCOL = ("heartbeat.interval.ms", "group.protocol.type")
+# A pod of a Deployment (the letters and digits are those that Kubernetes draws from), a container without a name.
+_PASSING_NAME = re.compile(r".+-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}|[0-9a-f]{12}")
+_MEMBER_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")  # as brokers and Java's clients want it
+
+
+def _membership(kafka: Kafka, name: str) -> Iterator[Disagreement]:
+    if kafka.group_protocol == "consumer":
+        for each in _OF_THE_CLASSIC_PROTOCOL:
+            if each in kafka.properties:
+                keys = (f"kafka.properties.{each}", "kafka.groupProtocol")
+                yield Disagreement(keys, each, "no such property, since kafka.groupProtocol is consumer")
+    if not kafka.static_membership:
+        return
+    keys = ("app.instanceId", "kafka.staticMembership")
+    if not _MEMBER_NAME.fullmatch(name):
+        allowed = "letters, digits, dots, dashes and underscores, since kafka.staticMembership is true"
+        yield Disagreement(keys, shown(name), allowed)
+    elif _PASSING_NAME.fullmatch(name):
+        # Nobody with this name would come back, so each restart would leave its partitions unread for a session.
+        allowed = "a name that the replica still has after a restart, since kafka.staticMembership is true"
+        hint = "use a StatefulSet and its pods' names, or set app.instanceId, another for each replica"
+        yield Disagreement(keys, shown(name), allowed, hint)
+
+
+def _redis(redis: Redis) -> Iterator[Disagreement]:
+    certificate, key = redis.ssl_certificate_location, redis.ssl_key_location
+    yield from _pair("redis.sslCertificateLocation", certificate, "redis.sslKeyLocation", key)
+    if redis.ssl_ca_location and not redis.ssl_verify:
+        keys = ("redis.sslVerify", "redis.sslCaLocation")
+        yield Disagreement(
+            keys, "false", "true, since redis.sslCaLocation is set: what to trust, and to trust anything"
+        )
+    if not redis.url:
+        return
+    address = parse(redis.url)
+    if redis.cluster and redis.sentinel_master:
+        keys = ("redis.sentinelMaster", "redis.cluster")
+        yield Disagreement(
+            keys, shown(redis.sentinel_master), "nothing, since redis.cluster is true: it fails over by itself"
+        )
+    if redis.cluster and address.database:
+        yield Disagreement(
+            ("redis.url", "redis.cluster"),
+            f"database {address.database}",
+            "database 0, since a Redis Cluster has no other",
+        )
+    if len(address.hosts) > 1 and not (redis.cluster or redis.sentinel_master):
+        allowed = "one host; or set redis.cluster, or redis.sentinelMaster where they are Sentinels"
+        yield Disagreement(("redis.url",), f"{len(address.hosts)} hosts", allowed)
+    for name in ("ssl_ca_location", "ssl_certificate_location"):
+        if getattr(redis, name) and not address.tls:
+            yield Disagreement(
+                ("redis.url", f"redis.{camel(name)}"), "redis://", f"rediss://, since redis.{camel(name)} is set"
+            )
 
 
 def _pair(one: str, one_value: str, other: str, other_value: str) -> Iterator[Disagreement]:
@@ -266,16 +332,20 @@ def security_protocol(kafka: Kafka) -> str:
 def without_effect(settings: Settings) -> list[str]:
     """Keys that were changed and change nothing: what they belong to is off, or not built yet."""
     idle: list[tuple[str, object, tuple[str, ...]]] = [
-        ("redis", settings.redis, ("password", "pool_size", "connection_timeout_secs")),
         ("datadog", settings.datadog, _idle_datadog(settings)),
-        ("app", settings.app, ("park_after_secs",)),
     ]
+    if not settings.redis.url:
+        idle.append(
+            ("redis", settings.redis, tuple(field.name for field in attrs.fields(Redis) if field.name != "url"))
+        )
+        idle.append(("app", settings.app, ("park_after_secs",)))
     compression = tuple(field.name for field in attrs.fields(SpanCompression) if field.name != "enabled")
     if not settings.span_compression.enabled:
         idle.append(("spanCompression", settings.span_compression, compression))
     idle.append(("spanMetrics", settings.span_metrics, _idle_span_metrics(settings.span_metrics)))
     unused = {"file": ("topic",), "topic": ("path",), "log": ("path", "topic")}[settings.dead_letter.type]
     idle.append(("deadLetter", settings.dead_letter, unused))
+    idle.append(("kafka", settings.kafka, _idle_membership(settings.kafka)))
     protocol = security_protocol(settings.kafka)
     if not protocol.startswith("sasl_"):
         idle.append(("kafka", settings.kafka, ("sasl_mechanism",)))
@@ -285,6 +355,13 @@ def without_effect(settings: Settings) -> list[str]:
         for name in names
         if getattr(values, name) != getattr(type(values)(), name)
     ]
+
+
+def _idle_membership(kafka: Kafka) -> tuple[str, ...]:
+    by_the_brokers = (
+        ("partition_assignment_strategy", "session_timeout_ms") if kafka.group_protocol == "consumer" else ()
+    )
+    return by_the_brokers if kafka.enable_auto_commit else (*by_the_brokers, "scaler_group")
 
 
 def _idle_span_metrics(metrics: SpanMetrics) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from attrs import frozen
 
+from tss.settings import redis_url as redis_urls
 from tss.settings.faults import Fault, Refused, did_you_mean, nearest, shape, shown
 
 T = TypeVar("T")
@@ -176,6 +177,19 @@ def _url_hint(value: str) -> str | None:
 def _is_http(parts: SplitResult) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
 
+
+def _read_redis_url(raw: object) -> str:
+    value = _read_text(raw, redis_urls.ALLOWED)
+    try:
+        if value:
+            redis_urls.parse(value)
+    except ValueError as error:
+        raise _refused(raw, redis_urls.ALLOWED, str(error)) from None
+    return value
+
+
+redis_url = Kind(redis_urls.ALLOWED, _read_redis_url, literal=True)
+without_password = redis_urls.without_password
 
 # ---- brokers
 
@@ -359,6 +373,8 @@ OWNED_PROPERTIES = {
     "metadata.broker.list": "use kafka.brokers",
     "session.timeout.ms": "use kafka.sessionTimeoutMs",
     "partition.assignment.strategy": "use kafka.partitionAssignmentStrategy",
+    "group.protocol": "use kafka.groupProtocol",
+    "group.instance.id": "use kafka.staticMembership, which takes app.instanceId",
     "security.protocol": "use kafka.securityProtocol",
     "sasl.mechanism": "use kafka.saslMechanism",
     "sasl.mechanisms": "use kafka.saslMechanism",

@@ -55,7 +55,7 @@ def key(
 ) -> T:
     """One line of a section. Secrets stay out of `repr`, so that settings can be logged."""
     known = About(kind, doc, secret, required, not_built, default_doc)
-    show = masked if secret or kind is kinds.properties else None
+    show = masked if secret or kind is kinds.properties else kinds.without_password if kind is kinds.redis_url else None
     attribute: Any = attrs.field(
         default=attrs.Factory(dict) if isinstance(default, dict) else default,
         repr=(lambda value: repr(show(value))) if show else True,
@@ -137,7 +137,11 @@ class Kafka:
         True, truth, "Commit offsets as traces finish; with false nothing is ever committed (for rehearsals)."
     )
     # Brokers allow 6 s to 30 min unless told otherwise, and say so themselves; librdkafka's own limit is an hour.
-    session_timeout_ms: int = key(30_000, whole(1, 3_600_000), "A replica silent for this long loses its partitions.")
+    session_timeout_ms: int = key(
+        30_000,
+        whole(1, 3_600_000),
+        "A replica silent for this long loses its partitions. With `groupProtocol` consumer the brokers say how long.",
+    )
     commit_interval_secs: float = key(5, positive_secs, "Time between two commits of offsets.")
     encoding: str = key(
         "auto", choice("auto", "otlp_proto", "otlp_json"), "How records are encoded; auto looks at each record."
@@ -145,7 +149,22 @@ class Kafka:
     partition_assignment_strategy: str = key(
         "cooperative-sticky",
         choice("cooperative-sticky", "range", "roundrobin"),
-        "How partitions are shared among replicas; all replicas must agree.",
+        "How partitions are shared among replicas; all replicas must agree. Has an effect only with `groupProtocol` classic.",
+    )
+    group_protocol: str = key(
+        "classic",
+        choice("classic", "consumer"),
+        "Who shares out the partitions: a replica (classic), or the brokers (consumer: KIP-848, Apache Kafka 4).",
+    )
+    static_membership: bool = key(
+        False,
+        truth,
+        "Join under `app.instanceId`, so that a replica that is back within its session keeps its partitions and no other notices; needs names that stay.",
+    )
+    scaler_group: str = key(
+        "",
+        text(),
+        "Consumer group under which the read positions are committed, for KEDA: see docs/scaling.md. Empty: off.",
     )
     security_protocol: str = key(
         "",
@@ -166,16 +185,43 @@ class Kafka:
     properties: Mapping[str, str] = key({}, kinds.properties, "Further librdkafka properties, by their own names.")
 
 
+_WITH_URL = "Has an effect only with `url`."
+
+
 @frozen(kw_only=True)
 class Redis:
     """Memory shared by the replicas."""
 
     url: str = key(
-        "", text(), "Address, redis:// or rediss://.", not_built="Redis is not built yet: leave redis.url empty"
+        "",
+        kinds.redis_url,
+        "Address, redis://USER:PASSWORD@HOST:PORT/DATABASE, or rediss:// for TLS; empty: no Redis. Several hosts, with commas between, are Sentinels (`sentinelMaster`) or nodes of a Cluster (`cluster`). Redis away is no error: the replica goes on without, and comes back by itself.",
     )
-    password: str = key("", text(), "Password for Redis; has an effect only with `url`.", secret=True)
-    pool_size: int = key(10, whole(1, 1000), "Connections at most; has an effect only with `url`.")
-    connection_timeout_secs: float = key(5, positive_secs, "Time to connect; has an effect only with `url`.")
+    username: str = key("", text(), f"User, in place of that of `url`. {_WITH_URL}")
+    password: str = key("", text(), f"Password, in place of that of `url`. {_WITH_URL}", secret=True)
+    pool_size: int = key(10, whole(1, 1000), f"Calls under way at a time, each on a connection of its own. {_WITH_URL}")
+    connection_timeout_secs: float = key(
+        5, positive_secs, f"Time to connect, and for an answer; after that Redis is away. {_WITH_URL}"
+    )
+    sentinel_master: str = key("", text(), f"Name of the master that the Sentinels at `url` watch. {_WITH_URL}")
+    sentinel_password: str = key("", text(), "Password of the Sentinels themselves, where they have one.", secret=True)
+    cluster: bool = key(False, truth, f"The hosts of `url` are nodes of a Redis Cluster. {_WITH_URL}")
+    ssl_ca_location: str = key(
+        "", text(), "File with CA certificates to trust beside the system's (PEM); needs rediss://."
+    )
+    ssl_certificate_location: str = key("", text(), "File with our certificate (PEM); needs `sslKeyLocation`.")
+    ssl_key_location: str = key("", text(), "File with our key (PEM).")
+    ssl_key_password: str = key("", text(), "Password of our key.", secret=True)
+    ssl_verify: bool = key(True, truth, "Verify the server's certificate.")
+    decision_ttl_secs: float = key(3600, positive_secs, f"Decisions are remembered for this long. {_WITH_URL}")
+    remember_dropped: bool = key(
+        False,
+        truth,
+        f"Remember dropped traces, too, in 80 MiB of Redis for the whole group: 4 bytes each. {_WITH_URL}",
+    )
+    max_parked_bytes: int = key(
+        268_435_456, whole(1), f"Bytes of parked traces of one partition at most; more stay in memory. {_WITH_URL}"
+    )
 
 
 _VIAS = choice("", "intake", "agent", "otlp")

@@ -8,8 +8,9 @@ import attrs
 from tss.settings.document import dump
 from tss.settings.environment import variable
 from tss.settings.faults import MASK
-from tss.settings.kinds import OWNED_PROPERTIES, SqlPattern, is_secret_property
+from tss.settings.kinds import OWNED_PROPERTIES, SqlPattern, is_secret_property, redis_url
 from tss.settings.model import EXPORTERS, SECTIONS, About, Exporter, Settings, about, camel, fields, masked
+from tss.settings.redis_url import passwords, without_password
 
 # ---- effective settings
 
@@ -38,6 +39,8 @@ def _keys(section: Any) -> dict[str, object]:
 def _plain(name: str, value: object, known: About) -> object:
     if known.secret:
         return masked(value)
+    if known.kind is redis_url:
+        return without_password(str(value))
     if name == "properties":
         entries = cast(dict[str, str], value).items()
         return {name: masked(entry) if is_secret_property(name) else entry for name, entry in entries}
@@ -61,6 +64,8 @@ def secrets(settings: Settings) -> tuple[str, ...]:
             value = getattr(section, field.name)
             if about(field).secret:
                 found += value.values() if isinstance(value, dict) else [value]
+            elif about(field).kind is redis_url:
+                found += passwords(value)
             elif field.name == "properties":
                 found += [entry for name, entry in value.items() if is_secret_property(name)]
     return tuple(each for each in found if each)

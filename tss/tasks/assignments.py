@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 import trio
@@ -37,6 +38,7 @@ class Assignments:
         self.joined = False  # whether the group has given us our share, be it none
         self.settling = True  # False once the committer has ended: nothing in flight is settled any more
         self.trusted = True  # False when a task has died: what it left behind may be wrong, so nothing is committed
+        self.parting: trio.MemorySendChannel[Mapping[int, int]] | None = None  # where positions go that end
         self._topic = topic
         self._buffer = buffer
         self._meter = meter
@@ -90,6 +92,9 @@ class Assignments:
         Open traces are forgotten at once; what is on its way to a destination gets a bounded time to arrive.
         """
         going = self._forget(ids, "revoked")
+        if self.parting is not None and going:
+            with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+                self.parting.send_nowait({partition.id: partition.position for partition in going})
         try:
             with trio.move_on_after(REVOKE_SECS):
                 while self.settling and any(partition.in_flight for partition in going):
@@ -133,6 +138,10 @@ class Assignments:
         for id, lag in lags.items():
             if id in self._partitions:
                 self._meter.set(measures.CONSUMER_LAG, lag, self._topic, str(id))
+
+    def positions(self) -> dict[int, int]:
+        """The offset after the last record read, by partition."""
+        return {partition.id: partition.position for partition in self}
 
     # -- from the committer
 
