@@ -35,8 +35,9 @@ LONG_SPANS = 6  # at least, so that none is quiet for inactivityTimeoutSecs; mos
 PROTOCOLS: Mapping[str, Mapping[str, object]] = {
     "cooperative": {},
     "eager": {"partitionAssignmentStrategy": "range"},
-    "static": {"properties": {"group.instance.id": "{name}"}},
-    "by the broker": {"properties": {"group.protocol": "consumer"}},
+    "static": {"staticMembership": True},
+    "by the broker": {"groupProtocol": "consumer"},
+    "static, by the broker": {"groupProtocol": "consumer", "staticMembership": True},
 }
 
 
@@ -116,6 +117,11 @@ class Fleet:
             except BaseException:
                 print(f"\n{fleet.story()}\n{fleet.tails()}")
                 raise
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Of the first, whose like all others are."""
+        return next(iter(self.replicas.values())).config
 
     @property
     def running(self) -> list[Daemon]:

@@ -11,7 +11,7 @@ from random import Random
 
 import attrs
 
-from tests.real.brokers import Broker
+from tests.real.brokers import ApacheKafka
 from tests.real.daemon import until
 from tests.real.fleet import EXIT_SECS, LOAD, PROTOCOLS, SHUTDOWN_SECS, Fleet, audit, held, lasting
 from tests.real.load import Load
@@ -95,7 +95,7 @@ class Churn:
         self.frozen[name] = time.monotonic() + self.chance.uniform(*FROZEN_SECS)
 
 
-def test_law_1_and_2_a_hundred_joins_leaves_and_kills(apache: Broker, tmp_path: Path) -> None:
+def test_law_1_and_2_a_hundred_joins_leaves_and_kills(apache: ApacheKafka, tmp_path: Path) -> None:
     began = time.monotonic()
     chance = Random(SEED)
     protocol = PROTOCOL or chance.choice([*PROTOCOLS])
@@ -104,6 +104,7 @@ def test_law_1_and_2_a_hundred_joins_leaves_and_kills(apache: Broker, tmp_path: 
         Fleet.of(apache, tmp_path, f"churn-{SEED}", NAMES, kafka=kafka) as fleet,
         Load(apache.bootstrap, fleet.topic, SEED, LOAD, change=lasting(SEED)) as load,
     ):
+        apache.hasten(fleet.config["kafka"]["consumerGroup"], SESSION_MS)
         fleet.join("a", "b")
         churn = Churn(fleet, chance)
         for _ in range(EVENTS):
