@@ -5,6 +5,7 @@ beside the OpenTelemetry Collector with `tail_sampling`, where it is built (`pyt
     python -m bench --open 1000000 [--buffer-mib 320]     memory of so many open spans instead
     python -m bench --check                               a short run against bench/floors.py instead
     python -m bench --features [--repeat 3]               what statistics and span metrics cost instead
+    python -m bench --redis [--repeat 3]                  what Redis costs instead
     python -m bench --profile                             where the daemon's CPU time goes instead
 
 For each corpus there is a topic, of whose traces a share has an error; those must reach an OTLP sink, which is a process
@@ -24,7 +25,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -39,6 +40,7 @@ from bench.processes import BenchFailed
 from bench.runs import Run, run_bare
 from bench.table import Row
 from bench.topic import Topic
+from tests.real import redis_server
 from tests.real.brokers import JARS, ApacheKafka, Broker, Tansu, running
 from tss.core.otlp import SCANNER
 
@@ -124,15 +126,24 @@ class Bench:
             print(said)
 
     def features(self) -> None:
+        self.compare({f"+{name}"[:10]: {"features": (name,)} for name in FEATURES})
+
+    def redis(self) -> None:
+        """What is in the topic before the daemon is may have been read by another, so of all of it Redis is asked: no
+        replica that keeps up asks as much."""
+        with redis_server.running() as server:
+            self.compare({"+redis": {"redis": server.url}})
+
+    def compare(self, others: Mapping[str, Mapping[str, Any]]) -> None:
         """The runs take turns, and the best of each counts: what others do on the machine meanwhile only slows."""
         print(machine(), table.HEAD, sep="\n", flush=True)
-        kinds: dict[str, tuple[str, ...]] = {"tss": ()} | {f"+{name}"[:10]: (name,) for name in FEATURES}
+        kinds: dict[str, Mapping[str, Any]] = {"tss": {}, **others}
         for corpus in self.options.corpora:
             best: dict[str, Run] = {}
             with self.topic(corpus, self.records(corpus)) as topic:
                 for _ in range(self.options.repeat):
-                    for name, features in kinds.items():
-                        run = run_tss(topic, self.directory, features=features)
+                    for name, how in kinds.items():
+                        run = run_tss(topic, self.directory, **how)
                         best[name] = min(run, best.get(name, run), key=lambda each: each.cpu_secs)
                 print(Row(topic, best))
             for name, run in best.items():
@@ -160,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 bench.profile()
             elif options.features:
                 bench.features()
+            elif options.redis:
+                bench.redis()
             elif options.open:
                 document["held"] = [each.to_json() for each in bench.held()]
             else:
@@ -198,7 +211,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     instead.add_argument("--check", action="store_true", help="a short run against bench/floors.py instead")
     instead.add_argument("--profile", action="store_true", help="where the daemon's CPU time goes instead")
     instead.add_argument("--features", action="store_true", help="what counting all spans costs instead")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each with --features (default: %(default)s)")
+    instead.add_argument("--redis", action="store_true", help="what Redis costs instead")
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="runs of each with --features or --redis (default: %(default)s)"
+    )
     parser.add_argument("--buffer-mib", type=int, default=320, help="maxBufferBytes with --open (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them here")

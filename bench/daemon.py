@@ -69,8 +69,10 @@ class Daemon:
         module: str = DAEMON,
         app: dict[str, Any] | None = None,
         features: Iterable[str] = (),
+        redis: str = "",
     ) -> Iterator[Daemon]:
-        """From the topic to the sink, in a group of its own. ``app``: settings of that section; ``features`` of FEATURES."""
+        """From the topic to the sink, in a group of its own. ``app``: settings of that section; ``features`` of FEATURES;
+        ``redis``: its URL."""
         health_port, metrics_port = free_ports(2)
         group = f"tss {time.monotonic_ns()}"
         settings = {
@@ -93,6 +95,8 @@ class Daemon:
             "exporters": [{"name": "sink", "type": "otlp", "endpoint": sink, "batchSize": BATCH_TRACES}],
             "deadLetter": {"type": "file", "path": str(directory / "dead-letters.jsonl")},
         }
+        if redis:
+            settings["redis"] = {"url": redis}
         for feature in features:
             FEATURES[feature](settings, sink)
         config = directory / "tss.yaml"
@@ -147,11 +151,11 @@ class Daemon:
             raise BenchFailed(f"the daemon says {wrong}, but it should be { ({name: told[name] for name in wrong}) }")
 
 
-def run_tss(topic: Topic, directory: Path, module: str = DAEMON, features: Iterable[str] = ()) -> Run:
+def run_tss(topic: Topic, directory: Path, module: str = DAEMON, features: Iterable[str] = (), redis: str = "") -> Run:
     """The daemon over the whole topic; raises BenchFailed if the sink has not exactly what must be kept."""
     with (
         sinking(directory) as (sink, taken),
-        Daemon.running(topic, sink, directory, module=module, features=features) as daemon,
+        Daemon.running(topic, sink, directory, module=module, features=features, redis=redis) as daemon,
     ):
         child = daemon.child
         start = Start.of(child, daemon.is_ready)
