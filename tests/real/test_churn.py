@@ -21,7 +21,7 @@ SEED = int(os.environ.get("CHURN_SEED", "1"))
 PROTOCOL = os.environ.get("CHURN_PROTOCOL", "")
 NAMES = "abcd"
 SESSION_MS = 1500
-PAUSE_SECS = (0.2, 1.8)  # between two events: shorter than a start, longer than a rebalance
+PAUSE_SECS = (0.1, 1.3)  # between two events: shorter than a start, longer than a rebalance
 FROZEN_SECS = (SESSION_MS / 1000 + 0.5, SESSION_MS / 1000 + 3.0)
 
 
