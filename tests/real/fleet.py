@@ -20,7 +20,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Tr
 from demo.traffic import Message, Trace
 from tests.real.brokers import Broker
 from tests.real.daemon import Daemon, Group, settings, until
-from tests.real.load import MIX, Load, SpanId
+from tests.real.load import MIX, Load, Place, SpanId
 from tests.sinks import OtlpSink, Reply
 
 EXIT_SECS = 3.0  # for the interpreter to end, on a machine that runs all the others
@@ -283,6 +283,7 @@ class Accounts:
     kept: int
     duplicates: int
     repeated: Counter[tuple[str, str]]  # of spans that came again: from whom they came, and from whom again
+    examples: list[str]  # of traces of which something came again
 
     def __str__(self) -> str:
         again = ", ".join(f"{count} {one} then {other}" for (one, other), count in self.repeated.most_common(6))
@@ -310,7 +311,24 @@ def audit(load: Load, fleet: Fleet) -> Accounts:
         hands = [at for at in assignments[places[span][0]] if began[span[0]] < at < arrivals[-1].at + CLOCK_SECS]
         assert len(arrivals) <= 1 + len(hands), f"{span} at {places[span]} came {arrivals}, assigned at {hands}"
         repeated.update((one.replica, other.replica) for one, other in pairwise(arrivals))
-    return Accounts(load, len(kept), fleet.delivered.duplicates, repeated)
+    return Accounts(load, len(kept), fleet.delivered.duplicates, repeated, _again(load, arrived, places))
+
+
+def _again(load: Load, arrived: Mapping[SpanId, list[Arrival]], places: Mapping[SpanId, Place]) -> list[str]:
+    """What is to be known of the first traces of which something came again."""
+    ids = {span[0] for span, arrivals in arrived.items() if len(arrivals) > 1}
+    of = {trace.trace_id: trace for trace in load.traces}
+    return [_life(of[id], arrived, places) for id in sorted(ids)[:3]]
+
+
+def _life(trace: Trace, arrived: Mapping[SpanId, list[Arrival]], places: Mapping[SpanId, Place]) -> str:
+    spans = [(trace.trace_id, span) for span in trace.span_ids]
+    came = [
+        f"{places[span]} " + ", ".join(f"{each.at % 1000:.2f} {each.replica}" for each in arrived[span])
+        for span in sorted(spans, key=places.__getitem__)
+    ]
+    sent = ", ".join(f"{message.timestamp_ms / 1000 % 1000:.2f}" for message in trace.messages)
+    return f"{trace.trace_id.hex()}{' late' * trace.late}, sent {sent}: {'; '.join(came)}"
 
 
 def _told(spans: set[SpanId], load: Load) -> str:

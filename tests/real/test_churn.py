@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import attrs
 
@@ -15,10 +17,12 @@ from tests.real.brokers import ApacheKafka
 from tests.real.daemon import until
 from tests.real.fleet import EXIT_SECS, LOAD, PROTOCOLS, SHUTDOWN_SECS, Fleet, audit, held, lasting
 from tests.real.load import Load
+from tests.real.redis_server import RedisServer
 
 EVENTS = int(os.environ.get("CHURN_EVENTS", "100"))
 SEED = int(os.environ.get("CHURN_SEED", "1"))
 PROTOCOL = os.environ.get("CHURN_PROTOCOL", "")
+ALONE = "FLEET_ALONE" in os.environ  # without Redis, to compare
 NAMES = "abcd"
 SESSION_MS = 1500
 PAUSE_SECS = (0.1, 1.3)  # between two events: shorter than a start, longer than a rebalance
@@ -34,8 +38,9 @@ class Churn:
     frozen: dict[str, float] = attrs.field(factory=dict)  # until when
     leaving: dict[str, float] = attrs.field(factory=dict)  # since when
     left_secs: list[float] = attrs.field(factory=list)
+    done: list[str] = attrs.field(factory=list)
 
-    def step(self) -> str:
+    def step(self) -> None:
         """One event."""
         self._look()
         choices: list[tuple[int, Callable[[str], None], str]] = []
@@ -48,7 +53,6 @@ class Churn:
                 choices.append((1, self._kill, name))  # within its stop, or while it stands still
         ((_, act, name),) = self.chance.choices(choices, [weight for weight, _, _ in choices])
         act(name)
-        return name
 
     def wait(self, secs: float) -> None:
         """Some time, in which those that stand still go on when it is time, and those that leave end as they should."""
@@ -77,31 +81,36 @@ class Churn:
 
     def _join(self, name: str) -> None:
         self.fleet.join(name)
+        self.done.append("join")
 
     def _leave(self, name: str) -> None:
         if not self.fleet.replicas[name].said("starting"):  # before it hears signals, SIGTERM is no orderly stop
             self._kill(name)
             return
         self.fleet.terminate(name)
+        self.done.append("leave")
         self.leaving[name] = time.monotonic()
 
     def _kill(self, name: str) -> None:
         self.frozen.pop(name, None)
         self.leaving.pop(name, None)
         self.fleet.kill(name)
+        self.done.append("kill")
 
     def _freeze(self, name: str) -> None:
         self.fleet.freeze(name)
+        self.done.append("freeze")
         self.frozen[name] = time.monotonic() + self.chance.uniform(*FROZEN_SECS)
 
 
-def test_law_1_and_2_a_hundred_joins_leaves_and_kills(apache: ApacheKafka, tmp_path: Path) -> None:
+def test_law_1_and_2_a_hundred_joins_leaves_and_kills(apache: ApacheKafka, tmp_path: Path, redis: RedisServer) -> None:
     began = time.monotonic()
     chance = Random(SEED)
     protocol = PROTOCOL or chance.choice([*PROTOCOLS])
+    memory: dict[str, Any] = {} if ALONE else {"redis": {"url": redis.url}, "app": {"parkAfterSecs": 2}}
     kafka = {"sessionTimeoutMs": SESSION_MS, **PROTOCOLS[protocol]}
     with (
-        Fleet.of(apache, tmp_path, f"churn-{SEED}", NAMES, kafka=kafka) as fleet,
+        Fleet.of(apache, tmp_path, f"churn-{SEED}", NAMES, kafka=kafka, **memory) as fleet,
         Load(apache.bootstrap, fleet.topic, SEED, LOAD, change=lasting(SEED)) as load,
     ):
         apache.hasten(fleet.config["kafka"]["consumerGroup"], SESSION_MS)
@@ -121,5 +130,5 @@ def test_law_1_and_2_a_hundred_joins_leaves_and_kills(apache: ApacheKafka, tmp_p
         accounts = audit(load, fleet)
     print(
         f"\nseed {SEED}, {protocol}: {EVENTS} events in {churned:.0f} s, drained {drained:.1f} s after; {accounts}; "
-        f"{len(churn.left_secs)} left within {max(churn.left_secs, default=0):.2f} s"
+        f"{Counter(churn.done)}, {len(churn.left_secs)} left within {max(churn.left_secs, default=0):.2f} s"
     )

@@ -68,7 +68,7 @@ def test_law_1_2_and_9_three_to_one_and_back(apache: Broker, tmp_path: Path, red
         fleet.drain()
         accounts = audit(load, fleet)
         print(f"\nduplicates {steps}; {accounts}")
-        assert ALONE or accounts.duplicates == 0, "handed over in order, and yet delivered twice"
+        assert ALONE or accounts.duplicates == 0, "\n".join((fleet.story(), *accounts.examples))
 
 
 def test_scale_in_hands_over_the_position(apache: Broker, tmp_path: Path, redis: RedisServer) -> None:
@@ -87,7 +87,7 @@ def test_scale_in_hands_over_the_position(apache: Broker, tmp_path: Path, redis:
         accounts = audit(load, fleet)
         print(f"\nleft in {took:.2f} s; {read:.0f} records read before, {committed} committed after; {accounts}")
         assert committed >= read, "open traces held the low water back"
-        assert accounts.duplicates == 0
+        assert accounts.duplicates == 0, accounts.examples
 
 
 def test_law_1_and_2_the_broker_dies_and_comes_back(apache: Broker, tmp_path: Path, redis: RedisServer) -> None:
