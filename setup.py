@@ -23,6 +23,7 @@ TYPED = (
     "core/otlp/fragment",
     "core/otlp/rewriting",
     "core/partition",
+    "core/recall",
     "core/record",
     "core/sampling/combine",
     "core/sampling/errors",
@@ -69,6 +70,11 @@ def extensions() -> list[Extension]:
 
 class AllOrNothing(build_ext):
     """A missing compiler is a slower program and no failure; but modules that are compiled need each other's."""
+
+    def finalize_options(self) -> None:
+        """As many at a time as there are processors, unless told otherwise."""
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def run(self) -> None:
         """Build all, or leave none behind, not even an older one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import re
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import yaml
@@ -22,6 +24,7 @@ from confluent_kafka.cimpl import NewTopic
 from demo.traffic import Mix
 
 HOST = "127.0.0.1"
+FIRST_PORT, PORTS = 20_000, 12_000
 TOPIC = "otel-traces-raw"
 PARTITIONS = 4
 READY_SECS = 15.0
@@ -103,13 +106,22 @@ def running(name: str, command: list[str], log: Path, stop_secs: float) -> Itera
             process.wait()
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def free_ports(wanted: int) -> list[int]:
+    """Ports that nobody listens on just now, and that nobody is given before they are used: each is told once."""
+    return [next(_FREE) for _ in range(wanted)]
+
+
+def _free() -> Iterator[int]:
+    # Below those that Linux gives to whoever asks for any (ip_local_port_range), so that no connection made meanwhile
+    # has one of them; from a place of chance, so that processes that run side by side do not meet.
+    for number in count(random.randrange(PORTS)):
+        with suppress(OSError):
+            port = FIRST_PORT + number % PORTS
+            socket.create_server((HOST, port)).close()
+            yield port
+
+
+_FREE = _free()
 
 
 @contextmanager

@@ -315,9 +315,9 @@ VARIABLE_OF = {known.key: name for name, known in VARIABLES.items()}
         ("datadog.apiEndpoint", "'http://h?a'", "'http://h?a'", "an address such as http", "base address"),
         ("redis.url", "http://:hunter2@h/", "'http://***@h/'", "an address such as redis://", ""),
         ("redis.url", "redis", "'redis'", "an address such as redis://", "begin with redis://"),
-        ("redis.url", "redis://:hunter2@h?db=1", "'redis://***@h?db=1'", "an address such as redis://", "no ? here"),
+        ("redis.url", "'redis://:hunter2@h?db=1'", "'redis://***@h?db=1'", "an address such as redis://", "no ? here"),
         ("redis.url", "redis://h:70000", "'redis://h:70000'", "an address such as redis://", "host:port"),
-        ("redis.url", "redis://h:1,", "'redis://h:1,'", "an address such as redis://", "host:port"),
+        ("redis.url", "'redis://h:1,'", "'redis://h:1,'", "an address such as redis://", "host:port"),
         ("redis.url", "unix:///run/redis", "'unix:///run/redis'", "an address such as redis://", ""),
         ("spanCompression.sqlPatterns", "a", "'a'", "a list, each a text, or a mapping of pattern", ""),
         ("datadog.apiKey", "5", "***", "text", "quotes"),
@@ -968,8 +968,8 @@ def test_secrets_are_never_shown(accept: Any) -> None:
 
 @pytest.mark.parametrize("written", ["hunter2", "h%40nter2", "a:b/c@d"])
 def test_the_password_in_the_address_of_redis_is_never_shown(accept: Any, written: str) -> None:
-    settings = accept(f"redis: {{url: 'rediss://user:{written}@host:1,other:2/3'}}")
-    assert yaml.safe_load(render(settings))["redis"]["url"] == "rediss://user:***@host:1,other:2/3"
+    settings = accept(f"redis: {{url: 'rediss://user:{written}@host:1,other:2', cluster: true}}")
+    assert yaml.safe_load(render(settings))["redis"]["url"] == "rediss://user:***@host:1,other:2"
     assert written not in repr(settings) and "rediss://user:***@host" in repr(settings)
     address = parse(settings.redis.url)
     assert {written, address.password} == set(secrets(settings))

@@ -18,8 +18,13 @@ STOPPED, FAILED, WRONG_SETTINGS = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the daemon, or check its settings; returns the exit code."""
-    options = _parse(arguments)
+    """Run the daemon, check its settings, or speak to a running one; returns the exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["force"]:
+        from tss import force_cli  # noqa: PLC0415  # the daemon has no use for it
+
+        return force_cli.main(given[1:])
+    options = _parse(given)
     try:
         settings = load(options.config or os.environ.get(CONFIG_VARIABLE), os.environ)
     except SettingsError as error:
@@ -34,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m tss", description="Tail Sampling Selector")
+    parser = argparse.ArgumentParser(
+        "python -m tss",
+        description="Tail Sampling Selector",
+        epilog="python -m tss force --help: rules that keep or drop for a while",
+    )
     parser.add_argument("command", nargs="?", choices=["run", "check"], default="run", help="check only validates")
     parser.add_argument("--config", metavar="FILE", help=f"settings in YAML (default: ${CONFIG_VARIABLE})")
     parser.add_argument("--version", action="version", version=f"tss {__version__}")

@@ -16,6 +16,7 @@ from tss import __version__
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import WrongSetting
+from tss.core.force import Rulebook
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.memory import Memory
@@ -29,16 +30,22 @@ from tss.counting import open_counting
 from tss.edges import heap, web
 from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
+from tss.edges.force_api import ForceApi
 from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
 from tss.edges.kafka_scaler import scaler_group
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
+from tss.edges.redis_decisions import RedisDecisions
+from tss.edges.redis_link import RedisLink, open_link
+from tss.edges.redis_rules import RedisRules
 from tss.settings import KafkaExporter, Settings
 from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, scaler, sweeper, trainer, trimmer
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
+from tss.tasks.forcing import Forcing
+from tss.tasks.sharing import ALONE, EVICTED_IDS, Shared, Sharing
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -71,6 +78,8 @@ class Outside:
     observers: Sequence[SpanObserver] = ()
     clock_ms: Callable[[], int] | None = None  # of the output topic, where there is one
     read_group: scaler.ReadGroup | None = None  # the scaler's, where there is one
+    sharing: Sharing | None = None  # None: no Redis
+    rulebook: Rulebook = attrs.field(factory=Rulebook)  # of force rules; others keep it up to date
 
 
 @attrs.frozen
@@ -98,7 +107,9 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     """
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
     meter, health = outside.meter, outside.health
-    buffer = Buffer(_limits(settings), _waits(settings), Memory())
+    sharing = outside.sharing
+    buffer = Buffer(_limits(settings), _waits(settings), Memory(evicted_limit=EVICTED_IDS if sharing else 0))
+    memories = Shared(sharing, buffer, meter) if sharing else ALONE
     assignments = _assignments(settings, buffer, meter, outside.clock_ms)
     sampler, preparation = _sampler(settings), Preparation(settings.span_compression)
     lanes = [
@@ -109,6 +120,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     health.numbers |= {
         "openTraces": lambda: buffer.open_traces,
         "openSpans": lambda: buffer.open_spans,
+        "tracesOnTwoPartitions": lambda: buffer.on_two_partitions,
         "heldBytes": lambda: buffer.held_bytes,
         "partitions": lambda: len(assignments),
         "uncommittedRecords": lambda: sum(each.ledger.uncommitted for each in assignments),
@@ -134,9 +146,17 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                     deciding = sampler, buffer, outside.observers
                     for number in range(settings.app.evaluation_workers):
                         ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
-                        start(evaluator.run, *ends, *deciding, meter, name=f"evaluator {number}")
+                        start(
+                            evaluator.run,
+                            *ends,
+                            *deciding,
+                            meter,
+                            memories,
+                            outside.rulebook,
+                            name=f"evaluator {number}",
+                        )
                     start(preparer.run, kept_out, prepared_in, preparation, meter, name="preparer")
-                    start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, name="exporter")
+                    start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, memories, name="exporter")
                 settling = settled_out, member, assignments, buffer, meter, stop
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
                 start(committer.run, *settling, *commit_times, name="committer")
@@ -162,9 +182,12 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
     meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
     health.starting("kafka")
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
-    facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers)
+    rulebook = Rulebook()
+    api = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
+    facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers, api)
     stop = trio.Event()
-    async with AsyncExitStack() as opened, trio.open_nursery() as house:
+    # The link to Redis has a nursery of its own, so it is closed within the house; the rest after it.
+    async with AsyncExitStack() as opened, trio.open_nursery() as house, AsyncExitStack() as linked:
         await house.start(web.run, settings.observability, facts)
         await house.start(_signals, stop, hurry, settings.app.shutdown_timeout_secs)
         house.start_soon(pulse.run, meter, name="pulse")
@@ -172,6 +195,16 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         connection = client_config(settings.kafka, settings.app.instance_id)
         with _naming("deadLetter"):
             dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
+        sharing: Sharing | None = None
+        if settings.redis.url:
+            with _naming("redis"):
+                opening_link = open_link(settings.redis, settings.kafka.consumer_group, meter, health)
+                link = await linked.enter_async_context(opening_link)
+            sharing = _sharing(settings, link)
+            if settings.force_sampling.admin_token:
+                forcing = Forcing(rulebook, RedisRules(link), meter)
+                await house.start(forcing.run, settings.force_sampling.poll_secs, name="force rules")
+                api.change = forcing.change
         destinations: list[Destination] = []
         topic: KafkaTopic | None = None
         for each in settings.effective_exporters:
@@ -210,6 +243,8 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             counting.observers,
             clock_ms,
             scaler_group(settings.kafka, settings.app.instance_id),
+            sharing,
+            rulebook,
         )
         async with trio.open_nursery() as beside:
             counted = trio.Event()
@@ -260,6 +295,11 @@ def _channel(
     meter.set(measures.CHANNEL_LIMIT, bound, name)
     meter.watch(measures.CHANNEL_FILL, lambda: receive.statistics().current_buffer_used, name)
     return send, receive
+
+
+def _sharing(settings: Settings, link: RedisLink) -> Sharing:
+    ttl_secs, remembers_dropped = settings.redis.decision_ttl_secs, settings.redis.remember_dropped
+    return Sharing(RedisDecisions(link, ttl_secs, remember_dropped=remembers_dropped), ttl_secs, remembers_dropped)
 
 
 def _sampler(settings: Settings) -> Sampler:

@@ -211,6 +211,8 @@ async def a_committed_offset_is_taken_up_with_its_replay(world: World) -> None:
         begins = 4 if world.keeps_metadata else 6
         await second.poll_until(lambda: len(second.records) >= 10 - begins)
         assert second.starts == {0: Start(6, begins, committed=True)}
+        if world.keeps_metadata:  # Tansu, which does not, names ends too low as well
+            assert second.starts[0].end == 10
         assert second.offsets() == [*range(begins, 10)]
 
 

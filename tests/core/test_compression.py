@@ -81,7 +81,7 @@ def spans_of(payload: bytes) -> list[Span]:
 
 
 def tags_of(one: Span) -> dict[str, Any]:
-    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in one.attributes}
+    return {each.key: getattr(each.value, each.value.WhichOneof("value") or "") for each in one.attributes}
 
 
 def composites(payload: bytes) -> list[Span]:
@@ -392,11 +392,11 @@ def test_names_without_ids(name: str, normal: str) -> None:
 
 # Laws -----------------------------------------------------------------------------------------------------------------
 
-TAGS = (
+TAGS: tuple[dict[str, str | int], ...] = (
     {}, {"db.system": "x", "db.statement": "SELECT 1"}, {"db.system": "x", "db.statement": "SELECT 2"}, {"db.system": "redis"},
     {"http.request.method": "GET", "server.address": "a"}, {"http.request.method": "GET", "http.response.status_code": 500},
 )  # fmt: skip
-CODES = (0, 0, 0, 1, 2)
+CODES = (*[Status.STATUS_CODE_UNSET] * 3, Status.STATUS_CODE_OK, Status.STATUS_CODE_ERROR)
 
 
 @st.composite

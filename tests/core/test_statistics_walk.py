@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
 from tests.core.otlp_records import records
 from tss.core.otlp import schema
 from tss.core.statistics.walk import Walker
 
 NOBODY = 0xFFFFFFFF
+SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
 
 
 def pair(key: str, value: str | int) -> KeyValue:
@@ -34,7 +35,7 @@ def number(span_id: bytes) -> int:
 
 
 @given(st.lists(records(), max_size=3))
-def test_facts_are_what_protobuf_reads(made):  # type: ignore[no-untyped-def]
+def test_facts_are_what_protobuf_reads(made):
     chunks = [record.raw for record in made]
     spans = [
         span
@@ -94,19 +95,24 @@ def series(span: Span, resource: dict[str, str] | None = None, walker: Walker | 
 
 
 def test_only_what_names_it_tells_a_series_from_another() -> None:
-    plain = Span(name="a", kind=2, attributes=[pair("http.route", "/x")])
+    plain = Span(name="a", kind=SERVER, attributes=[pair("http.route", "/x")])
     same = Span(
-        name="a", kind=2, span_id=b"12345678", attributes=[pair("url", "u"), pair("http.route", "/x"), pair("n", 1)]
+        name="a",
+        kind=SERVER,
+        span_id=b"12345678",
+        attributes=[pair("url", "u"), pair("http.route", "/x"), pair("n", 1)],
     )
     assert series(plain) == series(same) == series(plain, {"host": "x"})
     others = [
-        Span(name="b", kind=2, attributes=[pair("http.route", "/x")]),
-        Span(name="a", kind=3, attributes=[pair("http.route", "/x")]),
-        Span(name="a", kind=2, attributes=[pair("http.route", "/y")]),
-        Span(name="a", kind=2, attributes=[pair("db.system", "/x")]),
-        Span(name="a", kind=2, attributes=[pair("http.route", "/x"), pair("gen_ai.x", 1)]),
-        Span(name="a", kind=2, attributes=[pair("http.route", "/x")], status={"code": 2}),
-        Span(name="a", kind=2),
+        Span(name="b", kind=SERVER, attributes=[pair("http.route", "/x")]),
+        Span(name="a", kind=CLIENT, attributes=[pair("http.route", "/x")]),
+        Span(name="a", kind=SERVER, attributes=[pair("http.route", "/y")]),
+        Span(name="a", kind=SERVER, attributes=[pair("db.system", "/x")]),
+        Span(name="a", kind=SERVER, attributes=[pair("http.route", "/x"), pair("gen_ai.x", 1)]),
+        Span(
+            name="a", kind=SERVER, attributes=[pair("http.route", "/x")], status=Status(code=Status.STATUS_CODE_ERROR)
+        ),
+        Span(name="a", kind=SERVER),
     ]
     found = [series(plain), series(plain, {"service.name": "s"}), series(plain, {"service.name": "t"})]
     found += [series(other) for other in others]

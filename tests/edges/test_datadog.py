@@ -37,11 +37,6 @@ def sink_of(way: str, port: int = 0) -> Sink:
     return DatadogIntakeSink(port) if way in (INTAKE, OTLP) else DatadogSink(port)
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 @pytest.fixture(params=WAYS)
 def way(request) -> str:
     return request.param

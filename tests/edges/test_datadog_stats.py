@@ -58,8 +58,10 @@ SENDER = Sender("tss-0", "1.0")
 @pytest.mark.parametrize("via", ["intake", "agent"])
 async def test_everything_arrives_by_its_way(via: str) -> None:
     with StatsSink() as sink:
-        url = {"intake": "intake_url", "agent": "agent_url"}[via]
-        settings = DatadogExporter(name="d", via=via, api_key="key", **{url: sink.url})
+        settings = {
+            "intake": DatadogExporter(name="d", via="intake", api_key="key", intake_url=sink.url),
+            "agent": DatadogExporter(name="d", via="agent", api_key="key", agent_url=sink.url),
+        }[via]
         async with open_datadog_stats(settings, SHARED, "tss-0") as stats:
             for part in await stats.encode(groups()):
                 assert await stats.send(part) == Accepted()
@@ -102,11 +104,11 @@ def test_a_payload_has_no_more_groups_than_may_be() -> None:
 
 
 def test_two_exporters_with_one_way_for_statistics_send_them_once() -> None:
-    shared = {"api_key": "key", "site": "datadoghq.eu"}
+    site = "datadoghq.eu"
     exporters = [
-        DatadogExporter(name="a", via="intake", **shared),
-        DatadogExporter(name="b", via="otlp", **shared),
-        DatadogExporter(name="c", via="otlp", api_key="other", site="datadoghq.eu"),
+        DatadogExporter(name="a", via="intake", api_key="key", site=site),
+        DatadogExporter(name="b", via="otlp", api_key="key", site=site),
+        DatadogExporter(name="c", via="otlp", api_key="other", site=site),
         DatadogExporter(name="d", via="agent", agent_url="http://agent:8126", api_key="key"),
         DatadogExporter(name="e", via="agent", agent_url="http://agent:8126"),
     ]

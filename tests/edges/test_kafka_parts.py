@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
+from tss.core.errors import LawBroken
 from tss.core.health import Health, State
 from tss.core.partition import Commit
 from tss.core.record import Start
@@ -49,6 +50,23 @@ def test_starts() -> None:
     assert start(None, None, 5, 100, "latest") == Start(100, 100, committed=False)
     assert start(None, None, 5, 100, "earliest") == Start(5, 5, committed=False)
     assert start(150, None, 0, 100, "latest") == Start(150, 150, committed=True), "only a fetch can tell"
+
+
+@pytest.mark.parametrize(
+    ("committed", "first", "end", "told"),
+    [(50, 0, 100, 100), (50, 0, 50, 50), (None, 0, 100, 100), (50, 60, 100, 100), (150, 0, 100, None), (50, 0, None, None),
+     (50, 0, -1, None)],
+)  # fmt: skip
+def test_an_end_that_is_too_low_or_not_told_is_none(
+    committed: int | None, first: int, end: int | None, told: int | None
+) -> None:
+    """It says up to where somebody else may have read."""
+    assert start(committed, None, first, end, "earliest").end == told
+
+
+def test_law_1_nothing_is_begun_at_an_end_that_nobody_told() -> None:
+    with pytest.raises(LawBroken):
+        start(None, None, 0, None, "latest")
 
 
 # -- ends

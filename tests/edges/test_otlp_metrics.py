@@ -42,11 +42,6 @@ class MetricsSink(HttpSink):
         ).SerializeToString()
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 @pytest.fixture
 def sink():
     with MetricsSink() as sink:

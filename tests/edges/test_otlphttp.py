@@ -28,11 +28,6 @@ from tss.edges.posting import post, retry_after_secs
 from tss.settings import OtlpExporter
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 @pytest.fixture
 def sink():
     with OtlpSink() as sink:

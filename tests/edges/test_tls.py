@@ -28,11 +28,6 @@ from tss.core import measures
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Retrying
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 @pytest.fixture(scope="module")
 def authority():
     return trustme.CA()

@@ -126,12 +126,12 @@ class FakeKafka:
         log = self.logs[partition]
         if log.committed is None:
             offset = 0 if self.habits.reset == "earliest" else log.end
-            return Start(offset, offset, committed=False)
+            return Start(offset, offset, committed=False, end=log.end)
         try:
             replay = json.loads(log.metadata)["replay"]
         except (ValueError, KeyError):
             replay = log.committed
-        return Start(log.committed, min(replay, log.committed), committed=True)
+        return Start(log.committed, min(replay, log.committed), committed=True, end=log.end)
 
     @asynccontextmanager
     async def open_member(self, name: str, assignments: Assignments) -> AsyncIterator["FakeMember"]:

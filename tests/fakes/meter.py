@@ -37,8 +37,9 @@ class FakeMeter:
         self.gauges[measure.name, labels] = value
 
     def forget(self, measure: Measure, *labels: str) -> None:
-        self._hold_against_table(measure, labels, Kind.GAUGE)
+        self._hold_against_table(measure, labels, measure.kind)
         self.gauges.pop((measure.name, labels), None)
+        self.counters.pop((measure.name, labels), None)
 
     def watch(self, measure: Measure, read: Reading, *labels: str) -> None:
         self._hold_against_table(measure, labels, Kind.GAUGE)

@@ -100,9 +100,8 @@ async def test_a_refusal_of_the_real_thing(test_agent, trace_api, monkeypatch):
 
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
-async def test_otlp(test_agent, compression, monkeypatch):
+async def test_otlp(test_agent, compression):
     """What the test agent's own OTLP port reads: the spans with all their ids."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     sent = [trace_of([payload], payload_id) for payload_id, payload in sdk_payloads()]
     sent.append(trace(1, spans=50))
     settings = DatadogExporter(

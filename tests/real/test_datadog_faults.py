@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import trio
 
-from tests.edges.test_datadog import OTLP, WAYS, exporter, long, sink_of
+from tests.edges import test_datadog
+from tests.edges.test_datadog import OTLP, exporter, long
 from tests.edges.traces import span_ids, trace, trace_of
 from tests.faulty import AHEAD, CUTS, GARBAGE, HANGS, ODD_SUCCESSES, Fault, FaultProxy, answering, drive, lost
 from tests.sinks import Reply
@@ -26,22 +27,7 @@ from tss.core.trace import Trace
 from tss.edges.datadog import DatadogHttp
 
 NAME = "datadog"
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture(params=WAYS)
-def way(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def sink(way):
-    with sink_of(way) as sink:
-        yield sink
+way, sink = test_datadog.way, test_datadog.sink  # fixtures, for each of the ways
 
 
 @pytest.fixture

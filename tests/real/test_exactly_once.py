@@ -12,11 +12,15 @@ from random import Random
 from statistics import median
 from typing import Any
 
+import pytest
+
 from tests.real import output
 from tests.real.brokers import Broker
 from tests.real.daemon import Daemon, Group, daemons, settings, until
 from tests.real.load import Load
 from tests.real.test_replicas import share, take_all
+
+pytestmark = pytest.mark.alone
 
 KILLS = int(os.environ.get("EXACTLY_ONCE_KILLS", "50"))
 PARTITIONS = 4

@@ -11,11 +11,14 @@ from random import Random
 from statistics import median
 
 import attrs
+import pytest
 
 from tests.real.brokers import Broker
 from tests.real.daemon import Daemon, Group, file_spans, settings, until
 from tests.real.load import Load, Place, SpanId
 from tests.sinks import OtlpSink, Reply
+
+pytestmark = pytest.mark.alone
 
 KILLS = 30
 PARTITIONS = 4

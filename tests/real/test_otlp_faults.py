@@ -29,11 +29,6 @@ from tss.edges.otlphttp import OtlpHttp, open_otlp
 from tss.settings import OtlpExporter
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 @pytest.fixture
 def sink():
     with OtlpSink() as sink:

@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
+import pytest
 
 from tests.real.brokers import Broker
 from tests.real.daemon import Daemon, Group, daemons, file_spans, settings, until
 from tests.real.load import Load
 from tests.real.test_kill import Arrived, Kill
 from tests.sinks import OtlpSink, Reply
+
+pytestmark = pytest.mark.alone
 
 PARTITIONS = 4
 SEED = int(os.environ.get("REPLICAS_SEED", "1"))

@@ -1,5 +1,7 @@
 """Where a kept trace goes, and in which form, in the whole daemon: what the settings say of it reaches the tasks."""
 
+from typing import Any
+
 import attrs
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -24,7 +26,7 @@ def _calls(trace: int) -> list[Span]:
     return made
 
 
-def _lived(**changes: object) -> World:
+def _lived(**changes: Any) -> World:
     """Two traces, the first with an error, and of the second a record twice."""
     records = (
         [span(0, 0, error=True), *_calls(0)],

@@ -14,13 +14,14 @@ import tss.daemon
 from tests.fakes.kafka import FakeMember
 from tests.fakes.meter import FakeMeter
 from tss.core.buffer import Buffer, Limits, Waits
-from tss.core.decision import Decision, Reason
-from tss.core.memory import Memory
+from tss.core.decision import Decision, Reason, Verdict
+from tss.core.memory import Kept, Memory
 from tss.core.otlp import Fragment
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.trace import RECORD_BYTES, TRACE_BYTES, Trace
 
+DROPPED = Decision(Verdict.DROP, "somebody else's", Reason.INACTIVE, 0.0)  # more is not remembered of it
 Place = tuple[int, int]  # (partition, offset)
 
 
@@ -124,6 +125,21 @@ class WatchedBuffer(Buffer):
             for partition, offset in (*group.early, *group.late):
                 self._excuse(partition, offset, trace.trace_id)
         return together
+
+    def kept_elsewhere(self, trace: Trace, known: Kept) -> list[Trace]:
+        self.hearing.tell(f"#{self.life.serial} recalls that {trace.trace_id.hex()[:8]} was kept: {known!r}")
+        self.life.groups[trace.trace_id].decision = known.decision
+        self.life.counted["late spans"] += trace.held_spans
+        return super().kept_elsewhere(trace, known)
+
+    def dropped_elsewhere(self, trace: Trace) -> None:
+        self.hearing.tell(f"#{self.life.serial} recalls that {trace.trace_id.hex()[:8]} was dropped")
+        group = self.life.groups[trace.trace_id]
+        group.decision = DROPPED
+        self.life.counted["late spans"] += trace.held_spans
+        for partition, offset in (*group.early, *group.late):
+            self._excuse(partition, offset, trace.trace_id)
+        super().dropped_elsewhere(trace)
 
     def forget(self, partitions: Collection[Partition]) -> None:
         super().forget(partitions)

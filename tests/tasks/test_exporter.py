@@ -20,6 +20,7 @@ from tss.core.health import Health, State
 from tss.core.partition import Partition
 from tss.core.trace import Trace
 from tss.tasks import exporter
+from tss.tasks.sharing import ALONE, Alone, Memories
 
 HOME = Partition(0, 0, 0)
 
@@ -60,7 +61,8 @@ class Scripted:
 class Rig:
     """An exporter between two channels."""
 
-    def __init__(self, *destinations: Scripted) -> None:
+    def __init__(self, *destinations: Scripted, memories: Memories = ALONE) -> None:
+        self.memories = memories
         self.meter, self.health, self.letters = FakeMeter(), Health(), FakeDeadLetters()
         self.lanes = [
             exporter.Lane("traces", each, self.letters, self.health, self.meter, random.Random(1))
@@ -70,7 +72,7 @@ class Rig:
         self._settled_in, self.settled = trio.open_memory_channel[list[Trace]](100)
 
     async def run(self) -> None:
-        await exporter.run(self._kept_out, self._settled_in, self.lanes, self.meter)
+        await exporter.run(self._kept_out, self._settled_in, self.lanes, self.meter, self.memories)
 
     def settled_now(self) -> list[Trace]:
         out: list[Trace] = []
@@ -97,6 +99,33 @@ async def test_law_1_a_trace_settles_when_every_destination_has_it(autojump_cloc
     assert rig.meter.counted(measures.TRACES_SAMPLED) == 3
     assert rig.meter.counted(measures.SPANS_EXPORTED, "other") == 3
     assert rig.meter.counted(measures.EXPORT_ERRORS, "other", "http_503") == 1
+
+
+class SlowMemory(Alone):
+    """Takes five seconds to remember, whatever it is given."""
+
+    def __init__(self) -> None:
+        self.kept: list[Sequence[Trace]] = []
+
+    async def keep(self, traces: Sequence[Trace]) -> None:
+        await trio.sleep(5)
+        self.kept.append(traces)
+
+
+async def test_what_is_delivered_is_remembered_before_it_settles_and_together(autojump_clock: MockClock) -> None:
+    """A slow memory slows: what comes while it is asked waits, and goes with the next question."""
+    memory = SlowMemory()
+    rig = Rig(Scripted(batching=Batching(max_traces=1, linger_secs=0, max_in_flight=4)), memories=memory)
+    traces = [kept(number) for number in range(4)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        await rig.kept.send(traces)
+        await trio.sleep(4)
+        assert rig.settled_now() == []
+        await trio.sleep(7)
+        assert rig.settled_now() == traces
+        rig.kept.close()
+    assert [len(each) for each in memory.kept] == [1, 3]
 
 
 async def test_trouble_is_told_when_it_changes_and_from_time_to_time(autojump_clock: MockClock) -> None:

@@ -87,6 +87,8 @@ async def test_a_partition_that_goes_is_told_at_once_and_then_no_more(autojump_c
         await trio.sleep(0.1)
         rig.offsets.held[0] = 99  # its next owner's
         await trio.sleep(10)
+        rig.assign(p0=50)  # and back: what stands now is asked again
+        await trio.sleep(10)
         rig.stop.set()
     assert rig.offsets.told == [(5.0, {0: 10, 1: 20}), (6.0, {0: 12})]
     assert rig.offsets.held == {0: 99, 1: 20}

@@ -1,7 +1,7 @@
 # The C types of buffer.py, for when it is compiled.
 
 cimport cython
-from tss.core.memory cimport Memory
+from tss.core.memory cimport Kept, Memory
 from tss.core.opentraces cimport OpenTraces
 from tss.core.otlp.fragment cimport Fragment
 from tss.core.partition cimport Partition
@@ -30,6 +30,8 @@ cdef class Buffer:
     cdef dict _closing
     cdef list _out
     cdef set _partitions
+    cdef readonly long long on_two_partitions
+    cdef long long _told_on_two_partitions
     cdef long long _records
     cdef long long _replayed
     cdef long long _traces
@@ -48,6 +50,14 @@ cdef class Buffer:
     cpdef reach(self, Partition partition, long long wall_ms)
     @cython.locals(together=list, each=Trace)
     cpdef list decided(self, Trace trace, decision)
+    @cython.locals(together=list, late=list, places=list, delivered=set, held="long long", each=Trace)
+    cpdef list kept_elsewhere(self, Trace trace, Kept known)
+    @cython.locals(each=Trace)
+    cpdef dropped_elsewhere(self, Trace trace)
+    @cython.locals(together=list)
+    cdef list _together(self, Trace trace)
+    @cython.locals(known=dict, trace=Trace, places=list, kept=Kept)
+    cpdef dict deliver(self, traces)
     cpdef settle(self, Trace trace)
     @cython.locals(trace=Trace)
     cpdef settle_all(self, traces)
@@ -57,8 +67,10 @@ cdef class Buffer:
     cpdef _place(self, Partition partition, long long offset, Fragment fragment)
     @cython.locals(late=Trace)
     cdef bint _is_delivered(self, Partition partition, long long offset, Fragment fragment) except -1
-    @cython.locals(settled=bint, closing=Trace, late=Trace)
+    @cython.locals(settled=bint, closing=Trace, late=Trace, kept=Kept)
     cdef bint _is_decided(self, Partition partition, long long offset, Fragment fragment) except -1
+    @cython.locals(late=Trace)
+    cdef _follow(self, Kept kept, Partition partition, long long offset, Fragment fragment)
     @cython.locals(late=Trace)
     cdef Trace _latecomer(self, Partition partition, long long offset, Fragment fragment)
     @cython.locals(home=Partition, due="long long")

@@ -9,7 +9,7 @@ import attrs
 from tss.core.decision import Decision, Reason
 from tss.core.errors import LawBroken
 from tss.core.ledger import CHUNK_RECORDS
-from tss.core.memory import Memory
+from tss.core.memory import Kept, Memory
 from tss.core.opentraces import OpenTraces
 from tss.core.otlp.fragment import Fragment
 from tss.core.packing import Packer
@@ -79,6 +79,8 @@ class Counts:
     absurd: int = 0
     duplicate_spans: int = 0
     late_dropped_spans: int = 0
+    evicted: int = 0
+    on_two_partitions: int = 0
     packed_traces: int = 0
     packed_saved_bytes: int = 0
 
@@ -95,8 +97,8 @@ class Buffer:
         "_absurd", "_closing", "_duplicate_spans", "_fragments", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
         "_max_trace_spans", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
-        "_replayed", "_root_quiet_ms", "_spans", "_traces", "closed_bytes", "limits", "memory", "open_bytes",
-        "open_spans", "packer",
+        "_replayed", "_root_quiet_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "memory",
+        "on_two_partitions", "open_bytes", "open_spans", "packer",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, waits: Waits, memory: Memory) -> None:
@@ -121,6 +123,8 @@ class Buffer:
         self._closing: dict[bytes, Trace] = {}  # closed, not decided yet
         self._out: list[Trace] = []
         self._partitions: set[Partition] = set()
+        self.on_two_partitions = 0  # traces with spans on more than one: producers do not agree, or do not key at all
+        self._told_on_two_partitions = 0
         self._clear_counts()
 
     def __repr__(self) -> str:
@@ -146,9 +150,12 @@ class Buffer:
             absurd=self._absurd,
             duplicate_spans=self._duplicate_spans,
             late_dropped_spans=self._late_dropped_spans,
+            evicted=self.memory.take_evictions(),
+            on_two_partitions=self.on_two_partitions - self._told_on_two_partitions,
             packed_traces=self._packed_traces,
             packed_saved_bytes=self._packed_saved_bytes,
         )
+        self._told_on_two_partitions = self.on_two_partitions
         self._clear_counts()
         return counts
 
@@ -192,6 +199,7 @@ class Buffer:
         """Nothing more is to be read up to this wall time: it moves stream time too."""
         if not partition.revoked:
             partition.time.reach(wall_ms)
+            partition.reached()
             self._turn(partition)
 
     @property
@@ -225,11 +233,7 @@ class Buffer:
 
     def decided(self, trace: Trace, decision: Decision) -> list[Trace]:
         """A closed trace has its decision; returns it and the late fragments that waited for it, decided alike."""
-        del self._closing[trace.trace_id]
-        together = [trace]
-        if trace.latecomers is not None:
-            together += trace.latecomers
-            trace.latecomers = None
+        together = self._together(trace)
         if decision.keeps:
             self.memory.keep(trace.trace_id, decision, (trace.home.id, trace.first_offset))
             for each in together:
@@ -238,8 +242,63 @@ class Buffer:
             self.memory.drop(trace.trace_id)
         for each in together:
             each.decision = decision
+        return together
+
+    def kept_elsewhere(self, trace: Trace, known: Kept) -> list[Trace]:
+        """A closed trace turns out to have been decided, and kept: what every destination has settles silently.
+
+        Returns the rest, late under that decision. From now on it is remembered here.
+        """
+        together = self._together(trace)
+        known = self.memory.learn(trace.trace_id, known)
+        if known.first[0] == trace.home.id:
+            trace.home.ended(trace.trace_id, known.first[1])
+        elif trace.branches is None:  # else it is counted already
+            self.on_two_partitions += 1
+        late: list[Trace] = []
+        for each in together:
+            each.late = True
+            places = _places(each)
+            delivered = {(id, offset) for id, offset in places if known.has_delivered(id, offset)}
+            if delivered:
+                held = each.held_spans
+                each.leave_out(delivered)
+                self._duplicate_spans += held - each.held_spans
+            if len(delivered) < len({*places}):
+                each.decision = known.decision
+                self.memory.sending(trace.trace_id, [place for place in places if place not in delivered])
+                late.append(each)
+            else:
+                self.settle(each)
+        return late
+
+    def dropped_elsewhere(self, trace: Trace) -> None:
+        """A closed trace turns out to have been decided, and dropped: it settles."""
+        self.memory.drop(trace.trace_id)
+        for each in self._together(trace):
+            self._late_dropped_spans += each.held_spans
+            self.settle(each)
+
+    def _together(self, trace: Trace) -> list[Trace]:
+        """A closed trace that is closing no more, and the late fragments that waited for its decision."""
+        del self._closing[trace.trace_id]
+        together = [trace]
+        if trace.latecomers is not None:
+            together += trace.latecomers
+            trace.latecomers = None
         trace.forget_lineage()  # only an open trace needs it
         return together
+
+    def deliver(self, traces: Iterable[Trace]) -> dict[bytes, Kept]:
+        """Every destination has these kept traces; returns what is remembered of each now."""
+        known: dict[bytes, Kept] = {}
+        for trace in traces:
+            places = _places(trace) if not trace.withdrawn else _places_of_ours(trace)
+            self.memory.delivered(trace.trace_id, places)
+            kept = self.memory.covering(trace.trace_id)
+            if kept is not None and places:
+                known[trace.trace_id] = kept
+        return known
 
     def settle(self, trace: Trace) -> None:
         """The trace has ended: its holds are released, and its bytes."""
@@ -247,6 +306,7 @@ class Buffer:
         if decision is not None and decision.keeps:
             places = _places(trace) if not trace.withdrawn else _places_of_ours(trace)
             self.memory.delivered(trace.trace_id, places)
+            self.memory.settled(trace.trace_id)
         self.closed_bytes -= trace.size
         trace.release()
 
@@ -349,12 +409,7 @@ class Buffer:
             elif kept.has_delivered(partition.id, offset):
                 self._duplicate_spans += fragment.spans
             else:
-                late = self._latecomer(partition, offset, fragment)
-                late.decision = kept.decision
-                self.memory.sending(fragment.trace_id, [(partition.id, offset)])
-                if kept.first[0] == partition.id:
-                    partition.ended(fragment.trace_id, kept.first[1])
-                self._out.append(late)
+                self._follow(kept, partition, offset, fragment)
             return True
         if self.memory.was_dropped(fragment.trace_id):
             partition.knew(fragment.trace_id, offset)
@@ -362,6 +417,16 @@ class Buffer:
                 self._late_dropped_spans += fragment.spans
             return True
         return False
+
+    def _follow(self, kept: Kept, partition: Partition, offset: int, fragment: Fragment) -> None:
+        late = self._latecomer(partition, offset, fragment)
+        late.decision = kept.decision
+        self.memory.sending(fragment.trace_id, [(partition.id, offset)])
+        if kept.first[0] == partition.id:
+            partition.ended(fragment.trace_id, kept.first[1])
+        elif partition.id not in kept.covered:  # once it is, the trace has been counted
+            self.on_two_partitions += 1
+        self._out.append(late)
 
     def _latecomer(self, partition: Partition, offset: int, fragment: Fragment) -> Trace:
         late = Trace(fragment.trace_id, partition, offset)
@@ -437,6 +502,8 @@ class Buffer:
         self._open.remove(trace)
         self._closing[trace.trace_id] = trace
         trace.take_off()
+        if trace.branches is not None:
+            self.on_two_partitions += 1
         self.open_spans -= trace.spans
         self.open_bytes -= trace.size
         self.closed_bytes += trace.size

@@ -28,6 +28,8 @@ class Reason(enum.Enum):
 class Decision:
     """The one ending of a trace. ``rate`` is the probability with which traces like it are kept, in [0, 1].
 
+    ``policy`` is ``force:`` and the rule's name where a force rule had the last word.
+
     ``destinations`` are the names of those that a kept trace goes to; None is all of them.
     """
 

@@ -9,7 +9,7 @@ from tss.core.trace cimport Trace
 @cython.locals(
     kept=list, ended=list, delays=list, together=list, trace=Trace, each=Trace, traces="long long", spans="long long"
 )
-cpdef evaluate(batch, Sampler sampler, Buffer buffer)
+cpdef evaluate(batch, Sampler sampler, Buffer buffer, enforcer=*)
 
 
 @cython.locals(traces=list, kept=bint, trace=Trace, chunks=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -11,6 +12,9 @@ from tss.core.decision import Decision
 from tss.core.sampling.combine import Sampler
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
+
+if TYPE_CHECKING:
+    from tss.core.force import Enforcer
 
 
 @attrs.define(eq=False)
@@ -31,13 +35,20 @@ class Evaluated:
             self.decided_spans[decision] = self.decided_spans.get(decision, 0) + spans
 
 
-def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer) -> Evaluated:
-    """Decide each trace, and what waited for its decision; a late fragment of a kept trace has it already."""
+def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer, enforcer: Enforcer | None = None) -> Evaluated:
+    """Decide each trace, and what waited for its decision; a late fragment of a kept trace has it already.
+
+    ``enforcer`` is what enforces the force rules, while any is active: they go before the policies.
+    """
     found = Evaluated()
     kept, ended, delays = found.kept, found.ended, found.delays_secs
     last, traces, spans = None, 0, 0  # of one decision after another most are the same
     for trace in batch:
-        together = buffer.decided(trace, sampler.decide(trace)) if trace.decision is None else [trace]
+        if trace.decision is None:
+            decision = None if enforcer is None else enforcer.decide(trace, sampler)
+            together = buffer.decided(trace, sampler.decide(trace) if decision is None else decision)
+        else:
+            together = [trace]
         for each in together:
             if each.decision is None or not each.is_held():
                 ended.append(each)
@@ -47,7 +58,7 @@ def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer) -> Evalua
             else:
                 ended.append(each)
             if each.late:
-                found.late_spans[each.decision] = found.late_spans.get(each.decision, 0) + each.spans
+                found.late_spans[each.decision] = found.late_spans.get(each.decision, 0) + each.held_spans
                 continue
             if each.decision is not last:
                 found.count(last, traces, spans)

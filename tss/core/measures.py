@@ -58,6 +58,7 @@ class Meter(Protocol):
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LONG_SECONDS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0)
 _STALLS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_CALLS = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
 def _counter(name: str, text: str, *labels: str, alert: str = "") -> Measure:
@@ -92,14 +93,21 @@ PACKED_SAVED = _counter("packed_saved_bytes_total", "Bytes that packing quiet tr
 DICTIONARY_VERSION = _gauge("packing_dictionary_version", "Which dictionary quiet traces are packed with; 0 until the first is trained.")
 MEMORY_KEPT = _gauge("decision_memory_kept_current", "Kept traces whose decision is remembered.")
 MEMORY_DROPPED = _gauge("decision_memory_dropped_current", "Dropped traces whose decision is remembered.")
+MEMORY_EVICTIONS = _counter("decision_memory_evictions_total", "Kept traces whose decision was forgotten here, as others were used more recently; with Redis it is found there.")
+DECISION_LOOKUPS = _counter("decision_lookups_total", "Closed traces that Redis was asked for, since another replica could have decided them, by outcome: kept, dropped, unknown, unreadable (of another version), or away, when what is known here decided.", "outcome")
+DECISION_WRITES = _counter("decision_writes_total", "Decisions told to Redis, by outcome: written, or away, when they settled all the same.", "outcome")
 CHANNEL_FILL = _gauge("channel_fill", "Batches waiting in a channel between two tasks.", "channel")
 CHANNEL_LIMIT = _gauge("channel_limit", "Batches a channel between two tasks can hold.", "channel")
 # What is decided
 DECISIONS = _counter("decisions_total", "Traces decided, by the policy that had the last word, the verdict, and why the trace was decided when it was.", "policy", "verdict", "reason")
 DECIDED_SPANS = _counter("decided_spans_total", "Spans of decided traces, by verdict.", "verdict")
 DECISION_DELAY = _histogram("decision_delay_seconds", "Stream time from a trace's first record to its decision.", _LONG_SECONDS)
+TWO_PARTITIONS = _counter("traces_on_two_partitions_total", "Traces with spans on more than one partition: producers do not agree on a partitioner, or the topic is not keyed by trace.")
 LATE_SPANS = _counter("late_spans_total", "Spans that came after their trace's decision and followed it, by verdict.", "verdict")
 DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans read again of a kept trace that every destination already had; settled without sending them twice.")
+FORCED = _counter("force_decisions_total", "Traces decided by a force rule, by its name; in `decisions_total` their policy is `force`. Names of rules that are gone stay until 200 others have come.", "rule", "verdict")
+FORCE_RULES = _gauge("force_rules_current", "Force rules known and not over, enabled or not.")
+FORCE_READS = _counter("force_rules_reads_total", "Tries to read the force rules from Redis, by result; with `away` those known go on until they expire.", "result")
 # What is changed of kept traces
 DUPLICATES_REMOVED = _counter("export_duplicate_spans_total", "Spans of kept traces that were there twice, by span id and kind, and went out once.")
 COMPRESSED_SPANS = _counter("compressed_spans_total", "Spans of kept traces that became part of a composite.")
@@ -136,6 +144,10 @@ PAUSED = _gauge("backpressure_paused", "1 while reading is paused.")
 SPAN_METRICS_SERIES = _gauge("span_metrics_series_current", "Series of spanMetrics told apart.")
 SPAN_METRICS_LIMIT = _gauge("span_metrics_series_limit", "spanMetrics.maxSeries; once it is reached, spans of further series count as otel_metric_overflow. 0 while spanMetrics is off.")
 SPAN_METRICS_EXPORTS = _counter("span_metrics_exports_total", "Sendings of spanMetrics by OTLP, by result; what one fails to bring the next one does.", "result")
+# What is shared through Redis
+REDIS_UP = _gauge("redis_up", "1 while Redis answers and takes writes, 0 while this replica goes on without; absent without redis.url.", "address")
+REDIS_ERRORS = _counter("redis_errors_total", "Calls of Redis that failed, by operation and reason; those not tried while it is known to be away do not count.", "operation", "reason")
+REDIS_CALLS = _histogram("redis_call_seconds", "Time of one call of Redis that was answered.", _CALLS, "operation")
 # How the daemon is
 LOOP_STALL = _histogram("event_loop_stall_seconds", "How much later than asked the event loop woke a sleeper, tried ten times a second.", _STALLS)
 BUILD_INFO = _gauge("tss_build_info", "Always 1.", "version", "scanner")

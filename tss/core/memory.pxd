@@ -6,15 +6,16 @@ cimport cython
 cdef class Kept:
     cdef readonly object decision
     cdef readonly tuple first
-    cdef dict covered
-    cdef set outstanding
+    cdef public dict covered
+    cdef public set outstanding
+    cdef public long long in_flight
 
     cpdef bint has_delivered(self, long long partition, long long offset)
     cpdef send(self, list offsets)
     cpdef deliver(self, list offsets)
 
 
-cdef class DroppedSet:
+cdef class RecentIds:
     cdef long long _limit
     cdef long long _mask
     cdef long long _count
@@ -35,13 +36,24 @@ cdef long long _key(bytes trace_id)
 cdef class Memory:
     cdef long long _kept_limit
     cdef readonly object _kept
-    cdef DroppedSet _dropped
+    cdef RecentIds _dropped
+    cdef RecentIds _evicted
+    cdef long long _evicted_limit
+    cdef long long _evictions
 
     cpdef keep(self, bytes trace_id, decision, tuple first)
+    @cython.locals(known=Kept)
+    cpdef Kept learn(self, bytes trace_id, Kept kept)
+    @cython.locals(kept=Kept)
+    cdef _evict(self)
     cpdef drop(self, bytes trace_id)
     @cython.locals(kept=Kept)
     cpdef sending(self, bytes trace_id, list offsets)
     @cython.locals(kept=Kept)
     cpdef delivered(self, bytes trace_id, list offsets)
+    @cython.locals(kept=Kept)
+    cpdef settled(self, bytes trace_id)
     cpdef recall_kept(self, bytes trace_id)
+    cpdef covering(self, bytes trace_id)
+    cpdef bint has_evicted(self, bytes trace_id)
     cpdef bint was_dropped(self, bytes trace_id)

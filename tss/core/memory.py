@@ -16,7 +16,7 @@ class Kept:
     named in ``outstanding``: (partition, offset) that is not delivered although a higher one may be.
     """
 
-    __slots__ = ("covered", "decision", "first", "outstanding")
+    __slots__ = ("covered", "decision", "first", "in_flight", "outstanding")
 
     def __init__(self, decision: Decision, first: tuple[int, int]) -> None:
         self.decision = decision
@@ -25,6 +25,7 @@ class Kept:
         self.outstanding: set[tuple[int, int]] | None = (
             None  # most kept traces have been delivered, and a set is 216 bytes
         )
+        self.in_flight = 0  # how often something of it was sent, and has not settled yet
 
     def __repr__(self) -> str:
         return f"<Kept {self.decision}, covers {self.covered}, outstanding {self.outstanding}>"
@@ -37,6 +38,7 @@ class Kept:
 
     def send(self, offsets: Sequence[tuple[int, int]]) -> None:
         """These are on their way."""
+        self.in_flight += 1
         if self.outstanding is None:
             self.outstanding = set(offsets)
         else:
@@ -53,8 +55,8 @@ class Kept:
                 self.outstanding = None
 
 
-class DroppedSet:
-    """Remembers at least the last ``limit`` dropped traces, in two open-addressed tables of 64-bit hashes.
+class RecentIds:
+    """Remembers at least the last ``limit`` trace ids, in two open-addressed tables of 64-bit hashes.
 
     When the new table has ``limit`` entries the old one is forgotten: no entry is ever moved or removed, and a look-up
     costs the same at any size. Two of ten million traces share a hash once in 400,000 runs.
@@ -109,14 +111,21 @@ def _key(trace_id: bytes) -> int:
 
 
 class Memory:
-    """The local decision memory, bounded by counts: least recently used for kept, by age for dropped."""
+    """The local decision memory, bounded by counts: least recently used for kept, by age for dropped.
 
-    __slots__ = ("_dropped", "_kept", "_kept_limit")
+    With ``evicted_limit`` the ids of kept traces that had to be forgotten stay, in a compact form, for they say what is
+    worth asking elsewhere.
+    """
 
-    def __init__(self, kept_limit: int = 50_000, dropped_limit: int = 500_000) -> None:
+    __slots__ = ("_dropped", "_evicted", "_evicted_limit", "_evictions", "_kept", "_kept_limit")
+
+    def __init__(self, kept_limit: int = 50_000, dropped_limit: int = 500_000, evicted_limit: int = 0) -> None:
         self._kept_limit = kept_limit
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
-        self._dropped = DroppedSet(dropped_limit)
+        self._dropped = RecentIds(dropped_limit)
+        self._evicted_limit = evicted_limit
+        self._evicted: RecentIds | None = None  # made when there is a first one: it is 16 bytes and more an id
+        self._evictions = 0
 
     def __repr__(self) -> str:
         return f"<Memory {self.kept} kept, {self.dropped} dropped>"
@@ -134,8 +143,34 @@ class Memory:
     def keep(self, trace_id: bytes, decision: Decision, first: tuple[int, int]) -> None:
         """Remember a decision to keep; nothing of the trace counts as delivered yet."""
         self._kept[trace_id] = Kept(decision, first)
-        while len(self._kept) > self._kept_limit:
-            self._kept.popitem(last=False)
+        if len(self._kept) > self._kept_limit:
+            self._evict()
+
+    def learn(self, trace_id: bytes, kept: Kept) -> Kept:
+        """Remember what was decided elsewhere; returns what is remembered now, which is our own where we have it."""
+        known = self.recall_kept(trace_id)
+        if known is None:
+            known = self._kept[trace_id] = kept
+            if len(self._kept) > self._kept_limit:
+                self._evict()
+        return known
+
+    def _evict(self) -> None:
+        """Forget the least recently used, but none that is on its way: of a trace forgotten too early what came late
+        could cover what is not delivered, and after a crash that would be lost (law 1). Two looks for each that comes:
+        so the limit is come back to."""
+        for _ in range(2):
+            if len(self._kept) <= self._kept_limit:
+                return
+            trace_id, kept = self._kept.popitem(last=False)
+            if kept.in_flight > 0:
+                self._kept[trace_id] = kept
+                continue
+            self._evictions += 1
+            if self._evicted_limit:
+                if self._evicted is None:
+                    self._evicted = RecentIds(self._evicted_limit)
+                self._evicted.add(trace_id)
 
     def drop(self, trace_id: bytes) -> None:
         """Remember a decision to drop."""
@@ -153,12 +188,31 @@ class Memory:
         if kept is not None:
             kept.deliver(offsets)
 
+    def settled(self, trace_id: bytes) -> None:
+        """What was last said to be on its way has settled, delivered or not."""
+        kept = self._kept.get(trace_id)
+        if kept is not None:
+            kept.in_flight -= 1
+
     def recall_kept(self, trace_id: bytes) -> Kept | None:
         """What is known of a trace that was kept."""
         kept = self._kept.get(trace_id)
         if kept is not None:
             self._kept.move_to_end(trace_id)
         return kept
+
+    def covering(self, trace_id: bytes) -> Kept | None:
+        """The same, without this counting as a use."""
+        return self._kept.get(trace_id)
+
+    def has_evicted(self, trace_id: bytes) -> bool:
+        """Whether the trace was kept, and its decision had to be forgotten."""
+        return self._evicted is not None and self._evicted.has(trace_id)
+
+    def take_evictions(self) -> int:
+        """How many kept traces were forgotten since the last call."""
+        evictions, self._evictions = self._evictions, 0
+        return evictions
 
     def was_dropped(self, trace_id: bytes) -> bool:
         """Whether the trace is remembered as dropped."""

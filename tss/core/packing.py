@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import attrs
 from zstandard import ZstdCompressionDict, ZstdCompressor, ZstdDecompressor, ZstdError, train_dictionary
@@ -46,14 +47,23 @@ class Dictionary:
 
 @attrs.frozen(eq=False)
 class Packed:
-    """A frame, and what it takes to open it."""
+    """A frame, and what it takes to open it, and to tell apart what was packed together."""
 
     frame: bytes = attrs.field(repr=False)
     dictionary: Dictionary
+    sizes: Sequence[int] = ()  # of the pieces, in bytes; empty for a single one
 
     def unpack(self) -> bytes:
         """The bytes that were packed."""
         return self.dictionary.unpack(self.frame)
+
+    def pieces(self) -> list[bytes]:
+        """The same, piece by piece."""
+        plain = self.unpack()
+        if not self.sizes:
+            return [plain]
+        ends = accumulate(self.sizes)
+        return [plain[end - size : end] for end, size in zip(ends, self.sizes, strict=True)]
 
 
 class Packer:
@@ -73,13 +83,13 @@ class Packer:
     def __repr__(self) -> str:
         return f"<Packer {self.dictionary}, a new one wanted {self._wanted}, {len(self._samples)} samples for it>"
 
-    def pack(self, plain: bytes) -> Packed:
-        """Make it small."""
+    def pack(self, plain: bytes, sizes: Sequence[int] = ()) -> Packed:
+        """Make it small; ``sizes`` are those of its pieces if there are several."""
         if self._wanted and len(self._samples) < SAMPLES:
             self._samples.append(plain[:SAMPLE_BYTES])
         frame = self.dictionary.pack(plain)
         self._count(len(plain), len(frame))
-        return Packed(frame, self.dictionary)
+        return Packed(frame, self.dictionary, sizes)
 
     def samples(self) -> Sequence[bytes]:
         """What to train the next dictionary on, once; empty while none is due."""

@@ -9,6 +9,8 @@ cdef class Partition:
     cdef readonly long long id
     cdef readonly long long start
     cdef readonly object replay_from
+    cdef readonly long long horizon
+    cdef readonly long long horizon_ms
     cdef public object committed
     cdef readonly Ledger ledger
     cdef readonly StreamTime time
@@ -32,6 +34,7 @@ cdef class Partition:
 
     @cython.locals(second="long long")
     cpdef mark(self, long long offset)
+    cpdef reached(self)
     cpdef began(self, bytes trace_id, long long offset)
     cpdef knew(self, bytes trace_id, long long offset)
     @cython.locals(second="long long")

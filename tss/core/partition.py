@@ -12,6 +12,8 @@ from tss.core.ledger import Ledger
 from tss.core.streamtime import NO_TIME, Ring, StreamTime
 from tss.core.trace import Trace
 
+UNKNOWN_END = 1 << 62  # of the log at the assignment: as if all that will ever come had been there
+
 
 @attrs.frozen
 class Commit:
@@ -46,6 +48,8 @@ class Partition:
         "committed",
         "delivered",
         "gone",
+        "horizon",
+        "horizon_ms",
         "id",
         "in_flight",
         "ledger",
@@ -70,10 +74,14 @@ class Partition:
         replay_secs: int = 0,
         delivered: dict[bytes, Delivered] | None = None,
         since_ms: int | None = None,
+        end: int | None = None,
     ) -> None:
         self.id = id
         self.start = start
         self.replay_from = start if replay_from is None else replay_from  # where reading begins
+        # Where the log ended when the partition became ours: somebody else may have read, and decided, what is below it.
+        self.horizon = UNKNOWN_END if end is None else max(end, start)
+        self.horizon_ms = NO_TIME  # the stream time there, once it is passed: when the partition became ours
         self.committed = committed  # what Kafka has; None when the group never committed
         self.ledger = Ledger(start)
         self.time = StreamTime(max_skew_ms)
@@ -107,11 +115,19 @@ class Partition:
         """A record is taken in: note where a stream second begins in the log."""
         if not self._past_replay and offset >= self.start:
             self._past_replay = True
+        if self.horizon_ms < 0 and offset >= self.horizon:
+            self.horizon_ms = self.time.now_ms
         if self._replay_secs and self.time.now_ms >= 0:
             second = self.time.now_ms // 1000
             if second > self._marked_second:
                 self._marks.append((second, offset))
                 self._marked_second = second
+
+    def reached(self) -> None:
+        """All of the log has been read: what comes from now on was not there before."""
+        if self.horizon_ms < 0:
+            self.horizon = min(self.horizon, self.ledger.next)
+            self.horizon_ms = self.time.now_ms
 
     def began(self, trace_id: bytes, offset: int) -> None:
         """A trace is taken up again from a settled record; until it has ended no commit may cut it."""

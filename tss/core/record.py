@@ -96,7 +96,7 @@ class Start:
     """Where an assigned partition is taken up: read from ``replay_from``, settled below ``offset``.
 
     ``since_ms`` is what was committed beside the offset (see ``Commit``), ``delivered`` what the output topic has from
-    there on.
+    there on. ``end`` is the offset after the last record there was, None where the brokers did not tell.
     """
 
     offset: int
@@ -104,3 +104,4 @@ class Start:
     committed: bool  # whether the group had an offset there
     since_ms: int | None = None
     delivered: Mapping[bytes, Delivered] = attrs.field(factory=dict, repr=lambda known: str(len(known)))
+    end: int | None = attrs.field(default=None, eq=False)  # it moves while one looks

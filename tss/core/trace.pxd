@@ -70,6 +70,11 @@ cdef class Trace:
     @cython.locals(chunks=list, loose=list, saved="long long")
     cpdef long long pack(self, packer) except? -1
     cpdef rewrite(self, bytes payload, long long spans)
+    @cython.locals(chunks=list, spans="long long", size="long long", branch=Trace)
+    cpdef leave_out(self, set places)
+    cdef list _all_offsets(self)
+    @cython.locals(pieces=list)
+    cdef list _pieces(self)
     @cython.locals(offset="long long", branch=Trace)
     cpdef release(self)
     cdef _settle(self, long long offset)

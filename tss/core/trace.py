@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from tss.core.decision import Decision, Reason
-from tss.core.otlp import Lineage, join
+from tss.core.otlp import Encoding, Lineage, join, scan
 from tss.core.otlp.fragment import Fragment
 from tss.core.otlp.lookup import Values, merge
 from tss.core.packing import Packed, Packer
@@ -21,6 +21,7 @@ RECORD_BYTES = 55  # the header of its bytes, its offset
 FURTHER_BYTES = 160  # from the second record on: the lists
 BYTES_BYTES = 33  # the header of a bytes object
 PACKED_BYTES = 400  # a frame's header, what says how to open it, and the holes that packing leaves in the heap
+SIZES_BYTES = 80  # the header of the array that tells packed fragments apart, and 4 bytes for each
 PACK_MIN_BYTES = 1024  # less gains nothing
 
 _NO_IDS = b""
@@ -232,8 +233,11 @@ class Trace:
         plain = join(loose)  # type: ignore[arg-type]  # from _packed on they are bytes
         if len(plain) < PACK_MIN_BYTES:
             return 0
-        packed = packer.pack(plain)
+        sizes = array("I", [len(each) for each in loose]) if len(loose) > 1 else ()  # type: ignore[arg-type]
+        packed = packer.pack(plain, sizes)
         saved = len(plain) + BYTES_BYTES * len(loose) - len(packed.frame) - PACKED_BYTES
+        if len(loose) > 1:
+            saved -= SIZES_BYTES + 4 * len(loose)
         if saved <= 0:
             return 0  # nothing repeats in it
         chunks[self._packed :] = [packed]
@@ -247,6 +251,36 @@ class Trace:
         """From now on its spans are these; it has no branches. Its records stay held, and so does its share of memory."""
         self._chunk, self._chunks, self._packed = payload, None, 0
         self.payload_bytes, self.held_spans = len(payload), spans
+
+    def leave_out(self, places: set[tuple[int, int]]) -> None:
+        """From now on its spans are those that did not come in these records (partition id, offset), if any. Its records
+        stay held, and so does its share of memory."""
+        chunks: list[bytes | Packed] = []
+        spans = size = 0
+        for offset, piece in zip(self._all_offsets(), self._pieces(), strict=True):
+            if (self.home.id, offset) not in places:
+                chunks.append(piece)
+                size += len(piece)
+                spans += sum([each.spans for each in scan(piece, Encoding.OTLP_PROTO).fragments])
+        self._chunk = chunks[0] if chunks else None
+        self._chunks = chunks[1:] or None
+        self._packed = 0
+        for branch in self.branches or ():
+            branch.leave_out(places)
+            spans += branch.spans
+            size += branch.payload_bytes
+        self.spans = self.held_spans = spans
+        self.payload_bytes = size
+
+    def _all_offsets(self) -> list[int]:
+        return [] if self._offset < 0 else [self._offset, *(self._offsets or ())]
+
+    def _pieces(self) -> list[bytes]:
+        """What came in each of the records it holds."""
+        pieces: list[bytes] = []
+        for each in self._all_chunks():
+            pieces += each.pieces() if isinstance(each, Packed) else [each]
+        return pieces
 
     def release(self) -> None:
         """Let go of its records and bytes: its trace has ended. Only of a closed one."""

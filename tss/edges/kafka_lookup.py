@@ -52,13 +52,14 @@ class OffsetLookup:
         self.partitions_at_birth = None
         new = self._new(missing) if missing and reset == "latest" else set()
         end = self._bounds([id for id in missing if id not in new], OFFSET_END)
+        # Of the others it only says what may have been read before: without it more is asked of Redis.
+        end |= self.ends_if_told([id for id in ids if id not in end])
         starts = {}
         for id in ids:
             offset = committed[id].offset
             at = offset if offset >= 0 else None
-            starts[id] = start(
-                at, committed[id].metadata, first[id], end.get(id, 0), "earliest" if id in new else reset
-            )
+            chosen = "earliest" if id in new else reset
+            starts[id] = start(at, committed[id].metadata, first[id], end.get(id), chosen)
             if at is not None and at < first[id]:
                 warn_of_loss(self._topic, id, at, first[id])
         return starts
@@ -107,6 +108,8 @@ class OffsetLookup:
 
     def ends_if_told(self, ids: Sequence[int]) -> dict[int, int]:
         """The offset after the last record, by partition, of those that are told at the first try. Raises nothing."""
+        if not ids:
+            return {}
         asked = [TopicPartition(self._topic, id, OFFSET_END) for id in ids]
         try:
             answered = self._client.offsets_for_times(asked, timeout=LOOKUP_SECS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from tss.core.errors import LawBroken
 from tss.core.partition import Commit
 from tss.core.record import Start
 
@@ -48,17 +49,22 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def start(committed: int | None, metadata: str | None, first: int, end: int, reset: str) -> Start:
+def start(committed: int | None, metadata: str | None, first: int, end: int | None, reset: str) -> Start:
     """Where to begin, given the group's offset (None when there is none) and what the log holds.
 
     An offset that retention has taken is not `committed`: the new one has yet to be. An offset beyond the end is left
-    as it is: only a fetch can tell (Tansu names the end too low).
+    as it is: only a fetch can tell (Tansu names the end too low). Such an end, or none, is no horizon.
     """
     if committed is None:
-        offset = first if reset == "earliest" else end
-        return Start(offset, offset, committed=False)
+        if reset == "earliest":
+            return Start(first, first, committed=False, end=end)
+        if end is None:
+            raise LawBroken("a partition without an offset is begun at an end that nobody told: law 1 would break")
+        return Start(end, end, committed=False, end=end)
+    if end is not None and end < max(committed, first):
+        end = None
     replay, since_ms = from_metadata(metadata)
     if committed < first:
-        return Start(first, first, committed=False, since_ms=since_ms)
+        return Start(first, first, committed=False, since_ms=since_ms, end=end)
     replay_from = committed if replay is None else min(committed, max(first, replay))
-    return Start(committed, replay_from, committed=True, since_ms=since_ms)
+    return Start(committed, replay_from, committed=True, since_ms=since_ms, end=end)

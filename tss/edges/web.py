@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from http import HTTPStatus
 from json import dumps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import structlog
@@ -41,6 +41,29 @@ class CannotListen(TssError):
     """Yours to mend: the address or port that the settings name cannot be had."""
 
 
+ADMIN_PATH = "/admin/force-rules"
+MAX_BODY_BYTES = 64 * 1024  # a rule has a few hundred bytes
+
+
+@attrs.frozen
+class Asked:
+    """What the admin pages need to know of a request."""
+
+    method: str
+    path: str
+    authorization: str = ""
+    if_match: str = ""
+    body: bytes = b""
+    remote: str = ""
+
+
+class Admin(Protocol):
+    """Answers what is asked under ADMIN_PATH."""
+
+    async def answer(self, asked: Asked) -> Answer:
+        """Whatever was asked."""
+
+
 @attrs.frozen
 class Facts:
     """Where the pages get what they tell. ``exposition`` takes an Accept header and gives a body and its type."""
@@ -49,6 +72,7 @@ class Facts:
     scanner: str
     exposition: Callable[[str], tuple[bytes, str]]
     numbers: Callable[[], Mapping[str, float]] = dict
+    admin: Admin | None = None
 
 
 @attrs.frozen
@@ -66,6 +90,7 @@ class Answer:
     status: int
     body: bytes
     content_type: str = "application/json"
+    headers: Mapping[str, str] = attrs.field(factory=dict)
 
 
 Page = Callable[[str], Answer]  # takes the Accept header
@@ -77,16 +102,16 @@ async def run(
     """Serve until cancelled. Raises CannotListen before it reports the ports."""
     pages = Pages(facts, trio.current_time())
     with ExitStack() as open_sockets:
-        sites: list[tuple[socket.socket, Mapping[str, Page]]] = []
+        sites: list[tuple[socket.socket, Mapping[str, Page], Admin | None]] = []
         ports: dict[str, int | None] = {"health": None, "metrics": None}
         if settings.enable_health_check:
             sock = open_sockets.enter_context(_listen("health", settings.health_addr, settings.health_port))
             ports["health"] = sock.getsockname()[1]
-            sites.append((sock, pages.all(metrics=settings.enable_prometheus)))
+            sites.append((sock, pages.all(metrics=settings.enable_prometheus), facts.admin))
         if settings.enable_prometheus:
             sock = open_sockets.enter_context(_listen("metrics", settings.metrics_addr, settings.metrics_port))
             ports["metrics"] = sock.getsockname()[1]
-            sites.append((sock, {"/metrics": pages.metrics}))
+            sites.append((sock, {"/metrics": pages.metrics}, None))
         # From here on clients can connect; they wait in the backlog while Quart is imported, which takes longer than all
         # else at the start and has a thread of its own, so that meanwhile the loop can connect to Kafka.
         task_status.started(Ports(**ports))
@@ -94,8 +119,8 @@ async def run(
         if sites:
             await trio.to_thread.run_sync(importlib.import_module, "quart_trio")
         async with trio.open_nursery() as nursery:
-            for sock, routes in sites:
-                nursery.start_soon(_serve, sock, routes)
+            for site in sites:
+                nursery.start_soon(_serve, *site)
             await trio.sleep_forever()
 
 
@@ -208,7 +233,7 @@ def unready(health: Health) -> str:
 # -- how they are served: the only part that knows Quart and Hypercorn, and imports them when it runs
 
 
-async def _serve(sock: socket.socket, routes: Mapping[str, Page]) -> None:
+async def _serve(sock: socket.socket, routes: Mapping[str, Page], admin: Admin | None) -> None:
     """Serve the pages on this socket until cancelled.
 
     Some malformed requests end Hypercorn (0.18: a bad chunk header while an answer is being sent), which must not end
@@ -219,7 +244,7 @@ async def _serve(sock: socket.socket, routes: Mapping[str, Page]) -> None:
     while True:
         try:
             with sock.dup() as ours:
-                await serve(_app(routes), _config(ours), mode="asgi")
+                await serve(_app(routes, admin), _config(ours), mode="asgi")
         except* Exception:  # and not what may come with it: Cancelled
             log.exception("the web server failed; it is started again")
         await trio.sleep(RESTART_SECS)
@@ -243,7 +268,7 @@ def _config(sock: socket.socket) -> Config:
     return config
 
 
-def _app(routes: Mapping[str, Page]) -> QuartTrio:
+def _app(routes: Mapping[str, Page], admin: Admin | None) -> QuartTrio:
     from hypercorn.typing import ASGIReceiveCallable  # noqa: PLC0415
     from quart import Request, Response, request  # noqa: PLC0415
     from quart.asgi import ASGIHTTPConnection  # noqa: PLC0415
@@ -263,15 +288,32 @@ def _app(routes: Mapping[str, Page]) -> QuartTrio:
 
     app = QuartTrio("tss", static_folder=None)
     app.asgi_http_class = Connection
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False  # else //health is a redirection
 
     def view(page: Page) -> Callable[[], Awaitable[Response]]:
         async def show() -> Response:  # async, else it would run in a thread and look at the daemon from there
-            answer = page(request.headers.get("Accept", ""))
-            headers = {"Cache-Control": "no-store"}
-            return Response(answer.body, answer.status, headers, content_type=answer.content_type)
+            return response(page(request.headers.get("Accept", "")))
 
         return show
+
+    def response(answer: Answer) -> Response:
+        headers = {"Cache-Control": "no-store", **answer.headers}
+        return Response(answer.body, answer.status, headers, content_type=answer.content_type)
+
+    async def administer(**_: str) -> Response:
+        assert admin is not None, "the rules below are added for it"  # noqa: S101
+        given = request.headers
+        body: Any = await request.get_data()
+        asked = Asked(
+            request.method,
+            request.path,
+            given.get("Authorization", ""),
+            given.get("If-Match", ""),
+            body,
+            request.remote_addr or "",
+        )
+        return response(await admin.answer(asked))
 
     async def fault(error: HTTPException) -> Response:
         body = dumps({"error": error.name, "path": request.path, "paths": sorted(routes)}) + "\n"
@@ -280,5 +322,8 @@ def _app(routes: Mapping[str, Page]) -> QuartTrio:
 
     for path, page in routes.items():
         app.add_url_rule(path, path, view(page))
+    if admin is not None:
+        for rule in (ADMIN_PATH, f"{ADMIN_PATH}/<path:rest>"):
+            app.add_url_rule(rule, "admin", administer, methods=["GET", "POST", "PUT", "DELETE"])
     app.register_error_handler(HTTPException, fault)
     return app

@@ -60,7 +60,12 @@ def _time(settings: Settings) -> Iterator[Disagreement]:
         ("app.inactivityTimeoutSecs", app.inactivity_timeout_secs),
         ("app.maxTraceDurationSecs", app.max_trace_duration_secs),
     )
-    for (lower, value), (upper, limit) in pairwise(rising):
+    force = settings.force_sampling
+    durations = (
+        ("forceSampling.defaultDurationSecs", force.default_duration_secs),
+        ("forceSampling.maxDurationSecs", force.max_duration_secs),
+    )
+    for (lower, value), (upper, limit) in (*pairwise(rising), durations):
         if value > limit:
             yield Disagreement((lower, upper), f"{value:g}", f"at most {upper}, which is {limit:g}")
 
@@ -212,7 +217,7 @@ def _exporters(settings: Settings) -> Iterator[Disagreement]:
     for place, exporter in enumerate(settings.exporters):
         at = f"exporters[{place}]"
         yield from _once(names, exporter.name, f"{at}.name")
-        yield from _known_policies(exporter, at, settings.sampling.policies)
+        yield from _known_policies(exporter, at, settings.policies)
         match exporter:
             case FileExporter():
                 yield from _once(paths, exporter.path, f"{at}.path")
@@ -232,7 +237,7 @@ def _exporters(settings: Settings) -> Iterator[Disagreement]:
 def _known_policies(exporter: Exporter, at: str, policies: Sequence[str]) -> Iterator[Disagreement]:
     unknown = [name for name in exporter.match.get("policies", ()) if name not in policies]
     if unknown:
-        keys, found = (f"{at}.match.policies", "sampling"), ", ".join(map(shown, unknown))
+        keys, found = (f"{at}.match.policies", "sampling", "forceSampling"), ", ".join(map(shown, unknown))
         yield Disagreement(keys, found, f"one of {', '.join(policies)}", did_you_mean(nearest(unknown[0], policies)))
 
 
@@ -342,6 +347,9 @@ def without_effect(settings: Settings) -> list[str]:
     compression = tuple(field.name for field in attrs.fields(SpanCompression) if field.name != "enabled")
     if not settings.span_compression.enabled:
         idle.append(("spanCompression", settings.span_compression, compression))
+    if not settings.force_sampling.admin_token:
+        force = ("default_duration_secs", "max_duration_secs", "max_rules", "poll_secs")
+        idle.append(("forceSampling", settings.force_sampling, force))
     idle.append(("spanMetrics", settings.span_metrics, _idle_span_metrics(settings.span_metrics)))
     unused = {"file": ("topic",), "topic": ("path",), "log": ("path", "topic")}[settings.dead_letter.type]
     idle.append(("deadLetter", settings.dead_letter, unused))

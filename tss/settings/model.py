@@ -88,7 +88,12 @@ def camel(name: str) -> str:
 class App:
     """The daemon itself: what it holds in memory, when a trace counts as complete, how it stops."""
 
-    instance_id: str = key("", text(), "Name of this replica in logs and metrics.", default_doc="the host's name")
+    instance_id: str = key(
+        "",
+        text(),
+        "Name of this replica in logs, in metrics and, with `kafka.staticMembership`, in the group.",
+        default_doc="the host's name",
+    )
     max_buffer_spans: int = key(1_000_000, whole(1), "Spans of open traces held in memory at most.")
     max_buffer_traces: int = key(100_000, whole(1), "Open traces held in memory at most.")
     max_buffer_bytes: int = key(
@@ -584,6 +589,34 @@ class DeadLetter:
     topic: str = key("", kinds.topic_or_empty, "The topic, required for type topic.")
 
 
+_TOKEN_TOO = "Has an effect only with `adminToken`."  # noqa: S105  # about the token, and none
+_YEAR_SECS = 52 * kinds.WEEK_SECS
+
+
+@frozen(kw_only=True)
+class ForceSampling:
+    """Rules that keep or drop whatever matches, for a while: docs/force-rules.md. On with a token; the rules are in Redis."""
+
+    admin_token: str = key(
+        "",
+        text("16 letters, digits or signs of ASCII or more, without spaces", r"[!-~]{16,}|"),
+        "Token that /admin/force-rules asks for (`Authorization: Bearer`); empty: there is no such page, and no rules.",
+        secret=True,
+    )
+    default_duration_secs: float = key(
+        3600, kinds.number(0, _YEAR_SECS, above=True), f"How long a rule lasts that does not say. {_TOKEN_TOO}"
+    )
+    max_duration_secs: float = key(
+        kinds.WEEK_SECS, kinds.number(0, _YEAR_SECS, above=True), f"No rule ends later than this from now. {_TOKEN_TOO}"
+    )
+    max_rules: int = key(100, whole(1, 1000), f"Rules at a time at most. {_TOKEN_TOO}")
+    poll_secs: float = key(
+        5,
+        kinds.number(0.1, 3600),
+        f"Time between two looks at Redis, should a change not have been heard of. {_TOKEN_TOO}",
+    )
+
+
 @frozen(kw_only=True)
 class Settings:
     """All settings. `load` fills in what is derived, so consumers find a value and never a question."""
@@ -598,6 +631,12 @@ class Settings:
     span_metrics: SpanMetrics = SpanMetrics()
     exporters: tuple[Exporter, ...] = ()
     dead_letter: DeadLetter = DeadLetter()
+    force_sampling: ForceSampling = ForceSampling()
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """All names by which `exporters[].match.policies` can tell what kept a trace."""
+        return (*self.sampling.policies, *(("force",) if self.force_sampling.admin_token else ()))
 
     @property
     def effective_exporters(self) -> tuple[Exporter, ...]:

@@ -77,6 +77,7 @@ class Assignments:
                 replay_secs=self._replay_secs,
                 delivered=dict(start.delivered),
                 since_ms=start.since_ms,
+                end=start.end,
             )
             partition.position = start.replay_from
             self._partitions[id] = partition

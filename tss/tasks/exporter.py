@@ -19,12 +19,15 @@ from tss.core.measures import Meter
 from tss.core.record import DeadLetter
 from tss.core.trace import Trace
 from tss.tasks.consumer import DeadLetters
+from tss.tasks.sharing import ALONE, Memories
 from tss.tasks.telling import TELL_SECS, Telling
 
 log = structlog.get_logger()
 
 # A rate over a counter sees its first increase only if it was there before: these are shown as 0 from the start.
 USUAL_REASONS = ("connect", "timeout", "network", "http_400", "http_401", "http_429", "http_500", "http_503")
+DONE_BATCHES = 8  # delivered while Redis is told of those before, and told of together; after a crash they go again
+REMEMBERED_AT_ONCE = 1_000  # some 100 kB, a few ms of a Redis
 LANE_BATCHES = 2  # a lane gathers from the second while the first is under way; more would only hide a slow destination
 
 
@@ -159,6 +162,7 @@ async def run(
     settled: trio.MemorySendChannel[list[Trace]],
     lanes: Sequence[Lane],
     meter: Meter,
+    memories: Memories = ALONE,
 ) -> None:
     """Until the channel ends and everything taken from it is delivered.
 
@@ -168,25 +172,40 @@ async def run(
     last = [lane for lane in lanes if lane.destination.comes_last]
     # Handed over without waiting in a queue: the lanes' own are enough.
     between_in, between_out = trio.open_memory_channel[list[Trace]](0)
-    done_in, done_out = trio.open_memory_channel[list[Trace]](0)
+    done_in, done_out = trio.open_memory_channel[list[Trace]](DONE_BATCHES)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_run_stage, kept, between_in, first, name="exporter, first")
         nursery.start_soon(_run_stage, between_out, done_in, last, name="exporter, last")
-        nursery.start_soon(_settle, done_out, settled, meter)
+        nursery.start_soon(_settle, done_out, settled, memories, meter)
 
 
 async def _settle(
-    done: trio.MemoryReceiveChannel[list[Trace]], settled: trio.MemorySendChannel[list[Trace]], meter: Meter
+    done: trio.MemoryReceiveChannel[list[Trace]],
+    settled: trio.MemorySendChannel[list[Trace]],
+    memories: Memories,
+    meter: Meter,
 ) -> None:
-    """Hand on what every one of its destinations has, and count it."""
+    """Hand on what every one of its destinations has, once it is remembered, and count it."""
     with done, settled:
-        async for traces in done:
+        async for first in done:
+            traces = _with_more(first, done)
+            await memories.keep(traces)
             whole = [trace for trace in traces if not (trace.late or trace.put_aside)]
             unrouted = sum(_ways(trace) == () for trace in whole)
             meter.count(measures.TRACES_SAMPLED, len(whole) - unrouted)
             if unrouted:
                 meter.count(measures.TRACES_UNROUTED, unrouted)
             await settled.send(traces)
+
+
+def _with_more(traces: list[Trace], done: trio.MemoryReceiveChannel[list[Trace]]) -> list[Trace]:
+    """These, and what came while those before were being remembered: one message for many."""
+    while len(traces) < REMEMBERED_AT_ONCE:
+        try:
+            traces = traces + done.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel):
+            break
+    return traces
 
 
 def _ways(trace: Trace) -> Sequence[str] | None:

@@ -89,6 +89,8 @@ def _show(buffer: Buffer, meter: Meter) -> None:
         (measures.SPANS_INGESTED, counts.spans),
         (measures.ABSURD_TIMESTAMPS, counts.absurd),
         (measures.DUPLICATE_SPANS, counts.duplicate_spans),
+        (measures.MEMORY_EVICTIONS, counts.evicted),
+        (measures.TWO_PARTITIONS, counts.on_two_partitions),
         (measures.PACKED_TRACES, counts.packed_traces),
         (measures.PACKED_SAVED, counts.packed_saved_bytes),
     ):

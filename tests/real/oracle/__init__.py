@@ -1,6 +1,7 @@
 """The Datadog agent's own Go modules as a judge of ours: what it makes of OTLP spans, what it reads in our bytes.
 
-Built once with Go into .cache/, by the hash of its source. A missing Go is a failure with a sentence.
+Built once with Go into .cache/, by the hash of its source: when first asked, or by `python -m tests.real.oracle`. A missing
+Go is a failure with a sentence.
 """
 
 from __future__ import annotations

@@ -101,20 +101,33 @@ class Scanner:
             found += _key_values(attributes)
         return found
 
+    def each_span(self, data: Any) -> Iterator[Values]:
+        """The values of each span by itself."""
+        for span, resource, scope in self._spans(data):
+            holders = {Place.RESOURCE: resource, Place.SCOPE: scope, Place.SPAN: self._of_span(span)}
+            yield tuple(tuple(_asked(ask, span, holders)) for ask in self._lookup.asks)
+
+    def _of_span(self, span: Any) -> _Attributes:
+        return _key_values(span.attributes) if Place.SPAN in self._places else ()
+
     def _values(self, members: Sequence[_Seen]) -> Values:
         if not self._places:
             return ()
         # By what tells values apart: 1, 1.0 and True are three, and so are 0.0 and -0.0.
         found: list[dict[object, Value]] = [{} for _ in self._lookup.asks]
         for span, resource, scope in members:
-            own = _key_values(span.attributes) if Place.SPAN in self._places else ()
-            holders = {Place.RESOURCE: resource, Place.SCOPE: scope, Place.SPAN: own}
+            holders = {Place.RESOURCE: resource, Place.SCOPE: scope, Place.SPAN: self._of_span(span)}
             for ask, values in zip(self._lookup.asks, found, strict=True):
                 for value in _asked(ask, span, holders):
                     key = struct.pack("<d", value) if isinstance(value, float) else value
                     if len(values) < MAX_VALUES:
                         values.setdefault((type(value), key), value)
         return tuple(tuple(values.values()) for values in found)
+
+
+def each_span(message: bytes, lookup: Lookup) -> Iterator[Values]:
+    """What is asked for, of each span by itself, in their order. Raises DecodeError for what no scan would let through."""
+    return Scanner(lookup).each_span(_parse(message))
 
 
 def _key_values(attributes: Iterable[bytes]) -> _Attributes:

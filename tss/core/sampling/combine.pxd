@@ -16,4 +16,5 @@ cdef class Sampler:
 
     @cython.locals(candidate=Policy, keep=bint)
     cpdef decide(self, Trace trace)
+    cpdef forced(self, Trace trace, policy, bint keep)
     cdef _other(self, policy, reason, rate, bint keep, ways)

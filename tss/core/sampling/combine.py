@@ -12,6 +12,8 @@ from tss.core.sampling.policy import Policy
 from tss.core.sampling.probability import randomness, threshold
 from tss.core.trace import Trace
 
+MAX_DECISIONS = 4096  # told apart at a time; force rules come and go, each with a name of its own
+
 
 class Sampler:
     """The highest rate that any policy asks for decides, by one compare of the trace id with that rate's threshold.
@@ -56,9 +58,20 @@ class Sampler:
             return last
         return self._other(policy, trace.reason, rate, keep, ways)
 
+    def forced(self, trace: Trace, policy: str, keep: bool) -> Decision:
+        """The decision for a closed trace that a force rule fits: traces like it are all kept, or none is."""
+        if trace.reason is None:
+            raise LawBroken(f"{trace!r} is to be decided while it is open: law 2 would break with its next span")
+        ways = ALL
+        if keep and self._router is not None:
+            ways = self._router.destinations(policy.partition(":")[0], self.lookup.asks, trace.values)
+        return self._other(policy, trace.reason, 1.0 if keep else 0.0, keep, ways)
+
     def _other(self, policy: str, reason: Reason, rate: float, keep: bool, ways: tuple[str, ...] | None) -> Decision:
         """A decision unlike the last one; the same object for the same decision."""
         made = Decision(Verdict.KEEP if keep else Verdict.DROP, policy, reason, rate, ways)
+        if len(self._decisions) >= MAX_DECISIONS:
+            self._decisions.clear()
         decision = self._decisions.setdefault(made, made)
         if keep:
             self._last_kept = decision

@@ -1,0 +1,314 @@
+"""Which traces could have been decided elsewhere, and what happens to those that were (law 2)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core.spans import fragment, message, record, span, trace_id
+from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.decision import Decision, Reason, Verdict
+from tss.core.memory import Kept, Memory
+from tss.core.otlp import Fragment
+from tss.core.packing import Packer, train
+from tss.core.partition import UNKNOWN_END, Partition
+from tss.core.recall import CLOCKS_MS, from_bytes, to_bytes, unknown_here
+from tss.core.trace import Trace
+
+WALL = 10**12
+TTL_MS = 3_600_000
+DROP = Decision(Verdict.DROP, "default", Reason.INACTIVE, 0.0)
+KEEP = Decision(Verdict.KEEP, "errors", Reason.INACTIVE, 0.25, ("sea",))
+
+
+def make(memory: Memory | None = None) -> Buffer:
+    return Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 600_000, 10_800_000), memory or Memory())
+
+
+def part(trace: int, number: int, *, root: bool = False, size: int = 0) -> Fragment:
+    """One real span, of which number 0 is the root."""
+    only = span(trace, number, None if root else 0)
+    only.name += "x" * size
+    parents = [] if root else [0]
+    return fragment(trace, [number], root=root, parents=parents, payload=message([only]))
+
+
+def known(
+    *covered: tuple[int, int], first: tuple[int, int] = (0, 0), outstanding: tuple[tuple[int, int], ...] = ()
+) -> Kept:
+    kept = Kept(KEEP, first)
+    kept.covered = dict(covered)
+    kept.outstanding = {*outstanding} or None
+    return kept
+
+
+def closed(buffer: Buffer, home: Partition, *records: tuple[int, Fragment]) -> Trace:
+    """A trace of these records, closed."""
+    for offset, only in records:
+        buffer.add(home, record(offset, 100.0, only, partition=home.id), WALL)
+    buffer.reach(home, 800_000)
+    (trace,) = buffer.take()
+    return trace
+
+
+# -- who is asked for
+
+
+def horizon_passed(horizon: int = 10, at_secs: float = 100.0) -> tuple[Buffer, Partition]:
+    buffer, home = make(), Partition(0, 0, 300_000, end=horizon)
+    buffer.add(home, record(horizon, at_secs, fragment(99, root=True)), WALL)
+    return buffer, home
+
+
+def with_start(trace: int, start_ms: int, *, root: bool = True) -> Fragment:
+    only = fragment(trace, root=root, parents=() if root else (5,))
+    return Fragment(
+        only.trace_id,
+        only.payload,
+        1,
+        0,
+        start_ms * 1_000_000,
+        start_ms * 1_000_000 + 1,
+        root,
+        only.span_ids,
+        only.missing,
+    )
+
+
+def test_what_was_in_the_log_before_the_partition_was_ours_is_asked_for() -> None:
+    buffer, home = make(), Partition(0, 0, 300_000, end=2)
+    for offset in range(4):
+        buffer.add(home, record(offset, 100.0 + offset, with_start(offset, 150_000)), WALL)
+    buffer.reach(home, 200_000)
+    asked = unknown_here(buffer.take(), buffer.memory, TTL_MS)
+    assert [trace.trace_id for trace in asked] == [trace_id(0), trace_id(1)]
+
+
+@pytest.mark.parametrize(
+    ("start_ms", "root", "at_secs", "is_asked"),
+    [
+        (150_000, True, 150.0, False),  # whole, and began when it was ours: nobody else can have seen it
+        (100_000 - CLOCKS_MS, True, 150.0, False),
+        (99_999 - CLOCKS_MS, True, 150.0, True),  # it began before: a late root
+        (150_000, False, 150.0, True),  # a rest: its root may have been decided
+        (150_000, False, 100.0 + 3000, False),  # by now nobody would remember
+        (1, True, 100.0 + 3590, False),
+    ],
+)
+def test_the_rest_of_a_trace_that_was_there_before_is_asked_for(
+    start_ms: int, root: bool, at_secs: float, is_asked: bool
+) -> None:
+    buffer, home = horizon_passed()
+    buffer.add(home, record(11, at_secs, with_start(1, start_ms, root=root)), WALL)
+    buffer.reach(home, round(at_secs * 1000) + 700_000)
+    trace = next(trace for trace in buffer.take() if trace.trace_id == trace_id(1))
+    assert bool(unknown_here([trace], buffer.memory, TTL_MS)) is is_asked
+
+
+def test_a_branch_on_a_partition_that_was_anothers_is_asked_for() -> None:
+    buffer, home = horizon_passed()
+    other = Partition(1, 0, 300_000, end=5)
+    buffer.add(home, record(11, 150.0, with_start(1, 150_000)), WALL)
+    buffer.add(other, record(0, 150.0, with_start(1, 150_000), partition=1), WALL)
+    buffer.reach(home, 200_000)
+    trace = next(trace for trace in buffer.take() if trace.trace_id == trace_id(1))
+    assert unknown_here([trace], buffer.memory, TTL_MS) == [trace]
+    assert buffer.take_counts().on_two_partitions == 1
+
+
+def test_a_kept_one_that_had_to_be_forgotten_is_asked_for() -> None:
+    memory = Memory(kept_limit=1, evicted_limit=100)
+    buffer, home = make(memory), Partition(0, 0, 300_000, end=0)
+    for number in (1, 2):
+        memory.keep(trace_id(number), KEEP, (0, 0))
+    buffer.add(home, record(0, 100.0, fragment(99, root=True)), WALL)
+    for number in (1, 2, 3):
+        buffer.add(home, record(number, 150.0, with_start(number, 150_000)), WALL)
+    buffer.reach(home, 200_000)
+    late, *decided_anew = sorted(buffer.take(), key=lambda trace: trace.decision is None)
+    assert late.trace_id == trace_id(2), "it is still remembered"
+    assert trace_id(1) in [trace.trace_id for trace in unknown_here(decided_anew, memory, TTL_MS)]
+    assert trace_id(3) not in [trace.trace_id for trace in unknown_here(decided_anew, memory, TTL_MS)]
+    assert buffer.take_counts().evicted == 1
+
+
+def test_where_the_end_is_not_told_the_horizon_is_where_all_has_been_read() -> None:
+    buffer, home = make(), Partition(0, 3, 300_000)
+    buffer.add(home, record(7, 100.0, fragment(1, root=True)), WALL)
+    assert home.horizon == UNKNOWN_END
+    buffer.reach(home, 103_000)
+    assert (home.horizon, home.horizon_ms) == (8, 101_000)
+    buffer.reach(home, 200_000)
+    assert (home.horizon, home.horizon_ms) == (8, 101_000)
+
+
+# -- what is said of them
+
+NAMES = st.none() | st.lists(st.text(max_size=5), max_size=3).map(tuple)
+DECISIONS = st.builds(
+    Decision, st.just(Verdict.KEEP), st.text(max_size=20), st.sampled_from(Reason), st.floats(0, 1), NAMES
+)
+PLACES = st.tuples(st.integers(0, 10_000), st.integers(0, (1 << 62)))
+
+
+@given(DECISIONS, PLACES, st.dictionaries(st.integers(0, 10_000), st.integers(0, 1 << 62)), st.sets(PLACES))
+def test_what_is_kept_comes_back_as_it_was(
+    decision: Decision, first: tuple[int, int], covered: dict[int, int], outstanding: set[tuple[int, int]]
+) -> None:
+    kept = Kept(decision, first)
+    kept.covered, kept.outstanding = covered, outstanding or None
+    back = from_bytes(to_bytes(kept))
+    assert back is not None
+    assert (back.decision, back.first, back.covered, back.outstanding or set()) == (
+        decision,
+        first,
+        covered,
+        outstanding,
+    )
+
+
+def test_a_common_one_is_small() -> None:
+    kept = known((7, 123_456_789), first=(7, 123_456_780))
+    assert to_bytes(kept) == b'[1,["errors","inactive",0.25,["sea"]],7,123456780,[[7,123456789]],[]]'
+
+
+@given(st.binary(max_size=40))
+def test_what_nobody_could_have_written_is_not_known(value: bytes) -> None:
+    assert from_bytes(value) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'[2,["errors","inactive",0.25,["sea"]],7,1,[[7,1]],[]]',  # a version to come
+        b'[1,["errors","whim",0.25,["sea"]],7,1,[[7,1]],[]]',  # a reason to come
+        b'[1,["errors","inactive",0.25,["sea"]],7,1,[[7]],[]]',
+        b'[1,["errors","inactive","all",null],7,1,[],[]]',
+        b'[1,["errors","inactive",1,[3]],7,1,[],[]]',
+        b'[1,["errors","inactive",0.25,["sea"]],7,1]',
+        b"[" * 100_000,
+        b"{}",
+    ],
+)
+def test_what_a_later_version_writes_is_not_known(value: bytes) -> None:
+    assert from_bytes(value) is None
+
+
+# -- what happens to them
+
+
+def test_law_2_what_every_destination_has_settles_and_the_rest_follows() -> None:
+    buffer, home = make(), Partition(0, 0, 300_000)
+    trace = closed(buffer, home, (0, part(1, 0, root=True)), (1, part(1, 1)), (2, part(1, 2)), (3, part(1, 3)))
+    (late,) = buffer.kept_elsewhere(trace, known((0, 2), outstanding=((0, 1),)))
+    assert late.payload == part(1, 1).payload + part(1, 3).payload
+    assert (late.late, late.decision, late.spans, late.held_spans, late.payload_bytes) == (
+        True, KEEP, 2, 2, len(late.payload),
+    )  # fmt: skip
+    assert buffer.take_counts().duplicate_spans == 2
+    # As long as the rest is under way all of its records are held, and read again it is not sent again.
+    assert home.ledger.low_water == 0
+    kept = buffer.memory.recall_kept(trace_id(1))
+    assert kept is not None
+    assert [kept.has_delivered(0, offset) for offset in range(4)] == [True, False, True, False]
+    buffer.settle(late)
+    assert [kept.has_delivered(0, offset) for offset in range(4)] == [True] * 4
+    assert (home.ledger.low_water, home.in_flight, buffer.closed_bytes, kept.in_flight) == (4, 0, 0, 0)
+
+
+def test_law_2_nothing_that_is_delivered_goes_again() -> None:
+    buffer, home = make(), Partition(0, 0, 300_000)
+    trace = closed(buffer, home, (0, part(1, 0, root=True)), (1, part(1, 1)))
+    buffer.add(home, record(2, 900.0, part(1, 2)), WALL)  # it waits for the decision
+    buffer.add(home, record(3, 900.0, part(1, 3)), WALL)
+    (late,) = buffer.kept_elsewhere(trace, known((0, 2)))
+    assert late.payload == part(1, 3).payload
+    assert buffer.take_counts().duplicate_spans == 3
+    assert (home.ledger.low_water, home.in_flight) == (3, 1)
+    buffer.settle(late)
+    assert (home.ledger.low_water, home.in_flight, buffer.closed_bytes) == (4, 0, 0)
+    buffer.add(home, record(4, 900.0, part(1, 4)), WALL)
+    (later,) = buffer.take()
+    assert later.decision == KEEP, "it is remembered here, too"
+
+
+def test_law_2_a_dropped_one_stays_dropped() -> None:
+    buffer, home = make(), Partition(0, 0, 300_000)
+    trace = closed(buffer, home, (0, part(1, 0, root=True)))
+    buffer.add(home, record(1, 900.0, part(1, 1)), WALL)
+    buffer.dropped_elsewhere(trace)
+    assert (home.ledger.low_water, home.in_flight, buffer.closed_bytes) == (2, 0, 0)
+    buffer.add(home, record(2, 900.0, part(1, 2)), WALL)
+    assert buffer.take() == []
+    assert buffer.take_counts().late_dropped_spans == 3
+
+
+def test_a_trace_decided_on_another_partition_is_counted() -> None:
+    buffer, home = make(), Partition(1, 0, 300_000)
+    trace = closed(buffer, home, (0, part(1, 1)))
+    (late,) = buffer.kept_elsewhere(trace, known((0, 7)))
+    assert late.payload == part(1, 1).payload
+    assert buffer.take_counts().on_two_partitions == 1
+    assert buffer.take_counts().on_two_partitions == 0
+    assert buffer.on_two_partitions == 1
+
+
+def test_what_is_on_a_branch_is_told_apart_too() -> None:
+    buffer, home, other = make(), Partition(0, 0, 300_000), Partition(1, 0, 300_000)
+    buffer.add(home, record(0, 100.0, part(1, 0, root=True)), WALL)
+    buffer.add(other, record(0, 100.0, part(1, 1), partition=1), WALL)
+    buffer.add(other, record(1, 100.0, part(1, 2), partition=1), WALL)
+    buffer.reach(home, 200_000)
+    (trace,) = buffer.take()
+    (late,) = buffer.kept_elsewhere(trace, known((1, 0), first=(1, 0)))
+    assert late.payload == part(1, 0, root=True).payload + part(1, 2).payload
+    assert late.spans == 2
+    buffer.settle(late)
+    assert (home.ledger.low_water, other.ledger.low_water, buffer.closed_bytes) == (1, 2, 0)
+
+
+def test_whoever_reads_on_after_a_late_one_finds_the_whole_trace() -> None:
+    buffer, home = make(), Partition(0, 50, 300_000, replay_from=10, replay_secs=60)
+    for offset in range(10, 60):
+        buffer.add(home, record(offset, 100.0 + offset, fragment(offset, root=True)), WALL)
+    buffer.add(home, record(60, 300.0, part(1, 1)), WALL)
+    buffer.reach(home, 1_000_000)
+    for trace in buffer.take():
+        if trace.trace_id == trace_id(1):
+            buffer.settle_all(buffer.kept_elsewhere(trace, known((0, 20), first=(0, 12))))
+        else:
+            buffer.settle_all(buffer.decided(trace, DROP))
+    buffer.add(home, record(61, 1000.0, fragment(1061)), WALL)
+    commit = home.commit()
+    assert (commit.offset, commit.replay_from) == (61, 12)
+
+
+# -- packed
+
+
+def pieces_of(count: int) -> list[tuple[int, Fragment]]:
+    chance = random.Random(1)
+    return [(offset, part(1, offset, root=offset == 0, size=chance.randint(0, 900))) for offset in range(count)]
+
+
+def test_packed_fragments_can_be_told_apart() -> None:
+    """Packed twice, with loose ones after: each record's bytes come back."""
+    buffer, home = make(), Partition(0, 0, 300_000)
+    records = pieces_of(12)
+    packer = Packer()
+    packer.use(train([only.payload * 9 for _, only in records] * 20))
+    for offset, only in records:
+        buffer.add(home, record(offset, 100.0, only), WALL)
+        if offset in (5, 9):
+            (trace,) = buffer._open.all()
+            assert trace.pack(packer) > 0
+    buffer.reach(home, 800_000)
+    (trace,) = buffer.take()
+    (late,) = buffer.kept_elsewhere(trace, known((0, 10), outstanding=((0, 3), (0, 7))))
+    assert late.payload == b"".join(records[offset][1].payload for offset in (3, 7, 11))
+    assert late.spans == 3
+    buffer.settle(late)
+    assert home.ledger.low_water == 12

@@ -1,0 +1,162 @@
+"""What stands in Redis as dicts, and the two edges over it, with moods; they pass the contract of the real ones."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+
+import attrs
+import trio
+
+from tss.core.errors import Away, Full, Lost
+from tss.edges.redis_parking import Parcel, TakenOver
+
+FIELD_BYTES = 64
+
+
+class Mood(enum.Enum):
+    """How Redis answers for a while."""
+
+    WELL = "well"
+    SLOW = "slow"  # answers, but late
+    AWAY = "away"  # refuses at once
+    VANISHING = "vanishing"  # does what it is asked, and goes away before it says so
+    FULL = "full"  # takes no writes, but what removes
+
+
+@attrs.define
+class Shelf:
+    """What is parked of one partition."""
+
+    token: str
+    prev: str = ""
+    seq: int = 0
+    summaries: dict[bytes, bytes] = attrs.field(factory=dict)
+    frames: dict[bytes, list[bytes]] = attrs.field(factory=dict)
+
+    @property
+    def held_bytes(self) -> int:
+        sizes = (len(summary) + 2 * FIELD_BYTES for summary in self.summaries.values())
+        return sum(sizes) + sum(len(frame) + FIELD_BYTES for frames in self.frames.values() for frame in frames)
+
+
+@attrs.define
+class FakeRedis:
+    """Shared by all replicas of a test; ``flush`` loses everything."""
+
+    mood: Mood = Mood.WELL
+    slow_secs: float = 0.5
+    calls: int = 0
+    kept: dict[bytes, bytes] = attrs.field(factory=dict)
+    dropped: set[bytes] = attrs.field(factory=set)
+    shelves: dict[int, Shelf] = attrs.field(factory=dict)
+
+    def flush(self) -> None:
+        """As FLUSHALL, a restart without a disk, or a failover to a replica that had nothing yet."""
+        self.kept.clear()
+        self.dropped.clear()
+        self.shelves.clear()
+
+    def check(self, *, writes: bool = True) -> None:
+        self.calls += 1
+        if self.mood is Mood.AWAY:
+            raise Away("Redis cannot be reached: it is in that mood")
+        if self.mood is Mood.FULL and writes:
+            raise Away("Redis is full: it is in that mood")
+
+    async def arrive(self, *, writes: bool = True) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.mood is Mood.SLOW:
+            await trio.sleep(self.slow_secs)
+        self.check(writes=writes)
+
+    def leave(self) -> None:
+        if self.mood is Mood.VANISHING:
+            raise Away("Redis connection timeout: it is in that mood")
+
+
+@attrs.frozen
+class FakeDecisions:
+    """RedisDecisions."""
+
+    redis: FakeRedis
+    remember_dropped: bool = True
+
+    async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes]) -> None:
+        dropped = dropped if self.remember_dropped else ()
+        if not kept and not dropped:
+            return
+        await self.redis.arrive()
+        self.redis.kept |= kept
+        self.redis.dropped |= set(dropped)
+        self.redis.leave()
+
+    async def read(self, ids: Sequence[bytes]) -> tuple[dict[bytes, bytes], set[bytes]]:
+        if not ids:
+            return {}, set()
+        await self.redis.arrive(writes=False)
+        kept = {each: self.redis.kept[each] for each in ids if each in self.redis.kept}
+        self.redis.leave()
+        return kept, (self.redis.dropped & set(ids)) - kept.keys()
+
+
+@attrs.frozen
+class FakeParking:
+    """RedisParking."""
+
+    redis: FakeRedis
+    max_bytes: int = 1 << 28
+
+    def take_over(self, partition: int, known: tuple[str, int] | None, token: str) -> TakenOver | None:
+        self.redis.check()
+        shelf = self.redis.shelves.get(partition)
+        fits = shelf and known and known[0] and known[0] in (shelf.token, shelf.prev) and shelf.seq >= known[1]
+        if not shelf or not known or not fits:
+            self.redis.shelves[partition] = Shelf(token)
+            self.redis.leave()
+            return None
+        shelf.token, shelf.prev = token, known[0]
+        self.redis.leave()
+        return TakenOver(shelf.seq, dict(shelf.summaries))
+
+    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel]) -> int:
+        await self.redis.arrive()
+        shelf = self._shelf(partition, token)
+        if shelf.seq < seq:
+            raise Lost(f"seq {shelf.seq}")
+        tried = attrs.evolve(
+            shelf,
+            summaries=dict(shelf.summaries),
+            frames={trace_id: [*frames] for trace_id, frames in shelf.frames.items()},
+            seq=shelf.seq + 1,
+        )
+        for each in parcels:
+            tried.summaries[each.trace_id] = each.summary
+            tried.frames.setdefault(each.trace_id, []).append(each.frame)
+        if tried.held_bytes > self.max_bytes:
+            raise Full("it is")
+        self.redis.shelves[partition] = tried
+        self.redis.leave()
+        return tried.seq
+
+    async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+        if not ids:
+            return {}
+        await self.redis.arrive(writes=False)
+        shelf = self._shelf(partition, token)
+        self.redis.leave()
+        return {each: [*shelf.frames[each]] for each in ids if each in shelf.frames}
+
+    async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
+        await self.redis.arrive(writes=False)
+        shelf = self._shelf(partition, token)
+        for each in ids:
+            shelf.summaries.pop(each, None)
+            shelf.frames.pop(each, None)
+        self.redis.leave()
+
+    def _shelf(self, partition: int, token: str) -> Shelf:
+        shelf = self.redis.shelves.get(partition)
+        if shelf is None or shelf.token != token:
+            raise Lost(f"partition {partition} is another's, or gone")
+        return shelf

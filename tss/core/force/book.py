@@ -1,0 +1,115 @@
+"""The rules that a replica knows, and those of them that count at a moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from tss.core.decision import Decision
+from tss.core.force.matching import Condition
+from tss.core.force.rule import Action, Rule, in_order
+from tss.core.otlp import Encoding, Lookup, Scanner, Values
+from tss.core.otlp.fragment import Fault
+from tss.core.otlp.lookup import merge
+from tss.core.otlp.reference import each_span
+from tss.core.sampling import Sampler
+from tss.core.trace import Trace
+
+
+class Enforcer:
+    """Finds the rule that a trace fits.
+
+    First the compiled scanner looks up what all rules ask for, in the trace as a whole: most traces have no value that would
+    do. Only where all matchers of a rule find one are the spans looked at one by one, since one and the same has to fit.
+    """
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules = in_order(rules)
+        self.lookup = Lookup.of([matcher.ask for rule in self.rules for matcher in rule.matchers])
+        places = {ask: place for place, ask in enumerate(self.lookup.asks)}
+        self._conditions = [
+            [(places[matcher.ask], Condition(matcher)) for matcher in rule.matchers] for rule in self.rules
+        ]
+        self._scanner = Scanner(self.lookup)
+
+    def decide(self, trace: Trace, sampler: Sampler) -> Decision | None:
+        """The decision of the first rule that fits; None leaves it to the policies."""
+        rule = self.find(trace.payload)
+        if rule is None:
+            return None
+        return sampler.forced(trace, rule.policy, rule.action is Action.KEEP)
+
+    def find(self, payload: bytes) -> Rule | None:
+        """The first rule that a trace with these bytes fits."""
+        values = self._values(payload)
+        spans: list[Values] | None = None
+        for rule, conditions in zip(self.rules, self._conditions, strict=True):
+            if not all(condition.may_fit(values[place]) for place, condition in conditions):
+                continue
+            if len(conditions) == 1 and _is_plain(values, *conditions[0]):
+                return rule
+            if spans is None:
+                spans = list(each_span(payload, self.lookup))
+            if _any_fits(spans, conditions):
+                return rule
+        return None
+
+    def _values(self, payload: bytes) -> Values:
+        """All distinct values of the trace, by ask."""
+        faults: list[Fault] = []
+        values: Values = ()
+        for fragment in self._scanner.fragments(payload, Encoding.OTLP_PROTO, faults):
+            values = merge(values, fragment.values)
+        return values or ((),) * len(self.lookup.asks)
+
+
+def _is_plain(values: Values, place: int, condition: Condition) -> bool:
+    """Whether one matcher is settled by a value that was found: some span has it, and nothing else has to fit there."""
+    return condition.decides_alone and condition.fits(values[place])
+
+
+def _any_fits(spans: Sequence[Values], conditions: Sequence[tuple[int, Condition]]) -> bool:
+    return any(all(condition.fits(values[place]) for place, condition in conditions) for values in spans)
+
+
+class Rulebook:
+    """The rules as they were last read. ``as_of`` is when that was; None is never."""
+
+    def __init__(self, rules: Iterable[Rule] = (), as_of: float | None = None) -> None:
+        self._rules: dict[str, Rule] = {}
+        self._enforcer: Enforcer | None = None
+        self._until = -math.inf  # when the enforcer is out of date
+        self.as_of: float | None = None
+        if as_of is not None:
+            self.replace(rules, as_of)
+
+    def __repr__(self) -> str:
+        return f"<Rulebook of {len(self._rules)} rules, as of {self.as_of}>"
+
+    def replace(self, rules: Iterable[Rule], as_of: float) -> bool:
+        """These are the rules now. Whether that is another set than before."""
+        before, self._rules = self._rules, {rule.id: rule for rule in rules}
+        self.as_of = as_of
+        if before == self._rules:
+            return False
+        self._until = -math.inf
+        return True
+
+    def rules(self, now: float) -> list[Rule]:
+        """Those whose time is not over, enabled or not, in the order in which they are tried."""
+        return in_order(rule for rule in self._rules.values() if not rule.is_over(now))
+
+    @property
+    def is_empty(self) -> bool:
+        """No rule can be active, whatever the time."""
+        return not self._rules
+
+    def active(self, now: float) -> Enforcer | None:
+        """What enforces the rules that count at this moment; None where there are none."""
+        if not self._rules:
+            return None
+        if now >= self._until:
+            chosen = [rule for rule in self.rules(now) if rule.enabled]
+            self._enforcer = Enforcer(chosen) if chosen else None
+            self._until = min((rule.expires for rule in chosen), default=math.inf)
+        return self._enforcer

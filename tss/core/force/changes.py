@@ -1,0 +1,145 @@
+"""Changes of the set of rules: each takes the rules as they are and gives them as they are to be, or raises Refused.
+
+A change is tried again on what another replica has made of the rules meanwhile, so it holds nothing but what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from tss.core.force.document import Draft, when
+from tss.core.force.faults import Conflict, NoSuchRule, Stale, WrongRule
+from tss.core.force.rule import Rule
+
+Rules = Mapping[str, Rule]
+"""By id; none of them over."""
+
+Change = Callable[[Rules], Rules]
+
+
+@attrs.frozen
+class Stored:
+    """What the store has, rules as bytes by id. ``version`` is another after each change; empty: there is nothing."""
+
+    version: str
+    rules: Mapping[str, bytes]
+
+
+@attrs.frozen
+class Bounds:
+    """What the settings allow. ``default_secs`` is how long a rule lasts for which nothing is said."""
+
+    default_secs: float
+    max_secs: float
+    max_rules: int
+
+
+def living(rules: Rules, now: float) -> Rules:
+    """Without those whose time is over."""
+    return {rule_id: rule for rule_id, rule in rules.items() if not rule.is_over(now)}
+
+
+def add(draft: Draft, rule_id: str, bounds: Bounds, now: float) -> Change:
+    """A new rule."""
+
+    def change(rules: Rules) -> Rules:
+        if len(rules) >= bounds.max_rules:
+            text = f"there are {len(rules)} rules, and forceSampling.maxRules allows no more: remove one"
+            raise Conflict("maxRules", text)
+        _is_free(draft.name, rules, "")
+        created = round(now, 3)
+        rule = Rule(rule_id, draft.name, draft.action, draft.matchers, created, _end(draft, bounds, now))
+        rule = attrs.evolve(rule, description=draft.description, enabled=draft.enabled, priority=draft.priority)
+        return {**rules, rule_id: rule}
+
+    return change
+
+
+def replace(draft: Draft, rule_id: str, bounds: Bounds, now: float, revision: int | None) -> Change:
+    """The rule of this id as the draft says; its end stays where nothing is said of it."""
+
+    def change(rules: Rules) -> Rules:
+        found = _found(rules, rule_id, revision)
+        _is_free(draft.name, rules, rule_id)
+        says_end = draft.duration_secs is not None or draft.expires is not None
+        expires = _end(draft, bounds, now) if says_end else found.expires
+        given = attrs.asdict(
+            draft, recurse=False, filter=lambda field, _: field.name not in ("duration_secs", "expires")
+        )
+        return _changed(rules, found, expires=expires, **given)
+
+    return change
+
+
+def extend(rule_id: str, secs: float | None, bounds: Bounds, now: float, revision: int | None) -> Change:
+    """Its end comes later by so much."""
+
+    def change(rules: Rules) -> Rules:
+        found = _found(rules, rule_id, revision)
+        later = bounds.default_secs if secs is None else secs
+        return _changed(rules, found, expires=_bounded(found.expires + later, "durationSecs", bounds, now))
+
+    return change
+
+
+def switch(rule_id: str, enabled: bool, revision: int | None) -> Change:
+    """On or off; its end comes all the same."""
+
+    def change(rules: Rules) -> Rules:
+        return _changed(rules, _found(rules, rule_id, revision), enabled=enabled)
+
+    return change
+
+
+def remove(rule_id: str, revision: int | None) -> Change:
+    """Without the rule of this id."""
+
+    def change(rules: Rules) -> Rules:
+        _found(rules, rule_id, revision)
+        return {each: rule for each, rule in rules.items() if each != rule_id}
+
+    return change
+
+
+def _found(rules: Rules, rule_id: str, revision: int | None) -> Rule:
+    if rule_id not in rules:
+        raise NoSuchRule(rule_id)
+    found = rules[rule_id]
+    if revision is not None and found.revision != revision:
+        raise Stale(revision, found.revision)
+    return found
+
+
+def _changed(rules: Rules, rule: Rule, **values: object) -> Rules:
+    changed: Rule = attrs.evolve(rule, revision=rule.revision + 1, **values)  # type: ignore[arg-type]  # of its own fields
+    return {**rules, rule.id: changed}
+
+
+def _is_free(name: str, rules: Rules, but: str) -> None:
+    """Decisions and metrics tell rules apart by their names."""
+    for rule in rules.values():
+        if rule.name == name and rule.id != but:
+            raise Conflict("name", f"the rule {rule.id} has the name {name!r} already")
+
+
+def _end(draft: Draft, bounds: Bounds, now: float) -> float:
+    if draft.expires is not None:
+        return _bounded(draft.expires, "expires", bounds, now)
+    return _bounded(now + (draft.duration_secs or bounds.default_secs), "durationSecs", bounds, now)
+
+
+def _bounded(expires: float, field: str, bounds: Bounds, now: float) -> float:
+    latest = now + bounds.max_secs
+    if expires <= now:
+        raise WrongRule({field: "the rule would be over already"})
+    if expires > latest + 0.001:  # what rounding adds
+        text = (
+            f"the rule would end at {when(min(expires, _FAR))}, and forceSampling.maxDurationSecs allows {when(latest)}"
+        )
+        raise WrongRule({field: text})
+    return round(expires, 3)
+
+
+_FAR = 253_402_300_000.0  # the end of the year 9999, beyond which no date can be written

@@ -1,0 +1,152 @@
+"""Whether a value fits a matcher.
+
+Values are compared as text, in the form in which people write them, for who makes a rule does not know which type a client
+sends: 500 fits "500" and 500.0, true fits "true". Only GT and its like compare numbers, and read a text that is one.
+Arrays, maps and bytes have no text: they are there, and that is all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import re2
+
+from tss.core.force.rule import KINDS, STATUSES, Matcher, Op, Scalar, Where
+from tss.core.otlp.lookup import MAX_VALUES, Value
+
+Test = Callable[[Value], bool]
+"""Of one value."""
+
+_RE2_BYTES = 1 << 20  # for the automata of one expression; RE2 starts them anew when they would take more
+
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_LONGEST_NUMBER = 40  # letters; a longer one is no measurement, and reading a number takes the square of its length
+
+
+def text(value: Value) -> str | None:
+    """A value as YAML's people write it; None for what has no text."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case bytes():
+            return None
+        case float() if value.is_integer():
+            return str(int(value))
+    return repr(value)
+
+
+def number(value: Value) -> int | float | None:
+    """The number that a value is, or that a text says."""
+    match value:
+        case bool() | bytes():
+            return None
+        case str() if len(value) <= _LONGEST_NUMBER and _NUMBER.fullmatch(value):
+            return int(value) if value.lstrip("+-").isdigit() else float(value)
+        case str():
+            return None
+    return value
+
+
+def expression(pattern: str) -> Any:
+    """A regular expression by RE2, whose time grows with the length of the text alone: none can stop the event loop, as
+    `(a+)+$` does with Python's own. Raises ValueError."""
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _RE2_BYTES
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else ""
+        raise ValueError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from error
+
+
+class Condition:
+    """A matcher made ready."""
+
+    __slots__ = ("_needs_a_value", "_test", "ask")
+
+    def __init__(self, matcher: Matcher) -> None:
+        self.ask = matcher.ask
+        self._test = _worded(matcher.where, _test(matcher.op, matcher.value))
+        # NEQ and "exists: false" say that no value fits, which a span without the attribute fulfils, too.
+        self._needs_a_value = matcher.op is not Op.NEQ and not (matcher.op is Op.EXISTS and not matcher.value)
+
+    def fits(self, values: Sequence[Value]) -> bool:
+        """For the values of one span: most often one or none."""
+        for value in values:
+            if self._test(value):
+                return self._needs_a_value
+        return not self._needs_a_value
+
+    def may_fit(self, values: Sequence[Value]) -> bool:
+        """Whether it can fit any span of a trace that has these values, of which MAX_VALUES are told at most."""
+        return not self._needs_a_value or len(values) >= MAX_VALUES or self.fits(values)
+
+    @property
+    def decides_alone(self) -> bool:
+        """Whether a value that fits, in any span, is all that a rule with this one matcher needs."""
+        return self._needs_a_value
+
+
+def _worded(where: Where, test: Test) -> Test:
+    """Kind and status are numbers on the wire and words to people."""
+    words = {Where.KIND: KINDS, Where.STATUS: STATUSES}.get(where)
+    if words is None:
+        return test
+    return lambda value: test(words[value] if isinstance(value, int) and 0 <= value < len(words) else "unknown")
+
+
+def _test(op: Op, wanted: Any) -> Test:
+    match op:
+        case Op.EQ | Op.NEQ:
+            return _one_of((wanted,))
+        case Op.IN:
+            return _one_of(wanted)
+        case Op.EXISTS:
+            return lambda _: True
+        case Op.GT | Op.GTE | Op.LT | Op.LTE:
+            return _compared(op, wanted)
+    return _part(op, str(text(wanted)))
+
+
+def _one_of(wanted: Sequence[Scalar]) -> Test:
+    texts = frozenset(text(each) for each in wanted)
+    return lambda value: not isinstance(value, bytes) and text(value) in texts
+
+
+def _part(op: Op, wanted: str) -> Test:
+    if op is Op.REGEX:
+        search = expression(wanted).search
+        return _on_text(lambda found: search(found) is not None)
+    if op is Op.CONTAINS:
+        return _on_text(lambda found: wanted in found)
+    if op is Op.STARTS_WITH:
+        return _on_text(lambda found: found.startswith(wanted))
+    return _on_text(lambda found: found.endswith(wanted))
+
+
+def _on_text(test: Callable[[str], bool]) -> Test:
+    def tested(value: Value) -> bool:
+        found = text(value)
+        return found is not None and test(found)
+
+    return tested
+
+
+def _compared(op: Op, wanted: float) -> Test:
+    compare: Callable[[float], bool] = {
+        Op.GT: lambda found: found > wanted,
+        Op.GTE: lambda found: found >= wanted,
+        Op.LT: lambda found: found < wanted,
+        Op.LTE: lambda found: found <= wanted,
+    }[op]
+
+    def tested(value: Value) -> bool:
+        found = number(value)
+        return found is not None and compare(found)
+
+    return tested

@@ -1,0 +1,61 @@
+"""Protobuf classes from a table of their fields: for schemas of our own, which read only what is looked at."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+Fields = tuple[tuple[str, int, str], ...]
+
+_Field = descriptor_pb2.FieldDescriptorProto
+_KINDS = {
+    "str": _Field.TYPE_STRING,
+    "bytes": _Field.TYPE_BYTES,
+    "bool": _Field.TYPE_BOOL,
+    "int32": _Field.TYPE_INT32,
+    "int64": _Field.TYPE_INT64,
+    "uint64": _Field.TYPE_UINT64,
+    "fixed64": _Field.TYPE_FIXED64,
+    "double": _Field.TYPE_DOUBLE,
+}
+
+
+def classes_of(package: str, messages: Mapping[str, Fields]) -> dict[str, Any]:
+    """A class for each message; of its fields each has a name, a number, and a kind.
+
+    Before a kind "*" is a repeated field, "|" one of the message's oneof, "map " a map from text. What is none of the
+    kinds above is a message of the same package.
+    """
+    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
+    for name, fields in messages.items():
+        _add(file, name, fields)
+    pool = descriptor_pool.DescriptorPool()  # its own: the default one knows some of these names already
+    pool.AddSerializedFile(file.SerializeToString())
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in messages}
+
+
+def _add(file: descriptor_pb2.FileDescriptorProto, name: str, fields: Fields) -> None:
+    message = file.message_type.add(name=name)
+    if any(kind.startswith("|") for _, _, kind in fields):
+        message.oneof_decl.add(name="value")
+    for field_name, number, kind in fields:
+        field = message.field.add(name=field_name, number=number)
+        field.label = _Field.LABEL_REPEATED if kind.startswith(("*", "map ")) else _Field.LABEL_OPTIONAL
+        if kind.startswith("|"):
+            field.oneof_index = 0
+        plain = kind.lstrip("*|")
+        if kind.startswith("map "):
+            plain = f"{name}.{_entry(message, field_name, kind.removeprefix('map '))}"
+        field.type = _KINDS.get(plain, _Field.TYPE_MESSAGE)
+        if field.type == _Field.TYPE_MESSAGE:
+            field.type_name = f".{file.package}.{plain}"
+
+
+def _entry(message: descriptor_pb2.DescriptorProto, field_name: str, kind: str) -> str:
+    """The message that protobuf wants for a map's entries."""
+    name = "".join(word.capitalize() for word in field_name.split("_")) + "Entry"
+    entry = message.nested_type.add(name=name)
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, label=_Field.LABEL_OPTIONAL, type=_Field.TYPE_STRING)
+    entry.field.add(name="value", number=2, label=_Field.LABEL_OPTIONAL, type=_KINDS[kind])
+    return name

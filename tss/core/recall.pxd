@@ -1,0 +1,21 @@
+# The C types of recall.py, for when it is compiled.
+
+cimport cython
+from tss.core.memory cimport Kept, Memory
+from tss.core.partition cimport Partition
+from tss.core.trace cimport Trace
+
+
+@cython.locals(asked=list, trace=Trace)
+cpdef list unknown_here(list batch, Memory memory, long long ttl_ms)
+
+
+@cython.locals(branch=Trace)
+cpdef bint could_be_known(Trace trace, Memory memory, long long ttl_ms) except -1
+
+
+@cython.locals(home=Partition, since_ms="long long")
+cdef bint _may_be_a_rest(Trace trace, long long ttl_ms) except -1
+
+
+cpdef bytes to_bytes(Kept kept)

@@ -1,0 +1,110 @@
+"""What another replica, or an earlier life of this one, may have decided: which traces to ask for, and in which form."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+from tss.core.decision import Decision, Reason, Verdict
+from tss.core.memory import Kept, Memory
+from tss.core.streamtime import NO_TIME
+from tss.core.trace import Trace
+
+VERSION = 1
+# Spans name their start by their own host's clock, and take a while to reach the log.
+CLOCKS_MS = 60_000
+
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def unknown_here(batch: list[Trace], memory: Memory, ttl_ms: int) -> list[Trace]:
+    """Those of the closed traces that are worth asking for. Most batches have none, so this is what each one pays."""
+    asked: list[Trace] = []
+    for trace in batch:
+        if trace.decision is None and could_be_known(trace, memory, ttl_ms):
+            asked.append(trace)  # noqa: PERF401  # compiled, a loop is what this is
+    return asked
+
+
+def could_be_known(trace: Trace, memory: Memory, ttl_ms: int) -> bool:
+    """Whether a closed trace may have been decided where this replica does not remember it.
+
+    That is so when a record of it was in the log before its partition became ours, when it was kept and had to be
+    forgotten here, and, as long as decisions are remembered (``ttl_ms`` of stream time), when it looks like the rest of
+    a trace that was there before: it is not whole, or began earlier.
+    """
+    if memory.has_evicted(trace.trace_id):
+        return True
+    if _may_be_a_rest(trace, ttl_ms):
+        return True
+    for branch in trace.branches or ():  # noqa: SIM110  # Cython takes no generator in a function of C types
+        if branch.first_offset < branch.home.horizon:
+            return True
+    return False
+
+
+def _may_be_a_rest(trace: Trace, ttl_ms: int) -> bool:
+    home = trace.home
+    since_ms = home.horizon_ms
+    if trace.first_offset < home.horizon or since_ms == NO_TIME:
+        return True
+    if trace.closed_ms - since_ms >= ttl_ms:
+        return False
+    return not trace.is_complete() or trace.start_ns // 1_000_000 < since_ms - CLOCKS_MS
+
+
+def to_bytes(kept: Kept) -> bytes:
+    """A kept trace's decision and what of it has been delivered: JSON without spaces, some 90 bytes.
+
+    ``[version, [policy, reason, rate, destinations], home partition, first offset, [[partition, highest offset], ...],
+    [[partition, offset not delivered], ...]]``. A version to come may add to the end.
+    """
+    outstanding = sorted(kept.outstanding or ())
+    rest = _ENCODE([kept.first[0], kept.first[1], list(kept.covered.items()), outstanding])
+    return b"[%d,%b,%b" % (VERSION, _head(kept.decision), rest[1:].encode())
+
+
+@lru_cache(maxsize=1000)  # a policy that names a rate of its own for each key has many; the rest has a few
+def _head(decision: Decision) -> bytes:
+    return _ENCODE([decision.policy, decision.reason.value, decision.rate, decision.destinations]).encode()
+
+
+def from_bytes(value: bytes) -> Kept | None:
+    """What ``to_bytes`` was given; None when it is of another version, or nothing that it could have made."""
+    try:
+        version, *known = json.loads(value)
+        return _kept(known) if version == VERSION else None
+    except (ValueError, TypeError, IndexError, RecursionError):
+        return None
+
+
+def _kept(known: list[object]) -> Kept:
+    match known:
+        case [
+            [str(policy), str(reason), int() | float() as rate, names],
+            int(home),
+            int(first),
+            list(covered),
+            list(out),
+        ]:
+            kept = Kept(Decision(Verdict.KEEP, policy, Reason(reason), float(rate), _names(names)), (home, first))
+            kept.covered = dict(_place(each) for each in covered)
+            kept.outstanding = {_place(each) for each in out} or None
+            return kept
+    raise ValueError
+
+
+def _names(names: object) -> tuple[str, ...] | None:
+    match names:
+        case None:
+            return None
+        case list() if all(isinstance(name, str) for name in names):
+            return tuple(names)
+    raise ValueError
+
+
+def _place(pair: object) -> tuple[int, int]:
+    match pair:
+        case [int(partition), int(offset)]:
+            return partition, offset
+    raise ValueError

@@ -1,0 +1,96 @@
+"""redis-py's three clients, made from the settings: one server, a master that Sentinels name, a Cluster."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import attrs
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.retry import Retry
+
+from tss.edges.tls import tls_context
+from tss.settings import Redis
+from tss.settings.redis_url import RedisUrl, parse
+
+PORT, SENTINEL_PORT = 6379, 26379
+
+
+@attrs.frozen
+class Way:
+    """How to get to Redis. Connects only when used; raises OSError when a file of TLS cannot be used."""
+
+    settings: Redis
+    url: RedisUrl
+
+    @classmethod
+    def of(cls, settings: Redis) -> Way:
+        """Look at everything that can be looked at without Redis."""
+        url = parse(settings.url)
+        if url.tls:
+            tls_context(settings)  # redis-py would read the files at each connection, and not say which is wrong
+        return cls(settings, url)
+
+    @property
+    def address(self) -> str:
+        """Hosts and ports, for people."""
+        return ",".join(f"{host}:{port}" for host, port in self._hosts)
+
+    @property
+    def _hosts(self) -> tuple[tuple[str, int], ...]:
+        usual = SENTINEL_PORT if self.settings.sentinel_master else PORT
+        return tuple((host, port or usual) for host, port in self.url.hosts)
+
+    def connect(self) -> redis.Redis:
+        """The client. A Cluster is asked for its shape at once, so this may raise what redis-py raises."""
+        if self.settings.cluster:
+            nodes = [ClusterNode(host, port) for host, port in self._hosts]  # type: ignore[no-untyped-call]
+            options = self._options() | {
+                # Once more after the shape of the Cluster was read anew: the usual case of a slot that has moved.
+                "retry": Retry(NoBackoff(), 1),
+                # The names as given: what they stand for may change altogether while nobody asks.
+                "dynamic_startup_nodes": False,
+            }
+            return cast(redis.Redis, redis.RedisCluster(startup_nodes=nodes, **options))
+        if self.settings.sentinel_master:
+            return self._by_sentinel()
+        [(host, port)] = self._hosts
+        return redis.Redis(host=host, port=port, db=self.url.database, **self._options())
+
+    def _by_sentinel(self) -> redis.Redis:
+        asking = self._times() | self._tls() | {"password": self.settings.sentinel_password or None}
+        options = self._options() | {"db": self.url.database}
+        sentinel: Any = redis.Sentinel(self._hosts, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+        return cast(redis.Redis, sentinel.master_for(self.settings.sentinel_master))
+
+    def _options(self) -> dict[str, Any]:
+        user = {
+            "username": self.settings.username or self.url.username or None,
+            "password": self.settings.password or self.url.password or None,
+        }
+        return self._times() | self._tls() | user
+
+    def _times(self) -> dict[str, Any]:
+        secs = self.settings.connection_timeout_secs
+        return {
+            "socket_timeout": secs,
+            "socket_connect_timeout": secs,
+            "socket_keepalive": True,
+            "protocol": 2,  # all we need, and proxies in front of Redis know it
+            "retry": Retry(NoBackoff(), 0),  # who calls knows what else to do; a call must end in time
+        }
+
+    def _tls(self) -> dict[str, Any]:
+        if not self.url.tls:
+            return {}
+        files = self.settings
+        return {
+            "ssl": True,
+            "ssl_ca_certs": files.ssl_ca_location or None,
+            "ssl_certfile": files.ssl_certificate_location or None,
+            "ssl_keyfile": files.ssl_key_location or None,
+            "ssl_password": files.ssl_key_password,
+            "ssl_cert_reqs": "required" if files.ssl_verify else "none",
+            "ssl_check_hostname": files.ssl_verify,
+        }

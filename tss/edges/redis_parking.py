@@ -1,0 +1,206 @@
+"""Long-open traces out of memory: one Redis hash for each input partition (docs/redis.md says what stands in it).
+
+All writes are scripts on one key: atomic, fit for a Cluster, and refused when another owner has taken the partition over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import attrs
+import redis
+
+from tss.core.errors import Full, Lost
+
+T = TypeVar("T")
+
+FIELDS_AT_A_TIME = 5000  # what a script may unpack onto Lua's stack is 8,000 values
+
+# A trace has the fields s<id> (its summary), n<id> (how many frames, and the bytes of all of it) and f<id><number>.
+# What Redis itself adds to a field is about this much; it counts, since what is bounded is memory.
+_FIELD_BYTES = 64
+
+_TAKE_OVER = f"""\
+local key, token, ttl, known, known_seq = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local found = redis.call('HMGET', key, 'token', 'prev', 'seq')
+local seq = tonumber(found[3])
+if known == '' or not seq or (found[1] ~= known and found[2] ~= known) or seq < known_seq then
+  redis.call('DEL', key)
+  redis.call('HSET', key, 'token', token, 'prev', '', 'seq', 0, 'bytes', 0)
+  redis.call('EXPIRE', key, ttl)
+  return false
+end
+-- prev stays what was committed: the next owner may know no newer one, should this one end before its first commit
+redis.call('HSET', key, 'token', token, 'prev', known)
+redis.call('EXPIRE', key, ttl)
+local summaries, wanted = {{}}, {{}}
+local function take()
+  if #wanted == 0 then return end
+  for place, summary in ipairs(redis.call('HMGET', key, unpack(wanted))) do
+    table.insert(summaries, string.sub(wanted[place], 2))
+    table.insert(summaries, summary)
+  end
+  wanted = {{}}
+end
+for _, field in ipairs(redis.call('HKEYS', key)) do
+  if string.byte(field) == 115 and field ~= 'seq' then
+    table.insert(wanted, field)
+    if #wanted == {FIELDS_AT_A_TIME} then take() end
+  end
+end
+take()
+return {{seq, summaries}}"""
+
+_PARK = f"""\
+local key, token, ttl, limit, known_seq = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local found = redis.call('HMGET', key, 'token', 'bytes', 'seq')
+-- a replica that became the master may lack what the old one had confirmed
+if found[1] ~= token or tonumber(found[3]) < known_seq then return redis.error_reply('LOST') end
+local bytes, plan, counts, sizes, summaries = tonumber(found[2]), {{}}, {{}}, {{}}, {{}}
+for at = 5, #ARGV, 3 do
+  local id, summary, frame = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  if not counts[id] then
+    local count, size = string.match(redis.call('HGET', key, 'n' .. id) or '0 0', '(%d+) (%d+)')
+    counts[id], sizes[id] = tonumber(count), tonumber(size)
+    summaries[id] = redis.call('HSTRLEN', key, 's' .. id)
+  end
+  local more = #summary - summaries[id] + #frame + {_FIELD_BYTES}
+  if counts[id] == 0 then more = more + 2 * {_FIELD_BYTES} end
+  summaries[id], counts[id], sizes[id], bytes = #summary, counts[id] + 1, sizes[id] + more, bytes + more
+  for _, value in ipairs({{'f' .. id .. counts[id], frame, 's' .. id, summary}}) do table.insert(plan, value) end
+  table.insert(plan, 'n' .. id)
+  table.insert(plan, counts[id] .. ' ' .. sizes[id])
+end
+if bytes > limit then return redis.error_reply('FULL') end
+for at = 1, #plan, 2 do redis.call('HSET', key, plan[at], plan[at + 1]) end
+redis.call('HSET', key, 'bytes', bytes)
+redis.call('EXPIRE', key, ttl)
+return redis.call('HINCRBY', key, 'seq', 1)"""
+
+_FETCH = """\
+local key = KEYS[1]
+if redis.call('HGET', key, 'token') ~= ARGV[1] then return redis.error_reply('LOST') end
+local all = {}
+for at = 2, #ARGV do
+  local frames = {}
+  local count = string.match(redis.call('HGET', key, 'n' .. ARGV[at]) or '0', '%d+')
+  for number = 1, tonumber(count) do
+    table.insert(frames, redis.call('HGET', key, 'f' .. ARGV[at] .. number))
+  end
+  table.insert(all, frames)
+end
+return all"""
+
+_REMOVE = """\
+local key = KEYS[1]
+if redis.call('HGET', key, 'token') ~= ARGV[1] then return redis.error_reply('LOST') end
+for at = 3, #ARGV do
+  local id = ARGV[at]
+  local count, size = string.match(redis.call('HGET', key, 'n' .. id) or '', '(%d+) (%d+)')
+  if count then
+    for number = 1, tonumber(count) do redis.call('HDEL', key, 'f' .. id .. number) end
+    redis.call('HDEL', key, 's' .. id, 'n' .. id)
+    redis.call('HINCRBY', key, 'bytes', -tonumber(size))
+  end
+end
+redis.call('EXPIRE', key, ARGV[2])
+return 1"""
+
+
+class Parcel(Protocol):
+    """What is parked of one trace at one time."""
+
+    @property
+    def trace_id(self) -> bytes: ...
+    @property
+    def summary(self) -> bytes:
+        """Takes the place of the one before."""
+
+    @property
+    def frame(self) -> bytes:
+        """Comes after those before."""
+
+
+@attrs.frozen
+class TakenOver:
+    """What stands in a partition's hash: all that was parked up to ``seq``, and perhaps more."""
+
+    seq: int
+    summaries: dict[bytes, bytes] = attrs.field(repr=lambda found: str(len(found)))  # by trace id
+
+
+class Link(Protocol):
+    """What of RedisLink is used."""
+
+    def key(self, *parts: str | int, tag: str = "") -> str: ...
+
+    async def call(self, work: Callable[[redis.Redis], T], *, operation: str = "other") -> T: ...
+
+    def call_now(self, work: Callable[[redis.Redis], T], *, operation: str = "other") -> T: ...
+
+
+class RedisParking:
+    """Raises Away, Lost and Full. A token is of one assignment of one partition, and never empty."""
+
+    def __init__(self, link: Link, ttl_secs: float, max_bytes: int) -> None:
+        self._link = link
+        self._ttl_secs = max(1, round(ttl_secs))
+        self._max_bytes = max_bytes
+
+    def __repr__(self) -> str:
+        return f"<RedisParking of {self._max_bytes} bytes a partition in {self._link!r}>"
+
+    def take_over(self, partition: int, known: tuple[str, int] | None, token: str) -> TakenOver | None:
+        """Make the partition's hash this token's, for the member's thread: blocks.
+
+        None when what is there is not all that was parked under ``known``: the hash then is empty.
+        """
+        old, seq = known or ("", 0)
+        work = partial(_run, _TAKE_OVER, self._key(partition), (token, self._ttl_secs, old, seq))
+        found = self._link.call_now(work, operation="take_over")
+        if found is None:
+            return None
+        seq, flat = found
+        return TakenOver(seq, dict(zip(flat[::2], flat[1::2], strict=True)))
+
+    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel]) -> int:
+        """All of them or none; the new seq. Lost, too, where there is not all that was there at ``seq``.
+
+        After Away they may be there or not: a frame that is parked again then is there twice.
+        """
+        values: list[Any] = [token, self._ttl_secs, self._max_bytes, seq]
+        for each in parcels:
+            values += each.trace_id, each.summary, each.frame
+        return int(await self._call(_PARK, partition, values, "park"))
+
+    async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+        """The frames in the order they were parked; those who have none are left out."""
+        if not ids:
+            return {}
+        found = await self._call(_FETCH, partition, (token, *ids), "fetch")
+        return {each: frames for each, frames in zip(ids, found, strict=True) if frames}
+
+    async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
+        """Forget them; those who are not there do no harm. With no ids: the hash lives on for another while."""
+        await self._call(_REMOVE, partition, (token, self._ttl_secs, *ids), "remove")
+
+    async def _call(self, script: str, partition: int, values: Sequence[Any], operation: str) -> Any:
+        return await self._link.call(partial(_run, script, self._key(partition), values), operation=operation)
+
+    def _key(self, partition: int) -> str:
+        return self._link.key("parked", partition, tag=f"p{partition}")
+
+
+def _run(script: str, key: str, values: Sequence[Any], client: redis.Redis) -> Any:
+    try:
+        # By its hash; one that Redis has forgotten (a restart, a failover) is sent again by redis-py.
+        return client.register_script(script)([key], values)
+    except redis.ResponseError as error:
+        said = str(error)
+        if said.startswith("LOST"):
+            raise Lost(f"what was parked under {key} is not there any more, or another replica's") from error
+        if said.startswith("FULL"):
+            raise Full(f"{key} holds redis.maxParkedBytes already") from error
+        raise

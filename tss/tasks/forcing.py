@@ -1,0 +1,154 @@
+"""Keeps the rulebook as the store has it: told of a change at once, and looking from time to time all the same."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import NoReturn, Protocol
+
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.decision import Verdict
+from tss.core.errors import Away
+from tss.core.force import Rule, Rulebook
+from tss.core.force.changes import Change, Stored, living
+from tss.core.force.document import expiry, shown, stored
+from tss.core.force.faults import Conflict, WrongRule
+from tss.core.measures import Meter
+
+log = structlog.get_logger()
+
+TRIES = 10  # of a change, each after another replica was quicker; people change rules, and not ten at a time
+GONE_NAMES = 200  # of rules that are gone and still shown in metrics, so that a last scrape finds them
+LEAST_KEPT_SECS = 3600.0  # how long the store keeps that there is no rule
+
+
+class RuleStore(Protocol):
+    """Where all replicas find the rules. All of it raises Away."""
+
+    async def read(self) -> Stored:
+        """What there is."""
+
+    async def swap(self, version: str, rules: Mapping[str, bytes], keep_secs: float) -> bool:
+        """These in the place of what was there, unless that is another version by now: then False. All hear of it."""
+
+    async def listen(self, changed: Callable[[], None]) -> NoReturn:
+        """Until cancelled, call ``changed`` in this event loop after each change, and when one may have been missed."""
+
+
+class Forcing:
+    """The rulebook, the store, and the way from one to the other."""
+
+    def __init__(self, book: Rulebook, store: RuleStore, meter: Meter, clock: Callable[[], float] = time.time) -> None:
+        self._book = book
+        self._store = store
+        self._meter = meter
+        self._clock = clock
+        self._unreadable: set[tuple[str, bytes]] = set()  # told already
+        self._names: dict[str, None] = {}  # in metrics, those longest gone first
+        self._away = False
+
+    async def run(self, poll_secs: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Until cancelled; started when it has looked once. What Redis says is so: what is heard only says when to look."""
+        self._meter.watch(measures.FORCE_RULES, lambda: len(self._book.rules(self._clock())))
+        await self._look()
+        task_status.started()
+        heard = Heard()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._store.listen, heard.set, name="force rules: listening")
+            while True:
+                with trio.move_on_after(poll_secs):
+                    await heard.wait()
+                await self._look()
+
+    async def change(self, change: Change) -> None:
+        """Make a change for all replicas, this one first. Raises Refused as the change does, and Away."""
+        for _ in range(TRIES):
+            found = await self._store.read()
+            now = self._clock()
+            before = living(self._rules(found), now)
+            after = change(before)
+            latest = max((rule.expires for rule in after.values()), default=now)
+            keep_secs = max(latest - now, 0) + LEAST_KEPT_SECS
+            if await self._store.swap(found.version, self._written(found, before, after), keep_secs):
+                self._know(after.values())
+                return
+        raise Conflict("version", "the rules are being changed by others all the time; try again")
+
+    async def _look(self) -> None:
+        try:
+            found = await self._store.read()
+        except Away as error:
+            self._meter.count(measures.FORCE_READS, 1, "away")
+            if not self._away:
+                log.warning("force rules cannot be read; those known go on until they expire", reason=str(error))
+            self._away = True
+            return
+        self._away = False
+        self._meter.count(measures.FORCE_READS, 1, "read")
+        self._know(living(self._rules(found), self._clock()).values())
+
+    def _know(self, rules: Iterable[Rule]) -> None:
+        if self._book.replace(rules, self._clock()):
+            known = self._book.rules(self._clock())
+            log.info("force rules", rules=[f"{rule.action.value} {rule.name}" for rule in known if rule.enabled])
+            self._name(known)
+
+    def _name(self, known: Iterable[Rule]) -> None:
+        """Metrics show rules by name; the names of those that are gone must not become ever more."""
+        names = {rule.name for rule in known}
+        for name in names:
+            self._names.pop(name, None)
+        while len(self._names) > GONE_NAMES:
+            gone = next(iter(self._names))
+            del self._names[gone]
+            for verdict in Verdict:
+                self._meter.forget(measures.FORCED, gone, verdict.value)
+        self._names |= dict.fromkeys(names)
+
+    def _rules(self, found: Stored) -> dict[str, Rule]:
+        rules: dict[str, Rule] = {}
+        for rule_id, document in found.rules.items():
+            try:
+                rules[rule_id] = stored(json.loads(document))
+            except (ValueError, WrongRule) as error:
+                self._tell(rule_id, document, error)
+        return rules
+
+    def _tell(self, rule_id: str, document: bytes, error: Exception) -> None:
+        if (rule_id, document) not in self._unreadable:
+            log.error("a force rule in Redis cannot be read and does not count", id=rule_id, reason=str(error))
+            self._unreadable = {*list(self._unreadable)[:GONE_NAMES], (rule_id, document)}
+
+    def _written(self, found: Stored, before: Mapping[str, Rule], after: Mapping[str, Rule]) -> dict[str, bytes]:
+        """What was not changed stays to the byte, and so does what cannot be read: a newer version of tss may have
+        written it."""
+        written = {
+            rule_id: found.rules[rule_id] if before.get(rule_id) == rule else json.dumps(shown(rule)).encode()
+            for rule_id, rule in after.items()
+        }
+        foreign = {
+            rule_id: document
+            for rule_id, document in found.rules.items()
+            if rule_id not in before and expiry(document) > self._clock()
+        }
+        return foreign | written
+
+
+class Heard:
+    """That there was something, until somebody has waited for it."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def set(self) -> None:
+        """There is something."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Until there is, or at once if there was."""
+        await self._event.wait()
+        self._event = trio.Event()

@@ -1,0 +1,135 @@
+"""The memory of decisions that replicas share: asked when a trace closes, told when it is delivered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from tss.core import measures
+from tss.core.buffer import Buffer
+from tss.core.errors import Away
+from tss.core.measures import Meter
+from tss.core.recall import from_bytes, to_bytes, unknown_here
+from tss.core.trace import Trace
+
+EVICTED_IDS = 500_000  # kept traces beyond the local memory of which it is known that they were; 8 to 16 MB
+
+
+class SharedDecisions(Protocol):
+    """Where all replicas look. Both raise Away, at once or after a bounded time."""
+
+    async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes]) -> None:
+        """Remember these by trace id, for a while."""
+
+    async def read(self, ids: Sequence[bytes]) -> tuple[dict[bytes, bytes], set[bytes]]:
+        """What was written of kept ones among these, and which are remembered as dropped."""
+
+
+@attrs.frozen
+class Sharing:
+    """What there is to share with: for ``ttl_secs`` decisions are found there."""
+
+    decisions: SharedDecisions
+    ttl_secs: float
+    remembers_dropped: bool = False
+
+
+class Memories(Protocol):
+    """What evaluator and exporter need to know of the others."""
+
+    async def recall(self, batch: list[Trace]) -> list[Trace]:
+        """The batch, with what others have decided following that, or gone."""
+
+    async def keep(self, traces: Sequence[Trace]) -> None:
+        """Every destination has these; called before they settle."""
+
+    async def drop(self, traces: Sequence[Trace]) -> None:
+        """These have ended, the dropped among them by our decision; called before they settle."""
+
+
+class Alone:
+    """Without Redis: every replica knows what it knows."""
+
+    async def recall(self, batch: list[Trace]) -> list[Trace]:
+        """As it came."""
+        return batch
+
+    async def keep(self, traces: Sequence[Trace]) -> None:
+        """Nobody is told."""
+
+    async def drop(self, traces: Sequence[Trace]) -> None:
+        """Nobody is told."""
+
+
+ALONE = Alone()
+
+
+class Shared:
+    """With Redis, as long as it is there. While it is away, what is known locally decides (law 8)."""
+
+    def __init__(self, sharing: Sharing, buffer: Buffer, meter: Meter) -> None:
+        self._decisions = sharing.decisions
+        self._ttl_ms = round(sharing.ttl_secs * 1000)
+        self._remembers_dropped = sharing.remembers_dropped
+        self._buffer = buffer
+        self._meter = meter
+
+    async def recall(self, batch: list[Trace]) -> list[Trace]:
+        """One question for all that could be known; most batches have none."""
+        asked = unknown_here(batch, self._buffer.memory, self._ttl_ms)
+        if not asked:
+            return batch
+        try:
+            kept, dropped = await self._decisions.read([trace.trace_id for trace in asked])
+        except Away:
+            self._meter.count(measures.DECISION_LOOKUPS, len(asked), "away")
+            return batch
+        return self._follow(batch, {*asked}, kept, dropped)
+
+    def _follow(
+        self, batch: Iterable[Trace], asked: set[Trace], kept: Mapping[bytes, bytes], dropped: set[bytes]
+    ) -> list[Trace]:
+        """In the order of the batch. A trace without an answer was not decided, as far as anybody knows."""
+        going: list[Trace] = []
+        outcomes: Counter[str] = Counter()
+        for trace in batch:
+            value = kept.get(trace.trace_id) if trace in asked else None
+            known = from_bytes(value) if value is not None else None
+            if known is not None:
+                outcomes["kept"] += 1
+                going += self._buffer.kept_elsewhere(trace, known)
+            elif trace in asked and trace.trace_id in dropped:
+                outcomes["dropped"] += 1
+                self._buffer.dropped_elsewhere(trace)
+            else:
+                if trace in asked:
+                    outcomes["unknown" if value is None else "unreadable"] += 1
+                going.append(trace)
+        for outcome, count in outcomes.items():
+            self._meter.count(measures.DECISION_LOOKUPS, count, outcome)
+        return going
+
+    async def keep(self, traces: Sequence[Trace]) -> None:
+        """What is delivered of each, late ones included, as one message."""
+        known = self._buffer.deliver(traces)
+        await self._write({trace_id: to_bytes(kept) for trace_id, kept in known.items()}, ())
+
+    async def drop(self, traces: Sequence[Trace]) -> None:
+        """Only where that was asked for: they are most of all traces."""
+        if self._remembers_dropped:
+            decided = [each for each in traces if each.decision is not None and not (each.decision.keeps or each.late)]
+            await self._write({}, [each.trace_id for each in decided])
+
+    async def _write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes]) -> None:
+        count = len(kept) + len(dropped)
+        if not count:
+            return
+        try:
+            await self._decisions.write(kept, dropped)
+        except Away:
+            self._meter.count(measures.DECISION_WRITES, count, "away")
+        else:
+            self._meter.count(measures.DECISION_WRITES, count, "written")
