@@ -83,6 +83,7 @@ class Assignments:
             self._partitions[id] = partition
             self._buffer.adopt(partition)
             self._meter.count(measures.REBALANCES, 1, "assigned")
+            self._show_uncommitted(partition)
         if starts:
             log.info("partitions assigned", partitions=sorted(starts))
         return dict(self._commits(self._partitions[id] for id, start in starts.items() if not start.committed))
@@ -156,10 +157,10 @@ class Assignments:
             if id in self._partitions:
                 self._partitions[id].committed = commit.offset
 
-    def show_uncommitted(self) -> None:
-        """Show how much of the log waits for its commit."""
-        for partition in self:
-            self._meter.set(measures.UNCOMMITTED, partition.ledger.uncommitted, self._topic, str(partition.id))
+    def _show_uncommitted(self, partition: Partition) -> None:
+        """How much of the log waits for its commit, read when it is asked for: at a commit it is least, not typical."""
+        ledger = partition.ledger
+        self._meter.watch(measures.UNCOMMITTED, lambda: ledger.uncommitted, self._topic, str(partition.id))
 
     def _commits(self, partitions: Iterable[Partition]) -> list[tuple[int, Commit]]:
         now_ms = self._clock_ms() if self._clock_ms else None
