@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -36,15 +37,25 @@ from tss.edges.kafka_config import client_config
 from tss.edges.kafka_scaler import scaler_group
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
-from tss.edges.redis_decisions import RedisDecisions
-from tss.edges.redis_link import RedisLink, open_link
-from tss.edges.redis_rules import RedisRules
+from tss.fleet import open_fleet
 from tss.settings import KafkaExporter, Settings
-from tss.tasks import committer, consumer, evaluator, exporter, preparer, pulse, scaler, sweeper, trainer, trimmer
+from tss.tasks import (
+    committer,
+    consumer,
+    evaluator,
+    exporter,
+    preparer,
+    pulse,
+    scaler,
+    sweeper,
+    trainer,
+    trimmer,
+    unparker,
+)
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
-from tss.tasks.forcing import Forcing
+from tss.tasks.parker import Parker, Parking
 from tss.tasks.sharing import ALONE, EVICTED_IDS, Shared, Sharing
 
 log = structlog.get_logger()
@@ -80,6 +91,7 @@ class Outside:
     read_group: scaler.ReadGroup | None = None  # the scaler's, where there is one
     sharing: Sharing | None = None  # None: no Redis
     rulebook: Rulebook = attrs.field(factory=Rulebook)  # of force rules; others keep it up to date
+    parking: Parking | None = None  # where long-open traces go; None keeps them in memory
 
 
 @attrs.frozen
@@ -90,12 +102,15 @@ class StopTimes:
     last_commit_secs: float
     last_counts_secs: float
     leave_secs: float
+    hand_over_secs: float = 0.0
 
     @classmethod
-    def of(cls, timeout_secs: float, graceful: bool) -> StopTimes:
+    def of(cls, timeout_secs: float, graceful: bool, *, parks: bool = False) -> StopTimes:
         """Shares of ``shutdownTimeoutSecs``; a tenth is left over for starting late and ending the process."""
         short_secs = min(5.0, timeout_secs * 0.15)
-        return cls(timeout_secs * 0.55 if graceful else 0, short_secs, min(2.0, timeout_secs * 0.05), short_secs)
+        parking_secs = timeout_secs * 0.2 if graceful and parks else 0.0
+        drain_secs = timeout_secs * 0.55 - parking_secs if graceful else 0.0
+        return cls(drain_secs, short_secs, min(2.0, timeout_secs * 0.05), short_secs, parking_secs)
 
 
 async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None:
@@ -105,7 +120,8 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     taken what was left in it, and so on down to the committer, whose end is the last commit. Open traces are not
     decided then: their records are not committed, and the next owner of the partition reads them again.
     """
-    times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
+    app, shelves = settings.app, outside.parking
+    times = StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown, parks=shelves is not None)
     meter, health = outside.meter, outside.health
     sharing = outside.sharing
     buffer = Buffer(_limits(settings), _waits(settings), Memory(evicted_limit=EVICTED_IDS if sharing else 0))
@@ -117,6 +133,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         for destination in outside.destinations
     ]
     _watch_buffer(buffer, meter)
+    parker = None if shelves is None else _parker(settings, outside, shelves, buffer, assignments)
     health.numbers |= {
         "openTraces": lambda: buffer.open_traces,
         "openSpans": lambda: buffer.open_spans,
@@ -135,6 +152,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         with drain:
             async with trio.open_nursery() as tasks:
                 polled_in, polled_out = _channel("polled", POLLED_BATCHES, meter, Batch)
+                aside_in, aside_out = trio.open_memory_channel[list[Trace]](math.inf)  # bounded in bytes: closed_bytes
                 closed_in, closed_out = _channel("closed", CLOSED_BATCHES, meter, list[Trace])
                 kept_in, kept_out = _channel("kept", KEPT_BATCHES, meter, list[Trace])
                 prepared_in, prepared_out = _channel("prepared", PREPARED_BATCHES, meter, list[Trace])
@@ -142,24 +160,22 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 start = tasks.start_soon
                 start(consumer.run, member, assignments, outside.dead_letters, polled_in, stop, meter, name="consumer")
                 start(sweeper.run, polled_out, closed_in, buffer, meter, name="sweeper")
-                with closed_out, kept_in, settled_in:  # each worker has a clone; these originals end here
-                    deciding = sampler, buffer, outside.observers
-                    for number in range(settings.app.evaluation_workers):
-                        ends = closed_out.clone(), kept_in.clone(), settled_in.clone()
-                        start(
-                            evaluator.run,
-                            *ends,
-                            *deciding,
-                            meter,
-                            memories,
-                            outside.rulebook,
-                            name=f"evaluator {number}",
-                        )
+                with closed_out, kept_in, settled_in, aside_in:  # each worker has a clone; these originals end here
+                    judging = sampler, buffer, outside.observers, meter, memories, outside.rulebook
+                    for number in range(app.evaluation_workers):
+                        deciding = evaluator.Deciding(kept_in.clone(), settled_in.clone(), *judging)
+                        aside = None if shelves is None else aside_in.clone()
+                        start(evaluator.run, closed_out.clone(), deciding, aside, name=f"evaluator {number}")
+                    if shelves is not None and parker is not None:
+                        deciding = evaluator.Deciding(kept_in.clone(), settled_in.clone(), *judging)
+                        start(unparker.run, aside_out, shelves, deciding, assignments, name="unparker")
+                        around.start_soon(parker.run, name="parker")
                     start(preparer.run, kept_out, prepared_in, preparation, meter, name="preparer")
                     start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, memories, name="exporter")
                 settling = settled_out, member, assignments, buffer, meter, stop
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
-                start(committer.run, *settling, *commit_times, name="committer")
+                handing = (parker.hand_over if parker and times.hand_over_secs else None), times.hand_over_secs
+                start(committer.run, *settling, *commit_times, *handing, name="committer")
         if drain.cancelled_caught:
             log.warning("stopped before everything in hand was delivered; Kafka still has it", buffer=repr(buffer))
         around.cancel_scope.cancel()
@@ -195,16 +211,11 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         connection = client_config(settings.kafka, settings.app.instance_id)
         with _naming("deadLetter"):
             dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
-        sharing: Sharing | None = None
-        if settings.redis.url:
-            with _naming("redis"):
-                opening_link = open_link(settings.redis, settings.kafka.consumer_group, meter, health)
-                link = await linked.enter_async_context(opening_link)
-            sharing = _sharing(settings, link)
-            if settings.force_sampling.admin_token:
-                forcing = Forcing(rulebook, RedisRules(link), meter)
-                await house.start(forcing.run, settings.force_sampling.poll_secs, name="force rules")
-                api.change = forcing.change
+        with _naming("redis"):
+            fleet = await open_fleet(settings, linked, rulebook, meter, health)
+        if fleet.forcing is not None:
+            await house.start(fleet.forcing.run, settings.force_sampling.poll_secs, name="force rules")
+            api.change = fleet.forcing.change
         destinations: list[Destination] = []
         topic: KafkaTopic | None = None
         for each in settings.effective_exporters:
@@ -228,6 +239,7 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
                 health,
                 lookup=lookup,
                 outbox=topic,
+                parked=fleet.parked,
                 close_secs=times.leave_secs,
             )
 
@@ -243,8 +255,9 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             counting.observers,
             clock_ms,
             scaler_group(settings.kafka, settings.app.instance_id),
-            sharing,
+            fleet.sharing,
             rulebook,
+            fleet.parked,
         )
         async with trio.open_nursery() as beside:
             counted = trio.Event()
@@ -297,14 +310,17 @@ def _channel(
     return send, receive
 
 
-def _sharing(settings: Settings, link: RedisLink) -> Sharing:
-    ttl_secs, remembers_dropped = settings.redis.decision_ttl_secs, settings.redis.remember_dropped
-    return Sharing(RedisDecisions(link, ttl_secs, remember_dropped=remembers_dropped), ttl_secs, remembers_dropped)
-
-
 def _sampler(settings: Settings) -> Sampler:
     matches = {each.name: Match(**each.match) for each in settings.effective_exporters}
     return Sampler(policies(settings.sampling), Router(matches))
+
+
+def _parker(settings: Settings, outside: Outside, shelves: Parking, buffer: Buffer, assignments: Assignments) -> Parker:
+    outside.meter.watch(measures.PARKED_TRACES, lambda: sum(len(each.shelf or ()) for each in assignments))
+    after_ms = round(settings.app.park_after_secs * 1000)
+    return Parker(
+        shelves, buffer, assignments, outside.meter, after_ms, lambda: f"{outside.chance.getrandbits(64):016x}"
+    )
 
 
 def _limits(settings: Settings) -> Limits:

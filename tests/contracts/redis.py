@@ -35,7 +35,7 @@ class Found(Protocol):
 
 class Parking(Protocol):
     def take_over(self, partition: int, known: tuple[str, int] | None, token: str) -> Found | None: ...
-    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel]) -> int: ...
+    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int = 0) -> int: ...
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]: ...
     async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None: ...
 
@@ -120,6 +120,20 @@ async def _parks_and_gives_back(world: World) -> None:
     assert found is not None and dict(found.summaries) == {B: b""}
 
 
+async def _what_comes_too_late_is_not_done(world: World) -> None:
+    """A call whose answer nobody waited for, done after the one made in its place: its summary would be the older."""
+    parking = world.parking
+    parking.take_over(0, None, "t")
+    assert await parking.park(0, "t", 0, [Parcel(A, b"newer", b"f2")], 1) == 2
+    with pytest.raises(Lost):
+        await parking.park(0, "t", 0, [Parcel(A, b"older", b"f1")])
+    assert await parking.park(0, "t", 2, [Parcel(B, b"s", b"f")]) == 3
+    assert await parking.park(0, "t", 2, [Parcel(B, b"s", b"f")], 1) == 4, "one that was done all the same is no harm"
+    found = parking.take_over(0, ("t", 4), "u")
+    assert found is not None and found.summaries[A] == b"newer"
+    assert await parking.fetch(0, "u", [A, B]) == {A: [b"f2"], B: [b"f", b"f"]}
+
+
 async def _partitions_are_apart(world: World) -> None:
     world.parking.take_over(1, None, "one")
     world.parking.take_over(2, None, "two")
@@ -193,11 +207,12 @@ async def _is_bounded(world: World) -> None:
     with pytest.raises(Full):
         await parking.park(0, "t", 0, [large, Parcel(B, b"", b"")])
     assert await parking.fetch(0, "t", [A, B]) == {}
+    seq = 0
     for _ in range(3):
-        seq = await parking.park(0, "t", 0, [large])
+        seq = await parking.park(0, "t", seq, [large])
         with pytest.raises(Full):
             await parking.park(0, "t", seq, [Parcel(A, large.summary, b"")])
-        await parking.park(0, "t", seq, [Parcel(A, b"s" * (5000 - 64), b"")])
+        seq = await parking.park(0, "t", seq, [Parcel(A, b"s" * (5000 - 64), b"")])
         with pytest.raises(Full):
             await parking.park(0, "t", seq, [Parcel(B, b"", b"")])
         await parking.remove(0, "t", [A])
@@ -207,8 +222,8 @@ _DECISIONS = (
     _remembers, _kept_beats_dropped, _large_batches, _nothing_to_do, _flushed_decisions, _dropped_only_on_wish,
 )  # fmt: skip
 _PARKING = (
-    _parks_and_gives_back, _partitions_are_apart, _only_the_owner_may, _takes_over_what_was_committed_alone,
-    _notices_what_is_missing, _many, _is_bounded,
+    _parks_and_gives_back, _what_comes_too_late_is_not_done, _partitions_are_apart, _only_the_owner_may,
+    _takes_over_what_was_committed_alone, _notices_what_is_missing, _many, _is_bounded,
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Kept, Memory
 from tss.core.otlp import Fragment
 from tss.core.packing import Packer, train
+from tss.core.parked import Shelf
 from tss.core.partition import UNKNOWN_END, Partition
 from tss.core.recall import CLOCKS_MS, from_bytes, to_bytes, unknown_here
 from tss.core.trace import Trace
@@ -117,6 +119,19 @@ def test_a_branch_on_a_partition_that_was_anothers_is_asked_for() -> None:
     trace = next(trace for trace in buffer.take() if trace.trace_id == trace_id(1))
     assert unknown_here([trace], buffer.memory, TTL_MS) == [trace]
     assert buffer.take_counts().on_two_partitions == 1
+
+
+def test_what_an_earlier_owner_parked_is_asked_for_wherever_the_log_is_said_to_have_ended() -> None:
+    buffer, home = horizon_passed()
+    buffer.add(home, record(11, 150.0, with_start(1, 150_000)), WALL)
+    trace = buffer._open.get(trace_id(1))
+    assert trace is not None
+    summary, _ = trace.leave()
+    buffer, home = make(), Partition(0, 12, 300_000, end=5, shelf=Shelf("t"))
+    buffer.take_over(home, {trace_id(1): attrs.evolve(summary, first_offset=20, parked_to=30)})
+    buffer.add(home, record(12, 200.0, fragment(98, root=True)), WALL)
+    (trace,) = buffer.take()
+    assert unknown_here([trace], buffer.memory, TTL_MS) == [trace]
 
 
 def test_a_kept_one_that_had_to_be_forgotten_is_asked_for() -> None:

@@ -21,12 +21,12 @@ from tss.settings import Kafka
 
 def test_metadata_comes_back() -> None:
     assert to_metadata(Commit(200, 123)) == '{"v":1,"replay":123}'
-    assert from_metadata(to_metadata(Commit(200, 123))) == (123, None)
+    assert from_metadata(to_metadata(Commit(200, 123))) == (123, None, None)
 
 
 def test_how_many_partitions_there_were_at_birth_comes_back() -> None:
     assert partitions_at_birth(to_metadata(Commit(200, 123), 4)) == 4
-    assert from_metadata(to_metadata(Commit(200, 123), 4)) == (123, None)
+    assert from_metadata(to_metadata(Commit(200, 123), 4)) == (123, None, None)
     assert partitions_at_birth(to_metadata(Commit(200, 123))) is None
     assert partitions_at_birth("keda") is None and partitions_at_birth('{"v":2,"of":4}') is None
 

@@ -38,7 +38,14 @@ class ScriptedMember:
     """Implements what the source needs of a Member. One call at a time, or it raises."""
 
     def __init__(
-        self, kafka: Kafka, client_id: str, group: Group, connection: Connection, _lookup: Lookup, _outbox: None
+        self,
+        kafka: Kafka,
+        client_id: str,
+        group: Group,
+        connection: Connection,
+        _lookup: Lookup,
+        _outbox: None,
+        _parked: None,
     ) -> None:
         if not kafka.input_topic:
             raise WrongSetting("no topic")

@@ -6,7 +6,6 @@ missing from the log, records read twice. Like the real edge, a member does one 
 """
 
 import itertools
-import json
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +17,8 @@ from tss.core.errors import CannotCommit
 from tss.core.otlp import Encoding, Scan, scan
 from tss.core.partition import Commit
 from tss.core.record import DeadLetter, Polled, Record, Start
+from tss.edges import kafka_starts
+from tss.edges.parking import Parked
 from tss.tasks.assignments import Assignments
 
 TOPIC = "traces"
@@ -127,15 +128,13 @@ class FakeKafka:
         if log.committed is None:
             offset = 0 if self.habits.reset == "earliest" else log.end
             return Start(offset, offset, committed=False, end=log.end)
-        try:
-            replay = json.loads(log.metadata)["replay"]
-        except (ValueError, KeyError):
-            replay = log.committed
-        return Start(log.committed, min(replay, log.committed), committed=True, end=log.end)
+        return kafka_starts.start(log.committed, log.metadata, 0, log.end, self.habits.reset)
 
     @asynccontextmanager
-    async def open_member(self, name: str, assignments: Assignments) -> AsyncIterator["FakeMember"]:
-        member = FakeMember(self, name, assignments)
+    async def open_member(
+        self, name: str, assignments: Assignments, parked: Parked | None = None
+    ) -> AsyncIterator["FakeMember"]:
+        member = FakeMember(self, name, assignments, parked)
         try:
             yield member
         finally:
@@ -201,7 +200,8 @@ class Group:
 class FakeMember:
     """Implements Source and Offsets. ``silent_since`` is set while its heartbeats do not arrive."""
 
-    def __init__(self, kafka: FakeKafka, name: str, assignments: Assignments) -> None:
+    def __init__(self, kafka: FakeKafka, name: str, assignments: Assignments, parked: Parked | None = None) -> None:
+        self._parked = parked
         self.serial = next(kafka.serials)
         self.name = name
         self.dead = False  # killed: nothing that its cleanup does reaches the world
@@ -264,6 +264,11 @@ class FakeMember:
         await trio.lowlevel.checkpoint()
         self._paused = True
         self._flush = self._kafka.chance.choice([0, 0, 5]) if self.positions else 0
+
+    async def seek(self, positions: Mapping[int, int]) -> None:
+        async with self._thread:
+            for id in positions.keys() & self.positions.keys():
+                self.positions[id] = self._settled_below[id] = positions[id]
 
     def finish(self) -> None:
         pass
@@ -361,6 +366,8 @@ class FakeMember:
         if self not in group.members or self.silent_since is not None:
             return  # while it was giving up partitions it was put out
         starts = {id: self._kafka.start_of(id) for id in ids}
+        if self._parked is not None:
+            starts = self._parked.take_up(starts, lambda: None)
         for id, start in starts.items():
             group.owners[id] = self
             self.positions[id] = start.replay_from
@@ -410,7 +417,7 @@ class FakeMember:
 
     def _write(self, id: int, commit: Commit) -> None:
         log = self._kafka.logs[id]
-        log.committed, log.metadata = commit.offset, json.dumps({"v": 1, "replay": commit.replay_from})
+        log.committed, log.metadata = commit.offset, kafka_starts.to_metadata(commit)
         self._kafka.on_commit(self, id, commit)
 
     def _letters(self, partition: int, entry: Entry) -> list[DeadLetter]:

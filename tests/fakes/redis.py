@@ -119,16 +119,16 @@ class FakeParking:
         self.redis.leave()
         return TakenOver(shelf.seq, dict(shelf.summaries))
 
-    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel]) -> int:
+    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int = 0) -> int:
         await self.redis.arrive()
         shelf = self._shelf(partition, token)
-        if shelf.seq < seq:
+        if not seq <= shelf.seq <= seq + unheard:
             raise Lost(f"seq {shelf.seq}")
         tried = attrs.evolve(
             shelf,
             summaries=dict(shelf.summaries),
             frames={trace_id: [*frames] for trace_id, frames in shelf.frames.items()},
-            seq=shelf.seq + 1,
+            seq=seq + unheard + 1,
         )
         for each in parcels:
             tried.summaries[each.trace_id] = each.summary

@@ -332,9 +332,12 @@ class Group:
         return until(done, secs, lambda: f"{told} of {goal}; {what()}")
 
 
-def file_spans(path: Path) -> list[tuple[bytes, bytes]]:
-    """(trace id, span id) of every span in a file of OTLP JSON lines, as often as it is there. Every line is whole."""
+def file_spans(path: Path, *, written: bool = True) -> list[tuple[bytes, bytes]]:
+    """(trace id, span id) of every span in a file of OTLP JSON lines, as often as it is there. Every line is whole, but
+    the last one of a file that is being written."""
     data = path.read_bytes() if path.exists() else b""
+    if not written:
+        data = data[: data.rfind(b"\n") + 1]
     assert not data or data.endswith(b"\n"), "torn tail"
     spans = []
     for line in data.splitlines():

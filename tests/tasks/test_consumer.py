@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 import trio
@@ -46,6 +46,9 @@ class Endless:
     async def resume(self) -> None:
         self.resumes += 1
         self.paused = False
+
+    async def seek(self, positions: Mapping[int, int]) -> None:
+        raise AssertionError(f"nothing was lost, so nothing is read again: {positions}")
 
     def finish(self) -> None:
         self.finished = True

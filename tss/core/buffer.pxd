@@ -26,6 +26,7 @@ cdef class Buffer:
     cdef long long _max_closed_bytes
     cdef long long _max_trace_spans
     cdef readonly OpenTraces _open
+    cdef Trace _next_look
     cdef long long _fragments
     cdef dict _closing
     cdef list _out
@@ -48,7 +49,7 @@ cdef class Buffer:
     @cython.locals(fragment=Fragment)
     cpdef add(self, Partition partition, Record record, long long wall_ms)
     cpdef reach(self, Partition partition, long long wall_ms)
-    @cython.locals(together=list, each=Trace)
+    @cython.locals(together=list, each=Trace, first="long long")
     cpdef list decided(self, Trace trace, decision)
     @cython.locals(together=list, late=list, places=list, delivered=set, held="long long", each=Trace)
     cpdef list kept_elsewhere(self, Trace trace, Kept known)
@@ -62,6 +63,8 @@ cdef class Buffer:
     cpdef settle(self, Trace trace)
     @cython.locals(trace=Trace)
     cpdef settle_all(self, traces)
+    @cython.locals(trace=Trace, home=Partition)
+    cpdef list to_park(self, long long after_ms, long long looks)
     @cython.locals(home=Partition, size="long long")
     cdef _leave(self, Trace trace)
     @cython.locals(settled=bint, trace=Trace)
@@ -84,6 +87,7 @@ cdef class Buffer:
     cdef _turn(self, Partition partition)
     @cython.locals(trace=Trace)
     cdef _clock(self, Partition partition, long long now_ms)
+    @cython.locals(first="long long")
     cpdef _close(self, Trace trace, reason)
     cdef _relieve(self)
     cdef bint _is_quiet(self, Trace trace)

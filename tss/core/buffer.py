@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -12,7 +12,8 @@ from tss.core.ledger import CHUNK_RECORDS
 from tss.core.memory import Kept, Memory
 from tss.core.opentraces import OpenTraces
 from tss.core.otlp.fragment import Fragment
-from tss.core.packing import Packer
+from tss.core.packing import Packed, Packer
+from tss.core.parked import Summary
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.trace import Trace
@@ -96,7 +97,7 @@ class Buffer:
     __slots__ = (
         "_absurd", "_closing", "_duplicate_spans", "_fragments", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
-        "_max_trace_spans", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
+        "_max_trace_spans", "_next_look", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
         "_replayed", "_root_quiet_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "memory",
         "on_two_partitions", "open_bytes", "open_spans", "packer",
     )  # fmt: skip
@@ -119,6 +120,7 @@ class Buffer:
         self._max_open_traces = limits.max_traces
         self._max_trace_spans = limits.max_trace_spans
         self._open = OpenTraces()
+        self._next_look: Trace | None = None  # where to go on looking for what is to be parked
         self._fragments = 0  # placed so far
         self._closing: dict[bytes, Trace] = {}  # closed, not decided yet
         self._out: list[Trace] = []
@@ -219,6 +221,91 @@ class Buffer:
             if self.memory.recall_kept(trace_id) is None:  # for spans that come later than all that was delivered
                 self.memory.keep(trace_id, known.decision, (partition.id, known.first))
 
+    # -- parking
+
+    def take_over(self, partition: Partition, summaries: Mapping[bytes, Summary]) -> list[bytes]:
+        """What an earlier owner parked of the partition is open here; filed once the partition has a time.
+
+        Returns those that are known under the same id already, through another partition: they cannot be two traces.
+        """
+        shelf = partition.shelf
+        clashing: list[bytes] = []
+        if shelf is None:
+            return clashing
+        for trace_id, summary in summaries.items():
+            if self._has_ended(partition, trace_id, summary.parked_to):
+                shelf.end(trace_id, summary.parked_to)
+                continue
+            shelf.put(trace_id, summary.first_offset)
+            if trace_id in self._open or trace_id in self._closing:
+                clashing.append(trace_id)
+                continue
+            trace = Trace(trace_id, partition, summary.first_offset)
+            trace.take_over(summary)
+            self._open.add(trace)
+            self.open_bytes += trace.size
+            self.open_spans += trace.spans
+            partition.unclocked[trace] = None
+        return clashing
+
+    def _has_ended(self, partition: Partition, trace_id: bytes, parked_to: int) -> bool:
+        """Whether this replica has decided it, and delivered what is parked: only its removal is missing."""
+        kept = self.memory.recall_kept(trace_id)
+        if kept is not None:
+            return kept.has_delivered_up_to(partition.id, parked_to)
+        return self.memory.was_dropped(trace_id)
+
+    def to_park(self, after_ms: int, looks: int) -> list[Trace]:
+        """The next open traces that have been holding a record for so long, after so many looks at most.
+
+        From the oldest on: what has been parked counts as new again, so the order is about that of their holding.
+        """
+        found: list[Trace] = []
+        trace = self._next_look
+        if trace is None or self._open.get(trace.trace_id) is not trace:
+            trace = self._open.oldest
+        while trace is not None and looks > 0:
+            looks -= 1
+            home = trace.home
+            if home.shelf is not None and trace.may_be_parked() and 0 <= trace.held_ms <= home.time.now_ms - after_ms:
+                found.append(trace)
+            trace = trace.newer
+        self._next_look = trace
+        return found
+
+    def park(self, trace: Trace) -> None:
+        """Redis has what the trace was to leave there. What has closed meanwhile keeps it here, too."""
+        if trace.reason is None and trace.is_leaving() and not trace.home.revoked and trace.branches is None:
+            self.open_bytes -= trace.park()
+            trace.home.parked(trace.trace_id, trace.first_offset)
+            self._open.renew(trace)
+        else:
+            trace.stay()
+
+    def come_back(self, trace: Trace, frames: list[Packed]) -> None:
+        """A closed trace has its parked spans again."""
+        self.closed_bytes += trace.come_back(frames)
+
+    def withdraw(self, trace: Trace) -> bool:
+        """A closed trace cannot have its parked spans: its partition is another's now, or is read again.
+
+        False when there is more of it on a partition that is still ours, for which it has to be decided all the same.
+        """
+        latecomers = trace.latecomers or []
+        if trace.branches is not None or [late for late in latecomers if not late.home.revoked]:
+            size = trace.size
+            trace.let_go()
+            self.closed_bytes += trace.size - size
+            return False
+        if trace.decision is None:
+            del self._closing[trace.trace_id]
+        else:  # late, by a decision of another
+            self.memory.settled(trace.trace_id)
+        for each in [trace, *latecomers]:
+            self.closed_bytes -= each.size
+            each.let_go()
+        return True
+
     def relieve_ledgers(self) -> None:
         """Decide what holds back the longest ledger early when all together take more than their share."""
         if self.ledger_bytes <= self.limits.ledger_bytes:
@@ -235,7 +322,8 @@ class Buffer:
         """A closed trace has its decision; returns it and the late fragments that waited for it, decided alike."""
         together = self._together(trace)
         if decision.keeps:
-            self.memory.keep(trace.trace_id, decision, (trace.home.id, trace.first_offset))
+            first = trace.first_offset if trace.parked_to < 0 else trace.home.to_replay(trace)
+            self.memory.keep(trace.trace_id, decision, (trace.home.id, first))
             for each in together:
                 self.memory.sending(trace.trace_id, _places(each))
         else:
@@ -262,6 +350,8 @@ class Buffer:
             each.late = True
             places = _places(each)
             delivered = {(id, offset) for id, offset in places if known.has_delivered(id, offset)}
+            if each.parked_to >= 0 and not known.has_delivered_up_to(each.home.id, each.parked_to):
+                delivered.discard((each.home.id, each.parked_to))
             if delivered:
                 held = each.held_spans
                 each.leave_out(delivered)
@@ -320,6 +410,8 @@ class Buffer:
             self.memory.delivered(trace.trace_id, places)
             self.memory.settled(trace.trace_id)
         self.closed_bytes -= trace.size
+        if trace.shelved and trace.home.shelf is not None:
+            trace.home.shelf.end(trace.trace_id, trace.last_offset())
         trace.release()
 
     def settle_all(self, traces: Iterable[Trace]) -> None:
@@ -360,7 +452,12 @@ class Buffer:
         if partition.delivered is not None and self._is_delivered(partition, offset, fragment):  # mostly it is None
             return
         trace = self._open.get(fragment.trace_id)
-        if trace is None:
+        if trace is not None:
+            if offset <= trace.parked_to and trace.home is partition:
+                if not settled:
+                    self._spans -= fragment.spans
+                return  # an earlier owner has read, counted and parked it
+        else:
             if self._is_decided(partition, offset, fragment):
                 return
             trace = Trace(fragment.trace_id, partition, offset)
@@ -378,7 +475,7 @@ class Buffer:
         if trace.spans >= self._max_trace_spans:
             self._close(trace, Reason.SPAN_LIMIT)
         else:
-            trace.last_ms = trace.home.time.now_ms
+            trace.last_ms = max(trace.last_ms, trace.home.time.now_ms)  # an earlier owner may have seen a later one
             self._fragments += 1
             trace.touched = self._fragments
             self._open.touch(trace)
@@ -408,7 +505,7 @@ class Buffer:
         settled = offset < partition.start
         closing = self._closing.get(fragment.trace_id)
         if closing is not None:
-            if not settled:
+            if not settled and (offset > closing.parked_to or closing.home is not partition):
                 late = self._latecomer(partition, offset, fragment)
                 if closing.latecomers is None:
                     closing.latecomers = []
@@ -503,14 +600,17 @@ class Buffer:
         waiting, partition.unclocked = partition.unclocked, {}
         for trace in waiting:
             if trace.home is partition and trace.reason is None and not trace.due:
-                trace.first_ms = trace.last_ms = now_ms
+                if trace.first_ms < 0:  # else an earlier owner knew
+                    trace.first_ms = trace.last_ms = now_ms
+                trace.clock(now_ms)
                 self._schedule(trace)
 
     def _close(self, trace: Trace, reason: Reason) -> None:
         self._unschedule(trace)
         trace.reason = reason
-        trace.closed_ms = trace.home.time.now_ms
-        trace.home.ended(trace.trace_id, trace.first_offset)
+        trace.closed_ms = max(trace.home.time.now_ms, trace.last_ms)  # an earlier owner may have seen a later time
+        first = trace.first_offset if trace.parked_to < 0 else trace.home.to_replay(trace)
+        trace.home.ended(trace.trace_id, first)
         self._open.remove(trace)
         self._closing[trace.trace_id] = trace
         trace.take_off()
@@ -556,9 +656,11 @@ class Buffer:
 
 def _places(trace: Trace) -> list[tuple[int, int]]:
     """The records it holds, as the memory knows them."""
-    return [(partition.id, offset) for partition, offset in trace.holds()]
+    parked = [(trace.home.id, trace.parked_to)] if trace.parked_to >= 0 else []
+    return parked + [(partition.id, offset) for partition, offset in trace.holds()]
 
 
 def _places_of_ours(trace: Trace) -> list[tuple[int, int]]:
     """The same, without those on partitions that are another's now."""
-    return [(partition.id, offset) for partition, offset in trace.holds() if not partition.gone]
+    parked = [(trace.home.id, trace.parked_to)] if trace.parked_to >= 0 and not trace.home.gone else []
+    return parked + [(partition.id, offset) for partition, offset in trace.holds() if not partition.gone]

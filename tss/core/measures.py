@@ -98,6 +98,13 @@ DECISION_LOOKUPS = _counter("decision_lookups_total", "Closed traces that Redis 
 DECISION_WRITES = _counter("decision_writes_total", "Decisions told to Redis, by outcome: written, or away, when they settled all the same.", "outcome")
 CHANNEL_FILL = _gauge("channel_fill", "Batches waiting in a channel between two tasks.", "channel")
 CHANNEL_LIMIT = _gauge("channel_limit", "Batches a channel between two tasks can hold.", "channel")
+PARKED_TRACES = _gauge("parked_traces", "Traces of which Redis has spans that Kafka may forget, and that are not settled yet.")
+PARKED_BYTES = _counter("parked_bytes_total", "Bytes of frames and summaries that were put into Redis.")
+PARKINGS = _counter("parkings_total", "Times spans of an open trace were moved to Redis.")
+PARKING_REFUSED = _counter("parking_refused_total", "Traces that were to be parked and stay in memory for now, by reason: away, full, lost.", "reason")
+UNPARKINGS = _counter("unparkings_total", "Closed traces whose spans were fetched back from Redis.")
+UNPARKING_WAITING = _gauge("unparking_waiting_traces", "Closed traces that wait for their spans from Redis; nothing else waits for them.")
+REREAD = _counter("partitions_reread_total", "Partitions read again from where their oldest parked trace begins, by reason: away, not_fitting, off, lost, two_partitions.", "reason")
 # What is decided
 DECISIONS = _counter("decisions_total", "Traces decided, by the policy that had the last word, the verdict, and why the trace was decided when it was.", "policy", "verdict", "reason")
 DECIDED_SPANS = _counter("decided_spans_total", "Spans of decided traces, by verdict.", "verdict")

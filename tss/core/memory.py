@@ -36,6 +36,15 @@ class Kept:
             return False
         return self.outstanding is None or (partition, offset) not in self.outstanding
 
+    def has_delivered_up_to(self, partition: int, offset: int) -> bool:
+        """Whether that is so of every fragment up to this offset."""
+        if offset > self.covered.get(partition, -1):
+            return False
+        for id, place in self.outstanding or ():  # noqa: SIM110  # Cython takes no generator in a method of C types
+            if id == partition and place <= offset:
+                return False
+        return True
+
     def send(self, offsets: Sequence[tuple[int, int]]) -> None:
         """These are on their way."""
         self.in_flight += 1

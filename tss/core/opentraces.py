@@ -41,12 +41,7 @@ class OpenTraces:
     def add(self, trace: Trace) -> None:
         """It is the newest and the liveliest."""
         self._by_id[trace.trace_id] = trace
-        trace.older = self._newest
-        if self._newest is None:
-            self.oldest = trace
-        else:
-            self._newest.newer = trace
-        self._newest = trace
+        self._join_age(trace)
         self._append(trace)
 
     def touch(self, trace: Trace) -> None:
@@ -61,6 +56,23 @@ class OpenTraces:
         """It is not open any more."""
         del self._by_id[trace.trace_id]
         self._take_out(trace)
+        self._leave_age(trace)
+
+    def renew(self, trace: Trace) -> None:
+        """It counts as the newest from now on: it has been parked, and holds nothing that is older."""
+        if self._newest is not trace:
+            self._leave_age(trace)
+            self._join_age(trace)
+
+    def _join_age(self, trace: Trace) -> None:
+        trace.older = self._newest
+        if self._newest is None:
+            self.oldest = trace
+        else:
+            self._newest.newer = trace
+        self._newest = trace
+
+    def _leave_age(self, trace: Trace) -> None:
         older, newer = trace.older, trace.newer
         if older is None:
             self.oldest = newer

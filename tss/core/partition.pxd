@@ -22,6 +22,8 @@ cdef class Partition:
     cdef public bint gone
     cdef public dict delivered
     cdef readonly object produced
+    cdef public object shelf
+    cdef public object committed_place
     cdef long long _replay_secs
     cdef bint _past_replay
     cdef readonly list _marks

@@ -9,6 +9,7 @@ import attrs
 
 from tss.core.delivered import Delivered, Produced
 from tss.core.ledger import Ledger
+from tss.core.parked import Place, Shelf
 from tss.core.streamtime import NO_TIME, Ring, StreamTime
 from tss.core.trace import Trace
 
@@ -26,6 +27,7 @@ class Commit:
     offset: int
     replay_from: int
     since_ms: int | None = None
+    parked: Place | None = None  # what has to be in Redis for that offset to be enough
 
 
 class Partition:
@@ -46,6 +48,7 @@ class Partition:
         "_replay_secs",
         "_taken_up",
         "committed",
+        "committed_place",
         "delivered",
         "gone",
         "horizon",
@@ -58,6 +61,7 @@ class Partition:
         "replay_from",
         "revoked",
         "ring",
+        "shelf",
         "start",
         "time",
         "unclocked",
@@ -74,6 +78,7 @@ class Partition:
         replay_secs: int = 0,
         delivered: dict[bytes, Delivered] | None = None,
         since_ms: int | None = None,
+        shelf: Shelf | None = None,
         end: int | None = None,
     ) -> None:
         self.id = id
@@ -83,6 +88,8 @@ class Partition:
         self.horizon = UNKNOWN_END if end is None else max(end, start)
         self.horizon_ms = NO_TIME  # the stream time there, once it is passed: when the partition became ours
         self.committed = committed  # what Kafka has; None when the group never committed
+        self.committed_place: Place | None = None  # and what it has beside it, of this assignment
+        self.shelf = shelf  # what is parked of it; None while nothing can be
         self.ledger = Ledger(start)
         self.time = StreamTime(max_skew_ms)
         self.ring = Ring()
@@ -156,6 +163,18 @@ class Partition:
             ended.append((second, first_offset))
             self._ended_second, self._ended_first = second, first_offset
 
+    def to_replay(self, trace: Trace) -> int:
+        """From where on the replay has to reach it: what was parked of a long trace is not read again for its verdict."""
+        if self.time.now_ms - trace.first_ms <= 1000 * self._replay_secs:
+            return trace.first_offset
+        return trace.parked_to + 1
+
+    def parked(self, trace_id: bytes, first_offset: int) -> None:
+        """A trace has been parked: its next owner knows it without reading any of that again."""
+        self._taken_up.pop(trace_id, None)
+        if self.shelf is not None:
+            self.shelf.put(trace_id, first_offset)
+
     def forget_delivered(self, offset: int) -> None:
         """The position is here now: what the output topic has of lower offsets cannot be met again."""
         if self.delivered is not None:
@@ -165,7 +184,8 @@ class Partition:
         """What may be committed now; with the wall clock, for those who may have to look into the output topic."""
         low_water = self.ledger.low_water
         since_ms = None if now_ms is None else self.produced.since_ms(low_water, now_ms)
-        return Commit(low_water, self._replay_before(low_water), since_ms)
+        place = None if self.shelf is None else self.shelf.place(low_water)
+        return Commit(low_water, self._replay_before(low_water), since_ms, place)
 
     def _replay_before(self, low_water: int) -> int:
         """Where whoever goes on from the low water begins to read.

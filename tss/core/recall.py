@@ -33,7 +33,7 @@ def unknown_here(batch: list[Trace], memory: Memory, ttl_ms: int) -> list[Trace]
 def could_be_known(trace: Trace, memory: Memory, ttl_ms: int) -> bool:
     """Whether a closed trace may have been decided where this replica does not remember it.
 
-    That is so when a record of it was in the log before its partition became ours, when it was kept and had to be
+    That is so when a record of it was in the log, or parked, before its partition became ours, when it was kept and had to be
     forgotten here, and, as long as decisions are remembered (``ttl_ms`` of stream time), when it looks like the rest of
     a trace that was there before: it is not whole, or began earlier.
     """
@@ -50,7 +50,7 @@ def could_be_known(trace: Trace, memory: Memory, ttl_ms: int) -> bool:
 def _may_be_a_rest(trace: Trace, ttl_ms: int) -> bool:
     home = trace.home
     since_ms = home.horizon_ms
-    if trace.first_offset < home.horizon or since_ms == NO_TIME:
+    if trace.taken_over or trace.first_offset < home.horizon or since_ms == NO_TIME:
         return True
     if trace.closed_ms - since_ms >= ttl_ms:
         return False

@@ -8,6 +8,7 @@ import attrs
 
 from tss.core.delivered import Delivered
 from tss.core.otlp import Fragment
+from tss.core.parked import Place, Shelf, Summary
 
 
 class Record:
@@ -105,3 +106,11 @@ class Start:
     since_ms: int | None = None
     delivered: Mapping[bytes, Delivered] = attrs.field(factory=dict, repr=lambda known: str(len(known)))
     end: int | None = attrs.field(default=None, eq=False)  # it moves while one looks
+    parked: Place | None = None  # what was committed beside the offset: it is enough only if Redis has that
+    shelf: Shelf | None = None  # taken over, under a token of ours
+    summaries: Mapping[bytes, Summary] = attrs.field(factory=dict, repr=lambda parked: str(len(parked)))
+
+    def at_floor(self) -> Start:
+        """Without what was parked: read again, and held, from where the oldest of that begins."""
+        floor = self.offset if self.parked is None else min(self.offset, self.parked.floor)
+        return attrs.evolve(self, offset=floor, replay_from=min(floor, self.replay_from))

@@ -19,6 +19,14 @@ cdef class Trace:
     cdef readonly long long spans
     cdef readonly long long held_spans
     cdef readonly long long payload_bytes
+    cdef readonly long long held_ms
+    cdef readonly long long parked_to
+    cdef readonly bint shelved
+    cdef readonly bint taken_over
+    cdef long long _leaving
+    cdef long long _leaving_to
+    cdef long long _leaving_ms
+    cdef bint _fetched
     cdef public long long touched
     cdef readonly long long errors
     cdef readonly unsigned long long start_ns
@@ -67,11 +75,18 @@ cdef class Trace:
     cdef long long _hold(self, long long offset, bytes payload) except -1
     @cython.locals(branch=Trace)
     cdef Trace _branch(self, Partition partition, long long offset)
+    cpdef clock(self, long long now_ms)
+    cpdef bint may_be_parked(self)
+    cpdef bint is_parked(self)
+    cpdef bint is_leaving(self)
+    cpdef long long last_offset(self)
     @cython.locals(chunks=list, loose=list, saved="long long")
     cpdef long long pack(self, packer) except? -1
     cpdef rewrite(self, bytes payload, long long spans)
-    @cython.locals(chunks=list, spans="long long", size="long long", branch=Trace)
+    @cython.locals(chunks=list, offsets=list, pieces=list, spans="long long", size="long long", branch=Trace)
     cpdef leave_out(self, set places)
+    @cython.locals(here=list, spans="long long", size="long long", branch=Trace)
+    cdef tuple _spans_elsewhere(self, set places)
     cdef list _all_offsets(self)
     @cython.locals(pieces=list)
     cdef list _pieces(self)

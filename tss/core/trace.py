@@ -10,6 +10,7 @@ from tss.core.otlp import Encoding, Lineage, join, scan
 from tss.core.otlp.fragment import Fragment
 from tss.core.otlp.lookup import Values, merge
 from tss.core.packing import Packed, Packer
+from tss.core.parked import NOWHERE, Summary
 from tss.core.streamtime import NO_TIME
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ class Trace:
     """
 
     __slots__ = (
-        "_chunk", "_chunks", "_lineage", "_missing", "_offset", "_offsets", "_packed", "_span_ids", "awaiting", "branches",
-        "closed_ms", "decision", "due", "end_ns", "errors", "first_ms", "first_offset", "has_root", "held_spans", "home",
-        "last_ms", "late", "latecomers", "livelier", "newer", "older", "payload_bytes", "put_aside", "quieter", "reason",
-        "size", "spans", "start_ns", "touched", "trace_id", "values", "withdrawn",
+        "_chunk", "_chunks", "_fetched", "_leaving", "_leaving_ms", "_leaving_to", "_lineage", "_missing", "_offset",
+        "_offsets", "_packed", "_span_ids", "awaiting", "branches", "closed_ms", "decision", "due", "end_ns", "errors",
+        "first_ms", "first_offset", "has_root", "held_ms", "held_spans", "home", "last_ms", "late", "latecomers",
+        "livelier", "newer", "older", "parked_to", "payload_bytes", "put_aside", "quieter", "reason", "shelved", "size",
+        "spans", "start_ns", "taken_over", "touched", "trace_id", "values", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, trace_id: bytes, home: Partition, first_offset: int) -> None:
@@ -64,6 +66,14 @@ class Trace:
         self._span_ids = _NO_IDS  # of the first fragment; a lineage takes over when a second one comes
         self._missing = _NO_IDS
         self._lineage: Lineage | None = None
+        self.held_ms = NO_TIME  # since when it has been holding a record, in stream time
+        self.parked_to = NOWHERE  # what came up to this offset stands in Redis
+        self.shelved = False  # something of it may stand in Redis, even if nobody has heard so
+        self.taken_over = False  # parked by an earlier owner of its partition, who may have decided it
+        self._leaving = 0  # how many of the chunks are on their way to Redis, and up to which offset; since when
+        self._leaving_to = NOWHERE
+        self._leaving_ms = NO_TIME
+        self._fetched = False  # its frames are back
         self.first_ms = NO_TIME  # stream times; NO_TIME until the home partition has one
         self.last_ms = NO_TIME
         self.closed_ms = NO_TIME
@@ -119,8 +129,14 @@ class Trace:
         return False
 
     def is_held(self) -> bool:
-        """Whether it holds any record."""
-        return self._offset >= 0 or self.branches is not None
+        """Whether it holds any record, or has spans in Redis instead."""
+        return self._offset >= 0 or self.branches is not None or self.parked_to >= 0
+
+    def last_offset(self) -> int:
+        """The highest of its home partition that it holds, or that is parked."""
+        if self._offsets is not None:
+            return self._offsets[-1]
+        return max(self._offset, self.parked_to)
 
     def chunks(self) -> list[bytes]:
         """Serialized TracesData, one or more, that together are its spans in the order they came."""
@@ -201,6 +217,7 @@ class Trace:
         growth = len(payload) + RECORD_BYTES
         if self._offset < 0:
             self._offset = offset
+            self.held_ms = self.home.time.now_ms
         else:
             if self._offsets is None:
                 self._offsets = array("q")
@@ -228,6 +245,8 @@ class Trace:
 
     def pack(self, packer: Packer) -> int:
         """Make what is not packed yet one packed chunk; returns how many bytes that saves. Branches stay as they are."""
+        if self._leaving:  # the first chunks are to be told from those that come meanwhile
+            return 0
         chunks = self._all_chunks()
         loose = chunks[self._packed :]
         plain = join(loose)  # type: ignore[arg-type]  # from _packed on they are bytes
@@ -254,14 +273,19 @@ class Trace:
 
     def leave_out(self, places: set[tuple[int, int]]) -> None:
         """From now on its spans are those that did not come in these records (partition id, offset), if any. Its records
-        stay held, and so does its share of memory."""
+        stay held, and so does its share of memory.
+
+        What is parked goes whole, by the last offset of it, whether it is here again or not.
+        """
         chunks: list[bytes | Packed] = []
-        spans = size = 0
-        for offset, piece in zip(self._all_offsets(), self._pieces(), strict=True):
+        spans, size = self._spans_elsewhere(places)
+        offsets, pieces = self._all_offsets(), self._pieces()
+        frames = len(pieces) - len(offsets)
+        for offset, piece in zip([self.parked_to] * frames + offsets, pieces, strict=True):
             if (self.home.id, offset) not in places:
                 chunks.append(piece)
                 size += len(piece)
-                spans += sum([each.spans for each in scan(piece, Encoding.OTLP_PROTO).fragments])
+                spans += _spans_of(piece)
         self._chunk = chunks[0] if chunks else None
         self._chunks = chunks[1:] or None
         self._packed = 0
@@ -271,6 +295,23 @@ class Trace:
             size += branch.payload_bytes
         self.spans = self.held_spans = spans
         self.payload_bytes = size
+
+    def _spans_elsewhere(self, places: set[tuple[int, int]]) -> tuple[int, int]:
+        """How many of its spans, and how many bytes, are in Redis and have to come back; none when all of that is left
+        out: then it is as if it had come back empty."""
+        if not self.is_parked():
+            return 0, 0
+        if (self.home.id, self.parked_to) in places:
+            self._fetched = True
+            self.home.in_flight += 1
+            return 0, 0
+        here = self._pieces()
+        spans = self.held_spans - sum([_spans_of(piece) for piece in here])
+        size = self.payload_bytes - sum([len(piece) for piece in here])
+        for branch in self.branches or ():
+            spans -= branch.held_spans
+            size -= branch.payload_bytes
+        return spans, size
 
     def _all_offsets(self) -> list[int]:
         return [] if self._offset < 0 else [self._offset, *(self._offsets or ())]
@@ -299,8 +340,105 @@ class Trace:
         # Of a revoked partition too: its last commit waits for what is in flight.
         self.home.ledger.settle(offset)
 
+    # -- parking
+
+    def clock(self, now_ms: int) -> None:
+        """The partition has a time at last: it has been holding since then."""
+        if self.held_ms < 0 and self._offset >= 0:
+            self.held_ms = now_ms
+
+    def may_be_parked(self) -> bool:
+        """Whether it has anything to park. What is on two partitions stays here: it is closed by one, and read by both."""
+        return self._offset >= 0 and self.branches is None and not self._leaving and self.reason is None
+
+    def is_parked(self) -> bool:
+        """Whether spans of it are missing here."""
+        return self.parked_to >= 0 and not self._fetched
+
+    def is_leaving(self) -> bool:
+        """Whether chunks of it are on their way to Redis."""
+        return self._leaving > 0
+
+    def leave(self) -> tuple[Summary, list[bytes | Packed]]:
+        """Begin to park what it holds: its summary as it will be then, and the chunks."""
+        chunks = self._all_chunks()
+        self._leaving, self._leaving_to, self._leaving_ms = len(chunks), self.last_offset(), self.home.time.now_ms
+        self.shelved = True
+        return self._summary(self._leaving_to), chunks
+
+    def stay(self) -> None:
+        """Redis has not taken them."""
+        self._leaving = 0
+
+    def park(self) -> int:
+        """Redis has what ``leave`` gave: settle it; returns how many bytes that gives back."""
+        held = [self._offset, *(self._offsets or ())]
+        going = [offset for offset in held if offset <= self._leaving_to]
+        for offset in going:
+            self.home.ledger.settle(offset)
+        chunks, held = self._all_chunks()[self._leaving :], held[len(going) :]
+        self._offset = held[0] if held else -1
+        self._offsets = array("q", held[1:]) if len(held) > 1 else None
+        self._chunk, self._chunks, self._packed = (chunks[0] if chunks else None), (chunks[1:] or None), 0
+        self.held_ms = self._leaving_ms if held else NO_TIME
+        self.parked_to, self._leaving = self._leaving_to, 0
+        before, self.size = self.size, TRACE_BYTES + self._summary_bytes() + self._held_bytes(len(held))
+        return before - self.size
+
+    def _summary_bytes(self) -> int:
+        if self._lineage is not None:
+            return self._lineage.bytes
+        return len(self._span_ids) + len(self._missing) + RECORD_BYTES if self._span_ids else 0
+
+    def _held_bytes(self, records: int) -> int:
+        loose = [len(each) if isinstance(each, bytes) else len(each.frame) for each in self._all_chunks()]
+        return sum(loose) + RECORD_BYTES * records + (FURTHER_BYTES if records > 1 else 0)
+
+    def _summary(self, parked_to: int) -> Summary:
+        lineage = self._lineage
+        seen, missing, overflown = (self._span_ids, self._missing, False) if lineage is None else lineage.known()
+        return Summary(
+            self.first_offset, parked_to, self.spans, self.held_spans, self.payload_bytes, self.errors, self.start_ns,
+            self.end_ns, self.has_root, self.first_ms, self.last_ms, seen, missing, overflown, self.values,
+        )  # fmt: skip
+
+    def take_over(self, summary: Summary) -> None:
+        """Go on as the trace that an earlier owner parked; only a new one."""
+        self.spans, self.held_spans, self.payload_bytes = summary.spans, summary.held_spans, summary.payload_bytes
+        self.errors, self.start_ns, self.end_ns = summary.errors, summary.start_ns, summary.end_ns
+        self.has_root, self.values = summary.has_root, summary.values
+        self.first_ms, self.last_ms = summary.first_ms, summary.last_ms
+        self._span_ids, self._missing = summary.span_ids, summary.missing
+        if summary.overflown:
+            self._lineage = Lineage()
+            self._lineage.overflow()
+        self.parked_to, self.shelved, self.taken_over = summary.parked_to, True, True
+        self.size = TRACE_BYTES + self._summary_bytes()
+
+    def come_back(self, frames: list[Packed]) -> int:
+        """Its parked spans are here again, before what it holds; only of a closed one. Returns by how many bytes it grew."""
+        chunks: list[bytes | Packed] = [*frames, *self._all_chunks()]
+        self._chunk, self._chunks = chunks[0], chunks[1:] or None
+        self._packed, self._fetched = 0, True
+        self.home.in_flight += 1  # a revocation waits for it
+        growth = sum([len(each.frame) + PACKED_BYTES for each in frames])
+        self.size += growth
+        return growth
+
+    def let_go(self) -> None:
+        """Its partition is another's now, or is read again: what it holds there is not settled, and not waited for."""
+        if self._offset >= 0:
+            self.home.in_flight -= 1 if self._offsets is None else 1 + len(self._offsets)
+        self.drop_chunks()
+        self.held_spans = sum([branch.held_spans for branch in self.branches or ()])
+        self.payload_bytes = sum([branch.payload_bytes for branch in self.branches or ()])
+
     def drop_chunks(self) -> None:
         """Without the ledger: what is forgotten with its partition is not settled."""
+        if self._fetched:
+            self.home.in_flight -= 1
+            self._fetched = False
+        self.parked_to, self._leaving = NOWHERE, 0
         self._offset = -1
         self._offsets = self._chunk = self._chunks = None
         self._packed = self.held_spans = self.payload_bytes = 0
@@ -337,10 +475,15 @@ class Trace:
         self.size -= own + TRACE_BYTES
         self.home, self.first_offset = branch.home, branch.first_offset
         self._offset, self._offsets = branch._offset, branch._offsets
+        self.held_ms, self.parked_to, self._leaving, self.shelved = branch.held_ms, NOWHERE, 0, False
         self._chunk, self._chunks, self._packed = branch._chunk, branch._chunks, branch._packed
 
     def _all_chunks(self) -> list[bytes | Packed]:
         return [] if self._chunk is None else [self._chunk, *(self._chunks or ())]
+
+
+def _spans_of(piece: bytes) -> int:
+    return sum([each.spans for each in scan(piece, Encoding.OTLP_PROTO).fragments])
 
 
 def weight(traces: list[Trace]) -> int:

@@ -24,7 +24,7 @@ from tss.core.otlp import NOTHING, Lookup
 from tss.core.partition import Commit
 from tss.core.record import Polled, Start
 from tss.edges.kafka_errors import Connection
-from tss.edges.kafka_member import Member, Outbox
+from tss.edges.kafka_member import Member, Outbox, Parked
 from tss.settings import Kafka
 
 log = structlog.get_logger()
@@ -72,10 +72,12 @@ class KafkaSource:
         health: Health,
         lookup: Lookup = NOTHING,
         outbox: Outbox | None = None,
+        parked: Parked | None = None,
     ) -> None:
         self._kafka = kafka
         self._lookup = lookup
         self._outbox = outbox
+        self._parked = parked
         self._assignments = assignments
         self._meter = meter
         self._health = health
@@ -105,14 +107,16 @@ class KafkaSource:
         *,
         lookup: Lookup = NOTHING,
         outbox: Outbox | None = None,
+        parked: Parked | None = None,
         close_secs: float = CLOSE_SECS,
     ) -> AsyncIterator[Self]:
         """Join the group; leave it at the end, within `close_secs`. What the group assigns is heard of in `poll`.
-        ``lookup`` is what the scan has to find of each record, ``outbox`` the destination that commits offsets too.
+        ``lookup`` is what the scan has to find of each record, ``outbox`` the destination that commits offsets too,
+        ``parked`` what earlier owners have parked.
 
         Raises CannotConnect for settings that the client refuses.
         """
-        source = cls(kafka, assignments, meter, health, lookup, outbox)
+        source = cls(kafka, assignments, meter, health, lookup, outbox, parked)
         health.starting("kafka", "joining the consumer group")
         await source._join(client_id)
         try:
@@ -147,6 +151,10 @@ class KafkaSource:
     async def resume(self) -> None:
         """Go on from where the last poll ended."""
         await trio.to_thread.run_sync(self._member.resume, limiter=self._one_at_a_time)
+
+    async def seek(self, positions: Mapping[int, int]) -> None:
+        """Read these partitions on from elsewhere."""
+        await trio.to_thread.run_sync(self._member.seek, positions, limiter=self._one_at_a_time)
 
     def finish(self) -> None:
         """There will be no more polls, so a commit need not wait for one to hear its answer."""
@@ -234,6 +242,7 @@ class KafkaSource:
             self._connection,
             self._lookup,
             self._outbox,
+            self._parked,
             limiter=self._one_at_a_time,
         )
 

@@ -76,6 +76,13 @@ class Outbox(Protocol):
         """The same starts, with what the destination has from them on. Raises CannotConnect."""
 
 
+class Parked(Protocol):
+    """What earlier owners have parked of partitions; called on the member's thread."""
+
+    def take_up(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+        """The same starts, with what was parked, or at the floor where that is lost. Raises nothing but breathe's."""
+
+
 Hear = Callable[[CannotCommit | CannotConnect | None], None]
 
 
@@ -98,6 +105,7 @@ class Member:
         connection: Connection,
         lookup: Lookup = NOTHING,
         outbox: Outbox | None = None,
+        parked: Parked | None = None,
     ) -> None:
         self._topic = kafka.input_topic
         self._reader = Reader(kafka.input_topic, Encoding(kafka.encoding), Scanner(lookup))
@@ -106,6 +114,7 @@ class Member:
         self._group = group
         self._connection = connection
         self._outbox = outbox
+        self._parked = parked
         self._ends = LogEnds()
         self._batch_records = FIRST_RECORDS
         self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
@@ -173,6 +182,12 @@ class Member:
         self._ends.begin(self._positions)
         if self._positions:
             self._client.pause(self._places(self._positions))
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        """Read these partitions on from elsewhere; those that have gone meanwhile stay gone."""
+        ours = {id: offset for id, offset in positions.items() if id in self._positions}
+        if ours:
+            self._move(ours)
 
     def resume(self) -> None:
         """Go on from the positions."""
@@ -274,11 +289,21 @@ class Member:
             if starts and self._outbox is not None:
                 # Only now: with the offsets stable, what was under way on these partitions is over, or doomed.
                 starts = self._outbox.recall(starts, self._group.breathe)
+            starts = (
+                self._unparked(starts) if self._parked is None else self._parked.take_up(starts, self._group.breathe)
+            )
             self._assign({id: start.replay_from for id, start in starts.items()})
             self._connection.join(has_partitions=bool(ids))
             commits = self._group.assigned(starts)
             if commits:
                 self.commit_soon(commits, _log_refusal, self._lookup.partitions_at_birth)
+
+    def _unparked(self, starts: Mapping[int, Start]) -> dict[int, Start]:
+        """Nothing is parked any more (the settings say so), but something was."""
+        for id, start in starts.items():
+            if start.parked is not None and start.parked.floor < start.offset:
+                log.warning("partition read from where its oldest parked trace begins", partition=id, reason="off")
+        return {id: attrs.evolve(start.at_floor(), parked=None) for id, start in starts.items()}
 
     def _on_revoke(self, _client: Consumer, places: list[TopicPartition]) -> None:
         ids = self._known(places)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import attrs
+
 from tss.core.errors import LawBroken
+from tss.core.parked import Place
 from tss.core.partition import Commit
 from tss.core.record import Start
 
@@ -12,28 +15,37 @@ VERSION = 1
 
 
 def to_metadata(commit: Commit, partitions: int | None = None) -> str:
-    """The text that goes with a committed offset; some 60 of the 4096 bytes that brokers allow.
+    """The text that goes with a committed offset; some 120 of the 4096 bytes that brokers allow.
 
     ``partitions``: how many the topic had when the group, which had no offset at all, began at the ends of its logs.
     """
-    known = {"v": VERSION, "replay": commit.replay_from}
+    known: dict[str, object] = {"v": VERSION, "replay": commit.replay_from}
     if partitions is not None:
         known["of"] = partitions
     if commit.since_ms is not None:
         known["since"] = commit.since_ms
+    if commit.parked is not None:
+        known["parked"] = [commit.parked.floor, commit.parked.token, commit.parked.seq]
     return json.dumps(known, separators=(",", ":"))
 
 
-def from_metadata(text: str | None) -> tuple[int | None, int | None]:
-    """Where to begin reading, and since when to read the output topic; None when somebody else, or a version to come,
-    wrote it."""
+def from_metadata(text: str | None) -> tuple[int | None, int | None, Place | None]:
+    """Where to begin reading, since when to read the output topic, and what has to be parked; None when somebody else,
+    or a version to come, wrote it."""
     try:
         known = json.loads(text or "")
     except ValueError:
-        return None, None
+        return None, None, None
     if not isinstance(known, dict) or known.get("v") != VERSION:
-        return None, None
-    return _whole(known.get("replay")), _whole(known.get("since"))
+        return None, None, None
+    return _whole(known.get("replay")), _whole(known.get("since")), _place(known.get("parked"))
+
+
+def _place(value: object) -> Place | None:
+    match value:
+        case [int(floor), str(token), int(seq)]:
+            return Place(floor, token, seq)
+    return None
 
 
 def partitions_at_birth(text: str | None) -> int | None:
@@ -63,8 +75,10 @@ def start(committed: int | None, metadata: str | None, first: int, end: int | No
         return Start(end, end, committed=False, end=end)
     if end is not None and end < max(committed, first):
         end = None
-    replay, since_ms = from_metadata(metadata)
+    replay, since_ms, parked = from_metadata(metadata)
+    if parked is not None:
+        parked = attrs.evolve(parked, floor=max(first, parked.floor))
     if committed < first:
-        return Start(first, first, committed=False, since_ms=since_ms, end=end)
+        return Start(first, first, committed=False, since_ms=since_ms, end=end, parked=parked)
     replay_from = committed if replay is None else min(committed, max(first, replay))
-    return Start(committed, replay_from, committed=True, since_ms=since_ms, end=end)
+    return Start(committed, replay_from, committed=True, since_ms=since_ms, end=end, parked=parked)

@@ -54,12 +54,16 @@ take()
 return {{seq, summaries}}"""
 
 _PARK = f"""\
-local key, token, ttl, limit, known_seq = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local key, token, ttl, limit = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+local known_seq, new_seq = tonumber(ARGV[4]), tonumber(ARGV[5])
 local found = redis.call('HMGET', key, 'token', 'bytes', 'seq')
--- a replica that became the master may lack what the old one had confirmed
-if found[1] ~= token or tonumber(found[3]) < known_seq then return redis.error_reply('LOST') end
+-- a replica that became the master may lack what the old one had confirmed; and a call that nobody waits for any more
+-- may come after the one that was made in its place, whose summaries are newer
+if found[1] ~= token or tonumber(found[3]) < known_seq or tonumber(found[3]) >= new_seq then
+  return redis.error_reply('LOST')
+end
 local bytes, plan, counts, sizes, summaries = tonumber(found[2]), {{}}, {{}}, {{}}, {{}}
-for at = 5, #ARGV, 3 do
+for at = 6, #ARGV, 3 do
   local id, summary, frame = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   if not counts[id] then
     local count, size = string.match(redis.call('HGET', key, 'n' .. id) or '0 0', '(%d+) (%d+)')
@@ -75,9 +79,9 @@ for at = 5, #ARGV, 3 do
 end
 if bytes > limit then return redis.error_reply('FULL') end
 for at = 1, #plan, 2 do redis.call('HSET', key, plan[at], plan[at + 1]) end
-redis.call('HSET', key, 'bytes', bytes)
+redis.call('HSET', key, 'bytes', bytes, 'seq', new_seq)
 redis.call('EXPIRE', key, ttl)
-return redis.call('HINCRBY', key, 'seq', 1)"""
+return new_seq"""
 
 _FETCH = """\
 local key = KEYS[1]
@@ -165,12 +169,13 @@ class RedisParking:
         seq, flat = found
         return TakenOver(seq, dict(zip(flat[::2], flat[1::2], strict=True)))
 
-    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel]) -> int:
+    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int = 0) -> int:
         """All of them or none; the new seq. Lost, too, where there is not all that was there at ``seq``.
 
-        After Away they may be there or not: a frame that is parked again then is there twice.
+        After Away they may be there or not, and a frame that is parked again then is there twice. The next call has
+        to say how many before it are ``unheard``: none of them is done after it, however late it comes.
         """
-        values: list[Any] = [token, self._ttl_secs, self._max_bytes, seq]
+        values: list[Any] = [token, self._ttl_secs, self._max_bytes, seq, seq + unheard + 1]
         for each in parcels:
             values += each.trace_id, each.summary, each.frame
         return int(await self._call(_PARK, partition, values, "park"))

@@ -47,6 +47,7 @@ class Assignments:
         self._commit_allowed = commits  # False for rehearsals: the group's offsets stay as they are
         self._clock_ms = clock_ms  # of the output topic, where there is one: commits say since when it is to be read
         self._partitions: dict[int, Partition] = {}
+        self._lost: list[Partition] = []  # to be read again
 
     def __repr__(self) -> str:
         return f"<Assignments {sorted(self._partitions)}>"
@@ -77,16 +78,20 @@ class Assignments:
                 replay_secs=self._replay_secs,
                 delivered=dict(start.delivered),
                 since_ms=start.since_ms,
+                shelf=start.shelf,
                 end=start.end,
             )
             partition.position = start.replay_from
             self._partitions[id] = partition
             self._buffer.adopt(partition)
+            if self._buffer.take_over(partition, start.summaries):
+                self.reread(partition, "two_partitions")
             self._meter.count(measures.REBALANCES, 1, "assigned")
             self._show_uncommitted(partition)
         if starts:
             log.info("partitions assigned", partitions=sorted(starts))
-        return dict(self._commits(self._partitions[id] for id, start in starts.items() if not start.committed))
+        new = [id for id, start in starts.items() if not start.committed or start.shelf is not None]
+        return dict(self._commits(self._partitions[id] for id in new))
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         """These are to go to another member: returns what to commit for them before they do.
@@ -111,7 +116,42 @@ class Assignments:
         for partition in self._forget(ids, "lost"):
             partition.gone = True
 
+    # -- from the parker
+
+    def reread(self, partition: Partition, reason: str) -> None:
+        """What was parked of it is lost: it is to be read again from where the oldest of that begins."""
+        shelf = partition.shelf
+        if shelf is None or shelf.lost:
+            return
+        shelf.lost = reason
+        if len(shelf):
+            self._lost.append(partition)
+        else:  # nothing to read again; a new shelf is begun once Kafka says that the partition is still ours
+            partition.shelf, partition.committed = None, None
+
     # -- from the consumer
+
+    def rewind(self) -> dict[int, int]:
+        """Take up anew what is to be read again; returns from where. The source has to be moved before the next poll.
+
+        What is in flight of it may arrive twice, except where this replica's memory knows better.
+        """
+        lost, self._lost = self._lost, []
+        moves: dict[int, int] = {}
+        for partition in lost:
+            if self._partitions.get(partition.id) is not partition or partition.shelf is None:
+                continue
+            floor, reason = partition.shelf.place(partition.ledger.low_water).floor, partition.shelf.lost
+            log.warning(
+                "what was parked is lost: the partition is read again from where the oldest of that begins",
+                partition=partition.id, offset=floor, reason=reason,
+            )  # fmt: skip
+            self._meter.count(measures.REREAD, 1, reason)
+            self.lost([partition.id])
+            # Not committed: what is read from there on has to be told to Kafka, whose answer says that it is still ours.
+            self.assigned({partition.id: Start(floor, floor, committed=False)})
+            moves[partition.id] = floor
+        return moves
 
     def bind(self, records: Sequence[Record]) -> list[tuple[Partition, list[Record]]]:
         """Runs of records of one partition, with the assignment that they were read under."""
@@ -149,13 +189,18 @@ class Assignments:
 
     def due(self) -> dict[int, Commit]:
         """What has changed since it was last committed."""
-        return {id: commit for id, commit in self._commits(self) if commit.offset != self._partitions[id].committed}
+        return {id: commit for id, commit in self._commits(self) if self._is_new(self._partitions[id], commit)}
+
+    @staticmethod
+    def _is_new(partition: Partition, commit: Commit) -> bool:
+        return (commit.offset, commit.parked) != (partition.committed, partition.committed_place)
 
     def committed(self, commits: Mapping[int, Commit]) -> None:
         """Kafka has taken these."""
         for id, commit in commits.items():
-            if id in self._partitions:
-                self._partitions[id].committed = commit.offset
+            partition = self._partitions.get(id)
+            if partition is not None and _is_of(partition, commit):
+                partition.committed, partition.committed_place = commit.offset, commit.parked
 
     def _show_uncommitted(self, partition: Partition) -> None:
         """How much of the log waits for its commit, read when it is asked for: at a commit it is least, not typical."""
@@ -196,3 +241,10 @@ class Assignments:
         self.lost([partition.id])
         self.assigned({partition.id: Start(offset, offset, committed=True)})
         return self._partitions[partition.id]
+
+
+def _is_of(partition: Partition, commit: Commit) -> bool:
+    """Whether it was made under this assignment: one of before must not be taken for what Kafka has of this."""
+    if partition.shelf is None:
+        return commit.parked is None
+    return commit.parked is None or commit.parked.token == partition.shelf.token

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import structlog
@@ -35,9 +35,12 @@ async def run(
     stop: trio.Event,
     interval_secs: float,
     last_commit_secs: float,
+    hand_over: Callable[[], Awaitable[None]] | None = None,
+    hand_over_secs: float = 0.0,
 ) -> None:
     """Until the channel ends or the scope is cancelled; then one last commit, which gets ``last_commit_secs``.
 
+    Before it ``hand_over``, if there is one, gets its time to put elsewhere what else would stay in Kafka.
     None when nobody asked for the stop: a task has died, perhaps because a law was about to break.
     """
     due = trio.current_time() + interval_secs
@@ -54,6 +57,11 @@ async def run(
         assignments.trusted = stop.is_set()
         _settle_rest(settled, buffer)
         assignments.settling = False  # so that leaving the group does not wait for what nobody settles any more
+        if hand_over is not None and assignments.trusted:
+            with trio.move_on_after(hand_over_secs, shield=True) as handing:
+                await hand_over()
+            if handing.cancelled_caught:
+                log.warning("not all open traces could be parked in time; the rest will be read again")
         # Shielded: what has been delivered must be committed even when the stop's deadline has passed; bounded: law 9.
         with trio.move_on_after(last_commit_secs, shield=True) as last:
             await _commit(offsets, assignments, meter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -35,6 +35,9 @@ class Source(Protocol):
 
     async def resume(self) -> None:
         """Go on fetching from where the last poll ended."""
+
+    async def seek(self, positions: Mapping[int, int]) -> None:
+        """Read these partitions on from there, as if nothing after it had been read."""
 
     def finish(self) -> None:
         """There will be no more polls."""
@@ -90,6 +93,9 @@ class _Reader:
 
     async def read(self) -> Batch:
         """One poll."""
+        moves = self.assignments.rewind()
+        if moves:
+            await self.source.seek(moves)
         read = await self.source.poll()
         # No checkpoint between the poll and this look-up, so no rebalance can come between them; nor later, as only a
         # poll brings one.

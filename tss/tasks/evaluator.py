@@ -4,52 +4,102 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
 
+import attrs
 import structlog
 import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.evaluation import Evaluated, evaluate, observe
-from tss.core.force import POLICY, Rulebook
+from tss.core.force import POLICY, Enforcer, Rulebook
 from tss.core.measures import Meter
 from tss.core.sampling import Sampler
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
-from tss.tasks.sharing import Memories
+from tss.tasks.sharing import ALONE, Memories
 
 log = structlog.get_logger()
 
 
+@attrs.frozen
+class Deciding:
+    """What it takes to decide a batch, and where it goes then. Leaving it closes its ends of the channels."""
+
+    kept: trio.MemorySendChannel[list[Trace]]
+    settled: trio.MemorySendChannel[list[Trace]]
+    sampler: Sampler
+    buffer: Buffer
+    observers: Sequence[SpanObserver]
+    meter: Meter
+    memories: Memories = ALONE
+    rulebook: Rulebook = attrs.field(factory=Rulebook)
+    clock: Callable[[], float] = time.time
+
+    def enforcer(self) -> Enforcer | None:
+        """What enforces the force rules, while there are any.
+
+        They count by the wall clock, as they are an operator's hand in what happens now and nothing of the log's.
+        """
+        return None if self.rulebook.is_empty else self.rulebook.active(self.clock())
+
+    async def decide(self, batch: Sequence[Trace], enforcer: Enforcer | None) -> None:
+        """Decide these, whose spans are all here."""
+        found = evaluate(batch, self.sampler, self.buffer, enforcer)
+        if self.observers:
+            observe(found, self.observers, _could_not_count)
+        _show(found, self.meter)
+        if found.ended:
+            await self.memories.drop(found.ended)
+            await self.settled.send(found.ended)
+        if found.kept:
+            await self.kept.send(found.kept)
+
+    def lacks_spans(self, trace: Trace, enforcer: Enforcer | None) -> bool:
+        """Whether spans are needed of it, now or when it is kept, that are parked."""
+        if not trace.is_parked():
+            return False
+        if trace.decision is not None:  # late, by a decision of another, and what is parked has yet to go out
+            return trace.decision.keeps
+        return bool(self.observers) or enforcer is not None or self.sampler.decide(trace).keeps
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kept.close()
+        self.settled.close()
+
+
 async def run(
     closed: trio.MemoryReceiveChannel[list[Trace]],
-    kept: trio.MemorySendChannel[list[Trace]],
-    settled: trio.MemorySendChannel[list[Trace]],
-    sampler: Sampler,
-    buffer: Buffer,
-    observers: Sequence[SpanObserver],
-    meter: Meter,
-    memories: Memories,
-    rulebook: Rulebook,
-    clock: Callable[[], float] = time.time,
+    deciding: Deciding,
+    aside: trio.MemorySendChannel[list[Trace]] | None = None,
 ) -> None:
     """Until the channel ends. Several of these may run: a trace and what comes late of it meet in the buffer.
 
-    Force rules count by the wall clock, as they are an operator's hand in what happens now and nothing of the log's.
+    What lacks parked spans is put aside, undecided, so that nothing else waits until they are here.
     """
-    with closed, kept, settled:
+    with closed, deciding:
         async for batch in closed:
-            recalled = await memories.recall(batch)
-            enforcer = None if rulebook.is_empty else rulebook.active(clock())
-            found = evaluate(recalled, sampler, buffer, enforcer)
-            if observers:
-                observe(found, observers, _could_not_count)
-            _show(found, meter)
-            if found.ended:
-                await memories.drop(found.ended)
-                await settled.send(found.ended)
-            if found.kept:
-                await kept.send(found.kept)
+            recalled = await deciding.memories.recall(batch)
+            enforcer = deciding.enforcer()
+            whole = recalled if aside is None else _put_aside(recalled, deciding, enforcer, aside)
+            await deciding.decide(whole, enforcer)
+    if aside is not None:
+        aside.close()
+
+
+def _put_aside(
+    batch: list[Trace], deciding: Deciding, enforcer: Enforcer | None, aside: trio.MemorySendChannel[list[Trace]]
+) -> list[Trace]:
+    lacking = [trace for trace in batch if deciding.lacks_spans(trace, enforcer)]
+    if not lacking:
+        return batch
+    aside.send_nowait(lacking)  # as many as there are: they are bounded in bytes, as all that is closed
+    return [trace for trace in batch if not trace.is_parked() or trace not in lacking]
 
 
 def _could_not_count(observer: SpanObserver, error: Exception) -> None:

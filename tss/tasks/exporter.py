@@ -412,7 +412,8 @@ async def _put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: st
 
 
 def _letter(lane: Lane, trace: Trace, reason: str, detail: str) -> DeadLetter:
-    partition, offset = trace.holds()[0]  # not the first that it knew of: that may only have been read again
+    # Not the first that it knew of: that may only have been read again, unless all of it was parked.
+    partition, offset = (trace.holds() or [(trace.home, trace.first_offset)])[0]
     return DeadLetter(
         reason,
         detail,

@@ -19,3 +19,5 @@ cdef class Lineage:
     cdef int rebuild(self, uint32_t room) except -1
     cdef void forget(self) noexcept
     cdef readonly long long bytes
+    cpdef tuple known(self)
+    cpdef overflow(self)

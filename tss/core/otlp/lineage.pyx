@@ -138,5 +138,26 @@ cdef class Lineage:
         self.room = self.used = self.named = 0
         self.full = True
 
+    cpdef tuple known(self):
+        """All ids, as `add` takes them: those seen, and the open ones; and whether there were too many."""
+        cdef uint32_t at
+        cdef bint seen
+        cdef bytearray found = bytearray(), opened = bytearray()
+        for at in range(self.room):
+            if self.room <= SMALL and at >= self.used:
+                break
+            if self.ids[at]:
+                seen = at < self.used - self.named if self.room <= SMALL else has_bit(self.ids, self.room, at)
+                (found if seen else opened).extend((<char *> &self.ids[at])[:8])
+        if self.odd:
+            opened.extend(bytes(8))
+        return bytes(found), bytes(opened), self.full
+
+    cpdef overflow(self):
+        """From now on it is as after too many."""
+        self.forget()
+        self.open = 1
+        self.bytes = OBJECT_BYTES
+
     def __repr__(self):
         return f"Lineage(open={self.open})"

@@ -238,6 +238,14 @@ class Lineage:
         sets = sum(ids.__sizeof__() + each * len(ids) for ids in (self._seen, self._named))
         return object.__sizeof__(self) + sets
 
+    def known(self) -> tuple[_Ids, _Ids, bool]:
+        """All ids, as `add` takes them: those seen, and the open ones; and whether there were too many."""
+        return b"".join(sorted(self._seen)), b"".join(sorted(self._named)), self._full
+
+    def overflow(self) -> None:
+        """From now on it is as after too many."""
+        self._seen, self._named, self._full = set(), set(), True
+
     def __repr__(self) -> str:
         return f"Lineage(open={self.open})"
 

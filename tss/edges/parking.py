@@ -1,0 +1,109 @@
+"""What earlier owners parked of a partition, taken up when it is assigned; and the same Redis for the tasks."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.errors import Away, Lost
+from tss.core.measures import Meter
+from tss.core.parked import Parcel, Shelf, Summary
+from tss.core.record import Start
+
+log = structlog.get_logger()
+
+
+class TakenOver(Protocol):
+    """What stood there."""
+
+    @property
+    def seq(self) -> int:
+        """Up to where."""
+
+    @property
+    def summaries(self) -> Mapping[bytes, bytes]:
+        """By trace id."""
+
+
+class Hashes(Protocol):
+    """One hash a partition (`RedisParking`)."""
+
+    def take_over(self, partition: int, known: tuple[str, int] | None, token: str) -> TakenOver | None:
+        """Blocking. None when what is known does not fit; then it begins anew under the token. Raises Away."""
+
+    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int) -> int:
+        """Raises Away, Full, Lost."""
+
+    async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+        """Raises Away, Lost."""
+
+    async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
+        """Raises Away, Lost."""
+
+
+@attrs.frozen
+class Parked:
+    """`Parked` of the member, on its thread, and `Parking` of the tasks."""
+
+    hashes: Hashes
+    meter: Meter
+
+    def take_up(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+        """The same starts, with what was parked where Redis has all of it, or at the floor.
+
+        Bounded by the link's own timeouts: once Redis is known to be away the other partitions do not ask again.
+        """
+        taken: dict[int, Start] = {}
+        for id, start in starts.items():
+            breathe()
+            taken[id] = self._take_up(id, start)
+        return taken
+
+    def _take_up(self, id: int, start: Start) -> Start:
+        token, place = secrets.token_hex(8), start.parked
+        known = None if place is None else (place.token, place.seq)
+        try:
+            found = self.hashes.take_over(id, known, token)
+            if place is None:  # nothing was parked, as far as Kafka knows
+                return attrs.evolve(start, shelf=Shelf(token))
+            if found is not None:
+                parked = {trace_id: Summary.from_bytes(data) for trace_id, data in found.summaries.items()}
+                return attrs.evolve(start, shelf=Shelf(token, found.seq), summaries=parked)
+        except Away as error:
+            # Not as committed: Kafka's answer has to say that it is ours before anything is parked of it.
+            return attrs.evolve(self._at_floor(id, start, "away", str(error)), committed=False)
+        except Lost as error:
+            return attrs.evolve(self._at_floor(id, start, "not_fitting", str(error)), committed=False)
+        return attrs.evolve(self._at_floor(id, start, "not_fitting", "Redis does not have it"), shelf=Shelf(token))
+
+    def _at_floor(self, id: int, start: Start, reason: str, detail: str) -> Start:
+        back = start.at_floor()
+        if back.offset < start.offset:
+            self.meter.count(measures.REREAD, 1, reason)
+            log.warning(
+                "what was parked cannot be taken over: the partition is read again from where the oldest of that begins",
+                partition=id, offset=back.offset, committed=start.offset, reason=reason, detail=detail,
+            )  # fmt: skip
+        return back
+
+    async def begin(self, partition: int, token: str) -> None:
+        """Clear what is there; from now on it is that token's. Raises Away."""
+        await trio.to_thread.run_sync(self.hashes.take_over, partition, None, token)
+
+    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int) -> int:
+        """Put these. Raises Away, Full, Lost."""
+        return await self.hashes.park(partition, token, seq, parcels, unheard)
+
+    async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+        """Their frames. Raises Away, Lost."""
+        return await self.hashes.fetch(partition, token, ids)
+
+    async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
+        """They are done with. Raises Away, Lost."""
+        await self.hashes.remove(partition, token, ids)

@@ -1,0 +1,61 @@
+"""Joins what replicas have in common by way of Redis: one link, and on it decisions, parked traces and force rules."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import attrs
+import structlog
+
+from tss.core.force import Rulebook
+from tss.core.health import Health
+from tss.core.measures import Meter
+from tss.edges.parking import Parked
+from tss.edges.redis_decisions import RedisDecisions
+from tss.edges.redis_link import RedisLink, open_link
+from tss.edges.redis_parking import RedisParking
+from tss.edges.redis_rules import RedisRules
+from tss.settings import KafkaExporter, Settings
+from tss.tasks.forcing import Forcing
+from tss.tasks.sharing import Sharing
+
+log = structlog.get_logger()
+
+# Beside the longest trace: a weekend without an owner. Afterwards Kafka has it, from the floor on.
+PARKED_SECS = 3 * 86_400
+
+
+@attrs.frozen
+class Fleet:
+    """What there is of it; without Redis nothing."""
+
+    sharing: Sharing | None = None
+    parked: Parked | None = None
+    forcing: Forcing | None = None  # a task that has yet to be started
+
+
+async def open_fleet(
+    settings: Settings, opened: AsyncExitStack, rulebook: Rulebook, meter: Meter, health: Health
+) -> Fleet:
+    """Raises OSError for a file that cannot be read. A Redis that is away is no error."""
+    if not settings.redis.url:
+        return Fleet()
+    link = await opened.enter_async_context(open_link(settings.redis, settings.kafka.consumer_group, meter, health))
+    forcing = Forcing(rulebook, RedisRules(link), meter) if settings.force_sampling.admin_token else None
+    return Fleet(_sharing(settings, link), _parked(settings, link, meter), forcing)
+
+
+def _sharing(settings: Settings, link: RedisLink) -> Sharing:
+    ttl_secs, remembers_dropped = settings.redis.decision_ttl_secs, settings.redis.remember_dropped
+    return Sharing(RedisDecisions(link, ttl_secs, remember_dropped=remembers_dropped), ttl_secs, remembers_dropped)
+
+
+def _parked(settings: Settings, link: RedisLink, meter: Meter) -> Parked | None:
+    """None in a rehearsal, since what is not committed cannot be forgotten by Kafka anyway; and where traces go to an
+    output topic, which tells offset by offset what it has: a parked trace has no offsets any more."""
+    to_topic = any(isinstance(each, KafkaExporter) for each in settings.effective_exporters)
+    if to_topic or not settings.kafka.enable_auto_commit:
+        log.info("long-open traces are not parked", because="output topic" if to_topic else "kafka.enableAutoCommit")
+        return None
+    ttl_secs = PARKED_SECS + settings.app.max_trace_duration_secs
+    return Parked(RedisParking(link, ttl_secs, settings.redis.max_parked_bytes), meter)

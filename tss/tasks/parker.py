@@ -1,0 +1,200 @@
+"""Moves what long-open traces hold to Redis, so that Kafka may forget it, and removes there what has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Protocol
+
+import attrs
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.buffer import Buffer
+from tss.core.errors import Away, Full, Lost
+from tss.core.measures import Meter
+from tss.core.packing import Packed
+from tss.core.parked import Parcel, Shelf, Summary, to_frame
+from tss.core.partition import Partition
+from tss.core.trace import Trace
+from tss.tasks.assignments import Assignments
+
+log = structlog.get_logger()
+
+TURN_SECS = 1.0
+LOOKS = 50_000  # open traces looked at in one turn: some 2 ms
+EVERY = 1 << 60
+BATCH_TRACES = 500
+BATCH_BYTES = 1 << 20  # of one call: tens of milliseconds in Redis at most
+THREAD_BYTES = 256 * 1024  # from there on compressing them would be felt on the event loop
+FULL_SECS = 30.0  # between two tries to put something where there is no room
+REMOVED_AT_ONCE = 5_000  # a second and partition: more than can be parked in the time that they were open
+TOUCH_SECS = 60.0
+
+
+class Parking(Protocol):
+    """Redis, by partition. Who has another token than the one that stands there may do nothing: Lost.
+
+    All raise Away when Redis cannot be used now.
+    """
+
+    async def begin(self, partition: int, token: str) -> None:
+        """Clear what is there; from now on it is that token's."""
+
+    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int) -> int:
+        """Put these, if there is all that was there at ``seq``; returns what it is now. Raises Lost and Full.
+
+        ``unheard`` calls since then are without an answer: those that have not been done are not done any more.
+        """
+
+    async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+        """The frames of these traces in the order in which they were parked. Raises Lost."""
+
+    async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
+        """These traces are done with. Raises Lost."""
+
+
+Leaving = tuple[Trace, Summary, list["bytes | Packed"]]
+
+
+@attrs.define(eq=False)
+class Parker:
+    """All that is put into Redis goes through here, one call after the other."""
+
+    parking: Parking
+    buffer: Buffer
+    assignments: Assignments
+    meter: Meter
+    after_ms: int  # of stream time that a trace holds a record before it is parked
+    make_token: Callable[[], str]
+    _turns: trio.Lock = attrs.field(factory=trio.Lock)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await trio.sleep(TURN_SECS)
+            await self.turn()
+
+    async def turn(self) -> None:
+        """Remove what has ended, begin where nothing can be parked yet, and park what has been held for too long."""
+        async with self._turns:
+            for each in [*self.assignments]:
+                await self._begin(each)
+                await self._remove(each)
+            await self._park_all(self.buffer.to_park(self.after_ms, LOOKS))
+
+    async def hand_over(self) -> None:
+        """Nothing is read any more: park all open traces, for whoever owns their partitions next."""
+        async with self._turns:
+            before = self.buffer.open_traces, len(self.buffer.to_park(0, EVERY))
+            # Twice, since the first walk goes on from where the last one ended.
+            for _ in range(2):
+                await self._park_all(self.buffer.to_park(0, EVERY))
+            left = len(self.buffer.to_park(0, EVERY))
+            log.info("open traces handed over by way of Redis", open=before[0], left_in_kafka=left)
+
+    # -- parking
+
+    async def _park_all(self, traces: Iterable[Trace]) -> None:
+        by_home: dict[Partition, list[Trace]] = {}
+        for trace in traces:
+            by_home.setdefault(trace.home, []).append(trace)
+        for home, theirs in by_home.items():
+            for batch in _batches(theirs):
+                if not await self._park(home, batch):
+                    break
+
+    async def _park(self, home: Partition, traces: Sequence[Trace]) -> bool:
+        """False when there is no use in trying more of this partition now."""
+        shelf = home.shelf
+        if shelf is None or shelf.lost or home.revoked or trio.current_time() < shelf.full_until:
+            return False
+        leaving: list[Leaving] = [(trace, *trace.leave()) for trace in traces if trace.may_be_parked()]
+        try:
+            parcels = await _pack(leaving)
+            unheard, shelf.unheard = shelf.unheard, shelf.unheard + 1
+            shelf.seq = await self.parking.park(home.id, shelf.token, shelf.seq, parcels, unheard)
+            shelf.unheard = 0
+        except (Away, Full, Lost) as error:
+            self._refused(home, shelf, error, len(leaving))
+            return False
+        else:
+            for trace, _, _ in leaving:
+                self.buffer.park(trace)
+            self.meter.count(measures.PARKINGS, len(leaving))
+            self.meter.count(measures.PARKED_BYTES, sum(len(each.frame) + len(each.summary) for each in parcels))
+            return True
+        finally:
+            for trace, _, _ in leaving:
+                trace.stay()
+
+    def _refused(self, home: Partition, shelf: Shelf, error: Away | Full | Lost, traces: int) -> None:
+        reason = type(error).__name__.lower()
+        self.meter.count(measures.PARKING_REFUSED, traces, reason)
+        if isinstance(error, Full):
+            shelf.full_until = trio.current_time() + FULL_SECS
+            log.warning("no room in Redis for long-open traces; they stay in memory", partition=home.id)
+        elif isinstance(error, Lost):
+            self.assignments.reread(home, reason)
+
+    # -- what stands there
+
+    async def _begin(self, home: Partition) -> None:
+        """Only once Kafka has taken a commit of this assignment: a replica that does not know yet that it is out of the
+        group must not take what the new owner has put there."""
+        if home.shelf is not None or home.committed is None or home.revoked:
+            return
+        token = self.make_token()
+        try:
+            await self.parking.begin(home.id, token)
+        except (Away, Lost):
+            return
+        if not home.revoked:
+            home.shelf = Shelf(token)
+
+    async def _remove(self, home: Partition) -> None:
+        """What has ended; and now and then nothing, so that what stays does not outlive its time in Redis."""
+        shelf = home.shelf
+        if shelf is None or shelf.lost or home.revoked:
+            return
+        now = trio.current_time()
+        ids = shelf.to_remove(-1 if home.committed is None else home.committed, REMOVED_AT_ONCE)
+        if not ids and (not len(shelf) or now < shelf.touch_at):
+            return
+        try:
+            await self.parking.remove(home.id, shelf.token, ids)
+        except Away:
+            return
+        except Lost:
+            self.assignments.reread(home, "lost")
+        else:
+            shelf.removed(ids)
+            shelf.touch_at = now + TOUCH_SECS
+
+
+def _batches(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
+    batch: list[Trace] = []
+    size = 0
+    for trace in traces:
+        if batch and (len(batch) >= BATCH_TRACES or size + trace.size > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(trace)
+        size += trace.size
+    if batch:
+        yield batch
+
+
+async def _pack(leaving: Sequence[Leaving]) -> list[Parcel]:
+    work = partial(_parcels, [(trace.trace_id, trace.parked_to, summary, chunks) for trace, summary, chunks in leaving])
+    if sum(trace.size for trace, _, _ in leaving) < THREAD_BYTES:
+        return work()
+    return await trio.to_thread.run_sync(work)
+
+
+def _parcels(leaving: Sequence[tuple[bytes, int, Summary, list[bytes | Packed]]]) -> list[Parcel]:
+    return [
+        Parcel(trace_id, summary.to_bytes(), to_frame(after, summary.parked_to, chunks))
+        for trace_id, after, summary, chunks in leaving
+    ]
