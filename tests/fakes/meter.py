@@ -40,6 +40,7 @@ class FakeMeter:
         self._hold_against_table(measure, labels, measure.kind)
         self.gauges.pop((measure.name, labels), None)
         self.counters.pop((measure.name, labels), None)
+        self.watched.pop((measure.name, labels), None)
 
     def watch(self, measure: Measure, read: Reading, *labels: str) -> None:
         self._hold_against_table(measure, labels, Kind.GAUGE)

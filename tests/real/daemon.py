@@ -180,11 +180,13 @@ class Daemon:
     @property
     def log(self) -> list[dict[str, Any]]:
         """The log lines of this run, as objects. A line that is being written counts from when it is whole."""
-        found = []
-        for line in self.lines:
-            with suppress(ValueError):
-                found.append(json.loads(line))
-        return found
+        return _objects(self.lines)
+
+    @property
+    def all_logs(self) -> list[dict[str, Any]]:
+        """Those of all runs."""
+        paths = [self.directory / f"run-{run}.log" for run in range(1, self.runs + 1)]
+        return [line for path in paths for line in _objects(path.read_text(errors="replace").splitlines())]
 
     @property
     def last_event(self) -> str:
@@ -236,6 +238,14 @@ class Daemon:
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
+
+
+def _objects(lines: list[str]) -> list[dict[str, Any]]:
+    found = []
+    for line in lines:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 # What a broker that was started a moment ago says while it loads the groups.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +18,7 @@ from demo.traffic import ERROR, SLOW, Mix, Trace
 SpanId = tuple[bytes, bytes]
 Place = tuple[int, int]
 """Partition and offset."""
+PARTITION_UA = -1  # librdkafka's: the partitioner chooses, by key
 
 # More of everything that is rare, so that a minute has hundreds of each: late spans come up to some seconds after the
 # decision, and so often after a restart.
@@ -47,10 +48,23 @@ class Sent:
 class Load:
     """Sends traffic until told to stop; traces that have begun by then are sent to their end."""
 
-    def __init__(self, bootstrap: str, topic: str, seed: int, mix: Mix = MIX) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        seed: int,
+        mix: Mix = MIX,
+        *,
+        change: Callable[[Trace], Trace] = lambda trace: trace,
+        partition_of: Callable[[Trace], int] = lambda trace: PARTITION_UA,
+    ) -> None:
+        """``change`` makes another trace of some; ``partition_of`` is asked once a trace, when it begins: by default the
+        client chooses by key."""
         self.traces: list[Trace] = []
         self._topic = topic
-        self._made = traffic.traces(seed, mix, time.time_ns())
+        self._made = map(change, traffic.traces(seed, mix, time.time_ns()))
+        self._partition_of = partition_of
+        self._partitions: dict[bytes, int] = {}
         self._records: list[tuple[Place, bytes]] = []
         self._failed: list[KafkaError] = []
         self._stop = threading.Event()
@@ -89,6 +103,10 @@ class Load:
         assert self._producer.flush(60) == 0, "records that did not arrive"
         assert not self._failed, self._failed[0]
 
+    def learn(self) -> None:
+        """Hear now of partitions that were added."""
+        self._producer.list_topics(self._topic, timeout=10)
+
     @property
     def records(self) -> int:
         """How many the broker has."""
@@ -113,6 +131,7 @@ class Load:
             if self._stop.is_set():
                 return
             self.traces.append(trace)
+            self._partitions[trace.trace_id] = self._partition_of(trace)
             yield trace
 
     def _wait(self, at_secs: float) -> None:
@@ -122,10 +141,15 @@ class Load:
             time.sleep(delay)
 
     def _run(self) -> None:
-        for message, _ in traffic.in_order(self._begun()):
+        for message, trace in traffic.in_order(self._begun()):
             self._wait(message.at_secs)
             self._producer.produce(
-                self._topic, message.value, message.key, timestamp=message.timestamp_ms, on_delivery=self._delivered
+                self._topic,
+                message.value,
+                message.key,
+                self._partitions[trace.trace_id],
+                timestamp=message.timestamp_ms,
+                on_delivery=self._delivered,
             )
             self._producer.poll(0)
 

@@ -176,3 +176,23 @@ async def test_lost_partitions_are_not_committed(autojump_clock: MockClock) -> N
     rig.settled.close()
     await rig.run()
     assert rig.broker.commits == []
+
+
+async def test_what_is_uncommitted_is_shown_as_it_is_and_not_as_it_was_at_the_last_commit(
+    autojump_clock: MockClock,
+) -> None:
+    rig = Rig()
+    name, labels = measures.UNCOMMITTED.name, ("t", "0")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        await trio.sleep(5.5)  # a commit has passed, the next is far
+        shown = rig.meter.watched[name, labels]
+        assert shown() == 0
+        traces = rig.close_traces(4)
+        assert shown() == 4
+        await rig.settled.send(traces[:3])
+        await trio.sleep(1)
+        assert shown() == 1
+        rig.settled.close()
+    await rig.assignments.revoked([0])
+    assert (name, labels) not in rig.meter.watched

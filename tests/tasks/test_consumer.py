@@ -140,6 +140,7 @@ async def test_dead_letters_of_replayed_records_were_put_aside_the_first_time(au
     letters = [DeadLetter("unreadable", "", b"x", partition=0, offset=offset) for offset in (4, 5)]
     source, meter, stop, kept = Endless(letters), FakeMeter(), trio.Event(), FakeDeadLetters()
     assignments = made(meter)
+    assignments.lost([0])
     assignments.assigned({0: Start(5, 0, committed=True)})
     send, receive = trio.open_memory_channel[Batch](1)
     async with trio.open_nursery() as nursery:

@@ -500,3 +500,31 @@ async def test_while_one_batch_waits_for_a_slow_redis_what_comes_late_of_it_wait
     assert len(again.delivered) == 1
     assert again.meter.by_label(measures.DECISION_LOOKUPS) == {("kept",): 1}
     assert again.home.ledger.low_water == 2
+
+
+async def test_law_2_what_an_owner_between_has_sent_of_a_trace_of_ours_is_not_sent_again(
+    autojump_clock: MockClock,
+) -> None:
+    """The partition goes and comes back: what is remembered here of the trace is older than what the other one did."""
+    shelf = Shelf()
+    here, there = Replica(shelf), Replica(shelf)
+    here.add(0, 1, 0, error=True)
+    await here.turn()
+    there.home = Partition(0, 1, 300_000, end=1)
+    there.add(1, 2, 0)
+    there.add(2, 1, 1)
+    (sent,) = await there.turn()
+    assert (sent.trace_id, sent.late) == (trace_id(1), True)
+    here.home = Partition(0, 1, 300_000, end=3)  # as 2 was still open there, it is read again
+    here.add(1, 2, 0)
+    here.add(2, 1, 1)
+    here.add(3, 1, 2)
+    (new,) = await here.turn()
+    assert [offset for _, offset in new.holds()] == []  # settled
+    assert (new.first_offset, new.late) == (3, True)
+    assert here.buffer.take_counts().duplicate_spans == 1
+    assert here.home.ledger.low_water == 4
+    assert here.home.in_flight == 0
+    here.add(4, 1, 3)
+    (new,) = await here.turn()
+    assert new.first_offset == 4, "and it goes on being kept"

@@ -53,6 +53,7 @@ cdef class Buffer:
     cpdef list decided(self, Trace trace, decision)
     @cython.locals(together=list, late=list, places=list, delivered=set, held="long long", each=Trace)
     cpdef list kept_elsewhere(self, Trace trace, Kept known)
+    cdef list _sent_elsewhere(self, Trace late, Kept known)
     @cython.locals(each=Trace)
     cpdef dropped_elsewhere(self, Trace trace)
     @cython.locals(together=list)

@@ -337,6 +337,8 @@ class Buffer:
 
         Returns the rest, late under that decision. From now on it is remembered here.
         """
+        if trace.late:
+            return self._sent_elsewhere(trace, known)
         together = self._together(trace)
         known = self.memory.learn(trace.trace_id, known)
         if known.first[0] == trace.home.id:
@@ -361,6 +363,16 @@ class Buffer:
             else:
                 self.settle(each)
         return late
+
+    def _sent_elsewhere(self, late: Trace, known: Kept) -> list[Trace]:
+        """The same for what came late of a trace that was kept here, when its partition was ours before. It is under way
+        already, as far as the memory knows, and its decision stays the one that is known here."""
+        for id, offset in _places(late):
+            if not known.has_delivered(id, offset):
+                return [late]
+        self._duplicate_spans += late.held_spans
+        self.settle(late)
+        return []
 
     def dropped_elsewhere(self, trace: Trace) -> None:
         """A closed trace turns out to have been decided, and dropped: it settles."""

@@ -26,8 +26,12 @@ def unknown_here(batch: list[Trace], memory: Memory, ttl_ms: int) -> list[Trace]
     """Those of the closed traces that are worth asking for. Most batches have none, so this is what each one pays."""
     asked: list[Trace] = []
     for trace in batch:
-        if trace.decision is None and could_be_known(trace, memory, ttl_ms):
-            asked.append(trace)  # noqa: PERF401  # compiled, a loop is what this is
+        if trace.decision is None:
+            if could_be_known(trace, memory, ttl_ms):
+                asked.append(trace)
+        elif trace.first_offset < trace.home.horizon and trace.parked_to < 0:  # else it was asked for when it closed
+            # Late, of a trace that was kept here when the partition was ours before: an owner between may have sent it.
+            asked.append(trace)
     return asked
 
 

@@ -87,6 +87,7 @@ class Assignments:
             if self._buffer.take_over(partition, start.summaries):
                 self.reread(partition, "two_partitions")
             self._meter.count(measures.REBALANCES, 1, "assigned")
+            self._show_uncommitted(partition)
         if starts:
             log.info("partitions assigned", partitions=sorted(starts))
         new = [id for id, start in starts.items() if not start.committed or start.shelf is not None]
@@ -201,10 +202,10 @@ class Assignments:
             if partition is not None and _is_of(partition, commit):
                 partition.committed, partition.committed_place = commit.offset, commit.parked
 
-    def show_uncommitted(self) -> None:
-        """Show how much of the log waits for its commit."""
-        for partition in self:
-            self._meter.set(measures.UNCOMMITTED, partition.ledger.uncommitted, self._topic, str(partition.id))
+    def _show_uncommitted(self, partition: Partition) -> None:
+        """How much of the log waits for its commit, read when it is asked for: at a commit it is least, not typical."""
+        ledger = partition.ledger
+        self._meter.watch(measures.UNCOMMITTED, lambda: ledger.uncommitted, self._topic, str(partition.id))
 
     def _commits(self, partitions: Iterable[Partition]) -> list[tuple[int, Commit]]:
         now_ms = self._clock_ms() if self._clock_ms else None

@@ -79,7 +79,6 @@ def _settle_rest(settled: trio.MemoryReceiveChannel[list[Trace]], buffer: Buffer
 
 
 async def _commit(offsets: Offsets, assignments: Assignments, meter: Meter) -> None:
-    assignments.show_uncommitted()
     due = assignments.due()
     if not due:
         return

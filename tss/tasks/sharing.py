@@ -126,17 +126,19 @@ class Shared:
         going: list[Trace] = []
         outcomes: Counter[str] = Counter()
         for trace in batch:
-            value = kept.get(trace.trace_id) if trace in asked else None
+            if trace not in asked:
+                going.append(trace)
+                continue
+            value = kept.get(trace.trace_id)
             known = from_bytes(value) if value is not None else None
             if known is not None:
                 outcomes["kept"] += 1
                 going += self._buffer.kept_elsewhere(trace, known)
-            elif trace in asked and trace.trace_id in dropped:
+            elif trace.trace_id in dropped and not trace.late:  # what is late follows the decision that is known here
                 outcomes["dropped"] += 1
                 self._buffer.dropped_elsewhere(trace)
             else:
-                if trace in asked:
-                    outcomes["unknown" if value is None else "unreadable"] += 1
+                outcomes["unknown" if value is None else "unreadable"] += 1
                 going.append(trace)
         for outcome, count in outcomes.items():
             self._meter.count(measures.DECISION_LOOKUPS, count, outcome)
