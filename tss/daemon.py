@@ -127,8 +127,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     """
     app, shelves = settings.app, outside.parking
     times = StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown, parks=shelves is not None)
-    meter, health = outside.meter, outside.health
-    sharing = outside.sharing
+    meter, health, sharing = outside.meter, outside.health, outside.sharing
     buffer = Buffer(_limits(settings), _waits(settings), Memory(evicted_limit=EVICTED_IDS if sharing else 0))
     memories = Shared(sharing, buffer, meter) if sharing else ALONE
     assignments = _assignments(settings, buffer, meter, outside.clock_ms)
@@ -175,6 +174,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
                 handing = (parker.hand_over if parker and times.hand_over_secs else None), times.hand_over_secs
                 start(committer.run, *settling, *commit_times, *handing, name="committer")
+        sweeper.show(buffer, meter)  # what turned out while the tasks after the sweeper ended
         if drain.cancelled_caught:
             log.warning("stopped before everything in hand was delivered; Kafka still has it", buffer=repr(buffer))
         around.cancel_scope.cancel()

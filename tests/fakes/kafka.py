@@ -267,8 +267,10 @@ class FakeMember:
 
     async def seek(self, positions: Mapping[int, int]) -> None:
         async with self._thread:
+            starts = {partition.id: partition.start for partition in self._assignments}
             for id in positions.keys() & self.positions.keys():
-                self.positions[id] = self._settled_below[id] = positions[id]
+                self.positions[id] = positions[id]
+                self._settled_below[id] = starts[id]
 
     def finish(self) -> None:
         pass

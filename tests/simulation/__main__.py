@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterable
 
 import tests.interpreted  # noqa: F401  # before anything of the daemon, for its effect
 from tests.simulation.laws import breaches
-from tests.simulation.plan import plan
+from tests.simulation.plan import Plan, fleet, plan
 from tests.simulation.quiet import quiet
 from tests.simulation.world import World, run
 
@@ -17,17 +18,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="replay this one and print its story")
     parser.add_argument("--seeds", help="FROM:TO, try these and report those that break a law")
+    parser.add_argument("--fleet", action="store_true", help="with a Redis, and replicas that come and go")
     given = parser.parse_args()
+    planned = fleet if given.fleet else plan
     with quiet():
         if given.seed is not None:
-            return tell(given.seed)
+            return tell(planned(given.seed))
         first, last = (given.seeds or "0:200").split(":")
-        return try_all(range(int(first), int(last)))
+        return try_all(planned(seed) for seed in range(int(first), int(last)))
 
 
-def tell(seed: int) -> int:
+def tell(plan: Plan) -> int:
     """One seed: its plan, its story, its breaches."""
-    world = run(plan(seed))
+    world = run(plan)
     print(world.plan)
     for at, text in world.story:
         print(f"{at:9.3f}  {text}")
@@ -36,18 +39,19 @@ def tell(seed: int) -> int:
     return bool(found)
 
 
-def try_all(seeds: range) -> int:
+def try_all(plans: Iterable[Plan]) -> int:
     """Many seeds, and what they were worth together."""
-    began, failed, sums = time.perf_counter(), 0, dict.fromkeys(("spans", "rulings", "lives", "commits"), 0)
-    for seed in seeds:
-        world = run(plan(seed))
+    began, failed, count, sums = time.perf_counter(), 0, 0, dict.fromkeys(("spans", "rulings", "lives", "commits"), 0)
+    for each in plans:
+        world = run(each)
+        count += 1
         found = breaches(world)
         for text in found[:3]:
-            print(f"seed {seed}: {text}")
+            print(f"seed {each.seed}: {text}")
         failed += bool(found)
         _add(sums, world)
     took = time.perf_counter() - began
-    print(f"{len(seeds)} seeds, {failed} failed, {took:.1f} s, {1000 * took / len(seeds):.0f} ms each; {sums}")
+    print(f"{count} seeds, {failed} failed, {took:.1f} s, {1000 * took / count:.0f} ms each; {sums}")
     return bool(failed)
 
 

@@ -45,6 +45,7 @@ def breaches(world: World) -> list[str]:
         _dropped_is_dropped(world),
         _bytes_out_are_bytes_in(world, chronicle),
         _nothing_twice_in_calm(world),
+        _nothing_twice_in_order(world),
         _memory_has_a_limit(world),
         *(
             _the_meter_tells_the_truth(world, life)
@@ -82,9 +83,11 @@ def _passed_at(world: World) -> dict[tuple[int, int], int]:
     reached: dict[int, int] = defaultdict(int)  # by partition, the index of the first entry not passed yet
     for passing in world.commits:
         entries = world.kafka.logs[passing.partition].entries
+        # From the floor on Redis has what is parked; and should it lose that, the next owner reads from there.
+        low_water = passing.commit.parked.floor if passing.commit.parked else passing.commit.offset
         while reached[passing.partition] < len(entries):
             offset = entries[reached[passing.partition]].offset
-            if offset >= passing.commit.offset:
+            if offset >= low_water:
                 break
             passed[passing.partition, offset] = passing.moment
             reached[passing.partition] += 1
@@ -125,7 +128,8 @@ def _promised_group(case: Case, trace_id: bytes) -> list[Occurrence] | None:
 
     It does not: when the log leaves it open (two partitions, a gap near a deadline, timestamps from nowhere), when
     memory was short, and when a ruling was made after a start so far down the log that even the trace's last span lay
-    more than ``replaySecs`` before it. (A trace that ended within that time is read again from its beginning.)
+    more than ``replaySecs`` before it. (A trace that ended within that time is read again from its beginning.) Where
+    Redis lost what was parked, and reading begins at a floor, the replay is still that of the offset committed.
     """
     group = case.chronicle.first_group(trace_id)
     if group is None:
@@ -134,9 +138,24 @@ def _promised_group(case: Case, trace_id: bytes) -> list[Occurrence] | None:
         if ruling.decision.reason is Reason.PRESSURE:
             return None
         last = group[-1] if case.world.plan.settings.app.replay_secs else group[0]
-        if not all(case.chronicle.is_reread(last, committed) for _, committed in ruling.starts):
+        starts = [max(start, _committed_before(case.world, ruling, id)) for id, start in ruling.starts]
+        if not all(case.chronicle.is_reread(last, committed) for committed in starts):
             return None
     return group
+
+
+def _committed_before(world: World, ruling: Ruling, partition: int) -> int:
+    """What others had committed of it; less than where reading began, but for a floor."""
+    if world.plan.shared is None:
+        return 0
+    found = [
+        passing.commit.offset
+        for passing in world.commits
+        if passing.partition == partition
+        and passing.moment < ruling.moment
+        and passing.incarnation != ruling.incarnation
+    ]
+    return max(found, default=0)
 
 
 def _facts(group: list[Occurrence]) -> list[Fact]:
@@ -207,6 +226,17 @@ def _nothing_twice_in_calm(world: World) -> Iterator[str]:
         for key, times in Counter(arrival.key for arrival in destination.arrivals).items():
             if times > written[key]:
                 yield f"law 4: {destination.name} has {key} {times} times, written {written[key]} times"
+
+
+def _nothing_twice_in_order(world: World) -> Iterator[str]:
+    """Nor where replicas only come and go, and all of them look into a Redis that is well: law 2 of what was kept."""
+    if not world.plan.orderly or any(life.hurried for life in world.lives):
+        return
+    written = Counter(fact.key for by_trace in world.facts.values() for facts in by_trace.values() for fact in facts)
+    for destination in world.destinations:
+        for key, times in Counter(arrival.key for arrival in destination.arrivals).items():
+            if times > written[key]:
+                yield f"law 2: {destination.name} has {key} {times} times, written {written[key]} times"
 
 
 def _memory_has_a_limit(world: World) -> Iterator[str]:

@@ -9,6 +9,7 @@ import attrs
 
 from tests.fakes.destination import Mood
 from tests.fakes.kafka import TOPIC, Habits
+from tests.fakes.redis import Mood as RedisMood
 from tests.simulation.traffic import Tastes, Write, writes
 from tss.daemon import StopTimes
 from tss.settings import App, Kafka, Sampling, Settings
@@ -33,6 +34,27 @@ class Fault:
 
 
 @attrs.frozen
+class Shared:
+    """The Redis that all replicas share, and what befalls it."""
+
+    remember_dropped: bool
+    max_parked_bytes: int
+    troubles: list[Trouble]
+
+
+@attrs.frozen
+class Trouble:
+    """Redis is in a mood for a while, or (None) loses everything at that moment."""
+
+    at_secs: float
+    mood: RedisMood | None
+    for_secs: float = 0.0
+
+    def __str__(self) -> str:
+        return f"Redis is {self.mood.value} for {self.for_secs:.1f} s" if self.mood else "Redis is flushed"
+
+
+@attrs.frozen
 class Plan:
     """One seed's world."""
 
@@ -47,6 +69,18 @@ class Plan:
     refused_share: float
     partly_share: float
     max_send_delay_secs: float
+    shared: Shared | None = None
+
+    @property
+    def orderly(self) -> bool:
+        """Replicas come and go, but nobody is killed or cut off, what is sent has its answer, and Redis is well."""
+        kinds = {"term", "join", "leave", "commit_fails", "broker_down"}
+        return (
+            self.shared is not None
+            and not self.shared.troubles
+            and self.settings.app.graceful_shutdown
+            and all(fault.kind in kinds for fault in self.faults)
+        )
 
     @property
     def calm(self) -> bool:
@@ -98,6 +132,38 @@ def plan(seed: int) -> Plan:
         partly_share=chance.choice([0, 0, 0.05]),
         max_send_delay_secs=chance.choice([0.02, 0.5]),
     )
+
+
+def fleet(seed: int) -> Plan:
+    """The same world with a Redis, more replicas that come and go, and traces that are parked soon."""
+    alone, chance = plan(seed), random.Random(f"fleet {seed}")
+    orderly = seed % 4 == 0
+    app = attrs.evolve(
+        alone.settings.app,
+        park_after_secs=chance.choice([0.5, 2.0, 5.0]),
+        graceful_shutdown=orderly or alone.settings.app.graceful_shutdown,
+    )
+    kinds = ["join", "leave", "term", "commit_fails"] + ([] if orderly else ["kill", "kill", "cut"])
+    comings = [
+        Fault(chance.uniform(0, alone.tastes.during_secs + 10), chance.choice(kinds), chance.uniform(0, 5),
+              chance.randrange(6), rate=chance.choice([0.3, 1.0]))
+        for _ in range(chance.randint(2, 8))
+    ]  # fmt: skip
+    faults = comings if orderly else [*alone.faults, *comings]
+    troubles = [] if orderly or chance.random() < 0.3 else [*_troubles(alone.tastes, chance)]
+    return attrs.evolve(
+        alone,
+        settings=attrs.evolve(alone.settings, app=app),
+        faults=sorted(faults, key=lambda fault: fault.at_secs),
+        replicas=chance.choice([1, 2, 3]),
+        shared=Shared(chance.random() < 0.7, chance.choice([1 << 28, 1 << 28, 3000]), troubles),
+    )
+
+
+def _troubles(tastes: Tastes, chance: random.Random) -> Iterator[Trouble]:
+    moods = [None, *(mood for mood in RedisMood if mood is not RedisMood.WELL)]
+    for _ in range(chance.randint(1, 6)):
+        yield Trouble(chance.uniform(0, tastes.during_secs + 10), chance.choice(moods), chance.uniform(1, 15))
 
 
 def _settings(chance: random.Random) -> Settings:

@@ -1,9 +1,9 @@
-"""The laws of the design, on two hundred seeds of the simulated world. `python -m tests.simulation --seed N` tells one."""
+"""The laws of the design, on two hundred seeds of the simulated world, and as many with a Redis. `python -m tests.simulation --seed N` tells one."""
 
 import pytest
 
 from tests.simulation.laws import breaches
-from tests.simulation.plan import plan
+from tests.simulation.plan import fleet, plan
 from tests.simulation.quiet import quiet
 from tests.simulation.world import run
 
@@ -14,6 +14,12 @@ SEEDS = 200
 def test_the_laws_are_kept(seed):
     with quiet():
         assert breaches(run(plan(seed))) == [], f"python -m tests.simulation --seed {seed}"
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_the_laws_are_kept_by_a_fleet_with_redis(seed):
+    with quiet():
+        assert breaches(run(fleet(seed))) == [], f"python -m tests.simulation --fleet --seed {seed}"
 
 
 def test_a_seed_tells_the_same_story_twice():

@@ -5,17 +5,21 @@ from collections.abc import Callable
 import pytest
 
 from tests.simulation.laws import breaches
-from tests.simulation.plan import plan
+from tests.simulation.plan import fleet, plan
 from tests.simulation.quiet import quiet
 from tests.simulation.world import run
 from tss.core.buffer import Buffer
 from tss.core.delivery import Again
 from tss.core.memory import Memory
 from tss.core.packing import Packed
+from tss.core.parked import Place, Shelf
 from tss.core.partition import Commit, Partition
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
+from tss.edges.parking import Parked
 from tss.tasks import exporter
+from tss.tasks.assignments import Assignments
+from tss.tasks.sharing import Shared
 
 SEEDS = range(60)
 Patch = Callable[[type | object, str, object], None]
@@ -203,5 +207,55 @@ def test_a_sabotage_is_noticed(sabotage, monkeypatch):
     with quiet():
         for seed in SEEDS:
             if any(text.startswith(law) for text in breaches(run(plan(seed)))):
+                return
+    raise AssertionError(f"{len(SEEDS)} seeds without a breach of {law}")
+
+
+def tells_nobody_what_it_kept(patch: Patch) -> str:
+    async def keep(self, traces):
+        self._buffer.deliver(traces)
+
+    patch(Shared, "keep", keep)
+    return "law 2"
+
+
+def asks_nobody(patch: Patch) -> str:
+    async def recall(self, batch):
+        return batch
+
+    patch(Shared, "recall", recall)
+    return "law 2"
+
+
+def names_too_high_a_floor(patch: Patch) -> str:
+    patch(Shelf, "place", lambda self, low_water: Place(low_water, self.token, self.seq))
+    return "law 1"
+
+
+def believes_a_redis_that_lost_it(patch: Patch) -> str:
+    patch(Parked, "_at_floor", lambda self, id, start, reason, detail: start)
+    return "law 1"
+
+
+def does_not_read_again_what_redis_lost(patch: Patch) -> str:
+    patch(Assignments, "rewind", lambda self: {})
+    return "law 1"
+
+
+SABOTAGES_OF_A_FLEET = [
+    tells_nobody_what_it_kept,
+    asks_nobody,
+    names_too_high_a_floor,
+    believes_a_redis_that_lost_it,
+    does_not_read_again_what_redis_lost,
+]
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES_OF_A_FLEET, ids=lambda sabotage: sabotage.__name__)
+def test_a_sabotage_of_a_fleet_is_noticed(sabotage, monkeypatch):
+    law = sabotage(monkeypatch.setattr)
+    with quiet():
+        for seed in SEEDS:
+            if any(text.startswith(law) for text in breaches(run(fleet(seed)))):
                 return
     raise AssertionError(f"{len(SEEDS)} seeds without a breach of {law}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,6 +17,7 @@ from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Kept, Memory
 from tss.core.otlp import Fragment
+from tss.core.parked import Summary
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.trace import RECORD_BYTES, TRACE_BYTES, Trace
@@ -45,6 +46,7 @@ class Ruling:
     decision: Decision
     known: tuple[Place, ...]
     starts: tuple[tuple[int, int], ...]  # (partition, committed offset it was taken up from)
+    moment: int
 
 
 @attrs.define
@@ -76,6 +78,8 @@ class Hearing:
     tell: Callable[[str], None]
     excuse: Callable[[Partition, int, bytes], None]  # this place need not be delivered for this trace: it was dropped
     broken: Callable[[str], None]
+    has: Callable[[int, int, bytes], bool]  # whether a record has spans of a trace
+    moment: Callable[[], int]
 
 
 HEARING: ContextVar[Hearing] = ContextVar("HEARING")
@@ -113,7 +117,7 @@ class WatchedBuffer(Buffer):
             self.hearing.broken(f"law 4: {trace!r} decided twice in incarnation {self.life.serial}")
         group.decision = decision
         starts = tuple(dict.fromkeys((partition.id, partition.start) for partition, _ in group.early))
-        ruling = Ruling(self.life.serial, trace.trace_id, decision, tuple(group.known), starts)
+        ruling = Ruling(self.life.serial, trace.trace_id, decision, tuple(group.known), starts, self.hearing.moment())
         self.life.rulings.append(ruling)
         if trace.is_held():
             self.life.decided[decision.policy, decision.verdict.value, decision.reason.value] += 1
@@ -128,8 +132,9 @@ class WatchedBuffer(Buffer):
 
     def kept_elsewhere(self, trace: Trace, known: Kept) -> list[Trace]:
         self.hearing.tell(f"#{self.life.serial} recalls that {trace.trace_id.hex()[:8]} was kept: {known!r}")
-        self.life.groups[trace.trace_id].decision = known.decision
-        self.life.counted["late spans"] += trace.held_spans
+        if not trace.late:  # else it is decided, and counted, already
+            self.life.groups[trace.trace_id].decision = known.decision
+            self.life.counted["late spans"] += trace.held_spans
         return super().kept_elsewhere(trace, known)
 
     def dropped_elsewhere(self, trace: Trace) -> None:
@@ -141,6 +146,17 @@ class WatchedBuffer(Buffer):
             self._excuse(partition, offset, trace.trace_id)
         super().dropped_elsewhere(trace)
 
+    def take_over(self, partition: Partition, summaries: Mapping[bytes, Summary]) -> list[bytes]:
+        clashing = super().take_over(partition, summaries)
+        for trace_id, summary in summaries.items():
+            trace = self._open.get(trace_id)
+            if trace is not None and trace.taken_over and trace.home is partition:
+                offsets = range(summary.first_offset, summary.parked_to + 1)
+                places = [(partition.id, each) for each in offsets if self.hearing.has(partition.id, each, trace_id)]
+                self.life.groups[trace_id] = Group(places, [(partition, offset) for _, offset in places])
+                self.hearing.tell(f"#{self.life.serial} takes {trace_id.hex()[:8]} over: {places}")
+        return clashing
+
     def forget(self, partitions: Collection[Partition]) -> None:
         super().forget(partitions)
         for trace_id, group in [*self.life.groups.items()]:
@@ -150,7 +166,13 @@ class WatchedBuffer(Buffer):
                 group.early = [each for each in group.early if each[0] not in partitions]
 
     def _place(self, partition: Partition, offset: int, fragment: Fragment) -> None:
-        group = self.life.groups.setdefault(fragment.trace_id, Group())
+        trace = self._open.get(fragment.trace_id) or self._closing.get(fragment.trace_id)
+        if trace is not None and trace.home is partition and offset <= trace.parked_to:  # read again, and passed over
+            if offset >= partition.start:
+                self.life.counted["spans"] -= fragment.spans
+            super()._place(partition, offset, fragment)
+            return
+        group = self._group(fragment.trace_id)
         if group.reason is None:
             group.known.append((partition.id, offset))
             group.early.append((partition, offset))
@@ -161,6 +183,13 @@ class WatchedBuffer(Buffer):
             if group.decision is not None and not group.decision.keeps:
                 self._excuse(partition, offset, fragment.trace_id)
         super()._place(partition, offset, fragment)
+
+    def _group(self, trace_id: bytes) -> Group:
+        group = self.life.groups.setdefault(trace_id, Group())
+        if group.reason is not None and group.decision is None and trace_id not in self._closing:
+            # What had closed was given back undecided, and is read again.
+            group = self.life.groups[trace_id] = Group()
+        return group
 
     def _close(self, trace: Trace, reason: Reason) -> None:
         group = self.life.groups[trace.trace_id]

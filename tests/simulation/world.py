@@ -15,8 +15,10 @@ from trio.testing import MockClock
 from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.destination import Arrival, FakeDestination, Mood, SpanKey, spans_of
 from tests.fakes.kafka import EPOCH_MS, FakeKafka, FakeMember
+from tests.fakes.redis import FakeDecisions, FakeParking, FakeRedis
+from tests.fakes.redis import Mood as RedisMood
 from tests.simulation.oracle import Fact, facts_of
-from tests.simulation.plan import Fault, Plan
+from tests.simulation.plan import Fault, Plan, Shared, Trouble
 from tests.simulation.watch import HEARING, LIVING, Hearing, Incarnation, Place, watched
 from tss.core.delivery import Batching, Retrying
 from tss.core.health import Health
@@ -24,10 +26,21 @@ from tss.core.otlp import Lookup
 from tss.core.partition import Commit, Partition
 from tss.core.record import DeadLetter
 from tss.daemon import Outside, StopTimes, select
+from tss.edges.parking import Parked
 from tss.tasks.assignments import Assignments
+from tss.tasks.sharing import Sharing
 
 PATIENCE_SECS = 240.0  # of simulated time, from the end of all faults until everything has to be committed
 NEVER = 1 << 62
+DECISION_TTL_SECS = 3600.0  # longer than any run
+
+
+class ParkedHere(Parked):
+    """Without the thread for what blocks: the simulation has none."""
+
+    async def begin(self, partition: int, token: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.hashes.take_over(partition, None, token)
 
 
 @attrs.define
@@ -54,6 +67,7 @@ class World:
         self.kafka.on_commit = self._committed
         self.kafka.tell = self.tell
         self.facts: dict[Place, dict[bytes, list[Fact]]] = {}  # what is in each record
+        self.redis = FakeRedis()
         self.destinations = [self._destination(number) for number in range(plan.destinations)]
         self.dead_letters = FakeDeadLetters(self.chance, 0.05, self._put_aside)
         self.delivered: list[dict[SpanKey, int]] = [{} for _ in self.destinations]  # the moment it came first
@@ -109,12 +123,16 @@ class World:
                 self.set_aside.setdefault((letter.partition, letter.offset), {}).setdefault(letter.reason, self.moment)
 
     def _committed(self, member: FakeMember, partition: int, commit: Commit) -> None:
-        self.tell(f"{member.name} commits {partition}: {commit.offset}, replay from {commit.replay_from}")
+        floor = f", parked from {commit.parked.floor}" if commit.parked else ""
+        self.tell(f"{member.name} commits {partition}: {commit.offset}, replay from {commit.replay_from}{floor}")
         self.commits.append(Passing(self.moment, partition, commit, int(member.name.split("#")[1])))
 
     def _excuse(self, partition: Partition, offset: int, trace_id: bytes) -> None:
         self.moment += 1
         self.excused.setdefault((partition.id, offset, trace_id), self.moment)
+
+    def _has(self, partition: int, offset: int, trace_id: bytes) -> bool:
+        return trace_id in self.facts.get((partition, offset), {})
 
     # -- lives
 
@@ -132,7 +150,7 @@ class World:
         stop, kill = trio.Event(), trio.CancelScope()
         self._stops[life.serial], self._kills[life.serial] = stop, kill
         LIVING.set(life)
-        HEARING.set(Hearing(self.tell, self._excuse, self.is_broken))
+        HEARING.set(Hearing(self.tell, self._excuse, self.is_broken, self._has, lambda: self.moment))
         self.tell(f"#{life.serial} ({life.replica}) starts")
         try:
             with kill:
@@ -153,16 +171,20 @@ class World:
 
     def _check_stop(self, life: Incarnation, took_secs: float) -> None:
         app = self.plan.settings.app
-        life.hurried = took_secs >= StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown).drain_secs
+        times = StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown, parks=self.plan.shared is not None)
+        life.hurried = took_secs >= times.drain_secs
         if took_secs > app.shutdown_timeout_secs:
             self.is_broken(
                 f"law 9: #{life.serial} took {took_secs:.1f} s to stop, {app.shutdown_timeout_secs} s are allowed"
             )
 
     def _outside(self, life: Incarnation) -> Outside:
+        shared = self.plan.shared
+        parked = ParkedHere(FakeParking(self.redis, shared.max_parked_bytes), life.meter) if shared else None
+
         @asynccontextmanager
         async def open_member(assignments: Assignments, _lookup: Lookup) -> AsyncIterator[FakeMember]:
-            async with self.kafka.open_member(f"{life.replica}#{life.serial}", assignments) as member:
+            async with self.kafka.open_member(f"{life.replica}#{life.serial}", assignments, parked) as member:
                 life.member = member
                 yield member
 
@@ -173,7 +195,13 @@ class World:
             meter=life.meter,
             health=Health(),
             chance=random.Random(f"life {self.plan.seed} {life.serial}"),
+            sharing=self._sharing(shared) if shared else None,
+            parking=parked,
         )
+
+    def _sharing(self, shared: Shared) -> Sharing:
+        decisions = FakeDecisions(self.redis, shared.remember_dropped)
+        return Sharing(decisions, DECISION_TTL_SECS, shared.remember_dropped)
 
     @property
     def _living(self) -> list[Incarnation]:
@@ -202,6 +230,8 @@ class World:
                 doings.start_soon(self._write_all)
                 for fault in self.plan.faults:
                     doings.start_soon(self._happen, fault, nursery)
+                for trouble in self.plan.shared.troubles if self.plan.shared else ():
+                    doings.start_soon(self._trouble, trouble)
             self.tell("all faults have ended; nothing more is written")
             if not self._living and not self._stops:
                 nursery.start_soon(self._replica, "last")
@@ -252,6 +282,17 @@ class World:
         else:
             await self._last(fault)
         self.tell(f"over: {fault.kind}")
+
+    async def _trouble(self, trouble: Trouble) -> None:
+        await trio.sleep(trouble.at_secs)
+        self.tell(str(trouble))
+        if trouble.mood is None:
+            self.redis.flush()
+            return
+        self.redis.mood = trouble.mood
+        await trio.sleep(trouble.for_secs)
+        self.redis.mood = RedisMood.WELL
+        self.tell("Redis is well")
 
     async def _befall(self, fault: Fault) -> None:
         """One replica has it."""

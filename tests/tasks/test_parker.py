@@ -140,6 +140,25 @@ async def test_law_1_a_live_owner_that_meets_a_lost_redis_reads_again_from_the_f
     assert owner.partition.shelf is not None, "and it parks again"
 
 
+async def test_law_2_what_is_read_again_from_the_floor_is_replayed_from_before_it() -> None:
+    """Or whoever comes next would not know what was dropped before the floor, and judge the rest of that anew."""
+    world = World(committed=0)
+    world.records.append(record(0, 1000, fragment(1, root=True, payload=b"short.")))
+    for number in range(1, 5):
+        world.records.append(record(number, 1000 + number * 20, fragment(0, [number], parents=[0], payload=b"long.")))
+    owner = Owner(world, rate=0.0, turn_after_secs=20)
+    await owner.live(4)
+    commit = owner.partition.commit()
+    assert commit.parked is not None
+    assert (commit.parked.floor, commit.replay_from) == (1, 0)
+    world.redis.flush()
+    await owner.turn()
+    await owner.live()
+    assert owner.meter.by_label(measures.REREAD) == {("lost",): 1}
+    assert owner.partition.start == 1
+    assert owner.partition.commit().replay_from == 0
+
+
 async def test_law_1_what_is_lost_is_noticed_when_there_is_more_to_park() -> None:
     world = long_world()
     owner = Owner(world)

@@ -28,7 +28,7 @@ cdef class Buffer:
     cdef readonly OpenTraces _open
     cdef Trace _next_look
     cdef long long _fragments
-    cdef dict _closing
+    cdef readonly dict _closing
     cdef list _out
     cdef set _partitions
     cdef readonly long long on_two_partitions

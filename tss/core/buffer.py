@@ -505,7 +505,11 @@ class Buffer:
         settled = offset < partition.start
         closing = self._closing.get(fragment.trace_id)
         if closing is not None:
-            if not settled and (offset > closing.parked_to or closing.home is not partition):
+            if settled:
+                return True
+            if offset <= closing.parked_to and closing.home is partition:
+                self._spans -= fragment.spans  # as where it is still open
+            else:
                 late = self._latecomer(partition, offset, fragment)
                 if closing.latecomers is None:
                     closing.latecomers = []

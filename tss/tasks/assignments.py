@@ -142,6 +142,8 @@ class Assignments:
             if self._partitions.get(partition.id) is not partition or partition.shelf is None:
                 continue
             floor, reason = partition.shelf.place(partition.ledger.low_water).floor, partition.shelf.lost
+            # Whoever comes next needs what this one could have replayed, be it for the memory of the dropped.
+            replay_from = min(floor, partition.commit().replay_from)
             log.warning(
                 "what was parked is lost: the partition is read again from where the oldest of that begins",
                 partition=partition.id, offset=floor, reason=reason,
@@ -149,8 +151,8 @@ class Assignments:
             self._meter.count(measures.REREAD, 1, reason)
             self.lost([partition.id])
             # Not committed: what is read from there on has to be told to Kafka, whose answer says that it is still ours.
-            self.assigned({partition.id: Start(floor, floor, committed=False)})
-            moves[partition.id] = floor
+            self.assigned({partition.id: Start(floor, replay_from, committed=False)})
+            moves[partition.id] = replay_from
         return moves
 
     def bind(self, records: Sequence[Record]) -> list[tuple[Partition, list[Record]]]:

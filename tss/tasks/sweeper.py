@@ -49,7 +49,7 @@ async def run(
 async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer, meter: Meter, keying: Keying) -> None:
     """Pass on what has closed, in pieces, as long as there is room for closed traces; adding waits meanwhile."""
     await trio.lowlevel.checkpoint()
-    _show(buffer, meter)
+    show(buffer, meter)
     waiting = buffer.take()
     if split := sum([1 for trace in waiting if trace.branches]):
         keying.split(split)
@@ -84,7 +84,8 @@ def _pieces(traces: list[Trace], size: int, max_bytes: int) -> Iterator[list[Tra
         yield piece
 
 
-def _show(buffer: Buffer, meter: Meter) -> None:
+def show(buffer: Buffer, meter: Meter) -> None:
+    """Count what the buffer did since this was last called."""
     counts = buffer.take_counts()
     for measure, amount in (
         (measures.RECORDS_READ, counts.records),
