@@ -15,11 +15,9 @@ async def test_it_is_given_back_again_and_again(mock_clock: MockClock) -> None:
     given: list[int] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trimmer.run, lambda: given.append(1))
-        for turn in range(1, 4):
+        while len(given) < 3:  # a jump that comes while a thread still gives back is one in vain
             await trio.testing.wait_all_tasks_blocked()
             mock_clock.jump(trimmer.INTERVAL_SECS)
-            while len(given) < turn:
-                await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
 
 
