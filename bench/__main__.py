@@ -33,7 +33,7 @@ from typing import Any
 
 from attrs import frozen
 
-from bench import collector, floors, held, plot, profiled, table
+from bench import collector, costs, floors, held, plot, profiled, table
 from bench.corpus import USUAL, Corpus
 from bench.daemon import FEATURES, run_tss
 from bench.processes import BenchFailed
@@ -124,6 +124,15 @@ class Bench:
             if best < floor:
                 raise BenchFailed(said)
             print(said)
+
+    def redis(self) -> None:
+        print(machine(), costs.HEAD, sep="\n", flush=True)
+        with redis_server.running() as server:
+            for corpus in self.options.corpora:
+                for cost in costs.measure(
+                    self.broker, server, self.directory, corpus, self.records(corpus), self.options.repeat
+                ):
+                    print(cost, flush=True)
 
     def features(self) -> None:
         self.compare({f"+{name}"[:10]: {"features": (name,)} for name in FEATURES})

@@ -70,11 +70,13 @@ class Daemon:
         app: dict[str, Any] | None = None,
         features: Iterable[str] = (),
         redis: str = "",
+        group: str = "",
+        patience_ms: int = 6000,
     ) -> Iterator[Daemon]:
-        """From the topic to the sink, in a group of its own. ``app``: settings of that section; ``features`` of FEATURES;
-        ``redis``: its URL."""
+        """From the topic to the sink, in a group of its own unless one is named. ``app``: settings of that section;
+        ``features`` of FEATURES; ``redis``: its URL; ``patience_ms``: how long the group waits for it."""
         health_port, metrics_port = free_ports(2)
-        group = f"tss {time.monotonic_ns()}"
+        group = group or f"tss {time.monotonic_ns()}"
         settings = {
             "app": {"rootQuietSecs": ROOT_QUIET_SECS} | (app or {}),
             "kafka": {
@@ -82,7 +84,7 @@ class Daemon:
                 "inputTopic": topic.name,
                 "consumerGroup": group,
                 "autoOffsetReset": "earliest",
-                "sessionTimeoutMs": 6000,
+                "sessionTimeoutMs": patience_ms,
                 "commitIntervalSecs": 1,
             },
             "sampling": {"errorSampleRate": 1.0, "latencyThresholdMs": LATENCY_MS, "latencySampleRate": 1.0},

@@ -41,8 +41,18 @@ class Topic:
     @classmethod
     def filled(cls, broker: Broker, name: str, corpus: Corpus, count: int) -> Topic:
         """Make the topic and put ``count`` records into it, or some more: whole traces; the last with the time of now."""
-        began = time.monotonic()
+        return cls.empty(broker, name, corpus).fill(count)
+
+    @classmethod
+    def empty(cls, broker: Broker, name: str, corpus: Corpus) -> Topic:
+        """Make the topic."""
         broker.create_topic(name, PARTITIONS)
+        return cls(broker, name, corpus, 0, 0, frozenset(), 0.0)
+
+    def fill(self, count: int) -> Topic:
+        """The empty topic with so many records in it, as ``filled`` says."""
+        broker, name, corpus = self.broker, self.name, self.corpus
+        began = time.monotonic()
         groups = -(-count // corpus.group_records)
         records = groups * corpus.group_records
         first_ms = time.time_ns() // 1_000_000 - records * STEP_MS
@@ -57,7 +67,7 @@ class Topic:
             kept.update(group.keep)
             producer.poll(0)
         producer.flush()
-        return cls(broker, name, corpus, records, size, frozenset(kept), time.monotonic() - began)
+        return Topic(broker, name, corpus, records, size, frozenset(kept), time.monotonic() - began)
 
     def __str__(self) -> str:
         return (

@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from functools import partial
 from typing import Protocol, TypeVar
 
 import attrs
@@ -15,6 +16,7 @@ import trio
 
 from tss import __version__
 from tss.core import measures
+from tss.core.alignment import Alignment
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import WrongSetting
 from tss.core.force import Rulebook
@@ -34,6 +36,7 @@ from tss.edges.destinations import open_destination
 from tss.edges.force_api import ForceApi
 from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
+from tss.edges.kafka_rekey import keyed_settings, open_rekey, source_settings
 from tss.edges.kafka_scaler import scaler_group
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
@@ -46,6 +49,7 @@ from tss.tasks import (
     exporter,
     preparer,
     pulse,
+    rekeyer,
     scaler,
     sweeper,
     trainer,
@@ -55,6 +59,7 @@ from tss.tasks import (
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
+from tss.tasks.keying import Keying
 from tss.tasks.parker import Parker, Parking
 from tss.tasks.sharing import ALONE, EVICTED_IDS, Shared, Sharing
 
@@ -132,16 +137,9 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         exporter.Lane(settings.kafka.input_topic, destination, outside.dead_letters, health, meter, outside.chance)
         for destination in outside.destinations
     ]
-    _watch_buffer(buffer, meter)
+    _watch(buffer, assignments, meter, health)
+    keying = Keying(meter, health, rekeyed=settings.kafka.rekey.enabled)
     parker = None if shelves is None else _parker(settings, outside, shelves, buffer, assignments)
-    health.numbers |= {
-        "openTraces": lambda: buffer.open_traces,
-        "openSpans": lambda: buffer.open_spans,
-        "tracesOnTwoPartitions": lambda: buffer.on_two_partitions,
-        "heldBytes": lambda: buffer.held_bytes,
-        "partitions": lambda: len(assignments),
-        "uncommittedRecords": lambda: sum(each.ledger.uncommitted for each in assignments),
-    }
     async with outside.open_member(assignments, sampler.lookup) as member, trio.open_nursery() as around:
         drain = trio.CancelScope()
         around.start_soon(_stopper, stop, drain, times, health)
@@ -158,8 +156,9 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 prepared_in, prepared_out = _channel("prepared", PREPARED_BATCHES, meter, list[Trace])
                 settled_in, settled_out = _channel("settled", SETTLED_BATCHES, meter, list[Trace])
                 start = tasks.start_soon
-                start(consumer.run, member, assignments, outside.dead_letters, polled_in, stop, meter, name="consumer")
-                start(sweeper.run, polled_out, closed_in, buffer, meter, name="sweeper")
+                reading = member, assignments, outside.dead_letters, polled_in, stop, meter, keying
+                start(consumer.run, *reading, name="consumer")
+                start(sweeper.run, polled_out, closed_in, buffer, meter, keying, name="sweeper")
                 with closed_out, kept_in, settled_in, aside_in:  # each worker has a clone; these originals end here
                     judging = sampler, buffer, outside.observers, meter, memories, outside.rulebook
                     for number in range(app.evaluation_workers):
@@ -188,6 +187,40 @@ async def _stopper(stop: trio.Event, drain: trio.CancelScope, times: StopTimes, 
     drain.deadline = trio.current_time() + times.drain_secs
 
 
+async def rekey(
+    settings: Settings,
+    outside: Outside,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The first stage, where the input is not keyed: split and write, until told to stop. Started once its topic is
+    there, or the stop came first; ends with the transaction that is under way, or when its share of the time is over."""
+    times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
+    kafka, name, health = settings.kafka, settings.app.instance_id, outside.health
+    inputs = rekeyer.Inputs(kafka.input_topic, Alignment(round(kafka.rekey.max_ahead_secs * 1000)), outside.meter)
+    async with open_rekey(kafka, name) as topic, trio.open_nursery() as around:
+        ending = trio.CancelScope()
+        around.start_soon(_ender, stop, ending, min(times.leave_secs, times.drain_secs))
+        with ending:
+            await rekeyer.make(topic, stop, health)
+            task_status.started()
+            source = KafkaSource.open(
+                source_settings(kafka), name, inputs, outside.meter, health, outbox=topic, close_secs=times.leave_secs,
+                component="kafka input", keeping=True,
+            )  # fmt: skip
+            async with source as member:
+                around_it = inputs, topic, outside.dead_letters, stop
+                await rekeyer.run(member, *around_it, outside.meter, health, outside.chance)
+        if ending.cancelled_caught:
+            log.warning("stopped in a transaction of the rekey stage; it is aborted, and its records are read again")
+        around.cancel_scope.cancel()
+
+
+async def _ender(stop: trio.Event, scope: trio.CancelScope, secs: float) -> None:
+    await stop.wait()
+    scope.deadline = trio.current_time() + secs
+
+
 async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
     """The daemon: the selection, joined to the real outside, within its web server, its pulse and its signals.
 
@@ -209,6 +242,9 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         house.start_soon(pulse.run, meter, name="pulse")
         house.start_soon(trimmer.run, heap.give_back, name="trimmer")
         connection = client_config(settings.kafka, settings.app.instance_id)
+        # Where there is a first stage, all that follows reads its topic.
+        kafka = keyed_settings(settings.kafka) if settings.kafka.rekey.enabled else settings.kafka
+        keyed = attrs.evolve(settings, kafka=kafka)
         with _naming("deadLetter"):
             dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
         with _naming("redis"):
@@ -222,7 +258,7 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             health.starting(f"exporter {each.name}")
             with _naming(f"exporters, {each.name}"):
                 if isinstance(each, KafkaExporter):
-                    writing = open_topic(each, settings.kafka, settings.app.instance_id, meter)
+                    writing = open_topic(each, kafka, settings.app.instance_id, meter)
                     topic = await opened.enter_async_context(writing)
                     destinations.append(topic)
                 else:
@@ -232,7 +268,7 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
         def join(assignments: Assignments, lookup: Lookup) -> AbstractAsyncContextManager[Member]:
             name = settings.app.instance_id
             return KafkaSource.open(
-                settings.kafka,
+                kafka,
                 name,
                 assignments,
                 meter,
@@ -263,7 +299,9 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             counted = trio.Event()
             for name, sender in counting.senders.items():
                 beside.start_soon(sender, counted, name=name)
-            await select(settings, outside, stop)
+            if settings.kafka.rekey.enabled:
+                await beside.start(partial(rekey, settings, outside, stop), name="rekey")
+            await select(keyed, outside, stop)
             counted.set()  # no span comes any more: what was counted is sent a last time
         house.cancel_scope.cancel()
 
@@ -346,7 +384,7 @@ def _assignments(settings: Settings, buffer: Buffer, meter: Meter, clock_ms: Cal
     )
 
 
-def _watch_buffer(buffer: Buffer, meter: Meter) -> None:
+def _watch(buffer: Buffer, assignments: Assignments, meter: Meter, health: Health) -> None:
     limits, memory = buffer.limits, buffer.memory
     meter.watch(measures.BUFFER_TRACES, lambda: buffer.open_traces)
     meter.watch(measures.BUFFER_SPANS, lambda: buffer.open_spans)
@@ -356,3 +394,11 @@ def _watch_buffer(buffer: Buffer, meter: Meter) -> None:
     meter.set(measures.BUFFER_TRACES_LIMIT, limits.max_traces)
     meter.set(measures.BUFFER_SPANS_LIMIT, limits.max_spans)
     meter.set(measures.BUFFER_BYTES_LIMIT, limits.max_bytes)
+    health.numbers |= {
+        "openTraces": lambda: buffer.open_traces,
+        "openSpans": lambda: buffer.open_spans,
+        "tracesOnTwoPartitions": lambda: buffer.on_two_partitions,
+        "heldBytes": lambda: buffer.held_bytes,
+        "partitions": lambda: len(assignments),
+        "uncommittedRecords": lambda: sum(each.ledger.uncommitted for each in assignments),
+    }

@@ -22,8 +22,11 @@ class Parcel:
 
 
 class Decisions(Protocol):
-    async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes]) -> None: ...
-    async def read(self, ids: Sequence[bytes]) -> tuple[dict[bytes, bytes], set[bytes]]: ...
+    async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes], reach: Mapping[int, int]) -> None: ...
+    async def reach(self, partitions: Sequence[int]) -> dict[int, int]: ...
+    async def read(
+        self, ids: Sequence[bytes], from_offsets: Mapping[int, int] | None = None
+    ) -> tuple[dict[bytes, bytes], set[bytes]]: ...
 
 
 class Found(Protocol):
@@ -45,7 +48,7 @@ class World:
     """Both, over one Redis; parking has room for MAX_BYTES a partition."""
 
     decisions: Decisions
-    silent: Decisions  # one that is not to remember dropped traces
+    silent: Decisions  # another replica's, that is not to remember dropped traces
     parking: Parking
     flush: Callable[[], None]
     fill: Callable[[], None]  # from here it takes no writes,
@@ -68,41 +71,81 @@ def _ids(count: int) -> list[bytes]:
 
 
 async def _remembers(world: World) -> None:
-    await world.decisions.write({A: b"a", B: b""}, [C])
+    await world.decisions.write({A: b"a", B: b""}, [C], {})
     assert await world.decisions.read([A, B, C, bytes(16)]) == ({A: b"a", B: b""}, {C})
-    await world.decisions.write({A: b"\x00\xff"}, [])
+    await world.decisions.write({A: b"\x00\xff"}, [], {})
     assert await world.decisions.read([A]) == ({A: b"\x00\xff"}, set())
 
 
 async def _kept_beats_dropped(world: World) -> None:
-    await world.decisions.write({}, [A])
-    await world.decisions.write({A: b"a"}, [])
+    await world.decisions.write({}, [A], {})
+    await world.decisions.write({A: b"a"}, [], {})
     assert await world.decisions.read([A]) == ({A: b"a"}, set())
 
 
 async def _large_batches(world: World) -> None:
     ids = _ids(36_000)  # a shard's part is more than a script may unpack
     kept = {each: each[:4] for each in ids[:30_000]}
-    await world.decisions.write(kept, ids[30_000:])
+    await world.decisions.write(kept, ids[30_000:], {})
     found, dropped = await world.decisions.read(ids)
     assert found == kept and set(ids[30_000:]) == dropped
 
 
 async def _nothing_to_do(world: World) -> None:
-    await world.decisions.write({}, [])
+    await world.decisions.write({}, [], {})
     assert await world.decisions.read([]) == ({}, set())
 
 
 async def _flushed_decisions(world: World) -> None:
-    await world.decisions.write({A: b"a"}, [B])
+    await world.decisions.write({A: b"a"}, [B], {})
     world.flush()
     assert await world.decisions.read([A, B]) == ({}, set())
 
 
 async def _dropped_only_on_wish(world: World) -> None:
-    await world.silent.write({A: b"a"}, [B])
+    await world.silent.write({A: b"a"}, [B], {})
     assert await world.silent.read([A, B]) == ({A: b"a"}, set())
     assert await world.decisions.read([B]) == ({}, set())
+
+
+async def _says_how_far_the_decisions_of_others_reach(world: World) -> None:
+    ours, others = world.decisions, world.silent
+    assert await ours.reach([0, 1, 2]) == {}
+    await others.write({A: b"a", B: b"b"}, [], {0: 10, 1: 1 << 53})
+    assert await ours.reach([0, 1, 2]) == {0: 10, 1: 1 << 53}
+    assert await ours.reach([2]) == {}
+    assert await others.reach([0, 1]) == {}, "what one decided oneself is no news"
+    await others.write({C: b"c"}, [], {0: 7})
+    assert await ours.reach([0]) == {0: 10}, "it never goes back"
+    await ours.write({A: b"a"}, [], {0: 30, 2: 3})
+    assert await ours.reach([0, 1, 2]) == {0: 10, 1: 1 << 53}
+    assert await others.reach([0, 1, 2]) == {0: 30, 2: 3}
+    await others.write({A: b"a"}, [], {0: 20})
+    assert (await ours.reach([0]))[0] >= 20, "the one before did not know yet that it was"
+    assert (await others.reach([0]))[0] >= 30
+
+
+async def _dropped_ones_reach_too(world: World) -> None:
+    await world.decisions.write({}, [A], {3: 4})
+    assert await world.silent.reach([3]) == {3: 4}
+    world.flush()
+    assert await world.silent.reach([3]) == {}
+
+
+async def _finds_what_reaches_so_far(world: World) -> None:
+    """By the trace's partition: what is only about lower offsets need not be looked at, all else must be."""
+    ours, others = world.decisions, world.silent
+    await others.write({A: b"a"}, [], {0: 10})
+    assert await ours.reach([0, 1]) == {0: 10}
+    for offsets in ({0: 9}, {0: 0}, {0: 9, 1: 5}):
+        assert await ours.read([A, B], offsets) == ({A: b"a"}, set()), offsets
+    for offsets in ({0: 10}, {1: 0}, {}):
+        assert await ours.read([A, B], offsets) == ({}, set()), offsets
+    assert await ours.read([A, B]) == ({A: b"a"}, set())
+    await others.write({B: b"b"}, [], {1: 1})
+    assert await ours.read([B]) == ({B: b"b"}, set())
+    await ours.reach([0, 1])
+    assert await ours.read([B], {1: 0}) == ({B: b"b"}, set())
 
 
 async def _parks_and_gives_back(world: World) -> None:
@@ -220,6 +263,7 @@ async def _is_bounded(world: World) -> None:
 
 _DECISIONS = (
     _remembers, _kept_beats_dropped, _large_batches, _nothing_to_do, _flushed_decisions, _dropped_only_on_wish,
+    _says_how_far_the_decisions_of_others_reach, _dropped_ones_reach_too, _finds_what_reaches_so_far,
 )  # fmt: skip
 _PARKING = (
     _parks_and_gives_back, _what_comes_too_late_is_not_done, _partitions_are_apart, _only_the_owner_may,
@@ -228,12 +272,12 @@ _PARKING = (
 
 
 async def _full_and_away(world: World) -> None:
-    await world.decisions.write({A: b"a"}, [])
+    await world.decisions.write({A: b"a"}, [], {})
     world.parking.take_over(0, None, "t")
     await world.parking.park(0, "t", 0, [Parcel(A, b"s", b"f")])
     world.fill()
     with pytest.raises(Away):
-        await world.decisions.write({B: b"b"}, [])
+        await world.decisions.write({B: b"b"}, [], {})
     with pytest.raises(Away):
         await world.parking.park(0, "t", 1, [Parcel(B, b"s", b"f")])
     assert (await world.decisions.read([A]))[0] == {A: b"a"}
@@ -242,7 +286,7 @@ async def _full_and_away(world: World) -> None:
     assert await world.parking.fetch(0, "t", [A]) == {}
     world.go_away()
     with pytest.raises(Away):
-        await world.decisions.write({A: b"a"}, [])
+        await world.decisions.write({A: b"a"}, [], {})
     with pytest.raises(Away):
         await world.decisions.read([A])
     with pytest.raises(Away):

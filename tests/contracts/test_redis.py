@@ -37,5 +37,5 @@ async def test_a_vanishing_one_has_done_what_it_was_asked():
 
 async def test_a_slow_one_answers_late(autojump_clock):
     redis = FakeRedis(mood=Mood.SLOW, slow_secs=3)
-    await FakeDecisions(redis).write({A: b"a"}, [])
+    await FakeDecisions(redis).write({A: b"a"}, [], {})
     assert autojump_clock.current_time() == 3

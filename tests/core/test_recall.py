@@ -17,7 +17,16 @@ from tss.core.otlp import Fragment
 from tss.core.packing import Packer, train
 from tss.core.parked import Shelf
 from tss.core.partition import UNKNOWN_END, Partition
-from tss.core.recall import CLOCKS_MS, from_bytes, to_bytes, unknown_here
+from tss.core.recall import (
+    CLOCKS_MS,
+    NOTHING,
+    from_bytes,
+    homes_of,
+    reach_of,
+    to_bytes,
+    unknown_here,
+    within_reach,
+)  # fmt: skip
 from tss.core.trace import Trace
 
 WALL = 10**12
@@ -158,6 +167,94 @@ def test_where_the_end_is_not_told_the_horizon_is_where_all_has_been_read() -> N
     assert (home.horizon, home.horizon_ms) == (8, 101_000)
     buffer.reach(home, 200_000)
     assert (home.horizon, home.horizon_ms) == (8, 101_000)
+
+
+# -- and of these, of whom anything can be known
+
+
+def told(*traces: Trace, reach: int, memory: Memory | None = None) -> tuple[list[Trace], list[Trace], dict[int, int]]:
+    return within_reach([*traces], dict.fromkeys(homes_of([*traces]), reach), memory or Memory())
+
+
+def read_evenly(count: int = 100) -> tuple[Buffer, Partition]:
+    """Offset n comes at 100 + n s."""
+    buffer, home = make(), Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    for offset in range(count):
+        buffer.add(home, record(offset, 100.0 + offset, with_start(offset, (100 + offset) * 1000)), WALL)
+    buffer.reach(home, 800_000)
+    return buffer, home
+
+
+def test_whole_traces_above_the_reach_are_not_asked_for() -> None:
+    buffer, _ = read_evenly()
+    traces = buffer.take()
+    anywhere, whole, from_offsets = told(*traces, reach=20)
+    # Those that began up to ten seconds after, too: hosts' clocks.
+    assert ([trace.first_offset for trace in whole], anywhere) == ([*range(30)], [])
+    assert from_offsets == {0: 0}
+    assert told(*traces, reach=NOTHING) == ([], [], {})
+    _, whole, from_offsets = told(*traces[50:], reach=70)
+    assert ([trace.first_offset for trace in whole], from_offsets) == ([*range(50, 80)], {0: 40})
+
+
+def test_rests_and_forgotten_ones_are_asked_for_everywhere() -> None:
+    memory = Memory(kept_limit=1, evicted_limit=100)
+    for number in (1, 2):
+        memory.keep(trace_id(number), KEEP, (0, 0))
+    buffer, home = make(), Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    buffer.add(home, record(1, 150.0, with_start(1, 150_000)), WALL)
+    buffer.add(home, record(5, 150.0, with_start(5, 150_000, root=False)), WALL)
+    buffer.reach(home, 900_000)
+    traces = buffer.take()
+    assert told(*traces, reach=NOTHING, memory=memory) == (traces, [], {})
+
+
+def test_whole_ones_that_began_before_may_be_rests() -> None:
+    buffer, home = make(), Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    for offset in range(100):
+        buffer.add(home, record(offset, 100.0 + offset, with_start(1000 + offset, (100 + offset) * 1000)), WALL)
+    buffer.add(home, record(100, 200.0, with_start(1, 120_999)), WALL)
+    buffer.reach(home, 900_000)
+    trace = next(trace for trace in buffer.take() if trace.trace_id == trace_id(1))
+    assert told(trace, reach=5)[1] == []
+    assert told(trace, reach=20) == ([], [trace], {0: 10})
+
+
+def test_below_the_reach_no_clock_is_believed() -> None:
+    buffer, home = make(), Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    buffer.add(home, record(3, 150.0, with_start(1, 900_000)), WALL)
+    buffer.reach(home, 900_000)
+    traces = buffer.take()
+    assert told(*traces, reach=4) == ([], traces, {0: 3})
+    assert told(*traces, reach=3) == ([], [], {})
+
+
+def test_a_branch_counts_as_well() -> None:
+    buffer, home = make(), Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    other = Partition(1, 0, 300_000, replay_secs=60, end=1000)
+    for offset, at, to in ((3, 150.0, home), (7, 150.0, other)):
+        buffer.add(to, record(offset, at, with_start(1, 150_000), partition=to.id), WALL)
+    buffer.reach(home, 900_000)
+    (trace,) = buffer.take()
+    assert within_reach([trace], {home: NOTHING, other: NOTHING}, Memory()) == ([], [], {})
+    assert within_reach([trace], {home: NOTHING, other: 8}, Memory()) == ([], [trace], {0: 0, 1: 0})
+    assert homes_of([trace]) == {home, other}
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=40), st.integers(0, 60), st.integers(0, 200_000))
+def test_what_is_below_an_offset_had_come_by_its_time(steps: list[int], reach: int, ms: int) -> None:
+    home = Partition(0, 0, 300_000, replay_secs=60)
+    times = [100_000 + sum(steps[:count]) for count in range(1, len(steps) + 1)]
+    for offset, each in enumerate(times):
+        home.time.observe(each, WALL)
+        home.mark(offset)
+    assert all(time <= home.time_at(reach) for time in times[:reach])
+    assert all(time <= ms for time in times[: home.offset_at(ms)])
+
+
+def test_decisions_reach_to_after_their_last_record() -> None:
+    assert reach_of([(0, 3), (0, 2), (1, 0)]) == {0: 4, 1: 1}
+    assert reach_of([]) == {}
 
 
 # -- what is said of them

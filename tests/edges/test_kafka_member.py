@@ -60,6 +60,7 @@ class Script:
         self.standing: dict[int, tuple[int, str]] = {}  # what the group has, where that is not the same everywhere
         self.during: Callable[[], object] = lambda: None
         self.messages: list[Note] = []
+        self.resumed: list[int] = []  # by the last call
 
     def consume(self, count: int, secs: float) -> list[Note]:
         messages, self.messages = self.messages, []
@@ -101,6 +102,9 @@ class Script:
 
     def pause(self, places: list[TopicPartition]) -> None:
         self._note("pause", [TopicPartition("t", place.partition, 0) for place in places])
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        self.resumed = [place.partition for place in places]
 
 
 class Ears:
@@ -201,6 +205,28 @@ def test_lost_partitions_are_not_revoked() -> None:
     script.during = lambda: made.lose(0, 1)
     assert polled(made) == []
     assert ears.heard[1:] == [("lost", 0, 1)] and not [call for call in script.calls if call[0] == "commit"]
+
+
+def test_law_1_a_partition_that_went_while_paused_is_fetched_when_it_comes_back() -> None:
+    """librdkafka remembers the pause."""
+    made, script, _ = joined()
+    made.pause()
+    made.revoke(0)
+    made.resume()
+    made.assign(0)
+    assert script.resumed == [0]
+
+
+def test_partitions_held_are_paused_alone_and_stay_so() -> None:
+    made, script, _ = joined()
+    made.hold({1})
+    assert script.calls[-1] == ("pause", (1, 0))
+    made.pause()
+    made.resume()
+    assert script.resumed == [0]
+    made.hold({1})
+    made.hold(set())
+    assert script.resumed == [1]
 
 
 def test_eager_members_that_move_one_partition_leave_the_others_where_they_are() -> None:

@@ -46,6 +46,7 @@ class ScriptedMember:
         _lookup: Lookup,
         _outbox: None,
         _parked: None,
+        _keeping: bool,
     ) -> None:
         if not kafka.input_topic:
             raise WrongSetting("no topic")

@@ -40,6 +40,15 @@ class Shelf:
         return sum(sizes) + sum(len(frame) + FIELD_BYTES for frames in self.frames.values() for frame in frames)
 
 
+@attrs.frozen
+class Writing:
+    """Of decisions: whose, of which traces, and how far they reach by partition."""
+
+    writer: object
+    ids: frozenset[bytes]
+    reach: Mapping[int, int]
+
+
 @attrs.define
 class FakeRedis:
     """Shared by all replicas of a test; ``flush`` loses everything."""
@@ -49,12 +58,14 @@ class FakeRedis:
     calls: int = 0
     kept: dict[bytes, bytes] = attrs.field(factory=dict)
     dropped: set[bytes] = attrs.field(factory=set)
+    writings: list[Writing] = attrs.field(factory=list)
     shelves: dict[int, Shelf] = attrs.field(factory=dict)
 
     def flush(self) -> None:
         """As FLUSHALL, a restart without a disk, or a failover to a replica that had nothing yet."""
         self.kept.clear()
         self.dropped.clear()
+        self.writings.clear()
         self.shelves.clear()
 
     def check(self, *, writes: bool = True) -> None:
@@ -75,23 +86,41 @@ class FakeRedis:
             raise Away("Redis connection timeout: it is in that mood")
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class FakeDecisions:
-    """RedisDecisions."""
+    """RedisDecisions of one life of a replica. What it may miss, it does miss."""
 
     redis: FakeRedis
     remember_dropped: bool = True
+    others: Sequence[Writing] = ()  # what others had written when it last asked how far that reaches
 
-    async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes]) -> None:
+    async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes], reach: Mapping[int, int]) -> None:
         dropped = dropped if self.remember_dropped else ()
         if not kept and not dropped:
             return
         await self.redis.arrive()
         self.redis.kept |= kept
         self.redis.dropped |= set(dropped)
+        self.redis.writings.append(Writing(self, frozenset((*kept, *dropped)), dict(reach)))
         self.redis.leave()
 
-    async def read(self, ids: Sequence[bytes]) -> tuple[dict[bytes, bytes], set[bytes]]:
+    async def reach(self, partitions: Sequence[int]) -> dict[int, int]:
+        await self.redis.arrive(writes=False)
+        self.others = [each for each in self.redis.writings if each.writer is not self]
+        self.redis.leave()
+        found = {id: max((each.reach.get(id, 0) for each in self.others), default=0) for id in partitions}
+        return {id: offset for id, offset in found.items() if offset}
+
+    async def read(
+        self, ids: Sequence[bytes], from_offsets: Mapping[int, int] | None = None
+    ) -> tuple[dict[bytes, bytes], set[bytes]]:
+        if from_offsets is not None:
+            there = [
+                each
+                for each in self.others
+                if any(each.reach.get(id, 0) > offset for id, offset in from_offsets.items())
+            ]
+            ids = [each for each in ids if any(each in writing.ids for writing in there)]
         if not ids:
             return {}, set()
         await self.redis.arrive(writes=False)

@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 SpanId = tuple[bytes, bytes]
 
 
-def committed(bootstrap: str, topic: str, secs: float = 30.0) -> list[Message]:
+def committed(bootstrap: str, topic: str, secs: float = 30.0, *, isolation: str = "read_committed") -> list[Message]:
     """Every record, of every partition, up to the end that there is now."""
     base: dict[str, object] = {"bootstrap.servers": bootstrap, "group.id": "reader of outputs", "log_level": 0,
                                "enable.auto.commit": False, "auto.offset.reset": "earliest"}  # fmt: skip
@@ -23,7 +23,7 @@ def committed(bootstrap: str, topic: str, secs: float = 30.0) -> list[Message]:
         assert bounds is not None
         ends[id] = bounds[1]
     loose.close()
-    reader = Consumer(base | {"isolation.level": "read_committed", "enable.partition.eof": True})
+    reader = Consumer(base | {"isolation.level": isolation, "enable.partition.eof": True})
     reader.assign([TopicPartition(topic, id, 0) for id in partitions])
     positions = dict.fromkeys(partitions, 0)
     found: list[Message] = []

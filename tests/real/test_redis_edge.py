@@ -73,7 +73,7 @@ async def test_the_rights_that_the_docs_name_are_enough(alone: bool):
         settings = Redis(url=f"redis://tss:pw@{servers[0].address}", cluster=not alone)
         async with open_link(settings, "g", FakeMeter(), Health()) as link:
             decisions = RedisDecisions(link, TTL_SECS, remember_dropped=True)
-            await decisions.write({A: b"a"}, [B])
+            await decisions.write({A: b"a"}, [B], {})
             assert await decisions.read([A, B]) == ({A: b"a"}, {B})
             parking = RedisParking(link, TTL_SECS, MAX_BYTES)
             parking.take_over(0, None, "t")
@@ -89,11 +89,37 @@ async def test_decisions_are_there_for_their_time_and_not_for_long_after(redis: 
     now = written
     async with open_link(Redis(url=redis.url), "g", FakeMeter(), Health()) as link:
         decisions = RedisDecisions(link, TTL_SECS, remember_dropped=True, clock=lambda: now)
-        await decisions.write({A: b"a"}, [B])
+        await decisions.write({A: b"a"}, [B], {})
         for now in (written - 60, written + 1, written + TTL_SECS):  # read by a clock that is behind, too
             assert await decisions.read([A, B]) == ({A: b"a"}, {B}), now
         now += 60 + TTL_SECS / 4 + 1
         assert await decisions.read([A, B]) == ({}, set())
+
+
+async def test_what_was_written_last_counts(redis: RedisServer):
+    """A trace of which more was delivered in another bucket's time."""
+    now = 1_000_000_000.0
+    async with open_link(Redis(url=redis.url), "g", FakeMeter(), Health()) as link:
+        decisions = RedisDecisions(link, TTL_SECS, remember_dropped=False, clock=lambda: now)
+        await decisions.write({A: b"first"}, [], {0: 1})
+        now += TTL_SECS / 2
+        await decisions.write({A: b"then"}, [], {0: 2})
+        assert await decisions.read([A]) == ({A: b"then"}, set())
+
+
+async def test_the_reach_is_forgotten_with_the_decisions(redis: RedisServer):
+    now = 1_000_000_000.0
+    async with open_link(Redis(url=redis.url), "g", FakeMeter(), Health()) as link:
+        ours, others = (
+            RedisDecisions(link, TTL_SECS, remember_dropped=False, clock=lambda: now) for _ in range(2)
+        )  # fmt: skip
+        await others.write({A: b"a"}, [], {0: 10})
+        now += TTL_SECS / 2
+        await others.write({A: b"b"}, [], {0: 4, 1: 1})
+        assert await ours.reach([0, 1]) == {0: 10, 1: 1}
+        assert await ours.read([A], {0: 4}) == ({A: b"a"}, set()), "of what does not reach so far no notice is taken"
+        now += TTL_SECS / 2 + 60 + TTL_SECS / 4 + 1
+        assert await ours.reach([0, 1]) == {0: 4, 1: 1}
 
 
 async def test_a_batch_is_few_commands(redis: RedisServer):
@@ -101,7 +127,7 @@ async def test_a_batch_is_few_commands(redis: RedisServer):
         decisions = RedisDecisions(link, TTL_SECS, remember_dropped=False)
         batch = {os.urandom(16): bytes(80) for _ in range(1000)}
         before = commands(redis, "eval")
-        await decisions.write(batch, [])
+        await decisions.write(batch, [], {})
         assert commands(redis, "eval") - before <= 4
         before = commands(redis, "hmget")
         assert (await decisions.read([*batch]))[0] == batch

@@ -14,11 +14,13 @@ from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import LawBroken
+from tss.core.health import Health
 from tss.core.memory import Memory
 from tss.core.record import DeadLetter, Polled, Start
 from tss.tasks import consumer
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch
+from tss.tasks.keying import Keying
 
 
 class Endless:
@@ -54,6 +56,10 @@ class Endless:
         self.finished = True
 
 
+def keying() -> Keying:
+    return Keying(FakeMeter(), Health(), rekeyed=False)
+
+
 def made(meter: FakeMeter) -> Assignments:
     buffer = Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(1, 1, 1), Memory())
     assignments = Assignments("t", buffer, meter, max_skew_ms=0, replay_secs=0, commits=True)
@@ -65,7 +71,7 @@ async def test_a_slow_reader_pauses_reading_without_flapping_and_nothing_is_lost
     source, meter, stop = Endless(), FakeMeter(), trio.Event()
     send, receive = trio.open_memory_channel[Batch](2)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(consumer.run, source, made(meter), FakeDeadLetters(), send, stop, meter)
+        nursery.start_soon(consumer.run, source, made(meter), FakeDeadLetters(), send, stop, meter, keying())
         await trio.sleep(600)
         assert source.pauses == 1
         assert source.polls > 5000  # it goes on polling: the group must not miss it (max.poll.interval.ms is 300 s)
@@ -83,7 +89,9 @@ async def test_law_9_a_paused_consumer_stops_when_told(autojump_clock: MockClock
     send, _receive = trio.open_memory_channel[Batch](1)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(consumer.run, source, made(FakeMeter()), FakeDeadLetters(), send, stop, FakeMeter())
+            nursery.start_soon(
+                consumer.run, source, made(FakeMeter()), FakeDeadLetters(), send, stop, FakeMeter(), keying()
+            )
             await trio.sleep(20)
             stop.set()
     assert source.finished
@@ -95,7 +103,7 @@ async def test_law_1_dead_letters_are_kept_before_their_record_goes_on(autojump_
     letters = FakeDeadLetters(max_delay_secs=50)
     send, receive = trio.open_memory_channel[Batch](1)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(consumer.run, source, made(meter), letters, send, stop, meter)
+        nursery.start_soon(consumer.run, source, made(meter), letters, send, stop, meter, keying())
         batch = await receive.receive()
         assert letters.letters == [letter]
         assert [partition.id for partition, _ in batch.ends] == [0]  # partition 9 is not ours
@@ -136,7 +144,7 @@ async def test_dead_letters_of_replayed_records_were_put_aside_the_first_time(au
     assignments.assigned({0: Start(5, 0, committed=True)})
     send, receive = trio.open_memory_channel[Batch](1)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(consumer.run, source, assignments, kept, send, stop, meter)
+        nursery.start_soon(consumer.run, source, assignments, kept, send, stop, meter, keying())
         await receive.receive()
         nursery.cancel_scope.cancel()
     assert {letter.offset for letter in kept.letters} == {5}

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from tests.core.spans import message, span, span_id, trace_id
-from tests.fakes.redis import Mood
+from tests.fakes.redis import Mood, Writing
 from tests.tasks.parking import Owner, World
 from tss.core import measures
 from tss.core.decision import Decision, Reason, Verdict
@@ -80,7 +80,13 @@ def remember(world: World, covered: int, *outstanding: int) -> Kept:
     kept.covered = {0: covered}
     kept.outstanding = {(0, offset) for offset in outstanding} or None
     world.redis.kept[LONG] = to_bytes(kept)
+    wrote(world)
     return kept
+
+
+def wrote(world: World) -> None:
+    """Another replica, of records as far as the root."""
+    world.redis.writings.append(Writing(object(), frozenset({LONG}), {0: ROOT + 1}))
 
 
 async def parked_by_another() -> World:
@@ -157,6 +163,7 @@ async def test_law_1_nor_does_its_own_memory_let_it_pass_when_the_partition_come
 async def test_law_2_a_parked_trace_that_was_dropped_is_not_fetched_and_leaves_redis() -> None:
     world = await parked_by_another()
     world.redis.dropped.add(LONG)
+    wrote(world)
     owner = Owner(world, shares=True)
     await owner.live()
     await owner.turn()

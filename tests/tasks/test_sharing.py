@@ -16,6 +16,7 @@ from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.destination import FakeDestination, Mood
 from tests.fakes.kafka import EPOCH_MS, FakeKafka, FakeMember, Habits
 from tests.fakes.meter import FakeMeter
+from tests.fakes.redis import FakeDecisions, FakeRedis
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
@@ -33,38 +34,66 @@ from tss.core.trace import Trace
 from tss.daemon import Outside, select
 from tss.settings import App, Kafka, Sampling, Settings
 from tss.tasks.assignments import Assignments
-from tss.tasks.sharing import Shared, Sharing
+from tss.tasks.sharing import REACH_SECS, Shared, Sharing
 
 WALL = 10**12
 KEEP = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
 
 
 class Shelf:
-    """Implements SharedDecisions with dicts, and notes each call. ``slow_secs`` is what a call takes."""
+    """The Redis of all, and what was asked of it and written. ``slow_secs`` is what a look-up or writing takes."""
 
     def __init__(self) -> None:
-        self.kept: dict[bytes, bytes] = {}
-        self.dropped: set[bytes] = set()
+        self.redis = FakeRedis()
         self.is_away = False
         self.slow_secs = 0.0
         self.written: list[list[bytes]] = []
         self.read_ids: list[list[bytes]] = []
+        self.reach_asked = 0
 
-    async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes]) -> None:
-        await self._answer()
-        self.written.append([*kept, *dropped])
-        self.kept.update(kept)
-        self.dropped.update(dropped)
+    @property
+    def kept(self) -> dict[bytes, bytes]:
+        return self.redis.kept
 
-    async def read(self, ids: Sequence[bytes]) -> tuple[dict[bytes, bytes], set[bytes]]:
-        await self._answer()
-        self.read_ids.append([*ids])
-        return {id: self.kept[id] for id in ids if id in self.kept}, self.dropped.intersection(ids)
+    @property
+    def dropped(self) -> set[bytes]:
+        return self.redis.dropped
 
-    async def _answer(self) -> None:
+    def opened(self) -> Watched:
+        """What one life of a replica has of it."""
+        return Watched(self)
+
+    async def answer(self) -> None:
         await trio.sleep(self.slow_secs)
         if self.is_away:
             raise Away("Redis connection timeout")
+
+
+class Watched(FakeDecisions):
+    """Implements SharedDecisions, and notes each call."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf.redis)
+        self._shelf = shelf
+
+    async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes], reach: Mapping[int, int]) -> None:
+        await self._shelf.answer()
+        self._shelf.written.append([*kept, *dropped])
+        await super().write(kept, dropped, reach)
+
+    async def reach(self, partitions: Sequence[int]) -> dict[int, int]:
+        self._shelf.reach_asked += 1
+        if self._shelf.is_away:
+            raise Away("Redis connection timeout")
+        return await super().reach(partitions)
+
+    async def read(
+        self, ids: Sequence[bytes], from_offsets: Mapping[int, int] | None = None
+    ) -> tuple[dict[bytes, bytes], set[bytes]]:
+        if ids:
+            await self._shelf.answer()
+            self._shelf.read_ids.append([*ids])
+        return await super().read(ids, from_offsets)
 
 
 # -- whole daemons, one after the other, on one topic
@@ -78,7 +107,7 @@ class Fleet:
         self.sea = FakeDestination()
         self.shelf = Shelf()
         self.meters: list[FakeMeter] = []
-        self._sharing = Sharing(self.shelf, 3600, remembers_dropped) if shares else None
+        self._shares, self._remembers_dropped = shares, remembers_dropped
 
     def write(self, trace: int, *numbers: int, error: bool = False) -> None:
         """A record with these spans of a trace, of which number 0 is the root; they begin now."""
@@ -106,7 +135,7 @@ class Fleet:
 
         outside = Outside(
             open_member, [self.sea.from_sender(len(self.meters))], FakeDeadLetters(), meter, Health(), random.Random(1),
-            sharing=self._sharing,
+            sharing=Sharing(self.shelf.opened(), 3600, self._remembers_dropped) if self._shares else None,
         )  # fmt: skip
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
@@ -249,14 +278,15 @@ class Replica:
         self.meter = FakeMeter()
         limits, waits = Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 600_000, 10_800_000)
         self.buffer = Buffer(limits, waits, memory or Memory(evicted_limit=100))
-        self.shared = Shared(Sharing(shelf, 3600, remembers_dropped), self.buffer, self.meter)
+        self.shared = Shared(Sharing(shelf.opened(), 3600, remembers_dropped), self.buffer, self.meter)
         self.home = Partition(0, 0, 300_000, end=0)
         self.sampler = Sampler([Errors(1.0), Rest(0.0)])
         self.second = 100
+        self.start_ms: int | None = None  # of all spans; None: they begin as they come
 
     def add(self, offset: int, trace: int, *numbers: int, error: bool = False) -> None:
         """A record at its time."""
-        start_ms = self.second * 1000
+        start_ms = self.second * 1000 if self.start_ms is None else self.start_ms
         payload = message([span(trace, each, 0 if each else None, start_ms=start_ms, error=error) for each in numbers])
         (only,) = scan(payload, Encoding.OTLP_PROTO).fragments
         self.buffer.add(self.home, record(offset, self.second, only), WALL)
@@ -265,6 +295,10 @@ class Replica:
         """Time passes: all is closed, decided, delivered and settled. Returns what was delivered."""
         self.second += 1000
         self.buffer.reach(self.home, self.second * 1000)
+        return await self.decide()
+
+    async def decide(self) -> list[Trace]:
+        """The same with what is closed."""
         found = evaluate(await self.shared.recall(self.buffer.take()), self.sampler, self.buffer)
         await self.shared.drop(found.ended)
         await self.shared.keep(found.kept)
@@ -347,13 +381,104 @@ async def test_spans_read_again_from_below_the_low_water_are_not_late(autojump_c
 
 async def test_what_a_later_version_wrote_is_judged_here(autojump_clock: MockClock) -> None:
     shelf = Shelf()
-    shelf.kept[trace_id(1)] = b'[2,"who knows"]'
+    await shelf.opened().write({trace_id(1): b'[2,"who knows"]'}, [], {0: 1})
     replica = Replica(shelf)
     replica.home = Partition(0, 0, 300_000, end=1)
     replica.add(0, 1, 0, error=True)
     (trace,) = await replica.turn()
     assert not trace.late
     assert replica.meter.by_label(measures.DECISION_LOOKUPS) == {("unreadable",): 1}
+
+
+# -- who is not asked for
+
+
+async def test_of_a_backlog_that_nobody_has_read_nothing_is_asked(autojump_clock: MockClock) -> None:
+    shelf = Shelf()
+    replica = Replica(shelf)
+    replica.home = Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    for offset in range(100):
+        replica.second += 1
+        replica.add(offset, offset, 0, error=True)
+    await replica.turn()
+    assert len(shelf.kept) == 100
+    assert (shelf.read_ids, shelf.reach_asked) == ([], 1)
+
+
+async def test_after_a_kill_only_what_the_one_before_came_to_is_asked(autojump_clock: MockClock) -> None:
+    shelf = Shelf()
+    before = Replica(shelf)
+    for offset in range(10):
+        before.add(offset, offset, 0, error=offset == 5)
+    await before.turn()
+    again = Replica(shelf)
+    again.home = Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    for offset in range(60):
+        again.second = 100 + offset
+        again.add(offset, offset, 0, error=offset == 5)
+    await again.turn()
+    asked = {id for ids in shelf.read_ids for id in ids}
+    assert {trace_id(offset) for offset in range(6)} <= asked, "they lie below the one that was kept"
+    assert trace_id(40) not in asked and trace_id(59) not in asked
+    assert again.meter.by_label(measures.DECISION_LOOKUPS)["kept",] == 1
+
+
+async def test_law_2_a_rest_in_a_backlog_follows_although_all_of_it_lies_above(autojump_clock: MockClock) -> None:
+    """The root comes alone, so it is whole; that it began before says that it may be a rest."""
+    shelf = Shelf()
+    before = Replica(shelf)
+    before.add(0, 1, 1, error=True)
+    await before.turn()
+    again = Replica(shelf)
+    again.home = Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    again.start_ms = 100_000
+    again.second = 900
+    again.add(1, 2, 0)
+    again.add(2, 1, 0)
+    (late,) = await again.turn()
+    assert (late.late, late.decision and late.decision.policy) == (True, "errors")
+
+
+async def test_law_2_what_one_writes_who_has_lost_the_partition_is_found_too(autojump_clock: MockClock) -> None:
+    shelf = Shelf()
+    before, again = Replica(shelf), Replica(shelf)
+    again.home = Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    for offset in range(2):
+        before.add(offset, offset, 0, error=True)
+        again.add(offset, offset, 0, error=True)
+        again.second += 1000  # the log goes on, so that the next record closes this one
+    assert [trace.late for trace in await again.decide()] == [False], "nothing is known yet"
+    await before.turn()
+    await trio.sleep(REACH_SECS)
+    again.add(2, 2, 0)
+    assert await again.decide() == []
+    assert again.buffer.take_counts().duplicate_spans == 1
+
+
+async def test_law_2_what_a_rebalance_brought_back_is_asked_anew(autojump_clock: MockClock) -> None:
+    """Within a second another has had it, and decided."""
+    shelf = Shelf()
+    ours, other = Replica(shelf), Replica(shelf)
+    ours.home = Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    ours.add(0, 1, 0)
+    await ours.turn()
+    other.add(1, 2, 0, error=True)
+    await other.turn()
+    ours.home = Partition(0, 1, 300_000, replay_secs=60, end=1000)
+    ours.second = 100
+    ours.add(1, 2, 0, error=True)
+    assert await ours.turn() == []
+
+
+async def test_dropped_ones_are_found_by_who_reads_them_again(autojump_clock: MockClock) -> None:
+    shelf = Shelf()
+    before, again = Replica(shelf, remembers_dropped=True), Replica(shelf, remembers_dropped=True)
+    before.add(3, 1, 0)
+    await before.turn()
+    again.home = Partition(0, 0, 300_000, replay_secs=60, end=1000)
+    again.add(3, 1, 0, error=True)
+    assert await again.turn() == []
+    assert again.meter.by_label(measures.DECISION_LOOKUPS) == {("dropped",): 1}
 
 
 async def test_while_one_batch_waits_for_a_slow_redis_what_comes_late_of_it_waits_too(

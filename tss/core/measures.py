@@ -131,6 +131,13 @@ EXPORT_REJECTED = _counter("export_rejected_spans_total", "Spans that a destinat
 DEAD_LETTERS = _counter("dead_letters_total", "Records and traces put aside, by reason and by where they were put.", "reason", "place")
 TRANSACTIONS = _counter("kafka_transactions_total", "Transactions on the output topic of an exporter of type kafka, by result; a failed one is sent again.", "result")
 RECALLED = _counter("kafka_output_records_read_back_total", "Records of the output topic that were read when partitions were assigned, to know what it has already.")
+# What the first stage does (kafka.rekey), and whether there should be one
+REKEY_RECORDS = _counter("rekey_records_total", "Records of the input topic that were split by trace.")
+REKEY_FRAGMENTS = _counter("rekey_fragments_total", "Records that the topic between the stages was given: one for each trace in each record.")
+REKEY_TRANSACTIONS = _counter("rekey_transactions_total", "Transactions on the topic between the stages, by result.", "result")
+REKEY_AHEAD = _gauge("rekey_partitions_held_back", "Input partitions not read on for now, since others are behind them.")
+UNKEYED = _counter("kafka_unkeyed_records_total", "Of the records whose key was looked at (one in 128, and the first of each poll), those with several traces, or with another key than their trace's id.")
+SPLIT_TRACES = _counter("kafka_split_traces_total", "Closed traces with spans on several partitions of this replica: producers do not agree on a partitioner.")
 # What is counted of all traffic, before sampling
 STATS_SPANS = _counter("stats_spans_total", "Spans counted in Datadog's statistics: of all traces, those that enter a service, are measured, or speak to another service.")
 STATS_UNREADABLE = _counter("stats_unreadable_spans_total", "Spans that are missing in the statistics, since an attribute of theirs could not be parsed.")

@@ -130,6 +130,16 @@ class Partition:
                 self._marks.append((second, offset))
                 self._marked_second = second
 
+    def time_at(self, offset: int) -> int:
+        """The stream time, to the second after, when all below this offset had been read, or later."""
+        before = bisect_left(self._marks, offset, key=_offset_of) - 1
+        return self._marks[max(0, before)][0] * 1000 + 1000 if self._marks else self.time.now_ms
+
+    def offset_at(self, ms: int) -> int:
+        """All below this offset had been read, for sure, when the stream time came to this; 0 when that is not known."""
+        after = bisect_right(self._marks, ms // 1000, key=_second_of)
+        return self._marks[after - 1][1] if after else 0
+
     def reached(self) -> None:
         """All of the log has been read: what comes from now on was not there before."""
         if self.horizon_ms < 0:
@@ -208,3 +218,11 @@ class Partition:
             self._known = {id: known for id, known in self._known.items() if known[1] >= window}
         floors = [low_water, self._marks[0][1], *self._taken_up.values(), *(first for _, first in [*self._ended][:1])]
         return min(floors)
+
+
+def _second_of(mark: tuple[int, int]) -> int:
+    return mark[0]
+
+
+def _offset_of(mark: tuple[int, int]) -> int:
+    return mark[1]

@@ -18,4 +18,16 @@ cpdef bint could_be_known(Trace trace, Memory memory, long long ttl_ms) except -
 cdef bint _may_be_a_rest(Trace trace, long long ttl_ms) except -1
 
 
+@cython.locals(each=Trace)
+cdef bint _may_be_reached(Trace trace, dict bounds) except -1
+
+
+@cython.locals(trace=Trace, each=Trace)
+cpdef dict _from_offsets(list whole)
+
+
+@cython.locals(trace=Trace, anywhere=list, whole=list, bounds=dict)
+cpdef tuple within_reach(list asked, dict reaches, Memory memory)
+
+
 cpdef bytes to_bytes(Kept kept)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Kept, Memory
+from tss.core.partition import Partition
 from tss.core.streamtime import NO_TIME
 from tss.core.trace import Trace
 
 VERSION = 1
 # Spans name their start by their own host's clock, and take a while to reach the log.
 CLOCKS_MS = 60_000
+# By which the clock of a host that says when a span began may be ahead of the one that gave the record its time.
+AHEAD_MS = 10_000
+NOTHING = 0  # as far as the decisions reach of a partition that there are none of
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -57,15 +62,70 @@ def _may_be_a_rest(trace: Trace, ttl_ms: int) -> bool:
     return not trace.is_complete() or trace.start_ns // 1_000_000 < since_ms - CLOCKS_MS
 
 
+def homes_of(traces: list[Trace]) -> set[Partition]:
+    """The partitions that they have records on."""
+    return {trace.home for trace in traces} | {branch.home for trace in traces for branch in trace.branches or ()}
+
+
+def within_reach(
+    asked: list[Trace], reaches: dict[Partition, int], memory: Memory
+) -> tuple[list[Trace], list[Trace], dict[int, int]]:
+    """Those of the traces asked for that what others decided can be about; ``reaches`` says of all their homes how far that goes.
+
+    A decision is about records below its reach. So a whole trace of which a record is here that lies below may be one
+    of those; one whose records all lie above is only if it began before what lies below had come, and this is its rest.
+
+    Returns those of which nothing more is known, then those that can only be found in what reaches further than to
+    certain offsets, and these by partition.
+    """
+    bounds = {home: (reach, home.time_at(reach) + AHEAD_MS) for home, reach in reaches.items() if reach != NOTHING}
+    anywhere: list[Trace] = []
+    whole: list[Trace] = []
+    for trace in asked:
+        if not trace.is_complete() or memory.has_evicted(trace.trace_id):
+            anywhere.append(trace)
+        elif _may_be_reached(trace, bounds):
+            whole.append(trace)
+    return anywhere, whole, _from_offsets(whole)
+
+
+def _may_be_reached(trace: Trace, bounds: dict[Partition, tuple[int, int]]) -> bool:
+    began_ms = trace.start_ns // 1_000_000
+    for each in (trace, *(trace.branches or ())):
+        bound = bounds.get(each.home)
+        if bound is not None and (each.first_offset < bound[0] or began_ms < bound[1]):
+            return True
+    return False
+
+
+def _from_offsets(whole: list[Trace]) -> dict[int, int]:
+    """By partition an offset below which nothing is of any of these: all below had come before the first of them began."""
+    lowest: dict[Partition, int] = {}
+    began_ms = min([trace.start_ns for trace in whole], default=0) // 1_000_000 - AHEAD_MS
+    for trace in whole:
+        for each in (trace, *(trace.branches or ())):
+            lowest[each.home] = min(lowest.get(each.home, each.first_offset), each.first_offset)
+    return {home.id: min(offset, home.offset_at(began_ms)) for home, offset in lowest.items()}
+
+
+def reach_of(places: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """By partition the offset after the last of these records."""
+    reach: dict[int, int] = {}
+    for partition, offset in places:
+        if offset >= reach.get(partition, NOTHING):
+            reach[partition] = offset + 1
+    return reach
+
+
 def to_bytes(kept: Kept) -> bytes:
     """A kept trace's decision and what of it has been delivered: JSON without spaces, some 90 bytes.
 
     ``[version, [policy, reason, rate, destinations], home partition, first offset, [[partition, highest offset], ...],
     [[partition, offset not delivered], ...]]``. A version to come may add to the end.
     """
-    outstanding = sorted(kept.outstanding or ())
-    rest = _ENCODE([kept.first[0], kept.first[1], list(kept.covered.items()), outstanding])
-    return b"[%d,%b,%b" % (VERSION, _head(kept.decision), rest[1:].encode())
+    covered = b",".join([b"[%d,%d]" % place for place in kept.covered.items()])
+    outstanding = b",".join([b"[%d,%d]" % place for place in sorted(kept.outstanding)]) if kept.outstanding else b""
+    return b"[%d,%b,%d,%d,[%b],[%b]]" % (VERSION, _head(kept.decision), *kept.first, covered, outstanding)
 
 
 @lru_cache(maxsize=1000)  # a policy that names a rate of its own for each key has many; the rest has a few

@@ -77,6 +77,18 @@ class DeadLetter:
     destination: str = ""  # the exporter that refused it
 
 
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+@attrs.frozen
+class Sample:
+    """Of the records of a poll a few, looked at for their keys."""
+
+    records: int = 0
+    unkeyed: int = 0  # of several traces, or with another key than their trace's id
+    partitions: int = 0  # of the topic; 0: not known
+
+
 @attrs.frozen
 class Polled:
     """One look at the topic.
@@ -90,6 +102,8 @@ class Polled:
     dead_letters: Sequence[DeadLetter] = ()
     ends: Mapping[int, int] = attrs.field(factory=dict)
     lags: Mapping[int, int] = attrs.field(factory=dict)
+    headers: Sequence[Headers] = ()  # of each record, where they were asked for
+    sample: Sample = Sample()
 
 
 @attrs.frozen

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol, Self
@@ -73,15 +73,19 @@ class KafkaSource:
         lookup: Lookup = NOTHING,
         outbox: Outbox | None = None,
         parked: Parked | None = None,
+        component: str = "kafka",
+        keeping: bool = False,
     ) -> None:
         self._kafka = kafka
+        self._component = component
+        self._keeping = keeping
         self._lookup = lookup
         self._outbox = outbox
         self._parked = parked
         self._assignments = assignments
         self._meter = meter
         self._health = health
-        self._connection = Connection(kafka.brokers, kafka.input_topic, kafka.group_protocol)
+        self._connection = Connection(kafka.brokers, kafka.input_topic, kafka.group_protocol, component)
         self._one_at_a_time = trio.CapacityLimiter(1)
         self._assignment: dict[int, object] = {}  # by partition: what tells one assignment of it from the next
         self._revoking = False
@@ -109,15 +113,18 @@ class KafkaSource:
         outbox: Outbox | None = None,
         parked: Parked | None = None,
         close_secs: float = CLOSE_SECS,
+        component: str = "kafka",
+        keeping: bool = False,
     ) -> AsyncIterator[Self]:
         """Join the group; leave it at the end, within `close_secs`. What the group assigns is heard of in `poll`.
         ``lookup`` is what the scan has to find of each record, ``outbox`` the destination that commits offsets too,
-        ``parked`` what earlier owners have parked.
+        ``parked`` what earlier owners have parked, ``component`` the name in /health; with ``keeping`` a poll gives the
+        records' headers, too.
 
         Raises CannotConnect for settings that the client refuses.
         """
-        source = cls(kafka, assignments, meter, health, lookup, outbox, parked)
-        health.starting("kafka", "joining the consumer group")
+        source = cls(kafka, assignments, meter, health, lookup, outbox, parked, component, keeping)
+        health.starting(component, "joining the consumer group")
         await source._join(client_id)
         try:
             yield source
@@ -129,14 +136,14 @@ class KafkaSource:
         with trio.move_on_after(TURN_SECS) as turn:
             await self._one_at_a_time.acquire()
         if turn.cancelled_caught:  # a commit that was not waited for any more is still tried by librdkafka
-            self._health.down("kafka", "a commit is without an answer")
+            self._health.down(self._component, "a commit is without an answer")
             return Polled(time.time_ns() // 1_000_000)
         self._polling = True
         try:
             # Not to be abandoned: what a poll has read must not get lost, and every wait in it is bounded.
             polled = await trio.to_thread.run_sync(self._member.poll)
         except CannotConnect as error:
-            self._health.down("kafka", str(error))
+            self._health.down(self._component, str(error))
             raise
         finally:
             self._one_at_a_time.release()
@@ -151,6 +158,10 @@ class KafkaSource:
     async def resume(self) -> None:
         """Go on from where the last poll ended."""
         await trio.to_thread.run_sync(self._member.resume, limiter=self._one_at_a_time)
+
+    async def hold(self, ids: Collection[int]) -> None:
+        """Stop fetching these partitions, and go on with all others; forgotten of a partition when it goes."""
+        await trio.to_thread.run_sync(self._member.hold, ids, limiter=self._one_at_a_time)
 
     async def seek(self, positions: Mapping[int, int]) -> None:
         """Read these partitions on from elsewhere."""
@@ -243,6 +254,7 @@ class KafkaSource:
             self._lookup,
             self._outbox,
             self._parked,
+            self._keeping,
             limiter=self._one_at_a_time,
         )
 

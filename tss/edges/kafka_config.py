@@ -48,6 +48,8 @@ def client_config(kafka: Kafka, client_id: str) -> dict[str, object]:
         "enable.auto.offset.store": False,
         # Where to begin is decided at the assignment; a position that does not exist must be heard of, not mended.
         "auto.offset.reset": "error",
+        # Law 2: what a transaction wrote and then took back was never there. librdkafka's own default, said aloud.
+        "isolation.level": "read_committed",
         "statistics.interval.ms": STATISTICS_MS,
         "queued.max.messages.kbytes": _QUEUE_KIBIBYTES,
         "queued.min.messages": _QUEUE_MESSAGES,

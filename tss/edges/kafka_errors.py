@@ -85,7 +85,7 @@ class Connection:
     No lock: the one limiter of the source keeps the two apart.
     """
 
-    def __init__(self, brokers: str, topic: str, group_protocol: str = "classic") -> None:
+    def __init__(self, brokers: str, topic: str, group_protocol: str = "classic", component: str = "kafka") -> None:
         self.refused: CannotConnect | None = None
         self.topic_missing = False
         self._joined = False
@@ -94,6 +94,7 @@ class Connection:
         # What to say when brokers answer, but none for the group: one that does not know the protocol says nothing.
         self._no_group = f"no broker answers for the group, {_TOO_OLD}" if group_protocol == "consumer" else "no answer"
         self._silence = "no answer"
+        self._component = component  # of /health
         self._counts: Counter[str] = Counter()
         self._reason = ""  # of the last error since all was well
         self._reachable: bool | None = None  # None until the first statistics
@@ -165,7 +166,7 @@ class Connection:
         if not self._speaks_of_it(now):
             return  # on its way up, or between two connections
         if trouble:
-            health.down("kafka", trouble)
+            health.down(self._component, trouble)
             if not self._told or now - self._told_at >= REPEAT_SECS:
                 log.warning(HEADLINE, brokers=self._brokers, reason=trouble)
                 self._told, self._told_at = trouble, now
@@ -174,6 +175,6 @@ class Connection:
             log.info("connected to Kafka again", brokers=self._brokers)
             self._told = ""
         if self._joined and self._reachable is not False:
-            health.up("kafka")
+            health.up(self._component)
         else:
-            health.starting("kafka", "joining the consumer group")
+            health.starting(self._component, "joining the consumer group")

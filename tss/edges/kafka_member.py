@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
 from tss.core.otlp import NOTHING, Encoding, Lookup, Scanner
 from tss.core.partition import Commit
-from tss.core.record import Polled, Start
+from tss.core.record import Polled, Sample, Start
 from tss.edges.kafka_config import admin_config, client_config, is_incremental, unreadable_file, without_secrets
 from tss.edges.kafka_ends import LogEnds
 from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, is_fatal
@@ -106,9 +106,10 @@ class Member:
         lookup: Lookup = NOTHING,
         outbox: Outbox | None = None,
         parked: Parked | None = None,
+        keeping: bool = False,
     ) -> None:
         self._topic = kafka.input_topic
-        self._reader = Reader(kafka.input_topic, Encoding(kafka.encoding), Scanner(lookup))
+        self._reader = Reader(kafka.input_topic, Encoding(kafka.encoding), Scanner(lookup), keeping)
         self._reset = kafka.auto_offset_reset
         self._incremental = is_incremental(kafka)
         self._group = group
@@ -120,8 +121,10 @@ class Member:
         self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
         self._astray: set[int] = set()  # their position does not exist any more
         self._paused = False
+        self._held: set[int] = set()  # paused on their own
         self._unheard: dict[tuple[tuple[int, int], ...], list[Hear]] = {}  # commits without an answer, by what they say
         self._call = _Call()
+        self._topic_partitions = 0  # not known yet
         self._next_look = 0.0
         self._next_lag_look = 0.0
         self._client = self._connect(client_config(kafka, client_id))
@@ -173,7 +176,8 @@ class Member:
         ends = {id: ms for id, ms in reached.items() if self._positions[id] == before.get(id)}  # with nothing read
         lags = self._lags_while_paused() if self._paused else self._ends.lags(self._positions)
         self._ends.clear()
-        return Polled(time.time_ns() // 1_000_000, read.records, read.letters, ends, lags)
+        sample = Sample(read.sampled, read.unkeyed, self._topic_partitions)
+        return Polled(time.time_ns() // 1_000_000, read.records, read.letters, ends, lags, read.headers, sample)
 
     def pause(self) -> None:
         """Stop fetching, for partitions to come too."""
@@ -193,8 +197,20 @@ class Member:
         """Go on from the positions."""
         self._paused = False
         self._ends.begin(self._positions)
-        if self._positions:
-            self._client.resume(self._places(self._positions))
+        places = {id: position for id, position in self._positions.items() if id not in self._held}
+        if places:
+            self._client.resume(self._places(places))
+
+    def hold(self, ids: Collection[int]) -> None:
+        """Stop fetching these, and go on with all others."""
+        now = {id: self._positions[id] for id in ids if id in self._positions and id not in self._held}
+        over = {id: self._positions[id] for id in self._held.difference(ids)}
+        self._held = self._held.intersection(ids) | now.keys()
+        self._ends.begin({*now, *over})
+        if now:
+            self._client.pause(self._places(now))
+        if over and not self._paused:
+            self._client.resume(self._places(over))
 
     def commit_now(self, commits: Mapping[int, Commit]) -> None:
         """Commit and wait for the answer, for as long as it takes.
@@ -275,6 +291,7 @@ class Member:
             # librdkafka's clock is the monotonic one (measured, Linux); where it is not, its seconds must do.
             emitted = now - age if 0 <= age < 600 else statistics["time"]
             partitions = statistics["topics"].get(self._topic, {}).get("partitions", {})
+            self._topic_partitions = sum(1 for id in partitions if id != "-1")  # which is librdkafka's own
             leaders = {partitions[str(id)]["broker"] for id in self._positions if str(id) in partitions}
             self._connection.see(statistics, leaders, time.monotonic())
             if not self._paused:
@@ -351,13 +368,20 @@ class Member:
             self._client.incremental_assign(self._places(positions))
         else:
             self._client.assign(self._places(self._positions))
-        if self._paused and self._positions:
-            self._client.pause(self._places(self._positions))
+        paused = {id: at for id, at in self._positions.items() if self._paused or id in self._held}
+        if paused:
+            self._client.pause(self._places(paused))
+        going = {id: at for id, at in positions.items() if id not in paused}
+        if going:
+            # librdkafka remembers a pause beyond the assignment (seen with 2.16): one that went while paused, and comes
+            # back after the others were resumed, would never be fetched again.
+            self._client.resume(self._places(going))
 
     def _unassign(self, places: list[TopicPartition]) -> None:
         for place in places:
             self._call.gone.add(place.partition)
             self._astray.discard(place.partition)
+            self._held.discard(place.partition)
             self._positions.pop(place.partition, None)
         self._ends.begin(place.partition for place in places)
         with self._keeping():

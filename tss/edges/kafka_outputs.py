@@ -45,6 +45,7 @@ class Output:
     payload: bytes = attrs.field(repr=lambda payload: f"{len(payload)} bytes")
     decision: Decision
     covers: Covers
+    stamp_ms: int | None = None  # when it is written
 
 
 def records(output: Output, source: Source, max_bytes: int) -> list[tuple[bytes, Headers]]:
@@ -93,6 +94,8 @@ def delivered_of(
     key: bytes | None, headers: Mapping[str, bytes | None], source: Source
 ) -> tuple[bytes, dict[int, Delivered]] | None:
     """The trace id, and by partition what a record says that the topic has of it; None when it is not one of ours."""
+    if COVERS not in headers or DECISION not in headers:
+        return None
     try:
         covers = json.loads(headers[COVERS] or b"")
         if (covers["group"], covers["topic"]) != (source.group, source.topic):

@@ -20,7 +20,7 @@ from tss.core.delivered import Delivered
 from tss.core.errors import CannotConnect
 from tss.core.record import Start
 from tss.edges.kafka_errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal
-from tss.edges.kafka_outputs import COVERS, DECISION, Source, delivered_of
+from tss.edges.kafka_outputs import Source, delivered_of
 
 log = structlog.get_logger()
 
@@ -37,6 +37,7 @@ TELL_SECS = 10.0
 MISSING_SECS = 5.0  # a topic that is said not to exist for so long does not; a broker that is starting may say so too
 
 Known = dict[int, dict[bytes, Delivered]]
+Told = Callable[[bytes | None, Mapping[str, bytes | None], Source], tuple[bytes, dict[int, Delivered]] | None]
 T = TypeVar("T")
 
 
@@ -59,6 +60,7 @@ class Recall:
     config: Mapping[str, object]
     topic: str
     source: Source
+    told: Told = delivered_of  # what a record says of itself
     records: int = 0  # read in the last call
     secs: float = 0.0
 
@@ -136,9 +138,7 @@ class Recall:
         reading.positions[id] = max(reading.positions[id], offset + 1)
         reading.records += 1
         headers = dict(cast(list[tuple[str, bytes | None]], message.headers() or []))
-        if COVERS not in headers or DECISION not in headers:
-            return
-        found = delivered_of(message.key(), headers, self.source)
+        found = self.told(message.key(), headers, self.source)
         if found is None:
             return
         trace_id, by_partition = found

@@ -9,6 +9,7 @@ cdef class Reader:
     cdef str _topic
     cdef object _encoding
     cdef CScanner _scanner
+    cdef bint _keeping
 
     @cython.locals(
         records=list, faults=list, fragments=tuple, scanner=CScanner, record=Record, current="long long",

@@ -9,10 +9,11 @@ from typing import cast
 import attrs
 from confluent_kafka import KafkaError, Message
 
-from tss.core.otlp import Encoding, Fault, Scanner
-from tss.core.record import DeadLetter, Record, record_of
+from tss.core.otlp import Encoding, Fault, Fragment, Scanner
+from tss.core.record import DeadLetter, Headers, Record, record_of
 
 NO_TIMESTAMP_MS = -1
+SAMPLE_MASK = 127  # of one record in 128 the key is looked at, and of the first of each poll
 
 
 @attrs.define
@@ -24,14 +25,18 @@ class Reading:
     errors: list[tuple[KafkaError, int | None]] = attrs.field(factory=list)  # with the partition, if it is of one
     stale: set[int] = attrs.field(factory=set)  # partitions that went and came back in the call
     value_bytes: int = 0
+    headers: list[Headers] = attrs.field(factory=list)  # of each record, where they are kept
+    sampled: int = 0  # records whose keys were looked at
+    unkeyed: int = 0
 
 
 class Reader:
     """Takes messages apart: a record for each, with the fragments that could be read, and a letter for each thing that
     could not."""
 
-    def __init__(self, topic: str, encoding: Encoding, scanner: Scanner) -> None:
+    def __init__(self, topic: str, encoding: Encoding, scanner: Scanner, keeping: bool = False) -> None:
         self._topic = topic
+        self._keeping = keeping
         self._encoding = encoding
         self._scanner = scanner
 
@@ -66,10 +71,11 @@ class Reader:
             value = message.value()
             kind, timestamp = message.timestamp()
             fragments = scanner.fragments(value, encoding, faults)
+            if self._keeping or not offset & SAMPLE_MASK or not records:
+                self._look(found, fragments, message)
             records.append(record_of(partition, offset, timestamp if kind else NO_TIMESTAMP_MS, fragments))
             after = offset + 1
-            if value is not None:
-                size += len(value)
+            size += len(value or b"")
             if faults:
                 found.letters += self._letters(faults, message, records[-1])
                 faults.clear()
@@ -77,6 +83,13 @@ class Reader:
             positions[current] = after
         found.value_bytes = size
         return found
+
+    def _look(self, found: Reading, fragments: tuple[Fragment, ...], message: Message) -> None:
+        if self._keeping:
+            found.headers.append(_headers(message))
+        elif fragments:
+            found.sampled += 1
+            found.unkeyed += len(fragments) > 1 or not _is_key(_bytes(message.key()), fragments[0].trace_id)
 
     def _letters(self, faults: list[Fault], message: Message, record: Record) -> list[DeadLetter]:
         return [
@@ -95,9 +108,14 @@ class Reader:
         ]
 
 
+def _is_key(key: bytes | None, trace_id: bytes) -> bool:
+    """As the Collector writes it, or in another form that says the same: raw, in capitals, as a UUID."""
+    return key is not None and (key == trace_id or key.lower().replace(b"-", b"") == trace_id.hex().encode())
+
+
 def _bytes(key: str | bytes | None) -> bytes | None:
     return key.encode() if isinstance(key, str) else key
 
 
-def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
+def _headers(message: Message) -> Headers:
     return tuple(cast(list[tuple[str, bytes | None]], message.headers() or []))

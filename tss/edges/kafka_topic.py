@@ -28,7 +28,7 @@ from tss.core.trace import Trace
 from tss.edges.kafka_config import client_config, connection_config, without_secrets
 from tss.edges.kafka_errors import HEADLINE, cause_of
 from tss.edges.kafka_log import logger
-from tss.edges.kafka_outputs import Output, Source
+from tss.edges.kafka_outputs import Output, Source, records
 from tss.edges.kafka_recall import Recall
 from tss.edges.kafka_transactions import Transactions, Work
 from tss.settings import Kafka, KafkaExporter
@@ -184,7 +184,8 @@ async def open_topic(
         raise WrongSetting(f"{HEADLINE}: {reason}, check the exporter's properties") from None
     max_bytes = int(settings.properties.get("message.max.bytes", MESSAGE_BYTES))
     recall = Recall(reader_config(kafka, instance_id), settings.topic, source)
-    transactions = Transactions(config, settings.topic, max_bytes, recall)
+    encode = partial(records, source=source, max_bytes=max_bytes)
+    transactions = Transactions(config, settings.topic, encode, recall)
     topic = KafkaTopic(settings, source, transactions, recall, meter)
     try:
         yield topic

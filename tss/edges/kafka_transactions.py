@@ -1,4 +1,4 @@
-"""One transactional producer: everything that happens on its own thread. A batch of traces is one transaction."""
+"""One transactional producer: everything that happens on its own thread. A batch of entries is one transaction."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, Queue
 from threading import Lock, Thread
+from typing import Any, Protocol
 
 import attrs
 import structlog
@@ -15,7 +16,7 @@ from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
 from tss.core.errors import CannotConnect
 from tss.core.partition import Commit
 from tss.edges.kafka_errors import TOPIC_MISSING, cause_of, is_fatal
-from tss.edges.kafka_outputs import Headers, Output, TooLarge, records
+from tss.edges.kafka_outputs import Covers, Headers, TooLarge
 from tss.edges.kafka_recall import MARGIN_MS, Known, Recall
 from tss.edges.kafka_starts import to_metadata
 
@@ -26,7 +27,7 @@ log = structlog.get_logger()
 CALL_SECS = 5.0
 COMMIT_SECS = 15.0  # but of a commit it is better to hear than to have to look
 
-_OURS = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_MSG"})
+_OURS = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_MSG", "INVALID_TIMESTAMP"})
 _GROUP_MOVED = frozenset(
     {"ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "FENCED_INSTANCE_ID", "STALE_MEMBER_EPOCH", "REBALANCE_IN_PROGRESS"}
 )
@@ -38,16 +39,34 @@ _PURGED = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
 _FENCED = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "INVALID_TXN_STATE"})
 
 
-Encoded = tuple[Output, list[tuple[bytes, Headers]]]
+class Entry(Protocol):
+    """What is written whole: the spans of one trace."""
+
+    @property
+    def trace_id(self) -> bytes:
+        """Its key."""
+
+    @property
+    def covers(self) -> Covers:
+        """What it was made of."""
+
+    @property
+    def stamp_ms(self) -> int | None:
+        """Its records' time; None: that of the transaction."""
+
+
+Encode = Callable[[Any], Sequence[tuple[bytes, Headers]]]
+"""An entry (of the one kind that its caller writes) to values with their headers. Raises TooLarge."""
+Encoded = tuple[Entry, Sequence[tuple[bytes, Headers]]]
 
 
 @attrs.frozen
 class Work:
-    """What one transaction has to do: the traces, and the offsets of the partitions that they are of."""
+    """What one transaction has to do: the entries, and the offsets of the partitions that they are of."""
 
-    outputs: Sequence[Output]
+    outputs: Sequence[Entry]
     commits: Mapping[int, Commit]
-    stamp_ms: int  # the records' time
+    stamp_ms: int  # no record of it is older
     membership: bytes  # of the consumer group; what is of an assignment that has ended is refused by it
 
 
@@ -62,10 +81,10 @@ class Doubt:
 class Transactions:
     """Used by one thread at a time, but for `prepare`."""
 
-    def __init__(self, config: Mapping[str, object], topic: str, max_bytes: int, recall: Recall) -> None:
+    def __init__(self, config: Mapping[str, object], topic: str, encode: Encode, recall: Recall) -> None:
         self._config = dict(config)
         self._topic = topic
-        self._max_bytes = max_bytes
+        self._encode = encode
         self._recall = recall
         self._producer: Producer | None = None
         self._making = Lock()  # the source's thread may ask for it too, before it reads the topic back
@@ -88,7 +107,7 @@ class Transactions:
     def run(self, work: Work) -> Outcome:
         """All of it or none."""
         try:
-            encoded = [(output, records(output, self._recall.source, self._max_bytes)) for output in work.outputs]
+            encoded: list[Encoded] = [(output, self._encode(output)) for output in work.outputs]
         except TooLarge as error:
             return Refused("too_large", str(error))
         except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
@@ -127,8 +146,9 @@ class Transactions:
             producer.begin_transaction()
             for output, values in encoded:
                 key = output.trace_id.hex().encode()
+                stamp_ms = work.stamp_ms if output.stamp_ms is None else output.stamp_ms
                 for value, headers in values:
-                    self._produce(producer, key, value, headers, work.stamp_ms)
+                    self._produce(producer, key, value, headers, stamp_ms)
             # Hear of records that are refused before the offsets: their reason is the better one.
             left = producer.flush(CALL_SECS)
             if refused := self._refused():
@@ -341,7 +361,7 @@ def _cause(error: BaseException) -> KafkaError:
     return cause_of(error)
 
 
-def _is_in(output: Output, there: Known) -> bool:
+def _is_in(output: Entry, there: Known) -> bool:
     """Whether the topic has it. By its trace id and any of its records: a transaction is there whole or not at all."""
     for id, offsets in output.covers.items():
         known = there.get(id, {}).get(output.trace_id)

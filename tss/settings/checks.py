@@ -22,10 +22,12 @@ from tss.settings.model import (
     OtlpExporter,
     ParquetExporter,
     Redis,
+    Rekey,
     Settings,
     SpanCompression,
     SpanMetrics,
     camel,
+    fields,
 )
 from tss.settings.redis_url import parse
 
@@ -51,6 +53,7 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _exporters(settings)
     yield from _dead_letter(settings)
     yield from _kafka_exporter(settings)
+    yield from _rekey(settings)
 
 
 def _time(settings: Settings) -> Iterator[Disagreement]:
@@ -321,9 +324,43 @@ def _committing(kafka: Kafka, at: str) -> Iterator[Disagreement]:
         keys = ("kafka.enableAutoCommit", f"{at}.type")
         hint = "for a rehearsal, use an exporter of type file"
         yield Disagreement(keys, "false", "true, since offsets are committed with what is written to a topic", hint)
+    yield from _reading_what_is_committed(kafka, f"{at}.type", "for an exporter of type kafka")
+
+
+def _reading_what_is_committed(kafka: Kafka, key: str, why: str) -> Iterator[Disagreement]:
     if kafka.properties.get("isolation.level", "").lower() == "read_uncommitted":
-        keys = ("kafka.properties", f"{at}.type")
-        yield Disagreement(keys, "isolation.level read_uncommitted", "read_committed, for an exporter of type kafka")
+        keys = ("kafka.properties", key)
+        yield Disagreement(keys, "isolation.level read_uncommitted", f"read_committed, {why}")
+
+
+def _rekey(settings: Settings) -> Iterator[Disagreement]:
+    """The internal topic is nobody else's, its records are committed as one with the offsets, and in time."""
+    kafka, app = settings.kafka, settings.app
+    if not kafka.rekey.enabled:
+        return
+    if not kafka.enable_auto_commit:
+        keys = ("kafka.enableAutoCommit", "kafka.rekey.enabled")
+        yield Disagreement(keys, "false", "true, since offsets are committed with what kafka.rekey writes")
+    yield from _reading_what_is_committed(kafka, "kafka.rekey.enabled", "for kafka.rekey")
+    others = {kafka.input_topic: "kafka.inputTopic"}
+    if settings.dead_letter.type == "topic":
+        others.setdefault(settings.dead_letter.topic, "deadLetter.topic")
+    for place, exporter in enumerate(settings.exporters):
+        if isinstance(exporter, KafkaExporter):
+            others.setdefault(exporter.topic, f"exporters[{place}].topic")
+    yield from _once(others, rekey_topic(kafka), "kafka.rekey.topic")
+    if kafka.rekey.max_ahead_secs > app.root_quiet_secs:  # or a trace is decided before all of it can be there
+        keys = ("kafka.rekey.maxAheadSecs", "app.rootQuietSecs")
+        allowed = f"at most app.rootQuietSecs, which is {app.root_quiet_secs:g}"
+        yield Disagreement(keys, f"{kafka.rekey.max_ahead_secs:g}", allowed)
+
+
+_AHEAD_SECS = 5  # some polls of a busy partition, and far less than the quiet that ends a trace
+
+
+def rekey_topic(kafka: Kafka) -> str:
+    """The topic between the stages."""
+    return kafka.rekey.topic or f"{kafka.input_topic}.by-trace"
 
 
 def security_protocol(kafka: Kafka) -> str:
@@ -350,6 +387,9 @@ def without_effect(settings: Settings) -> list[str]:
     if not settings.force_sampling.admin_token:
         force = ("default_duration_secs", "max_duration_secs", "max_rules", "poll_secs")
         idle.append(("forceSampling", settings.force_sampling, force))
+    if not settings.kafka.rekey.enabled:
+        rekey = tuple(field.name for field in fields(Rekey) if field.name not in {"enabled", "topic"})
+        idle.append(("kafka.rekey", settings.kafka.rekey, rekey))
     idle.append(("spanMetrics", settings.span_metrics, _idle_span_metrics(settings.span_metrics)))
     unused = {"file": ("topic",), "topic": ("path",), "log": ("path", "topic")}[settings.dead_letter.type]
     idle.append(("deadLetter", settings.dead_letter, unused))
@@ -396,7 +436,11 @@ def derive(settings: Settings, root: Path = Path("/")) -> Settings:
         instance_id=settings.app.instance_id or socket.gethostname(),
         max_buffer_bytes=settings.app.max_buffer_bytes or buffer_bytes(memory_limit_bytes(root)),
     )
-    kafka = attrs.evolve(settings.kafka, security_protocol=security_protocol(settings.kafka))
+    rekey = settings.kafka.rekey
+    if rekey.enabled:
+        ahead_secs = rekey.max_ahead_secs or min(_AHEAD_SECS, app.root_quiet_secs / 2)
+        rekey = attrs.evolve(rekey, topic=rekey_topic(settings.kafka), max_ahead_secs=ahead_secs)
+    kafka = attrs.evolve(settings.kafka, security_protocol=security_protocol(settings.kafka), rekey=rekey)
     datadog = attrs.evolve(settings.datadog, via=settings.datadog.chosen_via, site=settings.datadog.chosen_site)
     exporters = tuple(_parquet(each, app) if isinstance(each, ParquetExporter) else each for each in settings.exporters)
     return attrs.evolve(settings, app=app, kafka=kafka, datadog=datadog, exporters=exporters)

@@ -40,7 +40,7 @@ def _variables() -> Iterator[tuple[str, Variable]]:
 
 
 def variable(section: str, name: str) -> str:
-    return f"TSS_{section}_{name}".upper()
+    return f"TSS_{section}_{name}".replace(".", "_").upper()
 
 
 VARIABLES: Mapping[str, Variable] = dict(_variables())

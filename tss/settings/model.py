@@ -3,7 +3,7 @@
 snake_case here, camelCase in YAML, TSS_<SECTION>_<KEY> in the environment. `docs/settings.md` is made from this file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -72,7 +72,8 @@ def masked(value: object) -> object:
 
 
 def fields(section: type[Any]) -> tuple["attrs.Attribute[Any]", ...]:
-    return cast(tuple["attrs.Attribute[Any]", ...], attrs.fields(section))
+    """The keys of a section, without the sections in it."""
+    return tuple(field for field in attrs.fields(section) if About in field.metadata)
 
 
 def about(attribute: "attrs.Attribute[Any]") -> About:
@@ -80,6 +81,9 @@ def about(attribute: "attrs.Attribute[Any]") -> About:
 
 
 def camel(name: str) -> str:
+    """As it is written in YAML; of a section in a section the path."""
+    if "." in name:
+        return ".".join(map(camel, name.split(".")))
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 
@@ -126,6 +130,56 @@ class App:
 
 
 _PROTOCOLS = choice("", "plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+
+
+_REKEY_TOO = "Has an effect only with `enabled`."
+_MADE_TOO = "Used when the topic is missing and so created; one that is there is taken as it is."
+
+
+@frozen(kw_only=True)
+class Rekey:
+    """A first stage for input that is not keyed by trace id: docs/rekey.md. Its consumer group is `kafka.consumerGroup` and `.rekey`."""
+
+    enabled: bool = key(False, truth, "Split the records of `kafka.inputTopic` by trace, and read them from `topic`.")
+    topic: str = key(
+        "",
+        kinds.topic_or_empty,
+        f"Topic between the two stages, of this consumer group alone. {_REKEY_TOO}",
+        default_doc="`kafka.inputTopic` and `.by-trace`",
+    )
+    partitions: int = key(
+        0,
+        whole(0, 100_000),
+        f"Its partitions. {_MADE_TOO}",
+        default_doc="as many as the input topic has; `0` means the same",
+    )
+    replication_factor: int = key(
+        0, whole(0, 100), f"Its replicas. {_MADE_TOO}", default_doc="the brokers' default; `0` means the same"
+    )
+    retention_ms: int = key(
+        0,
+        whole(0),
+        f"How long it keeps records, counted from their first writing, as that of the input topic. {_MADE_TOO}",
+        default_doc="the input topic's; `0` means the same",
+    )
+    partitioner: str = key(
+        "fnv1a_random",
+        choice("fnv1a_random", "murmur2_random", "consistent_random"),
+        "Which partition a trace id goes to: as the OpenTelemetry Collector does it, Java's clients, or librdkafka's. "
+        f"Matters where others write to the topic too. {_REKEY_TOO}",
+    )
+    compression: str = key(
+        "lz4", choice("zstd", "lz4", "snappy", "gzip", "none"), f"How batches of records are compressed. {_REKEY_TOO}"
+    )
+    max_ahead_secs: float = key(
+        0,
+        secs,
+        f"In a backlog no input partition is read further than this ahead of another, by the records' time. {_REKEY_TOO}",
+        default_doc="5, or half of `app.rootQuietSecs` if that is less; `0` means the same",
+    )
+    transaction_timeout_secs: float = key(
+        15, kinds.number(1, 60), f"Brokers abort a transaction that takes longer. {_REKEY_TOO}"
+    )
 
 
 @frozen(kw_only=True)
@@ -188,6 +242,7 @@ class Kafka:
     ssl_key_password: str = key("", text(), "Password of the client's key.", secret=True)
     ssl_verify: bool = key(True, truth, "Verify the brokers' certificates.")
     properties: Mapping[str, str] = key({}, kinds.properties, "Further librdkafka properties, by their own names.")
+    rekey: Rekey = Rekey()
 
 
 _WITH_URL = "Has an effect only with `url`."
@@ -644,7 +699,13 @@ class Settings:
         return self.exporters or (DatadogExporter.of(self.datadog),)
 
 
-# The sections that are one mapping each, by attribute name; `exporters`, a list, is read by its own rule.
-SECTIONS: Mapping[str, type[Any]] = {
-    field.name: field.type for field in attrs.fields(Settings) if isinstance(field.type, type)
-}
+def _sections(cls: type[Any], at: str = "") -> Iterator[tuple[str, type[Any]]]:
+    for field in attrs.fields(cls):
+        if isinstance(field.type, type) and attrs.has(field.type):
+            yield f"{at}{field.name}", field.type
+            yield from _sections(field.type, f"{at}{field.name}.")
+
+
+# The sections that are one mapping each, by attribute name, one in another by its path; `exporters`, a list, is read by
+# its own rule.
+SECTIONS: Mapping[str, type[Any]] = dict(_sections(Settings))

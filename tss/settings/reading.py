@@ -1,6 +1,6 @@
 """From the sources to settings: the YAML file, then the environment, with every fault noted at its place."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def _unwrapped(document: dict[object, object], notes: Notes) -> dict[object, obj
     notes.add(
         "config",
         "a config section at the top",
-        "the sections themselves: " + ", ".join(map(camel, SECTIONS)),
+        "the sections themselves: " + ", ".join(camel(name) for name in SECTIONS if "." not in name),
         "this looks like a Helm values file: give only what is inside its config section",
     )
     inside = document["config"]
@@ -86,15 +86,28 @@ def _unwrapped(document: dict[object, object], notes: Notes) -> dict[object, obj
 
 
 def _settings(document: dict[object, object], overrides: Mapping[str, object], notes: Notes) -> Settings:
-    names = [*map(camel, SECTIONS), "exporters"]
+    names = [*(camel(name) for name in SECTIONS if "." not in name), "exporters"]
     _refuse_unknown(document, names, "", notes)
     sections: dict[str, Any] = {}
     for name, cls in SECTIONS.items():
-        mapping = _mapping(document.get(camel(name)), camel(name), notes)
-        sections[name] = cls(**_values(cls, mapping, camel(name), overrides, notes))
+        if "." not in name:
+            mapping = _mapping(document.get(camel(name)), camel(name), notes)
+            sections[name] = _section(cls, mapping, name, overrides, notes)
     settings = Settings(**sections)
     raw = overrides["exporters"] if "exporters" in overrides else document.get("exporters")
     return attrs.evolve(settings, exporters=_exporters(raw, settings, notes))
+
+
+def _section(cls: Any, mapping: dict[object, object], name: str, overrides: Mapping[str, object], notes: Notes) -> Any:
+    """One section, with those in it."""
+    inner = {path.rpartition(".")[2]: each for path, each in SECTIONS.items() if path.rpartition(".")[0] == name}
+    sections = {}
+    for attribute, each in inner.items():
+        path = f"{name}.{attribute}"
+        found = _mapping(mapping.get(camel(attribute)), camel(path), notes)
+        sections[attribute] = _section(each, found, path, overrides, notes)
+    own = _values(cls, mapping, camel(name), overrides, notes, also=[camel(each) for each in inner])
+    return cls(**own, **sections)
 
 
 def _mapping(raw: object, key: str, notes: Notes) -> dict[object, object]:
@@ -107,11 +120,16 @@ def _mapping(raw: object, key: str, notes: Notes) -> dict[object, object]:
 
 
 def _values(
-    cls: Any, mapping: dict[object, object], at: str, overrides: Mapping[str, object], notes: Notes, tag: str = ""
+    cls: Any,
+    mapping: dict[object, object],
+    at: str,
+    overrides: Mapping[str, object],
+    notes: Notes,
+    also: Sequence[str] = (),
 ) -> dict[str, object]:
     """What is given for the attributes of one class; what is absent, null or wrong is left to the defaults."""
     attributes = {camel(attribute.name): attribute for attribute in fields(cls)}
-    _refuse_unknown(mapping, [*attributes, tag] if tag else attributes, at, notes)
+    _refuse_unknown(mapping, [*attributes, *also], at, notes)
     values = {}
     for name, attribute in attributes.items():
         key = f"{at}.{name}"
@@ -191,7 +209,7 @@ def _exporter(raw: object, at: str, settings: Settings, notes: Notes) -> Exporte
         hint = did_you_mean(nearest(tag, EXPORTERS)) if isinstance(tag, str) else ""
         notes.add(f"{at}.type", shown(tag), "one of " + ", ".join(EXPORTERS), hint)
         return placeholder
-    values: dict[str, Any] = _values(cls, raw, at, {}, notes, tag="type")
+    values: dict[str, Any] = _values(cls, raw, at, {}, notes, also=["type"])
     if cls is DatadogExporter:
         return DatadogExporter.of(settings.datadog, **values)
     return cls(**values)

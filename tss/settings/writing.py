@@ -1,6 +1,7 @@
 """Settings as text for people: the effective settings as YAML, and the reference as Markdown."""
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, cast
 
 import attrs
@@ -30,10 +31,12 @@ def _exporter(exporter: Exporter) -> dict[str, object]:
 
 
 def _keys(section: Any) -> dict[str, object]:
-    return {
+    keys: dict[str, object] = {
         camel(field.name): _plain(field.name, getattr(section, field.name), about(field))
         for field in fields(type(section))
     }
+    inner = {field.name: getattr(section, field.name) for field in attrs.fields(type(section))}
+    return keys | {camel(name): _keys(each) for name, each in inner.items() if attrs.has(type(each))}
 
 
 def _plain(name: str, value: object, known: About) -> object:
@@ -57,7 +60,7 @@ def _short(value: object) -> object:
 
 def secrets(settings: Settings) -> tuple[str, ...]:
     """Every secret in use, so that the log can blot it out wherever it turns up."""
-    sections = [getattr(settings, field.name) for field in attrs.fields(Settings) if field.name != "exporters"]
+    sections = [attrgetter(name)(settings) for name in SECTIONS]
     found: list[str] = []
     for section in [*sections, *settings.exporters]:
         for field in fields(type(section)):

@@ -14,6 +14,7 @@ from tss.core.measures import Meter
 from tss.core.partition import Partition
 from tss.core.record import DeadLetter, Polled, Record
 from tss.tasks.assignments import Assignments
+from tss.tasks.keying import Keying
 from tss.tasks.telling import Telling
 
 log = structlog.get_logger()
@@ -66,9 +67,10 @@ async def run(
     polled: trio.MemorySendChannel[Batch],
     stop: trio.Event,
     meter: Meter,
+    keying: Keying,
 ) -> None:
     """Poll until told to stop. The channel's bound is what makes a slow destination felt here."""
-    reader = _Reader(source, assignments, dead_letters, meter)
+    reader = _Reader(source, assignments, dead_letters, meter, keying)
     with polled:
         while not stop.is_set():
             batch = await reader.read()
@@ -89,6 +91,7 @@ class _Reader:
     assignments: Assignments
     dead_letters: DeadLetters
     meter: Meter
+    keying: Keying
     telling: Telling = attrs.field(factory=Telling)
 
     async def read(self) -> Batch:
@@ -102,6 +105,7 @@ class _Reader:
         assignments = self.assignments
         runs, ends = assignments.bind(read.records), assignments.bind_ends(read.ends)
         assignments.show_lags(read.lags)
+        self.keying.sampled(read.sample)
         letters = [each for each in read.dead_letters if not assignments.is_settled(each.partition, each.offset)]
         if letters:
             # Before the records go on: as long as they do not, no offset in this poll can be committed.

@@ -7,25 +7,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
+import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.errors import Away
 from tss.core.measures import Meter
-from tss.core.recall import from_bytes, to_bytes, unknown_here
+from tss.core.partition import Partition
+from tss.core.recall import NOTHING, from_bytes, homes_of, reach_of, to_bytes, unknown_here, within_reach
 from tss.core.trace import Trace
 
+# For so long nobody asks again how far others' decisions reach: one who lost a partition and does not know it yet may
+# still write some. A look-up that comes in before they are written does not find them either.
+REACH_SECS = 1.0
 EVICTED_IDS = 500_000  # kept traces beyond the local memory of which it is known that they were; 8 to 16 MB
 
 
 class SharedDecisions(Protocol):
     """Where all replicas look. Both raise Away, at once or after a bounded time."""
 
-    async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes]) -> None:
-        """Remember these by trace id, for a while."""
+    async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes], reach: Mapping[int, int]) -> None:
+        """Remember these by trace id, for a while; all that they are about lies below ``reach`` of its partition."""
 
-    async def read(self, ids: Sequence[bytes]) -> tuple[dict[bytes, bytes], set[bytes]]:
-        """What was written of kept ones among these, and which are remembered as dropped."""
+    async def reach(self, partitions: Sequence[int]) -> dict[int, int]:
+        """The same of what others have written, for those partitions that it is about."""
+
+    async def read(
+        self, ids: Sequence[bytes], from_offsets: Mapping[int, int] | None = None
+    ) -> tuple[dict[bytes, bytes], set[bytes]]:
+        """What was written of kept ones among these, and which are remembered as dropped.
+
+        ``from_offsets``: these are only about records of these partitions from there on. What was written by us, or
+        since ``reach`` was last asked, may not be found then.
+        """
 
 
 @attrs.frozen
@@ -76,6 +90,8 @@ class Shared:
         self._remembers_dropped = sharing.remembers_dropped
         self._buffer = buffer
         self._meter = meter
+        self._reaches: dict[Partition, int] = {}  # how far others' decisions go, as it was
+        self._reached_at = -REACH_SECS  # then
 
     async def recall(self, batch: list[Trace]) -> list[Trace]:
         """One question for all that could be known; most batches have none."""
@@ -83,11 +99,25 @@ class Shared:
         if not asked:
             return batch
         try:
-            kept, dropped = await self._decisions.read([trace.trace_id for trace in asked])
+            await self._learn_reaches(asked)
+            anywhere, whole, from_offsets = within_reach(asked, self._reaches, self._buffer.memory)
+            if not (anywhere or whole):
+                return batch
+            kept, dropped = await self._decisions.read(_ids(anywhere))
+            some_kept, some_dropped = await self._decisions.read(_ids(whole), from_offsets)
         except Away:
             self._meter.count(measures.DECISION_LOOKUPS, len(asked), "away")
             return batch
-        return self._follow(batch, {*asked}, kept, dropped)
+        return self._follow(batch, {*anywhere, *whole}, kept | some_kept, dropped | some_dropped)
+
+    async def _learn_reaches(self, asked: list[Trace]) -> None:
+        homes, now = homes_of(asked), trio.current_time()
+        if now - self._reached_at < REACH_SECS and homes <= self._reaches.keys():
+            return
+        homes.update(home for home in self._reaches if not home.revoked)
+        reach = await self._decisions.reach(sorted({home.id for home in homes}))
+        self._reaches = {home: reach.get(home.id, NOTHING) for home in homes}
+        self._reached_at = now
 
     def _follow(
         self, batch: Iterable[Trace], asked: set[Trace], kept: Mapping[bytes, bytes], dropped: set[bytes]
@@ -117,21 +147,31 @@ class Shared:
     async def keep(self, traces: Sequence[Trace]) -> None:
         """What is delivered of each, late ones included, as one message."""
         known = self._buffer.deliver(traces)
-        await self._write({trace_id: to_bytes(kept) for trace_id, kept in known.items()}, ())
+        reach = reach_of(place for kept in known.values() for place in kept.covered.items())
+        await self._write({trace_id: to_bytes(kept) for trace_id, kept in known.items()}, (), reach)
 
     async def drop(self, traces: Sequence[Trace]) -> None:
         """Only where that was asked for: they are most of all traces."""
         if self._remembers_dropped:
             decided = [each for each in traces if each.decision is not None and not (each.decision.keeps or each.late)]
-            await self._write({}, [each.trace_id for each in decided])
+            places = (
+                (home.id, offset)
+                for each in decided
+                for home, offset in [(each.home, each.first_offset), *each.holds()]
+            )
+            await self._write({}, [each.trace_id for each in decided], reach_of(places))
 
-    async def _write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes]) -> None:
+    async def _write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes], reach: Mapping[int, int]) -> None:
         count = len(kept) + len(dropped)
         if not count:
             return
         try:
-            await self._decisions.write(kept, dropped)
+            await self._decisions.write(kept, dropped, reach)
         except Away:
             self._meter.count(measures.DECISION_WRITES, count, "away")
         else:
             self._meter.count(measures.DECISION_WRITES, count, "written")
+
+
+def _ids(traces: Iterable[Trace]) -> list[bytes]:
+    return [trace.trace_id for trace in traces]

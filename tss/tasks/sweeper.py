@@ -11,6 +11,7 @@ from tss.core.buffer import Buffer
 from tss.core.measures import Meter
 from tss.core.trace import Trace, weight
 from tss.tasks.consumer import Batch
+from tss.tasks.keying import Keying
 
 RECORDS_AT_ONCE = 500  # some 2 ms of the event loop, ten times that where all is interpreted
 TRACES_AT_ONCE = 500
@@ -23,6 +24,7 @@ async def run(
     closed: trio.MemorySendChannel[list[Trace]],
     buffer: Buffer,
     meter: Meter,
+    keying: Keying,
 ) -> None:
     """Until the channel ends. What is still open then is not decided: it stays in Kafka."""
     with polled, closed:
@@ -36,19 +38,21 @@ async def run(
                     room -= taken - before
                     # Without the second condition large records could close many times what there is room for (law 5).
                     if not room or buffer.closed_bytes > buffer.limits.closed_bytes:
-                        await _hand_on(closed, buffer, meter)
+                        await _hand_on(closed, buffer, meter, keying)
                         room = RECORDS_AT_ONCE
             for partition, wall_ms in batch.ends:
                 buffer.reach(partition, wall_ms)
             buffer.relieve_ledgers()
-            await _hand_on(closed, buffer, meter)
+            await _hand_on(closed, buffer, meter, keying)
 
 
-async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer, meter: Meter) -> None:
+async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer, meter: Meter, keying: Keying) -> None:
     """Pass on what has closed, in pieces, as long as there is room for closed traces; adding waits meanwhile."""
     await trio.lowlevel.checkpoint()
     _show(buffer, meter)
     waiting = buffer.take()
+    if split := sum([1 for trace in waiting if trace.branches]):
+        keying.split(split)
     held_back = weight(waiting)
     for piece in _pieces(waiting, held_back, min(BYTES_AT_ONCE, buffer.limits.closed_bytes)):
         await _room(buffer, held_back)  # what waits here is closed too; room means room beside it

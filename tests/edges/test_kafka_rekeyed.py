@@ -1,0 +1,49 @@
+"""A fragment as a record of the topic between the stages, and back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core.spans import message, span, trace_id
+from tss.core.otlp import Encoding, scan
+from tss.edges.kafka_outputs import Source
+from tss.edges.kafka_rekeyed import SOURCE, Piece, headers_of, told, values
+
+HOME = Source("group.rekey", "spans")
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=20))
+def test_law_6_split_by_trace_every_span_keeps_its_bytes(spans: list[tuple[int, int]]) -> None:
+    made = [span(trace, number) for trace, number in spans]
+    found = scan(message(made), Encoding.AUTO)
+    assert not found.faults
+    pieces = [Piece(each, 3, 7, 1000, []) for each in found.fragments]
+    assert {piece.trace_id for piece in pieces} == {trace_id(trace) for trace, _ in spans}
+    for piece in pieces:
+        ((value, _),) = values(piece)
+        ours = [each for each, (trace, _) in zip(made, spans, strict=True) if trace_id(trace) == piece.trace_id]
+        assert value == message(ours)
+        assert piece.covers == {3: (7,)}
+
+
+def test_headers_go_on_and_say_where_from() -> None:
+    headers = headers_of((("a", b"1"), (SOURCE, b"of another stage"), ("empty", None)), HOME, 3, 7)
+    assert headers == [("a", b"1"), ("empty", None), (SOURCE, b"group.rekey spans 3 7")]
+
+
+def test_what_it_was_made_of_comes_back() -> None:
+    found = told(trace_id(1).hex().encode(), dict(headers_of((), HOME, 3, 7)), HOME)
+    assert found is not None
+    id, delivered = found
+    assert (id, {partition: [*each.offsets] for partition, each in delivered.items()}) == (trace_id(1), {3: [7]})
+
+
+@pytest.mark.parametrize(
+    "value", [None, b"", b"x", b"other.rekey spans 3 7", b"group.rekey other 3 7", b"group.rekey spans x 7", b"\xff"]
+)
+def test_what_is_not_ours_is_let_be(value: bytes | None) -> None:
+    assert told(trace_id(1).hex().encode(), {SOURCE: value}, HOME) is None
+    assert told(None, {}, HOME) is None
+    assert told(b"no id", dict(headers_of((), HOME, 3, 7)), HOME) is None

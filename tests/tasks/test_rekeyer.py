@@ -1,0 +1,184 @@
+"""The first stage over a source and a topic that are lists: each record once, whatever the topic answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import trio
+from trio.testing import MockClock
+
+from tests.core.spans import fragment
+from tests.fakes.deadletters import FakeDeadLetters
+from tests.fakes.meter import FakeMeter
+from tss.core import measures
+from tss.core.alignment import WAITING_BYTES, Alignment, Read
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
+from tss.core.health import Health, State
+from tss.core.record import DeadLetter, Polled, Record, Start
+from tss.tasks import rekeyer
+from tss.tasks.rekeyer import Inputs
+
+WALL = 10**12
+HEADERS = (("a", b"1"),)
+
+
+def record(offset: int, partition: int = 0) -> Record:
+    return Record(partition, offset, 1000 + offset, (fragment(offset + 1), fragment(offset + 500)))
+
+
+class World:
+    """A source of one partition, a topic with answers to come, and what was written."""
+
+    def __init__(self, records: Sequence[Record], answers: Sequence[Outcome] = ()) -> None:
+        self.meter, self.health, self.letters = FakeMeter(), Health(), FakeDeadLetters()
+        self.inputs = Inputs("in", Alignment(1000), self.meter)
+        self.inputs.assigned({0: Start(0, 0, committed=True)})
+        self.stop = trio.Event()
+        self.records = [*records]
+        self.broken: list[DeadLetter] = []
+        self.paused = self.finished = False
+        self.held: set[int] = set()
+        self.answers = [*answers]
+        self.written: list[tuple[list[int], Mapping[int, int]]] = []
+        self.on_answer: Callable[[Outcome], object] = lambda _: None
+        self.poison: int | None = None
+        self.most = 100
+
+    async def poll(self) -> Polled:
+        await trio.sleep(0.1)
+        if self.paused:
+            return Polled(WALL)
+        now, self.records = self.records[: self.most], self.records[self.most :]
+        letters, self.broken = self.broken, []
+        if not now and not self.answers:
+            self.stop.set()
+        return Polled(WALL, now, letters, headers=[HEADERS] * len(now))
+
+    async def pause(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.paused = True
+
+    async def resume(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.paused = False
+
+    async def hold(self, ids: Collection[int]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.held = {*ids}
+
+    def finish(self) -> None:
+        self.finished = True
+
+    async def make(self) -> str:
+        await trio.lowlevel.checkpoint()
+        return ""
+
+    async def write(self, reads: Sequence[Read], ends: Mapping[int, int]) -> Outcome:
+        await trio.sleep(0.01)
+        assert all(read.headers == HEADERS for read in reads)
+        answer: Outcome = self.answers.pop(0) if self.answers else Accepted()
+        if any(read.record.offset == self.poison and read.record.fragments for read in reads):
+            answer = Refused("too_large", "no room")
+        if isinstance(answer, Accepted):
+            self.written.append(([read.record.offset for read in reads if read.record.fragments], ends))
+        self.on_answer(answer)
+        return answer
+
+    async def run(self) -> None:
+        await rekeyer.run(self, self.inputs, self, self.letters, self.stop, self.meter, self.health, random.Random(0))
+
+    @property
+    def offsets(self) -> list[int]:
+        return [offset for offsets, _ in self.written for offset in offsets]
+
+
+async def test_each_record_is_written_once_with_the_offset_after_it(autojump_clock: MockClock) -> None:
+    world = World([record(offset) for offset in range(250)])
+    await world.run()
+    assert world.offsets == [*range(250)]
+    assert [ends for _, ends in world.written] == [{0: 100}, {0: 200}, {0: 250}]
+    assert world.finished
+    assert world.meter.counted(measures.REKEY_RECORDS) == 250
+    assert world.meter.counted(measures.REKEY_FRAGMENTS) == 500
+    assert world.health.components["rekey"].state is State.UP
+
+
+async def test_what_was_not_taken_is_tried_again_while_reading_pauses(autojump_clock: MockClock) -> None:
+    world = World([record(0), record(1)], [Again("a", "b")] * 5)
+    seen: list[State] = []
+    world.on_answer = lambda _: seen.extend(each.state for each in world.health.components.values())
+    await world.run()
+    assert world.offsets == [0, 1]
+    assert State.DOWN in seen
+    assert not world.paused
+    assert world.health.components["rekey"].state is State.UP
+    assert world.meter.by_label(measures.REKEY_TRANSACTIONS)["failed",] == 5
+
+
+async def test_misconfigured_is_said_at_once(autojump_clock: MockClock) -> None:
+    world = World([record(0)], [Misconfigured("acl", "no")] * 2)
+    seen: list[State] = []
+    world.on_answer = lambda _: seen.extend(each.state for each in world.health.components.values())
+    await world.run()
+    assert seen[0] is State.DOWN
+    assert world.offsets == [0]
+
+
+async def test_what_went_to_another_meanwhile_is_not_written(autojump_clock: MockClock) -> None:
+    world = World([record(0), record(1)], [Again("group_moved", "")])
+    world.on_answer = lambda _: world.inputs.lost([0])
+    await world.run()
+    assert world.written == []
+
+
+async def test_law_4_what_no_record_can_hold_is_put_aside_alone_and_the_rest_goes_on_in_order(
+    autojump_clock: MockClock,
+) -> None:
+    world = World([record(offset) for offset in range(20)])
+    world.poison = 13
+    await world.run()
+    assert world.offsets == [offset for offset in range(20) if offset != 13]
+    (letter,) = world.letters.letters
+    assert (letter.reason, letter.partition, letter.offset, letter.topic) == ("too_large", 0, 13, "in")
+    assert letter.payload == b"".join(each.payload for each in record(13).fragments)
+    ends = [ends[0] for _, ends in world.written]
+    assert ends == sorted(ends) and ends[-1] == 20
+    assert world.meter.by_label(measures.UNREADABLE) == {("too_large",): 1}
+
+
+async def test_what_cannot_be_read_is_put_aside_before_its_offset_goes(autojump_clock: MockClock) -> None:
+    world = World([Record(0, 0, 1000, ())])
+    world.broken = [DeadLetter("unreadable", "", b"x", "in", 0, 0)]
+    kept: list[int] = []
+    world.on_answer = lambda _: kept.append(len(world.letters.letters))
+    await world.run()
+    assert kept == [1]
+    assert world.written == [([], {0: 1})]
+
+
+async def test_a_partition_that_is_ahead_is_not_read_on(autojump_clock: MockClock) -> None:
+    world = World([Record(0, offset, 1000, (fragment(1, size=WAITING_BYTES),)) for offset in range(2)])
+    world.inputs.assigned({1: Start(0, 0, committed=True)})
+    await world.run()
+    assert world.held == {0}
+    assert world.written == []
+
+
+async def test_law_9_a_stop_ends_the_tries(autojump_clock: MockClock) -> None:
+    world = World([record(0)], [Again("a", "b")] * 1000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        await trio.sleep(20)
+        world.stop.set()
+        with trio.fail_after(1):
+            while not world.finished:
+                await trio.sleep(0.01)
+    assert world.written == []
+
+
+async def test_where_a_partition_is_begun_is_committed_at_once() -> None:
+    world = World([])
+    commits = world.inputs.assigned({3: Start(8, 8, committed=False), 4: Start(9, 9, committed=True)})
+    assert {id: commit.offset for id, commit in commits.items()} == {3: 8}
+    assert await world.inputs.revoked([3]) == {}

@@ -1,0 +1,264 @@
+"""The first stage for input that is not keyed: splits its records by trace and writes them keyed, each exactly once.
+
+One thing after the other: a poll, then the transactions with what it brought, then the next poll. So nothing is under
+way when a rebalance comes (that is inside a poll), and what is in hand is what a poll or two have read.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.alignment import Alignment, Read, ends_of, still_ours
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Retrying
+from tss.core.health import Health
+from tss.core.measures import Meter
+from tss.core.otlp import join
+from tss.core.partition import Commit
+from tss.core.record import DeadLetter, Polled, Start, record_of
+from tss.tasks.consumer import DeadLetters
+from tss.tasks.telling import Telling
+
+log = structlog.get_logger()
+
+COMPONENT = "rekey"
+RECORDS_AT_ONCE = 1_000  # in one transaction; as many as one poll reads at most
+RETRYING = Retrying(0.1, max_secs=5.0)
+MAKE_AGAIN_SECS = 2.0
+QUICK_TRIES = 2  # a rebalance or an answer that got lost is no trouble yet
+
+
+class Source(Protocol):
+    """The input topic, as a member of a consumer group of this stage's own."""
+
+    async def poll(self) -> Polled:
+        """What has come in, with its headers; rebalances are settled with `Inputs` inside this call.
+
+        Raises CannotConnect when the broker refuses for good.
+        """
+
+    async def pause(self) -> None:
+        """Stop fetching; ``poll`` goes on keeping the membership alive."""
+
+    async def resume(self) -> None:
+        """Go on fetching."""
+
+    async def hold(self, ids: Collection[int]) -> None:
+        """Stop fetching these partitions, and go on with all others."""
+
+    def finish(self) -> None:
+        """There will be no more polls."""
+
+
+class Topic(Protocol):
+    """The topic between the stages."""
+
+    async def make(self) -> str:
+        """See to it that it is there; returns why it is not, or nothing. Raises WrongSetting."""
+
+    async def write(self, reads: Sequence[Read], ends: Mapping[int, int]) -> Outcome:
+        """All spans of these records, and by partition the offset to go on from, in one transaction. Raises nothing."""
+
+
+class Inputs:
+    """Whose partitions are whose: what the source tells of them (`Assignments` of the source)."""
+
+    def __init__(self, topic: str, alignment: Alignment, meter: Meter) -> None:
+        self.alignment = alignment
+        self.topic = topic
+        self._meter = meter
+        self._ids: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"<Inputs {self.alignment}>"
+
+    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+        """Returns what to commit at once, as where a partition without an offset is begun."""
+        self._ids |= starts.keys()
+        self.alignment.forget(starts)
+        self.alignment.begin(starts)
+        if starts:
+            log.info("partitions to split by trace assigned", partitions=sorted(starts))
+        return {id: Commit(start.offset, start.offset) for id, start in starts.items() if not start.committed}
+
+    async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
+        """Nothing to commit: what was written has its offsets with it."""
+        self.lost(ids)
+        await trio.lowlevel.checkpoint()
+        return {}
+
+    def lost(self, ids: Sequence[int]) -> None:
+        """What was read of them and is not written is the next owner's to read."""
+        self.alignment.forget(ids)
+        self._ids.difference_update(ids)
+        for id in ids:
+            self._meter.forget(measures.CONSUMER_LAG, self.topic, str(id))
+        log.info("partitions to split by trace gone", partitions=sorted(ids))
+
+    def show_lags(self, lags: Mapping[int, int]) -> None:
+        """Show how far behind the read position is."""
+        for id in self._ids & lags.keys():
+            self._meter.set(measures.CONSUMER_LAG, lags[id], self.topic, str(id))
+
+
+async def make(topic: Topic, stop: trio.Event, health: Health) -> None:
+    """See to it that the topic is there, for as long as it takes: the brokers, or the input topic, may yet come."""
+    health.starting(COMPONENT)
+    told = ""
+    while not stop.is_set() and (reason := await topic.make()):
+        health.down(COMPONENT, reason)
+        if reason != told:
+            log.warning("the topic between the stages is not there yet", reason=reason)
+            told = reason
+        with trio.move_on_after(MAKE_AGAIN_SECS):
+            await stop.wait()
+    health.starting(COMPONENT, "nothing written yet")
+
+
+async def run(
+    source: Source,
+    inputs: Inputs,
+    topic: Topic,
+    dead_letters: DeadLetters,
+    stop: trio.Event,
+    meter: Meter,
+    health: Health,
+    chance: random.Random,
+) -> None:
+    """Until told to stop; what is in hand then, and not written, is read again."""
+    rekeyer = _Rekeyer(source, inputs, topic, dead_letters, stop, meter, health, chance)
+    while not stop.is_set():
+        wall_ms = await rekeyer.read()
+        while not stop.is_set() and (reads := inputs.alignment.take(RECORDS_AT_ONCE, wall_ms)):
+            await rekeyer.write(reads)
+        await rekeyer.hold()
+    source.finish()
+
+
+@attrs.define
+class _Rekeyer:
+    _source: Source
+    _inputs: Inputs
+    _topic: Topic
+    _dead_letters: DeadLetters
+    _stop: trio.Event
+    _meter: Meter
+    _health: Health
+    _chance: random.Random
+    _held: set[int] = attrs.field(factory=set)
+    _telling: Telling = attrs.field(factory=Telling)
+    _trouble: Telling = attrs.field(factory=Telling)
+    _told: str = ""  # the reason last logged
+
+    async def read(self) -> int:
+        """One poll. What cannot be read is put aside before its record can be written, and so before its offset goes."""
+        polled = await self._source.poll()
+        alignment = self._inputs.alignment
+        for record, headers in zip(polled.records, polled.headers, strict=True):
+            alignment.add(record, headers, polled.wall_ms)
+        alignment.reach(polled.ends)
+        self._inputs.show_lags(polled.lags)
+        if polled.dead_letters:
+            await self._put_aside(polled.dead_letters)
+        return polled.wall_ms
+
+    async def hold(self) -> None:
+        """Read no further of partitions that are ahead of others, or memory would have no bound."""
+        held = self._inputs.alignment.hold()
+        if held != self._held:
+            await self._source.hold(held)
+            self._held = held
+            self._meter.set(measures.REKEY_AHEAD, len(held))
+
+    async def write(self, reads: list[Read]) -> None:
+        """Until the topic has them, they are somebody else's, or the stop."""
+        tries, paused = 0, False
+        while reads and not self._stop.is_set():
+            outcome = await self._topic.write(reads, ends_of(reads))
+            self._count(reads, outcome)
+            if isinstance(outcome, Accepted):
+                break
+            if isinstance(outcome, Refused):
+                await self._refused(reads, outcome)
+                break
+            tries += 1
+            self._tell(outcome, tries)
+            if not paused:
+                await self._source.pause()
+                paused = True
+            await self._wait(min(RETRYING.max_secs, RETRYING.initial_secs * 2**tries))
+            reads = still_ours(reads)
+        if paused:
+            await self._source.resume()
+            if not self._stop.is_set():
+                self._inputs.alignment.hear(await self.read())
+        self._health.up(COMPONENT)
+
+    async def _wait(self, most_secs: float) -> None:
+        """Polls meanwhile: the group expects it, and a rebalance may be why it was not taken."""
+        until = trio.current_time() + self._chance.uniform(most_secs / 2, most_secs)
+        while not self._stop.is_set():
+            await self.read()
+            if trio.current_time() >= until:
+                return
+            await trio.sleep(0.05)
+
+    async def _refused(self, reads: list[Read], refused: Refused) -> None:
+        """Halves, until it is clear which record it is; in order, for the offsets go with them."""
+        if len(reads) > 1:
+            half = len(reads) // 2
+            await self.write(reads[:half])
+            await self.write(still_ours(reads[half:]))
+            return
+        read = reads[0]
+        record = read.record
+        letter = DeadLetter(
+            reason=refused.reason,
+            detail=refused.detail,
+            payload=join(fragment.payload for fragment in record.fragments),
+            topic=self._inputs.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp_ms=record.timestamp_ms,
+            headers=read.headers,
+        )
+        await self._put_aside([letter])
+        await self.write(
+            [attrs.evolve(read, record=record_of(record.partition, record.offset, record.timestamp_ms, ()))]
+        )
+
+    async def _put_aside(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            self._meter.count(measures.UNREADABLE, 1, letter.reason)
+        await self._dead_letters.put(letters)
+        if count := self._telling.add(len(letters)):
+            first = letters[0]
+            log.warning(
+                "records that cannot be split by trace were put aside among the dead letters",
+                count=count,
+                reason=first.reason,
+                detail=first.detail,
+                topic=first.topic,
+                partition=first.partition,
+                offset=first.offset,
+            )
+
+    def _count(self, reads: Sequence[Read], outcome: Outcome) -> None:
+        accepted = isinstance(outcome, Accepted)
+        self._meter.count(measures.REKEY_TRANSACTIONS, 1, "committed" if accepted else "failed")
+        if accepted:
+            self._meter.count(measures.REKEY_RECORDS, len(reads))
+            self._meter.count(measures.REKEY_FRAGMENTS, sum(len(read.record.fragments) for read in reads))
+
+    def _tell(self, outcome: Again | Misconfigured, tries: int) -> None:
+        if tries > QUICK_TRIES or isinstance(outcome, Misconfigured):
+            self._health.down(COMPONENT, f"{outcome.reason}: {outcome.detail}")
+        if self._trouble.add(1) or outcome.reason != self._told:
+            self._told = outcome.reason
+            log.warning("the keyed topic did not take a batch", reason=outcome.reason, detail=outcome.detail)
