@@ -25,7 +25,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -135,24 +135,15 @@ class Bench:
                     print(cost, flush=True)
 
     def features(self) -> None:
-        self.compare({f"+{name}"[:10]: {"features": (name,)} for name in FEATURES})
-
-    def redis(self) -> None:
-        """What is in the topic before the daemon is may have been read by another, so of all of it Redis is asked: no
-        replica that keeps up asks as much."""
-        with redis_server.running() as server:
-            self.compare({"+redis": {"redis": server.url}})
-
-    def compare(self, others: Mapping[str, Mapping[str, Any]]) -> None:
         """The runs take turns, and the best of each counts: what others do on the machine meanwhile only slows."""
         print(machine(), table.HEAD, sep="\n", flush=True)
-        kinds: dict[str, Mapping[str, Any]] = {"tss": {}, **others}
+        kinds: dict[str, tuple[str, ...]] = {"tss": ()} | {f"+{name}"[:10]: (name,) for name in FEATURES}
         for corpus in self.options.corpora:
             best: dict[str, Run] = {}
             with self.topic(corpus, self.records(corpus)) as topic:
                 for _ in range(self.options.repeat):
-                    for name, how in kinds.items():
-                        run = run_tss(topic, self.directory, **how)
+                    for name, features in kinds.items():
+                        run = run_tss(topic, self.directory, features=features)
                         best[name] = min(run, best.get(name, run), key=lambda each: each.cpu_secs)
                 print(Row(topic, best))
             for name, run in best.items():
