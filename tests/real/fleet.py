@@ -28,7 +28,7 @@ SHUTDOWN_SECS = 10
 CLOCK_SECS = 0.5  # between what a daemon did and the line in its log that says so
 # Long ones outlast every handover; the others end soon, so that a test does.
 LOAD = attrs.evolve(MIX, late_secs=(3.0, 5.0))
-LONG_SECS = (4.0, 9.0)
+LONG_SECS = (4.0, 7.0)
 LONG_SPANS = 6  # at least, so that none is quiet for inactivityTimeoutSecs; most of a shop's requests have more
 
 # What shows that there is something left to decide or to deliver.

@@ -21,7 +21,7 @@ from tests.real.redis_server import RedisServer
 
 pytestmark = pytest.mark.alone
 
-EVENTS = int(os.environ.get("CHURN_EVENTS", "25"))
+EVENTS = int(os.environ.get("CHURN_EVENTS", "20"))
 SEED = int(os.environ.get("CHURN_SEED", "1"))
 PROTOCOL = os.environ.get("CHURN_PROTOCOL", "")
 ALONE = "FLEET_ALONE" in os.environ  # without Redis, to compare
