@@ -31,8 +31,8 @@ LOAD = attrs.evolve(MIX, late_secs=(3.0, 5.0))
 LONG_SECS = (4.0, 7.0)
 LONG_SPANS = 6  # at least, so that none is quiet for inactivityTimeoutSecs; most of a shop's requests have more
 
-# What shows that there is something left to decide or to deliver.
-HOLDING = ("parked_traces", "buffer_traces_current", "kafka_uncommitted_records")
+# What shows that there is something left to decide or to deliver, in the order in which a trace goes through them.
+HOLDING = ("kafka_uncommitted_records", "buffer_traces_current", "parked_traces")
 
 # How a group can be run; the brokers' least session is in tests.real.brokers.
 PROTOCOLS: Mapping[str, Mapping[str, object]] = {
