@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import attrs
+import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
 from tests.contracts.source import Sent
@@ -21,6 +22,8 @@ from tests.real.fleet import Fleet
 from tests.real.kafka_world import produce
 from tests.real.load import SpanId
 from tests.real.redis_server import RedisServer
+
+pytestmark = pytest.mark.alone
 
 MINUTE, HOUR = 60, 3600
 LONG_SECS = 3 * HOUR - 10 * MINUTE  # below maxTraceDurationSecs
