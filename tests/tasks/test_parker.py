@@ -14,6 +14,7 @@ from tss.core import measures
 from tss.core.decision import Reason
 from tss.core.errors import Away, Lost
 from tss.core.record import Start
+from tss.tasks import unparker
 
 LONG = trace_id(0)
 EACH_SECS = 50  # between two records
@@ -138,6 +139,32 @@ async def test_law_1_a_live_owner_that_meets_a_lost_redis_reads_again_from_the_f
     assert spans_of(world) == whole()
     assert all(len(spans) == 1 for trace, spans in world.sea.items() if trace != LONG), "its memory knows the others"
     assert owner.partition.shelf is not None, "and it parks again"
+
+
+async def test_law_2_decided_before_it_is_read_again_what_is_parked_goes_out_once() -> None:
+    """As under pressure: the owner before had parked more than it could commit."""
+    world = long_world()
+    before = Owner(world)
+    await before.live(20)
+    before.fenced = True
+    await before.live(40)
+    owner = Owner(world)
+    trace = owner.buffer._open.get(LONG)
+    assert trace is not None
+    assert trace.parked_to > owner.partition.start
+    owner.buffer._close(trace, Reason.PRESSURE)
+    closed = owner.buffer.take()
+    await unparker._bring_back(closed, owner.parked, owner.deciding, owner.assignments)
+    owner.read(trace.parked_to + 1)
+    late = owner.buffer.take()
+    assert LONG not in {each.trace_id for each in late}, "it is on its way already"
+    (kept,) = owner.kept.receive_nowait()
+    assert kept is trace
+    await owner.memories.keep([trace])
+    assert b"".join(trace.chunks()).count(b"long") == trace.parked_to // 4 + 1
+    owner.buffer.settle(trace)
+    await owner.live()
+    assert spans_of(world).count(b"long 4.") == 0, "nor later, in the place of what the test has taken"
 
 
 async def test_law_2_what_is_read_again_from_the_floor_is_replayed_from_before_it() -> None:

@@ -51,7 +51,7 @@ cdef class Buffer:
     cpdef reach(self, Partition partition, long long wall_ms)
     @cython.locals(together=list, each=Trace, first="long long")
     cpdef list decided(self, Trace trace, decision)
-    @cython.locals(together=list, late=list, places=list, delivered=set, held="long long", each=Trace)
+    @cython.locals(together=list, late=list, places=list, left=list, parked=tuple, delivered=set, held="long long", each=Trace)
     cpdef list kept_elsewhere(self, Trace trace, Kept known)
     cdef list _sent_elsewhere(self, Trace late, Kept known)
     @cython.locals(each=Trace)
@@ -96,4 +96,5 @@ cdef class Buffer:
 
 
 cdef list _places(Trace trace)
+cdef tuple _parked(Trace trace)
 cdef list _places_of_ours(Trace trace)

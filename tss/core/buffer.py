@@ -325,7 +325,7 @@ class Buffer:
             first = trace.first_offset if trace.parked_to < 0 else trace.home.to_replay(trace)
             self.memory.keep(trace.trace_id, decision, (trace.home.id, first))
             for each in together:
-                self.memory.sending(trace.trace_id, _places(each))
+                self.memory.sending(trace.trace_id, _places(each), _parked(each))
         else:
             self.memory.drop(trace.trace_id)
         for each in together:
@@ -358,7 +358,9 @@ class Buffer:
                 self._duplicate_spans += held - each.held_spans
             if len(delivered) < len({*places}):
                 each.decision = known.decision
-                self.memory.sending(trace.trace_id, [place for place in places if place not in delivered])
+                left = [place for place in places if place not in delivered]
+                parked = _parked(each) if (each.home.id, each.parked_to) in left else None
+                self.memory.sending(trace.trace_id, left, parked)
                 late.append(each)
             else:
                 self.settle(each)
@@ -519,7 +521,7 @@ class Buffer:
         if kept is not None:
             if settled:
                 partition.knew(fragment.trace_id, offset)
-            elif kept.has_delivered(partition.id, offset):
+            elif kept.has_delivered(partition.id, offset) or kept.sends_parked(partition, offset):
                 self._duplicate_spans += fragment.spans
             else:
                 self._follow(kept, partition, offset, fragment)
@@ -662,6 +664,10 @@ def _places(trace: Trace) -> list[tuple[int, int]]:
     """The records it holds, as the memory knows them."""
     parked = [(trace.home.id, trace.parked_to)] if trace.parked_to >= 0 else []
     return parked + [(partition.id, offset) for partition, offset in trace.holds()]
+
+
+def _parked(trace: Trace) -> tuple[Partition, int] | None:
+    return (trace.home, trace.parked_to) if trace.parked_to >= 0 else None
 
 
 def _places_of_ours(trace: Trace) -> list[tuple[int, int]]:

@@ -9,8 +9,10 @@ cdef class Kept:
     cdef public dict covered
     cdef public set outstanding
     cdef public long long in_flight
+    cdef public tuple parked
 
     cpdef bint has_delivered(self, long long partition, long long offset)
+    cpdef bint sends_parked(self, partition, long long offset)
     cpdef send(self, list offsets)
     cpdef deliver(self, list offsets)
 
@@ -48,7 +50,7 @@ cdef class Memory:
     cdef _evict(self)
     cpdef drop(self, bytes trace_id)
     @cython.locals(kept=Kept)
-    cpdef sending(self, bytes trace_id, list offsets)
+    cpdef sending(self, bytes trace_id, list offsets, tuple parked=*)
     @cython.locals(kept=Kept)
     cpdef delivered(self, bytes trace_id, list offsets)
     @cython.locals(kept=Kept)

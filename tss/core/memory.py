@@ -5,8 +5,12 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tss.core.decision import Decision
+
+if TYPE_CHECKING:
+    from tss.core.partition import Partition
 
 
 class Kept:
@@ -16,7 +20,7 @@ class Kept:
     named in ``outstanding``: (partition, offset) that is not delivered although a higher one may be.
     """
 
-    __slots__ = ("covered", "decision", "first", "in_flight", "outstanding")
+    __slots__ = ("covered", "decision", "first", "in_flight", "outstanding", "parked")
 
     def __init__(self, decision: Decision, first: tuple[int, int]) -> None:
         self.decision = decision
@@ -26,6 +30,7 @@ class Kept:
             None  # most kept traces have been delivered, and a set is 216 bytes
         )
         self.in_flight = 0  # how often something of it was sent, and has not settled yet
+        self.parked: tuple[Partition, int] | None = None  # of what is on its way, all up to this offset was parked
 
     def __repr__(self) -> str:
         return f"<Kept {self.decision}, covers {self.covered}, outstanding {self.outstanding}>"
@@ -45,6 +50,11 @@ class Kept:
                 return False
         return True
 
+    def sends_parked(self, partition: Partition, offset: int) -> bool:
+        """Whether a fragment read again is among what was parked, and is on its way. Not where the partition has come
+        back since: then that was given up."""
+        return self.parked is not None and self.parked[0] is partition and offset <= self.parked[1]
+
     def send(self, offsets: Sequence[tuple[int, int]]) -> None:
         """These are on their way."""
         self.in_flight += 1
@@ -58,6 +68,8 @@ class Kept:
         for partition, offset in offsets:
             if offset > self.covered.get(partition, -1):
                 self.covered[partition] = offset
+        if self.parked is not None and (self.parked[0].id, self.parked[1]) in offsets:
+            self.parked = None
         if self.outstanding is not None:
             self.outstanding.difference_update(offsets)
             if not self.outstanding:
@@ -185,11 +197,16 @@ class Memory:
         """Remember a decision to drop."""
         self._dropped.add(trace_id)
 
-    def sending(self, trace_id: bytes, offsets: Sequence[tuple[int, int]]) -> None:
-        """The fragments of these (partition, offset) of a kept trace are on their way."""
+    def sending(
+        self, trace_id: bytes, offsets: Sequence[tuple[int, int]], parked: tuple[Partition, int] | None = None
+    ) -> None:
+        """The fragments of these (partition, offset) of a kept trace are on their way; ``parked``: and all of this
+        partition up to that offset."""
         kept = self._kept.get(trace_id)
         if kept is not None:
             kept.send(offsets)
+            if parked is not None:
+                kept.parked = parked
 
     def delivered(self, trace_id: bytes, offsets: Sequence[tuple[int, int]]) -> None:
         """Every destination has them."""
