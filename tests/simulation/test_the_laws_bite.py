@@ -166,7 +166,8 @@ def puts_no_refused_trace_aside(patch: Patch) -> str:
 def waits_for_ever_when_stopping(patch: Patch) -> str:
     from tss.daemon import StopTimes
 
-    patch(StopTimes, "of", classmethod(lambda cls, timeout_secs, graceful, parks: cls(10_000.0, 10_000.0, 1.0, 5.0)))
+    ever = StopTimes(10_000.0, 10_000.0, 1.0, 5.0)
+    patch(StopTimes, "of", classmethod(lambda _cls, _timeout_secs, _graceful, *, parks=False: ever))
     return "law 9"
 
 
