@@ -12,12 +12,21 @@ from itertools import pairwise
 from typing import Any, Generic, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+import attrs
 from attrs import frozen
 
 from tss.settings import redis_url as redis_urls
 from tss.settings.faults import Fault, Refused, did_you_mean, nearest, shape, shown
 
 T = TypeVar("T")
+
+_TEXT: Mapping[str, object] = {"type": "string"}
+_FILLED: Mapping[str, object] = {"type": "string", "minLength": 1}
+
+
+def _list_of(entry: Mapping[str, object], most: int | None = None, least: int = 0) -> dict[str, object]:
+    limits = {"minItems": least} | ({} if most is None else {"maxItems": most})
+    return {"type": "array", "items": entry, **limits}
 
 
 @frozen
@@ -26,6 +35,8 @@ class Kind(Generic[T]):
     read: Callable[[object], T]
     # From the environment, the text itself is the value; otherwise the text is read as YAML.
     literal: bool = False
+    # As JSON Schema: takes whatever `read` takes, and refuses what can be refused without reading.
+    schema: Mapping[str, object] = _TEXT
 
 
 def _refused(raw: object, allowed: str, hint: str = "", at: str = "") -> Refused:
@@ -41,7 +52,7 @@ def _read_truth(raw: object) -> bool:
     return raw
 
 
-truth = Kind("true or false", _read_truth)
+truth = Kind("true or false", _read_truth, schema={"type": "boolean"})
 
 
 def _within(low: float, high: float | None) -> str:
@@ -59,7 +70,8 @@ def whole(low: int, high: int | None = None) -> Kind[int]:
             raise _refused(raw, allowed, _unquote(raw))
         return min(raw, 2**53)  # what is meant is "no limit", and the core counts in 64 bits
 
-    return Kind(allowed, read)
+    limits = {"minimum": low} | ({} if high is None else {"maximum": high})
+    return Kind(allowed, read, schema={"type": "integer", **limits})
 
 
 def number(low: float, high: float, above: bool = False) -> Kind[float]:
@@ -73,7 +85,8 @@ def number(low: float, high: float, above: bool = False) -> Kind[float]:
             raise _refused(raw, allowed, _unquote(raw))
         return float(raw)  # type: ignore[arg-type]  # it fits
 
-    return Kind(allowed, read)
+    lowest = "exclusiveMinimum" if above else "minimum"
+    return Kind(allowed, read, schema={"type": "number", lowest: low, "maximum": high})
 
 
 def _unquote(raw: object) -> str:
@@ -117,7 +130,7 @@ def text(allowed: str = "text", pattern: str = ".*") -> Kind[str]:
     return Kind(allowed, read, literal=True)
 
 
-filled = text("text, not empty", r".*\S.*")
+filled = attrs.evolve(text("text, not empty", r".*\S.*"), schema=_FILLED)
 site = text(
     "a name such as datadoghq.eu, without https:// and api.", r"((?!api\.|app\.)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)?"
 )
@@ -137,7 +150,10 @@ def choice(*names: str, aliases: Mapping[str, str] | None = None) -> Kind[str]:
             raise _refused(raw, allowed, did_you_mean(nearest(value, names)))
         return table[value.lower()]
 
-    return Kind(allowed, read, literal=True)
+    # In any case is more than an enumeration can say: the usual ways to write them.
+    words = (*names, *(aliases or {}))
+    spelled = dict.fromkeys(spelling for word in words for spelling in (word, word.lower(), word.upper()))
+    return Kind(allowed, read, literal=True, schema={"type": "string", "enum": [*spelled]})
 
 
 def url(empty: bool = False, suffix_added: str = "") -> Kind[str]:
@@ -210,7 +226,7 @@ def _read_brokers(raw: object) -> str:
     return ",".join(str(entry).strip() for entry in entries)
 
 
-brokers = Kind(_BROKERS_ALLOWED, _read_brokers, literal=True)
+brokers = Kind(_BROKERS_ALLOWED, _read_brokers, literal=True, schema={"anyOf": [_TEXT, _list_of(_FILLED, least=1)]})
 
 
 # ---- lists and maps
@@ -252,7 +268,7 @@ def _read_operations(raw: object) -> tuple[str, ...]:
     return tuple(_collect((f"[{place}]", entry, _read_operation) for place, entry in enumerate(raw)))
 
 
-operations = Kind(_OPERATIONS, _read_operations)
+operations = Kind(_OPERATIONS, _read_operations, schema=_list_of(_FILLED))
 
 
 @frozen(kw_only=True)
@@ -302,7 +318,18 @@ def _read_sql_patterns(raw: object) -> tuple[SqlPattern, ...]:
     return tuple(_collect((f"[{place}]", entry, _read_sql_pattern) for place, entry in enumerate(raw)))
 
 
-sql_patterns = Kind(f"a list, each {_SQL_PATTERN}", _read_sql_patterns)
+_SQL_PATTERN_SCHEMA: Mapping[str, object] = {
+    "anyOf": [
+        _FILLED,
+        {
+            "type": "object",
+            "properties": {"pattern": _FILLED, "isRegex": truth.schema, "groupName": _TEXT},
+            "required": ["pattern"],
+            "additionalProperties": False,
+        },
+    ]
+}
+sql_patterns = Kind(f"a list, each {_SQL_PATTERN}", _read_sql_patterns, schema=_list_of(_SQL_PATTERN_SCHEMA))
 
 
 _DIMENSION = re.compile(r"[^\s=]+(=.*)?")
@@ -339,7 +366,9 @@ _OWN_LABELS = frozenset(
     ("service_name", "span_name", "span_kind", "status_code", "le", "otel_metric_overflow", "collector_instance_id")
 )
 dimensions = Kind(
-    f"a list of attribute keys, each with `=default` where wanted; at most {MAX_DIMENSIONS}", _read_dimensions
+    f"a list of attribute keys, each with `=default` where wanted; at most {MAX_DIMENSIONS}",
+    _read_dimensions,
+    schema=_list_of({"type": ["string", "object"]}, MAX_DIMENSIONS),
 )
 
 
@@ -358,7 +387,11 @@ def _read_bounds(raw: object) -> tuple[float, ...]:
     return found
 
 
-bounds = Kind(f"a list of rising numbers above 0, at most {MAX_BOUNDS}", _read_bounds)
+bounds = Kind(
+    f"a list of rising numbers above 0, at most {MAX_BOUNDS}",
+    _read_bounds,
+    schema=_list_of({"type": "number", "exclusiveMinimum": 0}, MAX_BOUNDS, 1),
+)
 
 
 # What the daemon sets itself, or has a key of its own for: two places for one thing would leave open which one wins.
@@ -414,17 +447,19 @@ def _read_header(name: str, raw: object) -> tuple[str, str]:
     return name, raw
 
 
-def _map(allowed: str, read_item: Callable[[str, object], tuple[str, str]]) -> Kind[Mapping[str, str]]:
+def _map(
+    allowed: str, read_item: Callable[[str, object], tuple[str, str]], entry: Mapping[str, object]
+) -> Kind[Mapping[str, str]]:
     def read(raw: object) -> dict[str, str]:
         if not isinstance(raw, dict):
             raise Refused(Fault("", shape(raw), allowed))
         return dict(_collect((f".{name}", value, partial(read_item, str(name))) for name, value in raw.items()))
 
-    return Kind(allowed, read)
+    return Kind(allowed, read, schema={"type": "object", "additionalProperties": entry})
 
 
-properties = _map("a mapping of librdkafka properties", _read_property)
-headers = _map("a mapping of header names to texts", _read_header)
+properties = _map("a mapping of librdkafka properties", _read_property, {"type": ["string", "number", "boolean"]})
+headers = _map("a mapping of header names to texts", _read_header, _TEXT)
 
 
 # ---- routing
@@ -468,4 +503,17 @@ def _read_match(raw: object) -> Mapping[str, Any]:
     return dict(zip(raw, _collect((f".{key}", raw[key], readers[key]) for key in raw), strict=True))
 
 
-match = Kind(_MATCH_ALLOWED, _read_match)
+_SCALAR: Mapping[str, object] = {"type": ["string", "number", "boolean"]}
+_PATTERNS_SCHEMA: Mapping[str, object] = {"anyOf": [_SCALAR, _list_of(_SCALAR, least=1)]}
+match = Kind(
+    _MATCH_ALLOWED,
+    _read_match,
+    schema={
+        "type": "object",
+        "properties": {
+            "policies": _PATTERNS_SCHEMA,
+            "attributes": {"type": "object", "additionalProperties": _PATTERNS_SCHEMA},
+        },
+        "additionalProperties": False,
+    },
+)

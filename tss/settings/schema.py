@@ -1,0 +1,60 @@
+"""The settings as JSON Schema, for Helm's values and for editors: it takes whatever the daemon takes."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from tss.settings.model import EXPORTERS, SECTIONS, Settings, about, camel, fields
+
+Schema = dict[str, Any]
+
+
+def settings_schema() -> Schema:
+    """Of the settings file: the sections and `exporters`. JSON Schema, draft 7."""
+    top = {camel(name): section_schema(name) for name in SECTIONS if "." not in name}
+    exporters = {"type": "array", "items": {"oneOf": [_exporter(name, cls) for name, cls in EXPORTERS.items()]}}
+    return closed(top | {"exporters": exporters}, str(Settings.__doc__))
+
+
+def section_schema(path: str) -> Schema:
+    """Of one section, and of those in it; `path` as in SECTIONS."""
+    inner = {
+        camel(name.rpartition(".")[2]): section_schema(name) for name in SECTIONS if name.rpartition(".")[0] == path
+    }
+    return closed(_keys(SECTIONS[path]) | inner, str(SECTIONS[path].__doc__))
+
+
+def closed(properties: Mapping[str, Schema], description: str, required: Iterable[str] = ()) -> Schema:
+    """A mapping of these keys and no others. `propertyNames` says the same again, for who reads the error: it lists them."""
+    return {
+        "type": "object",
+        "description": description,
+        "properties": dict(properties),
+        "propertyNames": {"enum": [*properties]},
+        "additionalProperties": False,
+        **({"required": [*required]} if required else {}),
+    }
+
+
+def _exporter(name: str, cls: type[Any]) -> Schema:
+    required = ["type", *(camel(each.name) for each in fields(cls) if about(each).required)]
+    return closed({"type": {"const": name}} | _keys(cls), str(cls.__doc__), required)
+
+
+def _keys(cls: type[Any]) -> dict[str, Schema]:
+    return {camel(each.name): _key(each) for each in fields(cls)}
+
+
+def _key(attribute: "attrs.Attribute[Any]") -> Schema:
+    known = about(attribute)
+    value: Schema = {**known.kind.schema}
+    # null means the default, as in the file.
+    if "type" in value:
+        kinds = value["type"] if isinstance(value["type"], list) else [value["type"]]
+        value["type"] = [*kinds, "null"]
+    if "enum" in value:
+        value["enum"] = [*value["enum"], None]
+    if "anyOf" in value:
+        value["anyOf"] = [*value["anyOf"], {"type": "null"}]
+    return {"description": known.doc, **value}
