@@ -1,0 +1,94 @@
+{{- define "tss.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "tss.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains (include "tss.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "tss.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* By these the workload and the services find the pods; they can never change. */}}
+{{- define "tss.selector" -}}
+app: {{ include "tss.name" . }}
+app.kubernetes.io/name: {{ include "tss.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "tss.labels" -}}
+{{ include "tss.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "tss.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default (printf "v%s" .Chart.AppVersion)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "tss.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "tss.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether something else than replicaCount owns the number of replicas. */}}
+{{- define "tss.scaled" -}}
+{{- if or .Values.keda.enabled .Values.autoscaling.enabled }}true{{ end -}}
+{{- end -}}
+
+{{- define "tss.graceSecs" -}}
+{{- if kindIs "invalid" .Values.terminationGracePeriodSeconds | or (eq (toString .Values.terminationGracePeriodSeconds) "") -}}
+{{- add (ceil .Values.config.app.shutdownTimeoutSecs) 15 -}}
+{{- else -}}
+{{- int .Values.terminationGracePeriodSeconds -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The settings, in two parts: `public` for the ConfigMap, and `secret`, a mapping of variables. files/secrets.json is made
+from the daemon's settings classes and tells which keys are secrets, and by which variable each goes.
+*/}}
+{{- define "tss.settings" -}}
+{{- $public := deepCopy .Values.config -}}
+{{- $secret := dict -}}
+{{- if .Values.keda.enabled -}}
+{{- $_ := set $public.kafka "scalerGroup" .Values.keda.kafka.consumerGroup -}}
+{{- end -}}
+{{- range $path, $known := .Files.Get "files/secrets.json" | fromJson -}}
+{{- $parts := splitList "." $path -}}
+{{- $section := $public -}}
+{{- range initial $parts -}}
+{{- $section = get $section . | default dict -}}
+{{- end -}}
+{{- $value := get $section (last $parts) -}}
+{{- if $value -}}
+{{- if or (not $known.when) (regexMatch $known.when (toJson $value)) -}}
+{{- $_ := set $secret $known.variable (kindIs "string" $value | ternary $value (toJson $value)) -}}
+{{- $_ := unset $section (last $parts) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- dict "public" $public "secret" $secret | toJson -}}
+{{- end -}}
+
+{{/* Whether a variable is given to the container by name, or may be by a Secret that the chart cannot look into. */}}
+{{- define "tss.mayHave" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- range $root.Values.env -}}{{- if has .name (list $name (printf "%s_FILE" $name)) }}true{{ end -}}{{- end -}}
+{{- if or $root.Values.envFrom $root.Values.existingSecret $root.Values.externalSecret.enabled }}true{{ end -}}
+{{- end -}}
