@@ -27,7 +27,7 @@ test: ## all tests: first the quick ones, then the simulation, then those agains
 	@$(MAKE) --no-print-directory test-real
 
 test-unit: .venv/.project ## core, settings, tasks, edges. ARGS='-k ledger'
-	$(PY) -m pytest tests --ignore=tests/simulation --ignore=tests/real $(SIDE_BY_SIDE) $(ARGS)
+	$(PY) -m pytest tests --ignore=tests/simulation --ignore=tests/real --ignore=tests/kube $(SIDE_BY_SIDE) $(ARGS)
 
 test-simulation: .venv/.project ## the whole daemon over fakes and a simulated clock, in many seeds; compiled, and interpreted
 	$(PY) -m pytest tests/simulation -n $(WORKERS) $(ARGS)
@@ -36,8 +36,8 @@ test-simulation: .venv/.project ## the whole daemon over fakes and a simulated c
 # What ARGS choose may all be of one kind; 5 is pytest's word for "no test".
 NONE_IS_FINE := $(if $(ARGS),|| [ $$? -eq 5 ])
 
-test-real: .venv/.project .cache/.servers ## live Kafka, the embedded broker, the Datadog test agent, kill -9
-	$(PY) -m pytest tests/real -m 'not alone' $(SIDE_BY_SIDE) $(ARGS) $(NONE_IS_FINE)
+test-real: .venv/.project .cache/.servers ## live Kafka, the embedded broker, the Datadog test agent, kill -9, the chart by helm
+	$(PY) -m pytest tests/kube tests/real -m 'not alone' $(SIDE_BY_SIDE) $(ARGS) $(NONE_IS_FINE)
 	$(PY) -m pytest tests/real -m alone $(ARGS) $(NONE_IS_FINE)
 
 soak: .venv/.project .cache/.servers ## whether memory grows: 20 cycles of filling and draining, then an hour of steady load
@@ -54,6 +54,7 @@ check: .venv/.project ## lint, format, types, and that the generated pages are f
 	$(PY) -m mypy
 	@$(PY) -m tss.settings | diff -u docs/settings.md - || { echo 'docs/settings.md is stale: make docs'; exit 1; }
 	@$(PY) -m tss.edges.metrics | diff -u docs/metrics.md - || { echo 'docs/metrics.md is stale: make docs'; exit 1; }
+	@$(PY) -m chart --check
 
 format: .venv/.project ## format, and mend what lint can mend
 	$(PY) -m ruff check --fix .
@@ -62,6 +63,7 @@ format: .venv/.project ## format, and mend what lint can mend
 docs: .venv/.project ## make the generated pages anew
 	$(PY) -m tss.settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	$(PY) -m tss.edges.metrics > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+	$(PY) -m chart
 
 bench: .venv/.project ## spans per CPU-second and memory, beside a bare consumer and, where built, the Collector. ARGS='--sizes 8'
 	$(PY) -m bench $(ARGS)
@@ -97,9 +99,10 @@ COMPILED := $(shell find tss -name '*.pyx' -o -name '*.pxd') $(wildcard $(patsub
 	@touch $@
 
 # Only the tests need these. Both commands do nothing when what they fetch is there.
-.cache/.servers: .venv/.lock tests/real/brokers.py tests/real/agent.py tests/real/kafka.pom.xml tests/real/ddapm.lock
+.cache/.servers: .venv/.lock tests/real/brokers.py tests/real/agent.py tests/real/kafka.pom.xml tests/real/ddapm.lock tests/kube/tools.py tests/kube/tools.lock
 	@command -v java > /dev/null && command -v mvn > /dev/null \
 	  || { echo 'The tests run against Apache Kafka and need Java 17 and Maven; on Debian: apt-get install default-jre-headless maven'; exit 1; }
 	$(PY) -m tests.real.brokers fetch
 	$(PY) -m tests.real.agent fetch
+	$(PY) -m tests.kube.tools
 	@mkdir -p $(@D) && touch $@

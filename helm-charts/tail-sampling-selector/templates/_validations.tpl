@@ -92,8 +92,10 @@
 {{- .Values.keda.kafka.tls -}}
 {{- else if $protocol -}}
 {{- hasSuffix "ssl" $protocol | ternary "enable" "disable" -}}
+{{- else if or $kafka.sslCaLocation $kafka.sslCertificateLocation (ne (include "tss.kedaSasl" .) "none") -}}
+enable
 {{- else -}}
-{{- or $kafka.sslCaLocation $kafka.sslCertificateLocation (ne (include "tss.kedaSasl" .) "none") | ternary "enable" "disable" -}}
+disable
 {{- end -}}
 {{- end -}}
 

@@ -1,0 +1,1 @@
+"""The Helm chart, by helm itself: what it renders, refuses, and whether Kubernetes would take it."""

@@ -1,0 +1,408 @@
+"""The chart: sound to helm and to Kubernetes, old and new; what each value switches; what is refused, and in which words."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from chart.__main__ import documented, made
+from tests.kube import schemas, tools
+from tests.kube.rendering import (
+    CHART,
+    NAMESPACE,
+    RELEASE,
+    VALUES,
+    Objects,
+    Refused,
+    container,
+    kinds,
+    only,
+    rendered,
+    run,
+    settings,
+    template,
+)
+from tss.settings import Settings, SettingsError
+
+GOLDEN = Path(__file__).with_name("rendered")
+LEAST = ("config.kafka.brokers=kafka:9092", "config.datadog.apiKey=a-key-of-the-test")
+KEDA = (*LEAST, "keda.enabled=true")
+OUTSIDE = {"TSS_DATADOG_API_KEY": "a-key-of-the-test"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tools() -> None:
+    tools.fetch()
+
+
+def pod(objects: Objects) -> dict:
+    return next(each for each in objects if each["kind"] in ("Deployment", "StatefulSet"))["spec"]["template"]["spec"]
+
+
+# ---- as a whole
+
+
+@pytest.mark.parametrize("version", tools.HELMS)
+@pytest.mark.parametrize("values", VALUES, ids=lambda file: file.stem)
+def test_helm_finds_nothing_to_say_of_it(values: Path, version: int) -> None:
+    done = run(version, "lint", "--strict", str(CHART), "-f", str(values))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kubernetes", tools.SCHEMAS)
+@pytest.mark.parametrize("values", VALUES, ids=lambda file: file.stem)
+def test_kubernetes_knows_every_field(values: Path, kubernetes: str) -> None:
+    objects = rendered(values, kubernetes=kubernetes)
+    assert [fault for each in objects for fault in schemas.faults(each, kubernetes)] == []
+
+
+@pytest.mark.parametrize("kubernetes", tools.SCHEMAS)
+@pytest.mark.parametrize("kind", ["Deployment", "ScaledObject", "ServiceMonitor", "PrometheusRule", "ExternalSecret"])
+def test_a_field_that_kubernetes_does_not_know_would_be_seen(kind: str, kubernetes: str) -> None:
+    value = only(rendered(CHART / "ci" / "everything-values.yaml", kubernetes=kubernetes), kind)
+    value["spec"]["replicaz"] = 1
+    assert "replicaz" in " ".join(schemas.faults(value, kubernetes))
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda file: file.stem)
+def test_it_renders_what_it_rendered(values: Path) -> None:
+    """`GOLDEN=1 pytest tests/kube` writes them anew; the difference is then for the reviewer."""
+    file, text = GOLDEN / f"{values.stem}.yaml", template(values)
+    if os.environ.get("GOLDEN"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    assert text == file.read_text()
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda file: file.stem)
+def test_both_helms_render_the_same(values: Path) -> None:
+    assert sorted(map(str, rendered(values, version=3))) == sorted(map(str, rendered(values, version=4)))
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda file: file.stem)
+def test_the_daemon_takes_the_settings(values: Path) -> None:
+    found = settings(rendered(values), **({} if values.stem.startswith("statefulset") else OUTSIDE))
+    assert found.kafka.brokers.startswith("kafka")
+
+
+def test_the_guides_values_stand_unchanged_in_its_chapter() -> None:
+    guide = (tools.ROOT / "docs" / "deployment.md").read_text()
+    for name in ("minimal-values.yaml", "production-values.yaml"):
+        assert (CHART / "ci" / name).read_text() in guide
+
+
+def test_what_is_made_of_the_values_is_fresh() -> None:
+    assert [str(path) for path, text in made().items() if path.read_text() != text] == []
+
+
+def test_every_value_says_what_it_is() -> None:
+    values = documented((CHART / "values.yaml").read_text())
+    assert [".".join(each.path) for each in values if each.open and not each.doc] == []
+
+
+def test_what_the_chart_reads_of_the_settings_has_the_daemons_defaults() -> None:
+    given = yaml.safe_load((CHART / "values.yaml").read_text())["config"]
+    ours, theirs = Settings(), {(section, key): value for section, keys in given.items() for key, value in keys.items()}
+    assert theirs == {
+        ("app", "shutdownTimeoutSecs"): ours.app.shutdown_timeout_secs,
+        ("kafka", "brokers"): ours.kafka.brokers,
+        ("kafka", "inputTopic"): ours.kafka.input_topic,
+        ("kafka", "consumerGroup"): ours.kafka.consumer_group,
+        ("observability", "healthPort"): ours.observability.health_port,
+        ("observability", "metricsPort"): ours.observability.metrics_port,
+        ("observability", "enableHealthCheck"): ours.observability.enable_health_check,
+        ("observability", "enablePrometheus"): ours.observability.enable_prometheus,
+    }
+
+
+# ---- what the guide promises
+
+
+def test_the_guides_first_command_is_enough() -> None:
+    objects = rendered(
+        "image.repository=ghcr.io/your-org/tail-sampling-selector",
+        "image.tag=latest",
+        "config.kafka.brokers=kafka:9092",
+        "config.redis.url=redis://redis:6379",
+        "config.datadog.apiKey=your-api-key",
+    )
+    found = settings(objects)
+    assert (found.kafka.brokers, found.redis.url, found.datadog.api_key) == (
+        "kafka:9092", "redis://redis:6379", "your-api-key",
+    )  # fmt: skip
+    assert container(objects)["image"] == "ghcr.io/your-org/tail-sampling-selector:latest"
+    assert only(objects, "Deployment")["metadata"]["name"] == RELEASE
+
+
+def test_pods_and_services_have_the_label_that_the_guide_looks_for() -> None:
+    objects = rendered(*LEAST)
+    labels = [only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]]
+    labels += [each["metadata"]["labels"] for each in objects if each["kind"] == "Service"]
+    assert {each["app"] for each in labels} == {"tail-sampling-selector"}
+
+
+def test_one_service_alone_has_the_port_that_is_scraped() -> None:
+    services = [each for each in rendered(*LEAST) if each["kind"] == "Service"]
+    ports = [
+        (each["metadata"]["name"], port["name"], port["port"]) for each in services for port in each["spec"]["ports"]
+    ]
+    assert sorted(ports) == [(RELEASE, "http", 8080), (f"{RELEASE}-metrics", "metrics", 9090)]
+
+
+# ---- secrets
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "config.datadog.apiKey=hidden-word-1",
+        "config.kafka.saslPassword=hidden-word-1",
+        "config.redis.url=redis://user:hidden-word-1@redis:6379",
+        "config.redis.password=hidden-word-1",
+        "config.forceSampling.adminToken=hidden-word-1",
+        "config.kafka.properties.ssl\\.key\\.pem=hidden-word-1",
+        "config.spanMetrics.otlpHeaders.Authorization=hidden-word-1",
+        "config.exporters[0].headers.Authorization=hidden-word-1,config.exporters[0].name=a,config.exporters[0].type=otlp,config.exporters[0].endpoint=http://b:1",
+    ],
+)
+def test_a_secret_stands_in_the_secret_only(secret: str) -> None:
+    objects = rendered(*LEAST, secret)
+    data = only(objects, "Secret")["data"]
+    assert "hidden-word-1" not in yaml.safe_dump([each for each in objects if each["kind"] != "Secret"])
+    assert any("hidden-word-1" in base64.b64decode(value).decode() for value in data.values())
+
+
+def test_settings_that_hide_nothing_stay_readable() -> None:
+    objects = rendered(
+        LEAST[0], "config.redis.url=redis://redis:6379", "config.kafka.properties.fetch\\.min\\.bytes=5",
+        "config.exporters[0].name=a", "config.exporters[0].type=otlp", "config.exporters[0].endpoint=http://b:4318",
+    )  # fmt: skip
+    assert "Secret" not in kinds(objects)
+    found = settings(objects)
+    assert found.redis.url and found.kafka.properties and found.exporters
+
+
+def test_a_changed_setting_or_secret_starts_new_pods() -> None:
+    def checksums(*values: str) -> set[str]:
+        annotations = only(rendered(*LEAST, *values), "Deployment")["spec"]["template"]["metadata"]["annotations"]
+        return {f"{name}={value}" for name, value in annotations.items()}
+
+    assert checksums() == checksums("replicaCount=4")
+    assert len(checksums() & checksums("config.app.rootQuietSecs=10")) == 1
+    assert len(checksums() & checksums("config.datadog.apiKey=another")) == 1
+
+
+def test_secrets_of_others_come_as_variables_and_as_files() -> None:
+    objects = rendered(*LEAST, "existingSecret=mine", "secrets[0].name=certs", "secrets[0].secretName=kafka-certs")
+    assert {"secretRef": {"name": "mine"}} in container(objects)["envFrom"]
+    mounts = {each["name"]: each["mountPath"] for each in container(objects)["volumeMounts"]}
+    assert mounts["certs"] == "/etc/tss-secrets/certs"
+    assert {"name": "certs", "secret": {"secretName": "kafka-certs"}} in pod(objects)["volumes"]
+
+
+# ---- scaling
+
+
+@pytest.mark.parametrize("scaler", ["keda.enabled=true", "autoscaling.enabled=true"])
+def test_the_number_of_replicas_has_one_owner(scaler: str) -> None:
+    assert only(rendered(*LEAST, "replicaCount=4"), "Deployment")["spec"]["replicas"] == 4
+    assert "replicas" not in only(rendered(*LEAST, scaler), "Deployment")["spec"]
+
+
+def test_keda_looks_at_the_group_that_the_daemon_commits_its_positions_under() -> None:
+    objects = rendered(*KEDA)
+    trigger = only(objects, "ScaledObject")["spec"]["triggers"][0]["metadata"]
+    assert trigger["consumerGroup"] == settings(objects).kafka.scaler_group == "keda-tail-sampling-scaler"
+    assert (trigger["bootstrapServers"], trigger["topic"]) == ("kafka:9092", "otel-traces-raw")
+    assert trigger["offsetResetPolicy"] == "latest" and "scope" not in trigger
+    assert settings(rendered(*LEAST)).kafka.scaler_group == ""
+
+
+def test_keda_speaks_to_kafka_as_the_daemon_does() -> None:
+    def spoken(*values: str) -> tuple[str | None, str | None]:
+        trigger = only(rendered(*KEDA, *values, "keda.authentication.existing=a"), "ScaledObject")["spec"]["triggers"][
+            0
+        ]
+        return trigger["metadata"].get("sasl"), trigger["metadata"].get("tls")
+
+    user = ("config.kafka.saslUsername=u", "config.kafka.saslPassword=p")
+    assert spoken() == (None, None)
+    assert spoken("config.kafka.sslCaLocation=/a") == (None, "enable")
+    assert spoken(*user) == ("plaintext", "enable")
+    assert spoken(*user, "config.kafka.securityProtocol=sasl_plaintext") == ("plaintext", None)
+    assert spoken(*user, "config.kafka.saslMechanism=SCRAM-SHA-256") == ("scram_sha256", "enable")
+    assert spoken(*user, "keda.kafka.sasl=none", "keda.kafka.tls=disable") == (None, None)
+
+
+def test_scaling_down_is_slow_and_a_lost_kafka_is_no_reason_for_it() -> None:
+    spec = only(rendered(*KEDA, "keda.minReplicaCount=0"), "ScaledObject")["spec"]
+    down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+    assert down["stabilizationWindowSeconds"] == 300 and down["policies"][0]["value"] == 1
+    assert spec["fallback"] == {"failureThreshold": 3, "replicas": 1}
+
+
+def test_a_pod_has_longer_than_the_daemon_takes_to_stop() -> None:
+    assert pod(rendered(*LEAST))["terminationGracePeriodSeconds"] == 45
+    assert pod(rendered(*LEAST, "config.app.shutdownTimeoutSecs=61"))["terminationGracePeriodSeconds"] == 76
+    assert pod(rendered(*LEAST, "terminationGracePeriodSeconds=90"))["terminationGracePeriodSeconds"] == 90
+
+
+# ---- switches
+
+
+@pytest.mark.parametrize(
+    ("switch", "kind"),
+    [
+        ("networkPolicy.enabled=true", "NetworkPolicy"),
+        ("serviceMonitor.enabled=true", "ServiceMonitor"),
+        ("prometheusRule.enabled=true", "PrometheusRule"),
+        ("replicaCount=2", "PodDisruptionBudget"),
+        ("keda.enabled=true", "ScaledObject"),
+        ("autoscaling.enabled=true", "HorizontalPodAutoscaler"),
+        ("kind=StatefulSet", "StatefulSet"),
+    ],
+)
+def test_a_switch_makes_its_object(switch: str, kind: str) -> None:
+    assert kind not in kinds(rendered(*LEAST))
+    assert kind in kinds(rendered(*LEAST, switch))
+
+
+def test_newer_apis_are_asked_for_where_they_are() -> None:
+    values = (*LEAST, "autoscaling.enabled=true")
+    for kubernetes, policy, autoscaling in (
+        ("1.20.0", "policy/v1beta1", "autoscaling/v2beta2"),
+        ("1.22.0", "policy/v1", "autoscaling/v2beta2"),
+        ("1.23.0", "policy/v1", "autoscaling/v2"),
+    ):
+        objects = rendered(*values, kubernetes=kubernetes)
+        assert only(objects, "PodDisruptionBudget")["apiVersion"] == policy
+        assert only(objects, "HorizontalPodAutoscaler")["apiVersion"] == autoscaling
+    with pytest.raises(Refused, match=r"kubeVersion: >=1\.20"):
+        template(*LEAST, kubernetes="1.19.0")
+
+
+def test_a_network_policy_lets_out_what_is_needed_and_no_more() -> None:
+    def ports(*values: str) -> list[list[int]]:
+        rules = only(rendered(*LEAST, "networkPolicy.enabled=true", *values), "NetworkPolicy")["spec"]["egress"]
+        return [[port["port"] for port in rule["ports"]] for rule in rules]
+
+    assert ports() == [[9092], [443], [53, 53]]
+    assert ports("config.redis.url=redis://redis:6379") == [[9092], [6379], [443], [53, 53]]
+    assert ports("networkPolicy.dns=false", "networkPolicy.kafka.ports={9093,9094}") == [[9093, 9094], [443]]
+
+
+def test_what_is_switched_off_in_the_daemon_is_not_asked_for() -> None:
+    objects = rendered(*LEAST, "config.observability.enableHealthCheck=false")
+    assert "livenessProbe" not in container(objects) and "readinessProbe" not in container(objects)
+    assert [each["metadata"]["name"] for each in objects if each["kind"] == "Service"] == [f"{RELEASE}-metrics"]
+    objects = rendered(*LEAST, "config.observability.enablePrometheus=false")
+    assert [port["name"] for port in container(objects)["ports"]] == ["http"]
+
+
+def test_the_pod_is_as_locked_up_as_the_guide_says() -> None:
+    objects = rendered(*LEAST)
+    assert pod(objects)["securityContext"] == {
+        "runAsNonRoot": True, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }  # fmt: skip
+    assert container(objects)["securityContext"] == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+    }  # fmt: skip
+    assert pod(objects)["automountServiceAccountToken"] is False
+    assert only(objects, "ServiceAccount")["automountServiceAccountToken"] is False
+
+
+def test_every_alert_says_where_to_read_on_and_can_be_left_out() -> None:
+    base = "prometheusRule.runbookBase=https://example.com/tss/"
+    rules = only(rendered(*LEAST, "prometheusRule.enabled=true", base), "PrometheusRule")["spec"]["groups"][0]["rules"]
+    for rule in rules:
+        wanted = f"https://example.com/tss/docs/runbook.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook_url"] == wanted
+    assert {"TSSHighConsumerLag", "TSSBufferFull", "TSSExportFailures"} <= {rule["alert"] for rule in rules}
+    fewer = rendered(*LEAST, "prometheusRule.enabled=true", "prometheusRule.disabled={TSSBufferFull}")
+    names = [rule["alert"] for rule in only(fewer, "PrometheusRule")["spec"]["groups"][0]["rules"]]
+    assert names == [rule["alert"] for rule in rules if rule["alert"] != "TSSBufferFull"]
+
+
+def test_further_objects_are_templates() -> None:
+    objects = rendered(CHART / "ci" / "everything-values.yaml")
+    assert only(objects, "ConfigMap", f"{RELEASE}-extra")["data"] == {"a": "b"}
+    assert only(objects, "ConfigMap", f"{RELEASE}-as-text")
+    assert {each["metadata"].get("namespace", NAMESPACE) for each in objects} == {NAMESPACE, "monitoring"}
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (("config.datadog.apiKey=a",), "config.kafka.brokers is missing: --set config.kafka.brokers=kafka:9092"),
+        (("config.kafka.brokers=kafka:9092",), "no destination: set config.datadog.apiKey"),
+        ((*KEDA, "autoscaling.enabled=true"), "both would own the number of replicas"),
+        ((*LEAST, "terminationGracePeriodSeconds=30"), "make it more than config.app.shutdownTimeoutSecs, which is 30"),
+        ((*KEDA, "keda.kafka.consumerGroup=tail-sampling-selector"), "name another group"),
+        ((*KEDA, "config.kafka.scalerGroup=another"), "leave the first out, the chart sets it"),
+        ((*KEDA, "config.kafka.enableAutoCommit=false"), "nothing is committed"),
+        ((*KEDA, "keda.minReplicaCount=11"), "keda.minReplicaCount is more than keda.maxReplicaCount"),
+        ((*KEDA, "keda.kafka.partitions=8"), "a replica without a partition has nothing to do"),
+        (
+            (*KEDA, "config.kafka.saslUsername=u", "config.kafka.saslPassword=p"),
+            "KEDA needs credentials of its own for SASL plaintext",
+        ),
+        ((*LEAST, "autoscaling.enabled=true", "autoscaling.minReplicas=11"), "more than autoscaling.maxReplicas"),
+        ((*LEAST, "config.kafka.staticMembership=true"), "kind: StatefulSet"),
+        ((*LEAST, "persistence.enabled=true"), "kind: StatefulSet"),
+        ((*LEAST, "replicaCount=2", "config.app.instanceId=a"), "the same in all replicas"),
+        ((*LEAST, "externalSecret.enabled=true"), "needs externalSecret.secretStoreRef"),
+        (
+            (*LEAST, "serviceMonitor.enabled=true", "config.observability.enablePrometheus=false"),
+            "there is nothing to scrape",
+        ),
+        ((*LEAST, "secrets[0].name=config", "secrets[0].secretName=a"), "the name config is the chart's own"),
+    ],
+)
+@pytest.mark.parametrize("version", tools.HELMS)
+def test_what_does_not_go_together_is_refused_with_what_to_do(
+    values: tuple[str, ...], words: str, version: int
+) -> None:
+    with pytest.raises(Refused) as refused:
+        template(*values, version=version)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("version", tools.HELMS)
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("config.kafka.broker=kafka:9092", "'?brokers'?"),
+        ("config.redis.urll=redis://a", "'?url'?"),
+        ("kedda.enabled=true", "'?keda'?"),
+        ("keda.kafka.group=a", "'?consumerGroup'?"),
+        ("config.app.maxBufferSpans=many", "integer"),
+        ("config.sampling.errorSampleRate=2", "1"),
+        ("config.observability.logLevel=loud", "'?debug'?"),
+        ("image.pullPolicy=Sometimes", "'?IfNotPresent'?"),
+        ("image.digest=sha256:abc", "pattern"),
+        ("service.type=Other", "'?ClusterIP'?"),
+    ],
+)
+def test_an_unknown_key_or_value_is_refused_with_those_that_there_are(value: str, words: str, version: int) -> None:
+    with pytest.raises(Refused, match=words):
+        template(*LEAST, value, version=version)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(Refused, match=r"3 wrong in the values") as refused:
+        template("terminationGracePeriodSeconds=1")
+    assert str(refused.value).count("\n  - ") == 3
+
+
+def test_the_settings_are_checked_by_the_daemon_too() -> None:
+    """What only it can know reaches the operator by `python -m tss check`, and in the pod's log."""
+    with pytest.raises(SettingsError, match=r"kafka\.saslUsername|kafka\.saslPassword"):
+        settings(rendered(*LEAST, "config.kafka.saslUsername=alone"))
