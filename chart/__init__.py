@@ -1,1 +1,1 @@
-"""What is made of the Helm chart: its schema, its README, the table of its secrets."""
+"""What is made of the Helm chart: its schema, its README, the table of its secrets, its dashboard."""

@@ -1,4 +1,4 @@
-"""What is made from the chart's values.yaml and the daemon's settings classes: the schema, the README, the secrets' table.
+"""What is made from the chart's values.yaml and the daemon's settings classes: the schema, the README, the secrets' table, the dashboard.
 
 `python -m chart` writes them; with --check it only tells which are stale (exit code 1).
 """
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from attrs import frozen
 
+from chart.dashboard import dashboard
 from tss.settings.environment import variable
 from tss.settings.model import EXPORTERS, SECTIONS, about, camel, fields
 from tss.settings.schema import Schema, closed, settings_schema
@@ -173,6 +174,7 @@ def made() -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(schema(text), indent=1) + "\n",
         CHART / "README.md": readme(text),
         CHART / "files" / "secrets.json": json.dumps(secrets(), indent=1) + "\n",
+        CHART / "files" / "dashboard.json": dashboard() + "\n",
     }
 
 
