@@ -26,10 +26,10 @@ def run(version: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def template(*values: Path | str, version: int = 3, kubernetes: str = "1.37.0") -> str:
+def template(*values: Path | str, version: int = 3, kubernetes: str = "1.37.0", upgrade: bool = False) -> str:
     """What helm renders of values files and `--set` texts; raises Refused with its message."""
     given = [each for value in values for each in (["-f", str(value)] if isinstance(value, Path) else ["--set", value])]
-    where = ["--namespace", NAMESPACE, "--kube-version", kubernetes]
+    where = ["--namespace", NAMESPACE, "--kube-version", kubernetes, *(["--is-upgrade"] if upgrade else [])]
     done = run(version, "template", RELEASE, str(CHART), *where, *given)
     if done.returncode:
         raise Refused(done.stderr)

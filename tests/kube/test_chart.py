@@ -406,3 +406,11 @@ def test_the_settings_are_checked_by_the_daemon_too() -> None:
     """What only it can know reaches the operator by `python -m tss check`, and in the pod's log."""
     with pytest.raises(SettingsError, match=r"kafka\.saslUsername|kafka\.saslPassword"):
         settings(rendered(*LEAST, "config.kafka.saslUsername=alone"))
+
+
+def test_an_upgrade_that_forgot_the_values_is_told_so() -> None:
+    with pytest.raises(Refused, match="add --reuse-values"):
+        template("image.tag=v1.2.1", upgrade=True)
+    with pytest.raises(Refused) as refused:
+        template("image.tag=v1.2.1")
+    assert "--reuse-values" not in str(refused.value)

@@ -71,7 +71,8 @@
 {{- end -}}
 {{- end -}}
 {{- if $faults -}}
-{{- fail (printf "\n\n%d wrong in the values:\n  - %s\n" (len $faults) (join "\n  - " $faults)) -}}
+{{- $hint := and .Release.IsUpgrade (not $config.kafka.brokers) | ternary "\nhelm upgrade forgets the values of before as soon as one is given: add --reuse-values, or your --values.\n" "" -}}
+{{- fail (printf "\n\n%d wrong in the values:\n  - %s\n%s" (len $faults) (join "\n  - " $faults) $hint) -}}
 {{- end -}}
 {{- end -}}
 
