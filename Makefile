@@ -11,7 +11,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-simulation test-real fuzz check format docs bench bench-collector soak lock clean
+.PHONY: help setup run test test-unit test-simulation test-real test-image fuzz check format docs bench bench-collector soak lock clean
 
 help: ## what there is (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,11 @@ test-simulation: .venv/.project ## the whole daemon over fakes and a simulated c
 NONE_IS_FINE := $(if $(ARGS),|| [ $$? -eq 5 ])
 
 test-real: .venv/.project .cache/.servers ## live Kafka, the embedded broker, the Datadog test agent, kill -9, the chart by helm
-	$(PY) -m pytest tests/kube tests/real -m 'not alone' $(SIDE_BY_SIDE) $(ARGS) $(NONE_IS_FINE)
+	$(PY) -m pytest tests/kube tests/real -m 'not alone and not image' $(SIDE_BY_SIDE) $(ARGS) $(NONE_IS_FINE)
 	$(PY) -m pytest tests/real -m alone $(ARGS) $(NONE_IS_FINE)
+
+test-image: .venv/.project .cache/.servers ## the image, built by buildah and run by podman: needs root and Debian's packages
+	$(PY) -m pytest tests/real/test_image.py -m image -s $(ARGS)
 
 soak: .venv/.project .cache/.servers ## whether memory grows: 20 cycles of filling and draining, then an hour of steady load
 	$(PY) -m bench.soak --cycles 20
@@ -71,10 +74,13 @@ bench: .venv/.project ## spans per CPU-second and memory, beside a bare consumer
 bench-collector: .venv/.project ## build the OpenTelemetry Collector for `make bench` (needs Go)
 	$(PY) -m bench.collector
 
-lock: .venv/.project ## make requirements.lock anew from pyproject.toml. ARGS='--upgrade'
+lock: .venv/.project ## make the locks anew from pyproject.toml: all, and what the image has. ARGS='--upgrade'
 	CUSTOM_COMPILE_COMMAND='make lock' $(PY) -m piptools compile --quiet --extra dev --strip-extras --generate-hashes \
 	  --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements.lock $(ARGS) pyproject.toml
+	CUSTOM_COMPILE_COMMAND='make lock' $(PY) -m piptools compile --quiet --strip-extras --generate-hashes --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --constraint requirements.lock \
+	  --output-file requirements-runtime.lock pyproject.toml
 
 clean: ## remove all that was made here
 	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
