@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tss import force_cli  # noqa: PLC0415  # the daemon has no use for it
 
         return force_cli.main(given[1:])
+    if given[:1] == ["size"]:
+        from tss import sizing  # noqa: PLC0415  # as above
+
+        return sizing.main(given[1:])
     options = _parse(given)
     try:
         settings = load(options.config or os.environ.get(CONFIG_VARIABLE), os.environ)
@@ -42,7 +46,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m tss",
         description="Tail Sampling Selector",
-        epilog="python -m tss force --help: rules that keep or drop for a while",
+        epilog="python -m tss force --help: rules that keep or drop for a while. "
+        "python -m tss size --help: pods, memory and retention for your traffic",
     )
     parser.add_argument("command", nargs="?", choices=["run", "check"], default="run", help="check only validates")
     parser.add_argument("--config", metavar="FILE", help=f"settings in YAML (default: ${CONFIG_VARIABLE})")

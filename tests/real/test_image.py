@@ -79,7 +79,7 @@ def test_it_does_the_main_job_and_stops_in_time(tansu: Tansu, tmp_path: Path, bu
         place = make_world(tansu, tmp_path, exporters=to_sink(sink))
         ports = {"healthPort": 18080, "metricsPort": 0}
         file = tmp_path / "tss.yaml"
-        file.write_text(yaml.safe_dump(place.config | {"observability": ports}))
+        file.write_text(yaml.safe_dump(place.config | {"observability": ports, "deadLetter": {"type": "log"}}))
         file.chmod(0o644)
         tmp_path.chmod(0o755)
         mount = f"--volume={file}:/etc/tss/tss.yaml:ro"
@@ -97,7 +97,7 @@ def test_it_does_the_main_job_and_stops_in_time(tansu: Tansu, tmp_path: Path, bu
             health = ["curl", "-sf", "localhost:18080/health/ready"]
             ready = until(lambda: exec_(*health) == 0, READY_SECS, said)
             place.send(*traces)
-            until(lambda: spans(traces) <= sink.span_ids, 30, said)
+            until(lambda: spans(traces) <= sink.spans, 30, said)
             with Group.watch(tansu, place.config, 1) as group:
                 group.wait_until_done(20, said, {0: place.sent})
             # The guide's two looks into a pod, and the image's own.

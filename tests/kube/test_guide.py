@@ -1,0 +1,73 @@
+"""Each command of the deployment guide, with the test that covers it, or why none here can."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.kube import tools
+from tss.settings.environment import VARIABLES
+
+GUIDE = tools.ROOT / "docs" / "deployment.md"
+_NO_PODS = "needs pods, and there is no kubelet here"
+_PUBLISHED = "needs a registry of images or charts"
+
+# By the command's beginning: a test, as `file::name`, or a sentence.
+COVERED = {
+    "docker build -t": "tests/real/test_image.py::test_it_says_what_it_is",
+    "docker push": _PUBLISHED,
+    "helm repo add": _PUBLISHED,
+    "helm install tail-sampling-selector ./helm-charts": "tests/kube/test_chart.py::test_the_guides_first_command_is_enough",
+    "kubectl get pods -n tail-sampling": _NO_PODS,
+    "kubectl logs -n tail-sampling": _NO_PODS,
+    "curl http://<service-ip>:8080/health": "tests/real/test_image.py::test_it_does_the_main_job_and_stops_in_time",
+    "helm test tail-sampling-selector": _NO_PODS,
+    "helm upgrade --install": "tests/kube/test_chart.py::test_it_renders_what_it_rendered",
+    "kubectl get scaledobject": "needs an API server; its object is checked against KEDA's definition",
+    "kubectl describe scaledobject": "needs an API server; its object is checked against KEDA's definition",
+    "kubectl create secret generic": "needs an API server",
+    "kubectl describe pod": _NO_PODS,
+    "kubectl get events": "needs an API server",
+    "kubectl exec -n tail-sampling <pod-name> -- nc -zv kafka 9092": (
+        "tests/real/test_image.py::test_it_does_the_main_job_and_stops_in_time"
+    ),
+    "kubectl exec -n tail-sampling <pod-name> -- curl localhost:8080/health": (
+        "tests/real/test_image.py::test_it_does_the_main_job_and_stops_in_time"
+    ),
+    "kubectl get secret datadog-secret": "needs an API server",
+    "kubectl logs -n keda": "needs KEDA itself",
+    "kubectl scale deployment": "needs an API server",
+    "kubectl set env deployment": "tests/kube/test_guide.py::test_every_variable_that_the_pages_name_is_one",
+    "helm list": "needs an API server",
+    "helm upgrade tail-sampling-selector": "tests/kube/test_chart.py::test_an_upgrade_that_forgot_the_values_is_told_so",
+    "helm history": "needs an API server",
+    "helm rollback": "needs an API server",
+}
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [re.sub(r" +", " ", line) for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_each_command_is_covered_or_it_is_said_why_not(command: str) -> None:
+    assert [beginning for beginning in COVERED if command.startswith(beginning)], command
+
+
+def test_nothing_is_covered_that_is_not_there() -> None:
+    assert [beginning for beginning in COVERED if not any(each.startswith(beginning) for each in commands())] == []
+
+
+@pytest.mark.parametrize("test", [each for each in COVERED.values() if "::" in each])
+def test_what_covers_a_command_is_there(test: str) -> None:
+    file, _, name = test.partition("::")
+    assert f"def {name}(" in Path(tools.ROOT / file).read_text()
+
+
+def test_every_variable_that_the_pages_name_is_one() -> None:
+    for page in ("deployment.md", "runbook.md", "security.md", "sizing.md"):
+        text = (GUIDE.parent / page).read_text()
+        named = {name.removesuffix("_FILE") for name in re.findall(r"\bTSS_[A-Z_]+[A-Z]\b", text)}
+        assert named <= VARIABLES.keys(), page

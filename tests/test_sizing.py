@@ -1,0 +1,92 @@
+"""`python -m tss size`: what grows with what, and that its values are ones that the daemon and the chart take."""
+
+import re
+from pathlib import Path
+
+import attrs
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tss import __main__ as command
+from tss.settings import load
+from tss.settings.memory import MIB, buffer_bytes
+from tss.sizing import CPU_SHARE, SPANS_PER_CPU_SEC, Traffic, _parse, sheet, size, values
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "sizing.md"
+TRAFFIC = st.builds(
+    Traffic,
+    rate=st.floats(1, 1e7),
+    window=st.floats(1, 3600),
+    spans_per_trace=st.floats(1, 1000),
+    spans_per_record=st.floats(1, 100),
+    keep=st.floats(0, 1),
+    pod_mib=st.integers(256, 65536),
+    redis=st.booleans(),
+)
+
+
+@given(TRAFFIC)
+def test_the_pods_have_room_and_time_for_it(traffic: Traffic) -> None:
+    found = size(traffic)
+    assert found.pods >= 2
+    assert found.pods * SPANS_PER_CPU_SEC * CPU_SHARE >= traffic.rate * 0.999
+    assert found.held_bytes / found.pods <= buffer_bytes(traffic.pod_mib * MIB) / 2 * 1.001
+    assert found.partitions >= found.pods
+
+
+@given(TRAFFIC, st.floats(1, 10))
+def test_more_traffic_or_longer_traces_never_need_less(traffic: Traffic, factor: float) -> None:
+    found = size(traffic)
+    for more in (
+        attrs.evolve(traffic, rate=traffic.rate * factor),
+        attrs.evolve(traffic, window=traffic.window * factor),
+    ):
+        assert size(more).pods >= found.pods
+        assert size(more).retention_bytes >= found.retention_bytes
+
+
+def test_redis_bounds_what_stays_in_memory() -> None:
+    long = Traffic(rate=10_000, window=600)
+    assert size(long).held_secs == 60
+    assert size(attrs.evolve(long, redis=False)).held_secs == 600
+
+
+@given(traffic=TRAFFIC)
+def test_the_daemon_takes_what_it_says(traffic: Traffic, tmp_path_factory: pytest.TempPathFactory) -> None:
+    config = values(traffic, size(traffic))["config"]
+    file = tmp_path_factory.mktemp("size") / "tss.yaml"
+    file.write_text(yaml.safe_dump(config))
+    found = load(str(file), {"TSS_KAFKA_BROKERS": "a:1", "TSS_DATADOG_API_KEY": "k"})
+    open_traces = size(traffic).open_traces
+    assert found.app.max_buffer_traces >= 2 * open_traces
+    assert found.app.max_buffer_spans >= 2 * open_traces * traffic.spans_per_trace * 0.999
+
+
+def test_the_pages_examples_are_what_it_prints() -> None:
+    examples = re.findall(r"```\n\$ python -m tss size (.*)\n([^`]*)\n```", PAGE.read_text())
+    assert len(examples) == 3
+    for arguments, printed in examples:
+        assert sheet(_parse(arguments.split())).rstrip() == printed
+
+
+def test_it_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["size", "--rate", "1000", "--window", "40"]) == 0
+    assert "spans a second" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rate", "0", "--window", "40"], "--rate: a number above 0"),
+        (["--rate", "1", "--window", "inf"], "--window: a number above 0"),
+        (["--rate", "1", "--window", "1", "--keep", "5"], "--keep: a share, 0 to 1"),
+        (["--rate", "1", "--window", "1", "--pod-mib", "64"], "--pod-mib: 256 or more"),
+        (["--rate", "1"], "required: --window"),
+    ],
+)
+def test_a_wrong_figure_is_told(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["size", *arguments])
+    assert words in capsys.readouterr().err

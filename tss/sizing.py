@@ -1,0 +1,185 @@
+"""`python -m tss size`: from traffic to pods, memory, partitions, retention and settings; docs/sizing.md explains it."""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from tss.settings.document import dump
+from tss.settings.memory import MIB, buffer_bytes
+
+# Measured (docs/performance.md), at 8 spans a record, 5 % kept: a million spans a CPU-second, half of that with Datadog's
+# statistics of all spans. A core is filled to 60 %, so that a backlog shrinks and a neighbour's pod may fail.
+SPANS_PER_CPU_SEC = 500_000
+CPU_SHARE = 0.6
+# Held beside the bytes of the spans: a trace, a record, a span id.
+TRACE_BYTES, RECORD_BYTES, SPAN_ID_BYTES = 500, 55, 8
+# At half of maxBufferBytes quiet traces begin to be packed, which is meant for bursts.
+BUFFER_SHARE = 0.5
+# A decision that Redis remembers; a parked trace's summary beside its spans, which zstd makes a fifth.
+DECISION_BYTES, PARKED_BYTES, PACKED = 150, 719, 5
+# As the settings have them unless told otherwise.
+PARK_AFTER_SECS, DECISION_TTL_SECS, COMMIT_INTERVAL_SECS, MAX_TRACE_SECS = 60, 3600, 5, 10_800
+GIB, HOUR_SECS = 1024 * MIB, 3600
+
+
+@frozen(kw_only=True)
+class Traffic:
+    """What comes in. `rate` in spans a second, `window` the seconds for which a trace is open on average."""
+
+    rate: float
+    window: float
+    span_bytes: float = 460
+    spans_per_trace: float = 8
+    spans_per_record: float = 8
+    keep: float = 0.05
+    outage_hours: float = 12
+    pod_mib: int = 1024
+    redis: bool = True
+
+
+@frozen(kw_only=True)
+class Size:
+    """What it takes. Bytes are of all pods together, unless they are a pod's."""
+
+    pods: int
+    pods_for_cpu: float
+    pods_for_memory: float
+    held_secs: float
+    held_bytes: float
+    buffer_bytes: int  # of one pod
+    open_traces: float  # of one pod
+    partitions: int
+    retention_secs: float
+    retention_bytes: float
+    redis_bytes: float
+    out_bytes_per_sec: float
+    lag_threshold: int
+
+
+def size(traffic: Traffic) -> Size:
+    held_secs = min(traffic.window, PARK_AFTER_SECS) if traffic.redis else traffic.window
+    beside = SPAN_ID_BYTES + TRACE_BYTES / traffic.spans_per_trace + RECORD_BYTES / traffic.spans_per_record
+    held_bytes = traffic.rate * held_secs * (traffic.span_bytes + beside)
+    buffer = buffer_bytes(traffic.pod_mib * MIB)
+    for_cpu = traffic.rate / (SPANS_PER_CPU_SEC * CPU_SHARE)
+    for_memory = held_bytes / (buffer * BUFFER_SHARE)
+    pods = max(2, math.ceil(max(for_cpu, for_memory)))  # two, so that one may be away
+    traces_per_sec = traffic.rate / traffic.spans_per_trace
+    retention_secs = MAX_TRACE_SECS + 2 * traffic.outage_hours * HOUR_SECS
+    decided = traces_per_sec * traffic.keep * DECISION_TTL_SECS * DECISION_BYTES
+    # A parked trace stays until its end; what is parked is small, what is open beyond that is not much.
+    parked_secs = max(0.0, traffic.window - PARK_AFTER_SECS)
+    parked = parked_secs * (traffic.rate * traffic.span_bytes / PACKED + traces_per_sec * PARKED_BYTES)
+    return Size(
+        pods=pods,
+        pods_for_cpu=for_cpu,
+        pods_for_memory=for_memory,
+        held_secs=held_secs,
+        held_bytes=held_bytes,
+        buffer_bytes=buffer,
+        open_traces=traces_per_sec * traffic.window / pods,
+        partitions=2 * pods,
+        retention_secs=retention_secs,
+        retention_bytes=traffic.rate * traffic.span_bytes * retention_secs,
+        redis_bytes=decided + parked if traffic.redis else 0,
+        out_bytes_per_sec=traffic.rate * traffic.keep * traffic.span_bytes,
+        lag_threshold=_round_up(2 * traffic.rate / traffic.spans_per_record / pods * COMMIT_INTERVAL_SECS),
+    )
+
+
+def _round_up(number: float) -> int:
+    """To two digits that a person would write."""
+    step: int = 10 ** max(0, math.floor(math.log10(max(number, 1))) - 1)
+    return math.ceil(number / step) * step
+
+
+def values(traffic: Traffic, found: Size) -> dict[str, object]:
+    """Of the Helm chart, to begin with. Limits are twice what is expected."""
+    spans = found.open_traces * traffic.spans_per_trace
+    app = {
+        "maxBufferTraces": _round_up(max(2 * found.open_traces, 100_000)),
+        "maxBufferSpans": _round_up(max(2 * spans, 1_000_000)),
+    }
+    memory = f"{traffic.pod_mib}Mi"
+    return {
+        "replicaCount": found.pods,
+        "resources": {"requests": {"cpu": "1", "memory": memory}, "limits": {"cpu": "1", "memory": memory}},
+        "config": {"app": app},
+        "keda": {
+            "minReplicaCount": found.pods,
+            "maxReplicaCount": found.partitions,
+            "kafka": {"partitions": found.partitions, "lagThreshold": str(found.lag_threshold)},
+        },
+    }
+
+
+def sheet(traffic: Traffic) -> str:
+    """The worksheet, for people: each figure with where it comes from."""
+    found = size(traffic)
+    where = f"{found.held_secs:g} s in memory" + (", then parked in Redis" if found.held_secs < traffic.window else "")
+    rows = [
+        ("spans a second", f"{traffic.rate:,.0f}", f"{_bytes(traffic.rate * traffic.span_bytes)} a second in"),
+        ("pods", f"{found.pods}", "the most of the next two, and at least two"),
+        ("  for CPU", f"{found.pods_for_cpu:.1f}", f"{SPANS_PER_CPU_SEC:,} spans a CPU-second, a core to {CPU_SHARE:.0%}"),
+        ("  for memory", f"{found.pods_for_memory:.1f}", f"half of {_bytes(found.buffer_bytes)} in a pod of {traffic.pod_mib} MiB"),
+        ("held open", _bytes(found.held_bytes), where),
+        ("open traces a pod", f"{found.open_traces:,.0f}", f"of {traffic.spans_per_trace:g} spans, for {traffic.window:g} s"),
+        ("partitions", f"{found.partitions} or more", "two a pod, so that there can be twice as many"),
+        ("Kafka retention", f"{found.retention_secs / HOUR_SECS:.0f} h", f"maxTraceDurationSecs, and twice an outage of {traffic.outage_hours:g} h"),
+        ("  which is", _bytes(found.retention_bytes), "without compression, one copy"),
+        ("Redis", _bytes(found.redis_bytes) if traffic.redis else "none", f"decisions of {DECISION_TTL_SECS} s, parked traces"),
+        ("to the backend", f"{_bytes(found.out_bytes_per_sec)}/s", f"{traffic.keep:.2%} kept, without compression"),
+    ]  # fmt: skip
+    wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{name:<{wide[0]}}  {value:>{wide[1]}}  {why}" for name, value, why in rows]
+    return "\n".join([*lines, "", "# values of the Helm chart to begin with", dump(values(traffic, found))])
+
+
+def _bytes(number: float) -> str:
+    return f"{number / GIB:,.1f} GiB" if number >= GIB else f"{number / MIB:,.0f} MiB"
+
+
+def main(arguments: Sequence[str]) -> int:
+    sys.stdout.write(sheet(_parse(arguments)))
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> Traffic:
+    parser = argparse.ArgumentParser("python -m tss size", description="pods, memory and retention for your traffic")
+    add, usual = parser.add_argument, Traffic(rate=1, window=1)
+    add("--rate", type=_positive, required=True, help="spans a second at the busiest time")
+    add(
+        "--window", type=_positive, required=True, help="seconds that a trace is open: its length and app.rootQuietSecs"
+    )
+    add("--span-bytes", type=_positive, default=usual.span_bytes, help="of one span in OTLP (default: %(default)g)")
+    add("--spans-per-trace", type=_positive, default=usual.spans_per_trace, help="(default: %(default)g)")
+    add("--spans-per-record", type=_positive, default=usual.spans_per_record, help="in Kafka (default: %(default)g)")
+    add("--keep", type=_share, default=usual.keep, help="share of the traces that is kept (default: %(default)g)")
+    add("--outage-hours", type=_positive, default=usual.outage_hours, help="to be survived (default: %(default)g)")
+    add("--pod-mib", type=_mib, default=usual.pod_mib, help="memory limit of a pod (default: %(default)d)")
+    add("--no-redis", dest="redis", action="store_false", help="without redis.url nothing is parked")
+    return Traffic(**vars(parser.parse_args(arguments)))
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError("a number above 0")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("a share, 0 to 1")
+    return number
+
+
+def _mib(text: str) -> int:
+    number = int(text)
+    if number < 256:  # below that the guide's minimum
+        raise argparse.ArgumentTypeError("256 or more")
+    return number
