@@ -11,7 +11,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-simulation test-real test-image fuzz check format docs bench bench-collector soak lock clean
+.PHONY: help setup run test test-unit test-simulation test-real test-image test-cluster fuzz check format docs bench bench-collector soak lock clean
 
 help: ## what there is (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +37,14 @@ test-simulation: .venv/.project ## the whole daemon over fakes and a simulated c
 NONE_IS_FINE := $(if $(ARGS),|| [ $$? -eq 5 ])
 
 test-real: .venv/.project .cache/.servers ## live Kafka, the embedded broker, the Datadog test agent, kill -9, the chart by helm
-	$(PY) -m pytest tests/kube tests/real -m 'not alone and not image' $(SIDE_BY_SIDE) $(ARGS) $(NONE_IS_FINE)
+	$(PY) -m pytest tests/kube tests/real -m 'not alone and not image and not cluster' $(SIDE_BY_SIDE) $(ARGS) $(NONE_IS_FINE)
 	$(PY) -m pytest tests/real -m alone $(ARGS) $(NONE_IS_FINE)
 
 test-image: .venv/.project .cache/.servers ## the image, built by buildah and run by podman: needs root and Debian's packages
 	$(PY) -m pytest tests/real/test_image.py -m image -s $(ARGS)
+
+test-cluster: .venv/.project .cache/.servers ## the chart against Kubernetes' API server, built here (needs Go, three minutes the first time)
+	$(PY) -m pytest tests/kube/test_cluster.py -m cluster $(ARGS)
 
 soak: .venv/.project .cache/.servers ## whether memory grows: 20 cycles of filling and draining, then an hour of steady load
 	$(PY) -m bench.soak --cycles 20
@@ -105,10 +108,11 @@ COMPILED := $(shell find tss -name '*.pyx' -o -name '*.pxd') $(wildcard $(patsub
 	@touch $@
 
 # Only the tests need these. Both commands do nothing when what they fetch is there.
-.cache/.servers: .venv/.lock tests/real/brokers.py tests/real/agent.py tests/real/kafka.pom.xml tests/real/ddapm.lock tests/kube/tools.py tests/kube/tools.lock
+.cache/.servers: .venv/.lock tests/real/brokers.py tests/real/agent.py tests/real/kafka.pom.xml tests/real/ddapm.lock tests/kube/tools.py tests/kube/tools.lock tests/real/prometheus.py
 	@command -v java > /dev/null && command -v mvn > /dev/null \
 	  || { echo 'The tests run against Apache Kafka and need Java 17 and Maven; on Debian: apt-get install default-jre-headless maven'; exit 1; }
 	$(PY) -m tests.real.brokers fetch
 	$(PY) -m tests.real.agent fetch
 	$(PY) -m tests.kube.tools
+	$(PY) -m tests.real.prometheus
 	@mkdir -p $(@D) && touch $@

@@ -18,30 +18,30 @@ COVERED = {
     "docker push": _PUBLISHED,
     "helm repo add": _PUBLISHED,
     "helm install tail-sampling-selector ./helm-charts": "tests/kube/test_chart.py::test_the_guides_first_command_is_enough",
-    "kubectl get pods -n tail-sampling": _NO_PODS,
+    "kubectl get pods -n tail-sampling": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
     "kubectl logs -n tail-sampling": _NO_PODS,
     "curl http://<service-ip>:8080/health": "tests/real/test_image.py::test_it_does_the_main_job_and_stops_in_time",
     "helm test tail-sampling-selector": _NO_PODS,
-    "helm upgrade --install": "tests/kube/test_chart.py::test_it_renders_what_it_rendered",
-    "kubectl get scaledobject": "needs an API server; its object is checked against KEDA's definition",
-    "kubectl describe scaledobject": "needs an API server; its object is checked against KEDA's definition",
-    "kubectl create secret generic": "needs an API server",
+    "helm upgrade --install": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
+    "kubectl get scaledobject": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
+    "kubectl describe scaledobject": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
+    "kubectl create secret generic": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
     "kubectl describe pod": _NO_PODS,
-    "kubectl get events": "needs an API server",
+    "kubectl get events": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
     "kubectl exec -n tail-sampling <pod-name> -- nc -zv kafka 9092": (
         "tests/real/test_image.py::test_it_does_the_main_job_and_stops_in_time"
     ),
     "kubectl exec -n tail-sampling <pod-name> -- curl localhost:8080/health": (
         "tests/real/test_image.py::test_it_does_the_main_job_and_stops_in_time"
     ),
-    "kubectl get secret datadog-secret": "needs an API server",
+    "kubectl get secret datadog-secret": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
     "kubectl logs -n keda": "needs KEDA itself",
-    "kubectl scale deployment": "needs an API server",
-    "kubectl set env deployment": "tests/kube/test_guide.py::test_every_variable_that_the_pages_name_is_one",
-    "helm list": "needs an API server",
-    "helm upgrade tail-sampling-selector": "tests/kube/test_chart.py::test_an_upgrade_that_forgot_the_values_is_told_so",
-    "helm history": "needs an API server",
-    "helm rollback": "needs an API server",
+    "kubectl scale deployment": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
+    "kubectl set env deployment": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
+    "helm list": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
+    "helm upgrade tail-sampling-selector": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
+    "helm history": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
+    "helm rollback": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
 }
 
 
