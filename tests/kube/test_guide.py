@@ -44,6 +44,16 @@ COVERED = {
     "helm rollback": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
 }
 
+# The guide's troubleshooting cases: what provokes each and reads its message.
+CASES = {
+    "#### 1. Connection Refused to Kafka": "tests/real/test_troubleshooting.py::test_1_connection_refused_to_kafka",
+    "#### 2. Redis Connection Timeout": "tests/real/test_troubleshooting.py::test_2_redis_connection_timeout",
+    "#### 3. Datadog API Unauthorized": "tests/real/test_troubleshooting.py::test_3_datadog_api_unauthorized",
+    # Not killed, but shown to stay within the limit that the daemon reads.
+    "#### 4. Out of Memory": "tests/real/test_held_bytes.py::test_law_5_held_bytes_agree_with_resident_memory_within_15_percent",
+    "#### 5. KEDA Not Scaling": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
+}
+
 
 def commands() -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(), re.DOTALL)
@@ -60,7 +70,11 @@ def test_nothing_is_covered_that_is_not_there() -> None:
     assert [beginning for beginning in COVERED if not any(each.startswith(beginning) for each in commands())] == []
 
 
-@pytest.mark.parametrize("test", [each for each in COVERED.values() if "::" in each])
+def test_each_case_has_what_provokes_it() -> None:
+    assert set(re.findall(r"^#### \d\. .*$", GUIDE.read_text(), re.MULTILINE)) == CASES.keys()
+
+
+@pytest.mark.parametrize("test", [each for each in (*COVERED.values(), *CASES.values()) if "::" in each])
 def test_what_covers_a_command_is_there(test: str) -> None:
     file, _, name = test.partition("::")
     assert f"def {name}(" in Path(tools.ROOT / file).read_text()

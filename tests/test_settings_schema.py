@@ -1,0 +1,126 @@
+"""The settings as JSON Schema: it takes whatever the daemon takes, and refuses what it can."""
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from tss.settings import render
+from tss.settings.model import (
+    EXPORTERS,
+    SECTIONS,
+    Datadog,
+    DatadogExporter,
+    FileExporter,
+    Kafka,
+    KafkaExporter,
+    OtlpExporter,
+    ParquetExporter,
+    Settings,
+    camel,
+    fields,
+)
+from tss.settings.schema import settings_schema
+
+SCHEMA = settings_schema()
+VALIDATOR = Draft7Validator(SCHEMA)
+# Every section with its defaults, and an exporter of each type.
+FULL = Settings(
+    kafka=Kafka(brokers="kafka:9092", properties={"fetch.min.bytes": "5"}),
+    datadog=Datadog(api_key="a-key"),
+    exporters=(
+        FileExporter(name="a", path="/a"),
+        ParquetExporter(name="b", path="/b"),
+        OtlpExporter(name="c", endpoint="http://c:4318", headers={"a": "b"}),
+        DatadogExporter(name="d", api_key="k", match={"policies": ("errors",), "attributes": {"a": ("b", "c")}}),
+        KafkaExporter(name="e", topic="kept"),
+    ),
+)
+
+
+def faults(document: object) -> list[str]:
+    return [f"{error.json_path}: {error.message[:200]}" for error in VALIDATOR.iter_errors(document)]
+
+
+def full() -> dict[str, Any]:
+    return dict(yaml.safe_load(render(FULL)))
+
+
+def test_it_is_a_schema() -> None:
+    Draft7Validator.check_schema(SCHEMA)
+
+
+def test_it_takes_every_default_and_every_type_of_exporter() -> None:
+    assert {each.type for each in FULL.exporters} == EXPORTERS.keys()
+    assert faults(full()) == []
+
+
+def test_it_takes_null_for_every_key_as_the_daemon_does() -> None:
+    for section, cls in SECTIONS.items():
+        document: dict[str, Any] = {camel(key.name): None for key in fields(cls)}
+        for name in reversed(camel(section).split(".")):
+            document = {name: document}
+        assert faults(document) == []
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_it_knows_every_key_and_no_other(section: str) -> None:
+    found: Any = SCHEMA
+    for name in camel(section).split("."):
+        found = found["properties"][name]
+    inner = {camel(name.rpartition(".")[2]) for name in SECTIONS if name.rpartition(".")[0] == section}
+    assert found["properties"].keys() == {camel(key.name) for key in fields(SECTIONS[section])} | inner
+    assert all(each["description"] for each in found["properties"].values())
+    document: Any = {"nonsense": 1}
+    for name in reversed(camel(section).split(".")):
+        document = {name: document}
+    assert any("nonsense" in fault for fault in faults(document))
+
+
+# What the tests of the settings say that the daemon takes, beside the defaults.
+TAKEN = [
+    {"kafka": {"brokers": ["a:1", "b:2"]}},
+    {"kafka": {"properties": {"a": 1, "b": True, "c": "x"}}},
+    {"observability": {"logLevel": "WARN"}},
+    {"observability": {"logLevel": "INFO"}},
+    {"kafka": {"saslMechanism": "scram-sha-256", "securityProtocol": "SASL_SSL"}},
+    {"app": {"maxBufferSpans": 1e6, "rootQuietSecs": 1.5}},
+    {"spanCompression": {"sqlPatterns": ["a", {"pattern": "b", "isRegex": True, "groupName": "c"}]}},
+    {"spanMetrics": {"dimensions": ["a", "b=c", {"name": "d", "default": "e"}], "bucketsMs": [0.5, 1]}},
+    {"exporters": [{"name": "a", "type": "file", "path": "b", "match": {"attributes": {"x": 1, "y": [True, "z"]}}}]},
+]
+
+
+@pytest.mark.parametrize("document", TAKEN, ids=str)
+def test_it_takes_the_ways_in_which_a_value_can_be_written(document: object) -> None:
+    assert faults(document) == []
+
+
+REFUSED = [
+    {"app": {"maxBufferSpans": "many"}},
+    {"app": {"maxBufferSpans": 0}},
+    {"app": {"shutdownTimeoutSecs": 0}},
+    {"app": {"evaluationWorkers": 65}},
+    {"sampling": {"errorSampleRate": 1.01}},
+    {"sampling": {"alwaysSampleErrors": "yes"}},
+    {"observability": {"logLevel": "loud"}},
+    {"kafka": {"brokers": []}},
+    {"kafka": {"inputTopic": 3}},
+    {"exporters": [{"name": "a", "type": "nonsense"}]},
+    {"exporters": [{"type": "file", "path": "b"}]},
+    {"exporters": [{"name": "a", "type": "otlp", "endpoint": "http://a", "paht": 1}]},
+    {"nonsense": {}},
+]
+
+
+@pytest.mark.parametrize("document", REFUSED, ids=str)
+def test_it_refuses_what_can_be_refused_without_reading(document: object) -> None:
+    assert faults(document)
+
+
+def test_it_is_made_anew_each_time() -> None:
+    before = copy.deepcopy(SCHEMA)
+    settings_schema()["properties"].clear()
+    assert settings_schema() == before
