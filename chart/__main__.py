@@ -89,8 +89,28 @@ def schema(text: str) -> Schema:
             _put(tree, value)
     properties = {name: _closed(node) for name, node in tree.items()}
     # Helm itself puts `global` into the values of every chart.
-    properties |= {"config": settings_schema(), "global": {"type": "object"}}
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **closed(properties, "Values of the chart.")}
+    properties |= {"config": _config(text), "global": {"type": "object"}}
+    root = closed(properties, "Values of the chart.", [*_needed(tree), "config"])
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **root}
+
+
+def _config(text: str) -> Schema:
+    """The daemon's settings; what the templates read of them must not be taken away by a null."""
+    found = settings_schema()
+    read = yaml.safe_load(text)["config"]
+    for section, keys in read.items():
+        found["properties"][section]["required"] = [*keys]
+    return found | {"required": [*read]}
+
+
+def _needed(properties: Mapping[str, Schema]) -> list[str]:
+    """Helm takes a value away that is given as null. Texts, lists and mappings may be missing, all else has a default."""
+    kinds = ({"type": "integer"}, {"type": "boolean"})
+    return [
+        name
+        for name, node in properties.items()
+        if "type" not in node or {"type": node["type"]} in kinds or "propertyNames" in node
+    ]
 
 
 def _put(tree: dict[str, Any], value: Value) -> None:
@@ -102,7 +122,8 @@ def _put(tree: dict[str, Any], value: Value) -> None:
 def _closed(node: Schema) -> Schema:
     if "propertyNames" in node or "type" in node:
         return node
-    return closed({name: _closed(inner) for name, inner in node["properties"].items()}, node["description"])
+    properties = {name: _closed(inner) for name, inner in node["properties"].items()}
+    return closed(properties, node["description"], _needed(node["properties"]))
 
 
 def _type(value: Value) -> Schema:

@@ -81,6 +81,7 @@ def test_it_knows_every_key_and_no_other(section: str) -> None:
 
 # What the tests of the settings say that the daemon takes, beside the defaults.
 TAKEN = [
+    {"redis": None, "exporters": None, "kafka": {"rekey": None}},
     {"kafka": {"brokers": ["a:1", "b:2"]}},
     {"kafka": {"properties": {"a": 1, "b": True, "c": "x"}}},
     {"observability": {"logLevel": "WARN"}},

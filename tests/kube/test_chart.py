@@ -396,6 +396,33 @@ def test_an_unknown_key_or_value_is_refused_with_those_that_there_are(value: str
         template(*LEAST, value, version=version)
 
 
+@pytest.mark.parametrize("version", tools.HELMS)
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("config.app=null", "app"),
+        ("config.kafka=null", "kafka"),
+        ("config.observability.healthPort=null", "healthPort"),
+        ("keda=null", "keda"),
+        ("keda.pollingInterval=null", "pollingInterval"),
+        ("serviceAccount.create=null", "create"),
+    ],
+)
+def test_a_value_that_is_needed_cannot_be_taken_away(value: str, name: str, version: int) -> None:
+    with pytest.raises(Refused, match=rf"{name}.*required|missing propert.*{name}"):
+        template(*LEAST, value, version=version)
+
+
+@pytest.mark.parametrize("version", tools.HELMS)
+@pytest.mark.parametrize(
+    "value",
+    ["config.redis", "config.exporters", "config.datadog.site", "podSecurityContext", "livenessProbe", "resources", "env",
+     "envFrom", "secrets", "extraObjects", "affinity", "nameOverride", "image.tag", "terminationGracePeriodSeconds"],
+)  # fmt: skip
+def test_other_values_can(value: str, version: int) -> None:
+    settings(rendered(*LEAST, f"{value}=null", version=version))
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(Refused, match=r"3 wrong in the values") as refused:
         template("terminationGracePeriodSeconds=1")

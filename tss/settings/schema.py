@@ -13,7 +13,10 @@ Schema = dict[str, Any]
 def settings_schema() -> Schema:
     """Of the settings file: the sections and `exporters`. JSON Schema, draft 7."""
     top = {camel(name): section_schema(name) for name in SECTIONS if "." not in name}
-    exporters = {"type": "array", "items": {"oneOf": [_exporter(name, cls) for name, cls in EXPORTERS.items()]}}
+    exporters = {
+        "type": ["array", "null"],
+        "items": {"oneOf": [_exporter(name, cls) for name, cls in EXPORTERS.items()]},
+    }
     return closed(top | {"exporters": exporters}, str(Settings.__doc__))
 
 
@@ -22,7 +25,8 @@ def section_schema(path: str) -> Schema:
     inner = {
         camel(name.rpartition(".")[2]): section_schema(name) for name in SECTIONS if name.rpartition(".")[0] == path
     }
-    return closed(_keys(SECTIONS[path]) | inner, str(SECTIONS[path].__doc__))
+    # Null is what YAML makes of a section whose keys are all commented out.
+    return closed(_keys(SECTIONS[path]) | inner, str(SECTIONS[path].__doc__)) | {"type": ["object", "null"]}
 
 
 def closed(properties: Mapping[str, Schema], description: str, required: Iterable[str] = ()) -> Schema:
