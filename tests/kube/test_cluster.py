@@ -35,6 +35,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def gone(cluster: ApiServer) -> Iterator[None]:
+    """One test that fails leaves no release to the next."""
+    yield
+    cluster.helm(3, "uninstall", RELEASE, "-n", NAMESPACE, "--ignore-not-found")
+
+
 def ours(cluster: ApiServer) -> set[tuple[str, str]]:
     """Objects of the release, Helm's own records left out."""
     label = f"app.kubernetes.io/instance={RELEASE}"
@@ -59,7 +66,8 @@ def test_a_release_comes_changes_goes_back_and_goes(cluster: ApiServer, values: 
         return done.stdout
 
     assert ours(cluster) == set()
-    helm("install", RELEASE, str(CHART), "-f", str(values))
+    notes = helm("install", RELEASE, str(CHART), "-f", str(values))
+    assert "kafka" in notes and not re.search(r"<no value>|<nil>|map\[|\[kafka|%!", notes)
     assert ours(cluster) == expected(values)
     installed = settings_of(cluster)
     helm("upgrade", RELEASE, str(CHART), "--reuse-values", "--set", "config.app.rootQuietSecs=11")
@@ -69,6 +77,39 @@ def test_a_release_comes_changes_goes_back_and_goes(cluster: ApiServer, values: 
     assert settings_of(cluster) == installed and ours(cluster) == expected(values)
     helm("uninstall", RELEASE)
     assert ours(cluster) == set()
+
+
+@pytest.mark.parametrize("scaler", ["keda", "autoscaling"])
+@pytest.mark.parametrize("version", tools.HELMS)
+def test_a_scaler_comes_and_no_upgrade_touches_the_replicas(cluster: ApiServer, version: int, scaler: str) -> None:
+    def helm(*arguments: str) -> None:
+        done = cluster.helm(version, *arguments, "-n", NAMESPACE)
+        assert done.returncode == 0, done.stderr
+
+    def scale(replicas: int) -> None:
+        assert cluster.kubectl("scale", "deployment", RELEASE, f"--replicas={replicas}", "-n", NAMESPACE).returncode == 0
+
+    def replicas() -> int:
+        return int(cluster.get("deployments", "-n", NAMESPACE)[0]["spec"]["replicas"])  # type: ignore[index]
+
+    minimal = ("-f", str(CHART / "ci" / "minimal-values.yaml"))
+    on = (*minimal, "--set", f"{scaler}.enabled=true")
+    helm("install", RELEASE, str(CHART), *minimal, "--set", "replicaCount=3")
+    helm("upgrade", RELEASE, str(CHART), *on)
+    assert replicas() == 3  # what Helm takes away would be 1
+    scale(5)
+    helm("upgrade", RELEASE, str(CHART), *on, "--set", "config.app.rootQuietSecs=11")
+    assert replicas() == 5
+    helm("uninstall", RELEASE)
+
+    helm("install", RELEASE, str(CHART), *on)
+    scale(5)
+    helm("upgrade", RELEASE, str(CHART), *on, "--set", "config.app.rootQuietSecs=11")
+    assert replicas() == 5
+    helm("rollback", RELEASE, "1")
+    assert replicas() == 5
+    helm("upgrade", RELEASE, str(CHART), *minimal, "--set", "replicaCount=4")
+    assert replicas() == 4
 
 
 def settings_of(cluster: ApiServer) -> dict:

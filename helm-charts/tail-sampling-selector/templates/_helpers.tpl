@@ -50,6 +50,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if or .Values.keda.enabled .Values.autoscaling.enabled }}true{{ end -}}
 {{- end -}}
 
+{{/*
+Under a scaler the number is left out, so that no upgrade sets it. But what a release had and has no more, Helm takes away,
+and Kubernetes makes one replica of that: where a running release is put under a scaler, the number of now stays in it.
+*/}}
+{{- define "tss.replicas" -}}
+{{- if not (include "tss.scaled" .) -}}
+{{- int .Values.replicaCount -}}
+{{- else if .Release.IsUpgrade -}}
+{{- with lookup "apps/v1" .Values.kind .Release.Namespace (include "tss.fullname" .) -}}
+{{- if ne (dig "metadata" "annotations" "tail-sampling-selector/replicas" "" .) "scaler" -}}
+{{- int .spec.replicas -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "tss.graceSecs" -}}
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds | or (eq (toString .Values.terminationGracePeriodSeconds) "") -}}
 {{- add (ceil .Values.config.app.shutdownTimeoutSecs) 15 -}}
