@@ -11,7 +11,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-simulation test-real test-image test-cluster fuzz check format docs bench bench-collector soak lock clean
+.PHONY: help setup run test test-unit test-simulation test-real test-image test-cluster fuzz check format docs bench bench-collector soak lock dist audit clean
 
 help: ## what there is (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,20 @@ lock: .venv/.project ## make the locks anew from pyproject.toml: all, and what t
 	CUSTOM_COMPILE_COMMAND='make lock' $(PY) -m piptools compile --quiet --strip-extras --generate-hashes --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --constraint requirements.lock \
 	  --output-file requirements-runtime.lock pyproject.toml
+
+# From where it will run: an environment with the wheel and the image's lock, and nothing of the tests.
+dist: .venv/.project ## sdist, wheel and the bill of materials (CycloneDX), in dist/: what a release has
+	rm -rf dist build .cache/runtime
+	$(PY) -m build --no-isolation
+	$(PYTHON) -m venv --without-pip .cache/runtime
+	$(PY) -m pip --python .cache/runtime/bin/python install --quiet --require-hashes --no-deps -r requirements-runtime.lock
+	$(PY) -m pip --python .cache/runtime/bin/python install --quiet --no-deps --no-index --find-links dist tss
+	.cache/runtime/bin/python -I -m tss --version
+	$(PY) -m cyclonedx_py environment --output-reproducible --output-file dist/sbom.cdx.json .cache/runtime/bin/python
+
+# --strict: an index that knows nothing of vulnerabilities would be taken for none.
+audit: .venv/.project ## known vulnerabilities in what the image has; asks a public service
+	$(PY) -m pip_audit --strict --require-hashes --disable-pip -r requirements-runtime.lock
 
 clean: ## remove all that was made here
 	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

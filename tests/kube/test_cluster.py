@@ -87,7 +87,9 @@ def test_a_scaler_comes_and_no_upgrade_touches_the_replicas(cluster: ApiServer, 
         assert done.returncode == 0, done.stderr
 
     def scale(replicas: int) -> None:
-        assert cluster.kubectl("scale", "deployment", RELEASE, f"--replicas={replicas}", "-n", NAMESPACE).returncode == 0
+        assert (
+            cluster.kubectl("scale", "deployment", RELEASE, f"--replicas={replicas}", "-n", NAMESPACE).returncode == 0
+        )
 
     def replicas() -> int:
         return int(cluster.get("deployments", "-n", NAMESPACE)[0]["spec"]["replicas"])  # type: ignore[index]

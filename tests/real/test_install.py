@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
+
+import tss
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "from tss.core import buffer; from tss.core.otlp import SCANNER; print(SCANNER, buffer.__file__)"
+
+# Some are asked for by a setting only. (Parquet is an extra, and says so where it is missing.)
+EVERY_MODULE = """
+import importlib, pkgutil, tss
+for module in pkgutil.walk_packages(tss.__path__, "tss."):
+    if not module.name.endswith(("__main__", "parquet_table")):
+        importlib.import_module(module.name)
+"""
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
@@ -25,24 +37,30 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unpacked sdist of what is under version control, changed files as they are."""
-    tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("sdist")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is under version control, changed files as they are, and `make dist` done in it."""
+    tree = tmp_path_factory.mktemp("tree")
     names = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).splitlines()
     for name in names:
         if (ROOT / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).write_bytes((ROOT / name).read_bytes())
-    run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "-o", out, cwd=tree, TSS_BUILD="python")
-    (archive,) = out.glob("*.tar.gz")
-    run("tar", "xzf", archive, cwd=out)
-    return archive.with_name(archive.name.removesuffix(".tar.gz"))
+    (tree / ".venv").mkdir()
+    (tree / ".venv" / ".project").touch()
+    run("make", "--assume-old=.venv/.project", "dist", f"PY={sys.executable}", f"PYTHON={sys.executable}", cwd=tree)
+    return tree
+
+
+@pytest.fixture
+def source(released: Path, tmp_path: Path) -> Path:
+    """The unpacked sdist."""
+    (archive,) = released.glob("dist/*.tar.gz")
+    run("tar", "xzf", archive, cwd=tmp_path)
+    return tmp_path / archive.name.removesuffix(".tar.gz")
 
 
 def installed(source: Path, place: Path, **environment: str) -> tuple[Path, str]:
-    """A wheel of it, and what it says of itself once it is installed. (What Cython made of the source is used again.)"""
-    for old in [*source.glob("build/lib*"), *source.glob("build/temp*"), *source.glob("build/bdist*")]:
-        shutil.rmtree(old)
+    """A wheel of it, and what it says of itself once it is installed."""
     command: list[str | Path] = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "-o", place / "dist"]
     run(*command, cwd=source, **environment)
     (wheel,) = (place / "dist").glob("*.whl")
@@ -50,14 +68,34 @@ def installed(source: Path, place: Path, **environment: str) -> tuple[Path, str]
     return wheel, run(sys.executable, "-c", QUESTION, cwd=place, PYTHONPATH=str(place / "site"))
 
 
-def test_a_wheel_built_with_a_compiler_is_compiled(source: Path, tmp_path: Path) -> None:
-    wheel, said = installed(source, tmp_path)
+def test_a_wheel_built_with_a_compiler_is_compiled(released: Path) -> None:
+    (wheel,) = released.glob("dist/*.whl")
     compiled = {name.split(".")[0] for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")}
-    written = {path.with_suffix("") for path in (source / "tss").rglob("*.pyx")}
-    written |= {path.with_suffix("") for path in (source / "tss").rglob("*.pxd") if path.with_suffix(".py").exists()}
-    typed = {str(path.relative_to(source)) for path in written}
-    assert compiled == typed
-    assert said.startswith(f"compiled {tmp_path}") and said.strip().endswith(".so")
+    written = {path.with_suffix("") for path in (released / "tss").rglob("*.pyx")}
+    written |= {path.with_suffix("") for path in (released / "tss").rglob("*.pxd") if path.with_suffix(".py").exists()}
+    assert compiled == {str(path.relative_to(released)) for path in written}
+
+
+def test_the_wheel_runs_with_the_images_lock_and_nothing_else(released: Path, tmp_path: Path) -> None:
+    python = released / ".cache" / "runtime" / "bin" / "python"
+    said = run(python, "-I", "-c", QUESTION, cwd=tmp_path)
+    assert said.startswith(f"compiled {python.parents[1]}") and said.strip().endswith(".so")
+    settings = {"TSS_KAFKA_BROKERS": "kafka:9092", "TSS_DATADOG_API_KEY": "k", "TSS_REDIS_URL": "redis://redis:6379"}
+    assert "kafka:9092" in run(python, "-I", "-m", "tss", "check", cwd=tmp_path, **settings)
+    run(python, "-I", "-c", EVERY_MODULE, cwd=tmp_path)
+
+
+def test_the_bill_of_materials_is_the_daemon_and_the_images_lock(released: Path) -> None:
+    text = (released / "dist" / "sbom.cdx.json").read_text()
+    assert str(released) not in text
+    bill = json.loads(text)
+    pinned = re.findall(r"^([a-z0-9.-]+)==([^ ]+) ", (ROOT / "requirements-runtime.lock").read_text(), re.MULTILINE)
+    found = {(canonicalize_name(each["name"]), each["version"]) for each in bill["components"]}
+    assert bill["bomFormat"] == "CycloneDX" and found == {*pinned, ("tss", tss.__version__)}
+    assert all(each["purl"] for each in bill["components"])
+    assert sum(bool(each.get("licenses")) for each in bill["components"]) > 0.9 * len(found)
+    needs = {each["ref"].split("==")[0]: each.get("dependsOn", []) for each in bill["dependencies"]}
+    assert {"trio", "confluent-kafka"} <= {need.split("==")[0] for need in needs["tss"]}
 
 
 @pytest.mark.parametrize("environment", [{"CC": "false"}, {"TSS_BUILD": "python"}], ids=["no compiler", "not wanted"])
