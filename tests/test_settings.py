@@ -24,6 +24,7 @@ from tss.settings import (
     Settings,
     SettingsError,
     buffer_bytes,
+    is_too_much,
     load,
     memory_limit_bytes,
     reference,
@@ -197,6 +198,13 @@ def test_a_number_that_means_no_limit_is_one_that_fits_into_64_bits() -> None:
 )
 def test_buffer_bytes(limit_mib: int, buffer_mib: float) -> None:
     assert buffer_bytes(limit_mib * MIB) == int(buffer_mib * MIB)
+
+
+@pytest.mark.parametrize("limit_mib", [1, 128, 160, 512, 8192])
+def test_only_what_a_setting_claims_can_be_too_much(limit_mib: int) -> None:
+    limit = limit_mib * MIB
+    assert not is_too_much(buffer_bytes(limit), limit)
+    assert is_too_much(max(limit, 33 * MIB), limit)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,17 @@ from typing import NoReturn
 
 from tss import __version__
 from tss.core.errors import LawBroken, TssError, WrongSetting
-from tss.settings import CONFIG_VARIABLE, Settings, SettingsError, load, render, secrets, without_effect
+from tss.settings import (
+    CONFIG_VARIABLE,
+    Settings,
+    SettingsError,
+    is_too_much,
+    load,
+    memory_limit_bytes,
+    render,
+    secrets,
+    without_effect,
+)
 
 STOPPED, FAILED, WRONG_SETTINGS = 0, 1, 2
 
@@ -77,6 +87,13 @@ def _run(settings: Settings) -> int:
         log.warning("the compiled modules are missing, so this is several times slower; install with a C compiler")
     if without_effect(settings):
         log.warning("these settings have no effect, as things are", keys=without_effect(settings))
+    if is_too_much(settings.app.max_buffer_bytes, memory_limit_bytes()):
+        log.warning(
+            "app.maxBufferBytes is more than the memory limit leaves, the kernel will kill this process when it is full;"
+            " leave it out, or raise the limit",
+            max_buffer_bytes=settings.app.max_buffer_bytes,
+            memory_limit_bytes=memory_limit_bytes(),
+        )
     try:
         trio.run(supervise, settings, _end_in)
     except BaseExceptionGroup as group:

@@ -49,8 +49,7 @@ CASES = {
     "#### 1. Connection Refused to Kafka": "tests/real/test_troubleshooting.py::test_1_connection_refused_to_kafka",
     "#### 2. Redis Connection Timeout": "tests/real/test_troubleshooting.py::test_2_redis_connection_timeout",
     "#### 3. Datadog API Unauthorized": "tests/real/test_troubleshooting.py::test_3_datadog_api_unauthorized",
-    # Not killed, but shown to stay within the limit that the daemon reads.
-    "#### 4. Out of Memory": "tests/real/test_held_bytes.py::test_law_5_held_bytes_agree_with_resident_memory_within_15_percent",
+    "#### 4. Out of Memory": "tests/real/test_image.py::test_4_out_of_memory",
     "#### 5. KEDA Not Scaling": "tests/kube/test_cluster.py::test_the_guides_commands_do_what_it_says",
 }
 

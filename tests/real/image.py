@@ -82,7 +82,8 @@ def build() -> float:
 
 
 def podman(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["podman", *arguments], check=False, capture_output=True, text=True, timeout=60)
+    # conmon leaves a file "oom" where it is started.
+    return subprocess.run(["podman", *arguments], check=False, cwd=HOME, capture_output=True, text=True, timeout=60)
 
 
 # As the chart's pod has it.

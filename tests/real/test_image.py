@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import time
+from os import urandom
 from pathlib import Path
 
 import pytest
 import yaml
+from opentelemetry.proto.trace.v1.trace_pb2 import Status, TracesData
 
+from tests.contracts.source import Sent
 from tests.real import image
 from tests.real.brokers import Tansu
 from tests.real.daemon import Group, until
-from tests.real.test_lifecycle import make_world, some_traces, spans, to_sink
+from tests.real.load import SpanId
+from tests.real.test_lifecycle import World, make_world, some_traces, spans, to_sink
 from tests.sinks import OtlpSink
 
 pytestmark = pytest.mark.image
 READY_SECS = 30.0
+PORT = 18080
 _SAYS_HOW_IT_IS = """
 import os
 status = dict(line.split(':', 1) for line in open('/proc/self/status') if ':' in line)
@@ -73,44 +78,88 @@ def test_wrong_settings_are_told_as_everywhere() -> None:
         assert "kafka.brokers: found nothing" in image.podman("logs", container).stderr
 
 
+def settings_of(place: World) -> tuple[str, str, str]:
+    """Options by which a container finds the world's settings; what it would write goes to the log."""
+    file = place.directory / "tss.yaml"
+    ports = {"observability": {"healthPort": PORT, "metricsPort": 0}, "deadLetter": {"type": "log"}}
+    file.write_text(yaml.safe_dump(place.config | ports))
+    file.chmod(0o644)
+    place.directory.chmod(0o755)
+    mount = f"--volume={file}:/etc/tss/tss.yaml:ro"
+    return mount, "--env=TSS_CONFIG=/etc/tss/tss.yaml", f"--env=TSS_OBSERVABILITY_HEALTH_PORT={PORT}"
+
+
+def exec_(container: str, *command: str) -> int:
+    return image.podman("exec", container, *command).returncode
+
+
+def said(container: str) -> str:
+    done = image.podman("logs", container)
+    return done.stdout + done.stderr
+
+
+def state(container: str) -> str:
+    return image.podman("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", container).stdout.strip()
+
+
 def test_it_does_the_main_job_and_stops_in_time(tansu: Tansu, tmp_path: Path, built: float) -> None:
     traces = some_traces(30)
     with OtlpSink() as sink:
         place = make_world(tansu, tmp_path, exporters=to_sink(sink))
-        ports = {"healthPort": 18080, "metricsPort": 0}
-        file = tmp_path / "tss.yaml"
-        file.write_text(yaml.safe_dump(place.config | {"observability": ports, "deadLetter": {"type": "log"}}))
-        file.chmod(0o644)
-        tmp_path.chmod(0o755)
-        mount = f"--volume={file}:/etc/tss/tss.yaml:ro"
         began = time.monotonic()
-        options = (mount, "--env=TSS_CONFIG=/etc/tss/tss.yaml", "--env=TSS_OBSERVABILITY_HEALTH_PORT=18080")
-        with image.running(f"tss-job-{os.getpid()}", *options) as container:
-
-            def exec_(*command: str) -> int:
-                return image.podman("exec", container, *command).returncode
-
-            def said() -> str:
-                done = image.podman("logs", container)
-                return done.stdout + done.stderr
-
-            health = ["curl", "-sf", "localhost:18080/health/ready"]
-            ready = until(lambda: exec_(*health) == 0, READY_SECS, said)
+        with image.running(f"tss-job-{os.getpid()}", *settings_of(place)) as job:
+            health = ["curl", "-sf", f"localhost:{PORT}/health/ready"]
+            ready = until(lambda: exec_(job, *health) == 0, READY_SECS, lambda: said(job))
             place.send(*traces)
-            until(lambda: spans(traces) <= sink.spans, 30, said)
+            until(lambda: spans(traces) <= sink.spans, 30, lambda: said(job))
             with Group.watch(tansu, place.config, 1) as group:
-                group.wait_until_done(20, said, {0: place.sent})
+                group.wait_until_done(20, lambda: said(job), {0: place.sent})
             # The guide's two looks into a pod, and the image's own.
-            assert exec_("nc", "-zv", "127.0.0.1", str(tansu.port)) == 0
-            assert exec_("curl", "-s", "localhost:18080/health") == 0
-            assert exec_(*config()["Healthcheck"]["Test"][1:]) == 0
+            assert exec_(job, "nc", "-zv", "127.0.0.1", str(tansu.port)) == 0
+            assert exec_(job, "curl", "-s", f"localhost:{PORT}/health") == 0
+            assert exec_(job, *config()["Healthcheck"]["Test"][1:]) == 0
             began = time.monotonic()
-            assert image.podman("stop", "--time", "20", container).returncode == 0
+            assert image.podman("stop", "--time", "20", job).returncode == 0
             stopped = time.monotonic() - began
-            code = image.podman("inspect", "--format", "{{.State.ExitCode}}", container).stdout.strip()
-            assert (code, stopped < 12) == ("0", True), said()
-            assert '"event": "stopped"' in said()
+            assert (state(job), stopped < 12) == ("exited 0", True), said(job)
+            assert '"event": "stopped"' in said(job)
     size = config()["Size"] / 1e6
     print(
         f"built in {built:.0f} s, {size:.0f} MB with a base of Debian's, ready {ready:.1f} s after its start, stopped in {stopped:.1f} s"
     )
+
+
+def large_records(number: int) -> tuple[list[Sent], set[SpanId]]:
+    """Each a span of 64 KiB with an error, in a trace of its own whose root never comes."""
+    records, ids = [], set()
+    for index in range(number):
+        trace, span = urandom(16), urandom(8)
+        request = TracesData()
+        found = request.resource_spans.add().scope_spans.add().spans.add()
+        found.trace_id, found.span_id, found.parent_span_id = trace, span, urandom(8)
+        found.name, found.status.code = f"large {index}", Status.STATUS_CODE_ERROR
+        found.start_time_unix_nano = found.end_time_unix_nano = time.time_ns()
+        found.attributes.add(key="body").value.string_value = urandom(32 * 1024).hex()
+        records.append(Sent(request.SerializeToString(), key=trace))
+        ids.add((trace, span))
+    return records, ids
+
+
+@pytest.mark.parametrize("claimed", [0, 10**9], ids=["its share of the limit", "more than there is"])
+def test_4_out_of_memory(tansu: Tansu, tmp_path: Path, claimed: int) -> None:
+    """Open traces that are twice what its limit leaves. By default it stays within; where a setting claims more than there
+    is the kernel kills it, and with the larger limit that the guide advises the next one goes on without loss."""
+    records, ids = large_records(2_000)
+    with OtlpSink() as sink:
+        place = make_world(tansu, tmp_path, exporters=to_sink(sink))
+        place.config["app"] |= {"inactivityTimeoutSecs": 15, "maxBufferBytes": claimed}
+        place.produce(*records)
+        limit = 192
+        if claimed:
+            with image.running(f"tss-oom-{os.getpid()}", *settings_of(place), f"--memory={limit}m") as killed:
+                until(lambda: state(killed) == "exited 137", 30, lambda: said(killed))
+                assert "app.maxBufferBytes is more than the memory limit leaves" in said(killed)
+            limit = 1024
+        with image.running(f"tss-oom-{os.getpid()}", *settings_of(place), f"--memory={limit}m") as job:
+            until(lambda: ids <= sink.spans or state(job) != "running 0", 60, lambda: said(job))
+            assert state(job) == "running 0", said(job)

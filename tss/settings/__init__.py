@@ -3,7 +3,7 @@
 from tss.settings.checks import without_effect
 from tss.settings.environment import CONFIG_VARIABLE
 from tss.settings.faults import Fault, SettingsError
-from tss.settings.memory import buffer_bytes, memory_limit_bytes
+from tss.settings.memory import buffer_bytes, is_too_much, memory_limit_bytes
 from tss.settings.model import (
     App,
     Datadog,
@@ -48,6 +48,7 @@ __all__ = [
     "SpanCompression",
     "SpanMetrics",
     "buffer_bytes",
+    "is_too_much",
     "load",
     "memory_limit_bytes",
     "reference",

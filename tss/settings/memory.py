@@ -18,6 +18,11 @@ def buffer_bytes(limit_bytes: int) -> int:
     return max((limit_bytes - _BASE_BYTES) * 2 // 3, _FLOOR_BYTES)
 
 
+def is_too_much(buffer_bytes: int, limit_bytes: int) -> bool:
+    """Whether a buffer of that size, when full, must end in the kernel killing the process."""
+    return buffer_bytes > max(limit_bytes - _BASE_BYTES, _FLOOR_BYTES)
+
+
 def memory_limit_bytes(root: Path = Path("/")) -> int:
     """The smallest of physical memory and every cgroup limit above this process (v2 and v1)."""
     limits = [*_physical(root), *_cgroup_limits(root)]
