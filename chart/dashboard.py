@@ -91,6 +91,7 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Event loop", "How much too late it woke a sleeper.", "s", {
             "p99 {{instance}}": _quantile(0.99, "event_loop_stall_seconds", "instance"),
         }),
+        Panel("Ready", "0 while Kafka or a destination is away, or the group is being joined.", "short", {"{{instance}}": "tss_ready"}),
         Panel("Waiting", "1 while reading is paused; batches between the tasks.", "short", {
             "paused {{instance}}": "backpressure_paused", "{{channel}}": "max by (channel) (channel_fill / channel_limit)",
         }),

@@ -229,6 +229,7 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
     """
     meter, health = PrometheusMeter(), Health()
     meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
+    meter.watch(measures.READY, lambda: health.ready)
     health.starting("kafka")
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
     rulebook = Rulebook()

@@ -323,6 +323,8 @@ def test_every_alert_says_where_to_read_on_and_can_be_left_out() -> None:
         wanted = f"https://example.com/tss/docs/runbook.md#{rule['alert'].lower()}"
         assert rule["annotations"]["runbook_url"] == wanted
     assert {"TSSHighConsumerLag", "TSSBufferFull", "TSSExportFailures"} <= {rule["alert"] for rule in rules}
+    rarer = rendered(*LEAST, "prometheusRule.enabled=true", "prometheusRule.consumerLagThreshold=70000")
+    assert only(rarer, "PrometheusRule")["spec"]["groups"][0]["rules"][0]["expr"] == "kafka_consumer_lag > 70000"
     fewer = rendered(*LEAST, "prometheusRule.enabled=true", "prometheusRule.disabled={TSSBufferFull}")
     names = [rule["alert"] for rule in only(fewer, "PrometheusRule")["spec"]["groups"][0]["rules"]]
     assert names == [rule["alert"] for rule in rules if rule["alert"] != "TSSBufferFull"]

@@ -52,6 +52,7 @@ WORLDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             'spans_exported_total{instance="i",destination="a"}': "0+1x40",
         },
     ),
+    "TSSNotReady": ({"tss_ready": "0x40"}, {"tss_ready": "0x4 1x36"}),
     "TSSNotReading": (
         {
             'kafka_consumer_lag{instance="i",partition="1"}': "5x40",
@@ -205,6 +206,7 @@ def test_a_live_prometheus_has_an_answer_to_everything(tansu: Tansu, redis: Redi
             place.send(*some_traces(21))  # the number is the seed, too
             until(lambda: daemon.metric("traces_sampled_total") >= 41, 20, daemon.tail)
             until(lambda: prometheus.query("increase(traces_sampled_total[1m]) > 0"), 20, prometheus.tail)
+            assert prometheus.query("tss_ready == 1")
             assert prometheus.query("kafka_consumer_lag")
             assert prometheus.query("buffer_traces_current / buffer_traces_limit")
             assert prometheus.query("increase(export_errors_total[5m])")

@@ -22,6 +22,7 @@ def test_1_connection_refused_to_kafka(tmp_path: Path) -> None:
         until(lambda: daemon.said("Failed to connect to Kafka"), 20, daemon.tail)
         assert daemon.get("/health/live")[0] == 200 and daemon.get("/health/ready")[0] == 503
         assert "refused" in health_of(daemon)
+        assert daemon.metric("tss_ready") == 0
         assert daemon.running, "it goes on trying"
 
 

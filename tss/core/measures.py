@@ -164,6 +164,7 @@ REDIS_ERRORS = _counter("redis_errors_total", "Calls of Redis that failed, by op
 REDIS_CALLS = _histogram("redis_call_seconds", "Time of one call of Redis that was answered.", _CALLS, "operation")
 # How the daemon is
 LOOP_STALL = _histogram("event_loop_stall_seconds", "How much later than asked the event loop woke a sleeper, tried ten times a second.", _STALLS)
+READY = _gauge("tss_ready", "1 while /health/ready is 200: Kafka answers, the group is joined, no destination is down, nothing is stopping.")
 BUILD_INFO = _gauge("tss_build_info", "Always 1.", "version", "scanner")
 # fmt: on
 
