@@ -222,20 +222,35 @@ def test_keda_looks_at_the_group_that_the_daemon_commits_its_positions_under() -
     assert settings(rendered(*LEAST)).kafka.scaler_group == ""
 
 
+def credentials(*parameters: str) -> tuple[str, ...]:
+    """`secretTargetRef` of KEDA with these parameters."""
+    at = "keda.authentication.secretTargetRef"
+    return tuple(
+        f"{at}[{index}].{key}={value}"
+        for index, name in enumerate(parameters)
+        for key, value in {"parameter": name, "name": "kafka", "key": name}.items()
+    )
+
+
 def test_keda_speaks_to_kafka_as_the_daemon_does() -> None:
     def spoken(*values: str) -> tuple[str | None, str | None]:
-        trigger = only(rendered(*KEDA, *values, "keda.authentication.existing=a"), "ScaledObject")["spec"]["triggers"][
-            0
-        ]
-        return trigger["metadata"].get("sasl"), trigger["metadata"].get("tls")
+        spec = only(rendered(*KEDA, *values), "ScaledObject")["spec"]
+        return spec["triggers"][0]["metadata"].get("sasl"), spec["triggers"][0]["metadata"].get("tls")
 
     user = ("config.kafka.saslUsername=u", "config.kafka.saslPassword=p")
     assert spoken() == (None, None)
-    assert spoken("config.kafka.sslCaLocation=/a") == (None, "enable")
-    assert spoken(*user) == ("plaintext", "enable")
-    assert spoken(*user, "config.kafka.securityProtocol=sasl_plaintext") == ("plaintext", None)
-    assert spoken(*user, "config.kafka.saslMechanism=SCRAM-SHA-256") == ("scram_sha256", "enable")
-    assert spoken(*user, "keda.kafka.sasl=none", "keda.kafka.tls=disable") == (None, None)
+    given = "keda.authentication.existing=a"
+    assert spoken(given, "config.kafka.sslCaLocation=/etc/ssl/a") == (None, "enable")
+    assert spoken(given, *user) == ("plaintext", "enable")
+    assert spoken(given, *user, "config.kafka.securityProtocol=sasl_plaintext") == ("plaintext", None)
+    assert spoken(given, *user, "config.kafka.saslMechanism=SCRAM-SHA-256") == ("scram_sha256", "enable")
+    assert spoken(given, *user, "keda.kafka.sasl=none", "keda.kafka.tls=disable") == (None, None)
+    # Where user and password come from a Secret that the chart cannot see, its credentials for KEDA tell of them.
+    secret = ("existingSecret=kafka", *credentials("username", "password"))
+    assert spoken(*secret) == ("plaintext", "enable")
+    assert spoken(*secret, "config.kafka.saslMechanism=SCRAM-SHA-512") == ("scram_sha512", "enable")
+    named = ("env[0].name=TSS_KAFKA_SASL_MECHANISM", "env[0].value=SCRAM-SHA-512")
+    assert spoken(*secret, *named) == ("scram_sha512", "enable")
 
 
 def test_scaling_down_is_slow_and_a_lost_kafka_is_no_reason_for_it() -> None:
@@ -292,7 +307,48 @@ def test_a_network_policy_lets_out_what_is_needed_and_no_more() -> None:
 
     assert ports() == [[9092], [443], [53, 53]]
     assert ports("config.redis.url=redis://redis:6379") == [[9092], [6379], [443], [53, 53]]
-    assert ports("networkPolicy.dns=false", "networkPolicy.kafka.ports={9093,9094}") == [[9093, 9094], [443]]
+    assert ports("networkPolicy.dns=false", "networkPolicy.kafka.ports={9092,9094}") == [[9092, 9094], [443]]
+
+
+def exporters(*urls: str) -> list[str]:
+    keys = [{"name": f"e{index}", "type": "otlp", "endpoint": url} for index, url in enumerate(urls)]
+    return [
+        f"config.exporters[{index}].{key}={value}" for index, each in enumerate(keys) for key, value in each.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "part", "ports"),
+    [
+        (["config.kafka.brokers={a:9093,b:9094}"], 0, [9093, 9094]),
+        (["config.kafka.brokers=a:9093\\,[::1]:9094"], 0, [9093, 9094]),
+        (["config.redis.url=rediss://u:p@redis:6380/0"], 1, [6380]),
+        (["config.redis.url=redis://redis/0"], 1, [6379]),
+        (["config.redis.url=redis://a:26379\\,b:26380", "config.redis.sentinelMaster=m"], 1, [26379, 26380, 6379]),
+    ],
+)
+def test_a_network_policy_follows_the_settings(values: list[str], part: int, ports: list[int]) -> None:
+    policy = only(rendered(LEAST[1], *exporters("https://a.b"), "config.kafka.brokers=a:9093",
+                           "networkPolicy.enabled=true", *values), "NetworkPolicy")  # fmt: skip
+    assert [each["port"] for each in policy["spec"]["egress"][part]["ports"]] == ports
+
+
+@pytest.mark.parametrize(
+    ("urls", "outside", "inside"),
+    [
+        (["https://otel.example.com"], [443], None),
+        (["http://otel.example.com:4318", "https://otel.example.com"], [4318, 443], None),
+        (["http://collector:4318", "http://tempo.tracing.svc.cluster.local"], None, [4318, 80]),
+        (["http://collector.tracing.svc:4318", "https://otel.example.com:8443"], [8443], [4318]),
+    ],
+)
+def test_destinations_are_reached_where_they_are(urls: list[str], outside: list | None, inside: list | None) -> None:
+    values = ("config.kafka.brokers=kafka:9092", *exporters(*urls), "networkPolicy.enabled=true")
+    egress = only(rendered(*values, "networkPolicy.dns=false"), "NetworkPolicy")["spec"]["egress"][1:]
+    by_place = {next(iter(rule["to"][0])): [port["port"] for port in rule["ports"]] for rule in egress}
+    assert by_place == {
+        key: ports for key, ports in (("ipBlock", outside), ("namespaceSelector", inside)) if ports is not None
+    }
 
 
 def test_what_is_switched_off_in_the_daemon_is_not_asked_for() -> None:
@@ -365,6 +421,46 @@ def test_further_objects_are_templates() -> None:
             (*LEAST, "serviceMonitor.enabled=true", "config.observability.enablePrometheus=false"),
             "there is nothing to scrape",
         ),
+        (
+            (*KEDA, *credentials("username"), "config.kafka.saslMechanism=SCRAM-SHA-256"),
+            "KEDA needs credentials of its own for SASL scram_sha256",
+        ),
+        (
+            (*KEDA, "config.kafka.sslCaLocation=/etc/ssl/ca.crt"),
+            "KEDA needs the CA of config.kafka.sslCaLocation",
+        ),
+        (
+            (*KEDA, "config.kafka.sslCertificateLocation=/etc/ssl/c", "config.kafka.sslKeyLocation=/etc/ssl/k"),
+            "KEDA needs a certificate of its own",
+        ),
+        ((*KEDA, "keda.authentication.existing=a"), "set keda.kafka.sasl and keda.kafka.tls"),
+        ((LEAST[1], "config.kafka.brokers=kafka"), "config.kafka.brokers: kafka has no port: kafka:9092"),
+        ((*LEAST, "config.observability.healthPort=9090"), "each needs one of its own"),
+        (
+            (*LEAST, "autoscaling.enabled=true", "resources.requests=null"),
+            "autoscaling.enabled needs resources.requests.cpu",
+        ),
+        (
+            (*LEAST, "config.kafka.sslCaLocation=/etc/tss-secrets/kafka/ca.crt"),
+            "config.kafka.sslCaLocation is /etc/tss-secrets/kafka/ca.crt, and nothing is mounted there",
+        ),
+        (
+            (*LEAST, "config.exporters[0].name=a", "config.exporters[0].type=file", "config.exporters[0].path=/data/x"),
+            "the exporter of type file writes to /data/x, which is read-only",
+        ),
+        (
+            (*LEAST, "networkPolicy.enabled=true", "networkPolicy.kafka.ports={9093}"),
+            "networkPolicy.kafka.ports leaves out 9092, which config names",
+        ),
+        (
+            (
+                "config.kafka.brokers=kafka:9092",
+                "externalSecret.enabled=true",
+                "externalSecret.secretStoreRef.name=a",
+                "externalSecret.data[0].secretKey=DATADOG_API_KEY",
+            ),
+            "no destination",
+        ),
         ((*LEAST, "secrets[0].name=config", "secrets[0].secretName=a"), "the name config is the chart's own"),
     ],
 )
@@ -391,6 +487,10 @@ def test_what_does_not_go_together_is_refused_with_what_to_do(
         ("image.pullPolicy=Sometimes", "'?IfNotPresent'?"),
         ("image.digest=sha256:abc", "pattern"),
         ("service.type=Other", "'?ClusterIP'?"),
+        ("resources.limit.memory=2Gi", "limit"),
+        ("terminationGracePeriodSeconds=60s", "pattern"),
+        ("keda.kafka.lagThreshold=lots", "pattern"),
+        ("podDisruptionBudget.maxUnavailable=0", "1"),
     ],
 )
 def test_an_unknown_key_or_value_is_refused_with_those_that_there_are(value: str, words: str, version: int) -> None:
@@ -438,8 +538,8 @@ def test_the_settings_are_checked_by_the_daemon_too() -> None:
 
 
 def test_an_upgrade_that_forgot_the_values_is_told_so() -> None:
-    with pytest.raises(Refused, match="add --reuse-values"):
+    with pytest.raises(Refused, match="give your --values again"):
         template("image.tag=v1.2.1", upgrade=True)
     with pytest.raises(Refused) as refused:
         template("image.tag=v1.2.1")
-    assert "--reuse-values" not in str(refused.value)
+    assert "give your --values again" not in str(refused.value)

@@ -106,5 +106,8 @@ from the daemon's settings classes and tells which keys are secrets, and by whic
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}
 {{- range $root.Values.env -}}{{- if has .name (list $name (printf "%s_FILE" $name)) }}true{{ end -}}{{- end -}}
-{{- if or $root.Values.envFrom $root.Values.existingSecret $root.Values.externalSecret.enabled }}true{{ end -}}
+{{- if or $root.Values.envFrom $root.Values.existingSecret }}true{{ end -}}
+{{- if $root.Values.externalSecret.enabled -}}
+{{- range $root.Values.externalSecret.data -}}{{- if has .secretKey (list $name (printf "%s_FILE" $name)) }}true{{ end -}}{{- end -}}
+{{- end -}}
 {{- end -}}
