@@ -110,6 +110,7 @@ clean: ## remove all that was made here
 	  || { echo 'tss needs Python 3.11 or newer; `$(PYTHON)` is none. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' \
 	  || { echo '`$(PYTHON)` cannot make environments; on Debian: apt-get install python3-venv'; exit 1; }
+	@echo 'setting up .venv, once: some minutes'
 	$(PYTHON) -m venv --clear .venv
 	$(PY) -m pip install --quiet --require-hashes -r requirements.lock
 	@touch $@

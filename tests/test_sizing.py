@@ -79,14 +79,24 @@ def test_it_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--rate", "0", "--window", "40"], "--rate: a number above 0"),
-        (["--rate", "1", "--window", "inf"], "--window: a number above 0"),
-        (["--rate", "1", "--window", "1", "--keep", "5"], "--keep: a share, 0 to 1"),
-        (["--rate", "1", "--window", "1", "--pod-mib", "64"], "--pod-mib: 256 or more"),
+        (["--rate", "0", "--window", "40"], "--rate: '0' is no number above 0"),
+        (["--rate", "many", "--window", "40"], "--rate: 'many' is no number above 0"),
+        (["--rate", "1", "--window", "inf"], "--window: 'inf' is no number above 0"),
+        (["--rate", "1", "--window", "1", "--keep", "5"], "--keep: '5' is no share, 0 to 1"),
+        (["--rate", "1", "--window", "1", "--pod-mib", "64"], "--pod-mib: '64' is no number of MiB, 256 or more"),
         (["--rate", "1"], "required: --window"),
     ],
 )
 def test_a_wrong_figure_is_told(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["size", *arguments])
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["sizes"], "'size'"), (["--config", "a", "size"], "size comes first")]
+)
+def test_what_is_a_command_is_told(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(arguments)
     assert words in capsys.readouterr().err

@@ -56,13 +56,21 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m tss",
         description="Tail Sampling Selector",
-        epilog="python -m tss force --help: rules that keep or drop for a while. "
-        "python -m tss size --help: pods, memory and retention for your traffic",
     )
-    parser.add_argument("command", nargs="?", choices=["run", "check"], default="run", help="check only validates")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["run", "check", "force", "size"],
+        default="run",
+        help="check only validates; force: rules that keep or drop for a while; size: pods, memory and retention for your "
+        "traffic (both have a --help of their own)",
+    )
     parser.add_argument("--config", metavar="FILE", help=f"settings in YAML (default: ${CONFIG_VARIABLE})")
     parser.add_argument("--version", action="version", version=f"tss {__version__}")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.command in ("force", "size"):
+        parser.error(f"{options.command} comes first: python -m tss {options.command} --help")
+    return options
 
 
 def _run(settings: Settings) -> int:

@@ -130,7 +130,9 @@ def sheet(traffic: Traffic) -> str:
         ("partitions", f"{found.partitions} or more", "two a pod, so that there can be twice as many"),
         ("Kafka retention", f"{found.retention_secs / HOUR_SECS:.0f} h", f"maxTraceDurationSecs, and twice an outage of {traffic.outage_hours:g} h"),
         ("  which is", _bytes(found.retention_bytes), "without compression, one copy"),
-        ("Redis", _bytes(found.redis_bytes) if traffic.redis else "none", f"decisions of {DECISION_TTL_SECS} s, parked traces"),
+        ("Redis", _bytes(found.redis_bytes), f"decisions of {DECISION_TTL_SECS} s, parked traces")
+        if traffic.redis
+        else ("Redis", "none", "each restart and rebalance sends traces twice"),
         ("to the backend", f"{_bytes(found.out_bytes_per_sec)}/s", f"{traffic.keep:.2%} kept, without compression"),
     ]  # fmt: skip
     wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
@@ -139,7 +141,9 @@ def sheet(traffic: Traffic) -> str:
 
 
 def _bytes(number: float) -> str:
-    return f"{number / GIB:,.1f} GiB" if number >= GIB else f"{number / MIB:,.0f} MiB"
+    if number >= GIB:
+        return f"{number / GIB:,.1f} GiB"
+    return f"{number / MIB:.0f} MiB" if number >= 10 * MIB else f"{number / MIB:.1f} MiB"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -165,21 +169,28 @@ def _parse(arguments: Sequence[str]) -> Traffic:
 
 
 def _positive(text: str) -> float:
-    number = float(text)
+    number = _number(text)
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError("a number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return number
 
 
 def _share(text: str) -> float:
-    number = float(text)
+    number = _number(text)
     if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError("a share, 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is no share, 0 to 1")
     return number
 
 
 def _mib(text: str) -> int:
-    number = int(text)
-    if number < 256:  # below that the guide's minimum
-        raise argparse.ArgumentTypeError("256 or more")
-    return number
+    number = _number(text)
+    if not 256 <= number < math.inf:  # below that the guide's minimum
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of MiB, 256 or more")
+    return int(number)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
