@@ -488,6 +488,8 @@ def test_what_does_not_go_together_is_refused_with_what_to_do(
         ("image.digest=sha256:abc", "pattern"),
         ("service.type=Other", "'?ClusterIP'?"),
         ("resources.limit.memory=2Gi", "limit"),
+        ("config.exporters[0].type=oltp", "exporters.0.type.*'?otlp'?"),
+        ("config.exporters[0].name=a", "missing property 'type'|type is required"),
         ("terminationGracePeriodSeconds=60s", "pattern"),
         ("keda.kafka.lagThreshold=lots", "pattern"),
         ("podDisruptionBudget.maxUnavailable=0", "1"),

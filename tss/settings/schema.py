@@ -13,10 +13,17 @@ Schema = dict[str, Any]
 def settings_schema() -> Schema:
     """Of the settings file: the sections and `exporters`. JSON Schema, draft 7."""
     top = {camel(name): section_schema(name) for name in SECTIONS if "." not in name}
-    exporters = {
-        "type": ["array", "null"],
-        "items": {"oneOf": [_exporter(name, cls) for name, cls in EXPORTERS.items()]},
+    # By its type, so that an error tells of that one only.
+    each = {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"enum": [*EXPORTERS]}},
+        "allOf": [
+            {"if": {"required": ["type"], "properties": {"type": {"const": name}}}, "then": _exporter(name, cls)}
+            for name, cls in EXPORTERS.items()
+        ],
     }
+    exporters = {"type": ["array", "null"], "items": each}
     return closed(top | {"exporters": exporters}, str(Settings.__doc__))
 
 
