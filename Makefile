@@ -11,7 +11,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-simulation test-real test-image test-cluster fuzz check format docs bench bench-collector soak lock dist audit clean
+.PHONY: help setup run test test-unit test-simulation test-real test-image fuzz check format docs bench bench-collector soak lock dist audit clean
 
 help: ## what there is (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,15 +36,12 @@ test-simulation: .venv/.project ## the whole daemon over fakes and a simulated c
 # What ARGS choose may all be of one kind; 5 is pytest's word for "no test".
 NONE_IS_FINE := $(if $(ARGS),|| [ $$? -eq 5 ])
 
-test-real: .venv/.project .cache/.servers ## live Kafka, the embedded broker, the Datadog test agent, kill -9, the chart by helm
-	$(PY) -m pytest tests/kube tests/real -m 'not alone and not image and not cluster' $(SIDE_BY_SIDE) $(ARGS) $(NONE_IS_FINE)
+test-real: .venv/.project .cache/.servers ## live Kafka, the embedded broker, the Datadog test agent, kill -9, the chart by helm and a real API server
+	$(PY) -m pytest tests/kube tests/real -m 'not alone and not image' $(SIDE_BY_SIDE) $(ARGS) $(NONE_IS_FINE)
 	$(PY) -m pytest tests/real -m alone $(ARGS) $(NONE_IS_FINE)
 
 test-image: .venv/.project .cache/.servers ## the image, built by buildah and run by podman: needs root and Debian's packages
 	$(PY) -m pytest tests/real/test_image.py -m image -s $(ARGS)
-
-test-cluster: .venv/.project .cache/.servers ## the chart against Kubernetes' API server, built here (needs Go, three minutes the first time)
-	$(PY) -m pytest tests/kube/test_cluster.py -m cluster $(ARGS)
 
 soak: .venv/.project .cache/.servers ## whether memory grows: 20 cycles of filling and draining, then an hour of steady load
 	$(PY) -m bench.soak --cycles 20

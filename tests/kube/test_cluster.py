@@ -10,10 +10,9 @@ import pytest
 import yaml
 
 from tests.kube import tools
-from tests.kube.apiserver import ApiServer, Etcd
+from tests.kube.cluster import ApiServer, Etcd
 from tests.kube.rendering import CHART, NAMESPACE, RELEASE, VALUES, rendered
 
-pytestmark = pytest.mark.cluster
 GUIDE = tools.ROOT / "docs" / "deployment.md"
 # What a release can leave behind.
 KINDS = (
