@@ -343,7 +343,8 @@ def test_a_network_policy_follows_the_settings(values: list[str], part: int, por
     ],
 )
 def test_destinations_are_reached_where_they_are(urls: list[str], outside: list | None, inside: list | None) -> None:
-    values = ("config.kafka.brokers=kafka:9092", *exporters(*urls), "networkPolicy.enabled=true")
+    elsewhere = "config.exporters[0].headers.about=http://no.destination:99"
+    values = ("config.kafka.brokers=kafka:9092", *exporters(*urls), elsewhere, "networkPolicy.enabled=true")
     egress = only(rendered(*values, "networkPolicy.dns=false"), "NetworkPolicy")["spec"]["egress"][1:]
     by_place = {next(iter(rule["to"][0])): [port["port"] for port in rule["ports"]] for rule in egress}
     assert by_place == {

@@ -33,8 +33,8 @@
 {{- end -}}
 {{- $outside := list -}}
 {{- $inside := list -}}
-{{- range regexFindAll "https?://[^\"/?#]+" (toJson (pick $config "datadog" "exporters" "spanMetrics")) -1 -}}
-{{- $url := urlParse . -}}
+{{- range regexFindAll "\"(endpoint|agentUrl|intakeUrl|apiEndpoint|otlpEndpoint)\":\"https?://[^\"/?#]+" (toJson (pick $config "datadog" "exporters" "spanMetrics")) -1 -}}
+{{- $url := regexFind "https?://.*$" . | urlParse -}}
 {{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (eq $url.scheme "https" | ternary "443" "80") | int -}}
 {{- if regexMatch "^([^.:]+|.*[.]svc([.].*)?|.*[.]local)(:[0-9]+)?$" $url.host -}}
 {{- $inside = append $inside $port -}}
