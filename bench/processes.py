@@ -70,7 +70,7 @@ class Child:
 
     def cpu_secs(self) -> float:
         """User and system time of the whole tree, of all threads and ended processes in it; to 10 ms."""
-        return sum(sum(map(int, _stat(pid)[11:15])) for pid in self.tree()) / _TICKS
+        return sum(map(_ticks, self.tree())) / _TICKS
 
     def peak_bytes(self) -> int:
         """The most that was resident at any time; of a tree, the sum of what each had at its own time."""
@@ -89,9 +89,13 @@ class Child:
         return pids
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields from the third on: the second, the name, may have blanks in it."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+def _ticks(pid: int) -> int:
+    """Its user and system time, and that of its ended children; 0 when it has just ended, for then its parent has it."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        # From the third field on: the second, the name, may have blanks in it.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15]))
+    return 0
 
 
 def _status_bytes(pid: int, name: str) -> int:

@@ -57,11 +57,18 @@ class Start:
 
     @classmethod
     def of(cls, child: Child, ready: Callable[[], bool]) -> Start:
-        """Wait for it. The look is close, so that next to nothing of the work is taken for a part of the start."""
-        began = time.monotonic()
-        child.wait_until(ready, "ready", 0.005)
-        at = time.monotonic()
-        return cls(child, at, at - began, child.cpu_secs())
+        """Wait for it. What was used is taken before each look, for a child that is busy at once answers late, and all it did
+        meanwhile would be taken for a part of the start."""
+        began = at = time.monotonic()
+        used = child.cpu_secs()
+
+        def look() -> bool:
+            nonlocal at, used
+            at, used = time.monotonic(), child.cpu_secs()
+            return ready()
+
+        child.wait_until(look, "ready", 0.005)
+        return cls(child, at, at - began, used)
 
     def run(self, topic: Topic, ended: float, times: int = 1) -> Run:
         """What was used since, by the time."""
