@@ -310,6 +310,17 @@ def test_a_network_policy_lets_out_what_is_needed_and_no_more() -> None:
     assert ports("networkPolicy.dns=false", "networkPolicy.kafka.ports={9092,9094}") == [[9092, 9094], [443]]
 
 
+def test_a_network_policy_lets_in_whom_it_names_and_the_charts_own_test() -> None:
+    values = (
+        "networkPolicy.enabled=true",
+        "networkPolicy.ingress.from[0].namespaceSelector.matchLabels.name=monitoring",
+    )
+    objects = rendered(*LEAST, *values)
+    scraper, test = only(objects, "NetworkPolicy")["spec"]["ingress"][0]["from"]
+    assert scraper == {"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}
+    assert test["podSelector"]["matchLabels"].items() <= only(objects, "Pod")["metadata"]["labels"].items()
+
+
 def exporters(*urls: str) -> list[str]:
     keys = [{"name": f"e{index}", "type": "otlp", "endpoint": url} for index, url in enumerate(urls)]
     return [
