@@ -27,6 +27,7 @@ _FROM_HERE = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/apt/apt.conf.d")
 
 def prepare() -> None:
     """The tools, and the base image."""
+    HOME.mkdir(parents=True, exist_ok=True)
     if os.geteuid():
         raise RuntimeError("the image is built by debootstrap and buildah, which need root here")
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
@@ -43,7 +44,7 @@ def _base() -> Path:
     ready, tree = HOME / "ready", HOME / "base"
     if not ready.exists():
         shutil.rmtree(HOME, ignore_errors=True)
-        HOME.mkdir(parents=True)
+        tree.mkdir(parents=True)
         packages = "--include=ca-certificates,python3,python3-venv,python3-dev"
         subprocess.run(
             ["debootstrap", "--variant=minbase", packages, "bookworm", str(tree), _DEBIAN],
