@@ -1,7 +1,8 @@
 """Spans per CPU-second of the daemon, end to end, beside a consumer that reads the same topic and does nothing, and
 beside the OpenTelemetry Collector with `tail_sampling`, where it is built (`python -m bench.collector`).
 
-    python -m bench [--sizes 1,8,50] [--shape keyed,mixed] [--keep 0.1,5,100] [--json FILE] [--svg FILE]
+    python -m bench [--sizes 1,8,50] [--shape keyed,mixed,scattered] [--keep 0.1,5,100] [--json FILE] [--svg FILE]
+    python -m bench --against DIRECTORY                   another checkout on the same topics, in pairs, instead
     python -m bench --open 1000000 [--buffer-mib 320]     memory of so many open spans instead
     python -m bench --check                               a short run against bench/floors.py instead
     python -m bench --features [--repeat 3]               what statistics and span metrics cost instead
@@ -10,7 +11,9 @@ beside the OpenTelemetry Collector with `tail_sampling`, where it is built (`pyt
 
 For each corpus there is a topic, of whose traces a share has an error; those must reach an OTLP sink, which is a process
 of its own. A run of the daemon fails unless the sink has exactly these, each once, and everything is committed. CPU is
-user and system time of the whole process tree, less what it had used when it was ready, that is, had its partitions.
+user and system time of the whole process tree, less what it had used when it was ready, that is, had its partitions. A
+topic is as large as ten seconds of that need; consumers take turns, and each figure is the median with its least and
+most. Nobody asks the daemon anything while it is measured.
 Read as fast as it goes, peak memory is not of the same spans: `tss` holds a trace for two seconds of the log, the
 Collector for two seconds of the clock. --open compares it.
 """
@@ -19,22 +22,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
-from bench import collector, costs, floors, held, plot, profiled, table
-from bench.corpus import USUAL, Corpus
+from bench import against, collector, costs, floors, held, plot, profiled, table
+from bench.corpus import SCATTERED, SHAPES, USUAL, Corpus
 from bench.daemon import FEATURES, run_tss
 from bench.processes import BenchFailed
 from bench.runs import Run, run_bare
@@ -45,10 +49,15 @@ from tests.real.brokers import JARS, ApacheKafka, Broker, Tansu, running
 from tss.core.otlp import SCANNER
 
 CONSUMERS = ("bare", "tss", "collector")
-SIZES, SHAPES, KEEPS = [1, 8, 50], ["keyed", "mixed"], [0.1, 5, 100]
-SPANS = 1_600_000
-MOST_RECORDS = 400_000  # of one span: enough to be measured
-COLLECTOR_SPANS = 400_000  # it needs ten times as long for each
+CPU_SECS = 10.0  # of each run, at least: in a shorter one a neighbour's burst is a tenth of it
+PROBE_RECORDS = 50_000  # tell how many that takes
+MOST_BYTES = 8 << 30  # of a topic, which is read from the page cache
+COLLECTOR_SPANS = 1_500_000  # it needs ten times as long for each
+
+
+RUN: dict[str, Callable[[Topic, Path], Run]] = {
+    "bare": run_bare, "tss": run_tss, "collector": collector.run_collector,
+}  # fmt: skip
 
 
 @frozen
@@ -76,27 +85,40 @@ class Bench:
             print(row, flush=True)
             rows.append(row)
         for row in rows:
-            for consumer, run in row.runs.items():
-                if run.amiss:
-                    print(f"{row.topic.corpus}, {consumer}: {run.amiss}")
+            for consumer, runs in row.runs.items():
+                for amiss in {run.amiss for run in runs if run.amiss}:
+                    print(f"{row.topic.corpus}, {consumer}: {amiss}")
         return rows
 
     def row(self, corpus: Corpus) -> Row:
-        with self.topic(corpus, self.records(corpus)) as topic:
-            runs = self.runs(topic)
-        if "collector" in self.options.consumers:
-            with self.topic(corpus, min(topic.records, -(-COLLECTOR_SPANS // corpus.record_spans))) as fewer:
-                runs["collector"] = collector.run_collector(fewer, self.directory)
-        return Row(topic, runs)
+        """The consumers by turns, so that what the neighbours do comes to all of them."""
+        with ExitStack() as topics:
+            topic = topics.enter_context(self.topic(corpus, self.records(corpus)))
+            fewer = topic
+            if "collector" in self.options.consumers:
+                few = min(topic.records, -(-COLLECTOR_SPANS // corpus.record_spans))
+                fewer = topics.enter_context(self.topic(corpus, few))
+            row = Row(topic)
+            for _ in range(self.options.repeat):
+                for name in self.options.consumers:
+                    row.add(name, RUN[name](fewer if name == "collector" else topic, self.directory))
+        return row
 
     def records(self, corpus: Corpus) -> int:
-        count: int = self.options.records or min(MOST_RECORDS, -(-self.options.spans // corpus.record_spans))
-        return count
+        """As many as the daemon needs CPU_SECS for, which a short run tells, if that is not too much for the disk."""
+        if self.options.records:
+            asked: int = self.options.records
+            return asked
+        with self.topic(corpus, PROBE_RECORDS) as probe:
+            run = run_tss(probe, self.directory)
+        wanted = 1.2 * CPU_SECS * 1e6 / run.micros_per_record  # a longer run needs less for each
+        return math.ceil(min(wanted, MOST_BYTES * probe.records / probe.size_bytes))
 
-    def runs(self, topic: Topic) -> dict[str, Run]:
-        """Of those that take little time."""
-        known = {"bare": run_bare, "tss": run_tss}
-        return {name: run(topic, self.directory) for name, run in known.items() if name in self.options.consumers}
+    def against(self) -> None:
+        print(machine(), against.HEAD, sep="\n", flush=True)
+        for corpus in self.options.corpora:
+            with self.topic(corpus, self.records(corpus)) as topic:
+                print(against.compare(topic, self.directory, self.options.against, self.options.pairs), flush=True)
 
     def held(self) -> list[held.Held]:
         found = []
@@ -115,7 +137,9 @@ class Bench:
             with self.topic(corpus, floors.RECORDS) as topic:
                 best = 0.0
                 for _ in range(floors.TRIES):
-                    row = Row(topic, self.runs(topic))
+                    row = Row(topic)
+                    for name in ("bare", "tss"):
+                        row.add(name, RUN[name](topic, self.directory))
                     print(row)
                     best = max(best, row.ratio("tss") or 0)
                     if best >= floor:
@@ -135,26 +159,23 @@ class Bench:
                     print(cost, flush=True)
 
     def features(self) -> None:
-        """The runs take turns, and the best of each counts: what others do on the machine meanwhile only slows."""
         print(machine(), table.HEAD, sep="\n", flush=True)
         kinds: dict[str, tuple[str, ...]] = {"tss": ()} | {f"+{name}"[:10]: (name,) for name in FEATURES}
         for corpus in self.options.corpora:
-            best: dict[str, Run] = {}
             with self.topic(corpus, self.records(corpus)) as topic:
+                row = Row(topic)
                 for _ in range(self.options.repeat):
                     for name, features in kinds.items():
-                        run = run_tss(topic, self.directory, features=features)
-                        best[name] = min(run, best.get(name, run), key=lambda each: each.cpu_secs)
-                print(Row(topic, best))
-            for name, run in best.items():
-                print(f"{corpus}, {name}: {run.spans_per_cpu_sec / best['tss'].spans_per_cpu_sec:.1%} of tss without")
+                        row.add(name, run_tss(topic, self.directory, features=features))
+                print(row)
+            for name in kinds:
+                print(f"{corpus}, {name}: {row.share(name, 'tss')} of tss without")
 
     def profile(self) -> None:
         for corpus in self.options.corpora:
             with self.topic(corpus, self.records(corpus)) as topic:
-                run = run_tss(topic, self.directory, profiled.__name__)
-                print(f"\n{corpus}: {run.micros_per_record:.1f} us a record under the profiler")
-                print(profiled.report(self.directory / profiled.RESULT, topic.records))
+                run = run_tss(topic, self.directory, python=profiled.PYTHON, watching=profiled.watching)
+                print(f"\n{corpus}: {profiled.report(self.directory / profiled.FOUND, run.micros_per_record)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,6 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 bench.features()
             elif options.redis:
                 bench.redis()
+            elif options.against:
+                bench.against()
             elif options.open:
                 document["held"] = [each.to_json() for each in bench.held()]
             else:
@@ -196,25 +219,19 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shape", type=_list(str), metavar="S,S", help=f"{' or '.join(SHAPES)}, {of_each}")
     parser.add_argument("--keep", type=_list(float), metavar="P,P", help=f"per cent of traces kept, {of_each}")
     parser.add_argument("--consumers", type=_list(str), default=list(CONSUMERS), help=f"of {', '.join(CONSUMERS)}")
-    parser.add_argument(
-        "--spans",
-        type=int,
-        default=SPANS,
-        help=f"in each topic, but no more than {MOST_RECORDS} records (default: %(default)s)",
-    )
-    parser.add_argument("--records", type=int, help="in each topic instead")
+    parser.add_argument("--records", type=int, help=f"in each topic (default: as many as take {CPU_SECS:g} s of CPU)")
     parser.add_argument(
         "--broker", choices=("apache", "tansu"), default="apache" if JARS.is_dir() and shutil.which("java") else "tansu"
     )
     instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--against", type=Path, metavar="DIRECTORY", help="another checkout, with its .venv, instead")
     instead.add_argument("--open", type=int, metavar="SPANS", help="memory of so many open spans instead")
     instead.add_argument("--check", action="store_true", help="a short run against bench/floors.py instead")
     instead.add_argument("--profile", action="store_true", help="where the daemon's CPU time goes instead")
     instead.add_argument("--features", action="store_true", help="what counting all spans costs instead")
     instead.add_argument("--redis", action="store_true", help="what Redis costs instead")
-    parser.add_argument(
-        "--repeat", type=int, default=3, help="runs of each with --features or --redis (default: %(default)s)"
-    )
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each, by turns (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=against.PAIRS, help="with --against (default: %(default)s)")
     parser.add_argument("--buffer-mib", type=int, default=320, help="maxBufferBytes with --open (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them here")
@@ -225,6 +242,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.corpora = _corpora(options)
     if options.check:
         options.consumers = ["bare", "tss"]
+    if options.profile and len(options.corpora) > 1 and (options.sizes, options.shape, options.keep) == (None,) * 3:
+        options.corpora = [SCATTERED, Corpus(8)]
     if options.open and len(options.corpora) > 1:
         parser.error("--open is of one corpus")
     if "collector" in options.consumers and not collector.BINARY.exists():
@@ -242,9 +261,11 @@ def _corpora(options: argparse.Namespace) -> list[Corpus]:
     if chosen == (None, None, None) and not options.open:
         return USUAL
     sizes, shapes, keeps = options.sizes or [8], options.shape or ["keyed"], options.keep or [5]
-    return [
-        Corpus(size, mixed=shape == "mixed", keep=keep / 100) for size, shape, keep in product(sizes, shapes, keeps)
+    chosen_ones = [
+        Corpus(SCATTERED.record_spans if shape == SCATTERED.shape else size, shape, keep / 100)
+        for size, shape, keep in product(sizes, shapes, keeps)
     ]
+    return [*dict.fromkeys(chosen_ones)]  # scattered ones have one size
 
 
 def machine() -> str:

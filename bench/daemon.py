@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import signal
 import time
 import urllib.error
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import attrs
 import yaml
 from attrs import frozen
 
-from bench.processes import PYTHON, BenchFailed, Child
+from bench.processes import PYTHON, ROOT, BenchFailed, Child
 from bench.runs import Run, Start, get
 from bench.sink import sinking
 from bench.topic import Topic
@@ -66,7 +65,8 @@ class Daemon:
         sink: str,
         directory: Path,
         *,
-        module: str = DAEMON,
+        python: Sequence[str] = PYTHON,
+        place: Path = ROOT,
         app: dict[str, Any] | None = None,
         features: Iterable[str] = (),
         redis: str = "",
@@ -74,7 +74,8 @@ class Daemon:
         patience_ms: int = 6000,
     ) -> Iterator[Daemon]:
         """From the topic to the sink, in a group of its own unless one is named. ``app``: settings of that section;
-        ``features`` of FEATURES; ``redis``: its URL; ``patience_ms``: how long the group waits for it."""
+        ``features`` of FEATURES; ``redis``: its URL; ``patience_ms``: how long the group waits for it; ``python`` and
+        ``place``: of another checkout."""
         health_port, metrics_port = free_ports(2)
         group = group or f"tss {time.monotonic_ns()}"
         settings = {
@@ -103,7 +104,7 @@ class Daemon:
             FEATURES[feature](settings, sink)
         config = directory / "tss.yaml"
         config.write_text(yaml.safe_dump(settings))
-        with Child.running(module, [*PYTHON, module, "--config", str(config)], directory) as child:
+        with Child.running(DAEMON, [*python, DAEMON, "--config", str(config)], directory, place) as child:
             yield cls(child, group, health_port, metrics_port)
 
     def is_ready(self) -> bool:
@@ -122,9 +123,10 @@ class Daemon:
         found = ((_LE.search(labels), value) for labels, value in self._samples("event_loop_stall_seconds_bucket"))
         return {float(bound[1]): value for bound, value in found if bound}
 
-    def stall_ms(self, before: Histogram) -> float:
-        """The 99th percentile since then."""
-        return 1000 * quantile(0.99, {bound: count - before[bound] for bound, count in self.stalls().items()})
+    def stall_ms(self, before: Histogram | None = None) -> float:
+        """The 99th percentile, since then."""
+        since = before or {}
+        return 1000 * quantile(0.99, {bound: count - since.get(bound, 0) for bound, count in self.stalls().items()})
 
     def _samples(self, name: str) -> Iterator[tuple[str, float]]:
         for line in get(f"http://{HOST}:{self.metrics_port}/metrics").splitlines():
@@ -153,25 +155,36 @@ class Daemon:
             raise BenchFailed(f"the daemon says {wrong}, but it should be { ({name: told[name] for name in wrong}) }")
 
 
-def run_tss(topic: Topic, directory: Path, module: str = DAEMON, features: Iterable[str] = (), redis: str = "") -> Run:
-    """The daemon over the whole topic; raises BenchFailed if the sink has not exactly what must be kept."""
+Watching = Callable[[Child], AbstractContextManager[object]]
+"""What looks at the daemon from outside while it is measured."""
+
+
+def run_tss(
+    topic: Topic,
+    directory: Path,
+    *,
+    features: Iterable[str] = (),
+    redis: str = "",
+    python: Sequence[str] = PYTHON,
+    place: Path = ROOT,
+    watching: Watching = nullcontext,
+) -> Run:
+    """The daemon over the whole topic; raises BenchFailed if the sink has not exactly what must be kept.
+
+    It is asked nothing while it is measured: a scrape costs it some 30 ms, four of them a second a fifth of its main
+    thread's time. Kafka says when it is done. The stalls are of its whole life.
+    """
     with (
         sinking(directory) as (sink, taken),
-        Daemon.running(topic, sink, directory, module=module, features=features, redis=redis) as daemon,
+        Daemon.running(topic, sink, directory, features=features, redis=redis, python=python, place=place) as daemon,
     ):
         child = daemon.child
         start = Start.of(child, daemon.is_ready)
-        stalls = daemon.stalls()
-        if module != DAEMON:
-            child.process.send_signal(signal.SIGUSR1)  # the profiler begins
-        child.wait_until(lambda: daemon.metric("kafka_records_read_total") >= topic.records, "read", LOOK_SECS)
-        ended = time.monotonic()
-        child.wait_until(lambda: not topic.uncommitted(daemon.group), "committed", LOOK_SECS)
-        run = attrs.evolve(start.run(topic, ended), stall_ms=daemon.stall_ms(stalls))
+        with watching(child):
+            child.wait_until(lambda: not topic.uncommitted(daemon.group), "committed", LOOK_SECS)
+            run = start.run(topic, time.monotonic())
+        run = attrs.evolve(run, stall_ms=daemon.stall_ms())
         daemon.check(topic)
-        if module != DAEMON:
-            child.process.terminate()  # the profiler writes
-            child.process.wait(30)
         if amiss := taken.amiss(topic.kept):
             raise BenchFailed(amiss)
     return run

@@ -66,9 +66,10 @@ def drawn(*documents: dict[str, Any]) -> str:
             y += BAR
         y += GROUP_GAP
     foot = [
-        "To the left: spans a record, of one trace (keyed) or of many (mixed), share of traces kept. Memory: tss holds"
+        "Corpus: spans a record; a trace in one record (keyed), in many (scattered) or many in one (mixed); share kept."
     ]
-    foot += ["two seconds of the log, the Collector what it reads in two seconds.", documents[0]["machine"]]
+    foot += ["Memory: tss holds two seconds of the topic, the Collector what it reads in two seconds."]
+    foot += [documents[0]["machine"]]
     for line in foot:
         lines.append(_text(EDGE, y + 12, line, 'class="dim"'))
         y += 16

@@ -34,13 +34,13 @@ class Child:
 
     @classmethod
     @contextmanager
-    def running(cls, name: str, command: Sequence[str], directory: Path) -> Iterator[Self]:
-        """Killed when the block is left, and all below it."""
+    def running(cls, name: str, command: Sequence[str], directory: Path, place: Path = ROOT) -> Iterator[Self]:
+        """Started in ``place``. Killed when the block is left, and all below it."""
         log = directory / f"{name}.log"
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TSS_")}
         with log.open("wb") as out:
             process = subprocess.Popen(  # our own
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=place, env=environment
             )
         child = cls(name, process, log)
         try:

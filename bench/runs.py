@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import urllib.request
 from collections.abc import Callable
@@ -14,9 +15,10 @@ from attrs import frozen
 from bench.processes import PYTHON, Child
 from bench.topic import Topic
 
-# The bare consumer reads the topic so many times over that it has read as many of either: one reading would be lost in
-# the clock's ticks.
-BARE_RECORDS, BARE_SPANS = 1_000_000, 8_000_000
+# The bare consumer reads the topic so many times over that it has used this: one reading takes a second or so.
+BARE_CPU_SECS = 10.0
+BARE_RECORD_SECS = 0.6e-6  # at least, for records of one span; 1.2 for those of eight, 16 for those of fifty
+BARE_BYTE_SECS = 0.3e-9
 
 
 @frozen
@@ -26,7 +28,7 @@ class Run:
     records: int
     spans: int
     cpu_secs: float
-    wall_secs: float  # until the last record was read
+    wall_secs: float  # until the last record was read, of `tss` until it was committed
     peak_bytes: int
     start_cpu_secs: float
     start_wall_secs: float
@@ -85,7 +87,8 @@ class Start:
 
 def run_bare(topic: Topic, directory: Path) -> Run:
     """Reads and throws away."""
-    times = max(1, min(-(-BARE_RECORDS // topic.records), -(-BARE_SPANS // topic.spans)))
+    once = max(topic.records * BARE_RECORD_SECS, topic.size_bytes * BARE_BYTE_SECS)
+    times = math.ceil(BARE_CPU_SECS / once)
     arguments = ["--brokers", topic.broker.bootstrap, "--topic", topic.name, "--group"]
     arguments += [f"bare {time.monotonic_ns()}", "--records", str(topic.records), "--times", str(times)]
     with Child.running("bare", [*PYTHON, "bench.bare", *arguments], directory) as child:

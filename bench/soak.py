@@ -37,7 +37,7 @@ from tests.real.brokers import HOST, ApacheKafka, Broker, free_ports, running
 
 ALLOWED_SHARE, ALLOWED_BYTES = 0.03, 8 << 20  # growth, whichever is more: allocators never settle to the page
 KEPT_LIMIT, DROPPED_LIMIT = 50_000, 500_000  # traces remembered when the memory is full; it has its final size then
-MIXTURE = (Corpus(8), Corpus(1), Corpus(8, mixed=True), Corpus(50))  # the same number of spans of each
+MIXTURE = (Corpus(8), Corpus(1), Corpus(8, shape="mixed"), Corpus(50))  # the same number of spans of each
 SMALL = Corpus(2, keep=0.1)  # fills the memory of decisions with little else
 RETENTION_BYTES = 256 << 20  # of a partition; at 20,000 spans a second the daemon may be two minutes late
 SEGMENT_BYTES = 16 << 20
@@ -213,7 +213,7 @@ class Writer:
             produce(self._producer, self._topic.name, key, value, timestamp_ms)
         self.records += len(group.records)
         self.traces += corpus.group_traces
-        self.spans[corpus] += corpus.group_traces * corpus.trace_spans
+        self.spans[corpus] += corpus.group_spans
         self.kept_spans += len(group.keep)
         self._producer.poll(0)
 
@@ -257,7 +257,7 @@ class Soak:
     @classmethod
     @contextmanager
     def running(cls, broker: Broker, directory: Path, app: dict[str, Any]) -> Iterator[Soak]:
-        topic = Topic(broker, "soak", MIXTURE[0], 0, 0, frozenset(), 0)
+        topic = Topic(broker, "soak", MIXTURE[0], 0, 0, frozenset(), 0, 0.0)
         config = {"retention.bytes": RETENTION_BYTES, "segment.bytes": SEGMENT_BYTES, "file.delete.delay.ms": 1000}
         broker.create_topic(topic.name, PARTITIONS, **{key: str(value) for key, value in config.items()})
         app = {"maxBufferBytes": BUFFER_MIB << 20} | app

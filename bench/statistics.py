@@ -23,7 +23,7 @@ def traces_of(corpus: Corpus, spans: int) -> list[tuple[bytes, list[bytes]]]:
     faults: list[Fault] = []
     find = Scanner().fragments
     found: dict[bytes, list[bytes]] = {}
-    for group in corpus.groups(-(-spans // (corpus.group_records * corpus.record_spans)), time.time_ns()):
+    for group in corpus.groups(-(-spans // corpus.group_spans), time.time_ns()):
         for _, value in group.records:
             for fragment in find(value, Encoding.OTLP_PROTO, faults):
                 found.setdefault(fragment.trace_id, []).append(fragment.payload)
@@ -64,7 +64,7 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 50)
     print(f"us a span, the best of {ROUNDS} rounds")
     print(f"{'':>12}", *(f"{word:>10}" for word in ("scan", "count", "first time", "take (ms)", "groups")))
-    for corpus in [Corpus(int(size)) for size in options.sizes.split(",")] + [Corpus(8, mixed=True)]:
+    for corpus in [Corpus(int(size)) for size in options.sizes.split(",")] + [Corpus(8, shape="mixed")]:
         traces = traces_of(corpus, options.spans)
         concentrator = Concentrator(time.time_ns())
         for trace_id, chunks in traces:

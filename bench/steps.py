@@ -94,7 +94,7 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 50)
     print(f"scanner {SCANNER}; us a record, the best of {ROUNDS} rounds; {BATCH} records at once; 5 % kept")
     print(f"{'':>12}", *(f"{step:>9}" for step in STEPS), f"{'all but pack':>14}")
-    corpora = [Corpus(int(size)) for size in options.sizes.split(",")] + [Corpus(8, mixed=True)]
+    corpora = [Corpus(int(size)) for size in options.sizes.split(",")] + [Corpus(8, shape="mixed")]
     for corpus in corpora:
         count = options.spans // corpus.record_spans
         groups = corpus.groups(-(-count // corpus.group_records), 10**18)

@@ -24,19 +24,16 @@ class Topic:
     records: int
     size_bytes: int
     kept: frozenset[bytes]  # of each span: trace id and span id
+    kept_traces: int
     fill_secs: float
 
     @property
     def spans(self) -> int:
-        return self.records * self.corpus.record_spans
+        return self.records // self.corpus.group_records * self.corpus.group_spans
 
     @property
     def traces(self) -> int:
-        return self.spans // self.corpus.trace_spans
-
-    @property
-    def kept_traces(self) -> int:
-        return len(self.kept) // self.corpus.trace_spans
+        return self.records // self.corpus.group_records * self.corpus.group_traces
 
     @classmethod
     def filled(cls, broker: Broker, name: str, corpus: Corpus, count: int) -> Topic:
@@ -47,7 +44,7 @@ class Topic:
     def empty(cls, broker: Broker, name: str, corpus: Corpus) -> Topic:
         """Make the topic."""
         broker.create_topic(name, PARTITIONS)
-        return cls(broker, name, corpus, 0, 0, frozenset(), 0.0)
+        return cls(broker, name, corpus, 0, 0, frozenset(), 0, 0.0)
 
     def fill(self, count: int) -> Topic:
         """The empty topic with so many records in it, as ``filled`` says."""
@@ -57,7 +54,7 @@ class Topic:
         records = groups * corpus.group_records
         first_ms = time.time_ns() // 1_000_000 - records * STEP_MS
         producer = producer_to(broker)
-        size = number = 0
+        size = number = kept_traces = 0
         kept: set[bytes] = set()
         for group in corpus.groups(groups, first_ms * 1_000_000):
             for key, value in group.records:
@@ -65,9 +62,10 @@ class Topic:
                 size += len(value)
                 number += 1
             kept.update(group.keep)
+            kept_traces += len({each[:16] for each in group.keep})
             producer.poll(0)
         producer.flush()
-        return Topic(broker, name, corpus, records, size, frozenset(kept), time.monotonic() - began)
+        return Topic(broker, name, corpus, records, size, frozenset(kept), kept_traces, time.monotonic() - began)
 
     def __str__(self) -> str:
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import sys
 import time
 import urllib.request
@@ -13,16 +14,20 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from bench import plot
-from bench.corpus import SPAN_BYTES, USUAL, Corpus
+from bench import against, plot
+from bench.corpus import SCATTERED, SCATTERED_SPANS, SPAN_BYTES, USUAL, Corpus
 from bench.daemon import quantile
 from bench.floors import FLOORS
 from bench.processes import BenchFailed, Child
+from bench.runs import Run
 from bench.sink import Taken
 from bench.soak import DROPPED_LIMIT, KEPT_LIMIT, Cycle, Growth, Sample, counting, cycle_growth, steady_growth
+from bench.table import Row
+from bench.topic import Topic
+from tests.real.brokers import Tansu
 
 EPOCH_NS = 1_700_000_000_000_000_000
-CORPORA = [*USUAL, Corpus(50, mixed=True), Corpus(5, mixed=True, keep=0.5)]
+CORPORA = [*USUAL, Corpus(50, shape="mixed"), Corpus(5, shape="mixed", keep=0.5)]
 
 
 def spans_of(value: bytes) -> list:
@@ -39,8 +44,8 @@ def test_a_corpus_is_what_its_name_says(corpus: Corpus) -> None:
         assert len(group.records) == corpus.group_records
         for key, value in group.records:
             spans = spans_of(value)
-            assert len(spans) == corpus.record_spans
-            assert len({span.trace_id for span in spans}) == (corpus.record_spans if corpus.mixed else 1)
+            assert len(spans) in (SCATTERED_SPANS if corpus.is_scattered else [corpus.record_spans])
+            assert len({span.trace_id for span in spans}) == (corpus.record_spans if corpus.is_mixed else 1)
             size += len(value)
             for span in spans:
                 count += 1
@@ -50,16 +55,40 @@ def test_a_corpus_is_what_its_name_says(corpus: Corpus) -> None:
                     failed.add(span.trace_id)
                 assert 0 <= span.start_time_unix_nano - EPOCH_NS + (1 << 32) < 20 * 10**9
     assert len(traces) == 20 * corpus.group_traces
-    assert all(len(spans) == corpus.trace_spans for spans in traces.values())
-    assert count == sum(map(len, traces.values()))  # no span twice
+    assert sorted(map(len, traces.values())) == sorted(20 * [*map(sum, corpus.group_layout)])
+    assert count == sum(map(len, traces.values())) == 20 * corpus.group_spans  # no span twice
     assert all(len(of_trace) == 1 for of_trace in keys.values())  # so a trace is on one partition
     assert {span for group in groups for span in group.keep} == {
         trace + span for trace in failed for span in traces[trace]
     }
-    assert size / count == pytest.approx(SPAN_BYTES, rel=0.01)
+    if corpus.is_scattered:
+        assert SPAN_BYTES < size / count < 1.5 * SPAN_BYTES  # each record brings the whole resource
+    else:
+        assert size / count == pytest.approx(SPAN_BYTES, rel=0.01)
 
 
-@pytest.mark.parametrize("corpus", [Corpus(8, keep=0), Corpus(8), Corpus(8, mixed=True), Corpus(8, keep=1)], ids=str)
+def test_a_scattered_trace_comes_as_a_collector_writes_it() -> None:
+    (group,) = SCATTERED.groups(1, EPOCH_NS)
+    records: defaultdict[bytes, list[int]] = defaultdict(list)
+    services: defaultdict[bytes, set[str]] = defaultdict(set)
+    for key, value in group.records:
+        message = ExportTraceServiceRequest.FromString(value)
+        (resource,) = message.resource_spans  # of one service
+        records[key].append(len(spans_of(value)))
+        services[key] |= {
+            each.value.string_value for each in resource.resource.attributes if each.key == "service.name"
+        }
+        assert {span.trace_id.hex().encode() for span in spans_of(value)} == {key}
+    assert sorted(map(len, records.values())) == [*range(5, 21)]
+    assert {count for counts in records.values() for count in counts} == {1, 2, 3}
+    assert min(map(len, services.values())) >= 2
+    keys = [key for key, _ in group.records]
+    assert any(before != after for before, after in itertools.pairwise(keys))  # the traces come interleaved
+
+
+@pytest.mark.parametrize(
+    "corpus", [Corpus(8, keep=0), Corpus(8), Corpus(8, shape="mixed"), Corpus(8, keep=1), SCATTERED], ids=str
+)
 def test_as_many_traces_fail_as_asked(corpus: Corpus) -> None:
     groups = 3000 // corpus.group_traces
     kept = sum(len(group.keep) for group in corpus.groups(groups, EPOCH_NS))
@@ -125,6 +154,31 @@ def test_the_plot_shows_each_figure_in_well_formed_svg() -> None:
     texts = [element.text for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
     for expected in ("8 <keyed> 5 %", "1.23 M", "99", "123", "1,756", "held open", "a machine"):
         assert expected in texts
+
+
+def test_the_interval_of_nine_pairs_is_the_second_to_the_eighth() -> None:
+    ratios = [0.91, 0.95, 0.97, 0.98, 1.0, 1.01, 1.02, 1.04, 1.30]
+    assert against.interval(ratios[::-1]) == (0.95, 1.04)  # outside lie 2 * (1 + 9) / 2 ** 9: 4 %
+    assert against.interval(ratios[:5]) == (0.91, 1.0)  # too few for 95 %: all of them
+
+
+def run_of(spans_per_cpu_sec: float) -> Run:
+    return Run(
+        records=1_000, spans=8_000, cpu_secs=8_000 / spans_per_cpu_sec, wall_secs=1.0, peak_bytes=1 << 20,
+        start_cpu_secs=0.5, start_wall_secs=0.5,
+    )  # fmt: skip
+
+
+def test_a_row_compares_within_a_turn_and_tells_the_spread(tmp_path: Path) -> None:
+    topic = Topic(Tansu(tmp_path), "t", Corpus(8), 1_000, 1, frozenset(), 0, 0.0)  # no broker is asked
+    row = Row(topic)
+    for bare, ours in ((100.0, 10.0), (50.0, 6.0), (200.0, 18.0)):  # a machine that is now busy and now not
+        row.add("bare", run_of(bare))
+        row.add("tss", run_of(ours))
+    share = row.share("tss", "bare")
+    assert (share.median, share.least, share.most) == pytest.approx((0.10, 0.09, 0.12))
+    assert row.ratio("tss") == pytest.approx(0.10)
+    assert row.to_json()["runs"]["tss"]["spans_per_cpu_sec"] == pytest.approx(10.0)
 
 
 def test_there_is_a_floor_for_a_usual_corpus() -> None:
