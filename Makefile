@@ -6,12 +6,13 @@ PY := .venv/bin/python
 SECONDS ?= 20
 SEED ?= $(shell date +%s)
 WORKERS ?= 2
+ROUNDS ?= 5
 # File by file, in their order: what a file sets up is set up once, and the long ones of the real tier do not come last.
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-simulation test-real test-image fuzz check format docs bench bench-collector soak lock dist audit clean
+.PHONY: help setup run test test-unit test-simulation test-real test-flakes test-image mutants fuzz check format docs bench bench-collector soak lock dist audit clean
 
 help: ## what there is (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,24 +22,29 @@ setup: .venv/.project .cache/.servers ## .venv/ with the daemon and everything f
 run: .venv/.project ## the daemon at work in this terminal: broker, traffic, live view. ARGS='--rate 200 --seconds 60'
 	@$(PY) -m demo $(ARGS)
 
+# A recipe begins with this: `run` does what it is told, `done_all` fails if any of that failed. So one failure hides no other.
+ALL := failed=; run() { echo "$$*"; "$$@" || failed=1; }; done_all() { [ -z "$$failed" ]; }
+
 test: ## all tests: first the quick ones, then the simulation, then those against real servers. WORKERS=4 for more at a time
-	@$(MAKE) --no-print-directory test-unit
-	@$(MAKE) --no-print-directory test-simulation
-	@$(MAKE) --no-print-directory test-real
+	@$(ALL); for tier in unit simulation real; do run $(MAKE) --no-print-directory test-$$tier; done; done_all
 
 test-unit: .venv/.project ## core, settings, tasks, edges. ARGS='-k ledger'
 	$(PY) -m pytest tests --ignore=tests/simulation --ignore=tests/real --ignore=tests/kube $(SIDE_BY_SIDE) $(ARGS)
 
 test-simulation: .venv/.project ## the whole daemon over fakes and a simulated clock, in many seeds; compiled, and interpreted
-	$(PY) -m pytest tests/simulation -n $(WORKERS) $(ARGS)
-	INTERPRETED=1 $(PY) -m pytest tests/simulation tests/core tests/tasks -n $(WORKERS) $(ARGS)
+	@$(ALL); run $(PY) -m pytest tests/simulation -n $(WORKERS) $(ARGS); \
+	  run env INTERPRETED=1 $(PY) -m pytest tests/simulation tests/core tests/tasks -n $(WORKERS) $(ARGS); done_all
 
 # What ARGS choose may all be of one kind; 5 is pytest's word for "no test".
 NONE_IS_FINE := $(if $(ARGS),|| [ $$? -eq 5 ])
 
 test-real: .venv/.project .cache/.servers ## live Kafka, the embedded broker, the Datadog test agent, kill -9, the chart by helm and a real API server
-	$(PY) -m pytest tests/kube tests/real -m 'not alone and not image' $(SIDE_BY_SIDE) $(ARGS) $(NONE_IS_FINE)
-	$(PY) -m pytest tests/real -m alone $(ARGS) $(NONE_IS_FINE)
+	@$(ALL); pytest() { $(PY) -m pytest "$$@" $(NONE_IS_FINE); }; \
+	  run pytest tests/kube tests/real -m 'not alone and not image' $(SIDE_BY_SIDE) $(ARGS); \
+	  run pytest tests/real -m alone $(ARGS); done_all
+
+test-flakes: .venv/.project .cache/.servers ## the real tests ROUNDS times, each time in another order and beside a busy core. ARGS='-k redis'
+	$(PY) -m tests.flakes --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 test-image: .venv/.project .cache/.servers ## the image, built by buildah and run by podman: needs root and Debian's packages
 	$(PY) -m pytest tests/real/test_image.py -m image -s $(ARGS)

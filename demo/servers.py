@@ -113,8 +113,9 @@ def free_ports(wanted: int) -> list[int]:
 
 def _free() -> Iterator[int]:
     # Below those that Linux gives to whoever asks for any (ip_local_port_range), so that no connection made meanwhile
-    # has one of them; from a place of chance, so that processes that run side by side do not meet.
-    for number in count(random.randrange(PORTS)):
+    # has one of them; from a place of chance that no test has seeded, so that processes do not
+    # meet that run side by side.
+    for number in count(random.SystemRandom().randrange(PORTS)):
         with suppress(OSError):
             port = FIRST_PORT + number % PORTS
             socket.create_server((HOST, port)).close()

@@ -1,6 +1,10 @@
 """Before anything of `tss` is imported: see `tests.interpreted`."""
 
+import os
+import random
 from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,3 +22,23 @@ def no_proxy() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With SHUFFLED=seed in the environment: the files in another order, and the tests of each. No test counts on one.
+
+    A file stays together, since what it sets up is set up once; pytest-randomly and pytest-random-order do no more.
+    """
+    seed = os.environ.get("SHUFFLED")
+    if not seed:
+        return
+    chance = random.Random(seed)
+    files = [[*own] for _, own in groupby(items, key=_file_of)]
+    chance.shuffle(files)
+    for own in files:
+        chance.shuffle(own)
+    items[:] = [test for own in files for test in own]
+
+
+def _file_of(item: pytest.Item) -> Path:
+    return item.path

@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +23,12 @@ def call(method: str, url: str, body: bytes = b"", content_type: str = "applicat
     request = urllib.request.Request(url, body or None, {"Content-Type": content_type}, method=method)
     with opener.open(request, timeout=5) as response:
         return response.read()
+
+
+def cpu_secs(pid: int) -> float:
+    """The process's own time, of which a busy machine takes nothing away."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture
@@ -53,10 +59,10 @@ def test_writes_what_it_takes_and_answers_as_told(child, tmp_path):
 
 
 def test_is_quick_enough(child):
-    """Thousands of traces a second, or the sink would be what a benchmark measures."""
-    _, url = child
+    """Thousands of traces in a second of its own time, or the sink would be what a benchmark measures."""
+    process, url = child
     body = b"".join(trace(number, pieces=1, spans=8).payload for number in range(100))
-    began = time.monotonic()
+    before = cpu_secs(process.pid)
     for _ in range(20):
         call("POST", url + "/v1/traces", body)
-    assert 2000 / (time.monotonic() - began) > 2000
+    assert 2000 / (cpu_secs(process.pid) - before) > 2000

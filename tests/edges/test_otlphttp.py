@@ -7,7 +7,6 @@ import socket
 import ssl
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+import trio
 import trustme
 
 from tests.contracts.destination import World, check_destination
@@ -263,10 +263,9 @@ async def test_no_such_host():
 
 
 async def test_no_answer_in_time(sink):
-    began = time.monotonic()
-    outcome = await outcome_of(sink, Reply(hang_secs=10), request_timeout_secs=0.2)
+    with trio.fail_after(10):
+        outcome = await outcome_of(sink, Reply(hang_secs=60), request_timeout_secs=0.2)
     assert outcome == Again("timeout", "no answer within 0.2 s")
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
