@@ -81,3 +81,26 @@ def test_a_large_trace_is_cut_between_resources(sizes: list[int], max_bytes: int
 def test_a_resource_that_no_record_can_hold_is_refused() -> None:
     with pytest.raises(TooLarge, match="one resource has"):
         records(output(message([span(1, number) for number in range(60)])), SOURCE, 1000)
+
+
+OURS = b'{"group":"group","topic":"spans","offsets":{"0":%s}}'
+
+
+@pytest.mark.parametrize(
+    ("key", "covers", "told"),
+    [
+        (b"00" * 16, OURS % b"[1e999]", b'{"policy":"p","reason":"inactive","rate":1}'),
+        (b"00" * 16, OURS % b"[9223372036854775808]", b'{"policy":"p","reason":"inactive","rate":1}'),
+        (b"00" * 16, OURS % b"[-1]", b'{"policy":"p","reason":"inactive","rate":1}'),
+        (b"00" * 16, OURS % (b"[" * 100_000), b'{"policy":"p","reason":"inactive","rate":1}'),
+        (b"00" * 16, OURS % b"[1]", b"[" * 100_000),
+        (b"00" * 16, OURS % b"[1]", b'{"policy":"p","reason":"inactive","rate":0}'),
+        (b"00" * 16, OURS % b"[1]", b'{"policy":"p","reason":"inactive","rate":NaN}'),
+        (b"00" * 16, OURS % b"[1]", b'{"policy":"p","reason":"inactive","rate":1' + b"0" * 400 + b"}"),
+        (b"00" * 15, OURS % b"[1]", b'{"policy":"p","reason":"inactive","rate":1}'),
+        (b"", OURS % b"[1]", b'{"policy":"p","reason":"inactive","rate":1}'),
+        (b"\xff", OURS % b"[1]", b'{"policy":"p","reason":"inactive","rate":1}'),
+    ],
+)  # fmt: skip
+def test_headers_that_look_like_ours_and_are_not_are_let_be(key: bytes, covers: bytes, told: bytes) -> None:
+    assert delivered_of(key, {COVERS: covers, DECISION: told}, SOURCE) is None

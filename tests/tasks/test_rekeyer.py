@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from tests.core.spans import fragment
@@ -15,7 +16,7 @@ from tss.core import measures
 from tss.core.alignment import WAITING_BYTES, Alignment, Read
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
 from tss.core.health import Health, State
-from tss.core.record import DeadLetter, Polled, Record, Start
+from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Headers, Polled, Record, Start
 from tss.tasks import rekeyer
 from tss.tasks.rekeyer import Inputs
 
@@ -43,6 +44,7 @@ class World:
         self.written: list[tuple[list[int], Mapping[int, int]]] = []
         self.on_answer: Callable[[Outcome], object] = lambda _: None
         self.poison: int | None = None
+        self.headers: Headers = HEADERS
         self.most = 100
 
     async def poll(self) -> Polled:
@@ -53,7 +55,7 @@ class World:
         letters, self.broken = self.broken, []
         if not now and not self.answers:
             self.stop.set()
-        return Polled(WALL, now, letters, headers=[HEADERS] * len(now))
+        return Polled(WALL, now, letters, headers=[self.headers] * len(now))
 
     async def pause(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -76,7 +78,7 @@ class World:
 
     async def write(self, reads: Sequence[Read], ends: Mapping[int, int]) -> Outcome:
         await trio.sleep(0.01)
-        assert all(read.headers == HEADERS for read in reads)
+        assert all(read.headers == self.headers for read in reads)
         answer: Outcome = self.answers.pop(0) if self.answers else Accepted()
         if any(read.record.offset == self.poison and read.record.fragments for read in reads):
             answer = Refused("too_large", "no room")
@@ -182,3 +184,14 @@ async def test_where_a_partition_is_begun_is_committed_at_once() -> None:
     commits = world.inputs.assigned({3: Start(8, 8, committed=False), 4: Start(9, 9, committed=True)})
     assert {id: commit.offset for id, commit in commits.items()} == {3: 8}
     assert await world.inputs.revoked([3]) == {}
+
+
+async def test_a_record_whose_headers_cannot_be_read_is_written_counted_and_told(autojump_clock: MockClock) -> None:
+    world = World([record(0), record(1)])
+    world.headers = ((UNREADABLE_HEADERS, b"a reason \xff"),)
+    with capture_logs() as logs:
+        await world.run()
+    assert world.offsets == [0, 1]
+    assert world.meter.counted(measures.REKEY_UNREADABLE_HEADERS) == 2
+    [line] = [line for line in logs if "without their headers" in line["event"]]
+    assert (line["reason"], line["topic"], line["partition"], line["offset"]) == ("a reason \ufffd", "in", 0, 0)

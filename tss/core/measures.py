@@ -134,6 +134,7 @@ RECALLED = _counter("kafka_output_records_read_back_total", "Records of the outp
 # What the first stage does (kafka.rekey), and whether there should be one
 REKEY_RECORDS = _counter("rekey_records_total", "Records of the input topic that were split by trace.")
 REKEY_FRAGMENTS = _counter("rekey_fragments_total", "Records that the topic between the stages was given: one for each trace in each record.")
+REKEY_UNREADABLE_HEADERS = _counter("rekey_unreadable_headers_total", "Records that were split by trace without their headers, since the name of one is not UTF-8; their spans are complete.")
 REKEY_TRANSACTIONS = _counter("rekey_transactions_total", "Transactions on the topic between the stages, by result.", "result")
 REKEY_AHEAD = _gauge("rekey_partitions_held_back", "Input partitions not read on for now, since others are behind them.")
 UNKEYED = _counter("kafka_unkeyed_records_total", "Of the records whose key was looked at (one in 128, and the first of each poll), those with several traces, or with another key than their trace's id.")

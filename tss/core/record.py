@@ -79,6 +79,10 @@ class DeadLetter:
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
+UNREADABLE_HEADERS = "tss-headers-unreadable"
+"""The one header of a record whose own headers cannot be read; its value is the reason. They still stand in the topic,
+at the record's offset."""
+
 
 @attrs.frozen
 class Sample:

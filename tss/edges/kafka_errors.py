@@ -67,9 +67,9 @@ def is_fatal(error: KafkaError) -> bool:
     if error.fatal():
         return True
     if name == "_SSL":
-        return _CERTIFICATE.search(error.str()) is not None
+        return _CERTIFICATE.search(said(error)) is not None
     if name == "_AUTHENTICATION":
-        return _INTERRUPTED.search(error.str()) is None
+        return _INTERRUPTED.search(said(error)) is None
     return name in FATAL
 
 
@@ -77,6 +77,14 @@ def cause_of(error: KafkaException) -> KafkaError:
     """What the exception is about."""
     cause: KafkaError = error.args[0]
     return cause
+
+
+def said(error: KafkaError) -> str:
+    """Its text. Parts of it can come from a broker, and confluent-kafka refuses what is not UTF-8; `str` replaces that."""
+    try:
+        return error.str()
+    except (UnicodeDecodeError, SystemError):
+        return str(error)
 
 
 class Connection:
@@ -107,9 +115,9 @@ class Connection:
 
     def refusal(self, error: KafkaError) -> CannotConnect:
         """What ends the daemon."""
-        check = next((hint for words, hint in _ENDED.items() if error.name() == "_FATAL" and words in error.str()), "")
+        check = next((hint for words, hint in _ENDED.items() if error.name() == "_FATAL" and words in said(error)), "")
         check = check or FATAL.get(error.name(), "check the kafka section")
-        return CannotConnect(f"{HEADLINE}: {self._brokers}: {error.str()}, {check}")
+        return CannotConnect(f"{HEADLINE}: {self._brokers}: {said(error)}, {check}")
 
     def note(self, error: KafkaError) -> None:
         """Sort an error that the client reports. The first fatal one is kept in `refused`."""
@@ -120,7 +128,7 @@ class Connection:
         if error.name() in TOPIC_MISSING:
             self.topic_missing = True
         elif error.name() != "_ALL_BROKERS_DOWN" or not self._reason:  # which never says why
-            self._reason = error.str()
+            self._reason = said(error)
 
     def join(self, *, has_partitions: bool) -> None:
         """The group has given us our share, so a broker answers."""

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotConnect
 from tss.core.record import Start
-from tss.edges.kafka_errors import HEADLINE, Connection, cause_of
+from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, said
 from tss.edges.kafka_starts import partitions_at_birth, start
 
 log = structlog.get_logger()
@@ -144,7 +144,7 @@ class OffsetLookup:
             if self._connection.refused:
                 raise self._connection.refused
             if time.monotonic() > deadline:
-                raise CannotConnect(f"{HEADLINE}: where to begin could not be found out: {refused.str()}")
+                raise CannotConnect(f"{HEADLINE}: where to begin could not be found out: {said(refused)}")
             time.sleep(LOOKUP_PAUSE_SECS)
             self._breathe()
 

@@ -25,7 +25,7 @@ from tss.core.partition import Commit
 from tss.core.record import Polled, Sample, Start
 from tss.edges.kafka_config import admin_config, client_config, is_incremental, unreadable_file, without_secrets
 from tss.edges.kafka_ends import LogEnds
-from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, is_fatal
+from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, is_fatal, said
 from tss.edges.kafka_log import logger
 from tss.edges.kafka_lookup import LOOKUP_SECS, OffsetLookup, warn_of_loss
 from tss.edges.kafka_records import Reader, Reading
@@ -150,7 +150,7 @@ class Member:
             client = Consumer(config | callbacks)
             client.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         except KafkaException as error:
-            reason = without_secrets(cause_of(error).str(), config)
+            reason = without_secrets(said(cause_of(error)), config)
             raise WrongSetting(f"{HEADLINE}: {reason}, check the kafka section") from None
         return client
 
@@ -251,7 +251,7 @@ class Member:
             if is_fatal(reason):
                 return self._connection.refusal(reason)
         if refused:
-            return CannotCommit(", ".join(f"{which}: {reason.str()}" for which, reason in refused.items()))
+            return CannotCommit(", ".join(f"{which}: {said(reason)}" for which, reason in refused.items()))
         return None
 
     def close(self) -> None:
@@ -276,12 +276,12 @@ class Member:
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         with self._keeping():
-            said = _said(places)
-            waiting = self._unheard.get(said, [])
+            key = _said(places)
+            waiting = self._unheard.get(key, [])
             if waiting:  # answers come in the order of the commits
                 hear = waiting.pop(0)
                 if not waiting:
-                    del self._unheard[said]
+                    del self._unheard[key]
                 hear(self._refusal(error, places))
 
     def _on_statistics(self, text: str) -> None:
@@ -425,7 +425,7 @@ class Member:
             self._astray.add(id)
         elif error.name() == "_MAX_POLL_EXCEEDED":
             # The partitions go through on_lost.
-            log.warning("Kafka was not polled for longer than max.poll.interval.ms", reason=error.str())
+            log.warning("Kafka was not polled for longer than max.poll.interval.ms", reason=said(error))
         self._connection.note(error)
 
     def _go_on_where_possible(self) -> None:

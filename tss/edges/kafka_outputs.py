@@ -8,7 +8,7 @@ records of the input topic it was made of.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 
 import attrs
@@ -18,6 +18,8 @@ from tss.core.delivered import Delivered
 from tss.core.otlp.wire import fields
 
 COVERS, DECISION, PART = "tss-covers", "tss-decision", "tss-part"
+TRACE_ID_BYTES = 16
+MOST_OFFSETS = 1 << 63  # Kafka's are signed 64-bit numbers
 OVERHEAD_BYTES = 256  # of a record beside value and headers: the key, the headers' names, lengths, batch
 
 Headers = Sequence[tuple[str, bytes]]
@@ -102,10 +104,30 @@ def delivered_of(
             return None
         told = json.loads(headers[DECISION] or b"")
         to = tuple(map(str, told["to"])) if "to" in told else None
-        decision = Decision(Verdict.KEEP, str(told["policy"]), Reason(told["reason"]), float(told["rate"]), to)
-        offsets = {int(id): [*accumulate(map(int, known))] for id, known in covers["offsets"].items()}
-        return bytes.fromhex((key or b"").decode("ascii")), {
-            id: Delivered(decision, known) for id, known in offsets.items() if known
-        }
-    except (KeyError, ValueError, TypeError, AttributeError):  # somebody else's, whatever it is
+        decision = Decision(Verdict.KEEP, str(told["policy"]), Reason(told["reason"]), _rate(told["rate"]), to)
+        offsets = {int(id): _offsets(known) for id, known in covers["offsets"].items()}
+        return _trace_id(key), {id: Delivered(decision, known) for id, known in offsets.items() if known}
+    # Somebody else's, whatever it is. Deeply nested JSON ends in a RecursionError, 1e999 as an int in an OverflowError.
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def _rate(value: object) -> float:
+    rate = float(value)  # type: ignore[arg-type]  # a TypeError says so
+    if not 0.0 < rate <= 1.0:
+        raise ValueError(f"no rate: {rate}")
+    return rate
+
+
+def _offsets(steps: Iterable[object]) -> list[int]:
+    found = [*accumulate(map(int, steps))]  # type: ignore[arg-type]  # as above
+    if not all(0 <= offset < MOST_OFFSETS for offset in found):
+        raise ValueError("no offsets")
+    return found
+
+
+def _trace_id(key: bytes | None) -> bytes:
+    found = bytes.fromhex((key or b"").decode("ascii"))
+    if len(found) != TRACE_ID_BYTES:
+        raise ValueError("no trace id")
+    return found

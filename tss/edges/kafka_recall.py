@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import attrs
 import structlog
@@ -19,8 +19,9 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, Topic
 from tss.core.delivered import Delivered
 from tss.core.errors import CannotConnect
 from tss.core.record import Start
-from tss.edges.kafka_errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal
+from tss.edges.kafka_errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
 from tss.edges.kafka_outputs import Source, delivered_of
+from tss.edges.kafka_records import headers_of
 
 log = structlog.get_logger()
 
@@ -133,12 +134,11 @@ class Recall:
             if error.name() == "_PARTITION_EOF":
                 reading.positions[id] = max(reading.positions[id], offset)
             elif is_fatal(error):
-                raise CannotConnect(f"{HEADLINE}: {self.topic}: {error.str()}, check the ACLs of the topic")
+                raise CannotConnect(f"{HEADLINE}: {self.topic}: {said(error)}, check the ACLs of the topic")
             return
         reading.positions[id] = max(reading.positions[id], offset + 1)
         reading.records += 1
-        headers = dict(cast(list[tuple[str, bytes | None]], message.headers() or []))
-        found = self.told(message.key(), headers, self.source)
+        found = self.told(message.key(), dict(headers_of(message)), self.source)
         if found is None:
             return
         trace_id, by_partition = found
@@ -194,6 +194,6 @@ def _patiently(ask: Callable[[], T], deadline: float, breathe: Callable[[], None
         except KafkaException as error:
             cause = cause_of(error)
             if is_fatal(cause) or time.monotonic() > deadline:
-                raise CannotConnect(f"{HEADLINE}: the output topic could not be read back: {cause.str()}") from None
+                raise CannotConnect(f"{HEADLINE}: the output topic could not be read back: {said(cause)}") from None
         time.sleep(PAUSE_SECS)
         breathe()

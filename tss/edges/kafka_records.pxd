@@ -16,4 +16,4 @@ cdef class Reader:
         partition="long long", offset="long long", after="long long", timestamp="long long", ours=bint, size="long long",
     )
     cpdef read(self, messages, dict positions, gone)
-    cdef list _letters(self, list faults, message, Record record)
+    cdef list _letters(self, list faults, message, Record record, tuple headers)

@@ -10,9 +10,10 @@ import attrs
 from confluent_kafka import KafkaError, Message
 
 from tss.core.otlp import Encoding, Fault, Fragment, Scanner
-from tss.core.record import DeadLetter, Headers, Record, record_of
+from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Headers, Record, record_of
 
 NO_TIMESTAMP_MS = -1
+MAX_NAME_BYTES = 100  # shown of a header's name that is not UTF-8
 SAMPLE_MASK = 127  # of one record in 128 the key is looked at, and of the first of each poll
 
 
@@ -77,7 +78,8 @@ class Reader:
             after = offset + 1
             size += len(value or b"")
             if faults:
-                found.letters += self._letters(faults, message, records[-1])
+                headers = found.headers[-1] if self._keeping else headers_of(message)
+                found.letters += self._letters(faults, message, records[-1], headers)
                 faults.clear()
         if after >= 0:
             positions[current] = after
@@ -86,12 +88,12 @@ class Reader:
 
     def _look(self, found: Reading, fragments: tuple[Fragment, ...], message: Message) -> None:
         if self._keeping:
-            found.headers.append(_headers(message))
+            found.headers.append(headers_of(message))
         elif fragments:
             found.sampled += 1
             found.unkeyed += len(fragments) > 1 or not _is_key(_bytes(message.key()), fragments[0].trace_id)
 
-    def _letters(self, faults: list[Fault], message: Message, record: Record) -> list[DeadLetter]:
+    def _letters(self, faults: list[Fault], message: Message, record: Record, headers: Headers) -> list[DeadLetter]:
         return [
             DeadLetter(
                 reason=fault.reason.value,
@@ -102,7 +104,7 @@ class Reader:
                 offset=record.offset,
                 timestamp_ms=record.timestamp_ms,
                 key=_bytes(message.key()),
-                headers=_headers(message),
+                headers=headers,
             )
             for fault in faults
         ]
@@ -117,5 +119,23 @@ def _bytes(key: str | bytes | None) -> bytes | None:
     return key.encode() if isinstance(key, str) else key
 
 
-def _headers(message: Message) -> Headers:
-    return tuple(cast(list[tuple[str, bytes | None]], message.headers() or []))
+def headers_of(message: Message) -> Headers:
+    """The record's headers, or the marker `UNREADABLE_HEADERS` with the reason. To be called once for each message.
+
+    confluent-kafka decodes the names as UTF-8, and raises SystemError for a name that is not. A second call then
+    returns a list with NULL in place of that name, and reading it ends the process (seen with 2.16).
+    """
+    try:
+        found = message.headers()
+    except Exception as error:  # noqa: BLE001  # whatever the client makes of a stranger's bytes, reading goes on
+        return ((UNREADABLE_HEADERS, _reason(error).encode()),)
+    return tuple(cast(list[tuple[str, bytes | None]], found or []))
+
+
+def _reason(error: Exception) -> str:
+    cause: BaseException | None = error
+    while cause is not None:  # each further name adds a SystemError to the chain
+        if isinstance(cause, UnicodeDecodeError):
+            return f"a header's name is not UTF-8: {cause.object[:MAX_NAME_BYTES]!r}"
+        cause = cause.__cause__ or cause.__context__
+    return repr(error)

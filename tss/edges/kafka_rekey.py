@@ -26,7 +26,7 @@ from tss.core.errors import WrongSetting
 from tss.core.partition import Commit
 from tss.core.record import Start
 from tss.edges.kafka_config import admin_config, connection_config, without_secrets
-from tss.edges.kafka_errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal
+from tss.edges.kafka_errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
 from tss.edges.kafka_log import logger
 from tss.edges.kafka_outputs import Source
 from tss.edges.kafka_recall import Recall
@@ -150,7 +150,7 @@ async def open_rekey(kafka: Kafka, instance_id: str) -> AsyncIterator[RekeyTopic
     try:
         Producer(config)
     except KafkaException as error:
-        reason = without_secrets(cause_of(error).str(), config)
+        reason = without_secrets(said(cause_of(error)), config)
         raise WrongSetting(f"{HEADLINE}: {reason}, check the kafka section") from None
     recall = Recall(reader_config(source_settings(kafka), instance_id), kafka.rekey.topic, source, told)
     transactions = Transactions(config, kafka.rekey.topic, values, recall)
@@ -189,9 +189,9 @@ def make_topic(kafka: Kafka, config: dict[str, Any]) -> str:
             return ""
         if is_fatal(cause) and cause.name() not in TOPIC_MISSING:
             raise WrongSetting(
-                f"{HEADLINE}: {kafka.rekey.topic} could not be created: {cause.str()}, create it, or allow it to be"
+                f"{HEADLINE}: {kafka.rekey.topic} could not be created: {said(cause)}, create it, or allow it to be"
             ) from None
-        return cause.str()
+        return said(cause)
     log.info("topic created", topic=kafka.rekey.topic, partitions=count, **alike)
     return ""
 
@@ -202,6 +202,6 @@ def _alike(admin: AdminClient, kafka: Kafka) -> dict[str, str]:
     try:
         found = admin.describe_configs([resource], request_timeout=ASK_SECS)[resource].result()
     except KafkaException as error:
-        log.warning("the input topic's retention is not known", topic=kafka.input_topic, reason=cause_of(error).str())
+        log.warning("the input topic's retention is not known", topic=kafka.input_topic, reason=said(cause_of(error)))
         return {}
     return {name: str(found[name].value) for name in _ALIKE if name in found and found[name].value is not None}

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotCommit
 from tss.edges.kafka_config import admin_config
-from tss.edges.kafka_errors import cause_of
+from tss.edges.kafka_errors import cause_of, said
 from tss.settings import Kafka
 
 REQUEST_SECS = 4.0
@@ -58,10 +58,10 @@ class ScalerGroup:
         try:
             answered = ask(places)
         except KafkaException as error:
-            raise CannotCommit(cause_of(error).str()) from error
+            raise CannotCommit(said(cause_of(error))) from error
         refused = next((place.error for place in answered if place.error), None)
         if refused:
-            raise CannotCommit(refused.str())
+            raise CannotCommit(said(refused))
         return answered
 
     @property

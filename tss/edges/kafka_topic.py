@@ -26,7 +26,7 @@ from tss.core.partition import Commit, Partition
 from tss.core.record import Start
 from tss.core.trace import Trace
 from tss.edges.kafka_config import client_config, connection_config, without_secrets
-from tss.edges.kafka_errors import HEADLINE, cause_of
+from tss.edges.kafka_errors import HEADLINE, cause_of, said
 from tss.edges.kafka_log import logger
 from tss.edges.kafka_outputs import Output, Source, records
 from tss.edges.kafka_recall import Recall
@@ -180,7 +180,7 @@ async def open_topic(
     try:
         Producer(config)
     except KafkaException as error:
-        reason = without_secrets(cause_of(error).str(), config)
+        reason = without_secrets(said(cause_of(error)), config)
         raise WrongSetting(f"{HEADLINE}: {reason}, check the exporter's properties") from None
     max_bytes = int(settings.properties.get("message.max.bytes", MESSAGE_BYTES))
     recall = Recall(reader_config(kafka, instance_id), settings.topic, source)

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
 from tss.core.errors import CannotConnect
 from tss.core.partition import Commit
-from tss.edges.kafka_errors import TOPIC_MISSING, cause_of, is_fatal
+from tss.edges.kafka_errors import TOPIC_MISSING, cause_of, is_fatal, said
 from tss.edges.kafka_outputs import Covers, Headers, TooLarge
 from tss.edges.kafka_recall import MARGIN_MS, Known, Recall
 from tss.edges.kafka_starts import to_metadata
@@ -199,7 +199,7 @@ class Transactions:
                 break
         # It may be there, and may yet come, even where an abort is asked for: the brokers may have done it and the answer
         # got lost. The next producer ends it one way or the other; then the topic tells.
-        log.warning("a transaction ended without an answer; the topic will tell", topic=self._topic, reason=cause.str())
+        log.warning("a transaction ended without an answer; the topic will tell", topic=self._topic, reason=said(cause))
         self._doubt = self._in_doubt(work)
         self._discard()
         return self._outcome(cause)
@@ -214,7 +214,7 @@ class Transactions:
                 _within(2 * CALL_SECS, producer.abort_transaction, CALL_SECS)
                 aborted = True
             except (KafkaException, SystemError) as error:
-                log.debug("transaction not aborted", topic=self._topic, reason=_cause(error).str())
+                log.debug("transaction not aborted", topic=self._topic, reason=said(_cause(error)))
         if not aborted or trouble.name() not in _OURS | _GROUP_MOVED:
             # Not asked to be committed, so it should not be there; but where a broker died meanwhile it was (measured).
             self._doubt = self._in_doubt(work)
@@ -296,7 +296,7 @@ class Transactions:
     # -- what the client says
 
     def _hear(self, error: KafkaError) -> None:
-        self._heard = error.str()
+        self._heard = said(error)
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         # What is purged has failed because of something else, and perhaps in the transaction before.
@@ -304,7 +304,7 @@ class Transactions:
             self._failed = error
 
     def _said(self, error: KafkaError) -> str:
-        return f"{error.str()} ({self._heard})" if self._heard else error.str()
+        return f"{said(error)} ({self._heard})" if self._heard else said(error)
 
     def _outcome(self, error: KafkaError) -> Outcome:
         name = error.name()

@@ -21,7 +21,7 @@ from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.otlp import join
 from tss.core.partition import Commit
-from tss.core.record import DeadLetter, Polled, Start, record_of
+from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Polled, Record, Start, record_of
 from tss.tasks.consumer import DeadLetters
 from tss.tasks.telling import Telling
 
@@ -154,6 +154,7 @@ class _Rekeyer:
     _held: set[int] = attrs.field(factory=set)
     _telling: Telling = attrs.field(factory=Telling)
     _trouble: Telling = attrs.field(factory=Telling)
+    _headers_telling: Telling = attrs.field(factory=Telling)
     _told: str = ""  # the reason last logged
 
     async def read(self) -> int:
@@ -162,6 +163,8 @@ class _Rekeyer:
         alignment = self._inputs.alignment
         for record, headers in zip(polled.records, polled.headers, strict=True):
             alignment.add(record, headers, polled.wall_ms)
+            if headers and headers[0][0] == UNREADABLE_HEADERS:
+                self._tell_of_headers(record, headers[0][1])
         alignment.reach(polled.ends)
         self._inputs.show_lags(polled.lags)
         if polled.dead_letters:
@@ -247,6 +250,19 @@ class _Rekeyer:
                 topic=first.topic,
                 partition=first.partition,
                 offset=first.offset,
+            )
+
+    def _tell_of_headers(self, record: Record, reason: bytes | None) -> None:
+        """Its spans go on; instead of its headers the records made of it have one that says so."""
+        self._meter.count(measures.REKEY_UNREADABLE_HEADERS)
+        if count := self._headers_telling.add(1):
+            log.warning(
+                "records are split by trace without their headers, which cannot be read",
+                count=count,
+                reason=(reason or b"").decode("utf-8", "replace"),
+                topic=self._inputs.topic,
+                partition=record.partition,
+                offset=record.offset,
             )
 
     def _count(self, reads: Sequence[Read], outcome: Outcome) -> None:

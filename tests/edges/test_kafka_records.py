@@ -1,0 +1,114 @@
+"""Messages to records, with headers that the client cannot decode: over messages that behave as the real ones do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.core.spans import message, span, trace_id
+from tss.core.otlp import NOTHING, Encoding, Scanner
+from tss.core.record import UNREADABLE_HEADERS
+from tss.edges.kafka_errors import said
+from tss.edges.kafka_outputs import Source
+from tss.edges.kafka_recall import Recall, _Reading
+from tss.edges.kafka_records import Reader, headers_of
+
+REASON = b"a header's name is not UTF-8: b'\\xff'"
+
+
+class Foreign:
+    """A message with a header's name that is not UTF-8, as confluent-kafka 2.16 gives it."""
+
+    def __init__(self, value: bytes, offset: int = 0) -> None:
+        self._value, self._offset = value, offset
+        self.asked = 0
+
+    def error(self) -> None:
+        return None
+
+    def topic(self) -> str:
+        return "spans"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> bytes | None:
+        return None
+
+    def value(self) -> bytes:
+        return self._value
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1000
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        self.asked += 1
+        if self.asked > 1:
+            pytest.fail("the second call returns a NULL name, and reading that ends the process")
+        try:
+            return [(b"\xff".decode(), b"x")]
+        except UnicodeDecodeError as error:
+            raise SystemError("returned a result with an exception set") from error
+
+
+class Plain(Foreign):
+    def headers(self) -> list[tuple[str, bytes]]:
+        return [("tenant", b"a")]
+
+
+def read(keeping: bool, *messages: Any) -> Any:
+    return Reader("spans", Encoding.AUTO, Scanner(NOTHING), keeping).read([*messages], {0: 0}, set())
+
+
+@pytest.mark.parametrize("keeping", [False, True])
+def test_law_4_an_unreadable_record_with_unreadable_headers_is_a_letter_that_says_so(keeping: bool) -> None:
+    found = read(keeping, Foreign(b"no spans"), Plain(b"no spans", 1))
+    assert [(each.offset, each.payload, each.headers) for each in found.letters] == [
+        (0, b"no spans", ((UNREADABLE_HEADERS, REASON),)),
+        (1, b"no spans", (("tenant", b"a"),)),
+    ]
+    assert len(found.records) == 2
+
+
+def test_with_several_faults_the_headers_are_asked_for_once() -> None:
+    faulty = message([Span(trace_id=b"short"), span(0, 0)]) + message([Span(trace_id=trace_id(0), span_id=b"short")])
+    found = read(False, Foreign(faulty))
+    assert len(found.letters) > 1
+    assert {letter.headers for letter in found.letters} == {((UNREADABLE_HEADERS, REASON),)}
+
+
+def test_spans_under_unreadable_headers_go_on() -> None:
+    found = read(True, Foreign(message([span(1, 0)])))
+    assert [len(record.fragments) for record in found.records] == [1]
+    assert found.headers == [((UNREADABLE_HEADERS, REASON),)]
+    assert found.letters == []
+
+
+def test_no_headers_are_none() -> None:
+    class Bare(Foreign):
+        def headers(self) -> None:  # type: ignore[override]
+            return None
+
+    assert headers_of(Bare(b"")) == ()  # type: ignore[arg-type]
+
+
+def test_what_is_read_back_passes_over_unreadable_headers() -> None:
+    recall, reading = Recall({}, "kept", Source("group", "spans")), _Reading({0: 0}, {0: 2})
+    for each in (Foreign(b""), Plain(b"", 1)):
+        recall._take(each, reading, {0: 0}, {})  # type: ignore[arg-type]
+    assert reading.is_done()
+
+
+def test_an_error_text_that_is_not_utf_8_is_told_all_the_same() -> None:
+    class Error(KafkaError):
+        def str(self) -> str:
+            return b"\xff".decode()
+
+    assert said(KafkaError(KafkaError._ALL_BROKERS_DOWN, "gone")) == "gone"
+    assert "_ALL_BROKERS_DOWN" in said(Error(KafkaError._ALL_BROKERS_DOWN, "gone"))
