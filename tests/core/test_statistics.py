@@ -8,6 +8,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from time import process_time
 from typing import Any
 
 import pytest
@@ -157,6 +158,25 @@ def test_a_service_by_another_spelling_is_the_same(kind: Any) -> None:
 def test_a_span_that_comes_twice_counts_once(kind: Any) -> None:
     trace = chunk("shop", span(1, name="a"))
     assert [each.hits for each in counted(kind, [[trace, trace]])] == [1]
+
+
+@pytest.mark.parametrize("count", [3, 40])  # beyond 16 spans by a table
+def test_law_7_different_spans_of_one_id_all_count_and_each_once(kind: Any, count: int) -> None:
+    trace = chunk("shop", *(span(1, name="a", ms=ms, error=ms > 1) for ms in range(1, count + 1)))
+    (group,) = counted(kind, [[trace, trace, chunk("shop", span(1, name="a", ms=2, error=True))]])
+    assert (group.hits, group.errors) == (count, count - 1)
+
+
+def test_ten_times_the_spans_of_one_id_are_ten_times_the_counting() -> None:
+    def secs(count: int) -> float:
+        made, trace = Concentrator(NOW_NS), chunk("shop", *(span(1, name="a", ms=ms / 9) for ms in range(count)))
+        began = process_time()
+        made.add(b"", [trace], False)
+        assert made.counted == count
+        return process_time() - began
+
+    small = min(secs(2_000) for _ in range(5))
+    assert min(secs(20_000) for _ in range(5)) < 40 * small  # were each compared with all: 100
 
 
 def test_buckets_are_by_the_end_and_no_older_than_an_hour(kind: Any) -> None:

@@ -18,9 +18,10 @@ from typing import Any
 import msgpack
 import pyarrow.parquet as pq
 import pytest
-from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from tests.contracts.source import Sent
 from tests.edges.test_otlp_metrics import MetricsSink
 from tests.real import agent, output
 from tests.real.brokers import Broker
@@ -301,7 +302,89 @@ def _why(daemon: Daemon) -> str:
     return str(json.loads(body)["reason"]) if status == 503 else ""
 
 
-# -- c. killed
+# -- c. two spans of one id
+
+
+def test_law_1_different_spans_of_one_id_reach_every_destination(apache: Broker, topic: str, tmp_path: Path) -> None:
+    """As forked processes and seeded SDKs make them. The second one is the error that keeps the trace."""
+    apache.create_topic(f"{topic}-kept", 1)
+    before, after = _twins()
+    with OtlpSink() as otlp, Intake() as intake, agent.running() as datadog:
+        config = settings(
+            apache.bootstrap,
+            topic,
+            sampling={"latencyThresholdMs": 10**6, "defaultSampleRate": 0.0},
+            spanCompression=COMPRESSION,
+            datadog={"batchTimeoutSecs": 0.1},
+            exporters=[
+                {"name": "otlp", "type": "otlp", "endpoint": otlp.url, "batchTimeoutSecs": 0.1},
+                {"name": "file", "type": "file", "path": str(tmp_path / "kept.jsonl"), "batchTimeoutSecs": 0.1},
+                {"name": "parquet", "type": "parquet", "path": str(tmp_path / "kept"), "batchTimeoutSecs": 0.1},
+                {"name": "intake", "type": "datadog", "via": "intake", "intakeUrl": intake.url, "apiKey": "key"},
+                {"name": "agent", "type": "datadog", "agentUrl": datadog.url, "traceApi": "v0.7"},
+                {"name": "topic", "type": "kafka", "topic": f"{topic}-kept"},
+            ],
+        )  # fmt: skip
+        dated = round((time.time() - AGE_SECS) * 1000)
+        with started(tmp_path, config) as daemon, Group.watch(apache, config, PARTITIONS) as group:
+            daemon.ready()
+            produce(apache.bootstrap, topic, [Sent(_of_shop(each), 0, dated) for each in (before, [*after, *before])])
+            group.wait_until_done(30, daemon.tail)
+            assert daemon.metric("export_duplicate_spans_total") == 1
+            assert daemon.metric("dead_letters_total") == 0
+            daemon.stop()
+        by_agent = [span["resource"] for chunk in datadog.traces() for span in chunk]
+    table = [
+        row
+        for path in (tmp_path / "kept").glob("*.parquet")
+        for row in pq.read_table(path, columns=["name"]).to_pylist()
+    ]
+    found = {
+        "otlp": _names(each.body for each in otlp.requests),
+        "topic": _names(_values(apache, f"{topic}-kept")),
+        "file": [
+            span["name"]
+            for line in (tmp_path / "kept.jsonl").read_text().splitlines()
+            for group in json.loads(line)["resourceSpans"]
+            for scope in group["scopeSpans"]
+            for span in scope["spans"]
+        ],
+        "parquet": [row["name"] for row in table],
+        "intake": [span["resource"] for trace in intake.traces for span in trace],
+        "agent": by_agent,
+    }
+    assert {where: sorted(names) for where, names in found.items()} == {where: ["after", "before"] for where in found}
+    assert of_stats(intake.stats)["shop", "server"][:2] == [2, 1]
+
+
+def _twins() -> tuple[list[Span], list[Span]]:
+    """Two spans of one id in one trace, as two processes made them one after the other."""
+    begin = time.time_ns() - 8 * 10**9
+    one = Span(trace_id=b"one trace, 2 ids", span_id=b"one seed", kind=Span.SPAN_KIND_SERVER)
+    one.start_time_unix_nano, one.end_time_unix_nano, one.name = begin, begin + 10**6, "before"
+    other = Span.FromString(one.SerializeToString())
+    other.start_time_unix_nano, other.end_time_unix_nano, other.name = begin + 10**6, begin + 3 * 10**6, "after"
+    other.status.code = Status.STATUS_CODE_ERROR
+    return [one], [other]
+
+
+def _of_shop(spans: Iterable[Span]) -> bytes:
+    group = ResourceSpans(scope_spans=[ScopeSpans(spans=spans)])
+    group.resource.attributes.add(key="service.name").value.string_value = "shop"
+    return TracesData(resource_spans=[group]).SerializeToString()
+
+
+def _names(payloads: Iterable[bytes]) -> list[str]:
+    return [
+        span.name
+        for payload in payloads
+        for group in TracesData.FromString(payload).resource_spans
+        for scope in group.scope_spans
+        for span in scope.spans
+    ]
+
+
+# -- d. killed
 
 
 def test_laws_1_and_2_with_everything_on(apache: Broker, topic: str, tmp_path: Path) -> None:
@@ -366,7 +449,7 @@ def load(broker: Broker, topic: str) -> Iterator[list[Order]]:
         thread.join(60)
 
 
-# -- d. wrong settings
+# -- e. wrong settings
 
 
 def _wrong(key: str, value: object) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from tss.core.otlp.cursor cimport Cursor
 cdef class _Repeated:
     cdef bytes payload
     cdef Cursor cursor
-    cdef dict kinds
+    cdef dict firsts
     cdef set others
     cdef list starts
 
@@ -17,5 +17,6 @@ cdef class _Repeated:
     cdef int resource(self, Py_ssize_t start, Py_ssize_t stop) except -1
     @cython.locals(cursor=Cursor)
     cdef int scope(self, Py_ssize_t start, Py_ssize_t stop) except -1
-    @cython.locals(cursor=Cursor, span_id=bytes, kind="unsigned long long")
+    @cython.locals(cursor=Cursor, span_id=bytes, first="Py_ssize_t")
     cdef int span(self, Py_ssize_t field, Py_ssize_t start, Py_ssize_t stop) except -1
+    cdef int again(self, Py_ssize_t first, bytes whole) except -1

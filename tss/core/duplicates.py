@@ -8,8 +8,9 @@ from tss.core.otlp.rewriting import rewritten
 def without_duplicates(payload: bytes) -> tuple[bytes, int]:
     """A trace's serialized `TracesData` with each span once, and how many were taken out: the very same object for none.
 
-    The one that is first in the payload, which is in log order, stays. A span is a repetition if one of the same id and
-    kind was there before: of another kind it is another span, for Zipkin's clients give both halves of a call one id.
+    The first one in the payload, which is in log order, stays. A span is a repetition only if the same bytes were there
+    before. The same id is not enough: forked processes and seeded SDKs give one id to different spans, and Zipkin's
+    clients give it to both halves of a call.
     """
     repeated = _Repeated(payload).found()
     if not repeated:
@@ -23,8 +24,8 @@ class _Repeated:
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
         self.cursor = Cursor(payload)
-        self.kinds: dict[bytes, int] = {}  # of the first span of an id
-        self.others: set[tuple[bytes, int]] = set()  # of further spans of an id that is not a repetition
+        self.firsts: dict[bytes, int] = {}  # where the field of the first span of an id starts
+        self.others: set[bytes] = set()  # the fields of further spans with that id which say something else
         self.starts: list[int] = []
 
     def found(self) -> list[int]:
@@ -55,17 +56,18 @@ class _Repeated:
     def span(self, field: int, start: int, stop: int) -> None:
         cursor = self.cursor
         span_id = b""
-        kind = 0
         cursor.at = start
         while cursor.at < stop:
             cursor.step(stop)
             if cursor.tag == 0x12:  # span_id
                 span_id = self.payload[cursor.body : cursor.at]
-            elif cursor.tag == 0x30:
-                kind = cursor.value & 0xFFFFFFFF
-        if span_id not in self.kinds:
-            self.kinds[span_id] = kind
-        elif self.kinds[span_id] == kind or (span_id, kind) in self.others:
-            self.starts.append(field)
+        first = self.firsts.setdefault(span_id, field)
+        if first != field:
+            self.again(first, self.payload[field:stop])
+
+    def again(self, first: int, whole: bytes) -> None:
+        """A span whose id was there before. With the field's length in front, equal bytes have an equal end."""
+        if whole in self.others or whole == self.payload[first : first + len(whole)]:
+            self.starts.append(self.cursor.at - len(whole))
         else:
-            self.others.add((span_id, kind))
+            self.others.add(whole)

@@ -116,7 +116,7 @@ FORCED = _counter("force_decisions_total", "Traces decided by a force rule, by i
 FORCE_RULES = _gauge("force_rules_current", "Force rules known and not over, enabled or not.")
 FORCE_READS = _counter("force_rules_reads_total", "Tries to read the force rules from Redis, by result; with `away` those known go on until they expire.", "result")
 # What is changed of kept traces
-DUPLICATES_REMOVED = _counter("export_duplicate_spans_total", "Spans of kept traces that were there twice, by span id and kind, and went out once.")
+DUPLICATES_REMOVED = _counter("export_duplicate_spans_total", "Spans of kept traces that were there twice, byte for byte, and went out once.")
 COMPRESSED_SPANS = _counter("compressed_spans_total", "Spans of kept traces that became part of a composite.")
 COMPRESSED_GROUPS = _counter("compressed_groups_total", "Composite spans that were made of them.")
 COMPRESSION_SPANS_IN = _counter("compression_spans_in_total", "Spans of kept traces before compression, repeated ones not counted.")

@@ -215,7 +215,7 @@ cdef class Concentrator:
         self.oldest = self.newest - OLDEST_NS if self.newest > OLDEST_NS else 0
 
     cpdef add(self, bytes trace_id, list chunks, bint kept):
-        """Count the spans of one trace, or of what came late of it. A span id counts once."""
+        """Count the spans of one trace, or of what came late of it. A repeated span counts once."""
         cdef Walker walker = self.walker
         cdef uint32_t number
         cdef Fact *fact

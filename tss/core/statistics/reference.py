@@ -10,6 +10,7 @@ import attrs
 from google.protobuf.message import DecodeError
 
 from tss.core.datadog import naming
+from tss.core.messages import classes_of
 from tss.core.otlp import schema
 from tss.core.statistics import groups, sketch
 from tss.core.statistics.groups import (
@@ -27,6 +28,16 @@ from tss.core.statistics.groups import (
 
 GROUP_BYTES = 1000  # in dicts and counters, about
 BIN_BYTES = 100
+
+# A span as the bytes that it came as: a repeated span is the same byte for byte.
+_TracesData = classes_of(
+    "tss.spans",
+    {
+        "TracesData": (("resource_spans", 1, "*ResourceSpans"),),
+        "ResourceSpans": (("resource", 1, "*bytes"), ("scope_spans", 2, "*ScopeSpans")),
+        "ScopeSpans": (("spans", 2, "*bytes"),),
+    },
+)["TracesData"]
 
 _COUNTED_KINDS = frozenset((naming.SERVER, naming.CLIENT, naming.PRODUCER, naming.CONSUMER))
 
@@ -47,6 +58,7 @@ class _Counts:
 class _Seen:
     """A span, and what is known of it without a look at the others of its trace."""
 
+    raw: bytes
     span: Any  # of `schema`
     name: Name | None
     measured: bool
@@ -80,14 +92,14 @@ class Concentrator:
         return self._bytes
 
     def add(self, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:  # as SpanObserver
-        """Count the spans of one trace, or of what came late of it. A span id counts once."""
+        """Count the spans of one trace, or of what came late of it. A repeated span counts once."""
         everything = [seen for chunk in chunks for seen in _seen(chunk)]
         self.spans += len(everything)
         by_id: dict[bytes, _Seen] = {}
         for seen in everything:
             by_id.setdefault(seen.span.span_id, seen)
         usual = _weight_of_root(everything, by_id) or ONE
-        for seen in by_id.values():
+        for seen in {seen.raw: seen for seen in reversed(everything)}.values():
             parent = by_id.get(_parent(seen.span))
             top = parent is None or _service(parent) != _service(seen)
             if top or seen.measured or seen.span.kind in _COUNTED_KINDS:
@@ -142,19 +154,19 @@ class Concentrator:
 
 
 def _seen(chunk: bytes) -> Iterator[_Seen]:
-    for resource_spans in schema.TracesData.FromString(chunk).resource_spans:
+    for resource_spans in _TracesData.FromString(chunk).resource_spans:
         resource = b"".join(resource_spans.resource)
         around = _notes(schema.Resource, resource)
-        for scope_spans in resource_spans.scope_spans:
-            for span in scope_spans.spans:
-                whole = span.SerializeToString()
-                notes = {**around, **_notes(schema.Span, whole)}
-                yield _Seen(
-                    span,
-                    groups.name_of(whole, resource),
-                    MEASURED in notes and groups.is_measured(notes[MEASURED]),
-                    groups.weight(span.trace_state, notes.get(SAMPLE_RATE, b"")),
-                )
+        for raw in (raw for scope_spans in resource_spans.scope_spans for raw in scope_spans.spans):
+            span = schema.Span.FromString(raw)
+            notes = {**around, **_notes(schema.Span, raw)}
+            yield _Seen(
+                raw,
+                span,
+                groups.name_of(raw, resource),
+                MEASURED in notes and groups.is_measured(notes[MEASURED]),
+                groups.weight(span.trace_state, notes.get(SAMPLE_RATE, b"")),
+            )
 
 
 def _notes(message: Any, holder: bytes) -> Mapping[str, bytes]:

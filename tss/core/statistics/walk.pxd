@@ -41,7 +41,7 @@ cdef struct Fact:  # of a span
     uint32_t resource  # the number of its holder
     uint32_t scope
     uint32_t parent  # after `relate`: which of the facts is its parent's, or NOBODY
-    uint32_t again  # after `relate`: whether an earlier span has the same id
+    uint32_t again  # after `relate`: whether an earlier span is the same, byte for byte
 
 
 cdef struct Key:
@@ -71,6 +71,7 @@ cdef class Walker:
     cdef uint32_t scope_room
     cdef uint32_t *index  # of spans by id, for `relate`
     cdef uint32_t index_room
+    cdef uint32_t *twins  # likewise, of spans that are not the first of their id
     cdef Keys span_keys
     cdef Keys resource_keys
     cdef bint by_status

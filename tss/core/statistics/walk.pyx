@@ -384,7 +384,7 @@ cdef void relate_few(Walker walker) noexcept nogil:
     for child in range(walker.count):
         fact = walker.facts + child
         for other in range(walker.count):
-            if other < child and walker.facts[other].span_id == fact.span_id:
+            if other < child and walker.facts[other].span_id == fact.span_id and same(&walker.facts[other].span, &fact.span):
                 fact.again = True
             if fact.parent == NOBODY and fact.parent_id and walker.facts[other].span_id == fact.parent_id:
                 fact.parent = other
@@ -392,22 +392,47 @@ cdef void relate_few(Walker walker) noexcept nogil:
 
 cdef int relate_many(Walker walker) except -1:
     cdef uint32_t number, slot
+    cdef Fact *first
     walker.index_room = walker.count * 2
     walker.index = <uint32_t *> calloc(walker.index_room, sizeof(uint32_t))
     if walker.index == NULL:
         raise MemoryError
     for number in range(walker.count):
         slot = slot_for(walker, walker.facts[number].span_id)
-        if walker.index[slot]:
-            walker.facts[number].again = True
-        else:
+        if not walker.index[slot]:
             walker.index[slot] = number + 1
+            continue
+        first = walker.facts + walker.index[slot] - 1
+        walker.facts[number].again = same(&first.span, &walker.facts[number].span) or is_twin_again(walker, number)
     for number in range(walker.count):
         if walker.facts[number].parent_id:
             walker.facts[number].parent = walker.index[slot_for(walker, walker.facts[number].parent_id)] - 1
     free(walker.index)
-    walker.index = NULL
+    free(walker.twins)
+    walker.index = walker.twins = NULL
     return 0
+
+
+cdef bint is_twin_again(Walker walker, uint32_t number) except -1:
+    """Whether a span that differs from the first of its id was there before, byte for byte; noted if not.
+
+    Few traces have any, and those of a seeded SDK may have ten thousand under one id: they have a table of their own.
+    """
+    cdef Piece *span = &walker.facts[number].span
+    cdef uint64_t hash = hashed(SEED, span.at, span.stop - span.at, SEED, ODD)
+    cdef uint32_t slot = (hash >> 32) * walker.index_room >> 32
+    if walker.twins == NULL:
+        walker.twins = <uint32_t *> calloc(walker.index_room, sizeof(uint32_t))
+        if walker.twins == NULL:
+            raise MemoryError
+    while walker.twins[slot]:
+        if same(&walker.facts[walker.twins[slot] - 1].span, span):
+            return True
+        slot += 1
+        if slot == walker.index_room:
+            slot = 0
+    walker.twins[slot] = number + 1
+    return False
 
 
 # The front door -----------------------------------------------------------------------------------------------------
@@ -451,6 +476,7 @@ cdef class Walker:
         free(self.resources)
         free(self.scopes)
         free(self.index)
+        free(self.twins)
         free(self.span_keys.items)
         free(self.resource_keys.items)
         free(self.prefixes.items)
@@ -482,7 +508,7 @@ cdef class Walker:
             self.room = self.resource_room = self.scope_room = 0
 
     cdef int relate(self) except -1:
-        """Set each fact's `parent` and `again`. Of spans with one id the first is the parent."""
+        """Set each fact's `parent` and `again`. Of different spans with one id the first is the parent."""
         if self.count <= FEW_SPANS:
             relate_few(self)
         else:
