@@ -99,6 +99,10 @@ ROWS: dict[str, list[Panel]] = {
             "{{event}}": _rate("kafka_rebalances_total", "event"),
             "commits {{result}}": _rate("kafka_commits_total", "result"),
         }),
+        Panel("Age against retention", "How old the oldest uncommitted record is, as a share of the topic's retention.ms.", "percentunit", {
+            "{{topic}}": "max by (topic) (kafka_oldest_uncommitted_age_seconds) / on (topic) min by (topic) (kafka_retention_seconds)",
+            "lost {{topic}}": _rate("kafka_records_lost_total", "topic"),
+        }),
         Panel("Kafka's own errors", "Those that the client went on after.", "ops", {
             "{{error}}": _rate("kafka_errors_total", "error"),
         }),

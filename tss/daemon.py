@@ -37,6 +37,7 @@ from tss.edges.force_api import ForceApi
 from tss.edges.kafka import KafkaSource
 from tss.edges.kafka_config import client_config
 from tss.edges.kafka_rekey import keyed_settings, open_rekey, source_settings
+from tss.edges.kafka_retention import TopicRetention
 from tss.edges.kafka_scaler import scaler_group
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
@@ -47,6 +48,7 @@ from tss.tasks import (
     consumer,
     evaluator,
     exporter,
+    keeper,
     preparer,
     pulse,
     rekeyer,
@@ -97,6 +99,8 @@ class Outside:
     sharing: Sharing | None = None  # None: no Redis
     rulebook: Rulebook = attrs.field(factory=Rulebook)  # of force rules; others keep it up to date
     parking: Parking | None = None  # where long-open traces go; None keeps them in memory
+    keeping: keeper.Keeping | None = None  # the topic, asked how long it keeps its records
+    source_keeping: keeper.Keeping | None = None  # the same of the first stage's input, where there is one
 
 
 @attrs.frozen
@@ -144,8 +148,11 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         around.start_soon(_stopper, stop, drain, times, health)
         around.start_soon(trainer.run, buffer.packer, meter, name="trainer")
         if outside.read_group is not None:
-            telling = outside.read_group, assignments, meter, stop, settings.kafka.commit_interval_secs
-            around.start_soon(scaler.run, *telling, name="scaler")
+            around.start_soon(
+                scaler.run, outside.read_group, assignments, meter, stop, settings.kafka.commit_interval_secs,
+                name="scaler",
+            )  # fmt: skip
+        around.start_soon(keeper.run, outside.keeping, assignments, meter, stop, name="keeper")
         with drain:
             async with trio.open_nursery() as tasks:
                 polled_in, polled_out = _channel("polled", POLLED_BATCHES, meter, Batch)
@@ -201,6 +208,7 @@ async def rekey(
     async with open_rekey(kafka, name) as topic, trio.open_nursery() as around:
         ending = trio.CancelScope()
         around.start_soon(_ender, stop, ending, min(times.leave_secs, times.drain_secs))
+        around.start_soon(keeper.run, outside.source_keeping, inputs, outside.meter, stop, name="keeper of the input")
         with ending:
             await rekeyer.make(topic, stop, health)
             task_status.started()
@@ -295,6 +303,8 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
             fleet.sharing,
             rulebook,
             fleet.parked,
+            TopicRetention(kafka, settings.app.instance_id),
+            TopicRetention(settings.kafka, settings.app.instance_id) if settings.kafka.rekey.enabled else None,
         )
         async with trio.open_nursery() as beside:
             counted = trio.Event()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,3 +92,63 @@ def test_law_2_a_trace_taken_up_again_is_not_cut_before_it_has_ended() -> None:
         partition.mark(offset)
         partition.ledger.read(offset)
     assert partition.commit() == Commit(700, 639)
+
+
+def test_the_oldest_record_not_done_with_is_as_old_as_the_newest_up_to_it() -> None:
+    """A broker deletes a segment when the newest record in it, and in all before, is too old."""
+    partition = Partition(0, 0, 300_000)
+    for offset, second in enumerate([100, 90, 200, 150, 300]):
+        partition.time.observe(second * 1000, 10**15)
+        partition.mark(offset)
+        partition.ledger.read(offset)
+        partition.ledger.hold(offset)
+        partition.position = offset + 1
+    found = []
+    for offset in range(5):
+        found.append(partition.oldest_secs())
+        partition.ledger.settle(offset)
+        partition.commit()
+    assert found == [100, 100, 200, 200, 300]
+    assert partition.oldest_secs() is None, "nothing waits"
+    partition.lag = 7
+    assert partition.oldest_secs() == 300, "what was not read is no older than what was"
+
+
+def test_the_wall_clock_makes_no_record_younger() -> None:
+    """Old records that come into an idle partition are as old as they are: retention has no other clock."""
+    partition = Partition(0, 0, 300_000)
+    partition.time.reach(10**9)
+    partition.time.observe(5_000, 10**15)
+    partition.mark(0)
+    partition.ledger.read(0)
+    partition.ledger.hold(0)
+    assert partition.oldest_secs() == 5
+
+
+def test_without_a_timestamp_the_age_is_not_known() -> None:
+    partition = Partition(0, 0, 300_000)
+    partition.time.observe(-1, 10**15)
+    partition.mark(0)
+    partition.ledger.read(0)
+    partition.ledger.hold(0)
+    assert math.isnan(partition.oldest_secs() or 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=200))
+def test_stamps_say_the_same_after_what_is_below_is_forgotten(steps: list[tuple[int, bool]]) -> None:
+    partition = Partition(0, 0, 300_000)
+    times: list[int] = []
+    low = 0
+    for offset, (later, settles) in enumerate(steps):
+        times.append(max([*times[-1:], 1]) + later - 2)
+        partition.time.observe(times[-1] * 1000, 10**15)
+        partition.mark(offset)
+        partition.ledger.read(offset)
+        partition.ledger.hold(offset)
+        if settles:
+            partition.ledger.settle(low)
+            low += 1
+            partition.commit()
+        if low <= offset and max(times[: low + 1]) > 0:
+            assert partition.oldest_secs() == max(times[: low + 1])
+    assert len(partition.stamps) <= len({*times})

@@ -7,8 +7,12 @@ from typing import Any
 import attrs
 import pytest
 from confluent_kafka import OFFSET_END, KafkaError, TopicPartition
+from structlog.testing import capture_logs
 
+from tests.fakes.meter import FakeMeter
+from tss.core import measures
 from tss.core.errors import CannotConnect
+from tss.core.health import Health
 from tss.core.partition import Commit
 from tss.core.record import Start
 from tss.edges.kafka_errors import Connection
@@ -196,6 +200,54 @@ def test_a_partition_that_goes_and_comes_back_in_a_call_is_read_again_from_its_s
     assert polled(made) == []
     again = ("incremental_assign", (0, 10)) if strategy != "range" else ("assign", (0, 10), (1, 10))
     assert script.calls[-1] == again
+
+
+def out_of_range(id: int) -> Note:
+    return Note((id, 0), KafkaError(KafkaError._AUTO_OFFSET_RESET))
+
+
+def lost(made: Member) -> dict[tuple[str, ...], float]:
+    meter = FakeMeter()
+    made._connection.tell(meter, Health(), 0.0)
+    return meter.by_label(measures.RECORDS_LOST)
+
+
+def test_real_loss_is_counted_where_reading_finds_it() -> None:
+    made, script, _ = joined()
+    assert lost(made) == {}
+    script.first = 30
+    script.messages = [out_of_range(0)]
+    with capture_logs() as lines:
+        made.poll()
+    assert lost(made) == {("t", "0"): 19}, "11 was to come next"
+    (line,) = [line for line in lines if "lost_offsets" in line]
+    assert (line["log_level"], line["lost_offsets"], line["from_offset"], line["to_offset"]) == ("error", 19, 11, 30)
+    assert lost(made) == {}, "it is counted once"
+
+
+def test_real_loss_is_counted_where_a_start_finds_it() -> None:
+    made, script, _ = member()
+    script.first = 30
+    script.during = lambda: made.assign(0, 1)
+    made.poll()
+    assert lost(made) == {("t", "0"): 20, ("t", "1"): 20}
+
+
+def test_what_was_to_be_read_again_only_to_remember_it_is_no_loss() -> None:
+    made, script, _ = member()
+    script.standing = {0: (50, '{"v":1,"replay":20}')}
+    script.during = lambda: made.assign(0)
+    made.poll()
+    script.during = lambda: None
+    script.first = 40
+    script.messages = [out_of_range(0)]
+    made.poll()
+    assert lost(made) == {}
+    assert script.calls[-1] == ("incremental_assign", (0, 40))
+    script.first = 60
+    script.messages = [out_of_range(0)]
+    made.poll()
+    assert lost(made) == {("t", "0"): 20}, "40 to 50 was delivered before"
 
 
 def test_lost_partitions_are_not_revoked() -> None:

@@ -209,7 +209,11 @@ async def test_what_retention_took_is_told_and_passed_over(real: KafkaWorld) -> 
             await second.member.resume()
             await second.poll_until(lambda: len(second.records) == 15)
     assert second.offsets() == [*range(5, 10), *range(20, 30)]
-    assert [line["gone_for_good"] for line in lines if "gone_for_good" in line] == [3, 10]
+    assert [(line["lost_offsets"], line["log_level"]) for line in lines if "lost_offsets" in line] == [
+        (3, "error"),
+        (10, "error"),
+    ]
+    assert real.meter.counted(measures.RECORDS_LOST, topic, "0") == 13
 
 
 async def test_open_transactions_hold_the_end_back(real: KafkaWorld) -> None:

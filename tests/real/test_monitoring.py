@@ -30,6 +30,7 @@ PANELS = {
     for legend, query in panel.queries.items()
 }
 
+ALL_NAN, ALL_INF = " ".join(["NaN"] * 41), " ".join(["Inf"] * 41)
 # By alert: series (of a value a minute) in which it fires after half an hour, and those in which it does not.
 WORLDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "TSSHighConsumerLag": ({"kafka_consumer_lag": "1001x40"}, {"kafka_consumer_lag": "1000x40"}),
@@ -63,6 +64,47 @@ WORLDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             'kafka_records_read_total{instance="i"}': "0+1x40",
         },
     ),
+    "TSSRecordsLost": (
+        # It is there with the loss in it from its first scrape on.
+        {'kafka_records_lost_total{instance="i",topic="t",partition="1"}': "_x20 5x20"},
+        {'kafka_records_lost_total{instance="i",topic="t",partition="1"}': "0x40"},
+    ),
+    "TSSRetentionNear": (
+        {
+            'kafka_oldest_uncommitted_age_seconds{instance="i",topic="t",partition="0"}': ALL_NAN,
+            'kafka_oldest_uncommitted_age_seconds{instance="i",topic="t",partition="1"}': "43000+60x40",
+            'kafka_retention_seconds{instance="i",topic="t"}': "86400x40",
+        },
+        {
+            'kafka_oldest_uncommitted_age_seconds{instance="i",topic="t",partition="1"}': "43200x40",
+            'kafka_retention_seconds{instance="i",topic="t"}': "86400x40",
+            # For ever, and not known.
+            'kafka_oldest_uncommitted_age_seconds{instance="i",topic="u",partition="1"}': "1e9x40",
+            'kafka_retention_seconds{instance="i",topic="u"}': ALL_INF,
+            'kafka_oldest_uncommitted_age_seconds{instance="i",topic="v",partition="1"}': "1e9x40",
+            'kafka_retention_seconds{instance="i",topic="v"}': ALL_NAN,
+        },
+    ),
+    "TSSRetentionSizeNear": (
+        {
+            'kafka_deletion_headroom_records{instance="i",topic="t",partition="1"}': "6000-100x40",
+            'kafka_uncommitted_records{instance="i",topic="t",partition="1"}': "5000x40",
+            'kafka_consumer_lag{instance="i",topic="t",partition="1"}': "1000+100x40",
+            'kafka_retention_bytes{instance="i",topic="t"}': "1e9x40",
+        },
+        {
+            # A young topic, of which nothing has been deleted yet, and one that has no such limit.
+            'kafka_deletion_headroom_records{instance="i",topic="t",partition="1"}': "100+1x40",
+            'kafka_uncommitted_records{instance="i",topic="t",partition="1"}': "5000x40",
+            'kafka_consumer_lag{instance="i",topic="t",partition="1"}': "1000+100x40",
+            'kafka_retention_bytes{instance="i",topic="t"}': "1e9x40",
+            'kafka_deletion_headroom_records{instance="i",topic="u",partition="1"}': "6000-100x40",
+            'kafka_uncommitted_records{instance="i",topic="u",partition="1"}': "5000x40",
+            'kafka_consumer_lag{instance="i",topic="u",partition="1"}': "1000+100x40",
+            'kafka_retention_bytes{instance="i",topic="u"}': ALL_INF,
+        },
+    ),
+    "TSSReadingPaused": ({"backpressure_paused": "1x40"}, {"backpressure_paused": "0 0 1 0x3 1 0x40"}),
     "TSSAbsent": ({"up": "1x40"}, {"tss_build_info": "1x40"}),
     "TSSRestarting": (
         {'process_start_time_seconds{instance="i"}': "0+60x40", 'tss_build_info{instance="i"}': "1x40"},
@@ -113,7 +155,7 @@ def world(alert: str, series: dict[str, str], firing: bool) -> dict[str, Any]:
 def names(expression: str) -> set[str]:
     """The metrics of an expression."""
     bare = re.sub(r'"[^"]*"|\[[^\]]*\]', "", expression)
-    bare = re.sub(r"\{[^}]*\}", "", bare)
+    bare = re.sub(r"\{[^}]*\}|\boffset \w+|\bInf\b", "", bare)
     bare = re.sub(r"\b(by|on|ignoring|without|group_left|group_right) *\([^)]*\)", "", bare)
     words = re.findall(r"[a-z_][a-z_0-9]*(?! *\()\b", bare)
     return {word for word in words if word not in {"and", "or", "unless", "by", "on"}}

@@ -104,6 +104,11 @@ class Alignment:
             if id in self._logs:
                 self._logs[id].at_end = True
 
+    def waiting_from(self, id: int) -> Record | None:
+        """The oldest record of the partition that waits."""
+        log = self._logs.get(id)
+        return log.waiting[0].record if log is not None and log.waiting else None
+
     def take(self, most: int, wall_ms: int) -> list[Read]:
         """What may go on now, at most so many: each partition's in its order."""
         for log in self._logs.values():

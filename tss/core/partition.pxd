@@ -18,6 +18,7 @@ cdef class Partition:
     cdef public dict unclocked
     cdef public long long position
     cdef public long long in_flight
+    cdef public long long lag
     cdef public bint revoked
     cdef public bint gone
     cdef public dict delivered
@@ -28,6 +29,8 @@ cdef class Partition:
     cdef bint _past_replay
     cdef readonly list _marks
     cdef long long _marked_second
+    cdef long long _stamped_second
+    cdef readonly object stamps
     cdef readonly object _ended
     cdef long long _ended_second
     cdef long long _ended_first

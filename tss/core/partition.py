@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections import deque
 
@@ -10,6 +11,7 @@ import attrs
 from tss.core.delivered import Delivered, Produced
 from tss.core.ledger import Ledger
 from tss.core.parked import Place, Shelf
+from tss.core.stamps import Stamps
 from tss.core.streamtime import NO_TIME, Ring, StreamTime
 from tss.core.trace import Trace
 
@@ -46,6 +48,7 @@ class Partition:
         "_marks",
         "_past_replay",
         "_replay_secs",
+        "_stamped_second",
         "_taken_up",
         "committed",
         "committed_place",
@@ -55,6 +58,7 @@ class Partition:
         "horizon_ms",
         "id",
         "in_flight",
+        "lag",
         "ledger",
         "position",
         "produced",
@@ -62,6 +66,7 @@ class Partition:
         "revoked",
         "ring",
         "shelf",
+        "stamps",
         "start",
         "time",
         "unclocked",
@@ -95,6 +100,7 @@ class Partition:
         self.ring = Ring()
         self.unclocked: dict[Trace, None] = {}  # traces that came before any believable timestamp
         self.position = 0  # the offset after the last record handed over by the source
+        self.lag = 0  # records after the position, as last heard
         self.in_flight = 0  # holds of closed traces that are not settled yet
         self.revoked = False
         self.gone = False  # and its last commit is decided: nothing of it may be sent any more, or committed
@@ -108,6 +114,8 @@ class Partition:
         self._past_replay = False
         self._marks: list[tuple[int, int]] = []  # (stream second, first offset read in it), both ascending
         self._marked_second = NO_TIME  # of the last mark
+        self.stamps = Stamps()
+        self._stamped_second = NO_TIME  # the last that is noted there
         self._ended: deque[tuple[int, int]] = deque()  # (second, first offset) of traces that ended; both ascending
         self._ended_second = NO_TIME  # the last of these
         self._ended_first = 0
@@ -124,6 +132,10 @@ class Partition:
             self._past_replay = True
         if self.horizon_ms < 0 and offset >= self.horizon:
             self.horizon_ms = self.time.now_ms
+        second = self.time.record_ms // 1000
+        if second > self._stamped_second:
+            self._stamped_second = second
+            self.stamps.note(second, offset)
         if self._replay_secs and self.time.now_ms >= 0:
             second = self.time.now_ms // 1000
             if second > self._marked_second:
@@ -185,6 +197,18 @@ class Partition:
         if self.shelf is not None:
             self.shelf.put(trace_id, first_offset)
 
+    def oldest_secs(self) -> float | None:
+        """When the oldest record was written that is not done with, in seconds since the epoch; None when nothing waits.
+
+        The largest record time up to it, which is what retention goes by. Of what has not been read yet it is the
+        time of the last record that was. NaN: something waits, and no record has told a time.
+        """
+        low_water = self.ledger.low_water
+        if low_water == self.ledger.next and not self.lag and self.position <= low_water:
+            return None
+        second = self.stamps.second_at(low_water)
+        return math.nan if second is None else float(second)
+
     def forget_delivered(self, offset: int) -> None:
         """The position is here now: what the output topic has of lower offsets cannot be met again."""
         if self.delivered is not None:
@@ -193,6 +217,7 @@ class Partition:
     def commit(self, now_ms: int | None = None) -> Commit:
         """What may be committed now; with the wall clock, for those who may have to look into the output topic."""
         low_water = self.ledger.low_water
+        self.stamps.forget_below(low_water)
         since_ms = None if now_ms is None else self.produced.since_ms(low_water, now_ms)
         place = None if self.shelf is None else self.shelf.place(low_water)
         return Commit(low_water, self._replay_before(low_water), since_ms, place)

@@ -6,6 +6,7 @@ cimport cython
 cdef class StreamTime:
     cdef long long _max_skew_ms
     cdef public long long now_ms
+    cdef public long long record_ms
 
     cpdef bint observe(self, long long timestamp_ms, long long wall_ms)
     cpdef reach(self, long long wall_ms)

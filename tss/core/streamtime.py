@@ -12,14 +12,16 @@ GRACE_MS = 2_000  # how much later than its timestamp a record may still become 
 class StreamTime:
     """The largest believable record timestamp of one partition, in milliseconds since the epoch.
 
-    ``now_ms`` is NO_TIME until a believable timestamp or the wall clock has set it.
+    ``now_ms`` is NO_TIME until a believable timestamp or the wall clock has set it; ``record_ms`` is the largest of the
+    records alone, whatever the wall clock says.
     """
 
-    __slots__ = ("_max_skew_ms", "now_ms")
+    __slots__ = ("_max_skew_ms", "now_ms", "record_ms")
 
     def __init__(self, max_skew_ms: int) -> None:
         self._max_skew_ms = max_skew_ms
         self.now_ms = NO_TIME
+        self.record_ms = NO_TIME
 
     def __repr__(self) -> str:
         return f"<StreamTime {self.now_ms}>"
@@ -35,8 +37,9 @@ class StreamTime:
         """
         if timestamp_ms > wall_ms + self._max_skew_ms:
             return False
-        if timestamp_ms > 0 and timestamp_ms > self.now_ms:
-            self.now_ms = timestamp_ms
+        if timestamp_ms > 0 and timestamp_ms > self.record_ms:
+            self.record_ms = timestamp_ms
+            self.now_ms = max(self.now_ms, timestamp_ms)
         return True
 
     def reach(self, wall_ms: int) -> None:

@@ -104,6 +104,7 @@ class Connection:
         self._silence = "no answer"
         self._component = component  # of /health
         self._counts: Counter[str] = Counter()
+        self._lost: Counter[int] = Counter()  # offsets by partition, not counted yet
         self._reason = ""  # of the last error since all was well
         self._reachable: bool | None = None  # None until the first statistics
         self._unreachable_since: float | None = None
@@ -129,6 +130,19 @@ class Connection:
             self.topic_missing = True
         elif error.name() != "_ALL_BROKERS_DOWN" or not self._reason:  # which never says why
             self._reason = said(error)
+
+    def lose(self, partition: int, wanted: int, first: int) -> None:
+        """Records were deleted before they were done with: what is wanted is below the first offset that is left."""
+        self._lost[partition] += first - wanted
+        log.error(
+            "records were deleted before they were done with: they are lost, and reading goes on with the first that is left;"
+            " compare the topic's retention with kafka_oldest_uncommitted_age_seconds",
+            topic=self._topic,
+            partition=partition,
+            lost_offsets=first - wanted,
+            from_offset=wanted,
+            to_offset=first,
+        )
 
     def join(self, *, has_partitions: bool) -> None:
         """The group has given us our share, so a broker answers."""
@@ -170,6 +184,9 @@ class Connection:
         for name, count in self._counts.items():
             meter.count(measures.KAFKA_ERRORS, count, name)
         self._counts.clear()
+        for partition, lost in self._lost.items():
+            meter.count(measures.RECORDS_LOST, lost, self._topic, str(partition))
+        self._lost.clear()
         trouble = self._trouble
         if not self._speaks_of_it(now):
             return  # on its way up, or between two connections

@@ -61,7 +61,7 @@ class OffsetLookup:
             chosen = "earliest" if id in new else reset
             starts[id] = start(at, committed[id].metadata, first[id], end.get(id), chosen)
             if at is not None and at < first[id]:
-                warn_of_loss(self._topic, id, at, first[id])
+                self._connection.lose(id, at, first[id])
         return starts
 
     def _new(self, missing: Sequence[int]) -> set[int]:
@@ -147,14 +147,3 @@ class OffsetLookup:
                 raise CannotConnect(f"{HEADLINE}: where to begin could not be found out: {said(refused)}")
             time.sleep(LOOKUP_PAUSE_SECS)
             self._breathe()
-
-
-def warn_of_loss(topic: str, partition: int, wanted: int, first: int) -> None:
-    """Retention was quicker than we were."""
-    log.warning(
-        "records were deleted before they were done with: reading goes on with the first that is left",
-        topic=topic,
-        partition=partition,
-        gone_for_good=first - wanted,
-        offset=first,
-    )

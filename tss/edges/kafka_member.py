@@ -27,7 +27,7 @@ from tss.edges.kafka_config import admin_config, client_config, is_incremental, 
 from tss.edges.kafka_ends import LogEnds
 from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, is_fatal, said
 from tss.edges.kafka_log import logger
-from tss.edges.kafka_lookup import LOOKUP_SECS, OffsetLookup, warn_of_loss
+from tss.edges.kafka_lookup import LOOKUP_SECS, OffsetLookup
 from tss.edges.kafka_records import Reader, Reading
 from tss.edges.kafka_starts import to_metadata
 from tss.settings import Kafka
@@ -119,6 +119,9 @@ class Member:
         self._ends = LogEnds()
         self._batch_records = FIRST_RECORDS
         self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
+        self._unsettled: dict[
+            int, int
+        ] = {}  # of the assigned partitions: lower offsets are read again only to remember
         self._astray: set[int] = set()  # their position does not exist any more
         self._paused = False
         self._held: set[int] = set()  # paused on their own
@@ -190,6 +193,7 @@ class Member:
     def seek(self, positions: Mapping[int, int]) -> None:
         """Read these partitions on from elsewhere; those that have gone meanwhile stay gone."""
         ours = {id: offset for id, offset in positions.items() if id in self._positions}
+        self._unsettled |= ours
         if ours:
             self._move(ours)
 
@@ -309,6 +313,7 @@ class Member:
             starts = (
                 self._unparked(starts) if self._parked is None else self._parked.take_up(starts, self._group.breathe)
             )
+            self._unsettled |= {id: start.offset for id, start in starts.items()}
             self._assign({id: start.replay_from for id, start in starts.items()})
             self._connection.join(has_partitions=bool(ids))
             commits = self._group.assigned(starts)
@@ -383,6 +388,7 @@ class Member:
             self._astray.discard(place.partition)
             self._held.discard(place.partition)
             self._positions.pop(place.partition, None)
+            self._unsettled.pop(place.partition, None)
         self._ends.begin(place.partition for place in places)
         with self._keeping():
             if self._incremental:
@@ -437,10 +443,14 @@ class Member:
         first = self._lookup.first(ids)
         for id in ids:
             if first[id] > self._positions[id]:
-                warn_of_loss(self._topic, id, self._positions[id], first[id])
+                # What was to be read again only to remember it was delivered long ago, and is no loss.
+                wanted = max(self._positions[id], self._unsettled[id])
+                if first[id] > wanted:
+                    self._connection.lose(id, wanted, first[id])
             else:
                 log.warning("the log ends before the position: read again from its start", partition=id)
         self._astray.clear()
+        self._unsettled |= {id: min(at, self._unsettled[id]) for id, at in first.items()}
         self._move(first)
 
     def _look_for_topic(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
@@ -34,6 +35,7 @@ class Assignments:
         replay_secs: int,
         commits: bool,
         clock_ms: Callable[[], int] | None = None,
+        wall_secs: Callable[[], float] = time.time,
     ) -> None:
         self.joined = False  # whether the group has given us our share, be it none
         self.settling = True  # False once the committer has ended: nothing in flight is settled any more
@@ -46,6 +48,7 @@ class Assignments:
         self._replay_secs = replay_secs
         self._commit_allowed = commits  # False for rehearsals: the group's offsets stay as they are
         self._clock_ms = clock_ms  # of the output topic, where there is one: commits say since when it is to be read
+        self._wall_secs = wall_secs
         self._partitions: dict[int, Partition] = {}
         self._lost: list[Partition] = []  # to be read again
 
@@ -88,6 +91,7 @@ class Assignments:
                 self.reread(partition, "two_partitions")
             self._meter.count(measures.REBALANCES, 1, "assigned")
             self._show_uncommitted(partition)
+            self._meter.count(measures.RECORDS_LOST, 0, self._topic, str(id))  # an increase is seen from 0 on
         if starts:
             log.info("partitions assigned", partitions=sorted(starts))
         new = [id for id, start in starts.items() if not start.committed or start.shelf is not None]
@@ -181,11 +185,18 @@ class Assignments:
         """Show how far behind the read position is."""
         for id, lag in lags.items():
             if id in self._partitions:
+                self._partitions[id].lag = lag
                 self._meter.set(measures.CONSUMER_LAG, lag, self._topic, str(id))
 
     def positions(self) -> dict[int, int]:
         """The offset after the last record read, by partition."""
         return {partition.id: partition.position for partition in self}
+
+    # -- from the keeper
+
+    def needed(self) -> dict[int, int]:
+        """The oldest offset that is not done with, by partition."""
+        return {partition.id: partition.ledger.low_water for partition in self}
 
     # -- from the committer
 
@@ -208,6 +219,12 @@ class Assignments:
         """How much of the log waits for its commit, read when it is asked for: at a commit it is least, not typical."""
         ledger = partition.ledger
         self._meter.watch(measures.UNCOMMITTED, lambda: ledger.uncommitted, self._topic, str(partition.id))
+        self._meter.watch(measures.OLDEST_AGE, lambda: self._oldest_age_secs(partition), self._topic, str(partition.id))
+
+    def _oldest_age_secs(self, partition: Partition) -> float:
+        since = partition.oldest_secs()
+        age = 0.0 if since is None else self._wall_secs() - since
+        return 0.0 if age < 0 else age  # a NaN stays one
 
     def _commits(self, partitions: Iterable[Partition]) -> list[tuple[int, Commit]]:
         now_ms = self._clock_ms() if self._clock_ms else None
@@ -219,7 +236,7 @@ class Assignments:
         self._buffer.forget(gone)
         for partition in gone:
             self._meter.count(measures.REBALANCES, 1, event)
-            for gauge in (measures.CONSUMER_LAG, measures.UNCOMMITTED):
+            for gauge in (measures.CONSUMER_LAG, measures.UNCOMMITTED, measures.OLDEST_AGE):
                 self._meter.forget(gauge, self._topic, str(partition.id))
         if gone:
             log.info(f"partitions {event}", partitions=sorted(partition.id for partition in gone))

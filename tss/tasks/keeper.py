@@ -1,0 +1,67 @@
+"""Shows how long Kafka keeps the records, beside how old the oldest is that is still needed: a warning before a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import trio
+
+from tss.core import measures
+from tss.core.measures import Meter
+from tss.core.retention import Retention
+
+LOOK_SECS = 60.0  # the first offset moves with each deleted segment, mostly a few times an hour
+SETTINGS_LOOKS = 5  # a topic's settings change by an operator's hand
+
+
+class Keeping(Protocol):
+    """The topic, as one who asks about it."""
+
+    topic: str
+
+    async def retention(self) -> Retention:
+        """What its settings say. Raises nothing."""
+
+    async def first(self, ids: Sequence[int]) -> Mapping[int, int]:
+        """The first offset that is left, of those partitions of which it is known. Raises nothing."""
+
+
+class Needing(Protocol):
+    """Whose records are still needed."""
+
+    def needed(self) -> Mapping[int, int]:
+        """By partition of ours the oldest offset that is not done with."""
+
+
+async def run(topic: Keeping | None, reader: Needing, meter: Meter, stop: trio.Event) -> None:
+    """Every minute, until told to stop; never where nobody can be asked."""
+    if topic is None:
+        return
+    shown: set[int] = set()
+    looks = 0
+    while not stop.is_set():
+        if looks % SETTINGS_LOOKS == 0:
+            _show(await topic.retention(), topic.topic, meter)
+        looks += 1
+        shown = await _show_headroom(topic, reader, meter, shown)
+        with trio.move_on_after(LOOK_SECS if shown else 1.0):
+            await stop.wait()
+
+
+def _show(retention: Retention, topic: str, meter: Meter) -> None:
+    meter.set(measures.RETENTION, retention.secs, topic)
+    meter.set(measures.RETENTION_BYTES, retention.bytes, topic)
+
+
+async def _show_headroom(topic: Keeping, reader: Needing, meter: Meter, shown: set[int]) -> set[int]:
+    """Returns the partitions that are shown now."""
+    asked = reader.needed()
+    first = await topic.first(sorted(asked)) if asked else {}
+    needed = reader.needed()  # as it is with the answer
+    known = {id: max(0, needed[id] - offset) for id, offset in first.items() if id in needed}
+    for id, records in known.items():
+        meter.set(measures.HEADROOM, records, topic.topic, str(id))
+    for id in shown - known.keys():
+        meter.forget(measures.HEADROOM, topic.topic, str(id))
+    return {*known}
