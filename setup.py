@@ -35,7 +35,7 @@ TYPED = (
     "core/trace",
     "edges/kafka_records",
 )
-# Written for the compiler; `core/otlp/reference.py` stands in for them.
+# Written for the compiler; `core/otlp/reference.py`, and for the last `edges/signals.py`, stand in for them.
 CYTHON = (
     "core/otlp/lineage",
     "core/otlp/parts",
@@ -46,6 +46,7 @@ CYTHON = (
     "core/statistics/concentrator",
     "core/statistics/series",
     "core/statistics/walk",
+    "edges/deadline",
 )
 
 

@@ -6,12 +6,11 @@ import argparse
 import gc
 import os
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from tss import __version__
-from tss.core.errors import LawBroken, TssError, WrongSetting
+from tss.core.errors import LawBroken, StoppedAtOnce, TssError, WrongSetting
 from tss.settings import (
     CONFIG_VARIABLE,
     Settings,
@@ -25,6 +24,9 @@ from tss.settings import (
 )
 
 STOPPED, FAILED, WRONG_SETTINGS = 0, 1, 2
+
+AT_ONCE_SECS = 1.0  # after a second signal: leaving the group takes some ms, unless the broker is what hangs
+TOLD_BY_ITS_MESSAGE = 2  # from this gravity on; what is graver is told with its traceback
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,19 +75,24 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: Settings) -> NoReturn:
     # Only a run needs the libraries below; `check` and --help answer without them.
     import structlog  # noqa: PLC0415
     import trio  # noqa: PLC0415
 
-    from tss.core.otlp import SCANNER  # noqa: PLC0415
-    from tss.daemon import StoppedAtOnce, supervise  # noqa: PLC0415
-    from tss.edges import heap, logs  # noqa: PLC0415
+    from tss.edges import heap, logs, signals  # noqa: PLC0415
 
-    seen = settings.observability
+    signals.block()  # before there is any other thread
+    seen, stop_secs = settings.observability, settings.app.shutdown_timeout_secs
     logs.configure(
         seen.log_level, seen.json_logging, seen.service_name, settings.app.instance_id, secrets=secrets(settings)
     )
+    logs.hear_the_interpreter()
+    heard = signals.listen(signals.Ending(stop_secs, min(AT_ONCE_SECS, stop_secs), FAILED), logs.words)
+
+    from tss.core.otlp import SCANNER  # noqa: PLC0415  # a stop is heard while these are loaded
+    from tss.daemon import supervise  # noqa: PLC0415
+
     log = structlog.get_logger()
     _collect_garbage_rarely()
     heap.share_one_arena()
@@ -102,38 +109,56 @@ def _run(settings: Settings) -> int:
             max_buffer_bytes=settings.app.max_buffer_bytes,
             memory_limit_bytes=memory_limit_bytes(),
         )
+    code = STOPPED
     try:
-        trio.run(supervise, settings, _end_in)
-    except BaseExceptionGroup as group:
-        error = _first(group)
-        if isinstance(error, StoppedAtOnce):
+        trio.run(supervise, settings, heard)
+    except BaseException as error:  # noqa: BLE001  # whatever it is, it is told, and the process ends
+        code = _tell(error)
+    else:
+        log.info("stopped")
+    logs.flush(
+        max(0.2, min(1.0, stop_secs * 0.05))
+    )  # for stderr may hang; of a stop it is a twentieth, if there is one
+    # Without the destructors of client libraries, which may wait for a broker that is away, and without a last flush of
+    # sys.stderr, which may wait for a reader.
+    os._exit(code)
+
+
+def _tell(error: BaseException) -> int:
+    """Every error that ended the daemon, the worst first; returns the exit code, which is that of the worst."""
+    import structlog  # noqa: PLC0415  # as above
+
+    log = structlog.get_logger()
+    errors = sorted(_leaves(error), key=_gravity)
+    for each in errors:
+        if isinstance(each, StoppedAtOnce):
             log.warning("stopped at once by a second signal; Kafka still has what was not finished")
         else:
-            expected = isinstance(error, TssError | OSError) and not isinstance(error, LawBroken)
-            log.critical(str(error) or repr(error), exc_info=None if expected else error)
-        return WRONG_SETTINGS if isinstance(error, WrongSetting) else FAILED
-    log.info("stopped")
-    return STOPPED
+            log.critical(str(each) or repr(each), exc_info=None if _gravity(each) >= TOLD_BY_ITS_MESSAGE else each)
+    return WRONG_SETTINGS if isinstance(errors[0], WrongSetting) else FAILED
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception that began it: the first leaf of the group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
 
 
-def _end_in(secs: float) -> None:
-    """Law 9, for what no cancel scope reaches: an event loop or a client library that hangs."""
-
-    def end() -> None:
-        print(f"not stopped within {secs:g} s; ended by force, Kafka still has what was not finished", file=sys.stderr)
-        _end(FAILED)
-
-    timer = threading.Timer(secs, end)
-    timer.daemon = True
-    timer.start()
+def _gravity(error: BaseException) -> int:
+    """The worst is the lowest: a law that breaks, what nobody expected, what another start cannot help, the rest."""
+    match error:
+        case LawBroken():
+            return 0
+        case WrongSetting():
+            return TOLD_BY_ITS_MESSAGE
+        case TssError():
+            return TOLD_BY_ITS_MESSAGE + 1
+        case StoppedAtOnce():
+            return TOLD_BY_ITS_MESSAGE + 2
+        case _:
+            return 1  # an OSError, too: where one is expected, an edge has made it one of ours
 
 
 def _collect_garbage_rarely() -> None:
@@ -148,12 +173,5 @@ def _collect_garbage_rarely() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def _end(code: int) -> NoReturn:
-    """Leave without the destructors of client libraries, which may wait for a broker that is away."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 if __name__ == "__main__":
-    _end(main())
+    sys.exit(main())

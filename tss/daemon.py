@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from functools import partial
 from typing import Protocol, TypeVar
@@ -18,7 +18,7 @@ from tss import __version__
 from tss.core import measures
 from tss.core.alignment import Alignment
 from tss.core.buffer import Buffer, Limits, Waits
-from tss.core.errors import WrongSetting
+from tss.core.errors import StoppedAtOnce, WrongSetting
 from tss.core.force import Rulebook
 from tss.core.health import Health
 from tss.core.measures import Meter
@@ -30,7 +30,7 @@ from tss.core.sampling import Sampler, policies
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
 from tss.counting import open_counting
-from tss.edges import heap, web
+from tss.edges import heap, signals, web
 from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
 from tss.edges.force_api import ForceApi
@@ -41,6 +41,7 @@ from tss.edges.kafka_retention import TopicRetention
 from tss.edges.kafka_scaler import scaler_group
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
+from tss.edges.unusable import UnusableFile
 from tss.fleet import open_fleet
 from tss.settings import KafkaExporter, Settings
 from tss.tasks import (
@@ -75,8 +76,6 @@ CLOSED_BATCHES = 8  # a burst of deadlines in one second should not stop reading
 KEPT_BATCHES = 2  # one ready while one is prepared
 PREPARED_BATCHES = 4  # enough for every destination to gather its next batch; more would only hide a slow one
 SETTLED_BATCHES = 64  # settling is the cheapest step and waits for nothing; only a scheduling turn is bridged
-
-AT_ONCE_SECS = 1.0  # after a second signal: leaving the group takes some ms, unless the broker is what hangs
 
 
 class Member(Source, committer.Offsets, Protocol):
@@ -229,11 +228,11 @@ async def _ender(stop: trio.Event, scope: trio.CancelScope, secs: float) -> None
     scope.deadline = trio.current_time() + secs
 
 
-async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
+async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) -> None:
     """The daemon: the selection, joined to the real outside, within its web server, its pulse and its signals.
 
-    The web server starts first and stops last, so that probes are answered during the whole stop. ``hurry`` is called
-    with each of the two signals: the process has to end within these seconds from then on, whatever hangs.
+    The web server starts first and stops last, so that probes are answered during the whole stop. ``heard`` are the signals; the
+    deadline of a stop is not kept here, since this loop may be what hangs (edges/signals.py).
     """
     meter, health = PrometheusMeter(), Health()
     meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
@@ -247,7 +246,7 @@ async def supervise(settings: Settings, hurry: Callable[[float], None]) -> None:
     # The link to Redis has a nursery of its own, so it is closed within the house; the rest after it.
     async with AsyncExitStack() as opened, trio.open_nursery() as house, AsyncExitStack() as linked:
         await house.start(web.run, settings.observability, facts)
-        await house.start(_signals, stop, hurry, settings.app.shutdown_timeout_secs)
+        house.start_soon(_signals, stop, heard, name="signals")
         house.start_soon(pulse.run, meter, name="pulse")
         house.start_soon(trimmer.run, heap.give_back, name="trimmer")
         connection = client_config(settings.kafka, settings.app.instance_id)
@@ -322,31 +321,20 @@ def _naming(key: str) -> Iterator[None]:
     """A file that a setting names and that cannot be used is a fault of that setting."""
     try:
         yield
-    except OSError as error:
+    except UnusableFile as error:
         raise WrongSetting(f"{key}: {error}") from error
 
 
-async def _signals(
-    stop: trio.Event,
-    hurry: Callable[[float], None],
-    stop_secs: float,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
+async def _signals(stop: trio.Event, heard: AsyncIterator[signal.Signals]) -> None:
     """The first signal asks for an orderly stop; a second one stops at once."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as arriving:
-        task_status.started()
-        async for number in arriving:
-            name = signal.Signals(number).name
-            if stop.is_set():
-                hurry(AT_ONCE_SECS)
-                raise StoppedAtOnce(name)
-            log.info("stopping", signal=name)
-            hurry(stop_secs)
+    async for number in heard:
+        if number not in signals.STOPS:
+            continue
+        if not stop.is_set():
+            log.info("stopping", signal=number.name)
             stop.set()
-
-
-class StoppedAtOnce(Exception):
-    """A second signal came."""
+        elif number in signals.HASTENS:
+            raise StoppedAtOnce(number.name)
 
 
 def _channel(

@@ -37,7 +37,7 @@ class Fleet:
 async def open_fleet(
     settings: Settings, opened: AsyncExitStack, rulebook: Rulebook, meter: Meter, health: Health
 ) -> Fleet:
-    """Raises OSError for a file that cannot be read. A Redis that is away is no error."""
+    """Raises UnusableFile for a file that cannot be read. A Redis that is away is no error."""
     if not settings.redis.url:
         return Fleet()
     link = await opened.enter_async_context(open_link(settings.redis, settings.kafka.consumer_group, meter, health))

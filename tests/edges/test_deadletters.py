@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
+import os
+import sys
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -86,13 +90,17 @@ async def put(place, letters: Sequence[DeadLetter] = LETTERS) -> tuple[dict, lis
 
 
 def put_together(logged: list) -> list[bytes]:
-    """The payloads of the letters in the log."""
-    texts: dict[str, str] = {}
+    """The payloads of the letters in the log. One without its last part was tried again."""
+    texts: dict[str, list[str]] = {}
+    whole = []
     for entry in logged:
         if entry["event"] == "dead letter":
-            texts[entry["letter"]] = texts.get(entry["letter"], "") + entry["text"]
-            assert entry["part"] <= entry["parts"]
-    return [base64.b64decode(json.loads(text)["payload"]) for text in texts.values()]
+            parts = texts.setdefault(entry["letter"], [])
+            parts.append(entry["text"])
+            assert entry["part"] == len(parts)
+            if entry["part"] == entry["parts"]:
+                whole.append(base64.b64decode(json.loads("".join(parts))["payload"]))
+    return whole
 
 
 def trouble(logged: list) -> str:
@@ -178,6 +186,35 @@ async def test_a_large_letter_survives_a_log_that_cuts_long_lines(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 5 and all(len(line) < 16_384 for line in lines)
     assert put_together([json.loads(line) for line in lines]) == [large.payload]
+
+
+async def test_a_letter_waits_for_a_log_that_nobody_reads(monkeypatch):
+    """Other lines are dropped then. A letter that is dropped would be lost, for its record is settled after it."""
+    monkeypatch.setattr(deadletters, "LOG_SECS", 0.02)
+    large = DeadLetter("http_413", "too large", bytes(range(256)) * 6000)  # more than may wait in the log
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, b"." * (fcntl.fcntl(write_fd, fcntl.F_GETPIPE_SZ) - 1) + b"\n")  # from here on it blocks
+    with os.fdopen(read_fd) as reader, os.fdopen(write_fd, "w") as writer:
+        monkeypatch.setattr(sys, "stderr", writer)
+        logs.configure("info", True, "tss", "one")
+        desk, meter = office(LetterLog())
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(desk.put, [large])
+                await trio.sleep(1)  # some tries
+                assert not meter.by_label(measures.DEAD_LETTERS)
+                assert logs.dropped() == 0
+                monkeypatch.setattr(deadletters, "LOG_SECS", 30)
+                reading = threading.Thread(target=lambda: lines.extend(reader))
+                lines: list[str] = []
+                reading.start()
+            assert meter.by_label(measures.DEAD_LETTERS) == {("http_413", "log"): 1}
+        finally:
+            assert logs.flush(30)
+            structlog.reset_defaults()
+            writer.close()
+            reading.join()
+    assert put_together([json.loads(line) for line in lines[1:]]) == [large.payload]
 
 
 @pytest.mark.parametrize("failures", [1, 2])

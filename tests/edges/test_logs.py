@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import re
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +34,10 @@ class Stderr(io.StringIO):
 
     def isatty(self) -> bool:
         return self.terminal
+
+    def getvalue(self) -> str:
+        assert logs.flush(30)  # another thread writes
+        return super().getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -383,3 +389,33 @@ def test_a_log_that_cannot_be_written_stops_nobody(monkeypatch, stderr, error):
     monkeypatch.setattr(stderr, "write", write)
     structlog.get_logger().info("lost")
     logging.getLogger("library").error("lost too")
+    assert logs.flush(30)
+    assert logs.dropped() == 2
+
+
+# -- what the interpreter itself would print
+
+
+def test_an_error_that_no_thread_catches_is_logged(stderr):
+    configure()
+    before = threading.excepthook, sys.unraisablehook
+    try:
+        logs.hear_the_interpreter()
+        thread = threading.Thread(target=lambda: 1 / 0, name="owner of a client")
+        thread.start()
+        thread.join()
+    finally:
+        threading.excepthook, sys.unraisablehook = before
+    (line,) = lines(stderr)
+    assert (line["event"], line["thread"], line["level"]) == ("a thread died", "owner of a client", "error")
+    assert line["exception"].endswith("ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize("for_machines", [True, False])
+def test_a_line_made_before_its_time(stderr, for_machines):
+    """For a forced end, which cannot log any more."""
+    configure(json=for_machines, secrets=("hunter2",))
+    before, after = logs.words("ended by force hunter2")
+    structlog.get_logger().critical("ended by force hunter2")
+    assert re.fullmatch(re.escape(before.decode()) + r"[-\dT:.]{26}Z" + re.escape(after.decode()), stderr.getvalue())
+    assert b"ended by force ***" in after

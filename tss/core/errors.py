@@ -33,3 +33,7 @@ class Lost(TssError):
 
 class Full(TssError):
     """A bound of what may stand in Redis is reached: what was to go there stays in memory."""
+
+
+class StoppedAtOnce(TssError):
+    """Yours: a second signal came while the daemon was stopping."""

@@ -20,6 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from tss.core import measures
 from tss.core.measures import Meter
 from tss.core.record import DeadLetter
+from tss.edges import logs
 from tss.edges.kafka_log import logger
 from tss.edges.lines import CannotOpen, LineFile
 from tss.settings import DeadLetter as DeadLetterSettings
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 
 PAUSES_SECS = (0.5, 2.0)  # between three tries: a broker's election or a full disk's rotation, not an outage
 DELIVERY_SECS = 5.0  # for one try at the topic
+LOG_SECS = 5.0  # for the log to write a part of a letter
 LOG = "log"
 # Container runtimes cut a log's lines at 16 KiB, and so does `logs` with any text; quotes in here count twice in JSON.
 LOG_PART_CHARS = 7000
@@ -213,7 +215,10 @@ def _reasons(letter: DeadLetter) -> list[tuple[str, bytes]]:
 
 
 class LetterLog:
-    """The daemon's own log, at error level: the line the file would have, whole, in parts to be put together again."""
+    """The daemon's own log, at error level: the line the file would have, whole, in parts to be put together again.
+
+    Other lines are dropped while nobody reads the log. A letter is not: it is kept once the log has written it.
+    """
 
     name = LOG
 
@@ -222,13 +227,23 @@ class LetterLog:
 
     def keep(self, letters: Sequence[DeadLetter]) -> None:
         now = self._clock()
-        for letter in letters:
-            text = line(letter, now)
-            about = {"reason": letter.reason, "detail": letter.detail, "letter": sha256(text.encode()).hexdigest()[:16]}
-            starts = range(0, len(text), LOG_PART_CHARS)
-            for number, start in enumerate(starts, 1):
-                part = text[start : start + LOG_PART_CHARS]
-                log.error("dead letter", **about, part=number, parts=len(starts), text=part)
+        for number, letter in enumerate(letters):
+            if not self._keep(letter, now):
+                raise NotKept(letters[number:], "the log: nobody reads it")
+
+    def _keep(self, letter: DeadLetter, now: datetime) -> bool:
+        text = line(letter, now)
+        about = {"reason": letter.reason, "detail": letter.detail, "letter": sha256(text.encode()).hexdigest()[:16]}
+        starts = range(0, len(text), LOG_PART_CHARS)
+        dropped = logs.dropped()
+        for number, start in enumerate(starts, 1):
+            # Part by part, for a letter may be larger than what may wait in the log.
+            if not logs.flush(LOG_SECS):
+                return False
+            part = text[start : start + LOG_PART_CHARS]
+            log.error("dead letter", **about, part=number, parts=len(starts), text=part)
+        # A line of somebody else's that was dropped means another try, and a letter that is there twice.
+        return logs.flush(LOG_SECS) and logs.dropped() == dropped
 
     def close(self) -> None:
         """Nothing is open."""
@@ -250,29 +265,30 @@ class DeadLetterOffice:
         """Keep them; returns once they are kept somewhere. Never raises."""
         left = letters
         for pause in (*PAUSES_SECS, None):
-            left = await self._try(left)
+            left = await self._try(left, self._place)
             if not left:
                 return
             if pause is not None:
                 await trio.sleep(pause)
-        self._last_resort.keep(left)
-        self._count(left, LOG)
+        while left:  # there is no other place, and a letter that nobody has must not be settled (law 1)
+            left = await self._try(left, self._last_resort)
+            await trio.sleep(PAUSES_SECS[-1] if left else 0)
 
-    async def _try(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
+    async def _try(self, letters: Sequence[DeadLetter], place: Place) -> Sequence[DeadLetter]:
         """One try; returns those that were not kept."""
-        keep = partial(self._place.keep, letters)
+        keep = partial(place.keep, letters)
         left: Sequence[DeadLetter] = ()
         try:
             # Abandoned when cancelled, for a disk may hang for good, and stopping is bounded.
             await trio.to_thread.run_sync(keep, limiter=self._limiter, abandon_on_cancel=True)
         except NotKept as trouble:
             left = trouble.letters
-            log.warning("dead letters not taken", place=self._place.name, letters=len(left), detail=str(trouble))
+            log.warning("dead letters not taken", place=place.name, letters=len(left), detail=str(trouble))
         except Exception as error:  # noqa: BLE001  # whatever it is, the letters must not go with it
             left = letters
-            log.warning("dead letters not taken", place=self._place.name, letters=len(left), detail=repr(error))
+            log.warning("dead letters not taken", place=place.name, letters=len(left), detail=repr(error))
         lost = {id(letter) for letter in left}
-        self._count([letter for letter in letters if id(letter) not in lost], self._place.name)
+        self._count([letter for letter in letters if id(letter) not in lost], place.name)
         return left
 
     def _count(self, letters: Sequence[DeadLetter], place: str) -> None:
@@ -284,7 +300,7 @@ class DeadLetterOffice:
 async def open_dead_letters(
     settings: DeadLetterSettings, connection: Mapping[str, object], meter: Meter
 ) -> AsyncIterator[DeadLetterOffice]:
-    """Raises OSError when the file that the settings name cannot be used. ``connection`` is only used for a topic."""
+    """Raises UnusableFile when the file that the settings name cannot be used. ``connection`` is only used for a topic."""
     limiter = trio.CapacityLimiter(1)
     opening = partial(_open_place, settings, connection)
     place = await trio.to_thread.run_sync(opening, limiter=limiter, abandon_on_cancel=True)

@@ -19,7 +19,7 @@ def open_destination(
     *,
     computes_stats: bool = False,
 ) -> AbstractAsyncContextManager[Destination]:
-    """Entering it raises OSError when a file that the settings name cannot be used; nothing is sent yet.
+    """Entering it raises UnusableFile when a file that the settings name cannot be used; nothing is sent yet.
 
     ``computes_stats`` is for Datadog: this daemon sends statistics of all traffic itself.
     """

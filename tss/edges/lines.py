@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from tss.edges.rotation import Rotation
+from tss.edges.unusable import UnusableFile
 
 log = structlog.get_logger()
 
@@ -23,7 +24,7 @@ _BLOCK_BYTES = 64 * 1024
 Clock = Callable[[], float]
 
 
-class CannotOpen(OSError):
+class CannotOpen(UnusableFile):
     """Yours to mend: this file cannot be written. The message says which and why."""
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ import logging
 import math
 import re
 import sys
+import threading
 from collections.abc import Iterable, Mapping, MutableMapping
 from json import dumps
 from typing import Any, TextIO
@@ -14,6 +15,8 @@ from urllib.parse import quote
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from tss.edges.log_lines import Lines
 
 MASK = "***"
 SHORTEST_SECRET = 4  # anything shorter is found in half of all words, and masking those would spell it out
@@ -30,7 +33,10 @@ _SECRET_KEY = re.compile(
 )
 _URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@")  # redis://user:password@host
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_TIME = "0000-00-00T00:00:00.000000Z"  # as long as a line's time
 _OWN = ("timestamp", "level", "service", "instance")
+
+_lines: Lines | None = None
 
 
 def configure(level: str, json: bool, service_name: str, instance_id: str, *, secrets: Iterable[str] = ()) -> None:
@@ -38,8 +44,11 @@ def configure(level: str, json: bool, service_name: str, instance_id: str, *, se
 
     ``level`` is debug, info, warning or error. ``secrets`` are never shown, wherever they turn up.
     """
+    global _lines  # noqa: PLW0603  # there is one stderr, and one log
     number = logging.getLevelNamesMapping()[level.upper()]
-    lines = _Lines(sys.stderr)
+    if _lines is not None:
+        _lines.close()
+    lines = _lines = Lines(sys.stderr)
     chain: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.format_exc_info,
@@ -53,10 +62,49 @@ def configure(level: str, json: bool, service_name: str, instance_id: str, *, se
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,  # a line filtered out costs 2 us instead of 0.7, but can be captured in a test
     )
+    lines.tell = _tell_dropped
     _bridge(number, chain, lines)
 
 
-def _bridge(level: int, chain: Iterable[Processor], lines: _Lines) -> None:
+def flush(secs: float) -> bool:
+    """Wait until every line is written, no longer than this; returns whether they are. A descriptor may hang for ever."""
+    return _lines is None or _lines.flush(secs)
+
+
+def dropped() -> int:
+    """How many lines stderr did not take."""
+    return 0 if _lines is None else _lines.dropped
+
+
+def words(event: str) -> tuple[bytes, bytes]:
+    """A critical line with this event: what stands before its time, and what after. For one who cannot log any more."""
+    clean, write = structlog.get_config()["processors"][-2:]
+    made: Any = clean(None, "critical", {"event": event, "level": "critical"})
+    before, _, after = str(write(None, "critical", made | {"timestamp": _TIME})).partition(_TIME)
+    return before.encode(), f"{after}\n".encode()
+
+
+def hear_the_interpreter() -> None:
+    """What Python itself would print on stderr, and hang there, goes to the log: errors that no thread catches, and
+    those in destructors."""
+    log = structlog.get_logger()
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        error = args.exc_value or args.exc_type()
+        log.error("a thread died", thread=args.thread.name if args.thread else "", exc_info=error)
+
+    def in_destructor(args: sys.UnraisableHookArgs) -> None:
+        log.error("an error that nobody could be told of", where=args.err_msg or "", exc_info=args.exc_value or True)
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = in_destructor
+
+
+def _tell_dropped(lines: int) -> None:
+    structlog.get_logger().warning("log lines were dropped: stderr did not take them in time", lines=lines)
+
+
+def _bridge(level: int, chain: Iterable[Processor], lines: Lines) -> None:
     """Bring what libraries log through ``logging`` and ``warnings`` the same way."""
     root = logging.getLogger()
     for handler in [each for each in root.handlers if isinstance(each, _Bridge)]:
@@ -68,29 +116,10 @@ def _bridge(level: int, chain: Iterable[Processor], lines: _Lines) -> None:
     logging.captureWarnings(True)
 
 
-class _Lines:
-    """Where lines go. A log that cannot be written is no reason to stop."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def __repr__(self) -> str:
-        return f"<lines to {self.stream.name}>"
-
-    def write(self, line: str) -> None:
-        try:
-            self.stream.write(line + "\n")  # in one piece, so that lines of several threads do not mix
-            self.stream.flush()
-        except (OSError, ValueError):  # gone, or closed
-            pass
-
-    debug = info = warning = error = critical = write  # the names by which structlog calls it
-
-
 class _Bridge(logging.Handler):
     """Gives a record of ``logging`` to structlog's chain."""
 
-    def __init__(self, chain: Iterable[Processor], lines: _Lines) -> None:
+    def __init__(self, chain: Iterable[Processor], lines: Lines) -> None:
         super().__init__()
         self._chain = tuple(chain)
         self._lines = lines

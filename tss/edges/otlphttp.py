@@ -81,7 +81,7 @@ class OtlpHttp:
 
 @asynccontextmanager
 async def open_otlp(settings: OtlpExporter) -> AsyncIterator[OtlpHttp]:
-    """Raises OSError when a file of certificates or keys cannot be used."""
+    """Raises UnusableFile when a file of certificates or keys cannot be used."""
     headers, context = _headers(settings), tls_context(settings)
     async with open_client(settings.endpoint, headers, settings.max_in_flight, verify=context, proxies=True) as client:
         yield OtlpHttp(settings, client)

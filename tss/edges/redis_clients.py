@@ -19,7 +19,7 @@ PORT, SENTINEL_PORT = 6379, 26379
 
 @attrs.frozen
 class Way:
-    """How to get to Redis. Connects only when used; raises OSError when a file of TLS cannot be used."""
+    """How to get to Redis. Connects only when used; raises UnusableFile when a file of TLS cannot be used."""
 
     settings: Redis
     url: RedisUrl

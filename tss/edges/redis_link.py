@@ -198,7 +198,7 @@ class _State:
 
 @asynccontextmanager
 async def open_link(settings: Redis, group: str, meter: Meter, health: Health) -> AsyncIterator[RedisLink]:
-    """The link, tried once before it is given out; Redis being away is no error. Raises OSError for a file of TLS."""
+    """The link, tried once before it is given out; Redis being away is no error. Raises UnusableFile for a file of TLS."""
     link = RedisLink(settings, group, meter, health)
     async with trio.open_nursery() as nursery:
         await link.probe()

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import httpx
 
+from tss.edges.unusable import UnusableFile
+
 
 class Files(Protocol):
     """The keys of an exporter that name them; empty where there is none."""
@@ -24,7 +26,7 @@ class Files(Protocol):
 
 
 def tls_context(files: Files) -> ssl.SSLContext:
-    """Raises OSError, which names the file and what is wrong with it, when one cannot be used."""
+    """Raises UnusableFile, which names the file and what is wrong with it, when one cannot be used."""
     context = _trusting(files.ssl_ca_location)
     if not files.ssl_verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -61,7 +63,7 @@ def _readable(name: str, path: str) -> None:
         raise _unusable(name, "", path, error) from error
 
 
-def _blamed(error: Exception, certificate: str, key: str, password: str) -> OSError:
+def _blamed(error: Exception, certificate: str, key: str, password: str) -> UnusableFile:
     """Which file it is, told by what OpenSSL makes of the certificates alone."""
     if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
         return _unusable("key file", f"it does not belong to the certificate in {certificate}", key, error)
@@ -73,7 +75,7 @@ def _blamed(error: Exception, certificate: str, key: str, password: str) -> OSEr
     return _unusable("key file", wrong, key, error)
 
 
-def _unusable(name: str, reason: str, path: str, error: Exception) -> OSError:
+def _unusable(name: str, reason: str, path: str, error: Exception) -> UnusableFile:
     number = getattr(error, "errno", None) or 0
     known = reason if isinstance(error, ssl.SSLError | ValueError) else getattr(error, "strerror", reason)
-    return OSError(number, f"{name} cannot be used ({known})", path)
+    return UnusableFile(number, f"{name} cannot be used ({known})", path)

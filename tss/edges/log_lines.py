@@ -1,0 +1,121 @@
+"""The way of log lines out of the process. Whoever logs waits for nobody: a reader of stderr may hang, and stderr with it."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+# What waits while stderr takes nothing. A quarter of an hour of a daemon in trouble, and nothing beside its buffer.
+MAX_LINES = 4096
+MAX_BYTES = 1024 * 1024
+PIECE_BYTES = 64 * 1024  # what one write has at most, unless one line is longer
+RETRY_SECS = 0.1  # for a descriptor that somebody has made non-blocking
+
+
+class Lines:
+    """A bounded queue, and one thread that writes what is in it. What finds no room is dropped and counted."""
+
+    def __init__(self, stream: TextIO, *, max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES) -> None:
+        self.stream = stream
+        self.dropped = 0
+        self.tell: Callable[[int], None] | None = None  # how many were dropped, once there is room again
+        self._max_lines, self._max_bytes = max_lines, max_bytes
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._writing = self._closed = False
+        self._untold = 0
+        # Reentrant, for the collector may run while it is held, and what it finds may log.
+        self._changed = threading.Condition(threading.RLock())
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        waiting = f"{len(self._waiting)} waiting, {self.dropped} dropped"
+        return f"<lines to {getattr(self.stream, 'name', self.stream)}: {waiting}>"
+
+    def write(self, line: str) -> None:
+        """Never waits."""
+        data = f"{line}\n".encode("utf-8", "backslashreplace")
+        with self._changed:
+            if len(self._waiting) >= self._max_lines or self._waiting_bytes + len(data) > self._max_bytes:
+                self._drop(1)
+                return
+            self._waiting.append(data)
+            self._waiting_bytes += len(data)
+            self._changed.notify_all()
+
+    debug = info = warning = error = critical = write  # the names by which structlog calls it
+
+    def flush(self, secs: float) -> bool:
+        """Wait until all is written, no longer than this; returns whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._writing, secs)
+
+    def close(self) -> None:
+        """End the thread once it has written what waits."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _drop(self, lines: int) -> None:
+        self.dropped += lines
+        self._untold += lines
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._writing = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                piece = self._take()
+                self._writing = True
+            lost = len(piece) - self._put(piece)
+            with self._changed:
+                untold = 0 if lost else self._untold
+                self._untold -= untold
+                if lost:
+                    self._drop(lost)
+            if untold and self.tell is not None:
+                self.tell(untold)
+
+    def _take(self) -> list[bytes]:
+        piece = [self._waiting.popleft()]
+        size = len(piece[0])
+        while self._waiting and size + len(self._waiting[0]) <= PIECE_BYTES:
+            piece.append(self._waiting.popleft())
+            size += len(piece[-1])
+        self._waiting_bytes -= size
+        return piece
+
+    def _put(self, piece: list[bytes]) -> int:
+        """Write these lines, in one piece; returns how many were. A log that cannot be written is no reason to stop."""
+        data = b"".join(piece)
+        try:
+            number = self.stream.fileno()
+        except (OSError, ValueError):  # no file, but what stands for one; or closed
+            number = -1
+        try:
+            if number < 0:
+                self.stream.write(data.decode())
+                self.stream.flush()
+            else:
+                _write_all(number, data)
+        except (OSError, ValueError):
+            return 0
+        return len(piece)
+
+
+def _write_all(number: int, data: bytes) -> None:
+    # Past the stream's own buffer and lock: whoever prints would wait behind a write that hangs.
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(number, left) :]
+        except BlockingIOError:
+            select.select([], [number], [], RETRY_SECS)
