@@ -133,15 +133,15 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     meter, health, sharing = outside.meter, outside.health, outside.sharing
     buffer = Buffer(_limits(settings), _waits(settings), Memory(evicted_limit=EVICTED_IDS if sharing else 0))
     memories = Shared(sharing, buffer, meter) if sharing else ALONE
-    assignments = _assignments(settings, buffer, meter, outside.clock_ms)
     sampler, preparation = _sampler(settings), Preparation(settings.span_compression)
+    assignments = _assignments(settings, buffer, meter, outside.clock_ms, sampler.lookup)
     lanes = [
         exporter.Lane(settings.kafka.input_topic, destination, outside.dead_letters, health, meter, outside.chance)
         for destination in outside.destinations
     ]
     _watch(buffer, assignments, meter, health)
     keying = Keying(meter, health, rekeyed=settings.kafka.rekey.enabled)
-    parker = None if shelves is None else _parker(settings, outside, shelves, buffer, assignments)
+    parker = None if shelves is None else _parker(settings, outside, shelves, buffer, assignments, sampler.lookup)
     async with outside.open_member(assignments, sampler.lookup) as member, trio.open_nursery() as around:
         drain = trio.CancelScope()
         around.start_soon(_stopper, stop, drain, times, health)
@@ -352,12 +352,13 @@ def _sampler(settings: Settings) -> Sampler:
     return Sampler(policies(settings.sampling), Router(matches))
 
 
-def _parker(settings: Settings, outside: Outside, shelves: Parking, buffer: Buffer, assignments: Assignments) -> Parker:
+def _parker(
+    settings: Settings, outside: Outside, shelves: Parking, buffer: Buffer, assignments: Assignments, lookup: Lookup
+) -> Parker:
     outside.meter.watch(measures.PARKED_TRACES, lambda: sum(len(each.shelf or ()) for each in assignments))
     after_ms = round(settings.app.park_after_secs * 1000)
-    return Parker(
-        shelves, buffer, assignments, outside.meter, after_ms, lambda: f"{outside.chance.getrandbits(64):016x}"
-    )
+    make_token = lambda: f"{outside.chance.getrandbits(64):016x}"  # noqa: E731  # said where it is used
+    return Parker(shelves, buffer, assignments, outside.meter, after_ms, make_token, lookup.fingerprint)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -371,7 +372,9 @@ def _waits(settings: Settings) -> Waits:
     return Waits(*(round(each * 1000) for each in seconds))
 
 
-def _assignments(settings: Settings, buffer: Buffer, meter: Meter, clock_ms: Callable[[], int] | None) -> Assignments:
+def _assignments(
+    settings: Settings, buffer: Buffer, meter: Meter, clock_ms: Callable[[], int] | None, lookup: Lookup
+) -> Assignments:
     return Assignments(
         settings.kafka.input_topic,
         buffer,
@@ -380,6 +383,7 @@ def _assignments(settings: Settings, buffer: Buffer, meter: Meter, clock_ms: Cal
         replay_secs=round(settings.app.replay_secs),
         commits=settings.kafka.enable_auto_commit,
         clock_ms=clock_ms,
+        lookup=lookup,
     )
 
 

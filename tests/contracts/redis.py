@@ -19,6 +19,7 @@ class Parcel:
     trace_id: bytes
     summary: bytes
     frame: bytes
+    lookup: str = ""
 
 
 class Decisions(Protocol):
@@ -34,6 +35,8 @@ class Found(Protocol):
     def seq(self) -> int: ...
     @property
     def summaries(self) -> Mapping[bytes, bytes]: ...
+    @property
+    def lookups(self) -> Mapping[bytes, str]: ...
 
 
 class Parking(Protocol):
@@ -151,16 +154,19 @@ async def _finds_what_reaches_so_far(world: World) -> None:
 async def _parks_and_gives_back(world: World) -> None:
     parking = world.parking
     assert parking.take_over(0, None, "t") is None
-    assert await parking.park(0, "t", 0, [Parcel(A, b"s1", b"f1"), Parcel(B, b"", b"\x00")]) == 1
-    assert await parking.park(0, "t", 1, [Parcel(A, b"s2", b"f2")]) == 2
+    assert await parking.park(0, "t", 0, [Parcel(A, b"s1", b"f1", "0123"), Parcel(B, b"", b"\x00", "ab")]) == 1
+    assert await parking.park(0, "t", 1, [Parcel(A, b"s2", b"f2", "89abcdef")]) == 2
     assert await parking.fetch(0, "t", [A, B, C]) == {A: [b"f1", b"f2"], B: [b"\x00"]}
     assert await parking.fetch(0, "t", []) == {}
     found = parking.take_over(0, ("t", 2), "u")
     assert found is not None and (found.seq, dict(found.summaries)) == (2, {A: b"s2", B: b""})
+    assert dict(found.lookups) == {A: "89abcdef", B: "ab"}
+    assert await parking.park(0, "u", 2, [Parcel(B, b"", b"")]) == 3
+    assert (found := parking.take_over(0, ("u", 3), "u")) is not None and dict(found.lookups) == {A: "89abcdef"}
     await parking.remove(0, "u", [A, C])
-    assert await parking.fetch(0, "u", [A, B]) == {B: [b"\x00"]}
-    found = parking.take_over(0, ("u", 2), "v")
-    assert found is not None and dict(found.summaries) == {B: b""}
+    assert await parking.fetch(0, "u", [A, B]) == {B: [b"\x00", b""]}
+    found = parking.take_over(0, ("u", 3), "v")
+    assert found is not None and (dict(found.summaries), dict(found.lookups)) == ({B: b""}, {})
 
 
 async def _what_comes_too_late_is_not_done(world: World) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +14,10 @@ from tests.core.spans import fragment, record, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import Lost
 from tss.core.memory import Memory
-from tss.core.otlp import Lineage, reference
-from tss.core.parked import NOWHERE, Place, Shelf, Summary, chain, to_frame
+from tss.core.otlp import NOTHING, Ask, Lineage, Lookup, Place, reference
+from tss.core.otlp.lookup import merge
+from tss.core.parked import NOWHERE, Shelf, Summary, chain, to_frame
+from tss.core.parked import Place as Beside
 from tss.core.partition import Partition
 from tss.core.trace import Trace
 
@@ -42,6 +48,78 @@ def test_a_summary_that_is_cut_or_of_another_version_is_lost(summary: Summary, c
         Summary.from_bytes(data[:cut])
 
 
+GOLDEN = Summary(
+    1, 2, 3, 3, 4, 5, 6, 7, True, 8, 9, b"12345678", b"abcdefgh", False, (("a", True, 1, 1.5), (b"\x00\xff",), ())
+)
+GOLDEN_BYTES = (
+    b"\x01\x00\x00\x00\xd3\x00\x00\x00\x08"
+    b'{"first_offset":1,"parked_to":2,"spans":3,"held_spans":3,"payload_bytes":4,"errors":5,"start_ns":6,"end_ns":7,'
+    b'"has_root":true,"first_ms":8,"last_ms":9,"overflown":false,"values":[["a",true,1,1.5],[["00ff"]],[]]}'
+    b"12345678abcdefgh"
+)
+
+
+def test_the_bytes_are_those_that_the_version_before_reads_and_wrote() -> None:
+    """While a fleet is updated, or an update is taken back, both versions take over from each other."""
+    assert Summary.from_bytes(GOLDEN_BYTES) == GOLDEN
+    assert attrs.evolve(GOLDEN, lookup="00ff", unlooked=True).to_bytes() == GOLDEN_BYTES, "it refuses a field more"
+
+
+def test_what_a_version_to_come_adds_is_passed_over() -> None:
+    more = GOLDEN_BYTES.replace(b'"values"', b'"more":[{}],"values"').replace(b"\xd3", b"\xdf", 1)
+    assert Summary.from_bytes(more) == GOLDEN
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+names = st.sampled_from([*attrs.asdict(GOLDEN, recurse=False)])
+
+
+@given(st.binary(max_size=300) | st.binary(max_size=100).map(lambda tail: GOLDEN_BYTES[:9] + tail))
+def test_bytes_that_nobody_wrote_are_lost_or_a_summary(data: bytes) -> None:
+    with suppress(Lost):
+        Summary.from_bytes(data)
+
+
+@given(st.dictionaries(names, json_values, max_size=3), st.booleans())
+def test_facts_of_other_kinds_are_lost_and_no_trace_is_made_of_them(facts: dict[str, object], lists: bool) -> None:
+    known = json.loads(GOLDEN_BYTES[9:-16]) | facts
+    text = json.dumps([known] if lists else known).encode()
+    data = GOLDEN_BYTES[:1] + len(text).to_bytes(4, "big") + GOLDEN_BYTES[5:9] + text + GOLDEN_BYTES[-16:]
+    try:
+        summary = Summary.from_bytes(data)
+    except Lost:
+        return
+    Trace(trace_id(0), Partition(0, 0, 10**9), 0).take_over(summary)
+    merge(summary.values, summary.values)
+
+
+@pytest.mark.parametrize("nested", [b"[" * 100_000, b'{"values":' + b"[" * 100_000])
+def test_nesting_without_end_is_lost(nested: bytes) -> None:
+    with pytest.raises(Lost):
+        Summary.from_bytes(b"\x01" + len(nested).to_bytes(4, "big") + bytes(4) + nested)
+
+
+ASKED = Lookup.of([Ask(Place.SPAN, "tier"), Ask(Place.RESOURCE, "tier")])
+OTHER = Lookup.of([Ask(Place.RESOURCE, "tier"), Ask(Place.SPAN, "tier")])
+
+
+def test_values_are_of_the_lookup_that_they_were_found_by() -> None:
+    assert (
+        len({ASKED.fingerprint, OTHER.fingerprint, NOTHING.fingerprint, Lookup.of([Ask(Place.NAME)]).fingerprint}) == 4
+    )
+    assert ASKED.fingerprint == "014627fd6bc3aaa8", "it outlives the process"
+    told = attrs.evolve(GOLDEN, lookup=ASKED.fingerprint)
+    assert told.under(ASKED) == told
+    for lookup in (OTHER, NOTHING):
+        assert told.under(lookup).values == ()
+    assert told.under(OTHER).unlooked and GOLDEN.under(ASKED).unlooked
+    assert not told.under(NOTHING).unlooked, "nobody asks"
+
+
 def test_frames_of_attempts_that_were_made_again_are_left_out_and_gaps_are_noticed() -> None:
     one, two = to_frame(NOWHERE, 4, [b"a", b"b"]), to_frame(4, 9, [b"c"])
     unheard = to_frame(4, 7, [b"not heard"])
@@ -56,9 +134,9 @@ def test_a_shelf_has_the_floor_of_what_has_not_settled_and_removes_what_a_commit
     shelf = Shelf("token", 3)
     shelf.put(b"a", 5)
     shelf.put(b"b", 8)
-    assert shelf.place(20) == Place(5, "token", 3)
+    assert shelf.place(20) == Beside(5, "token", 3)
     shelf.end(b"a", 12)
-    assert shelf.place(20) == Place(8, "token", 3)
+    assert shelf.place(20) == Beside(8, "token", 3)
     assert shelf.to_remove(12, 10) == []
     assert shelf.to_remove(13, 10) == [b"a"]
     shelf.removed([b"a"])

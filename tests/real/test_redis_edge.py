@@ -158,3 +158,24 @@ async def test_more_traces_than_a_script_may_unpack_at_once(redis: RedisServer):
         assert len(await parking.fetch(0, "u", ids)) == len(ids)
         await parking.remove(0, "u", ids)
         assert redis.ask("HGET", link.key("parked", 0, tag="p0"), "bytes") == b"0"
+
+
+# Of the version before: how it reads how many frames a trace has, and their bytes; it writes them so.
+OLD_COUNT = """\
+local count, size = string.match(redis.call('HGET', KEYS[1], 'n' .. ARGV[1]) or '0 0', '(%d+) (%d+)')
+return {tonumber(count), tonumber(size), tonumber(string.match(redis.call('HGET', KEYS[1], 'n' .. ARGV[1]), '%d+'))}"""
+
+
+async def test_the_version_before_reads_what_is_parked_and_what_it_writes_is_of_no_known_lookup(redis: RedisServer):
+    async with open_link(Redis(url=redis.url), "g", FakeMeter(), Health()) as link:
+        parking = RedisParking(link, TTL_SECS, MAX_BYTES)
+        parking.take_over(0, None, "t")
+        await parking.park(0, "t", 0, [Parcel(A, b"s", b"f", "12ab34"), Parcel(B, b"s", b"f", "12ab34")])
+        key = link.key("parked", 0, tag="p0")
+        with redis.client() as client:
+            count, size, frames = client.eval(OLD_COUNT, 1, key, A)
+            assert (count, frames) == (1, 1) and size > 100
+            client.hset(key, b"n" + A, f"{count} {size}")
+        found = parking.take_over(0, ("t", 1), "u")
+        assert found is not None and found.lookups == {B: "12ab34"}
+        assert await parking.fetch(0, "u", [A, B]) == {A: [b"f"], B: [b"f"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 import trio
@@ -14,7 +14,9 @@ from tss.core.force import Rulebook
 from tss.core.memory import Memory
 from tss.core.partition import Commit, Partition
 from tss.core.record import Record
+from tss.core.routing import Match, Router
 from tss.core.sampling import Sampler
+from tss.core.sampling.policy import Policy
 from tss.core.sampling.rest import Rest
 from tss.core.trace import Trace
 from tss.edges.kafka_starts import start, to_metadata
@@ -57,23 +59,30 @@ class Owner:
         turn_after_secs: int = 60,
         shares: bool = False,
         rulebook: Rulebook | None = None,
+        matches: Mapping[str, Match] | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self.world, self.meter = world, FakeMeter()
+        sampler = Sampler([policy or Rest(rate)], Router(matches) if matches else None)
         limits, waits = Limits(1 << 30, 10**6, 10**6, 10**6), Waits(30_000, 600_000, HOURS_3 * 1000)
         self.buffer = Buffer(limits, waits, Memory())
-        self.assignments = Assignments("t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=True)
+        self.assignments = Assignments(
+            "t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=True, lookup=sampler.lookup
+        )
         self.parking = FakeParking(world.redis, max_bytes)
         self.parked = Parked(self.parking, self.meter)
         self.parker = Parker(
-            self.parked, self.buffer, self.assignments, self.meter, turn_after_secs * 1000, self._token
-        )
+            self.parked, self.buffer, self.assignments, self.meter, turn_after_secs * 1000, self._token,
+            sampler.lookup.fingerprint,
+        )  # fmt: skip
         self._kept, self.kept = trio.open_memory_channel[list[Trace]](1000)
         self._settled, self.settled = trio.open_memory_channel[list[Trace]](1000)
         sharing = Sharing(FakeDecisions(world.redis), 10**6)
         self.memories: Memories = Shared(sharing, self.buffer, self.meter) if shares else ALONE
-        judging = Sampler([Rest(rate)]), self.buffer, (), self.meter, self.memories, rulebook or Rulebook(), lambda: NOW
+        judging = sampler, self.buffer, (), self.meter, self.memories, rulebook or Rulebook(), lambda: NOW
         self.deciding = Deciding(self._kept, self._settled, *judging)
         self.waiting: list[Trace] = []
+        self.ways: dict[bytes, tuple[str, ...] | None] = {}  # of what was delivered
         self.position = self._tokens = 0
         self.fenced = False  # the group does not know it any more, and Kafka takes no commit of it
         self.assign()
@@ -114,6 +123,8 @@ class Owner:
         await self.memories.keep(kept)
         for trace in kept:
             self.world.sea.setdefault(trace.trace_id, []).extend(trace.chunks())
+            assert trace.decision is not None
+            self.ways[trace.trace_id] = trace.decision.destinations
             self.buffer.settle(trace)
         self.buffer.settle_all(_all(self.settled))
 

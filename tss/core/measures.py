@@ -104,6 +104,7 @@ PARKINGS = _counter("parkings_total", "Times spans of an open trace were moved t
 PARKING_REFUSED = _counter("parking_refused_total", "Traces that were to be parked and stay in memory for now, by reason: away, full, lost.", "reason")
 UNPARKINGS = _counter("unparkings_total", "Closed traces whose spans were fetched back from Redis.")
 UNPARKING_WAITING = _gauge("unparking_waiting_traces", "Closed traces that wait for their spans from Redis; nothing else waits for them.")
+UNLOOKED = _counter("parked_traces_unlooked_total", "Parked traces taken over that were parked under other settings of exporters[].match, or by an older version; what they are matched by is looked up again in their spans.")
 REREAD = _counter("partitions_reread_total", "Partitions read again from where their oldest parked trace begins, by reason: away, not_fitting, off, lost, two_partitions.", "reason")
 # What is decided
 DECISIONS = _counter("decisions_total", "Traces decided, by the policy that had the last word, the verdict, and why the trace was decided when it was.", "policy", "verdict", "reason")

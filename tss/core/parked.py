@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 
 from tss.core.errors import Lost
-from tss.core.otlp.lookup import Value, Values
+from tss.core.otlp import Encoding, Lookup, Scanner, Value, Values
+from tss.core.otlp.lookup import merge
 from tss.core.packing import Dictionary, Packed
 
 VERSION = 1
 PLAIN = Dictionary(0)  # zstd without a trained dictionary: the next owner has not got ours
+ID_BYTES = 8  # of a span
 NOWHERE = -1  # as offset: nothing is parked
 
 _HEAD = struct.Struct(">BII")  # version, bytes of the facts, bytes of the ids seen
@@ -45,10 +48,13 @@ class Summary:
     missing: bytes = b""
     overflown: bool = False  # too many ids to remember: it stays incomplete
     values: Values = ()
+    # Beside it, not in it, so that a version before this one still reads the rest.
+    lookup: str = ""  # the fingerprint of the lookup that the values are of; empty: not known
+    unlooked: bool = False  # the values are not those of our lookup: the spans have to be looked through again
 
     def to_bytes(self) -> bytes:
-        """For Redis."""
-        fields = attrs.asdict(self, recurse=False)
+        """For Redis, without what stands beside it."""
+        fields = attrs.asdict(self, recurse=False, filter=attrs.filters.exclude("lookup", "unlooked"))
         seen, missing = fields.pop("span_ids"), fields.pop("missing")
         facts = json.dumps(fields, default=_hex, separators=(",", ":")).encode()
         return b"".join([_HEAD.pack(VERSION, len(facts), len(seen)), facts, seen, missing])
@@ -59,13 +65,42 @@ class Summary:
         try:
             version, size, seen = _HEAD.unpack_from(data)
             body = data[_HEAD.size :]
-            if version != VERSION or len(body) < size + seen:
+            if version != VERSION or len(body) < size + seen or seen % ID_BYTES or (len(body) - size) % ID_BYTES:
                 raise ValueError(f"version {version}, {len(body)} bytes")
             facts = json.loads(body[:size])
-            facts["values"] = tuple(tuple(_value(each) for each in some) for some in facts["values"])
-            return cls(span_ids=body[size : size + seen], missing=body[size + seen :], **facts)
-        except (ValueError, TypeError, KeyError, struct.error) as error:
-            raise Lost(f"a parked trace's summary cannot be read: {error!r}") from None
+            read = {name: _fact(name, facts[name]) for name in _FACTS}
+            return cls(span_ids=body[size : size + seen], missing=body[size + seen :], **read)
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error) as error:
+            raise Lost(f"a parked trace's summary cannot be read: {str(error)[:200]!r}") from None
+
+    def under(self, lookup: Lookup) -> Summary:
+        """The same for an owner that asks this. What was found for other questions is not known to it (law 2: a trace
+        is never routed by the answer to another question); nothing asked, nothing is lacking."""
+        if self.lookup == lookup.fingerprint:
+            return self
+        return attrs.evolve(self, values=(), unlooked=bool(lookup.asks))
+
+
+_FLAGS = ("has_root", "overflown")
+_TIMES = ("first_ms", "last_ms")
+_STARTS_AND_ENDS = ("start_ns", "end_ns")
+_COUNTS = ("first_offset", "parked_to", "spans", "held_spans", "payload_bytes", "errors")
+_FACTS = (*_COUNTS, *_STARTS_AND_ENDS, *_TIMES, *_FLAGS, "values")  # others are of versions to come
+
+
+def _fact(name: str, value: object) -> Any:
+    if name == "values":
+        if isinstance(value, list) and all(isinstance(some, list) for some in value):
+            return tuple(tuple(_value(each) for each in some) for some in value)
+    elif name in _FLAGS:
+        if isinstance(value, bool):
+            return value
+    elif isinstance(value, int) and not isinstance(value, bool):
+        # start and end are unsigned in OTLP; a partition without a time has -1.
+        least, bits = -1 if name in _TIMES else 0, 64 if name in _STARTS_AND_ENDS else 63
+        if least <= value < 1 << bits:
+            return value
+    raise ValueError(f"{name}: {str(value)[:100]}")
 
 
 def _hex(value: object) -> object:
@@ -75,11 +110,21 @@ def _hex(value: object) -> object:
 
 
 def _value(value: object) -> Value:
-    if isinstance(value, list):
-        return bytes.fromhex(value[0])
-    if isinstance(value, str | bool | int | float):
-        return value
-    raise TypeError(repr(value))
+    match value:
+        case [str(text)]:
+            return bytes.fromhex(text)
+        case str() | bool() | int() | float():
+            return value
+    raise ValueError(f"no value: {str(value)[:100]}")
+
+
+def values_of(chunks: Iterable[bytes], scanner: Scanner) -> Values:
+    """What a scanner's lookup finds in these spans of one trace."""
+    values: Values = ()
+    for chunk in chunks:
+        for fragment in scanner.fragments(chunk, Encoding.OTLP_PROTO, []):
+            values = merge(values, fragment.values)
+    return values
 
 
 @attrs.frozen
@@ -89,6 +134,7 @@ class Parcel:
     trace_id: bytes
     summary: bytes
     frame: bytes
+    lookup: str = ""  # see ``Summary``
 
 
 def to_frame(after: int, up_to: int, chunks: Sequence[bytes | Packed]) -> bytes:

@@ -33,6 +33,7 @@ cdef class Trace:
     cdef readonly unsigned long long end_ns
     cdef readonly bint has_root
     cdef readonly tuple values
+    cdef readonly bint unlooked
     cdef bytes _span_ids
     cdef bytes _missing
     cdef CLineage _lineage

@@ -41,7 +41,7 @@ class Trace:
         "_offsets", "_packed", "_span_ids", "awaiting", "branches", "closed_ms", "decision", "due", "end_ns", "errors",
         "first_ms", "first_offset", "has_root", "held_ms", "held_spans", "home", "last_ms", "late", "latecomers",
         "livelier", "newer", "older", "parked_to", "payload_bytes", "put_aside", "quieter", "reason", "shelved", "size",
-        "spans", "start_ns", "taken_over", "touched", "trace_id", "values", "withdrawn",
+        "spans", "start_ns", "taken_over", "touched", "trace_id", "unlooked", "values", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, trace_id: bytes, home: Partition, first_offset: int) -> None:
@@ -63,6 +63,7 @@ class Trace:
         self.end_ns = 0
         self.has_root = False
         self.values: Values = ()  # what the policies' lookup found
+        self.unlooked = False  # but not in what an earlier owner parked, which had another lookup
         self._span_ids = _NO_IDS  # of the first fragment; a lineage takes over when a second one comes
         self._missing = _NO_IDS
         self._lineage: Lineage | None = None
@@ -406,7 +407,7 @@ class Trace:
         """Go on as the trace that an earlier owner parked; only a new one."""
         self.spans, self.held_spans, self.payload_bytes = summary.spans, summary.held_spans, summary.payload_bytes
         self.errors, self.start_ns, self.end_ns = summary.errors, summary.start_ns, summary.end_ns
-        self.has_root, self.values = summary.has_root, summary.values
+        self.has_root, self.values, self.unlooked = summary.has_root, summary.values, summary.unlooked
         self.first_ms, self.last_ms = summary.first_ms, summary.last_ms
         self._span_ids, self._missing = summary.span_ids, summary.missing
         if summary.overflown:
@@ -414,6 +415,10 @@ class Trace:
             self._lineage.overflow()
         self.parked_to, self.shelved, self.taken_over = summary.parked_to, True, True
         self.size = TRACE_BYTES + self._summary_bytes()
+
+    def look_up(self, values: Values) -> None:
+        """Its spans were looked through again, with our lookup: this was found in them."""
+        self.values, self.unlooked = merge(self.values, values), False
 
     def come_back(self, frames: list[Packed]) -> int:
         """Its parked spans are here again, before what it holds; only of a closed one. Returns by how many bytes it grew."""

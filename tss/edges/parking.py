@@ -30,6 +30,10 @@ class TakenOver(Protocol):
     def summaries(self) -> Mapping[bytes, bytes]:
         """By trace id."""
 
+    @property
+    def lookups(self) -> Mapping[bytes, str]:
+        """By trace id, of what lookup the summary's values are. Versions before did not say."""
+
 
 class Hashes(Protocol):
     """One hash a partition (`RedisParking`)."""
@@ -73,7 +77,10 @@ class Parked:
             if place is None:  # nothing was parked, as far as Kafka knows
                 return attrs.evolve(start, shelf=Shelf(token))
             if found is not None:
-                parked = {trace_id: Summary.from_bytes(data) for trace_id, data in found.summaries.items()}
+                parked = {
+                    trace_id: attrs.evolve(Summary.from_bytes(data), lookup=found.lookups.get(trace_id, ""))
+                    for trace_id, data in found.summaries.items()
+                }
                 return attrs.evolve(start, shelf=Shelf(token, found.seq), summaries=parked)
         except Away as error:
             # Not as committed: Kafka's answer has to say that it is ours before anything is parked of it.

@@ -18,7 +18,9 @@ T = TypeVar("T")
 
 FIELDS_AT_A_TIME = 5000  # what a script may unpack onto Lua's stack is 8,000 values
 
-# A trace has the fields s<id> (its summary), n<id> (how many frames, and the bytes of all of it) and f<id><number>.
+# A trace has the fields s<id> (its summary), n<id> (how many frames, the bytes of all of it, and of which lookup the values
+# in the summary are) and f<id><number>. A version before this one has no third part in n<id>, reads the others, and writes
+# it anew without.
 # What Redis itself adds to a field is about this much; it counts, since what is bounded is memory.
 _FIELD_BYTES = 64
 
@@ -35,18 +37,21 @@ end
 -- prev stays what was committed: the next owner may know no newer one, should this one end before its first commit
 redis.call('HSET', key, 'token', token, 'prev', known)
 redis.call('EXPIRE', key, ttl)
-local summaries, wanted = {{}}, {{}}
+local summaries, wanted, numbers = {{}}, {{}}, {{}}
 local function take()
   if #wanted == 0 then return end
+  local counts = redis.call('HMGET', key, unpack(numbers))
   for place, summary in ipairs(redis.call('HMGET', key, unpack(wanted))) do
     table.insert(summaries, string.sub(wanted[place], 2))
     table.insert(summaries, summary)
+    table.insert(summaries, string.match(counts[place] or '', '^%d+ %d+ (%x+)$') or '')
   end
-  wanted = {{}}
+  wanted, numbers = {{}}, {{}}
 end
 for _, field in ipairs(redis.call('HKEYS', key)) do
   if string.byte(field) == 115 and field ~= 'seq' then
     table.insert(wanted, field)
+    table.insert(numbers, 'n' .. string.sub(field, 2))
     if #wanted == {FIELDS_AT_A_TIME} then take() end
   end
 end
@@ -63,8 +68,8 @@ if found[1] ~= token or tonumber(found[3]) < known_seq or tonumber(found[3]) >= 
   return redis.error_reply('LOST')
 end
 local bytes, plan, counts, sizes, summaries = tonumber(found[2]), {{}}, {{}}, {{}}, {{}}
-for at = 6, #ARGV, 3 do
-  local id, summary, frame = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+for at = 6, #ARGV, 4 do
+  local id, summary, frame, lookup = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if not counts[id] then
     local count, size = string.match(redis.call('HGET', key, 'n' .. id) or '0 0', '(%d+) (%d+)')
     counts[id], sizes[id] = tonumber(count), tonumber(size)
@@ -75,7 +80,7 @@ for at = 6, #ARGV, 3 do
   summaries[id], counts[id], sizes[id], bytes = #summary, counts[id] + 1, sizes[id] + more, bytes + more
   for _, value in ipairs({{'f' .. id .. counts[id], frame, 's' .. id, summary}}) do table.insert(plan, value) end
   table.insert(plan, 'n' .. id)
-  table.insert(plan, counts[id] .. ' ' .. sizes[id])
+  table.insert(plan, counts[id] .. ' ' .. sizes[id] .. (lookup == '' and '' or ' ' .. lookup))
 end
 if bytes > limit then return redis.error_reply('FULL') end
 for at = 1, #plan, 2 do redis.call('HSET', key, plan[at], plan[at + 1]) end
@@ -126,6 +131,10 @@ class Parcel(Protocol):
     def frame(self) -> bytes:
         """Comes after those before."""
 
+    @property
+    def lookup(self) -> str:
+        """Of what lookup the values in the summary are, in hexadecimal digits; empty when that is not known."""
+
 
 @attrs.frozen
 class TakenOver:
@@ -133,6 +142,7 @@ class TakenOver:
 
     seq: int
     summaries: dict[bytes, bytes] = attrs.field(repr=lambda found: str(len(found)))  # by trace id
+    lookups: dict[bytes, str] = attrs.field(factory=dict, repr=False)  # of those of which it is known
 
 
 class Link(Protocol):
@@ -167,7 +177,9 @@ class RedisParking:
         if found is None:
             return None
         seq, flat = found
-        return TakenOver(seq, dict(zip(flat[::2], flat[1::2], strict=True)))
+        ids = flat[::3]
+        lookups = {each: text.decode("ascii") for each, text in zip(ids, flat[2::3], strict=True) if text}
+        return TakenOver(seq, dict(zip(ids, flat[1::3], strict=True)), lookups)
 
     async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int = 0) -> int:
         """All of them or none; the new seq. Lost, too, where there is not all that was there at ``seq``.
@@ -177,7 +189,7 @@ class RedisParking:
         """
         values: list[Any] = [token, self._ttl_secs, self._max_bytes, seq, seq + unheard + 1]
         for each in parcels:
-            values += each.trace_id, each.summary, each.frame
+            values += each.trace_id, each.summary, each.frame, each.lookup
         return int(await self._call(_PARK, partition, values, "park"))
 
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:

@@ -13,6 +13,8 @@ from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.errors import LawBroken
 from tss.core.measures import Meter
+from tss.core.otlp import NOTHING, Lookup
+from tss.core.parked import Summary
 from tss.core.partition import Commit, Partition
 from tss.core.record import Record, Start, runs
 
@@ -36,6 +38,7 @@ class Assignments:
         commits: bool,
         clock_ms: Callable[[], int] | None = None,
         wall_secs: Callable[[], float] = time.time,
+        lookup: Lookup = NOTHING,
     ) -> None:
         self.joined = False  # whether the group has given us our share, be it none
         self.settling = True  # False once the committer has ended: nothing in flight is settled any more
@@ -47,6 +50,7 @@ class Assignments:
         self._max_skew_ms = max_skew_ms
         self._replay_secs = replay_secs
         self._commit_allowed = commits  # False for rehearsals: the group's offsets stay as they are
+        self._lookup = lookup  # of what is read now; what is parked may be of another
         self._clock_ms = clock_ms  # of the output topic, where there is one: commits say since when it is to be read
         self._wall_secs = wall_secs
         self._partitions: dict[int, Partition] = {}
@@ -87,7 +91,7 @@ class Assignments:
             partition.position = start.replay_from
             self._partitions[id] = partition
             self._buffer.adopt(partition)
-            if self._buffer.take_over(partition, start.summaries):
+            if self._buffer.take_over(partition, self._under_our_lookup(id, start.summaries)):
                 self.reread(partition, "two_partitions")
             self._meter.count(measures.REBALANCES, 1, "assigned")
             self._show_uncommitted(partition)
@@ -96,6 +100,19 @@ class Assignments:
             log.info("partitions assigned", partitions=sorted(starts))
         new = [id for id, start in starts.items() if not start.committed or start.shelf is not None]
         return dict(self._commits(self._partitions[id] for id in new))
+
+    def _under_our_lookup(self, id: int, summaries: Mapping[bytes, Summary]) -> dict[bytes, Summary]:
+        ours = {trace_id: summary.under(self._lookup) for trace_id, summary in summaries.items()}
+        unlooked = sum(summary.unlooked for summary in ours.values())
+        if unlooked:
+            self._meter.count(measures.UNLOOKED, unlooked)
+            log.warning(
+                "traces were parked under other settings of exporters[].match, or by an older version: before they are "
+                "decided, what they are matched by is looked up again in their spans",
+                partition=id,
+                traces=unlooked,
+            )
+        return ours
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         """These are to go to another member: returns what to commit for them before they do.

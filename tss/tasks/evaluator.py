@@ -63,7 +63,7 @@ class Deciding:
             return False
         if trace.decision is not None:  # late, by a decision of another, and what is parked has yet to go out
             return trace.decision.keeps
-        return bool(self.observers) or enforcer is not None or self.sampler.decide(trace).keeps
+        return trace.unlooked or bool(self.observers) or enforcer is not None or self.sampler.decide(trace).keeps
 
     def __enter__(self) -> Self:
         return self

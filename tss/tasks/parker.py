@@ -14,6 +14,7 @@ from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.errors import Away, Full, Lost
 from tss.core.measures import Meter
+from tss.core.otlp import NOTHING
 from tss.core.packing import Packed
 from tss.core.parked import Parcel, Shelf, Summary, to_frame
 from tss.core.partition import Partition
@@ -68,6 +69,7 @@ class Parker:
     meter: Meter
     after_ms: int  # of stream time that a trace holds a record before it is parked
     make_token: Callable[[], str]
+    lookup: str = NOTHING.fingerprint  # of what the values of a trace are
     _turns: trio.Lock = attrs.field(factory=trio.Lock)
 
     async def run(self) -> None:
@@ -112,7 +114,7 @@ class Parker:
             return False
         leaving: list[Leaving] = [(trace, *trace.leave()) for trace in traces if trace.may_be_parked()]
         try:
-            parcels = await _pack(leaving)
+            parcels = await _pack(leaving, self.lookup)
             unheard, shelf.unheard = shelf.unheard, shelf.unheard + 1
             shelf.seq = await self.parking.park(home.id, shelf.token, shelf.seq, parcels, unheard)
             shelf.unheard = 0
@@ -186,15 +188,22 @@ def _batches(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
         yield batch
 
 
-async def _pack(leaving: Sequence[Leaving]) -> list[Parcel]:
-    work = partial(_parcels, [(trace.trace_id, trace.parked_to, summary, chunks) for trace, summary, chunks in leaving])
+async def _pack(leaving: Sequence[Leaving], lookup: str) -> list[Parcel]:
+    work = partial(
+        _parcels,
+        [
+            # Of what an earlier owner parked under another lookup it is still not known what ours would find.
+            (trace.trace_id, trace.parked_to, summary, chunks, "" if trace.unlooked else lookup)
+            for trace, summary, chunks in leaving
+        ],
+    )
     if sum(trace.size for trace, _, _ in leaving) < THREAD_BYTES:
         return work()
     return await trio.to_thread.run_sync(work)
 
 
-def _parcels(leaving: Sequence[tuple[bytes, int, Summary, list[bytes | Packed]]]) -> list[Parcel]:
+def _parcels(leaving: Sequence[tuple[bytes, int, Summary, list[bytes | Packed], str]]) -> list[Parcel]:
     return [
-        Parcel(trace_id, summary.to_bytes(), to_frame(after, summary.parked_to, chunks))
-        for trace_id, after, summary, chunks in leaving
+        Parcel(trace_id, summary.to_bytes(), to_frame(after, summary.parked_to, chunks), lookup)
+        for trace_id, after, summary, chunks, lookup in leaving
     ]

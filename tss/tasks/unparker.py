@@ -10,7 +10,8 @@ import trio
 
 from tss.core import measures
 from tss.core.errors import Away, Lost
-from tss.core.parked import chain
+from tss.core.otlp import Scanner
+from tss.core.parked import chain, values_of
 from tss.core.partition import Partition
 from tss.core.trace import Trace
 from tss.tasks.assignments import Assignments
@@ -60,6 +61,7 @@ async def _bring_back(
                 go_on = _with_frames(home, batch, frames, deciding, assignments)
                 still += [trace for trace in batch if trace.is_parked()]
             if go_on:
+                _look_up(go_on, deciding)
                 # Asked again, since Redis may have been away when they closed.
                 await deciding.decide(await deciding.memories.recall(go_on), deciding.enforcer())
     return still
@@ -98,6 +100,15 @@ def _with_frames(
             whole.append(trace)
     deciding.meter.count(measures.UNPARKINGS, len(whole))
     return whole
+
+
+def _look_up(traces: Sequence[Trace], deciding: Deciding) -> None:
+    """What an owner with other settings parked is looked through again, before anything is decided by what is found."""
+    unlooked = [trace for trace in traces if trace.unlooked]
+    if unlooked:
+        scanner = Scanner(deciding.sampler.lookup)
+        for trace in unlooked:
+            trace.look_up(values_of(trace.chunks(), scanner))
 
 
 def _by_home(traces: Iterable[Trace]) -> dict[Partition, list[Trace]]:

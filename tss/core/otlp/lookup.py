@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Sequence
+from hashlib import sha256
 
 import attrs
 
@@ -45,6 +47,12 @@ class Lookup:
     def of(cls, asks: Sequence[Ask]) -> Lookup:
         """Without repetitions."""
         return cls(tuple(dict.fromkeys(asks)))
+
+    @property
+    def fingerprint(self) -> str:
+        """What is asked, in 16 hexadecimal digits: values that outlive the settings are of one lookup, and say so by it."""
+        told = json.dumps([[ask.place.value, ask.key] for ask in self.asks], separators=(",", ":"))
+        return sha256(told.encode()).hexdigest()[:16]
 
 
 NOTHING = Lookup()
