@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from fuzz.comparing import LOOKUPS, DivergenceError, Lineages, compare, count
+from fuzz.comparing import LOOKUPS, DivergenceError, Lineages, compare, count, read
 from fuzz.making import Maker, mutated
 from tss.core.otlp import Encoding
 
@@ -42,6 +42,7 @@ def batch(seed: str, bases: list[bytes]) -> int:
         readable += bool(found)
         if number % 5 == 0:
             count(found)
+            read(found)
         for fragment in found:
             lineages.add(fragment.span_ids, fragment.missing)
         if number % 20 == 0:

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
 from tss.core import spanmetrics, statistics
-from tss.core.otlp import Ask, Encoding, Fault, FaultReason, Fragment, Lookup, Place, lineage, reference, scanner
+from tss.core.datadog.trace import to_spans
+from tss.core.decision import Decision, Reason, Verdict
+from tss.core.otlp import (
+    Ask,
+    Encoding,
+    Fault,
+    FaultReason,
+    Fragment,
+    Lookup,
+    Place,
+    lineage,
+    reference,
+    scanner,
+    to_json_line,
+)
+from tss.core.otlp.reading import Readable
+from tss.core.partition import Partition
 from tss.core.spanmetrics import reference as plain_spanmetrics
+from tss.core.spanrows import rows
 from tss.core.statistics import reference as plain_statistics
+from tss.core.trace import Trace
 
 LOOKUPS = (
     Lookup(),
@@ -73,6 +96,37 @@ def count(found: tuple[Fragment, ...]) -> None:
             concentrator.take(_NOW_NS)
     for metrics in _SPAN_METRICS:
         metrics.add(bytes(16), chunks, True)
+
+
+def read(found: tuple[Fragment, ...]) -> None:
+    """Let every reader behind the scan read these. Raises DivergenceError for one that refuses what the scan let through,
+    or that does not see all spans."""
+    for fragment in found:
+        for reader, spans in _read(fragment):
+            if spans != fragment.spans:
+                raise DivergenceError(f"{fragment.payload.hex()}\n{reader} has {spans} of {fragment.spans} spans")
+
+
+def _read(fragment: Fragment) -> Iterator[tuple[str, int]]:
+    payload = fragment.payload
+    yield "Datadog", len(to_spans(payload))
+    line = json.loads(to_json_line(payload))
+    groups = [scope for resource in line["resourceSpans"] for scope in resource.get("scopeSpans", ())]
+    yield "a line of JSON", sum(len(scope.get("spans", ())) for scope in groups)
+    yield "Parquet", len([*rows(_trace(fragment))])
+    leniently = Readable(TracesData.DESCRIPTOR, payload)
+    yield "the lenient reader", sum(len(scope.spans) for each in leniently.resource_spans for scope in each.scope_spans)
+
+
+def _trace(fragment: Fragment) -> Trace:
+    """A kept one of a single record."""
+    partition = Partition(0, 0, 300_000)
+    partition.ledger.read(0)
+    trace = Trace(fragment.trace_id, partition, 0)
+    trace.absorb(fragment)
+    trace.hold(partition, 0, fragment)
+    trace.decision = Decision(Verdict.KEEP, "fuzz", Reason.ROOT_QUIET, 1.0)
+    return trace
 
 
 class Lineages:

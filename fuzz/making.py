@@ -43,6 +43,10 @@ def varint(value: int, size: int = 1) -> bytes:
     return bytes(out) + bytes((value,))
 
 
+def blob(number: int, body: bytes) -> bytes:
+    return varint(number << 3 | LENGTH) + varint(len(body)) + body
+
+
 class Maker:
     """Makes messages, with one source of chance."""
 
@@ -122,6 +126,11 @@ class Maker:
             (0.6, lambda: self._tag(7, FIXED64) + pick(NUMBERS).to_bytes(8, "little")),
             (0.6, lambda: self._tag(8, FIXED64) + pick(NUMBERS).to_bytes(8, "little")),
             (0.5, lambda: self._attributes(9)),
+            (0.2, lambda: self._blob(11, self._blob(2, pick(TEXTS)) + self._attributes(3))),
+            (
+                0.1,
+                lambda: self._blob(13, self._blob(1, pick(TRACES)) + self._blob(3, pick(TEXTS)) + self._attributes(4)),
+            ),
             (0.4, self._status),
             (0.1, self._status),
             (0.2, self._unknown),
@@ -150,6 +159,8 @@ class Maker:
         pick = self._rng.choice
         if self._chance() < 0.1:
             return pick((b"", self._unknown(), b"\x0a"))
+        if self._chance() < 0.05:
+            return self._nested()
         number = self._rng.randrange(1, 9)
         if number in {2, 3}:
             return self._tag(number, VARINT) + self._number()
@@ -157,6 +168,16 @@ class Maker:
             doubles = (bytes(8), bytes(7) + b"\x80", b"\xff" * 8, bytes(6) + b"\xf0\x3f")
             return self._tag(number, FIXED64) + pick(doubles)
         return self._blob(number, pick(TEXTS))
+
+    def _nested(self) -> bytes:
+        """Arrays and maps in each other: a few, or about as many as OpenTelemetry allows."""
+        value = self._blob(1, self._rng.choice(TEXTS))
+        for _ in range(self._rng.choice((1, 2, 3, 62, 63, 64, 65, 66))):
+            if self._rng.random() < 0.5:
+                value = blob(5, blob(1, value))
+            else:
+                value = blob(6, blob(1, blob(1, self._rng.choice(KEYS)) + blob(2, value)))
+        return value
 
     def _number(self) -> bytes:
         return varint(

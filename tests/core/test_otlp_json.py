@@ -152,7 +152,6 @@ def test_an_id_that_is_no_hex_fails_its_span_alone(key: str, reason: FaultReason
         with_span(parentSpanId="zz"),
         with_span(links=[{"traceId": "zz"}]),
         with_span(traceId=5),
-        with_span(name="\ud800"),
         with_span(startTimeUnixNano="\ud800"),
         with_span(startTimeUnixNano="-1"),
         with_span(startTimeUnixNano=2**64),
@@ -197,10 +196,11 @@ def nested(depth: int) -> dict[str, Any]:
     return with_span(attributes=[{"key": "k", "value": value}])
 
 
-def test_nesting_is_read_as_deep_as_protobuf_reads_it() -> None:
-    assert json.loads(to_json_line(the_fragment(nested(45)).payload)) == nested(45)
-    too_deep = scan(json.dumps(nested(60)).encode(), Encoding.AUTO)
+def test_nesting_is_read_as_deep_as_opentelemetry_allows() -> None:
+    assert json.loads(to_json_line(the_fragment(nested(64)).payload)) == nested(64)
+    too_deep = scan(json.dumps(nested(65)).encode(), Encoding.AUTO)
     assert [fault.reason for fault in too_deep.faults] == [FaultReason.UNREADABLE]
+    assert "values nested more than 64 deep" in too_deep.faults[0].detail
 
 
 # There and back -----------------------------------------------------------------------------------------------------
@@ -271,3 +271,126 @@ def test_bytes_stay_base64_though_they_look_like_hex() -> None:
     text = "deadbeef"
     fragment = the_fragment(with_span(attributes=[{"key": "traceId", "value": {"bytesValue": text}}]))
     assert the_span(fragment).attributes[0].value.bytes_value == base64.b64decode(text)
+
+
+# What the Collector reads --------------------------------------------------------------------------------------------
+
+
+def the_text_span(members: str) -> Span:
+    """A span with these members, as they stand in the JSON text."""
+    own = f'"traceId":"{TRACE_ID.hex()}","spanId":"{SPAN_ID.hex()}"'
+    found = scan(f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{own},{members}}}]}}]}}]}}'.encode(), Encoding.AUTO)
+    assert found.faults == ()
+    return the_span(found.fragments[0])
+
+
+def the_value(members: str) -> AnyValue:
+    return the_text_span(f'"attributes":[{{"key":"k","value":{{{members}}}}}]').attributes[0].value
+
+
+@pytest.mark.parametrize(
+    ("members", "name"),
+    [
+        (r'"name":"hi \ud83d"', "hi \ufffd"),
+        (r'"name":"\ude00\ud83d"', "\ufffd\ufffd"),
+        (r'"name":"\ud83d\ude00"', "\U0001f600"),
+        ('"name":"a\nb\tc"', "a\nb\tc"),
+        ('"name":null', ""),
+        ('"name":"a","name":"b"', "b"),
+        ('"name":"a","name":""', ""),
+        ('"":1,"name":"later"', "later"),
+    ],
+)
+def test_texts_as_the_collector_reads_them(members: str, name: str) -> None:
+    assert the_text_span(members).name == name
+
+
+def test_bytes_that_are_not_utf8_are_read_in_json() -> None:
+    value = json.dumps(with_span(name="caf?")).encode().replace(b"?", b"\xc3")
+    (fragment,) = scan(value, Encoding.AUTO).fragments
+    assert the_span(fragment).name == "caf\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("members", "value"),
+    [
+        ('"stringValue":"a","intValue":"5"', AnyValue(int_value=5)),
+        ('"intValue":"5","stringValue":"a"', AnyValue(string_value="a")),
+        ('"intValue":"5","stringValue":null', AnyValue(string_value="")),
+        ('"stringValue":null', AnyValue(string_value="")),
+        ('"arrayValue":null', AnyValue(array_value=ArrayValue())),
+        ('"arrayValue":{"values":null}', AnyValue(array_value=ArrayValue())),
+        ('"arrayValue":{"values":[null]}', AnyValue(array_value=ArrayValue(values=[AnyValue()]))),
+        ('"arrayValue":{"values":[{"intValue":1}]},"arrayValue":{"values":[]}', AnyValue(array_value=ArrayValue())),
+        ('"int_value":7', AnyValue(int_value=7)),
+        ('"doubleValue":"1e3"', AnyValue(double_value=1000)),
+        ('"doubleValue":"-Infinity"', AnyValue(double_value=-math.inf)),
+        ('"bytesValue":"_-8="', AnyValue(bytes_value=b"\xff\xef")),
+        ('"bytesValue":"AQI"', AnyValue(bytes_value=b"\x01\x02")),
+        ('"other":{"x":[1]}', AnyValue()),
+    ],
+)
+def test_values_as_the_collector_reads_them(members: str, value: AnyValue) -> None:
+    assert the_value(members) == value
+
+
+def test_lists_given_twice_are_one_and_so_are_objects() -> None:
+    span = the_text_span(
+        '"attributes":[{"key":"a"}],"attributes":[{"key":"b"}],"status":{"code":2},"status":{"message":"m"}'
+    )
+    assert [pair.key for pair in span.attributes] == ["a", "b"]
+    assert span.status == Status(code=Status.STATUS_CODE_ERROR, message="m")
+
+
+@pytest.mark.parametrize(
+    "members", ['"attributes":null', '"kind":null,"status":null', '"events":null,"links":null', '"flags":null']
+)
+def test_null_is_a_field_that_is_not_there(members: str) -> None:
+    assert the_text_span(members) == the_span(the_fragment(with_span()))
+
+
+@pytest.mark.parametrize(
+    ("field", "member"),
+    [
+        ("kind", "1.5"),
+        ("kind", '"SERVER"'),
+        ("kind", "true"),
+        ("flags", "-1"),
+        ("flags", "4294967296"),
+        ("startTimeUnixNano", '"1.5"'),
+        ("name", "7"),
+        ("name", "[]"),
+        ("attributes", "{}"),
+        ("intValue", "9223372036854775808"),
+        ("intValue", '"NaN"'),
+        ("boolValue", '"true"'),
+        ("bytesValue", '"%"'),
+    ],
+)
+def test_what_the_collector_refuses_is_refused_by_the_name_of_its_field(field: str, member: str) -> None:
+    members = f'"{field}":{member}'
+    if field.endswith("Value"):
+        members = f'"attributes":[{{"key":"k","value":{{{members}}}}}]'
+    value = json.dumps(with_span()).encode().replace(b'"spanId"', f'{members},"spanId"'.encode())
+    (fault,) = scan(value, Encoding.AUTO).faults
+    assert fault.reason is FaultReason.UNREADABLE
+    assert fault.detail.startswith(f"not OTLP JSON: WrongValue: {field}: ")
+
+
+@pytest.mark.parametrize("space", [b" ", b"\t", b"\r\n", b"\n", b"\n\n  ", b" \n\t\r"])
+def test_space_may_stand_before_json(space: bytes) -> None:
+    """A line end is also how an OTLP message in protobuf begins."""
+    for indent in (None, 2):
+        value = json.dumps(COLLECTOR, indent=indent).encode()
+        assert scan(space + value, Encoding.AUTO) == scan(value, Encoding.OTLP_JSON)
+
+
+@pytest.mark.parametrize("letter", "{ \n\r\t")
+def test_protobuf_that_begins_like_json_is_protobuf(letter: str) -> None:
+    """The length of a first message may be that of a brace, or of a space."""
+    body = ResourceSpans(schema_url="x" * (ord(letter) - 2)).SerializeToString()
+    assert len(body) == ord(letter)
+    value = b"\n" + letter.encode() + body + the_fragment(with_span()).payload
+    found = scan(value, Encoding.AUTO)
+    assert [fragment.payload for fragment in found.fragments] == [value]
+    assert found.faults == ()

@@ -2,6 +2,7 @@
 
 import math
 import struct
+from collections.abc import Sequence
 
 import pytest
 
@@ -42,6 +43,11 @@ def values(scan: Scans, value: bytes, *asks: Ask) -> Values:
     return fragment.values
 
 
+def several(raw: Sequence[bytes]) -> bytes:
+    """A trace of several spans: of each value a `k`."""
+    return resource_spans(b"", b"", *(span(0, attribute(b"k", value)) for value in raw))
+
+
 def the_value(scan: Scans, value: bytes) -> Value:
     ((found,),) = values(scan, one_span(rest=blob(9, attribute(b"k", value))), Ask(Place.SPAN, "k"))
     return found
@@ -76,8 +82,7 @@ def test_each_type_of_value(scan: Scans, raw: bytes, value: Value) -> None:
 
 @both
 def test_a_value_that_is_no_number_is_found_once(scan: Scans) -> None:
-    nans = [blob(9, attribute(b"k", double(math.nan)))] * 2
-    ((found,),) = values(scan, one_span(rest=b"".join(nans)), Ask(Place.SPAN, "k"))
+    ((found,),) = values(scan, several([double(math.nan)] * 2), Ask(Place.SPAN, "k"))
     assert isinstance(found, float)
     assert math.isnan(found)
 
@@ -85,15 +90,14 @@ def test_a_value_that_is_no_number_is_found_once(scan: Scans) -> None:
 @both
 def test_values_are_told_apart_by_type_and_come_in_order(scan: Scans) -> None:
     raw = [whole(1), double(1.0), tag(2, VARINT) + b"\x01", text(b"1"), whole(1), double(-0.0), double(0.0), text(b"1")]
-    rest = b"".join(blob(9, attribute(b"k", value)) for value in raw)
-    (found,) = values(scan, one_span(rest=rest), Ask(Place.SPAN, "k"))
+    (found,) = values(scan, several(raw), Ask(Place.SPAN, "k"))
     assert list(map(repr, found)) == ["1", "1.0", "True", "'1'", "-0.0", "0.0"]
 
 
 @both
 def test_texts_that_differ_only_in_what_is_not_utf8_are_one(scan: Scans) -> None:
-    rest = b"".join(blob(9, attribute(b"k", text(value))) for value in (b"\xff", b"\xfe", b"\xff"))
-    assert values(scan, one_span(rest=rest), Ask(Place.SPAN, "k")) == (("\ufffd",),)
+    raw = [text(value) for value in (b"\xff", b"\xfe", b"\xff")]
+    assert values(scan, several(raw), Ask(Place.SPAN, "k")) == (("\ufffd",),)
 
 
 @both
@@ -121,7 +125,7 @@ def test_a_resource_counts_for_the_traces_below_it_wherever_it_stands(scan: Scan
     second = blob(1, blob(2, blob(2, span(2))) + resource + blob(1, blob(1, attribute(b"k", text(b"c")))))
     third = resource_spans(blob(1, attribute(b"k", text(b"nobody's"))), b"")
     found = scan(first + second + third, Encoding.OTLP_PROTO, Lookup((Ask(Place.RESOURCE, "k"),)))
-    assert [fragment.values for fragment in found.fragments] == [(("a", "b", "c"),), (("a",),)]
+    assert [fragment.values for fragment in found.fragments] == [(("a", "b"),), (("a",),)]
 
 
 @both
@@ -129,18 +133,14 @@ def test_a_resource_counts_for_the_traces_below_it_wherever_it_stands(scan: Scan
     "bad",
     [
         b"",
-        blob(1, b"k"),
-        blob(1, b"k") + blob(2, b""),
         blob(1, b"k") + blob(2, b"\x0a"),
         attribute(b"k", text(b"x")) + b"\xff",
         attribute(b"k", text(b"x")) + blob(1, b"another key"),
         attribute(b"k", whole(1) + b"\x0b" * 101 + b"\x0c" * 101),
-        blob(1, b"k") + blob(2, tag(1, VARINT) + b"\x01"),
-        blob(1, b"k") + blob(2, tag(12, LENGTH) + b"\x00"),
     ],
 )
 def test_an_attribute_that_cannot_be_read_has_no_value(scan: Scans, bad: bytes) -> None:
-    """Nor has one without: the record is good all the same."""
+    """The record is good all the same, and so is the next of that name."""
     good = attribute(b"k", text(b"good"))
     ask = Ask(Place.SPAN, "k")
     assert values(scan, one_span(rest=blob(9, bad) + blob(9, good)), ask) == (("good",),)
@@ -170,5 +170,32 @@ def test_keys_alike_in_length_and_ending_are_told_apart(scan: Scans) -> None:
 
 @both
 def test_no_more_than_the_most_values_are_kept(scan: Scans) -> None:
-    rest = b"".join(blob(9, attribute(b"k", whole(number))) for number in range(3 * MAX_VALUES))
-    assert values(scan, one_span(rest=rest), Ask(Place.SPAN, "k")) == (tuple(range(MAX_VALUES)),)
+    raw = [whole(number) for number in range(3 * MAX_VALUES)]
+    assert values(scan, several(raw), Ask(Place.SPAN, "k")) == (tuple(range(MAX_VALUES)),)
+
+
+@both
+@pytest.mark.parametrize("place", [Place.SPAN, Place.RESOURCE, Place.SCOPE])
+def test_of_a_key_given_twice_the_first_counts(scan: Scans, place: Place) -> None:
+    """As in the Collector's map, whatever the types."""
+    pairs = [attribute(b"k", text(b"first")), attribute(b"j", whole(1)), attribute(b"k", whole(2))]
+    own = {Place.SPAN: pairs, Place.RESOURCE: [], Place.SCOPE: []}[place]
+    resource = b"".join(blob(1, pair) for pair in pairs)
+    scope = b"".join(blob(3, pair) for pair in pairs)
+    value = blob(1, blob(1, resource) + blob(2, blob(1, scope) + blob(2, span(0, *own))))
+    assert values(scan, value, Ask(place, "k"), Ask(place, "j")) == (("first",), (1,))
+
+
+@both
+@pytest.mark.parametrize(
+    "unset",
+    [
+        blob(1, b"k"),
+        blob(1, b"k") + blob(2, b""),
+        blob(1, b"k") + blob(2, tag(1, VARINT) + b"\x01"),
+        blob(1, b"k") + blob(2, tag(12, LENGTH) + b"\x00"),
+    ],
+)
+def test_the_first_of_a_key_counts_without_a_value_too(scan: Scans, unset: bytes) -> None:
+    later = attribute(b"k", text(b"later"))
+    assert values(scan, one_span(rest=blob(9, unset) + blob(9, later)), Ask(Place.SPAN, "k")) == ((),)

@@ -294,13 +294,16 @@ def test_statements_without_their_values_are_one_series(kind: Any) -> None:
     assert [(each.name.resource, each.hits) for each in found] == [("SELECT * FROM a WHERE id = ? AND x = ?", 50)]
 
 
-def test_what_cannot_be_parsed_is_told(kind: Any) -> None:
+def test_text_that_is_not_utf8_is_counted_as_it_is_read(kind: Any) -> None:
     made = kind(NOW_NS)
     good = chunk("shop", span(1, name="a"))
     made.add(b"", [good.replace(b"shop", b"\xff\xff\xff\xff")], False)
     made.add(b"", [good], False)
-    assert (made.spans, made.counted, made.unreadable) == (2, 1, 1)
-    assert len(made.take(NOW_NS)) == 1
+    assert (made.spans, made.counted, made.unreadable) == (2, 2, 0)
+    assert sorted((group.name.service, group.hits) for group in made.take(NOW_NS)) == [
+        ("shop", 1),
+        ("unnamed-service", 1),
+    ]
 
 
 def test_a_resource_that_is_broken_inside_ends_nothing(kind: Any) -> None:
@@ -311,7 +314,7 @@ def test_a_resource_that_is_broken_inside_ends_nothing(kind: Any) -> None:
     (fragment,) = scan(record, Encoding.OTLP_PROTO).fragments
     made = kind(NOW_NS)
     made.add(fragment.trace_id, [fragment.payload], True)
-    assert (made.spans, made.unreadable) == (1, 1)
+    assert (made.spans, made.counted, made.unreadable) == (1, 1, 0)
 
 
 def test_a_giant_trace(kind: Any) -> None:

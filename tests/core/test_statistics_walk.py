@@ -128,7 +128,7 @@ def test_notes_are_the_spans_own_or_else_the_resources() -> None:
     walker = Walker(notes=["w", "m"])
     resource = {"w": "from the resource", "m": "too"}
     (fact,) = walker.facts_of([message(Span(attributes=[pair("w", 7)]), resource=resource)])
-    notes = [AnyValue.FromString(note) for note in fact["notes"][:2]]
+    notes = [KeyValue.FromString(note).value for note in fact["notes"][:2]]
     assert notes == [AnyValue(int_value=7), AnyValue(string_value="too")]
 
 

@@ -9,6 +9,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from tss.core.datadog.values import attributes, text
+from tss.core.otlp.reading import read
 from tss.core.otlp.wire import fields
 from tss.core.trace import Trace
 
@@ -26,8 +27,7 @@ def rows(trace: Trace) -> Iterator[Row]:
     """A row for each span of a decided trace, in their order.
 
     ``otlp_span`` is the span as it came; ``otlp_scope`` and ``otlp_resource`` are the ScopeSpans and the ResourceSpans that
-    it came in, without what lies in them. Raises protobuf's `DecodeError` or `WireError` (a ValueError) for bytes that
-    `scan` would not have let through.
+    it came in, without what lies in them. Raises WireError (a ValueError) for bytes that `scan` would not have let through.
     """
     payload, decision = trace.payload, _decision(trace)
     for resource_spans in _parts(payload, _RESOURCE_SPANS):
@@ -70,12 +70,12 @@ def _decision(trace: Trace) -> Row:
 
 
 def _resource(envelope: bytes) -> Row:
-    found = texts(ResourceSpans.FromString(envelope).resource.attributes)
+    found = texts(read(ResourceSpans, envelope).resource.attributes)
     return {"service": found.get("service.name"), "resource_attributes": [*found.items()], "otlp_resource": envelope}
 
 
 def _scope(envelope: bytes) -> Row:
-    scope = ScopeSpans.FromString(envelope).scope
+    scope = read(ScopeSpans, envelope).scope
     return {
         "scope_name": scope.name or None,
         "scope_version": scope.version or None,
@@ -85,7 +85,7 @@ def _scope(envelope: bytes) -> Row:
 
 
 def _span(message: bytes) -> Row:
-    span = Span.FromString(message)
+    span = read(Span, message)
     start, end = span.start_time_unix_nano, span.end_time_unix_nano
     return {
         "trace_id": span.trace_id.hex(),

@@ -117,9 +117,9 @@ class Likeness:
             if fact is None:
                 continue
             if fact[0] == _TEXT:
-                text = _text(fact[1])
+                text = _text(fact[1]) if text is None else text
             elif fact[0] == _OLD_TEXT:
-                old = _text(fact[1])
+                old = _text(fact[1]) if old is None else old
             else:
                 telling.append(raw)
         return tuple(telling), old if text is None else text
@@ -127,7 +127,9 @@ class Likeness:
     def _doing(self, telling: Sequence[bytes]) -> Doing | None:
         """None for what makes a span singular."""
         facts = [(raw, *fact) for raw in telling if (fact := self._facts[raw])]
-        found = {key: value for _, key, value in facts}
+        found: dict[bytes, object] = {}
+        for _, key, value in facts:
+            found.setdefault(key, value)  # of a key given twice the first counts
         if any(_is_singular(key, value) for key, value in found.items()):
             return None
         apart = frozenset(raw for raw, key, _ in facts if key in _APART)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
@@ -23,6 +24,7 @@ from tss.core.datadog.values import (
     is_http_status,
     json_array,
     json_object,
+    plain,
     quoted,
     shortened,
     shortened_keys,
@@ -31,6 +33,8 @@ from tss.core.datadog.values import (
     to_json,
 )
 from tss.core.datadog.weight import kept_share
+from tss.core.head import SAMPLE_RATE
+from tss.core.otlp.reading import read
 
 DatadogSpan = dict[str, Any]
 
@@ -79,12 +83,11 @@ _EXCEPTION: Mapping[str, str] = {
 def to_spans(payload: bytes, rate: float = 1.0) -> list[DatadogSpan]:
     """All spans of one trace, in their order; `rate` is the probability with which traces like it are kept.
 
-    Raises protobuf's `DecodeError` for bytes that `scan` would not have let through. Text is UTF-8 already: protobuf
-    takes no other.
+    Raises WireError (a ValueError) for bytes that `scan` would not have let through.
     """
     spans: list[DatadogSpan] = []
     sources: list[Span] = []
-    for resource_spans in TracesData.FromString(payload).resource_spans:
+    for resource_spans in read(TracesData, payload).resource_spans:
         place = _Place.of(resource_spans.resource)
         for scope_spans in resource_spans.scope_spans:
             scope = _Scope.of(scope_spans.scope)
@@ -320,6 +323,8 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 def _http_message(tags: _Tags) -> str:
     if (code := tags.metrics.get("http.status_code")) is None:
         return tags.meta.get("http.status_code", "")
+    if not math.isfinite(code):
+        return ""
     return f"{int(code)} {_PHRASES.get(int(code), '')}".rstrip()
 
 
@@ -351,6 +356,10 @@ def _mark_tops(spans: Sequence[DatadogSpan], sources: Sequence[Span], rate: floa
         if parent_service != span["service"]:
             span["metrics"]["_top_level"] = 1.0
         if parent_service is None:
-            kept = kept_share(source, rate)
+            kept = kept_share(_sample_rate(source), source.trace_state, rate)
             if 0 < kept < 1:
                 span["metrics"]["_sample_rate"] = kept
+
+
+def _sample_rate(span: Span) -> Value:
+    return next((plain(pair.value) for pair in span.attributes if pair.key == SAMPLE_RATE), None)

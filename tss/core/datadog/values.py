@@ -31,7 +31,7 @@ def _array(value: AnyValue) -> Value:
 
 
 def _map(value: AnyValue) -> Value:
-    return {item.key: plain(item.value) for item in value.kvlist_value.values}
+    return attributes(value.kvlist_value.values)
 
 
 # By the member of the oneof. What a newer opentelemetry-proto adds reads as nothing until it has a line here.

@@ -7,6 +7,10 @@ from tss.core.otlp.fragment import Encoding, Fault, FaultReason
 # message begins with it, while every OTLP JSON object does.
 OPENING_BRACE = 0x7B
 
+# Space may stand before it. A line end is a tag as well, the one that OTLP messages begin with, and then the brace is the
+# length of a message of 123 bytes: such a record is protobuf if it is no JSON.
+_LINE_END = 0x0A
+
 # Protobuf's own bound; Kafka's is lower. Below it every position fits 32 bits.
 MAX_MESSAGE_BYTES = 2**31 - 1
 
@@ -21,10 +25,12 @@ def message_of(value: bytes | None, encoding: Encoding, faults: list[Fault]) -> 
     if not value:
         faults.append(Fault(FaultReason.EMPTY, "the record has no value", b""))
         return None
-    if encoding is Encoding.OTLP_JSON or (encoding is Encoding.AUTO and value[0] == OPENING_BRACE):
+    if encoding is Encoding.OTLP_JSON or (encoding is Encoding.AUTO and jsonform.is_json(value)):
         try:
             return jsonform.read(value)
         except jsonform.JsonError as error:
+            if encoding is Encoding.AUTO and value[0] == _LINE_END:
+                return value
             faults.append(Fault(FaultReason.UNREADABLE, str(error), value))
             return None
     return value

@@ -1,97 +1,288 @@
 """OTLP's JSON form, read and written.
 
 It is protobuf's JSON mapping but for the ids, which are hexadecimal instead of base64, and the enums, which are
-integers. Source: opentelemetry-proto, `docs/specification.md`, "JSON Protobuf Encoding".
+integers. Source: opentelemetry-proto, `docs/specification.md`, "JSON Protobuf Encoding". What the Collector reads is read
+here, and means the same (its `pdata`, whose reader is more liberal than protobuf's); so are protobuf's own spellings.
 """
 
 import base64
 import binascii
 import json
 import math
-from collections.abc import Callable, Iterator
+import re
+import struct
+from collections.abc import Callable
 from typing import Any
 
-from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from opentelemetry.proto.common.v1.common_pb2 import ArrayValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+
+from tss.core.otlp.nesting import MAX_VALUE_DEPTH
+from tss.core.otlp.reading import read as read_message
+from tss.core.otlp.wire import varint_bytes
 
 _SPAN = Span.DESCRIPTOR.fields_by_name
 _LINK = Span.Link.DESCRIPTOR.fields_by_name
-_ID_FIELDS = (_SPAN["trace_id"], _SPAN["span_id"], _SPAN["parent_span_id"], _LINK["trace_id"], _LINK["span_id"])
+_OWN_IDS = (_SPAN["trace_id"], _SPAN["span_id"])
+_ID_FIELDS = (*_OWN_IDS, _SPAN["parent_span_id"], _LINK["trace_id"], _LINK["span_id"])
+_CONTAINERS = (ArrayValue.DESCRIPTOR, KeyValueList.DESCRIPTOR)
 
 # An own id that is not hexadecimal must fail its span alone, and be found again in what is put aside. With this in
 # front it is longer than any valid id, so the span counts as one with an invalid id.
 _NOT_HEX = b"not hexadecimal: "
+
+_SPACE = b" \t\n\r"
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+_Members = list[tuple[str, Any]]
 
 
 class JsonError(ValueError):
     """These bytes are no OTLP JSON."""
 
 
+class _Object:
+    """A JSON object with its members as they came, a name given twice and all."""
+
+    __slots__ = ("members",)
+
+    def __init__(self, members: _Members) -> None:
+        self.members = members
+
+
+def is_json(value: bytes) -> bool:
+    """Whether these bytes look like a JSON object: the first that is no space is its brace."""
+    return value.lstrip(_SPACE)[:1] == b"{"
+
+
 def read(value: bytes) -> bytes:
     """One OTLP JSON object to a serialized `TracesData`. Unknown fields are ignored, as the specification asks.
 
     The `traceId` or `spanId` of a span that is not hexadecimal comes out as an id of the wrong length, which is a fault
-    of that span. Everything else that is wrong raises `JsonError`.
+    of that span. U+FFFD stands for half a surrogate pair and for bytes that are not UTF-8. Of a oneof with several members
+    the last counts, as of any field that is given twice; null is a field that is not there. Everything else that is wrong
+    raises `JsonError`.
     """
     try:
-        document = json.loads(value)
-        if not isinstance(document, dict):
+        text = value.decode(json.detect_encoding(value), "replace")
+        document = json.loads(text, object_pairs_hook=_Object, strict=False)
+        if not isinstance(document, _Object):
             raise TypeError(f"the outermost value is no object but {type(document).__name__}")
-        _unhex(document)
-        data = json_format.ParseDict(document, TracesData(), ignore_unknown_fields=True)
-        return data.SerializeToString(deterministic=True)
-    # Both libraries raise whatever their inner parts raise (UnicodeError, RecursionError, OverflowError, AttributeError
-    # for a list in an object's place, ...), and the record, never the daemon, is at fault.
+        return _message(TracesData.DESCRIPTOR, document, 0)
+    # It raises whatever its inner parts raise (UnicodeError, RecursionError, OverflowError, ...), and the record, never
+    # the daemon, is at fault.
+    except RecursionError as error:
+        raise JsonError(f"not OTLP JSON: values nested more than {MAX_VALUE_DEPTH} deep") from error
     except Exception as error:
         detail = f"not OTLP JSON: {type(error).__name__}: {error}"[:500]
         # It may quote half a surrogate pair, which no log or metric could encode.
         raise JsonError(detail.encode("utf-8", "backslashreplace").decode("utf-8")) from error
 
 
-def _unhex(document: dict[str, Any]) -> None:
-    """Turn the hexadecimal ids into the base64 that `json_format` reads, in place."""
-    for resource in _objects(document, "resourceSpans", "resource_spans"):
-        for scope in _objects(resource, "scopeSpans", "scope_spans"):
-            for span in _objects(scope, "spans"):
-                _unhex_fields(span, ("traceId", "trace_id", "spanId", "span_id"), strict=False)
-                _unhex_fields(span, ("parentSpanId", "parent_span_id"), strict=True)
-                for link in _objects(span, "links"):
-                    _unhex_fields(link, ("traceId", "trace_id", "spanId", "span_id"), strict=True)
+def _message(descriptor: Descriptor, document: Any, depth: int) -> bytes:
+    """A message of JSON's object, its fields by number. `depth`: in how many arrays and maps it stands."""
+    if document is None:  # as an element, or a message, it is one without fields
+        return b""
+    if not isinstance(document, _Object):
+        raise TypeError(f"{descriptor.name} is no object but {type(document).__name__}")
+    depth += descriptor in _CONTAINERS
+    if depth > MAX_VALUE_DEPTH:
+        raise ValueError(f"values nested more than {MAX_VALUE_DEPTH} deep")
+    found = _together(descriptor, document.members)
+    return b"".join([_field(field, found[field], depth) for field in sorted(found, key=_number)])
 
 
-def _objects(parent: dict[str, Any], *names: str) -> Iterator[dict[str, Any]]:
-    """The objects in these lists of `parent`. What is of another shape is left for `json_format` to complain about."""
-    for name in names:
-        members = parent.get(name)
-        if isinstance(members, list):
-            yield from (member for member in members if isinstance(member, dict))
+def _number(field: FieldDescriptor) -> int:
+    return int(field.number)
 
 
-def _unhex_fields(parent: dict[str, Any], names: tuple[str, ...], *, strict: bool) -> None:
-    for name in names:
-        text = parent.get(name)
-        if isinstance(text, str):
-            parent[name] = base64.b64encode(_id_bytes(name, text, strict=strict)).decode("ascii")
+def _together(descriptor: Descriptor, members: _Members) -> dict[FieldDescriptor, Any]:
+    """The value of each known field. What is given twice: lists and objects are one, of others the last counts."""
+    fields = _FIELDS[descriptor]
+    found: dict[FieldDescriptor, Any] = {}
+    for name, value in members:
+        field = fields.get(name)
+        if field is None or _is_absent(field, value):
+            continue
+        if field.containing_oneof is not None:
+            found = {field: value}  # of AnyValue, which has nothing else
+        else:
+            found[field] = _both(found.get(field), value)
+    return found
 
 
-def _id_bytes(name: str, text: str, *, strict: bool) -> bytes:
+def _both(before: Any, value: Any) -> Any:
+    if isinstance(before, list) and isinstance(value, list):
+        return before + value
+    if isinstance(before, _Object) and isinstance(value, _Object):
+        return _Object(before.members + value.members)
+    return value
+
+
+def _is_absent(field: FieldDescriptor, value: Any) -> bool:
+    """Null is a field that is not there, but in a oneof the empty text, list or map, as in the Collector."""
+    return value is None and (field.containing_oneof is None or field.type not in _LENGTHS)
+
+
+def _field(field: FieldDescriptor, value: Any, depth: int) -> bytes:
+    try:
+        if not _is_repeated(field):
+            return _one(field, value, depth)
+        if not isinstance(value, list):
+            raise TypeError(f"no list but {type(value).__name__}")
+        return b"".join([_one(field, each, depth) for each in value])
+    except WrongValue:
+        raise
+    except (TypeError, ValueError) as error:
+        raise WrongValue(f"{field.json_name}: {error}") from error
+
+
+def _is_repeated(field: FieldDescriptor) -> bool:
+    return isinstance(field.default_value, list)  # protobuf 5 and 7 share no plainer question
+
+
+class WrongValue(ValueError):  # its name is in the detail of a fault
+    """It says already which field is wrong."""
+
+
+def _one(field: FieldDescriptor, value: Any, depth: int) -> bytes:
+    """A field with this value; as in protobuf nothing for zero and the like, unless that says something."""
+    if field.message_type is not None:
+        return _delimited(field, _message(field.message_type, value, depth))
+    if field in _ID_FIELDS:
+        content = _id_bytes(value, strict=field not in _OWN_IDS)
+        return _delimited(field, content) if content else b""
+    content, is_something = _SCALARS[field.type](field, value)
+    if not is_something and field.containing_oneof is None and not _is_repeated(field):
+        return b""
+    if field.type in _LENGTHS:
+        return _delimited(field, content)
+    return varint_bytes(field.number << 3 | _FIXED.get(field.type, 0)) + content
+
+
+def _delimited(field: FieldDescriptor, content: bytes) -> bytes:
+    return varint_bytes(field.number << 3 | 2) + varint_bytes(len(content)) + content
+
+
+def _id_bytes(value: Any, *, strict: bool) -> bytes:
+    text = _text(value)
     try:
         return binascii.unhexlify(text)  # unlike bytes.fromhex it allows no spaces
     except ValueError:
         if strict:
-            raise ValueError(f"{name} is not hexadecimal: {text[:48]!r}") from None
+            raise ValueError(f"not hexadecimal: {text[:48]!r}") from None
         return _NOT_HEX + text.encode("utf-8", "backslashreplace")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError(f"no text but {type(value).__name__}")
+    return value
+
+
+def _string(_: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
+    text = _text(value)
+    return _SURROGATES.sub("\ufffd", text).encode(), bool(text)
+
+
+def _bytes(_: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
+    text = _text(value).translate(_STANDARD)
+    content = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    return content, bool(content)
+
+
+_STANDARD = str.maketrans("-_", "+/", "\r\n")  # of the alphabet for URLs; Go passes over line ends
+
+
+def _bool(_: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"no truth value but {type(value).__name__}")
+    return (b"\1" if value else b"\0"), bool(value)
+
+
+def _double(_: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise TypeError(f"no number but {type(value).__name__}")
+    number = 0.0 if value is None else float(value)
+    return struct.pack("<d", number), bool(number) or math.copysign(1, number) < 0
+
+
+def _integer(field: FieldDescriptor, value: Any) -> int:
+    """A whole number, or a text of one, within the bounds of its type; an enum's value, or its name."""
+    number = 0 if value is None else value
+    if isinstance(number, str):
+        named = field.enum_type.values_by_name.get(number) if field.enum_type else None
+        number = int(number) if named is None else named.number
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"no whole number but {number!r}"[:100])
+    if not _BOUNDS[field.type][0] <= number < _BOUNDS[field.type][1]:
+        raise ValueError(f"{number} is out of range"[:100])
+    return number
+
+
+def _varint(field: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
+    number = _integer(field, value)
+    return varint_bytes(number % 2**64), bool(number)
+
+
+def _fixed(field: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
+    number = _integer(field, value)
+    return number.to_bytes(8 if field.type == FieldDescriptor.TYPE_FIXED64 else 4, "little"), bool(number)
+
+
+_Scalar = Callable[[FieldDescriptor, Any], tuple[bytes, bool]]
+"""The content of a field, and whether it is something: not zero, not empty."""
+
+_SCALARS: dict[int, _Scalar] = {
+    FieldDescriptor.TYPE_STRING: _string,
+    FieldDescriptor.TYPE_BYTES: _bytes,
+    FieldDescriptor.TYPE_BOOL: _bool,
+    FieldDescriptor.TYPE_DOUBLE: _double,
+    FieldDescriptor.TYPE_INT32: _varint,
+    FieldDescriptor.TYPE_UINT32: _varint,
+    FieldDescriptor.TYPE_INT64: _varint,
+    FieldDescriptor.TYPE_ENUM: _varint,
+    FieldDescriptor.TYPE_FIXED32: _fixed,
+    FieldDescriptor.TYPE_FIXED64: _fixed,
+}
+_LENGTHS = frozenset((FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_MESSAGE))
+_FIXED = {FieldDescriptor.TYPE_DOUBLE: 1, FieldDescriptor.TYPE_FIXED64: 1, FieldDescriptor.TYPE_FIXED32: 5}
+_BOUNDS = {
+    FieldDescriptor.TYPE_INT32: (-(2**31), 2**31),
+    FieldDescriptor.TYPE_ENUM: (-(2**31), 2**31),
+    FieldDescriptor.TYPE_UINT32: (0, 2**32),
+    FieldDescriptor.TYPE_FIXED32: (0, 2**32),
+    FieldDescriptor.TYPE_INT64: (-(2**63), 2**63),
+    FieldDescriptor.TYPE_FIXED64: (0, 2**64),
+}
+
+
+def _names(descriptor: Descriptor, found: dict[Descriptor, dict[str, FieldDescriptor]]) -> Any:
+    """The fields of a message, and of all within it, by both of their names."""
+    if descriptor not in found:
+        found[descriptor] = {name: field for field in descriptor.fields for name in (field.json_name, field.name)}
+        for field in descriptor.fields:
+            if field.message_type is not None:
+                _names(field.message_type, found)
+    return found
+
+
+_FIELDS: dict[Descriptor, dict[str, FieldDescriptor]] = _names(TracesData.DESCRIPTOR, {})
 
 
 def to_json_line(payload: bytes) -> bytes:
     """A payload as one line of OTLP JSON, as the Collector's file exporter writes it. Unknown fields are not in it.
 
-    The line is ASCII, with escapes, so that no reader splits it at one of Unicode's other line ends. Raises protobuf's
-    `DecodeError` for bytes that `scan` would not have let through.
+    The line is ASCII, with escapes, so that no reader splits it at one of Unicode's other line ends. Raises WireError (a
+    ValueError) for bytes that `scan` would not have let through.
     """
-    document = _to_object(TracesData.FromString(payload))
+    document = _to_object(read_message(TracesData, payload))
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 
 
@@ -111,7 +302,7 @@ def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode("ascii")
 
 
-def _double(value: float) -> float | str:
+def _finite(value: float) -> float | str:
     if math.isfinite(value):
         return value
     if math.isnan(value):
@@ -122,7 +313,7 @@ def _double(value: float) -> float | str:
 _BY_TYPE: dict[int, Callable[[Any], Any]] = {
     FieldDescriptor.TYPE_MESSAGE: _to_object,
     FieldDescriptor.TYPE_BYTES: _base64,
-    FieldDescriptor.TYPE_DOUBLE: _double,
+    FieldDescriptor.TYPE_DOUBLE: _finite,
     # JSON numbers are doubles to most readers; beyond 2**53 only text is exact.
     FieldDescriptor.TYPE_INT64: str,
     FieldDescriptor.TYPE_UINT64: str,
@@ -136,8 +327,7 @@ def _writers(descriptor: Descriptor, found: dict[FieldDescriptor, _Writer]) -> d
     for field in descriptor.fields:
         if field not in found:
             convert = bytes.hex if field in _ID_FIELDS else _BY_TYPE.get(field.type, _as_is)
-            repeated = isinstance(field.default_value, list)  # protobuf 5 and 7 share no plainer question
-            found[field] = (field.json_name, convert, repeated)
+            found[field] = (field.json_name, convert, _is_repeated(field))
             if field.message_type is not None:
                 _writers(field.message_type, found)
     return found

@@ -43,6 +43,7 @@ cdef enum Trouble:
     OTHER_GROUP
     GROUP_NOT_CLOSED
     TOO_DEEP
+    VALUE_TOO_DEEP
     NO_MEMORY
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from tss.core.otlp import schema, wire
+from tss.core.otlp import nesting, schema, wire
+from tss.core.otlp.attributes import Attributes, by_key
 from tss.core.otlp.envelope import MAX_MESSAGE_BYTES, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, Fault, FaultReason, Fragment
 from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Lookup, Place, Value, Values
@@ -26,8 +27,7 @@ _parse = schema.TracesData.FromString  # looked up once: it is on the path of ev
 # A span goes by its trace id, or by what is wrong with it.
 _Label = bytes | FaultReason
 
-_Attributes = Sequence[tuple[bytes, Value]]
-_Seen = tuple[Any, _Attributes, _Attributes]
+_Seen = tuple[Any, Attributes, Attributes]
 """A span, and the attributes of its resource and its scope, as far as they are asked for."""
 
 
@@ -36,7 +36,11 @@ class Scanner:
 
     A record is unreadable if the framing of its messages is broken, down to a span's own fields and its status; what
     lies inside attributes, events, links, resources and scopes does not count, for it is passed on untouched. An
-    attribute, or a resource or scope with all of its attributes, that cannot be parsed has no value.
+    attribute, or a resource or scope with all of its attributes, that cannot be parsed has no value. It is also
+    unreadable if a value is nested deeper than OpenTelemetry allows (`nesting`). Whatever passes here can be read by all
+    who come later (`reading`).
+
+    Of a key that a span, resource or scope has twice the first counts, as in the Collector.
     """
 
     def __init__(self, lookup: Lookup = NOTHING) -> None:
@@ -63,7 +67,10 @@ class Scanner:
         """Raises DecodeError, WireError and SplitTooLarge."""
         if len(message) > MAX_MESSAGE_BYTES:
             raise DecodeError(f"a message of {len(message)} bytes")
-        seen = list(self._spans(_parse(message)))
+        data = _parse(message)
+        if any(nesting.is_too_deep(*piece) for piece in _with_values(data)):
+            raise wire.WireError(f"values nested more than {nesting.MAX_VALUE_DEPTH} deep", 0)
+        seen = list(self._spans(data))
         if not seen:
             faults.append(Fault(FaultReason.EMPTY, "the message has no span", arrived))
             return ()
@@ -88,17 +95,17 @@ class Scanner:
                 for span in within.spans:
                     yield span, resource, scope
 
-    def _attributes(self, place: Place, message: Any, holders: Iterable[bytes]) -> _Attributes:
+    def _attributes(self, place: Place, message: Any, holders: Iterable[bytes]) -> Attributes:
         """The attributes of resources or scopes, whose class is `message`."""
         if place not in self._places:
-            return ()
-        found: list[tuple[bytes, Value]] = []
+            return {}
+        found: dict[bytes, Value | None] = {}
         for holder in holders:
             try:
                 attributes = message.FromString(holder).attributes
             except DecodeError:
                 continue
-            found += _key_values(attributes)
+            found = {**by_key(attributes), **found}
         return found
 
     def each_span(self, data: Any) -> Iterator[Values]:
@@ -107,8 +114,8 @@ class Scanner:
             holders = {Place.RESOURCE: resource, Place.SCOPE: scope, Place.SPAN: self._of_span(span)}
             yield tuple(tuple(_asked(ask, span, holders)) for ask in self._lookup.asks)
 
-    def _of_span(self, span: Any) -> _Attributes:
-        return _key_values(span.attributes) if Place.SPAN in self._places else ()
+    def _of_span(self, span: Any) -> Attributes:
+        return by_key(span.attributes) if Place.SPAN in self._places else {}
 
     def _values(self, members: Sequence[_Seen]) -> Values:
         if not self._places:
@@ -130,21 +137,19 @@ def each_span(message: bytes, lookup: Lookup) -> Iterator[Values]:
     return Scanner(lookup).each_span(_parse(message))
 
 
-def _key_values(attributes: Iterable[bytes]) -> _Attributes:
-    found = []
-    for attribute in attributes:
-        try:
-            pair = schema.KeyValue.FromString(attribute)
-        except DecodeError:
-            continue
-        kind = pair.value.WhichOneof("value")
-        if kind is not None:
-            value = getattr(pair.value, kind)
-            found.append((pair.key, value.decode("utf-8", "replace") if kind == "string_value" else value))
-    return found
+def _with_values(data: Any) -> Iterator[tuple[bytes, int]]:
+    """All of a `schema.TracesData` that may have nested values, and what it is."""
+    for group in data.resource_spans:
+        yield from ((resource, nesting.RESOURCE) for resource in group.resource)
+        for within in group.scope_spans:
+            yield from ((scope, nesting.SCOPE) for scope in within.scope)
+            for span in within.spans:
+                yield from ((attribute, nesting.KEY_VALUE) for attribute in span.attributes)
+                yield from ((event, nesting.EVENT) for event in span.events)
+                yield from ((link, nesting.LINK) for link in span.links)
 
 
-def _asked(ask: Ask, span: Any, holders: dict[Place, _Attributes]) -> Iterable[Value]:
+def _asked(ask: Ask, span: Any, holders: dict[Place, Attributes]) -> Iterable[Value]:
     match ask.place:
         case Place.NAME:
             return (span.name.decode("utf-8", "replace"),)
@@ -156,7 +161,8 @@ def _asked(ask: Ask, span: Any, holders: dict[Place, _Attributes]) -> Iterable[V
             return (span.status.code,)
         case place:
             wanted = ask.key.encode("utf-8", "surrogatepass")
-            return [value for key, value in holders[place] if key == wanted]
+            value = holders[place].get(wanted)
+            return () if value is None else (value,)
 
 
 def _label(span: Any) -> _Label:

@@ -23,9 +23,12 @@ from tss.core.otlp.fragment cimport Fragment
 from tss.core.otlp.ids cimport Seed, id_at, mixed, new_seed, slot_of_id
 from tss.core.otlp.parts cimport affordable, part_of
 from tss.core.otlp.protobuf cimport (
-    FIXED64, LENGTH, MAX_DEPTH, NO_MEMORY, NO_TROUBLE, VARINT, Pos, content, fail, fixed64, head, skip, varint,
+    FIXED64, LENGTH, MAX_DEPTH, NO_MEMORY, NO_TROUBLE, VALUE_TOO_DEEP, VARINT, Pos, content, fail, fixed64, head, skip, varint,
 )
-from tss.core.otlp.values cimport SHARED_TEXTS, attribute, attributes, keep, slot_of, values_of
+from tss.core.otlp.values cimport (
+    DEEP_BYTES, KEY_VALUE, OF_EVENT, OF_LINK, OF_RESOURCE, OF_SCOPE, SHARED_TEXTS, WITHOUT, Nested, attribute, attributes,
+    is_too_deep, keep, slot_of, values_of,
+)
 
 from tss.core.otlp.envelope import MAX_MESSAGE_BYTES, OPENING_BRACE, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, Fault, FaultReason
@@ -57,6 +60,7 @@ cdef tuple TROUBLES = (
     "the end of another group than the one open",
     "a group that is never closed",
     "messages and groups nested more than 100 deep",
+    "values nested more than 64 deep",
     "",
 )
 
@@ -188,8 +192,25 @@ cdef Pos read_status(Scan *s, Pos at, Pos stop, Seen *seen) noexcept nogil:
     return at
 
 
+cdef bint is_shallow(Scan *s, uint64_t tag, Pos body, Pos end) noexcept nogil:
+    """Whether no value in a span's field is nested too deep. False is trouble."""
+    cdef Nested kind = WITHOUT
+    if tag == (9 << 3 | LENGTH):
+        kind = KEY_VALUE
+    elif tag == (11 << 3 | LENGTH):
+        kind = OF_EVENT
+    elif tag == (13 << 3 | LENGTH):
+        kind = OF_LINK
+    if kind == WITHOUT or not is_too_deep(body, end, kind):
+        return True
+    fail(&s.failure, VALUE_TOO_DEEP, body)
+    return False
+
+
 cdef inline bint read_part(Scan *s, uint64_t tag, Pos body, Pos end, Seen *seen, Chain *chain) noexcept nogil:
     """Note a span's length-delimited field. False after trouble."""
+    if end - body > DEEP_BYTES and not is_shallow(s, tag, body, end):
+        return False
     if tag == (9 << 3 | LENGTH):
         return not s.wanted.spans.used or attribute(s, &s.wanted.spans, body, end, chain)
     elif tag == (1 << 3 | LENGTH):
@@ -335,12 +356,17 @@ cdef bint share(Scan *s, Holder *holder, uint32_t start, uint32_t stop) noexcept
     return True
 
 
-cdef bint look_up(Scan *s, uint32_t number, Level level, Pos at, Pos stop) noexcept nogil:
-    """Look up what is asked for of a resource or scope, which has come to its length. False after trouble."""
+cdef bint read_shared(Scan *s, uint32_t number, Level level, Pos at, Pos stop, bint asked) noexcept nogil:
+    """Look into a resource or scope, which has come to its length. False after trouble."""
     cdef Pos end = NULL
     cdef Pos body = content(&s.failure, at, stop, &end)
     if body == NULL:
         return False
+    if end - body > DEEP_BYTES and is_too_deep(body, end, OF_RESOURCE if level == RESOURCE else OF_SCOPE):
+        fail(&s.failure, VALUE_TOO_DEEP, body)
+        return False
+    if not asked:
+        return True
     if level == RESOURCE:
         return attributes(s, &s.wanted.resources, 1 << 3 | LENGTH, body, end, &holders(s)[number].hits)
     return attributes(s, &s.wanted.scopes, 3 << 3 | LENGTH, body, end, &holders(s)[number].hits)
@@ -367,7 +393,7 @@ cdef bint walk_fields(Scan *s, uint32_t number, Level level, Pos at, Pos stop) n
             elif not walk_holder(s, number, <Level> (level + 1), field, size_at, body, at):
                 return False
             continue
-        if asked and tag == (1 << 3 | LENGTH) and not look_up(s, number, level, at, stop):
+        if tag == (1 << 3 | LENGTH) and not read_shared(s, number, level, at, stop, asked):
             return False
         at = skip(&s.failure, at, stop, tag, MAX_DEPTH - <int> level)
         if at == NULL or not share(s, holders(s) + number, field - s.base, at - s.base):
@@ -567,6 +593,17 @@ cdef int compile_keys(Keys *keys, list wanted) except -1:
     return 0
 
 
+cdef inline bint is_space(uint8_t letter) noexcept nogil:
+    return letter == 0x20 or letter == 0x0A or letter == 0x0D or letter == 0x09
+
+
+cdef inline bint may_be_json(Pos at, Py_ssize_t size) noexcept nogil:
+    """Cheap, and False for nearly all of protobuf: what begins with a brace, or with a space and one of either."""
+    if at[0] == BRACE or (at[0] != 0x0A and is_space(at[0])):
+        return True
+    return at[0] == 0x0A and size > 1 and (at[1] == BRACE or is_space(at[1]))
+
+
 cdef class Scanner:
     """Takes records apart, and finds what `lookup` asks for: see `reference.Scanner`, whose meaning this has."""
 
@@ -603,7 +640,7 @@ cdef class Scanner:
         What cannot be handled is appended to `faults`. Every span is in exactly one of the fragments or faults.
         """
         if type(value) is bytes and encoding is not JSON and PyBytes_GET_SIZE(value) > 0:
-            if encoding is PROTO or <uint8_t> PyBytes_AS_STRING(value)[0] != BRACE:
+            if encoding is PROTO or not may_be_json(<Pos> PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
                 return self.scan(<bytes> value, <bytes> value, faults)
         message = message_of(value, encoding, faults)
         return () if message is None else self.scan(message, value, faults)

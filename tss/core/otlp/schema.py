@@ -24,6 +24,8 @@ _CLASSES = classes_of(
             ("start_time_unix_nano", 7, "fixed64"),
             ("end_time_unix_nano", 8, "fixed64"),
             ("attributes", 9, "*bytes"),
+            ("events", 11, "*bytes"),
+            ("links", 13, "*bytes"),
             ("status", 15, "Status"),
         ),
         "Status": (("code", 3, "int32"),),

@@ -8,6 +8,20 @@ from tss.core.otlp.protobuf cimport Pos
 cdef enum:
     SHARED_TEXTS = 256  # that a scanner keeps to give out again: of up to 64 bytes they are 30 kB
 
+    DEEP_BYTES = 256  # see nesting.py: in less no value can be too deep
+
+cdef enum Nested:  # what may have nested values
+    OF_RESOURCE
+    OF_SCOPE
+    OF_EVENT
+    OF_LINK
+    KEY_VALUE
+    ANY_VALUE
+    ARRAY
+    MAP
+    WITHOUT
+
+cdef bint is_too_deep(Pos at, Pos stop, Nested kind) noexcept nogil
 cdef uint32_t slot_of(const char *text, uint32_t size) noexcept nogil
 cdef bint keep(Scan *s, Hit *hit, uint32_t ask, Chain *chain) noexcept nogil
 cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Chain *chain) noexcept nogil

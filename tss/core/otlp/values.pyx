@@ -14,7 +14,7 @@ from tss.core.otlp.found cimport (
     grow, hits, holder_of, holders, spans,
 )
 from tss.core.otlp.protobuf cimport (
-    FIXED64, LENGTH, MAX_DEPTH, NO_TROUBLE, VARINT, Pos, content, fixed64, head, skip, varint,
+    FIXED64, LENGTH, MAX_DEPTH, NO_TROUBLE, VARINT, Failure, Pos, content, fixed64, head, skip, varint,
 )
 
 from tss.core.otlp import lookup as lookups
@@ -22,6 +22,8 @@ from tss.core.otlp import lookup as lookups
 cdef enum:
     FEW_ASKS = 8  # whose state stands on the stack
     MOST_SHARED_BYTES = 64
+    MOST_CONTAINERS = 64  # in each other: `nesting.MAX_VALUE_DEPTH`
+    MOST_LAYERS = 3 * MOST_CONTAINERS + 4  # each a map, its pair and its value; around them a holder, a pair and a value
 
 cdef uint32_t MOST_VALUES = lookups.MAX_VALUES
 
@@ -29,6 +31,67 @@ cdef uint32_t MOST_VALUES = lookups.MAX_VALUES
 cdef struct Found:  # for an ask in a trace: the hits that were kept, the last first
     uint32_t last
     uint32_t values
+
+
+# How deep values are -------------------------------------------------------------------------------------------------
+
+
+cdef struct Layer:  # a message that is being looked through
+    Pos at
+    Pos stop
+    Nested kind
+
+
+cdef inline Nested within(Nested kind, uint64_t tag) noexcept nogil:
+    """What the field with this tag is, in a message of this kind."""
+    if kind == KEY_VALUE:
+        return ANY_VALUE if tag == (2 << 3 | LENGTH) else WITHOUT
+    if kind == ANY_VALUE:
+        return ARRAY if tag == (5 << 3 | LENGTH) else MAP if tag == (6 << 3 | LENGTH) else WITHOUT
+    if kind == ARRAY:
+        return ANY_VALUE if tag == (1 << 3 | LENGTH) else WITHOUT
+    if kind == MAP or kind == OF_RESOURCE:
+        return KEY_VALUE if tag == (1 << 3 | LENGTH) else WITHOUT
+    return KEY_VALUE if tag == ((4 if kind == OF_LINK else 3) << 3 | LENGTH) else WITHOUT
+
+
+cdef bint is_too_deep(Pos at, Pos stop, Nested kind) noexcept nogil:
+    """As `nesting.is_too_deep`, with a stack of its own: nothing recurses on data."""
+    cdef Layer[MOST_LAYERS] layers
+    cdef Layer *layer = layers
+    cdef Failure failure
+    cdef uint64_t tag = 0
+    cdef Pos body, end = NULL
+    cdef Nested inner
+    cdef uint32_t depth = 0
+    layer.at, layer.stop, layer.kind = at, stop, kind
+    while True:
+        inner = WITHOUT
+        while layer.at != NULL and layer.at < layer.stop and inner == WITHOUT:
+            layer.at = head(&failure, layer.at, layer.stop, &tag)
+            if layer.at == NULL:
+                break
+            inner = within(layer.kind, tag)
+            if inner == WITHOUT:
+                layer.at = skip(&failure, layer.at, layer.stop, tag, MAX_DEPTH)
+                continue
+            body = content(&failure, layer.at, layer.stop, &end)
+            layer.at = end
+            if body == NULL:
+                inner = WITHOUT
+        if inner != WITHOUT:
+            if inner == ARRAY or inner == MAP:
+                if depth == MOST_CONTAINERS:
+                    return True
+                depth += 1
+            layer += 1
+            layer.at, layer.stop, layer.kind = body, end, inner
+            continue
+        if layer == layers:
+            return False
+        if layer.kind == ARRAY or layer.kind == MAP:
+            depth -= 1
+        layer -= 1
 
 
 # During the pass -----------------------------------------------------------------------------------------------------
@@ -88,6 +151,16 @@ cdef Pos key_value(Scan *s, Pos at, Pos stop, Text *key, Hit *hit) noexcept nogi
     return at
 
 
+cdef inline bint has(Scan *s, Chain *chain, uint32_t ask) noexcept nogil:
+    """Whether there is a hit for this ask already; there are few, one for each ask at most."""
+    cdef uint32_t number = chain.first
+    while number != NONE:
+        if hits(s)[number].ask == ask:
+            return True
+        number = hits(s)[number].next
+    return False
+
+
 cdef bint keep(Scan *s, Hit *hit, uint32_t ask, Chain *chain) noexcept nogil:
     """Put a copy of `hit` at the end of a chain. False: no memory."""
     cdef uint32_t number = s.hits.used
@@ -127,12 +200,11 @@ cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Chain *chain) noexcep
     if key_value(s, at, stop, &key, &hit) == NULL:
         s.failure.what = NO_TROUBLE  # one that cannot be parsed has no value, and is none of the record's business
         return True
-    if hit.type == NOT_SET:
-        return True
     candidate = keys.slots[slot_of(<const char *> key.at, key.size)]
     while candidate >= 0:
         if is_text(&key, keys.items[candidate].text, keys.items[candidate].size):
-            if not keep(s, &hit, keys.items[candidate].ask, chain):
+            # The first of a key counts, even without a value.
+            if not has(s, chain, keys.items[candidate].ask) and not keep(s, &hit, keys.items[candidate].ask, chain):
                 return False
         candidate = keys.items[candidate].next
     return True
@@ -235,7 +307,7 @@ cdef int take(Scan *s, uint32_t at, Found *found, list alive) except -1:
     while at != NONE:
         hit = hits(s) + at
         mine = found + hit.ask
-        if mine.values < MOST_VALUES and not is_kept(s, hit, mine.last):
+        if hit.type != NOT_SET and mine.values < MOST_VALUES and not is_kept(s, hit, mine.last):
             if hit.type == TEXT and not ascii(hit.at, hit.bits):
                 alive.append(mended(hit))
                 if is_kept(s, hit, mine.last):

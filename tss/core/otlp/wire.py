@@ -16,7 +16,9 @@ _DOWN: Final = (1 << 3 | _LENGTH, 2 << 3 | _LENGTH, 2 << 3 | _LENGTH)
 _SPAN_LEVEL: Final = len(_DOWN) - 1
 
 _MAX_VARINT_BYTES = 10
-_MAX_TAG = 2**32 - 1
+_MAX_GROUPS = 100  # in each other, as in protobuf
+_MAX_HEAD_BYTES = 5  # of a tag, and of a length
+_MAX_HEAD = 2**32 - 1
 
 Field = tuple[int, int, int, int]
 """A field of a message: its tag, where the tag starts, where the content starts, where the content stops."""
@@ -142,12 +144,12 @@ def fields(message: bytes, start: int, stop: int) -> Iterator[Field]:
     """
     position = start
     while position < stop:
-        tag, body = _tag(message, position, stop)
+        tag, body = _head(message, position, stop)
         kind = tag & 7
         if tag < 8:  # in a group protobuf lets it pass
             raise WireError(f"impossible tag {tag}", position)
         if kind == _LENGTH:
-            length, body = _varint(message, body, stop)
+            length, body = _head(message, body, stop)
             end = body + length
         elif kind == _GROUP:
             end = _after_group(message, position, body, stop)
@@ -174,13 +176,15 @@ def _after_plain(message: bytes, position: int, kind: int, body: int, stop: int)
 
 def _after_group(message: bytes, start: int, position: int, stop: int) -> int:
     """Where the group opened at `start` ends. Keeps its own stack, so that no depth of nesting can exhaust Python's."""
-    open_groups = [_tag(message, start, stop)[0] >> 3]
+    open_groups = [_head(message, start, stop)[0] >> 3]
     while open_groups:
         if position >= stop:
             raise WireError("a group that is never closed", start)
-        tag, body = _tag(message, position, stop)
+        tag, body = _head(message, position, stop)
         kind = tag & 7
         if kind == _GROUP:
+            if len(open_groups) == _MAX_GROUPS:
+                raise WireError(f"groups nested more than {_MAX_GROUPS} deep", position)
             open_groups.append(tag >> 3)
             position = body
         elif kind == _END_GROUP:
@@ -188,18 +192,19 @@ def _after_group(message: bytes, start: int, position: int, stop: int) -> int:
                 raise WireError("the end of another group than the one open", position)
             position = body
         elif kind == _LENGTH:
-            length, body = _varint(message, body, stop)
+            length, body = _head(message, body, stop)
             position = body + length
         else:
             position = _after_plain(message, position, kind, body, stop)
     return position
 
 
-def _tag(message: bytes, position: int, stop: int) -> tuple[int, int]:
-    tag, after = _varint(message, position, stop)
-    if tag > _MAX_TAG:
-        raise WireError(f"impossible tag {tag}", position)
-    return tag, after
+def _head(message: bytes, position: int, stop: int) -> tuple[int, int]:
+    """A tag or a length, and where it ends."""
+    found, after = _varint(message, position, stop)
+    if found > _MAX_HEAD or after - position > _MAX_HEAD_BYTES:
+        raise WireError(f"impossible tag or length {found}", position)
+    return found, after
 
 
 def _varint(message: bytes, position: int, stop: int) -> tuple[int, int]:
@@ -216,6 +221,11 @@ def _varint(message: bytes, position: int, stop: int) -> tuple[int, int]:
 
 def _after_varint(message: bytes, position: int) -> int:
     return _varint(message, position, len(message))[1]
+
+
+def varint_at(message: bytes, position: int) -> int:
+    """The value of a varint, which may have up to 70 bits. Raises `WireError`."""
+    return _varint(message, position, len(message))[0]
 
 
 def varint_bytes(value: int) -> bytes:

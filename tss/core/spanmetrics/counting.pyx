@@ -12,7 +12,7 @@ from tss.core.statistics.walk cimport Fact, Piece, Walker, bytes_of
 
 from tss.core.spanmetrics.naming import Naming
 from tss.core.spanmetrics.series import KEYS, OVERFLOWS, Exemplar, Point
-from tss.core.spanmetrics.weight import SAMPLE_RATE, weight_of_bytes
+from tss.core.spanmetrics.weight import SAMPLE_RATE_KEY, weight_of_bytes
 
 cdef enum:
     OVERFLOW_SERIES = 3  # by status code
@@ -53,7 +53,7 @@ cdef class SpanMetrics:
         keys = [dimension.key for dimension in shape.dimensions]
         self.shape, self.has_examples = shape, shape.exemplars
         self.labels = list(OVERFLOWS)
-        self.walker = Walker(keys, [KEYS[0], *keys], by_status=True, notes=[SAMPLE_RATE.decode()])
+        self.walker = Walker(keys, [KEYS[0], *keys], by_status=True, notes=[SAMPLE_RATE_KEY.decode()])
         self.series = Series(Naming(shape).of_bytes, None, shape.max_series)
         self.last_weight = 1
         self.bound_count = len(shape.bounds_ns)
@@ -131,7 +131,7 @@ cdef class SpanMetrics:
         if not same(self.last_state, &fact.trace_state) or not same(self.last_rate, &fact.notes[0]):
             self.last_state = bytes_of(&fact.trace_state)
             self.last_rate = bytes_of(&fact.notes[0])
-            self.last_weight = weight_of_bytes(self.last_rate if fact.notes[0].at != NULL else None, self.last_state)
+            self.last_weight = weight_of_bytes(self.last_rate, self.last_state)
         return self.last_weight
 
     def point(self, uint32_t number):

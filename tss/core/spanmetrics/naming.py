@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from tss.core.otlp import Value, schema
+from tss.core.otlp.attributes import Attributes, by_key
 from tss.core.spanmetrics.series import KINDS, MAX_LABEL_CHARS, STATUSES, UNKNOWN_SERVICE, Labels, Shape
-
-Attributes = Mapping[bytes, Value | None]
 
 _SERVICE = b"service.name"
 
@@ -25,7 +23,7 @@ class Naming:
     def of_bytes(self, span: bytes, resource: bytes, _scope: bytes = b"") -> Labels:
         """Of a serialized Span and its Resource."""
         found = schema.Span.FromString(span)
-        return self.of(found, attributes(found.attributes), resource_attributes(resource))
+        return self.of(found, by_key(found.attributes), resource_attributes(resource))
 
     def of(self, span: Any, own: Attributes, resource: Attributes) -> Labels:
         """Of a `schema.Span` with these attributes."""
@@ -66,28 +64,6 @@ def _cut(text: str) -> str:
 def resource_attributes(resource: bytes) -> Attributes:
     """Those of a serialized Resource; one that cannot be parsed has none."""
     try:
-        return attributes(schema.Resource.FromString(resource).attributes)
+        return by_key(schema.Resource.FromString(resource).attributes)
     except DecodeError:
         return {}
-
-
-def attributes(pairs: Iterable[bytes]) -> Attributes:
-    """By key. OTLP forbids a key twice; where it is, the last counts."""
-    found: dict[bytes, Value | None] = {}
-    for each in pairs:
-        try:
-            pair = schema.KeyValue.FromString(each)
-        except DecodeError:
-            continue
-        if pair.HasField("value"):
-            found[pair.key] = value_of(pair.value)
-    return found
-
-
-def value_of(value: Any) -> Value | None:
-    """Of a `schema.AnyValue`."""
-    kind = value.WhichOneof("value")
-    if kind is None:
-        return None
-    found: Value = getattr(value, kind)
-    return found.decode("utf-8", "replace") if kind == "string_value" and isinstance(found, bytes) else found

@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 
 from tss.core.otlp import schema
-from tss.core.spanmetrics.naming import Attributes, Naming, attributes, resource_attributes, status_of
+from tss.core.otlp.attributes import Attributes, by_key
+from tss.core.spanmetrics.naming import Naming, resource_attributes, status_of
 from tss.core.spanmetrics.series import OVERFLOWS, Exemplar, Labels, Point, Shape, rounded
-from tss.core.spanmetrics.weight import SAMPLE_RATE, weight
+from tss.core.spanmetrics.weight import SAMPLE_RATE_KEY, weight
 
 
 @attrs.define
@@ -59,11 +60,11 @@ class SpanMetrics:
                         self._add(trace_id if kept and self.shape.exemplars else b"", span, resource)
 
     def _add(self, trace_id: bytes, span: Any, resource: Attributes) -> None:
-        own = attributes(span.attributes)
+        own = by_key(span.attributes)
         series = self._series[self._number(self._naming.of(span, own, resource), span.status.code)]
         duration_ns = max(0, span.end_time_unix_nano - span.start_time_unix_nano)
         bucket = bisect_left(self.shape.bounds_ns, duration_ns)
-        count = weight(own.get(SAMPLE_RATE, resource.get(SAMPLE_RATE)), span.trace_state)
+        count = weight(own.get(SAMPLE_RATE_KEY, resource.get(SAMPLE_RATE_KEY)), span.trace_state)
         self.spans += 1
         series.counts[bucket] += count
         series.sum_ns += count * duration_ns

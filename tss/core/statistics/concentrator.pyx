@@ -33,6 +33,7 @@ cdef enum:
     STEP_BINS = 32  # a sketch grows by so many: of most series all durations are within a few of these steps
     MOST_SERVICES = 4096
     ERROR = 2  # Status.STATUS_CODE_ERROR
+    PLAIN_MEASURED = 18  # bytes of `_dd.measured` and a small integer
     PAIR_BYTES = 16  # of a bin on the wire, at most
 
 cdef uint64_t ONE = grouping.ONE
@@ -40,6 +41,7 @@ cdef uint64_t MOST = grouping.MAX_INT64
 cdef uint64_t BUCKET_NS = grouping.BUCKET_NS
 cdef uint64_t OLDEST_NS = grouping.OLDEST_NS
 cdef double MULTIPLIER = sketches.MULTIPLIER
+cdef const char *MEASURED = b"\x12\x02\x18\x01"  # the value of such an attribute: the integer 1
 cdef object weight_of = grouping.weight
 cdef object is_measured = grouping.is_measured
 
@@ -410,7 +412,7 @@ cdef inline bint same_weight(Fact *one, Fact *other) noexcept nogil:
     return equal(&one.trace_state, &other.trace_state) and equal(&one.notes[0], &other.notes[0])
 
 
-cdef bint measured(Piece *value) except -1:
-    if value.stop - value.at == 2:
-        return value.at[0] == 0x18 and value.at[1] == 1
-    return is_measured(bytes_of(value))
+cdef bint measured(Piece *attribute) except -1:
+    if attribute.stop - attribute.at == PLAIN_MEASURED and attribute.at[0] == 0x0A:  # as nearly all write it
+        return memcmp(attribute.stop - 4, MEASURED, 4) == 0
+    return is_measured(bytes_of(attribute))

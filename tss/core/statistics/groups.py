@@ -11,8 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import attrs
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -22,8 +21,12 @@ from tss.core.datadog.origin import origin_of
 from tss.core.datadog.peers import PEER_TAGS, peer_tags
 from tss.core.datadog.values import MAX_RESOURCE, attributes, cut, tag
 from tss.core.datadog.weight import kept_share
+from tss.core.head import SAMPLE_RATE
+from tss.core.otlp.attributes import value_of
+from tss.core.otlp.reading import read
+from tss.core.otlp.wire import WireError
 
-SAMPLE_RATE, MEASURED = "_sample_rate", "_dd.measured"
+MEASURED = "_dd.measured"
 NOTES = (SAMPLE_RATE, MEASURED)
 
 _CODES = (
@@ -101,9 +104,9 @@ class Part:
 
 
 def name_of(span: bytes, resource: bytes, _scope: bytes = b"") -> Name | None:
-    """The series of a serialized span; None if that, or its resource, cannot be parsed, or made into a name."""
+    """The series of a serialized span; None if it cannot be made into a name."""
     try:
-        parsed = Span.FromString(span)
+        parsed = read(Span, span)
         around = _around if len(resource) <= MAX_REMEMBERED else _around.__wrapped__
         return name(parsed.kind, parsed.name, of(parsed.attributes), around(resource))
     except Exception:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone; they are counted
@@ -132,7 +135,10 @@ MAX_REMEMBERED = 8192
 
 @lru_cache(512)
 def _around(resource: bytes) -> Named:
-    return of(Resource.FromString(resource).attributes)
+    try:
+        return of(read(Resource, resource).attributes)
+    except WireError:  # the scanner does not look into resources
+        return ()
 
 
 _STATEMENT = "\0"  # stands for a statement, which may be another one each time
@@ -214,31 +220,22 @@ MAX_INT64 = 2**63 - 1
 
 
 def weight(trace_state: bytes, rate: bytes) -> int:
-    """How many spans one stands for: 1 / the rate of a head sampler, as `_sample_rate` (a serialized AnyValue) or, if
-    there is none, OpenTelemetry's threshold says. 0 where neither says anything."""
+    """How many spans one stands for: 1 / the rate of a head sampler, as `_sample_rate` (a serialized attribute, or empty)
+    or its trace state says. 0 where neither says anything."""
     found = _weight if len(trace_state) + len(rate) <= MAX_REMEMBERED // 8 else _weight.__wrapped__
     return found(trace_state, rate)
 
 
 @lru_cache(4096)
 def _weight(trace_state: bytes, rate: bytes) -> int:
-    try:
-        told = Span(trace_state=trace_state.decode(errors="replace"))
-        told.attributes.add(key=SAMPLE_RATE).value.MergeFromString(rate)
-    except DecodeError:
-        return 0
-    if not rate:
-        del told.attributes[:]
-    share = kept_share(told, 1.0)
+    share = kept_share(value_of(rate), trace_state.decode(errors="replace"), 1.0)
     return round(ONE / max(share, ONE / MOST)) if 0 < share < 1 else 0
 
 
-def is_measured(value: bytes) -> bool:
-    """Whether a serialized AnyValue is the number 1."""
-    try:
-        return AnyValue.FromString(value).int_value == 1
-    except DecodeError:
-        return False
+def is_measured(attribute: bytes) -> bool:
+    """Whether the value of a serialized attribute is the integer 1."""
+    value = value_of(attribute)
+    return type(value) is int and value == 1
 
 
 def made_whole(start_ns: int, name: Name, root: bool, counts: Sequence[int]) -> list[int]:

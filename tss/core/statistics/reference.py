@@ -10,6 +10,7 @@ import attrs
 from google.protobuf.message import DecodeError
 
 from tss.core.datadog import naming
+from tss.core.head import SAMPLE_RATE
 from tss.core.messages import classes_of
 from tss.core.otlp import schema
 from tss.core.statistics import groups, sketch
@@ -21,7 +22,6 @@ from tss.core.statistics.groups import (
     MEASURED,
     ONE,
     OVERFLOW,
-    SAMPLE_RATE,
     Group,
     Name,
 )
@@ -170,8 +170,8 @@ def _seen(chunk: bytes) -> Iterator[_Seen]:
 
 
 def _notes(message: Any, holder: bytes) -> Mapping[str, bytes]:
-    """The serialized values of the attributes that are not part of a name; none of what cannot be parsed."""
-    found = {}
+    """The serialized attributes that are not part of a name, the first of each; none of what cannot be parsed."""
+    found: dict[str, bytes] = {}
     try:
         pairs = message.FromString(holder).attributes
     except DecodeError:  # the scanner does not look into resources
@@ -181,7 +181,7 @@ def _notes(message: Any, holder: bytes) -> Mapping[str, bytes]:
             pair = schema.KeyValue.FromString(attribute)
         except DecodeError:
             continue
-        found[pair.key.decode(errors="replace")] = pair.value.SerializeToString()
+        found.setdefault(pair.key.decode(errors="replace"), attribute)
     return {key: found[key] for key in groups.NOTES if key in found}
 
 

@@ -35,7 +35,7 @@ cdef struct Fact:  # of a span
     Piece span  # the Span message
     Piece name
     Piece trace_state
-    Piece[MOST_NOTES] notes  # the values (AnyValue messages) of the attributes to note: its own, else its resource's
+    Piece[MOST_NOTES] notes  # the attributes to note (KeyValue messages): its own, else its resource's
     int32_t kind
     int32_t status
     uint32_t resource  # the number of its holder

@@ -75,6 +75,7 @@ cdef struct Told:  # by attributes, of a span or of a resource
     uint64_t series
     uint64_t service
     uint32_t prefixes  # seen, a bit for each
+    uint32_t noted  # a bit for each note that was found here: the first counts
     Piece *notes
 
 
@@ -134,8 +135,35 @@ cdef inline void attribute(Walker walker, Keys *keys, Failure *failure, Pos at, 
         told.series = hashed(told.series, at, stop - at, SEED, ODD)
     if known.service:
         told.service = hashed(told.service, value.at, value.stop - value.at, SEED, ODD)
-    if known.note != NO_NOTE and value.at != NULL:
-        told.notes[known.note] = value
+    if known.note != NO_NOTE and not told.noted >> known.note & 1 and is_sound(at, stop):
+        told.noted |= <uint32_t> 1 << known.note
+        told.notes[known.note].at, told.notes[known.note].stop = at, stop
+
+
+cdef bint is_sound(Pos at, Pos stop) noexcept nogil:
+    """Whether a KeyValue, whose own fields have been read, has a value that can be read: else it is none, as in the
+    scanner."""
+    cdef Failure failure
+    cdef uint64_t tag = 0
+    cdef Pos value, end = NULL
+    while at < stop:
+        at = head(&failure, at, stop, &tag)
+        if at == NULL:
+            return False
+        if tag != (2 << 3 | LENGTH):
+            at = skip(&failure, at, stop, tag, MAX_DEPTH)
+            if at == NULL:
+                return False
+            continue
+        value = content(&failure, at, stop, &end)
+        at = end
+        while value != NULL and value < at:
+            value = head(&failure, value, at, &tag)
+            if value != NULL:
+                value = skip(&failure, value, at, tag, MAX_DEPTH - 1)
+        if value == NULL:
+            return False
+    return True
 
 
 cdef inline void prefixed(Keys *prefixes, Piece *key, Told *told) noexcept nogil:
@@ -213,7 +241,8 @@ cdef bint walk_span(Walker walker, Failure *failure, Pos at, Pos stop, uint32_t 
     fact.span.at, fact.span.stop = at, stop
     fact.resource, fact.scope, fact.parent = resource, scope, NOBODY
     fact.notes = holder.notes
-    told.series, told.service, told.prefixes, told.notes = holder.series, holder.service, 0, fact.notes
+    told.series, told.service, told.prefixes, told.noted = holder.series, holder.service, 0, 0
+    told.notes = fact.notes
     if walker.by_scope:
         told.series = fold(told.series ^ walker.scopes[scope].series, ODD)
     if not read_span(walker, failure, fact, &told):
@@ -279,7 +308,7 @@ cdef int read_resource(Walker walker, Holder *holder) except -1:
     cdef uint64_t tag = 0, inner_tag = 0
     cdef Pos at = holder.whole.at, inner
     failure.what = NO_TROUBLE
-    told.series, told.service, told.prefixes, told.notes = SEED, SEED, 0, holder.notes
+    told.series, told.service, told.prefixes, told.noted, told.notes = SEED, SEED, 0, 0, holder.notes
     while next_field(&failure, &at, holder.whole.stop, &tag, &body):
         if tag != (1 << 3 | LENGTH):
             continue
@@ -453,7 +482,8 @@ cdef class Walker:
     of its resource's among `resource_keys`; with `by_status` of its status code, with `by_scope` of its scope. Spans
     of different series have different hashes; spans of one series may have several (attributes in another order).
     Of attributes with one of the `prefixes` (32 at most) only that there is one counts. `service_keys`, wherever they
-    stand, make a hash of their own. The values of `notes`, four keys at most, are pointed to.
+    stand, make a hash of their own. The attributes (KeyValue messages) of `notes`, four keys at most, are pointed to; of
+    several with one key the first.
     """
 
     def __cinit__(
