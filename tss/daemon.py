@@ -14,7 +14,7 @@ import attrs
 import structlog
 import trio
 
-from tss import __version__
+from tss import __version__, state
 from tss.core import measures
 from tss.core.alignment import Alignment
 from tss.core.buffer import Buffer, Limits, Waits
@@ -30,7 +30,7 @@ from tss.core.sampling import Sampler, policies
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
 from tss.counting import open_counting
-from tss.edges import heap, signals, web
+from tss.edges import heap, logs, signals, web
 from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
 from tss.edges.force_api import ForceApi
@@ -154,12 +154,12 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
         around.start_soon(keeper.run, outside.keeping, assignments, meter, stop, name="keeper")
         with drain:
             async with trio.open_nursery() as tasks:
-                polled_in, polled_out = _channel("polled", POLLED_BATCHES, meter, Batch)
+                polled_in, polled_out = _channel("polled", POLLED_BATCHES, outside, Batch)
                 aside_in, aside_out = trio.open_memory_channel[list[Trace]](math.inf)  # bounded in bytes: closed_bytes
-                closed_in, closed_out = _channel("closed", CLOSED_BATCHES, meter, list[Trace])
-                kept_in, kept_out = _channel("kept", KEPT_BATCHES, meter, list[Trace])
-                prepared_in, prepared_out = _channel("prepared", PREPARED_BATCHES, meter, list[Trace])
-                settled_in, settled_out = _channel("settled", SETTLED_BATCHES, meter, list[Trace])
+                closed_in, closed_out = _channel("closed", CLOSED_BATCHES, outside, list[Trace])
+                kept_in, kept_out = _channel("kept", KEPT_BATCHES, outside, list[Trace])
+                prepared_in, prepared_out = _channel("prepared", PREPARED_BATCHES, outside, list[Trace])
+                settled_in, settled_out = _channel("settled", SETTLED_BATCHES, outside, list[Trace])
                 start = tasks.start_soon
                 reading = member, assignments, outside.dead_letters, polled_in, stop, meter, keying
                 start(consumer.run, *reading, name="consumer")
@@ -246,7 +246,7 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
     # The link to Redis has a nursery of its own, so it is closed within the house; the rest after it.
     async with AsyncExitStack() as opened, trio.open_nursery() as house, AsyncExitStack() as linked:
         await house.start(web.run, settings.observability, facts)
-        house.start_soon(_signals, stop, heard, name="signals")
+        house.start_soon(_signals, stop, heard, health, name="signals")
         house.start_soon(pulse.run, meter, name="pulse")
         house.start_soon(trimmer.run, heap.give_back, name="trimmer")
         connection = client_config(settings.kafka, settings.app.instance_id)
@@ -325,12 +325,12 @@ def _naming(key: str) -> Iterator[None]:
         raise WrongSetting(f"{key}: {error}") from error
 
 
-async def _signals(stop: trio.Event, heard: AsyncIterator[signal.Signals]) -> None:
-    """The first signal asks for an orderly stop; a second one stops at once."""
+async def _signals(stop: trio.Event, heard: AsyncIterator[signal.Signals], health: Health) -> None:
+    """The first signal asks for an orderly stop; a second one stops at once; SIGUSR1 asks for the state."""
     async for number in heard:
-        if number not in signals.STOPS:
-            continue
-        if not stop.is_set():
+        if number == signals.TELLS:
+            logs.always("state", **state.entry(health))
+        elif not stop.is_set():
             log.info("stopping", signal=number.name)
             stop.set()
         elif number in signals.HASTENS:
@@ -338,12 +338,13 @@ async def _signals(stop: trio.Event, heard: AsyncIterator[signal.Signals]) -> No
 
 
 def _channel(
-    name: str, bound: int, meter: Meter, _kind: type[T]
+    name: str, bound: int, outside: Outside, _kind: type[T]
 ) -> tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]]:
     """A bounded channel with its gauge."""
     send, receive = trio.open_memory_channel[T](bound)
-    meter.set(measures.CHANNEL_LIMIT, bound, name)
-    meter.watch(measures.CHANNEL_FILL, lambda: receive.statistics().current_buffer_used, name)
+    outside.meter.set(measures.CHANNEL_LIMIT, bound, name)
+    outside.meter.watch(measures.CHANNEL_FILL, lambda: receive.statistics().current_buffer_used, name)
+    outside.health.details[f"channel_{name}"] = lambda: f"{receive.statistics().current_buffer_used} of {bound}"
     return send, receive
 
 
@@ -397,6 +398,7 @@ def _watch(buffer: Buffer, assignments: Assignments, meter: Meter, health: Healt
     meter.set(measures.BUFFER_TRACES_LIMIT, limits.max_traces)
     meter.set(measures.BUFFER_SPANS_LIMIT, limits.max_spans)
     meter.set(measures.BUFFER_BYTES_LIMIT, limits.max_bytes)
+    health.details["partition_states"] = lambda: state.partitions(assignments)
     health.numbers |= {
         "openTraces": lambda: buffer.open_traces,
         "openSpans": lambda: buffer.open_spans,

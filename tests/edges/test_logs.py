@@ -241,6 +241,14 @@ def test_only_the_level_and_above(stderr, level, told, get_logger):
     assert [line["level"] for line in lines(stderr)] == told
 
 
+def test_what_somebody_asked_for_is_told_at_every_level(stderr):
+    configure(level="error", secrets=("hunter2",))
+    logs.always("state", url="hunter2", channels={"polled": "1 of 2"})
+    (line,) = lines(stderr)
+    assert (line["event"], line["level"]) == ("state", "info")
+    assert (line["url"], line["channels"]) == ("***", {"polled": "1 of 2"})
+
+
 def test_what_the_level_filters_out_is_not_looked_at(stderr):
     class Untouchable:
         def __str__(self) -> str:

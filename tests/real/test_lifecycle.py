@@ -262,6 +262,42 @@ def test_law_9_stops_on_a_signal(broker: Broker, tmp_path: Path, number: signal.
         assert daemon.last_event == "stopped"
 
 
+def test_sighup_stops_in_order(broker: Broker, tmp_path: Path) -> None:
+    """And a second one changes nothing: a terminal that closes sends it right after another signal."""
+    world = make_world(broker, tmp_path)
+    traces = some_traces(20)
+    with world.daemon as daemon, world.group() as group:
+        daemon.ready()
+        world.send(*traces)
+        until(lambda: daemon.metric("traces_sampled_total") == len(traces), 20, daemon.tail)
+        daemon.signal(signal.SIGHUP)
+        daemon.signal(signal.SIGHUP)
+        assert daemon.end(20) == 0
+        assert daemon.last_event == "stopped"
+        assert group.committed() == {0: world.sent}
+
+
+MEANT_FOR_OTHERS = (signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO)
+
+
+def test_sigusr1_tells_the_state_and_other_signals_end_nothing(broker: Broker, tmp_path: Path) -> None:
+    world = make_world(broker, tmp_path)
+    with world.daemon as daemon:
+        daemon.ready()
+        world.send(*some_traces(20))
+        until(lambda: daemon.metric("traces_sampled_total"), 20, daemon.tail)
+        for number in MEANT_FOR_OTHERS:
+            daemon.signal(number)
+        daemon.signal(signal.SIGUSR1)
+        until(lambda: daemon.said("state"), 10, daemon.tail)
+        (state,) = [line for line in daemon.log if line["event"] == "state"]
+        assert (state["status"], state["unready_because"]) == ("ok", None)
+        assert state["components"] == {"exporter file": "up", "kafka": "up"}
+        assert state["partition_states"]["0"].startswith(f"read to {world.sent}, lag "), state
+        assert {"openTraces", "heldBytes", "channel_polled", "channel_settled"} <= state.keys()
+        daemon.stop()
+
+
 def hanging(broker: Broker, tmp_path: Path, sink: OtlpSink, **app: object) -> World:
     """A world with a destination that hangs, and short stops."""
     sink.usual = Reply(hang_secs=60)

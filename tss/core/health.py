@@ -31,6 +31,7 @@ class Health:
     def __init__(self) -> None:
         self.stopping = False
         self.numbers: dict[str, Callable[[], float]] = {}  # what a person wants to see beside the states
+        self.details: dict[str, Callable[[], object]] = {}  # and who asks for the whole state
         self._components: dict[str, Component] = {}
 
     def __repr__(self) -> str:
@@ -44,6 +45,10 @@ class Health:
     def read_numbers(self) -> Mapping[str, float]:
         """The numbers as they are now."""
         return {name: read() for name, read in self.numbers.items()}
+
+    def read_details(self) -> Mapping[str, object]:
+        """The details as they are now."""
+        return {name: read() for name, read in self.details.items()}
 
     def starting(self, name: str, detail: str = "not tried yet") -> None:
         """The component exists and has not been tried."""

@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from json import dumps
 from typing import Any, TextIO
 from urllib.parse import quote
@@ -74,6 +75,12 @@ def flush(secs: float) -> bool:
 def dropped() -> int:
     """How many lines stderr did not take."""
     return 0 if _lines is None else _lines.dropped
+
+
+def always(event: str, **fields: object) -> None:
+    """A line at level info that no level filters out: somebody asked for it."""
+    with suppress(structlog.DropEvent):
+        structlog.get_logger().bind()._proxy_to_logger("info", event, **fields)  # noqa: SLF001  # meant for subclasses
 
 
 def words(event: str) -> tuple[bytes, bytes]:
