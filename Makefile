@@ -46,6 +46,9 @@ test-real: .venv/.project .cache/.servers ## live Kafka, the embedded broker, th
 test-flakes: .venv/.project .cache/.servers ## the real tests ROUNDS times, each time in another order and beside a busy core. ARGS='-k redis'
 	$(PY) -m tests.flakes --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
+mutants: .venv/.project ## 100 mistakes in tss.tasks and tss.edges, one by one: does a test notice? Hours. ARGS='--seed 3 --minutes 20'
+	$(PY) -m mutants $(ARGS)
+
 test-image: .venv/.project .cache/.servers ## the image, built by buildah and run by podman: needs root and Debian's packages
 	$(PY) -m pytest tests/real/test_image.py -m image -s $(ARGS)
 

@@ -183,6 +183,32 @@ async def _what_comes_too_late_is_not_done(world: World) -> None:
     assert await parking.fetch(0, "u", [A, B]) == {A: [b"f2"], B: [b"f", b"f"]}
 
 
+async def _none_of_the_unheard_is_done_after_the_next(world: World) -> None:
+    """However many there were, in whichever order they come; nor is one done twice, which a network may bring about."""
+    for unheard in (0, 1, 2, 3):
+        partition, parking = 10 + unheard, world.parking
+        parking.take_over(partition, None, "t")
+        seq = await parking.park(partition, "t", 0, [Parcel(A, b"heard", b"f0")])
+        assert await parking.park(partition, "t", seq, [Parcel(A, b"newest", b"f")], unheard) == seq + unheard + 1
+        for before in (*range(unheard), unheard):  # the last is the call itself, once more
+            with pytest.raises(Lost):
+                await parking.park(partition, "t", seq, [Parcel(A, b"older", b"g")], before)
+        assert await parking.fetch(partition, "t", [A]) == {A: [b"f0", b"f"]}
+        found = parking.take_over(partition, ("t", seq + unheard + 1), "u")
+        assert found is not None and dict(found.summaries) == {A: b"newest"}
+
+
+async def _the_unheard_may_have_been_done(world: World) -> None:
+    """Any of them, and the next goes on from there."""
+    for done in (0, 1, 2):
+        partition, parking = 20 + done, world.parking
+        parking.take_over(partition, None, "t")
+        for before in range(done):
+            assert await parking.park(partition, "t", 0, [Parcel(A, b"s", b"%d" % before)], before) == before + 1
+        assert await parking.park(partition, "t", 0, [Parcel(A, b"s", b"f")], 2) == 3
+        assert await parking.fetch(partition, "t", [A]) == {A: [*(b"%d" % each for each in range(done)), b"f"]}
+
+
 async def _partitions_are_apart(world: World) -> None:
     world.parking.take_over(1, None, "one")
     world.parking.take_over(2, None, "two")
@@ -272,7 +298,8 @@ _DECISIONS = (
     _says_how_far_the_decisions_of_others_reach, _dropped_ones_reach_too, _finds_what_reaches_so_far,
 )  # fmt: skip
 _PARKING = (
-    _parks_and_gives_back, _what_comes_too_late_is_not_done, _partitions_are_apart, _only_the_owner_may,
+    _parks_and_gives_back, _what_comes_too_late_is_not_done, _none_of_the_unheard_is_done_after_the_next,
+    _the_unheard_may_have_been_done, _partitions_are_apart, _only_the_owner_may,
     _takes_over_what_was_committed_alone, _notices_what_is_missing, _many, _is_bounded,
 )  # fmt: skip
 

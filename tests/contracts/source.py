@@ -326,6 +326,32 @@ async def a_partition_that_is_not_ours_is_not_committed(world: World) -> None:
         raise AssertionError("committed")
 
 
+async def commits_that_say_the_same_are_all_answered(world: World) -> None:
+    """One after the other, and at once: as when a partition is revoked while its commit is still under way."""
+    topic, book, ended = await world.make_topic(), Notebook(), 0
+    await world.produce(topic, [sent(number) for number in range(5)])
+
+    async def commit() -> None:
+        nonlocal ended
+        assert book.member is not None
+        with suppress(CannotCommit):  # an answer, too: the next commit covers it
+            await book.member.commit({0: Commit(3, 3)})
+        ended += 1
+
+    async with world.open(topic, book) as book.member, trio.open_nursery() as nursery:
+        await book.poll_until(lambda: len(book.records) >= 5)
+        nursery.start_soon(book.poll_for_ever)
+        with trio.fail_after(PATIENCE_SECS):
+            for _ in range(3):
+                await book.member.commit({0: Commit(3, 3)})
+            async with trio.open_nursery() as both:
+                both.start_soon(commit)
+                both.start_soon(commit)
+            await book.member.commit({0: Commit(3, 3)})
+        nursery.cancel_scope.cancel()
+    assert ended == 2
+
+
 # -- ends
 
 
@@ -433,6 +459,7 @@ CONTRACT: tuple[Check, ...] = (
     an_eager_member_that_leaves_hands_over,
     commits_go_on_during_a_revocation,
     a_partition_that_is_not_ours_is_not_committed,
+    commits_that_say_the_same_are_all_answered,
     ends_are_known_of_idle_and_of_empty_partitions,
     time_stands_still_while_the_broker_hangs,
     a_pause_neither_loses_nor_repeats,

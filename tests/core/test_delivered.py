@@ -91,6 +91,15 @@ def test_only_what_was_passed_is_forgotten() -> None:
     assert [*home.delivered] == [trace_id(3)]
 
 
+def test_what_reaches_up_to_the_position_is_not_passed_yet() -> None:
+    """The record at which the partition forgets is about to come."""
+    into, home = buffer(), partition(FORGET_RECORDS, {1: [FORGET_RECORDS], 2: [FORGET_RECORDS - 1]})
+    into.adopt(home)
+    assert read(into, home, 1, start=FORGET_RECORDS) == []
+    assert (into.take_counts().duplicate_spans, into.open_traces) == (1, 0)
+    assert home.delivered is not None and home.delivered.keys() == {trace_id(1)}
+
+
 def test_a_trace_that_is_open_from_another_partition_does_not_get_what_was_delivered() -> None:
     into, home, other = buffer(), partition(0, {1: [0]}), Partition(1, 0, 300_000)
     into.adopt(other)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import structlog.testing
@@ -254,6 +255,39 @@ async def test_a_full_disk(tmp_path, monkeypatch):
     counted, logged = await put(place)
     assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
     assert "No space left" in trouble(logged)
+    place.close()
+
+
+async def test_law_1_a_letter_is_on_the_disk_before_its_offset_may_go(tmp_path, monkeypatch):
+    """Or the machine, and not only the process, could lose what no commit will bring again."""
+    path = tmp_path / "dead" / "letters.jsonl"
+    synced: list[tuple[str, int]] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, os.fstat(descriptor).st_size))
+        real(descriptor)
+
+    real = os.fsync
+    monkeypatch.setattr("tss.edges.lines.os.fsync", fsync)
+    place = LetterFile(str(path))
+    assert [name for name, _ in synced] == ["dead"], "the name of the file, too"
+    for _ in range(2):
+        await put(place)
+        assert synced[-1] == ("letters.jsonl", path.stat().st_size)
+    place.close()
+
+
+async def test_law_1_what_cannot_be_brought_to_the_disk_is_not_kept_there(tmp_path, monkeypatch):
+    place = LetterFile(str(tmp_path / "letters.jsonl"))
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("tss.edges.lines.os.fsync", fsync)
+    counted, logged = await put(place)
+    assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
+    assert "Input/output error" in trouble(logged)
+    assert (tmp_path / "letters.jsonl").read_bytes() == b"", "nor is it there once more"
     place.close()
 
 

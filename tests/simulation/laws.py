@@ -26,7 +26,7 @@ class Case:
 
 def breaches(world: World) -> list[str]:
     """Every breach of every law, in words; empty when all were kept."""
-    if any("died by itself" in text for text in world.broken):
+    if world.deaths:
         return world.broken  # what follows from that is not worth the reading
     logs = [
         [

@@ -1,27 +1,45 @@
-"""Would the simulation notice? Each sabotage of the daemon must break a law within a handful of seeds."""
+"""Would the simulation notice? Each sabotage of the daemon must make one check bite within a handful of seeds.
 
-from collections.abc import Callable
+Each returns the check that it is made for. A crash is no bite: see `tests.simulation.biting`.
+"""
 
+import ast
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
 import pytest
+import trio
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from tests.simulation.laws import breaches
-from tests.simulation.plan import fleet, plan
+from tests.simulation import biting
+from tests.simulation.biting import bites, is_a_law
+from tests.simulation.plan import MIB, Plan, fleet, plan
 from tests.simulation.quiet import quiet
 from tests.simulation.world import run
+from tss.core import evaluation
 from tss.core.buffer import Buffer
-from tss.core.delivery import Again
+from tss.core.delivery import Accepted, Again
+from tss.core.errors import LawBroken
 from tss.core.memory import Memory
 from tss.core.packing import Packed
 from tss.core.parked import Place, Shelf
 from tss.core.partition import Commit, Partition
+from tss.core.record import DeadLetter
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
 from tss.edges.parking import Parked
-from tss.tasks import exporter
+from tss.tasks import consumer, evaluator, exporter
 from tss.tasks.assignments import Assignments
 from tss.tasks.sharing import Shared
 
 SEEDS = range(60)
+# Where these checks look at something; elsewhere they are silent whatever is done.
+LOOKED_AT: dict[str, Callable[[Plan], bool]] = {
+    biting.TOO_MANY_BYTES: lambda plan: plan.settings.app.max_buffer_bytes < MIB,
+    biting.TWICE_IN_CALM: lambda plan: plan.calm,
+}
 Patch = Callable[[type | object, str, object], None]
 
 
@@ -48,27 +66,27 @@ def settles_kept_traces_before_delivery(patch: Patch) -> str:
     patch(Buffer, "decided", decided_and_settled)
     patch(Trace, "_settle", settle_without_ledger)
     patch(Buffer, "_latecomer", latecomer_settled)
-    return "law 1"
+    return biting.LOST
 
 
 def commits_what_it_has_read(patch: Patch) -> str:
-    patch(Partition, "commit", lambda self: Commit(self.ledger.next, 0))
-    return "law 1"
+    patch(Partition, "commit", lambda self, _now_ms=None: Commit(self.ledger.next, 0))
+    return biting.LOST
 
 
 def forgets_what_it_dropped(patch: Patch) -> str:
     patch(Memory, "was_dropped", lambda self, trace_id: False)
-    return "law 4"  # decided twice
+    return biting.CLOSED_TWICE
 
 
 def forgets_what_it_kept(patch: Patch) -> str:
     patch(Memory, "recall_kept", lambda self, trace_id: None)
-    return "law 4"
+    return biting.CLOSED_TWICE
 
 
 def does_not_read_again_to_remember(patch: Patch) -> str:
     patch(Partition, "commit", lambda self, _now_ms=None: Commit(self.ledger.low_water, self.ledger.low_water))
-    return "law 3"  # decides on what is left of a trace
+    return biting.NOT_THE_LOGS_SPANS
 
 
 def drops_what_comes_late_of_a_kept_trace(patch: Patch) -> str:
@@ -78,7 +96,7 @@ def drops_what_comes_late_of_a_kept_trace(patch: Patch) -> str:
         return self.memory.recall_kept(fragment.trace_id) is not None or is_decided(self, partition, offset, fragment)
 
     patch(Buffer, "_is_decided", sloppy)
-    return "law 1"
+    return biting.LOST
 
 
 def closes_before_it_advances_time(patch: Patch) -> str:
@@ -99,18 +117,17 @@ def closes_before_it_advances_time(patch: Patch) -> str:
             self._relieve()
 
     patch(Buffer, "add", add)
-    return "law 3"
+    return biting.NOT_THE_LOGS_SPANS
 
 
 def gives_up_on_again(patch: Patch) -> str:
-    async def deliver(lane, batch):
-        outcome = await exporter._send(lane, batch)
-        if not isinstance(outcome, Again):
-            await original(lane, batch)
+    async def send(lane, batch):
+        outcome = await original(lane, batch)
+        return Accepted() if isinstance(outcome, Again) else outcome
 
-    original = exporter.deliver
-    patch(exporter, "deliver", deliver)
-    return "law 1"
+    original = exporter._send
+    patch(exporter, "_send", send)
+    return biting.LOST
 
 
 def holds_no_late_fragment(patch: Patch) -> str:
@@ -123,7 +140,7 @@ def holds_no_late_fragment(patch: Patch) -> str:
 
     original = Buffer._latecomer
     patch(Buffer, "_latecomer", latecomer)
-    return "law 1"
+    return biting.LOST
 
 
 def exports_what_is_dropped(patch: Patch) -> str:
@@ -135,7 +152,7 @@ def exports_what_is_dropped(patch: Patch) -> str:
         return decision
 
     patch(Sampler, "decide", kind)
-    return "law 2"
+    return biting.NOT_THE_POLICIES
 
 
 def counts_nothing_late(patch: Patch) -> str:
@@ -147,12 +164,12 @@ def counts_nothing_late(patch: Patch) -> str:
         return counts
 
     patch(Buffer, "take_counts", forgetful)
-    return "law 4"
+    return biting.MISCOUNTED
 
 
 def never_relieves(patch: Patch) -> str:
     patch(Buffer, "_relieve", lambda self: None)
-    return "law 5"
+    return biting.TOO_MANY_BYTES
 
 
 def puts_no_refused_trace_aside(patch: Patch) -> str:
@@ -160,7 +177,7 @@ def puts_no_refused_trace_aside(patch: Patch) -> str:
         pass
 
     patch(exporter, "_put_aside", nothing)
-    return "law 1"
+    return biting.LOST
 
 
 def waits_for_ever_when_stopping(patch: Patch) -> str:
@@ -168,18 +185,119 @@ def waits_for_ever_when_stopping(patch: Patch) -> str:
 
     ever = StopTimes(10_000.0, 10_000.0, 1.0, 5.0)
     patch(StopTimes, "of", classmethod(lambda _cls, _timeout_secs, _graceful, *, parks=False: ever))
-    return "law 9"
+    return biting.SLOW_STOP
 
 
 def loses_spans_of_a_split_trace(patch: Patch) -> str:
     chunks = Trace.chunks
     patch(Trace, "chunks", lambda self: chunks(self)[-1:])
-    return "law 1"
+    return biting.LOST
 
 
 def loses_what_it_packs(patch: Patch) -> str:
     patch(Packed, "unpack", lambda self: b"")
-    return "law 1"
+    return biting.LOST
+
+
+def settles_nothing(patch: Patch) -> str:
+    patch(Assignments, "due", lambda self: {})
+    return biting.STUCK
+
+
+def decides_by_what_is_left(patch: Patch) -> str:
+    patch(Partition, "commit", lambda self, _now_ms=None: Commit(self.ledger.low_water, self.ledger.low_water))
+    return biting.NOT_THE_LOGS_VERDICT
+
+
+def sends_what_it_dropped(patch: Patch) -> str:
+    def both(*given):
+        found = evaluate(*given)
+        found.kept += [trace for trace in found.ended if trace.is_held()]
+        found.ended = [trace for trace in found.ended if not trace.is_held()]
+        return found
+
+    evaluate = evaluation.evaluate
+    patch(evaluator, "evaluate", both)
+    return biting.DROPPED_AND_SENT
+
+
+def sends_twice(patch: Patch) -> str:
+    async def send(lane, batch):
+        await original(lane, batch)
+        return await original(lane, batch)
+
+    original = exporter._send
+    patch(exporter, "_send", send)
+    return biting.TWICE_IN_CALM
+
+
+def evaluates_twice(patch: Patch) -> str:
+    def twice(batch, sampler, buffer, enforcer):
+        for trace in batch:
+            if trace.decision is None and trace.is_held():
+                buffer.decided(trace, sampler.decide(trace))
+                trace.decision, buffer._closing[trace.trace_id] = None, trace
+        return evaluate(batch, sampler, buffer, enforcer)
+
+    evaluate = evaluation.evaluate
+    patch(evaluator, "evaluate", twice)
+    return biting.DECIDED_TWICE
+
+
+@attrs.define
+class Later:
+    """Dead letters that wait for a while, where nobody waits for them."""
+
+    place: consumer.DeadLetters
+    waiting: list[tuple[float, Sequence[DeadLetter]]] = attrs.field(factory=list)
+
+    async def put(self, letters: Sequence[DeadLetter]) -> None:
+        self.waiting.append((trio.current_time() + 20, letters))
+
+    async def go_on(self) -> None:
+        while self.waiting and self.waiting[0][0] < trio.current_time():
+            await self.place.put(self.waiting.pop(0)[1])
+
+
+def passes_garbage_before_it_is_kept(patch: Patch) -> str:
+    async def read(self):
+        if not isinstance(self.dead_letters, Later):
+            self.dead_letters = Later(self.dead_letters)
+        await self.dead_letters.go_on()
+        return await original(self)
+
+    original = consumer._Reader.read
+    patch(consumer._Reader, "read", read)
+    return biting.GARBAGE_PASSED
+
+
+def throws_garbage_away(patch: Patch) -> str:
+    patch(Assignments, "is_settled", lambda self, id, offset: True)
+    return biting.GARBAGE_NOT_KEPT
+
+
+def says_no_reason(patch: Patch) -> str:
+    letter = exporter._letter
+    patch(exporter, "_letter", lambda lane, trace, reason, detail: letter(lane, trace, "", detail))
+    return biting.NO_REASON
+
+
+def writes_spans_anew(patch: Patch) -> str:
+    def rewritten(self):
+        return [_with_other_names(chunk) for chunk in chunks(self)]
+
+    chunks = Trace.chunks
+    patch(Trace, "chunks", rewritten)
+    return biting.OTHER_BYTES
+
+
+def _with_other_names(chunk: bytes) -> bytes:
+    data = TracesData.FromString(chunk)
+    for resource in data.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                span.name += "!"
+    return data.SerializeToString()
 
 
 SABOTAGES = [
@@ -199,17 +317,22 @@ SABOTAGES = [
     waits_for_ever_when_stopping,
     loses_spans_of_a_split_trace,
     loses_what_it_packs,
+    settles_nothing,
+    decides_by_what_is_left,
+    sends_what_it_dropped,
+    sends_twice,
+    evaluates_twice,
+    passes_garbage_before_it_is_kept,
+    throws_garbage_away,
+    says_no_reason,
+    writes_spans_anew,
 ]
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda sabotage: sabotage.__name__)
 def test_a_sabotage_is_noticed(sabotage, monkeypatch):
-    law = sabotage(monkeypatch.setattr)
-    with quiet():
-        for seed in SEEDS:
-            if any(text.startswith(law) for text in breaches(run(plan(seed)))):
-                return
-    raise AssertionError(f"{len(SEEDS)} seeds without a breach of {law}")
+    check = sabotage(monkeypatch.setattr)
+    assert bites(check, filter(LOOKED_AT.get(check), map(plan, SEEDS)))
 
 
 def tells_nobody_what_it_kept(patch: Patch) -> str:
@@ -217,7 +340,7 @@ def tells_nobody_what_it_kept(patch: Patch) -> str:
         self._buffer.deliver(traces)
 
     patch(Shared, "keep", keep)
-    return "law 2"
+    return biting.TWICE_IN_ORDER
 
 
 def asks_nobody(patch: Patch) -> str:
@@ -225,22 +348,22 @@ def asks_nobody(patch: Patch) -> str:
         return batch
 
     patch(Shared, "recall", recall)
-    return "law 2"
+    return biting.TWICE_IN_ORDER
 
 
 def names_too_high_a_floor(patch: Patch) -> str:
     patch(Shelf, "place", lambda self, low_water: Place(low_water, self.token, self.seq))
-    return "law 1"
+    return biting.LOST
 
 
 def believes_a_redis_that_lost_it(patch: Patch) -> str:
     patch(Parked, "_at_floor", lambda self, id, start, reason, detail: start)
-    return "law 1"
+    return biting.LOST
 
 
 def does_not_read_again_what_redis_lost(patch: Patch) -> str:
     patch(Assignments, "rewind", lambda self: {})
-    return "law 1"
+    return biting.STUCK  # it is not committed either, so nothing is lost
 
 
 SABOTAGES_OF_A_FLEET = [
@@ -254,9 +377,68 @@ SABOTAGES_OF_A_FLEET = [
 
 @pytest.mark.parametrize("sabotage", SABOTAGES_OF_A_FLEET, ids=lambda sabotage: sabotage.__name__)
 def test_a_sabotage_of_a_fleet_is_noticed(sabotage, monkeypatch):
-    law = sabotage(monkeypatch.setattr)
+    assert bites(sabotage(monkeypatch.setattr), map(fleet, SEEDS))
+
+
+# -- and the harness itself
+
+
+def crashes(patch: Patch) -> str:
+    patch(Partition, "commit", lambda self: Commit(self.ledger.next, 0))  # it is called with a time
+    return biting.LOST
+
+
+def breaks_a_law_that_the_program_watches(patch: Patch) -> str:
+    def commit(self, _now_ms=None):
+        raise LawBroken("this would break it")
+
+    patch(Partition, "commit", commit)
+    return biting.LOST
+
+
+@pytest.mark.parametrize("sabotage", [crashes, breaks_a_law_that_the_program_watches])
+@pytest.mark.parametrize("check", [biting.LOST, biting.STUCK])
+def test_a_crash_is_no_bite(sabotage, check, monkeypatch):
+    sabotage(monkeypatch.setattr)
+    with pytest.raises(AssertionError, match="the program died, which proves nothing"):
+        bites(check, map(plan, range(2)))
+
+
+def test_what_a_life_died_of_is_known(monkeypatch):
+    breaks_a_law_that_the_program_watches(monkeypatch.setattr)
     with quiet():
-        for seed in SEEDS:
-            if any(text.startswith(law) for text in breaches(run(fleet(seed)))):
-                return
-    raise AssertionError(f"{len(SEEDS)} seeds without a breach of {law}")
+        lawful = run(plan(0)).deaths
+    monkeypatch.undo()
+    crashes(monkeypatch.setattr)
+    with quiet():
+        others = run(plan(0)).deaths
+    assert lawful and all(map(is_a_law, lawful))
+    assert others and not any(map(is_a_law, others))
+
+
+def test_nothing_bites_where_nothing_is_sabotaged():
+    with pytest.raises(AssertionError, match=r"without a bite of 'law 1[^;]*$"):
+        bites(biting.LOST, map(plan, range(2)))
+
+
+def test_each_check_bites():
+    """No law's check stands there that no sabotage has ever made to speak."""
+    bitten = {sabotage(_patch_nothing) for sabotage in (*SABOTAGES, *SABOTAGES_OF_A_FLEET)}
+    assert bitten == biting.CHECKS
+    for said in _sentences():
+        assert sum(re.match(check, said) is not None for check in biting.CHECKS) == 1, said
+
+
+def _patch_nothing(owner: object, name: str, value: object) -> None:
+    pass
+
+
+def _sentences() -> list[str]:
+    """Whatever the laws, the world and those who watch it can say of a law, with an x for what is only known then."""
+    found = []
+    for name in ("laws", "world", "watch"):
+        for node in ast.walk(ast.parse((Path(__file__).parent / f"{name}.py").read_text())):
+            if isinstance(node, ast.JoinedStr):
+                said = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
+                found += [said] if said.startswith("law ") else []
+    return found

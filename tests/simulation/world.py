@@ -62,6 +62,7 @@ class World:
         self.moment = 0
         self.story: list[tuple[float, str]] = []
         self.broken: list[str] = []
+        self.deaths: list[Exception] = []  # what lives ended of that nobody ended
         self.lives: list[Incarnation] = []
         self.kafka = FakeKafka(plan.tastes.partitions, attrs.evolve(plan.habits), self.chance)
         self.kafka.on_commit = self._committed
@@ -155,7 +156,8 @@ class World:
         try:
             with kill:
                 await select(self.plan.settings, self._outside(life), stop)
-        except Exception:
+        except Exception as error:
+            self.deaths.append(error)
             self.is_broken(f"#{life.serial} died by itself: {traceback.format_exc()}")
             if life.member:
                 life.member.die()

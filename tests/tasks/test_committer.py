@@ -14,6 +14,7 @@ from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import CannotCommit, LawBroken
 from tss.core.memory import Memory
+from tss.core.parked import Shelf
 from tss.core.partition import Commit
 from tss.core.record import Start
 from tss.core.sampling import Sampler
@@ -176,6 +177,58 @@ async def test_lost_partitions_are_not_committed(autojump_clock: MockClock) -> N
     rig.settled.close()
     await rig.run()
     assert rig.broker.commits == []
+
+
+def test_law_1_a_partition_is_gone_however_it_went() -> None:
+    """Whoever still has something of it in hand looks at this before it sends or commits that."""
+    rig = Rig()
+    rig.assignments.assigned({1: Start(0, 0, committed=False)})
+    mine, other = rig.assignments
+    assert not mine.gone and not other.gone
+    rig.assignments.lost([0])
+    assert mine.gone and not other.gone
+
+
+def test_law_1_a_partition_that_is_read_again_from_earlier_is_another() -> None:
+    rig = Rig()
+    ((before, _),) = rig.assignments.bind([record(0, 100.0)])
+    before.ledger.read(0)
+    ((after, _),) = rig.assignments.bind([record(0, 100.0)])
+    assert before.gone and not after.gone and after is not before
+
+
+@pytest.mark.parametrize("parks", [False, True])
+async def test_law_1_an_answer_is_about_the_assignment_it_was_asked_under(parks: bool) -> None:
+    """A partition goes and comes back while its commit is under way: what Kafka has of it now is in its new start."""
+    rig = Rig()
+    for end in (rig.assignments.lost, rig.assignments.revoked):
+        rig.assignments.lost([0])
+        rig.assignments.assigned({0: Start(7, 7, committed=False, shelf=Shelf("first") if parks else None)})
+        due = rig.assignments.due()
+        assert due[0].offset == 7
+        ended = end([0])
+        if ended is not None:
+            await ended
+        start = Start(3, 3, committed=True, shelf=Shelf("second") if parks else None)
+        rig.assignments.assigned({0: start})
+        rig.assignments.committed(due)
+        (partition,) = rig.assignments
+        assert (partition.committed, partition.committed_place) == (3, None)
+        rig.assignments.committed(rig.assignments.due())
+        assert partition.committed == 3 and rig.assignments.due() == {}
+
+
+def test_law_1_an_answer_that_counts_on_what_redis_has_lost_meanwhile_is_none() -> None:
+    rig = Rig()
+    rig.assignments.lost([0])
+    rig.assignments.assigned({0: Start(7, 7, committed=False, shelf=Shelf("first"))})
+    (partition,) = rig.assignments
+    due = rig.assignments.due()
+    rig.assignments.reread(partition, "lost")
+    assert partition.shelf is None
+    rig.assignments.committed(due)
+    assert partition.committed is None
+    assert rig.assignments.due() == {0: Commit(7, 7)}, "now without what is not there any more"
 
 
 async def test_what_is_uncommitted_is_shown_as_it_is_and_not_as_it_was_at_the_last_commit(

@@ -55,6 +55,7 @@ class Assignments:
         self._wall_secs = wall_secs
         self._partitions: dict[int, Partition] = {}
         self._lost: list[Partition] = []  # to be read again
+        self._due: dict[int, Partition] = {}  # the assignments that what is being committed was made under
 
     def __repr__(self) -> str:
         return f"<Assignments {sorted(self._partitions)}>"
@@ -219,17 +220,19 @@ class Assignments:
 
     def due(self) -> dict[int, Commit]:
         """What has changed since it was last committed."""
-        return {id: commit for id, commit in self._commits(self) if self._is_new(self._partitions[id], commit)}
+        commits = {id: commit for id, commit in self._commits(self) if self._is_new(self._partitions[id], commit)}
+        self._due = {id: self._partitions[id] for id in commits}
+        return commits
 
     @staticmethod
     def _is_new(partition: Partition, commit: Commit) -> bool:
         return (commit.offset, commit.parked) != (partition.committed, partition.committed_place)
 
     def committed(self, commits: Mapping[int, Commit]) -> None:
-        """Kafka has taken these."""
+        """Kafka has taken these, which were due. A partition that has gone and come back meanwhile is another."""
         for id, commit in commits.items():
             partition = self._partitions.get(id)
-            if partition is not None and _is_of(partition, commit):
+            if partition is not None and partition is self._due.get(id) and _is_of(partition, commit):
                 partition.committed, partition.committed_place = commit.offset, commit.parked
 
     def _show_uncommitted(self, partition: Partition) -> None:
@@ -280,7 +283,7 @@ class Assignments:
 
 
 def _is_of(partition: Partition, commit: Commit) -> bool:
-    """Whether it was made under this assignment: one of before must not be taken for what Kafka has of this."""
+    """Whether it was made with the shelf that the partition has now: Redis may have lost what it counts on."""
     if partition.shelf is None:
         return commit.parked is None
     return commit.parked is None or commit.parked.token == partition.shelf.token

@@ -1,0 +1,50 @@
+"""A pytest plugin that notes why tests failed. An assertion that bit is a proof; any other exception is a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from tss.core.errors import LawBroken
+
+# A deadline that a test set has passed (TooSlowError), or the program itself says which law would break.
+PROOFS = (AssertionError, pytest.fail.Exception, trio.TooSlowError, LawBroken)
+
+MOST_CRASHES = 10  # then no other test will prove it
+
+
+class Judging:
+    def __init__(self, into: Path) -> None:
+        self._into = into
+        self._found: list[tuple[str, str, bool]] = []
+
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        if call.excinfo is not None and not call.excinfo.errisinstance((pytest.skip.Exception,)):
+            leaf = _worst(call.excinfo.value)
+            why = f"{type(leaf).__name__}: {leaf}".splitlines()[0][:200]
+            proves = isinstance(leaf, PROOFS)
+            self._found.append((item.nodeid, why, proves))
+            if proves or len(self._found) >= MOST_CRASHES:
+                item.session.shouldstop = "judged"
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._found.append((report.nodeid, "cannot be collected", False))
+
+    def pytest_sessionfinish(self) -> None:
+        self._into.write_text(json.dumps(self._found))
+
+
+def _worst(error: BaseException) -> BaseException:
+    """The crash among several, if there is one: then the proof is in doubt."""
+    while isinstance(error, BaseExceptionGroup):
+        error = min(error.exceptions, key=lambda each: isinstance(each, PROOFS))
+    return error
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Judging(Path(os.environ["MUTANTS_JUDGING"])))

@@ -1,0 +1,109 @@
+"""Mistakes that a reader planted and no test had noticed: each must be found by its tests, and by an assertion."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Planted:
+    """``before`` stands once in the file, and is ``after`` instead."""
+
+    name: str
+    path: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+
+    def applied(self, source: bytes) -> bytes:
+        """Raises ValueError when the file has changed, so that the mistake cannot be made any more as it is written here."""
+        if source.count(self.before.encode()) != 1:
+            raise ValueError(f"{self.path} does not have once what {self.name!r} changes")
+        return source.replace(self.before.encode(), self.after.encode())
+
+
+ASSIGNMENTS = "tss/tasks/assignments.py"
+COMMITTER_TESTS = ("tests/tasks/test_committer.py",)
+REDIS_TESTS = ("tests/real/test_redis_edge.py::test_the_contract",)
+
+PLANTED = (
+    Planted(
+        "lost partitions are not marked gone",
+        ASSIGNMENTS,
+        """_forget(ids, "lost"):
+            partition.gone = True""",
+        """_forget(ids, "lost"):
+            partition.gone = False""",
+        COMMITTER_TESTS,
+    ),
+    Planted(
+        "a commit of the assignment before is believed",
+        ASSIGNMENTS,
+        "and partition is self._due.get(id) and",
+        "and",
+        COMMITTER_TESTS,
+    ),
+    Planted(
+        "a commit that counts on what Redis has lost is believed",
+        ASSIGNMENTS,
+        " and _is_of(partition, commit):",
+        ":",
+        COMMITTER_TESTS,
+    ),
+    Planted(
+        "the guard of a late park is off by one",
+        "tss/edges/redis_parking.py",
+        "tonumber(found[3]) >= new_seq",
+        "tonumber(found[3]) > new_seq",
+        REDIS_TESTS,
+    ),
+    Planted(
+        "a park does not say how many before it are unheard",
+        "tss/edges/redis_parking.py",
+        "seq, seq + unheard + 1]",
+        "seq, seq + 1]",
+        REDIS_TESTS,
+    ),
+    Planted(
+        "recall misses the trace whose last record is the first wanted",
+        "tss/edges/kafka_recall.py",
+        "told.last >= wanted[partition]",
+        "told.last > wanted[partition]",
+        ("tests/edges/test_kafka_recall.py",),
+    ),
+    Planted(
+        "what was delivered is forgotten one record too early",
+        "tss/core/partition.py",
+        "if known.last >= offset}",
+        "if known.last > offset}",
+        ("tests/core/test_delivered.py",),
+    ),
+    Planted(
+        "the dead letter's file is not synced",
+        "tss/edges/lines.py",
+        "                    os.fsync(self._descriptor)",
+        "                    pass",
+        ("tests/edges/test_deadletters.py",),
+    ),
+    Planted(
+        "the dead letters' file is opened without syncing",
+        "tss/edges/deadletters.py",
+        "LineFile(path, fsync=True",
+        "LineFile(path, fsync=False",
+        ("tests/edges/test_deadletters.py",),
+    ),
+    Planted(
+        "a commit that says the same as one under way is not answered",
+        "tss/edges/kafka_member.py",
+        "waiting.pop(0)",
+        "waiting[0]",
+        ("tests/edges/test_kafka_member.py",),
+    ),
+    Planted(
+        "no answer to a commit is heard",
+        "tss/edges/kafka_member.py",
+        "                hear(self._refusal(error, places))",
+        "                pass",
+        ("tests/real/test_kafka_edge.py::test_contract",),
+    ),
+)
