@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from functools import partial
@@ -63,7 +64,9 @@ from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.exporter import Destination
 from tss.tasks.keying import Keying
+from tss.tasks.narrating import Decisions
 from tss.tasks.parker import Parker, Parking
+from tss.tasks.pausing import Pausing
 from tss.tasks.sharing import ALONE, EVICTED_IDS, Shared, Sharing
 
 log = structlog.get_logger()
@@ -162,10 +165,19 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 settled_in, settled_out = _channel("settled", SETTLED_BATCHES, outside, list[Trace])
                 start = tasks.start_soon
                 reading = member, assignments, outside.dead_letters, polled_in, stop, meter, keying
-                start(consumer.run, *reading, name="consumer")
+                start(consumer.run, *reading, _pausing(health, meter, lanes), name="consumer")
                 start(sweeper.run, polled_out, closed_in, buffer, meter, keying, name="sweeper")
                 with closed_out, kept_in, settled_in, aside_in:  # each worker has a clone; these originals end here
-                    judging = sampler, buffer, outside.observers, meter, memories, outside.rulebook
+                    judging = (
+                        sampler,
+                        buffer,
+                        outside.observers,
+                        meter,
+                        memories,
+                        outside.rulebook,
+                        time.time,
+                        Decisions(),
+                    )
                     for number in range(app.evaluation_workers):
                         deciding = evaluator.Deciding(kept_in.clone(), settled_in.clone(), *judging)
                         aside = None if shelves is None else aside_in.clone()
@@ -182,7 +194,10 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 start(committer.run, *settling, *commit_times, *handing, name="committer")
         sweeper.show(buffer, meter)  # what turned out while the tasks after the sweeper ended
         if drain.cancelled_caught:
-            log.warning("stopped before everything in hand was delivered; Kafka still has it", buffer=repr(buffer))
+            log.warning(
+                "stopped before everything in hand was delivered; Kafka still has it",
+                open_traces=buffer.open_traces, held_bytes=buffer.held_bytes,
+            )  # fmt: skip
         around.cancel_scope.cancel()
 
 
@@ -234,7 +249,7 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
     The web server starts first and stops last, so that probes are answered during the whole stop. ``heard`` are the signals; the
     deadline of a stop is not kept here, since this loop may be what hangs (edges/signals.py).
     """
-    meter, health = PrometheusMeter(), Health()
+    meter, health = PrometheusMeter(), Health(time.time)
     meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
     meter.watch(measures.READY, lambda: health.ready)
     health.starting("kafka")
@@ -386,6 +401,10 @@ def _assignments(
         clock_ms=clock_ms,
         lookup=lookup,
     )
+
+
+def _pausing(health: Health, meter: Meter, lanes: Sequence[exporter.Lane]) -> Pausing:
+    return Pausing(health, meter, [lane.standing for lane in lanes])
 
 
 def _watch(buffer: Buffer, assignments: Assignments, meter: Meter, health: Health) -> None:

@@ -293,3 +293,14 @@ def test_secrets_and_files(tmp_path: object) -> None:
     assert without_secrets("wrong: hush", config) == "wrong: ***"
     assert unreadable_file(config) == f"ssl.ca.location {tmp_path}/none.pem: No such file or directory"
     assert unreadable_file(config | {"ssl.ca.location": str(tmp_path)}) == ""
+
+
+@pytest.mark.parametrize(("made", "said"), [
+    (start(None, None, 3, 120, "latest"), "no committed offset, end of the partition: starting at 120"),
+    (start(None, None, 3, 120, "earliest"), "no committed offset, first record there is: starting at 3"),
+    (start(4711, '{"v":1,"replay":4000}', 3, 5000, "latest"), "committed offset: starting at 4711, replay from 4000"),
+    (start(4711, None, 3, 5000, "latest"), "committed offset: starting at 4711"),
+    (start(2, None, 3, 5000, "latest"), "committed offset 2 is deleted, first record that is left: starting at 3"),
+])  # fmt: skip
+def test_an_assignment_says_where_it_begins_and_why(made: Start, said: str) -> None:
+    assert made.told() == said

@@ -21,6 +21,7 @@ from tss.tasks import consumer
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch
 from tss.tasks.keying import Keying
+from tss.tasks.pausing import Pausing
 
 
 class Endless:
@@ -60,6 +61,10 @@ def keying() -> Keying:
     return Keying(FakeMeter(), Health(), rekeyed=False)
 
 
+def pausing(meter: FakeMeter | None = None) -> Pausing:
+    return Pausing(Health(), meter or FakeMeter())
+
+
 def made(meter: FakeMeter) -> Assignments:
     buffer = Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(1, 1, 1), Memory())
     assignments = Assignments("t", buffer, meter, max_skew_ms=0, replay_secs=0, commits=True)
@@ -71,7 +76,9 @@ async def test_a_slow_reader_pauses_reading_without_flapping_and_nothing_is_lost
     source, meter, stop = Endless(), FakeMeter(), trio.Event()
     send, receive = trio.open_memory_channel[Batch](2)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(consumer.run, source, made(meter), FakeDeadLetters(), send, stop, meter, keying())
+        nursery.start_soon(
+            consumer.run, source, made(meter), FakeDeadLetters(), send, stop, meter, keying(), pausing(meter)
+        )
         await trio.sleep(600)
         assert source.pauses == 1
         assert source.polls > 5000  # it goes on polling: the group must not miss it (max.poll.interval.ms is 300 s)
@@ -90,7 +97,7 @@ async def test_law_9_a_paused_consumer_stops_when_told(autojump_clock: MockClock
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(
-                consumer.run, source, made(FakeMeter()), FakeDeadLetters(), send, stop, FakeMeter(), keying()
+                consumer.run, source, made(FakeMeter()), FakeDeadLetters(), send, stop, FakeMeter(), keying(), pausing()
             )
             await trio.sleep(20)
             stop.set()
@@ -103,7 +110,7 @@ async def test_law_1_dead_letters_are_kept_before_their_record_goes_on(autojump_
     letters = FakeDeadLetters(max_delay_secs=50)
     send, receive = trio.open_memory_channel[Batch](1)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(consumer.run, source, made(meter), letters, send, stop, meter, keying())
+        nursery.start_soon(consumer.run, source, made(meter), letters, send, stop, meter, keying(), pausing(meter))
         batch = await receive.receive()
         assert letters.letters == [letter]
         assert [partition.id for partition, _ in batch.ends] == [0]  # partition 9 is not ours
@@ -144,7 +151,7 @@ async def test_dead_letters_of_replayed_records_were_put_aside_the_first_time(au
     assignments.assigned({0: Start(5, 0, committed=True)})
     send, receive = trio.open_memory_channel[Batch](1)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(consumer.run, source, assignments, kept, send, stop, meter, keying())
+        nursery.start_soon(consumer.run, source, assignments, kept, send, stop, meter, keying(), pausing(meter))
         await receive.receive()
         nursery.cancel_scope.cancel()
     assert {letter.offset for letter in kept.letters} == {5}

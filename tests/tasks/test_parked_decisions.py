@@ -186,7 +186,7 @@ async def test_revoked_while_a_late_one_waits_for_its_spans_nothing_of_it_stays(
         patch.setattr(Parked, "fetch", away)
         await owner.live()
         assert [trace.late for trace in owner.waiting] == [True]
-        owner.assignments._forget([0], "revoked")
+        owner.assignments._forget([0])
         await owner.decide()
     known = owner.buffer.memory.covering(LONG)
     assert known is not None and known.in_flight == 0, "else it could never be forgotten"

@@ -390,7 +390,7 @@ async def test_revoked_while_it_waits_for_redis_it_is_the_next_owners() -> None:
     await owner.live(STEPS)
     world.redis.mood = Mood.AWAY
     await owner.live()
-    owner.assignments._forget([0], "revoked")
+    owner.assignments._forget([0])
     await owner.decide()
     assert owner.waiting == []
     assert owner.buffer.closed_bytes == 0

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+READING = "reading"  # the component that is degraded while reading is paused
+
 
 class State(enum.Enum):
     """The state of a component."""
@@ -23,13 +25,19 @@ class Component:
 
     state: State
     detail: str = ""
+    since_secs: float | None = attrs.field(default=None, eq=False)  # since the epoch: when it came into this state
 
 
 class Health:
     """The components by name. Ready is: none is down, the group is joined, nothing is stopping."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        """``clock`` gives the seconds since the epoch; without it nothing is known of since when."""
         self.stopping = False
+        self.particulars: dict[
+            str, Callable[[], Mapping[str, object]]
+        ] = {}  # of a component: what stands beside its state
+        self._clock = clock
         self.numbers: dict[str, Callable[[], float]] = {}  # what a person wants to see beside the states
         self.details: dict[str, Callable[[], object]] = {}  # and who asks for the whole state
         self._components: dict[str, Component] = {}
@@ -52,19 +60,32 @@ class Health:
 
     def starting(self, name: str, detail: str = "not tried yet") -> None:
         """The component exists and has not been tried."""
-        self._components[name] = Component(State.STARTING, detail)
+        self._set(name, State.STARTING, detail)
 
     def up(self, name: str) -> None:
         """The component works."""
-        self._components[name] = Component(State.UP)
+        self._set(name, State.UP)
 
     def degraded(self, name: str, detail: str) -> None:
         """The component does not work, and the daemon does without: it stays ready."""
-        self._components[name] = Component(State.DEGRADED, detail)
+        self._set(name, State.DEGRADED, detail)
 
     def down(self, name: str, detail: str) -> None:
         """The component does not work."""
-        self._components[name] = Component(State.DOWN, detail)
+        self._set(name, State.DOWN, detail)
+
+    def _set(self, name: str, state: State, detail: str = "") -> None:
+        before = self._components.get(name)
+        if before is not None and before.state is state:
+            since_secs = before.since_secs
+        else:
+            since_secs = self._clock() if self._clock else None
+        self._components[name] = Component(state, detail, since_secs)
+
+    def particular(self, name: str) -> Mapping[str, object]:
+        """What stands beside the state of the component, as it is now."""
+        read = self.particulars.get(name)
+        return read() if read is not None else {}
 
     @property
     def ready(self) -> bool:

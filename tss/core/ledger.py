@@ -80,7 +80,7 @@ class Ledger:
         chunk = self._chunk(offset)
         if chunk is None or not chunk.counts[offset - chunk.start]:
             raise LawBroken(
-                f"offset {offset} settled more often than held in {self!r}: law 1 would commit it too early"
+                f"offset {offset} settled more often than held (low water {self.low_water}, next {self.next}): law 1 would commit it too early"
             )
         chunk.counts[offset - chunk.start] -= 1
         chunk.held -= 1

@@ -127,6 +127,14 @@ class Start:
     parked: Place | None = None  # what was committed beside the offset: it is enough only if Redis has that
     shelf: Shelf | None = None  # taken over, under a token of ours
     summaries: Mapping[bytes, Summary] = attrs.field(factory=dict, repr=lambda parked: str(len(parked)))
+    why: str = attrs.field(default="", eq=False)  # it begins there, for the log
+
+    def told(self) -> str:
+        """Where it begins and why, in words."""
+        why = self.why or ("committed offset" if self.committed else "no committed offset")
+        if self.replay_from < self.offset:
+            return f"{why}: starting at {self.offset}, replay from {self.replay_from}"
+        return f"{why}: starting at {self.offset}"
 
     def at_floor(self) -> Start:
         """Without what was parked: read again, and held, from where the oldest of that begins."""

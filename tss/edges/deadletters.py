@@ -286,7 +286,7 @@ class DeadLetterOffice:
             log.warning("dead letters not taken", place=place.name, letters=len(left), detail=str(trouble))
         except Exception as error:  # noqa: BLE001  # whatever it is, the letters must not go with it
             left = letters
-            log.warning("dead letters not taken", place=place.name, letters=len(left), detail=repr(error))
+            log.warning("dead letters not taken", place=place.name, letters=len(left), detail=error)
         lost = {id(letter) for letter in left}
         self._count([letter for letter in letters if id(letter) not in lost], place.name)
         return left

@@ -69,16 +69,17 @@ def start(committed: int | None, metadata: str | None, first: int, end: int | No
     """
     if committed is None:
         if reset == "earliest":
-            return Start(first, first, committed=False, end=end)
+            return Start(first, first, committed=False, end=end, why="no committed offset, first record there is")
         if end is None:
             raise LawBroken("a partition without an offset is begun at an end that nobody told: law 1 would break")
-        return Start(end, end, committed=False, end=end)
+        return Start(end, end, committed=False, end=end, why="no committed offset, end of the partition")
     if end is not None and end < max(committed, first):
         end = None
     replay, since_ms, parked = from_metadata(metadata)
     if parked is not None:
         parked = attrs.evolve(parked, floor=max(first, parked.floor))
     if committed < first:
-        return Start(first, first, committed=False, since_ms=since_ms, end=end, parked=parked)
+        why = f"committed offset {committed} is deleted, first record that is left"
+        return Start(first, first, committed=False, since_ms=since_ms, end=end, parked=parked, why=why)
     replay_from = committed if replay is None else min(committed, max(first, replay))
     return Start(committed, replay_from, committed=True, since_ms=since_ms, end=end, parked=parked)

@@ -9,6 +9,7 @@ import math
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from http import HTTPStatus
 from json import dumps
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +20,7 @@ import trio
 
 import tss
 from tss.core.errors import TssError
-from tss.core.health import Health, State
+from tss.core.health import READING, Component, Health, State
 from tss.settings import Observability
 
 if TYPE_CHECKING:
@@ -174,7 +175,12 @@ class Pages:
                 "scanner": facts.scanner,
                 "uptime_secs": round(trio.current_time() - self._began, 3),
                 "components": {
-                    name: {"state": component.state.value, "detail": component.detail}
+                    name: {
+                        "state": component.state.value,
+                        "detail": component.detail,
+                        **_since(component),
+                        **facts.health.particular(name),
+                    }
                     for name, component in sorted(facts.health.components.items())
                 },
                 "numbers": {
@@ -200,6 +206,12 @@ class Pages:
         return Answer(HTTPStatus.OK, body, content_type)
 
 
+def _since(component: Component) -> Mapping[str, object]:
+    """When a component came into its state; nothing where nobody knows."""
+    since = component.since_secs
+    return {} if since is None else {"since": datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")}
+
+
 def _json(status: int, document: Mapping[str, object]) -> Answer:
     return Answer(status, dumps(document, indent=2).encode() + b"\n")
 
@@ -220,14 +232,22 @@ def unready(health: Health) -> str:
     if health.stopping:
         return "stopping"
     down = [
-        f"{name} is down: {component.detail}"
+        f"{name} is down{_from(component)}: {component.detail}"
         for name, component in sorted(health.components.items())
         if component.state is State.DOWN
     ]
     if down:
+        paused = health.components.get(READING)
+        if paused is not None and paused.state is State.DEGRADED:
+            down.append(f"reading is paused{_from(paused)}")
         return "; ".join(down)
     kafka = health.components.get("kafka")
     return f"starting: kafka: {kafka.detail if kafka else 'not tried yet'}"
+
+
+def _from(component: Component) -> str:
+    known = _since(component)
+    return f" since {known['since']}" if known else ""
 
 
 # -- how they are served: the only part that knows Quart and Hypercorn, and imports them when it runs

@@ -98,7 +98,8 @@ class Assignments:
             self._show_uncommitted(partition)
             self._meter.count(measures.RECORDS_LOST, 0, self._topic, str(id))  # an increase is seen from 0 on
         if starts:
-            log.info("partitions assigned", partitions=sorted(starts))
+            told = {str(id): starts[id].told() for id in sorted(starts)}
+            log.info("partitions assigned", partitions=sorted(starts), starts=told)
         new = [id for id, start in starts.items() if not start.committed or start.shelf is not None]
         return dict(self._commits(self._partitions[id] for id in new))
 
@@ -120,7 +121,10 @@ class Assignments:
 
         Open traces are forgotten at once; what is on its way to a destination gets a bounded time to arrive.
         """
-        going = self._forget(ids, "revoked")
+        going = self._forget(ids)
+        if going:
+            self._meter.count(measures.REBALANCES, len(going), "revoked")
+            log.info("partitions revoked", partitions=sorted(partition.id for partition in going))
         if self.parting is not None and going:
             with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
                 self.parting.send_nowait({partition.id: partition.position for partition in going})
@@ -135,8 +139,19 @@ class Assignments:
 
     def lost(self, ids: Sequence[int]) -> None:
         """These are another member's already: nothing may be committed for them."""
-        for partition in self._forget(ids, "lost"):
+        if gone := self._drop(ids):
+            self._meter.count(measures.REBALANCES, len(gone), "lost")
+            log.warning(
+                "partitions lost: other replicas have them, and nothing of them may be committed",
+                partitions=sorted(partition.id for partition in gone),
+            )
+
+    def _drop(self, ids: Sequence[int]) -> list[Partition]:
+        """Nothing of these is sent or committed any more."""
+        gone = self._forget(ids)
+        for partition in gone:
             partition.gone = True
+        return gone
 
     # -- from the parker
 
@@ -171,9 +186,10 @@ class Assignments:
                 partition=partition.id, offset=floor, reason=reason,
             )  # fmt: skip
             self._meter.count(measures.REREAD, 1, reason)
-            self.lost([partition.id])
+            self._drop([partition.id])
             # Not committed: what is read from there on has to be told to Kafka, whose answer says that it is still ours.
-            self.assigned({partition.id: Start(floor, replay_from, committed=False)})
+            why = "what was parked is lost, the oldest of it"
+            self.assigned({partition.id: Start(floor, replay_from, committed=False, why=why)})
             moves[partition.id] = replay_from
         return moves
 
@@ -251,15 +267,12 @@ class Assignments:
         commits = [(each.id, each.commit(now_ms)) for each in partitions]  # which also forgets what is past
         return commits if self._commit_allowed and self.trusted else []
 
-    def _forget(self, ids: Sequence[int], event: str) -> list[Partition]:
+    def _forget(self, ids: Sequence[int]) -> list[Partition]:
         gone = [self._partitions.pop(id) for id in ids if id in self._partitions]
         self._buffer.forget(gone)
         for partition in gone:
-            self._meter.count(measures.REBALANCES, 1, event)
             for gauge in (measures.CONSUMER_LAG, measures.UNCOMMITTED, measures.OLDEST_AGE):
                 self._meter.forget(gauge, self._topic, str(partition.id))
-        if gone:
-            log.info(f"partitions {event}", partitions=sorted(partition.id for partition in gone))
         return gone
 
     def _rewound(self, partition: Partition, offset: int) -> Partition:
@@ -270,15 +283,17 @@ class Assignments:
         traces go to an output topic.
         """
         if offset > partition.ledger.low_water:
-            raise LawBroken(f"{partition!r} is read again from {offset}, above its low water: law 1 would break")
+            raise LawBroken(
+                f"partition {partition.id} is read again from {offset}, above its low water {partition.ledger.low_water}: law 1 would break"
+            )
         if self._clock_ms is not None:
             # What is under way to the output topic now would go there again. A start reads back what it has.
             raise LawBroken(
-                f"{partition!r} is read again from {offset}: begin again, so that nothing is produced twice"
+                f"partition {partition.id} is read again from {offset}: begin again, so that nothing is produced twice"
             )
         log.warning("partition read again from an earlier offset", partition=partition.id, offset=offset)
-        self.lost([partition.id])
-        self.assigned({partition.id: Start(offset, offset, committed=True)})
+        self._drop([partition.id])
+        self.assigned({partition.id: Start(offset, offset, committed=True, why="the partition's end went back")})
         return self._partitions[partition.id]
 
 

@@ -15,6 +15,7 @@ from tss.core.measures import Meter
 from tss.core.partition import Commit
 from tss.core.trace import Trace
 from tss.tasks.assignments import Assignments
+from tss.tasks.narrating import tell_commit
 
 log = structlog.get_logger()
 
@@ -90,3 +91,4 @@ async def _commit(offsets: Offsets, assignments: Assignments, meter: Meter) -> N
     else:
         assignments.committed(due)
         meter.count(measures.COMMITS, 1, "ok")
+        tell_commit(due)

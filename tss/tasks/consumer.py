@@ -15,6 +15,7 @@ from tss.core.partition import Partition
 from tss.core.record import DeadLetter, Polled, Record
 from tss.tasks.assignments import Assignments
 from tss.tasks.keying import Keying
+from tss.tasks.pausing import Pausing
 from tss.tasks.telling import Telling
 
 log = structlog.get_logger()
@@ -68,6 +69,7 @@ async def run(
     stop: trio.Event,
     meter: Meter,
     keying: Keying,
+    pausing: Pausing,
 ) -> None:
     """Poll until told to stop. The channel's bound is what makes a slow destination felt here."""
     reader = _Reader(source, assignments, dead_letters, meter, keying)
@@ -79,7 +81,7 @@ async def run(
             with trio.move_on_after(PATIENCE_SECS):
                 await polled.send(batch)
                 continue
-            await _hold_back(source, reader, polled, stop, meter, batch)
+            await _hold_back(source, reader, polled, stop, pausing, batch)
         source.finish()
 
 
@@ -137,7 +139,7 @@ async def _hold_back(
     reader: _Reader,
     polled: trio.MemorySendChannel[Batch],
     stop: trio.Event,
-    meter: Meter,
+    pausing: Pausing,
     batch: Batch,
 ) -> None:
     """Pause, keep polling for the group's sake, and resume once the channel is empty.
@@ -145,8 +147,7 @@ async def _hold_back(
     A pause throws away what librdkafka has prefetched, so it must not flap: it comes after a second of patience and
     goes only when all that waits has been taken. Records that a poll still returns are kept, in order.
     """
-    meter.count(measures.PAUSES)
-    meter.set(measures.PAUSED, 1)
+    pausing.begins()
     await source.pause()
     waiting = [batch]
     while not stop.is_set() and (waiting or polled.statistics().current_buffer_used):
@@ -160,4 +161,4 @@ async def _hold_back(
                 break
             del waiting[0]
     await source.resume()
-    meter.set(measures.PAUSED, 0)
+    pausing.ends()

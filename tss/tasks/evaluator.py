@@ -19,6 +19,7 @@ from tss.core.measures import Meter
 from tss.core.sampling import Sampler
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
+from tss.tasks.narrating import Decisions
 from tss.tasks.sharing import ALONE, Memories
 
 log = structlog.get_logger()
@@ -37,6 +38,7 @@ class Deciding:
     memories: Memories = ALONE
     rulebook: Rulebook = attrs.field(factory=Rulebook)
     clock: Callable[[], float] = time.time
+    told: Decisions = attrs.field(factory=Decisions)
 
     def enforcer(self) -> Enforcer | None:
         """What enforces the force rules, while there are any.
@@ -51,6 +53,7 @@ class Deciding:
         if self.observers:
             observe(found, self.observers, _could_not_count)
         _show(found, self.meter)
+        self.told.tell(found.kept, found.ended)
         if found.ended:
             await self.memories.drop(found.ended)
             await self.settled.send(found.ended)
@@ -103,7 +106,7 @@ def _put_aside(
 
 
 def _could_not_count(observer: SpanObserver, error: Exception) -> None:
-    log.error("a trace could not be counted", observer=repr(observer), reason=repr(error), exc_info=error)
+    log.error("a trace could not be counted", by=type(observer).__name__, reason=error, exc_info=error)
 
 
 def _show(found: Evaluated, meter: Meter) -> None:

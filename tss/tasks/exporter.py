@@ -20,6 +20,7 @@ from tss.core.record import DeadLetter
 from tss.core.trace import Trace
 from tss.tasks.consumer import DeadLetters
 from tss.tasks.sharing import ALONE, Memories
+from tss.tasks.standing import Standing
 from tss.tasks.telling import TELL_SECS, Telling
 
 log = structlog.get_logger()
@@ -111,6 +112,9 @@ class Lane:
     meter: Meter
     chance: random.Random
     breaker: Breaker = attrs.field(factory=Breaker)
+    standing: Standing = attrs.field(
+        default=attrs.Factory(lambda lane: Standing(lane.destination.name), takes_self=True)
+    )
     _told: str = ""  # the reason last logged, while there is trouble
     _told_at: float = -math.inf
     _aside: Telling = attrs.field(factory=Telling)
@@ -120,13 +124,17 @@ class Lane:
         self.breaker.close()
         self.health.up(f"exporter {self.destination.name}")
         if self._told:
-            log.info("destination takes batches again", destination=self.destination.name)
+            log.info(
+                "destination takes batches again", destination=self.destination.name, **self.standing.particulars()
+            )
             self._told, self._told_at = "", -math.inf
+        self.standing.works()
 
     def stays_down(self, outcome: Again | Misconfigured) -> None:
         """It is not just busy: from now on it gets single probes, ever more slowly."""
         wait_secs = _wait_secs(self, outcome, self.destination.retrying.quick_tries + self.breaker.probes + 1)
         self.breaker.open(trio.current_time() + wait_secs)
+        self.standing.is_down(wait_secs)
         self.health.down(f"exporter {self.destination.name}", f"{outcome.reason}: {outcome.detail}")
         self.fails(outcome, wait_secs)
 
@@ -153,7 +161,7 @@ class Lane:
             destination=self.destination.name,
             reason=outcome.reason,
             detail=outcome.detail,
-            wait_secs=round(wait_secs, 3),
+            **{"next_try_secs": round(wait_secs, 3), **self.standing.particulars()},
         )
 
 
@@ -219,12 +227,12 @@ async def _run_stage(
     """Send each trace along its lanes among these; what all of them have taken is done."""
     with kept, done:
         async with trio.open_nursery() as nursery:
-            ways: list[tuple[str, trio.MemorySendChannel[list[Trace]]]] = []
+            ways: list[tuple[Standing, trio.MemorySendChannel[list[Trace]]]] = []
             for lane in lanes:
                 way, end = trio.open_memory_channel[list[Trace]](LANE_BATCHES)
                 _show(lane, way)
                 nursery.start_soon(_run_lane, lane, end, done.clone(), name=f"exporter to {lane.destination.name}")
-                ways.append((lane.destination.name, way))
+                ways.append((lane.standing, way))
             async for traces in kept:
                 await _fan_out(traces, ways, done)
             for _, way in ways:
@@ -235,6 +243,7 @@ def _show(lane: Lane, way: trio.MemorySendChannel[list[Trace]]) -> None:
     name = lane.destination.name
     lane.meter.watch(measures.CHANNEL_FILL, lambda: way.statistics().current_buffer_used, f"exporter_{name}")
     lane.meter.set(measures.CHANNEL_LIMIT, LANE_BATCHES, f"exporter_{name}")
+    lane.health.particulars[f"exporter {name}"] = lane.standing.particulars
     lane.meter.count(measures.SPANS_EXPORTED, 0, name)
     for reason in USUAL_REASONS:
         lane.meter.count(measures.EXPORT_ERRORS, 0, name, reason)
@@ -242,10 +251,10 @@ def _show(lane: Lane, way: trio.MemorySendChannel[list[Trace]]) -> None:
 
 async def _fan_out(
     traces: list[Trace],
-    ways: Sequence[tuple[str, trio.MemorySendChannel[list[Trace]]]],
+    ways: Sequence[tuple[Standing, trio.MemorySendChannel[list[Trace]]]],
     done: trio.MemorySendChannel[list[Trace]],
 ) -> None:
-    shares: dict[str, list[Trace]] = {name: [] for name, _ in ways}
+    shares: dict[str, list[Trace]] = {standing.name: [] for standing, _ in ways}
     nowhere = []
     for trace in traces:
         chosen = _ways(trace)
@@ -255,9 +264,10 @@ async def _fan_out(
             shares[name].append(trace)
         if not taken:
             nowhere.append(trace)
-    for name, way in ways:
-        if shares[name]:
-            await way.send(shares[name])
+    for standing, way in ways:
+        if shares[standing.name]:
+            standing.waiting.update(shares[standing.name])
+            await way.send(shares[standing.name])
     if nowhere:
         await done.send(nowhere)
 
@@ -320,6 +330,7 @@ async def _deliver_and_pass_on(
 ) -> None:
     try:
         await deliver(lane, batch)
+        lane.standing.waiting.difference_update(batch)
         taken = []
         for trace in batch:
             trace.awaiting -= 1
@@ -373,7 +384,9 @@ async def _send(lane: Lane, batch: Sequence[Trace]) -> Outcome:
     name = lane.destination.name
     began = trio.current_time()
     outcome = await lane.destination.send(batch)
-    lane.meter.observe(measures.EXPORT_LATENCY, trio.current_time() - began, name)
+    secs = trio.current_time() - began
+    lane.meter.observe(measures.EXPORT_LATENCY, secs, name)
+    lane.standing.tried(batch, outcome, secs)
     if isinstance(outcome, Accepted | Refused):  # a refusal is an answer too: the destination is there
         lane.works()
     else:

@@ -53,7 +53,7 @@ def _prepare(preparation: Preparation, payloads: Sequence[tuple[bytes, bool]]) -
         try:
             found.append(preparation.prepare(payload, complete=complete))
         except Exception as error:
-            log.exception("a trace could not be prepared and is sent as it came", reason=repr(error))
+            log.exception("a trace could not be prepared and is sent as it came", reason=error)
             found.append(Prepared(payload))
     return found
 

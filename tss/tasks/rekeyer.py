@@ -97,17 +97,23 @@ class Inputs:
             self._meter.count(measures.RECORDS_LOST, 0, self.topic, str(id))  # an increase is seen from 0 on
             self._show_age(id)
         if starts:
-            log.info("partitions to split by trace assigned", partitions=sorted(starts))
+            told = {str(id): starts[id].told() for id in sorted(starts)}
+            log.info("partitions to split by trace assigned", partitions=sorted(starts), starts=told)
         return {id: Commit(start.offset, start.offset) for id, start in starts.items() if not start.committed}
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         """Nothing to commit: what was written has its offsets with it."""
-        self.lost(ids)
+        self._forget(ids)
+        log.info("partitions to split by trace revoked", partitions=sorted(ids))
         await trio.lowlevel.checkpoint()
         return {}
 
     def lost(self, ids: Sequence[int]) -> None:
         """What was read of them and is not written is the next owner's to read."""
+        self._forget(ids)
+        log.warning("partitions to split by trace lost: other replicas have them", partitions=sorted(ids))
+
+    def _forget(self, ids: Sequence[int]) -> None:
         self.alignment.forget(ids)
         self._ids.difference_update(ids)
         for id in ids:
@@ -115,7 +121,6 @@ class Inputs:
                 known.pop(id, None)
             self._meter.forget(measures.CONSUMER_LAG, self.topic, str(id))
             self._meter.forget(measures.OLDEST_AGE, self.topic, str(id))
-        log.info("partitions to split by trace gone", partitions=sorted(ids))
 
     def show_lags(self, lags: Mapping[int, int]) -> None:
         """Show how far behind the read position is."""

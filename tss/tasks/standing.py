@@ -1,0 +1,57 @@
+"""How it stands with one destination: what waits for it, since when it is down, when it is tried next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import attrs
+import trio
+
+from tss.core.delivery import Outcome
+from tss.core.trace import Trace
+from tss.tasks.narrating import Sends
+
+
+@attrs.define
+class Standing:
+    """Read by people and by the log; nothing is decided by it. Who sends keeps it up to date."""
+
+    name: str
+    waiting: set[Trace] = attrs.field(
+        factory=set, repr=lambda waiting: str(len(waiting))
+    )  # handed to it and not taken by it yet
+    _down_at: float = math.inf
+    _next_try_at: float = -math.inf
+    _sends: Sends = attrs.field(default=attrs.Factory(lambda self: Sends(self.name), takes_self=True))
+
+    @property
+    def waiting_traces(self) -> int:
+        """How many traces wait for it."""
+        return len(self.waiting)
+
+    def is_down(self, wait_secs: float) -> None:
+        """It did not take a batch and is tried again after so long."""
+        now = trio.current_time()
+        self._down_at = min(self._down_at, now)
+        self._next_try_at = now + wait_secs
+
+    def tried(self, batch: Sequence[Trace], outcome: Outcome, secs: float) -> None:
+        """A batch was sent, with this outcome."""
+        self._sends.tell(batch, outcome, secs)
+
+    def works(self) -> None:
+        """It has answered."""
+        self._down_at, self._next_try_at = math.inf, -math.inf
+
+    def particulars(self) -> Mapping[str, object]:
+        """What an operator wants to know of it."""
+        found: dict[str, object] = {
+            "waiting_traces": len(self.waiting),
+            "waiting_bytes": sum([trace.size for trace in self.waiting]),
+        }
+        now = trio.current_time()
+        if self._down_at < math.inf:
+            found["down_secs"] = round(now - self._down_at, 3)
+            found["next_try_secs"] = round(max(0.0, self._next_try_at - now), 3)
+        return found
