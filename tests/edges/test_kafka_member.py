@@ -1,12 +1,13 @@
 """What a member does with callbacks that come in the middle of a batch: a scripted client in librdkafka's place."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import pytest
-from confluent_kafka import OFFSET_END, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 from structlog.testing import capture_logs
 
 from tests.fakes.meter import FakeMeter
@@ -16,7 +17,9 @@ from tss.core.health import Health
 from tss.core.partition import Commit
 from tss.core.record import Start
 from tss.edges.kafka_errors import Connection
+from tss.edges.kafka_identity import NO_ID, TRIES, TopicIdentity
 from tss.edges.kafka_member import Member
+from tss.edges.kafka_starts import to_metadata, topic_of
 from tss.settings import Kafka
 
 
@@ -65,6 +68,8 @@ class Script:
         self.during: Callable[[], object] = lambda: None
         self.messages: list[Note] = []
         self.resumed: list[int] = []  # by the last call
+        self.topic_id: str | None = NO_ID
+        self.asked = 0
 
     def consume(self, count: int, secs: float) -> list[Note]:
         messages, self.messages = self.messages, []
@@ -81,6 +86,15 @@ class Script:
     def list_topics(self, topic: str, timeout: float) -> Any:
         found = SimpleNamespace(error=None, partitions=dict.fromkeys(range(self.partitions)))
         return SimpleNamespace(topics={topic: found})
+
+    def describe_topics(self, _topics: object, request_timeout: float) -> dict[str, Any]:
+        self.asked += 1
+        answer: Future[Any] = Future()
+        if self.topic_id is None:
+            answer.set_exception(KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)))
+        else:
+            answer.set_result(SimpleNamespace(topic_id=self.topic_id))
+        return {"t": answer}
 
     def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [
@@ -123,7 +137,11 @@ class Ears:
         self.starts = dict(starts)
         if self.objection:
             raise self.objection
-        return {id: Commit(start.offset, start.offset) for id, start in starts.items() if not start.committed}
+        return {
+            id: Commit(start.offset, start.offset, topic=start.topic)
+            for id, start in starts.items()
+            if not start.committed
+        }
 
     def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         self.heard.append(("revoked", *ids))
@@ -381,3 +399,121 @@ def test_an_offset_that_retention_took_is_no_birth() -> None:
     made.assign(0)
     assert ears.starts[0].offset == 40
     assert script.standing[0] == (40, '{"v":1,"replay":40}')
+
+
+# -- a topic that was deleted, and made again
+
+
+def of(topic: str, offset: int = 10, replay: int = 10) -> tuple[int, str]:
+    return offset, to_metadata(Commit(offset, replay, topic=topic))
+
+
+def test_what_is_committed_says_of_which_topic_it_is() -> None:
+    made, script, _ = member()
+    script.topic_id, script.committed_at = "one", -1
+    made._reset = "earliest"
+    made.assign(0, 1)
+    assert topic_of(script.standing[0][1]) == "one"
+    assert topic_of(to_metadata(Commit(1, 1))) == topic_of("keda") == topic_of('{"v":1,"topic":7}') == ""
+
+
+@pytest.mark.parametrize("reset", ["earliest", "latest"])
+def test_offsets_of_another_topic_of_the_name_are_void(reset: str) -> None:
+    made, script, ears = member()
+    made._reset = reset
+    script.topic_id, script.first = "two", 3
+    script.standing = {0: of("one", 50), 1: of("two", 60)}
+    with capture_logs() as logs:
+        made.assign(0, 1)
+    assert {
+        id: (start.offset, start.replay_from, start.committed, start.anew) for id, start in ears.starts.items()
+    } == {
+        0: (3, 3, False, True),
+        1: (60, 10, True, False),
+    }
+    assert [line["offsets"] for line in logs if "deleted and made again" in line["event"]] == [{0: 3}]
+    assert topic_of(script.standing[0][1]) == "two"
+
+
+@pytest.mark.parametrize("topic_id", [None, NO_ID])
+def test_where_no_id_is_told_offsets_are_believed(topic_id: str | None) -> None:
+    made, script, ears = member()
+    script.topic_id, script.standing = topic_id, {0: of("one", 50)}
+    made.assign(0)
+    assert (ears.starts[0].offset, ears.starts[0].anew) == (50, False)
+    assert script.asked == TRIES
+
+
+def test_offsets_that_say_nothing_are_believed() -> None:
+    made, script, ears = member()
+    script.topic_id = "two"
+    made.assign(0)
+    assert (ears.starts[0].offset, ears.starts[0].anew, ears.starts[0].topic) == (10, False, "two")
+
+
+def test_under_latest_all_of_a_topic_that_came_while_the_group_was_at_work_is_read() -> None:
+    """The brokers delete the group's offsets with the topic, or some of them have not come to it yet."""
+    for standing in ({}, {1: of("one", 50)}):
+        made, script, ears = member()
+        made._reset, script.topic_id, script.committed_at = "latest", "one", 40
+        made.assign(0)
+        made.lose(0)
+        script.topic_id, script.committed_at, script.standing = "two", -1, dict(standing)
+        made.assign(0)
+        assert (ears.starts[0].offset, ears.starts[0].anew) == (0, True), "this process has read another"
+        fresh, script, ears = member()
+        fresh._reset, script.topic_id, script.committed_at, script.standing = "latest", "two", -1, dict(standing)
+        fresh.assign(0)
+        assert ears.starts[0].offset == (0 if standing else script.end), "the offsets of others may say so"
+
+
+@pytest.mark.parametrize("strategy", ["cooperative-sticky", "range"])
+def test_a_topic_that_is_replaced_while_it_is_read_is_begun_anew(strategy: str) -> None:
+    made, script, ears = member(strategy)
+    script.topic_id = "one"
+    made.assign(0, 1)
+    script.topic_id, script.committed_at = "two", -1
+    made._identity._next_look = 0.0
+    script.messages = [Note((0, 10))]
+    assert polled(made) == [(0, 10)], "the question is on its way"
+    script.calls.clear()
+    script.messages = [Note((0, 0)), Note((1, 0))]
+    assert polled(made) == [(0, 0), (1, 0)]
+    assert ears.heard[-1] == ("assigned", 0, 1) and ears.starts[0].anew
+    moves = [call for call in script.calls if call[0].startswith(("assign", "incremental"))]  # type: ignore[attr-defined]
+    new = ("assign", (0, 0), (1, 0))
+    assert moves == (
+        [new]
+        if strategy == "range"
+        else [("incremental_unassign", (0, 0), (1, 0)), ("incremental_" + new[0], *new[1:])]
+    )
+    assert made._positions == {0: 1, 1: 1}
+
+
+def test_a_position_beyond_the_end_is_asked_about_at_once() -> None:
+    made, script, ears = joined()
+    made._identity.known, script.topic_id, script.committed_at = "one", "two", -1
+    out_of_range = KafkaError(KafkaError._AUTO_OFFSET_RESET)
+    script.messages = [Note((0, 11)), Note((1, 0), out_of_range)]
+    script.calls.clear()
+    assert polled(made) == [(0, 11)], "what was read was of the old topic, and goes to its partition"
+    assert script.calls == []
+    assert polled(made) == []
+    assert ears.starts[0].anew and made._positions == {0: 0, 1: 0}
+
+
+def test_an_answer_that_does_not_come_holds_up_nobody() -> None:
+    asked: Future[Any] = Future()
+
+    class Silent(Script):
+        def describe_topics(self, _topics: object, request_timeout: float) -> dict[str, Any]:
+            self.asked += 1
+            return {"t": asked}
+
+    script = Silent()
+    identity = TopicIdentity("t", lambda: script)  # type: ignore[arg-type,return-value]
+    identity.known = "one"
+    assert [identity.has_changed() for _ in range(5)] == [False] * 5
+    assert script.asked == 1
+    asked.set_result(SimpleNamespace(topic_id="two"))
+    assert identity.has_changed()

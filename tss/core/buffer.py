@@ -423,6 +423,23 @@ class Buffer:
 
     # -- from rebalances
 
+    def replace(self, partition: Partition) -> None:
+        """Its topic was deleted and made again. Nothing more of the old one can come, and nobody can read it again: what
+        is open is decided as it is, and the offsets of what was decided say nothing of the new topic's records.
+
+        Parked spans are not brought back: the place where they are is the new partition's from now on.
+        """
+        for trace in self._open.all():
+            if trace.home is partition:
+                self._close(trace, Reason.INACTIVE)
+        partition.replaced = True
+        self.forget([partition])
+        self.forget_offsets(partition.id)
+
+    def forget_offsets(self, partition: int) -> None:
+        """See ``Memory.forget_offsets``."""
+        self.memory.forget_offsets(partition)
+
     def forget(self, partitions: Collection[Partition]) -> None:
         """These are to be somebody else's: drop what is open on them; their next owner reads that again."""
         for partition in partitions:
@@ -662,8 +679,8 @@ class Buffer:
 
 def _places(trace: Trace) -> list[tuple[int, int]]:
     """The records it holds, as the memory knows them."""
-    parked = [(trace.home.id, trace.parked_to)] if trace.parked_to >= 0 else []
-    return parked + [(partition.id, offset) for partition, offset in trace.holds()]
+    parked = [(trace.home.id, trace.parked_to)] if trace.parked_to >= 0 and not trace.home.replaced else []
+    return parked + [(partition.id, offset) for partition, offset in trace.holds() if not partition.replaced]
 
 
 def _parked(trace: Trace) -> tuple[Partition, int] | None:

@@ -15,6 +15,7 @@ cdef class Kept:
     cpdef bint sends_parked(self, partition, long long offset)
     cpdef send(self, list offsets)
     cpdef deliver(self, list offsets)
+    cpdef forget_offsets(self, long long partition)
 
 
 cdef class RecentIds:

@@ -75,6 +75,12 @@ class Kept:
             if not self.outstanding:
                 self.outstanding = None
 
+    def forget_offsets(self, partition: int) -> None:
+        """What it says of this partition is of a topic that was deleted."""
+        self.covered.pop(partition, None)
+        if self.outstanding is not None:
+            self.outstanding = {place for place in self.outstanding if place[0] != partition} or None
+
 
 class RecentIds:
     """Remembers at least the last ``limit`` trace ids, in two open-addressed tables of 64-bit hashes.
@@ -239,6 +245,11 @@ class Memory:
         """How many kept traces were forgotten since the last call."""
         evictions, self._evictions = self._evictions, 0
         return evictions
+
+    def forget_offsets(self, partition: int) -> None:
+        """Remember the decisions, but no offset of this partition: the topic was made again, with others."""
+        for kept in self._kept.values():
+            kept.forget_offsets(partition)
 
     def was_dropped(self, trace_id: bytes) -> bool:
         """Whether the trace is remembered as dropped."""

@@ -21,6 +21,8 @@ cdef class Partition:
     cdef public long long lag
     cdef public bint revoked
     cdef public bint gone
+    cdef public bint replaced
+    cdef readonly str topic
     cdef public dict delivered
     cdef readonly object produced
     cdef public object shelf

@@ -30,6 +30,7 @@ class Commit:
     replay_from: int
     since_ms: int | None = None
     parked: Place | None = None  # what has to be in Redis for that offset to be enough
+    topic: str = attrs.field(default="", eq=False)  # the id of the topic that the offset is of, where it is known
 
 
 class Partition:
@@ -62,6 +63,7 @@ class Partition:
         "ledger",
         "position",
         "produced",
+        "replaced",
         "replay_from",
         "revoked",
         "ring",
@@ -69,6 +71,7 @@ class Partition:
         "stamps",
         "start",
         "time",
+        "topic",
         "unclocked",
     )
 
@@ -85,6 +88,7 @@ class Partition:
         since_ms: int | None = None,
         shelf: Shelf | None = None,
         end: int | None = None,
+        topic: str = "",
     ) -> None:
         self.id = id
         self.start = start
@@ -103,6 +107,8 @@ class Partition:
         self.lag = 0  # records after the position, as last heard
         self.in_flight = 0  # holds of closed traces that are not settled yet
         self.revoked = False
+        self.topic = topic  # its id; empty where the brokers do not tell it
+        self.replaced = False  # the topic was made again: this is of the old one, which nobody can read any more
         self.gone = False  # and its last commit is decided: nothing of it may be sent any more, or committed
         # What the output topic has of it, until the position has passed all of that. Pinned here, and not in the
         # memory of decisions, whose limit could forget what would then be produced twice.
@@ -220,7 +226,7 @@ class Partition:
         self.stamps.forget_below(low_water)
         since_ms = None if now_ms is None else self.produced.since_ms(low_water, now_ms)
         place = None if self.shelf is None else self.shelf.place(low_water)
-        return Commit(low_water, self._replay_before(low_water), since_ms, place)
+        return Commit(low_water, self._replay_before(low_water), since_ms, place, self.topic)
 
     def _replay_before(self, low_water: int) -> int:
         """Where whoever goes on from the low water begins to read.

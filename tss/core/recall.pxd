@@ -30,4 +30,4 @@ cpdef dict _from_offsets(list whole)
 cpdef tuple within_reach(list asked, dict reaches, Memory memory)
 
 
-cpdef bytes to_bytes(Kept kept)
+cpdef bytes to_bytes(Kept kept, long long mark=*)

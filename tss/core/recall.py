@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from functools import lru_cache
+from zlib import crc32
 
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Kept, Memory
@@ -117,13 +118,15 @@ def reach_of(places: Iterable[tuple[int, int]]) -> dict[int, int]:
     return reach
 
 
-def to_bytes(kept: Kept) -> bytes:
+def to_bytes(kept: Kept, mark: int = 0) -> bytes:
     """A kept trace's decision and what of it has been delivered: JSON without spaces, some 90 bytes.
 
     ``[version, [policy, reason, rate, destinations], home partition, first offset, [[partition, highest offset], ...],
-    [[partition, offset not delivered], ...]]``. A version to come may add to the end.
+    [[partition, offset not delivered], ...]]``. The topic's ``mark`` (see `mark_of`) stands among the partitions, with
+    offset 0: a version that does not know it looks for no such partition.
     """
-    covered = b",".join([b"[%d,%d]" % place for place in kept.covered.items()])
+    places = [*kept.covered.items(), (mark, 0)] if mark else kept.covered.items()
+    covered = b",".join([b"[%d,%d]" % place for place in places])
     outstanding = b",".join([b"[%d,%d]" % place for place in sorted(kept.outstanding)]) if kept.outstanding else b""
     return b"[%d,%b,%d,%d,[%b],[%b]]" % (VERSION, _head(kept.decision), *kept.first, covered, outstanding)
 
@@ -133,13 +136,31 @@ def _head(decision: Decision) -> bytes:
     return _ENCODE([decision.policy, decision.reason.value, decision.rate, decision.destinations]).encode()
 
 
-def from_bytes(value: bytes) -> Kept | None:
-    """What ``to_bytes`` was given; None when it is of another version, or nothing that it could have made."""
+@lru_cache(maxsize=100)
+def mark_of(topic: str) -> int:
+    """A number for a topic's id that can stand among partitions, and is none of them; 0 where the id is not known."""
+    return -(1 << 32 | crc32(topic.encode())) if topic else 0
+
+
+def from_bytes(value: bytes, mark: int = 0) -> Kept | None:
+    """What ``to_bytes`` was given; None when it is of another version, or nothing that it could have made.
+
+    Without the offsets when they are of a topic with another mark: it was deleted, and made again.
+    """
     try:
         version, *known = json.loads(value)
-        return _kept(known) if version == VERSION else None
+        return _of_topic(_kept(known), mark) if version == VERSION else None
     except (ValueError, TypeError, IndexError, RecursionError):
         return None
+
+
+def _of_topic(kept: Kept, mark: int) -> Kept:
+    marks = {id for id in kept.covered if id < 0}
+    if mark and marks and marks != {mark}:
+        kept.covered, kept.outstanding = {}, None
+    for each in marks:
+        kept.covered.pop(each, None)
+    return kept
 
 
 def _kept(known: list[object]) -> Kept:

@@ -126,6 +126,8 @@ class Start:
     end: int | None = attrs.field(default=None, eq=False)  # it moves while one looks
     parked: Place | None = None  # what was committed beside the offset: it is enough only if Redis has that
     shelf: Shelf | None = None  # taken over, under a token of ours
+    topic: str = attrs.field(default="", eq=False)  # the id of the topic that it is of; empty where that is not known
+    anew: bool = False  # the topic was made again: what is known of records of the partition is of another topic's
     summaries: Mapping[bytes, Summary] = attrs.field(factory=dict, repr=lambda parked: str(len(parked)))
     why: str = attrs.field(default="", eq=False)  # it begins there, for the log
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import attrs
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -12,7 +13,8 @@ from confluent_kafka.admin import AdminClient
 from tss.core.errors import CannotConnect
 from tss.core.record import Start
 from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, said
-from tss.edges.kafka_starts import partitions_at_birth, start
+from tss.edges.kafka_identity import TopicIdentity
+from tss.edges.kafka_starts import partitions_at_birth, start, topic_of
 
 log = structlog.get_logger()
 
@@ -36,35 +38,62 @@ class OffsetLookup:
         connection: Connection,
         breathe: Callable[[], None],
         directory: Callable[[], AdminClient],
+        identity: TopicIdentity,
     ) -> None:
         self._client = client
         self._topic = topic
         self._connection = connection
         self._breathe = breathe
         self._directory = directory
+        self._identity = identity
         self.partitions_at_birth: int | None = None  # as the last `starts` found it: see `_new`
 
     def starts(self, ids: Sequence[int], reset: str) -> dict[int, Start]:
         """Where to begin, by partition."""
         committed = {place.partition: place for place in self._patiently(lambda: self._committed(ids))}
         first = self.first(ids)
+        before, topic = self._identity.known, self._identity.ask() or self._identity.known
+        self._identity.known = topic
+        is_another = bool(before) and before != topic  # than this process has read
         missing = [id for id in ids if committed[id].offset < 0]
         self.partitions_at_birth = None
-        new = self._new(missing) if missing and reset == "latest" else set()
+        new: set[int] = set()
+        if is_another:
+            new.update(missing)
+        elif missing and reset == "latest":
+            new = self._new(missing, topic)
         end = self._bounds([id for id in missing if id not in new], OFFSET_END)
         # Of the others it only says what may have been read before: without it more is asked of Redis.
         end |= self.ends_if_told([id for id in ids if id not in end])
         starts = {}
         for id in ids:
-            offset = committed[id].offset
+            offset, metadata = committed[id].offset, committed[id].metadata
             at = offset if offset >= 0 else None
-            chosen = "earliest" if id in new else reset
-            starts[id] = start(at, committed[id].metadata, first[id], end.get(id), chosen)
-            if at is not None and at < first[id]:
-                self._connection.lose(id, at, first[id])
-        return starts
+            noted = topic_of(metadata)
+            if at is not None and (noted != topic if noted and topic else is_another):
+                starts[id] = attrs.evolve(
+                    start(None, None, first[id], end.get(id), "earliest"), anew=True, why="topic deleted and made again"
+                )
+            else:
+                chosen = "earliest" if id in new else reset
+                starts[id] = attrs.evolve(start(at, metadata, first[id], end.get(id), chosen), anew=is_another)
+                if at is not None and at < first[id]:
+                    self._connection.lose(id, at, first[id])
+        self._tell_of_anew(starts, topic)
+        return {id: attrs.evolve(each, topic=topic) for id, each in starts.items()}
 
-    def _new(self, missing: Sequence[int]) -> set[int]:
+    def _tell_of_anew(self, starts: Mapping[int, Start], topic: str) -> None:
+        anew = {id: each.offset for id, each in starts.items() if each.anew}
+        if anew:
+            log.warning(
+                "the topic was deleted and made again: the old offsets are void, and reading begins with what is "
+                "unread of the new topic",
+                topic=self._topic,
+                topic_id=topic,
+                offsets=anew,
+            )
+
+    def _new(self, missing: Sequence[int], topic: str) -> set[int]:
         """Which of these came while the group was at work: those are read from their start whatever the settings say,
         or what was written before they were found out about would be lost (law 1).
 
@@ -76,6 +105,9 @@ class OffsetLookup:
         if not standing:
             self.partitions_at_birth = count
             return set()
+        topics = {topic_of(place.metadata) for place in standing}
+        if topic and topics - {"", topic}:
+            return set(missing)  # what stands is of a topic of before, so the group was at work when this one came
         noted = [partitions_at_birth(place.metadata) for place in standing]
         old = min([known for known in noted if known is not None], default=0)
         new = {id for id in missing if id >= old}

@@ -26,6 +26,7 @@ from tss.core.record import Polled, Sample, Start
 from tss.edges.kafka_config import admin_config, client_config, is_incremental, unreadable_file, without_secrets
 from tss.edges.kafka_ends import LogEnds
 from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, is_fatal, said
+from tss.edges.kafka_identity import TopicIdentity
 from tss.edges.kafka_log import logger
 from tss.edges.kafka_lookup import LOOKUP_SECS, OffsetLookup
 from tss.edges.kafka_records import Reader, Reading
@@ -132,7 +133,9 @@ class Member:
         self._next_lag_look = 0.0
         self._client = self._connect(client_config(kafka, client_id))
         directory = partial(self._directory, kafka, client_id)
-        self._lookup = OffsetLookup(self._client, self._topic, connection, group.breathe, directory)
+        self._identity = TopicIdentity(self._topic, directory)
+        self._lookup = OffsetLookup(self._client, self._topic, connection, group.breathe, directory, self._identity)
+        self._replaced = False  # the topic is another one: to be begun anew by the next poll
 
     def __repr__(self) -> str:
         return f"<Member of {self._topic} positions {self._positions} paused {self._paused} astray {self._astray}>"
@@ -162,6 +165,9 @@ class Member:
     def poll(self) -> Polled:
         """What has come in."""
         self._call = _Call()
+        if self._positions and (self._replaced or self._identity.has_changed()):
+            self._begin_anew()
+            self._raise_failures()
         try:
             messages = self._client.consume(self._batch_records, BATCH_SECS)
         except KafkaException as error:
@@ -402,6 +408,17 @@ class Member:
             self._client.incremental_unassign(self._places(positions))
         self._assign(positions)
 
+    def _begin_anew(self) -> None:
+        """The topic was deleted and made again: as if its partitions had gone, and come back as new ones."""
+        self._replaced = False
+        places = self._places(self._positions)
+        if self._incremental:
+            self._client.incremental_unassign(places)
+        for place in places:
+            self._held.discard(place.partition)
+            del self._positions[place.partition]
+        self._on_assign(self._client, places)
+
     # -- messages
 
     def _raise_failures(self) -> None:
@@ -438,6 +455,10 @@ class Member:
         """A position that is not in the log any more (retention, a leader without the newest records): nothing that
         can be read is skipped, so go on with the first record there is."""
         if not self._astray:
+            return
+        if self._identity.has_changed(now=True):  # what this poll has read was of the old topic, and goes on first
+            self._replaced = True
+            self._astray.clear()
             return
         ids = sorted(self._astray)
         first = self._lookup.first(ids)

@@ -57,6 +57,7 @@ class RekeyTopic:
         self._admin = admin
         self._limiter = trio.CapacityLimiter(1)
         self._membership = b""
+        self._topic_id = ""  # of the input topic, as it was when its partitions were assigned
 
     def __repr__(self) -> str:
         return f"<RekeyTopic {self._transactions!r}>"
@@ -78,7 +79,7 @@ class RekeyTopic:
 
     def _run(self, reads: Sequence[Read], ends: Mapping[int, int], membership: bytes) -> Outcome:
         pieces = [piece for read in reads for piece in self._pieces(read)]
-        commits = {id: Commit(offset, offset) for id, offset in ends.items()}
+        commits = {id: Commit(offset, offset, topic=self._topic_id) for id, offset in ends.items()}
         oldest_ms = min([piece.stamp_ms for piece in pieces], default=0)
         return self._transactions.run(Work(pieces, commits, oldest_ms, membership))
 
@@ -104,6 +105,7 @@ class RekeyTopic:
     def recall(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
         """Nothing to ask: what was written has its offsets with it."""
         breathe()
+        self._topic_id = next(iter(starts.values())).topic
         return {id: attrs.evolve(start, replay_from=start.offset) for id, start in starts.items()}
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ VERSION = 1
 
 
 def to_metadata(commit: Commit, partitions: int | None = None) -> str:
-    """The text that goes with a committed offset; some 120 of the 4096 bytes that brokers allow.
+    """The text that goes with a committed offset; some 160 of the 4096 bytes that brokers allow.
 
     ``partitions``: how many the topic had when the group, which had no offset at all, began at the ends of its logs.
     """
@@ -26,6 +26,8 @@ def to_metadata(commit: Commit, partitions: int | None = None) -> str:
         known["since"] = commit.since_ms
     if commit.parked is not None:
         known["parked"] = [commit.parked.floor, commit.parked.token, commit.parked.seq]
+    if commit.topic:
+        known["topic"] = commit.topic
     return json.dumps(known, separators=(",", ":"))
 
 
@@ -34,7 +36,7 @@ def from_metadata(text: str | None) -> tuple[int | None, int | None, Place | Non
     or a version to come, wrote it."""
     try:
         known = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, None, None
     if not isinstance(known, dict) or known.get("v") != VERSION:
         return None, None, None
@@ -52,9 +54,19 @@ def partitions_at_birth(text: str | None) -> int | None:
     """What `to_metadata` was given as ``partitions``."""
     try:
         known = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return _whole(known.get("of")) if isinstance(known, dict) and known.get("v") == VERSION else None
+
+
+def topic_of(text: str | None) -> str:
+    """The id of the topic that the offset is of; empty when nobody said, as versions before did not."""
+    try:
+        known = json.loads(text or "")
+    except (ValueError, RecursionError):
+        return ""
+    topic = known.get("topic") if isinstance(known, dict) and known.get("v") == VERSION else None
+    return topic if isinstance(topic, str) else ""
 
 
 def _whole(value: object) -> int | None:

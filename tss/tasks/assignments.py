@@ -69,13 +69,16 @@ class Assignments:
     # -- from the source
 
     def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
-        """These partitions are ours from now on, read from where they say.
+        """These partitions are ours from now on, read from where they say. One that is ours already comes again when
+        its topic was deleted and made again.
 
         Returns what to commit before anything is read: where a partition without an offset is begun. A crash before
         the first regular commit would else begin at the end again, and pass over what had come meanwhile (law 1).
         """
         self.joined = True
         for id, start in starts.items():
+            if start.anew:
+                self._replace(id)
             committed = start.offset if start.committed else None
             partition = Partition(
                 id,
@@ -88,6 +91,7 @@ class Assignments:
                 since_ms=start.since_ms,
                 shelf=start.shelf,
                 end=start.end,
+                topic=start.topic,
             )
             partition.position = start.replay_from
             self._partitions[id] = partition
@@ -102,6 +106,15 @@ class Assignments:
             log.info("partitions assigned", partitions=sorted(starts), starts=told)
         new = [id for id, start in starts.items() if not start.committed or start.shelf is not None]
         return dict(self._commits(self._partitions[id] for id in new))
+
+    def _replace(self, id: int) -> None:
+        """The topic was deleted and made again."""
+        self._meter.count(measures.REBALANCES, 1, "replaced")
+        before = self._partitions.pop(id, None)
+        if before is not None:
+            self._buffer.replace(before)
+            self._forget_gauges(id)
+        self._buffer.forget_offsets(id)
 
     def _under_our_lookup(self, id: int, summaries: Mapping[bytes, Summary]) -> dict[bytes, Summary]:
         ours = {trace_id: summary.under(self._lookup) for trace_id, summary in summaries.items()}
@@ -271,9 +284,12 @@ class Assignments:
         gone = [self._partitions.pop(id) for id in ids if id in self._partitions]
         self._buffer.forget(gone)
         for partition in gone:
-            for gauge in (measures.CONSUMER_LAG, measures.UNCOMMITTED, measures.OLDEST_AGE):
-                self._meter.forget(gauge, self._topic, str(partition.id))
+            self._forget_gauges(partition.id)
         return gone
+
+    def _forget_gauges(self, id: int) -> None:
+        for gauge in (measures.CONSUMER_LAG, measures.UNCOMMITTED, measures.OLDEST_AGE):
+            self._meter.forget(gauge, self._topic, str(id))
 
     def _rewound(self, partition: Partition, offset: int) -> Partition:
         """The log went back (a leader elected without the newest records, a reset): take the partition up anew.

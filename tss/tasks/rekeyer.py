@@ -99,7 +99,11 @@ class Inputs:
         if starts:
             told = {str(id): starts[id].told() for id in sorted(starts)}
             log.info("partitions to split by trace assigned", partitions=sorted(starts), starts=told)
-        return {id: Commit(start.offset, start.offset) for id, start in starts.items() if not start.committed}
+        return {
+            id: Commit(start.offset, start.offset, topic=start.topic)
+            for id, start in starts.items()
+            if not start.committed
+        }
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         """Nothing to commit: what was written has its offsets with it."""

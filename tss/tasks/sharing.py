@@ -14,7 +14,7 @@ from tss.core.buffer import Buffer
 from tss.core.errors import Away
 from tss.core.measures import Meter
 from tss.core.partition import Partition
-from tss.core.recall import NOTHING, from_bytes, homes_of, reach_of, to_bytes, unknown_here, within_reach
+from tss.core.recall import NOTHING, from_bytes, homes_of, mark_of, reach_of, to_bytes, unknown_here, within_reach
 from tss.core.trace import Trace
 
 # For so long nobody asks again how far others' decisions reach: one who lost a partition and does not know it yet may
@@ -130,7 +130,7 @@ class Shared:
                 going.append(trace)
                 continue
             value = kept.get(trace.trace_id)
-            known = from_bytes(value) if value is not None else None
+            known = from_bytes(value, mark_of(trace.home.topic)) if value is not None else None
             if known is not None:
                 outcomes["kept"] += 1
                 going += self._buffer.kept_elsewhere(trace, known)
@@ -148,7 +148,9 @@ class Shared:
         """What is delivered of each, late ones included, as one message."""
         known = self._buffer.deliver(traces)
         reach = reach_of(place for kept in known.values() for place in kept.covered.items())
-        await self._write({trace_id: to_bytes(kept) for trace_id, kept in known.items()}, (), reach)
+        marks = {trace.trace_id: mark_of(trace.home.topic) for trace in traces}
+        values = {trace_id: to_bytes(kept, marks[trace_id]) for trace_id, kept in known.items()}
+        await self._write(values, (), reach)
 
     async def drop(self, traces: Sequence[Trace]) -> None:
         """Only where that was asked for: they are most of all traces."""

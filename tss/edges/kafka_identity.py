@@ -1,0 +1,82 @@
+"""Which topic it is that bears the name: a topic that is deleted and made again gets another id (KIP-516, Kafka 2.8).
+
+Without the id, what was committed of the old topic would be taken for a position in the new one. A running consumer is
+not told either: librdkafka 2.16 goes on at the old position when the new topic reaches as far (measured, Kafka 4.3).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._topic import TopicDescription
+
+ASK_SECS = 2.0  # each question, and what is asked at an assignment is asked so often
+TRIES = 3
+LOOK_SECS = 5.0  # between two questions while the partitions are read
+NO_ID = "A" * 22  # what a broker without ids gives: 16 zero bytes
+
+Asked = Future[TopicDescription]
+
+
+class TopicIdentity:
+    """The id of one topic; empty where the brokers do not tell it, or nobody may ask. Raises nothing."""
+
+    def __init__(self, topic: str, directory: Callable[[], AdminClient]) -> None:
+        self.known = ""  # of which the assigned partitions are
+        self._topic = topic
+        self._directory = directory
+        self._client: AdminClient | None = None
+        self._asked: Asked | None = None
+        self._next_look = 0.0
+
+    def __repr__(self) -> str:
+        return f"<TopicIdentity of {self._topic} {self.known}>"
+
+    def ask(self) -> str:
+        """The id that the topic has now. Blocks, for a few seconds at most."""
+        for _ in range(TRIES):
+            asked = self._send()
+            told = "" if asked is None else _told(asked, ASK_SECS + 1.0)
+            if told:
+                return told
+        return ""
+
+    def has_changed(self, *, now: bool = False) -> bool:
+        """Whether the topic is known to be another one. Asked now and then, and without waiting for the answer; with
+        ``now`` at once."""
+        if not self.known:
+            return False
+        if now:
+            return self._is_another(self.ask())
+        if self._asked is not None:
+            if not self._asked.done():
+                return False
+            asked, self._asked = self._asked, None
+            return self._is_another(_told(asked, 0.0))
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_SECS
+            self._asked = self._send()
+        return False
+
+    def _is_another(self, told: str) -> bool:
+        return bool(told) and told != self.known
+
+    def _send(self) -> Asked | None:
+        with suppress(KafkaException):
+            self._client = self._client or self._directory()
+            asked = self._client.describe_topics(TopicCollection([self._topic]), request_timeout=ASK_SECS)
+            return asked[self._topic]
+        return None
+
+
+def _told(asked: Asked, secs: float) -> str:
+    try:
+        id = str(asked.result(secs).topic_id)
+    except (KafkaException, TimeoutError):  # the topic is missing, brokers are away, an ACL denies it
+        return ""
+    return "" if id in (NO_ID, "None") else id
