@@ -100,6 +100,27 @@ def test_what_reaches_up_to_the_position_is_not_passed_yet() -> None:
     assert home.delivered is not None and home.delivered.keys() == {trace_id(1)}
 
 
+def test_law_5_on_a_topic_with_gaps_what_was_passed_is_forgotten_too() -> None:
+    """Where each transaction has one record, every other offset is that of a marker, which no reader gets."""
+    into, home = buffer(), partition(1, {1: [1], 3: [3 * FORGET_RECORDS + 1]})
+    into.adopt(home)
+    for offset in range(1, FORGET_RECORDS + 10, 2):
+        into.add(home, record(offset, 1000, fragment(2)), WALL)
+    assert home.delivered is not None and [*home.delivered] == [trace_id(3)]
+
+
+def test_law_5_at_the_end_of_the_log_nothing_stays_that_was_passed() -> None:
+    into, home = buffer(), partition(0, {1: [0], 3: [1], 4: [5]})
+    into.adopt(home)
+    for offset, number in enumerate((1, 3)):
+        into.add(home, record(offset, 1000, fragment(number)), WALL)
+    into.reach(home, 2_000_000)
+    assert home.delivered is not None and [*home.delivered] == [trace_id(4)], "what is not there yet may come"
+    into.add(home, record(5, 1000, fragment(4)), WALL)
+    into.reach(home, 2_000_000)
+    assert home.delivered is None
+
+
 def test_a_trace_that_is_open_from_another_partition_does_not_get_what_was_delivered() -> None:
     into, home, other = buffer(), partition(0, {1: [0]}), Partition(1, 0, 300_000)
     into.adopt(other)

@@ -127,6 +127,14 @@ def test_ends(topic: dict[str, object], leader: dict[str, object], reached: bool
     assert bool(shore.see(topic, leader)) is reached
 
 
+def test_the_end_is_the_logs_and_not_that_of_the_last_record() -> None:
+    """A transaction's marker, and what was aborted, is read by nobody."""
+    shore = Shore()
+    shore.see(partition(), broker(10))
+    assert shore.see(partition(high=14, fetched=14), broker(20)).keys() == {0}
+    assert shore.ends.read_to([0]) == {0: 14}
+
+
 def test_lags() -> None:
     shore = Shore()
     shore.see(partition(), broker(1))

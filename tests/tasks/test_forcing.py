@@ -175,3 +175,12 @@ async def test_names_in_metrics_do_not_become_ever_more(autojump_clock) -> None:
         await one.forcing.change(adding("last", trio.current_time()))
         shown = {rule for rule, _ in one.meter.by_label(measures.FORCED)}
         assert len(shown) <= GONE_NAMES and f"rule {GONE_NAMES + 9}" in shown
+
+
+@pytest.mark.parametrize("document", [b"[" * 100_000, b"\xff", b"7", b'{"revision": [1]}'])
+async def test_a_document_that_cannot_be_read_counts_for_nothing_and_stays(document: bytes) -> None:
+    store = FakeRules()
+    store.stored = Stored("1", {"foreign": document})
+    async with replica(store) as one:
+        await one.forcing.change(adding("ours", trio.current_time()))
+        assert one.names == ["ours"]

@@ -139,3 +139,43 @@ async def test_law_9_a_group_that_hangs_holds_the_stop_up_for_seconds_only(autoj
     # Both what parted and what stays; the daemon does not even wait for these.
     assert trio.current_time() <= 2 * scaler.ANSWER_SECS
     await rig.assignments.revoked([0])  # nobody listens any more
+
+
+async def test_at_the_logs_end_the_group_stands_there_whatever_no_reader_gets(autojump_clock: MockClock) -> None:
+    """An aborted transaction comes last: KEDA would see a lag for ever."""
+    rig = Rig()
+    rig.assign(p0=10, p1=0)
+    rig.read(10)
+    rig.assignments.reach({0: 14, 9: 3})
+    assert rig.assignments.positions() == {0: 14, 1: 0}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run, 5.0)
+        await trio.sleep(6)
+        rig.stop.set()
+    assert rig.offsets.held == {0: 14, 1: 0}
+
+
+async def test_a_partition_that_comes_back_is_read_from_where_it_is_assigned() -> None:
+    rig = Rig()
+    rig.assign(p0=10)
+    rig.assignments.reach({0: 14})
+    rig.assignments.lost([0])
+    rig.assign(p0=10)
+    assert rig.assignments.positions() == {0: 10}
+    rig.assignments.reach({0: 14})
+    rig.read(15)
+    assert rig.assignments.positions() == {0: 16}
+
+
+async def test_a_partition_that_goes_is_told_with_its_end(autojump_clock: MockClock) -> None:
+    rig = Rig()
+    rig.assign(p0=10)
+    rig.read(10)
+    rig.assignments.reach({0: 14})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run, 1000.0)
+        await trio.sleep(1)
+        await rig.assignments.revoked([0])
+        await trio.sleep(1)
+        assert rig.offsets.held == {0: 14}
+        rig.stop.set()

@@ -20,7 +20,9 @@ from tss.core.trace import Trace
 
 QUIET_MS = 2_000  # a trace without a span for so long of stream time is worth packing: the next may take long
 QUIET_FRAGMENTS = 20_000  # and so is one that so many fragments of others have followed
-FORGET_RECORDS = 1024  # between two looks at what was delivered before and has been passed
+# Offsets between two looks at what was delivered before and has been passed. A record of each of these need not be there:
+# transactions and compaction leave gaps.
+FORGET_RECORDS = 1024
 PACKS_AT_ONCE = 2  # traces packed for each fragment that comes while bytes are short: more than come in
 
 
@@ -186,8 +188,9 @@ class Buffer:
             self._absurd += 1
         self._turn(partition)
         partition.mark(record.offset)
-        if partition.delivered is not None and not record.offset % FORGET_RECORDS:
+        if partition.delivered is not None and record.offset >= partition.next_look:
             partition.forget_delivered(record.offset)
+            partition.next_look = record.offset + FORGET_RECORDS
         self._records += 1
         if record.offset >= partition.start:
             partition.ledger.read(record.offset)
@@ -202,6 +205,8 @@ class Buffer:
         if not partition.revoked:
             partition.time.reach(wall_ms)
             partition.reached()
+            if partition.delivered is not None:
+                partition.forget_delivered(partition.ledger.next)
             self._turn(partition)
 
     @property

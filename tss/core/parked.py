@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
+from zstandard import ZstdError
 
 from tss.core.errors import Lost
 from tss.core.otlp import Encoding, Lookup, Scanner, Value, Values
@@ -155,12 +156,21 @@ def chain(frames: Sequence[bytes], parked_to: int) -> list[Packed]:
         if len(frame) < _RANGE.size:
             break
         version, after, up_to = _RANGE.unpack_from(frame)
-        if version == VERSION and up_to == wanted:
-            found.append(Packed(frame[_RANGE.size :], PLAIN))
+        if version == VERSION and up_to == wanted and after < up_to:
+            found.append(_opened(frame[_RANGE.size :], up_to))
             wanted = after
     if wanted != NOWHERE:
         raise Lost(f"a parked trace's frame up to offset {wanted} is missing")
     return found[::-1]
+
+
+def _opened(frame: bytes, up_to: int) -> Packed:
+    packed = Packed(frame, PLAIN)
+    try:
+        packed.unpack()  # here, where it can be read from Kafka instead
+    except ZstdError as error:
+        raise Lost(f"a parked trace's frame up to offset {up_to} cannot be unpacked: {error}") from None
+    return packed
 
 
 @attrs.frozen

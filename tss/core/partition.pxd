@@ -24,6 +24,7 @@ cdef class Partition:
     cdef public bint replaced
     cdef readonly str topic
     cdef public dict delivered
+    cdef public long long next_look
     cdef readonly object produced
     cdef public object shelf
     cdef public object committed_place

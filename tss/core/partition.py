@@ -61,6 +61,7 @@ class Partition:
         "in_flight",
         "lag",
         "ledger",
+        "next_look",
         "position",
         "produced",
         "replaced",
@@ -113,6 +114,7 @@ class Partition:
         # What the output topic has of it, until the position has passed all of that. Pinned here, and not in the
         # memory of decisions, whose limit could forget what would then be produced twice.
         self.delivered = delivered or None
+        self.next_look = 0  # the offset from which on it is looked at again, to let go of what was passed
         self.produced = Produced()
         if delivered and since_ms is not None:  # until all of it is passed, whoever comes next has to know it too
             self.produced.note(since_ms, max([known.last for known in delivered.values()]))

@@ -18,6 +18,7 @@ VERSION = 1
 CLOCKS_MS = 60_000
 # By which the clock of a host that says when a span began may be ahead of the one that gave the record its time.
 AHEAD_MS = 10_000
+MOST = 1 << 63  # Kafka's numbers have 64 bits, with a sign
 NOTHING = 0  # as far as the decisions reach of a partition that there are none of
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
@@ -150,7 +151,7 @@ def from_bytes(value: bytes, mark: int = 0) -> Kept | None:
     try:
         version, *known = json.loads(value)
         return _of_topic(_kept(known), mark) if version == VERSION else None
-    except (ValueError, TypeError, IndexError, RecursionError):
+    except (ValueError, TypeError, IndexError, OverflowError, RecursionError):
         return None
 
 
@@ -172,6 +173,8 @@ def _kept(known: list[object]) -> Kept:
             list(covered),
             list(out),
         ]:
+            if not (0 <= rate <= 1 and _is_offset(home) and _is_offset(first)):
+                raise ValueError
             kept = Kept(Decision(Verdict.KEEP, policy, Reason(reason), float(rate), _names(names)), (home, first))
             kept.covered = dict(_place(each) for each in covered)
             kept.outstanding = {_place(each) for each in out} or None
@@ -190,6 +193,11 @@ def _names(names: object) -> tuple[str, ...] | None:
 
 def _place(pair: object) -> tuple[int, int]:
     match pair:
-        case [int(partition), int(offset)]:
+        case [int(partition), int(offset)] if abs(partition) < MOST and -1 <= offset < MOST:
             return partition, offset
     raise ValueError
+
+
+def _is_offset(number: int) -> bool:
+    """Or a partition: whatever Kafka can have."""
+    return 0 <= number < MOST

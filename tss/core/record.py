@@ -108,6 +108,7 @@ class Polled:
     lags: Mapping[int, int] = attrs.field(factory=dict)
     headers: Sequence[Headers] = ()  # of each record, where they were asked for
     sample: Sample = Sample()
+    read_to: Mapping[int, int] = attrs.field(factory=dict)  # the log's end, by partition in ``ends``, where it is known
 
 
 @attrs.frozen

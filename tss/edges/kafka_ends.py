@@ -86,6 +86,11 @@ class LogEnds:
             if not end.queued and max(end.fetched, positions[id]) >= end.high
         }
 
+    def read_to(self, ids: Iterable[int]) -> dict[int, int]:
+        """The log's end of partitions at their end: at the position, or above it, where a transaction's marker or what
+        was aborted comes last."""
+        return {id: self._ends[id].high for id in ids}
+
     def lags(self, positions: Mapping[int, int]) -> dict[int, int]:
         """Records between the position and what may be read, by partition."""
         lags = {}

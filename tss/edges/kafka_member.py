@@ -183,10 +183,12 @@ class Member:
         self._batch_records = _next_batch(self._batch_records, read)
         reached = self._ends.reached(self._positions)
         ends = {id: ms for id, ms in reached.items() if self._positions[id] == before.get(id)}  # with nothing read
+        read_to = self._ends.read_to(ends)
         lags = self._lags_while_paused() if self._paused else self._ends.lags(self._positions)
         self._ends.clear()
         sample = Sample(read.sampled, read.unkeyed, self._topic_partitions)
-        return Polled(time.time_ns() // 1_000_000, read.records, read.letters, ends, lags, read.headers, sample)
+        wall_ms = time.time_ns() // 1_000_000
+        return Polled(wall_ms, read.records, read.letters, ends, lags, read.headers, sample, read_to)
 
     def pause(self) -> None:
         """Stop fetching, for partitions to come too."""

@@ -6,6 +6,7 @@ decisions of a batch go into few hashes, one for each shard of the trace ids and
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections import defaultdict
@@ -36,8 +37,9 @@ while ARGV[at] ~= '' do
   local known = redis.call('HGET', KEYS[#KEYS], ARGV[at])
   if known then
     local whose, own, rest = string.match(known, '^(.*):(%d+):(%d+)$')
-    others = tonumber(rest)
-    if whose == ARGV[2] then reach = math.max(reach, tonumber(own)) else others = math.max(others, tonumber(own)) end
+    others = tonumber(rest or 0)
+    own = tonumber(own or 0)
+    if whose == ARGV[2] then reach = math.max(reach, own) else others = math.max(others, own) end
   end
   redis.call('HSET', KEYS[#KEYS], ARGV[at], string.format('%s:%.0f:%.0f', ARGV[2], reach, others))
   at = at + 2
@@ -45,6 +47,9 @@ end
 redis.call(ARGV[3], KEYS[1], unpack(ARGV, at + 1))
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[1]) end
 return 1"""
+
+ANYWHERE = (1 << 63) - 1  # above every offset
+_REACH = re.compile(rb"(.*):([0-9]{1,18}):([0-9]{1,18})", re.DOTALL)
 
 Item = bytes | str | int
 Command = tuple[list[str], list[Item]]  # the keys, the values
@@ -161,10 +166,15 @@ class RedisDecisions:
         return [{id: offset for id, offset in each.items() if offset} for each in found]
 
     def _others(self, value: bytes | None) -> int:
+        """What it says is how far others' decisions reach. Where it says nothing that we could have written, they may
+        reach anywhere: then more is asked for than has to be."""
         if value is None:
             return 0
-        whose, own, others = value.decode().split(":")
-        return int(others) if whose == self._token else max(int(own), int(others))
+        told = _REACH.fullmatch(value)
+        if told is None:
+            return ANYWHERE
+        whose, own, others = told.groups()
+        return int(others) if whose == self._token.encode() else max(int(own), int(others))
 
     def _reaches_above(self, bucket: int, shard: int, offsets: Mapping[int, int]) -> bool:
         reach = self._reaches.get((bucket, shard), {})

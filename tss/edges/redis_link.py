@@ -80,6 +80,20 @@ class RedisLink:
                 self._client = self._way.connect()
             return self._client
 
+    def _leave(self, client: redis.Redis) -> None:
+        """The next call connects anew, and asks for the name's address anew.
+
+        A server that answers READONLY, LOADING or MASTERDOWN keeps its connections. After a failover behind one name
+        they would hold the link to the demoted server for ever.
+        """
+        with self._connecting:
+            if self._client is not client:
+                return  # another call has left it already
+            self._client = None
+        pool = getattr(client, "connection_pool", None)  # a Cluster has one for each node; they go with the client
+        if pool is not None:
+            pool.disconnect(inuse_connections=False)  # those in use are other calls', and end with these
+
     async def _bounded(self, work: Callable[[redis.Redis], T], operation: str) -> T:
         with trio.move_on_after(self._call_secs):
             return await trio.to_thread.run_sync(
@@ -89,10 +103,15 @@ class RedisLink:
 
     def _attempt(self, work: Callable[[redis.Redis], T], operation: str) -> T:
         began = time.perf_counter()
+        client: redis.Redis | None = None
         try:
-            done = work(self.client_now())
+            client = self.client_now()
+            done = work(client)
         except (RedisError, RedisClusterException, OSError) as error:
-            raise self._failed(operation, reason_of(error), self._told(error)) from error
+            reason = reason_of(error)
+            if reason.closes and client is not None:
+                self._leave(client)
+            raise self._failed(operation, reason, self._told(error)) from error
         self._meter.observe(measures.REDIS_CALLS, time.perf_counter() - began, operation)
         return done
 

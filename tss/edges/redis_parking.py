@@ -16,6 +16,7 @@ from tss.core.errors import Full, Lost
 
 T = TypeVar("T")
 
+TRACE_ID_BYTES = 16
 FIELDS_AT_A_TIME = 5000  # what a script may unpack onto Lua's stack is 8,000 values
 
 # A trace has the fields s<id> (its summary), n<id> (how many frames, the bytes of all of it, and of which lookup the values
@@ -64,15 +65,16 @@ local known_seq, new_seq = tonumber(ARGV[4]), tonumber(ARGV[5])
 local found = redis.call('HMGET', key, 'token', 'bytes', 'seq')
 -- a replica that became the master may lack what the old one had confirmed; and a call that nobody waits for any more
 -- may come after the one that was made in its place, whose summaries are newer
-if found[1] ~= token or tonumber(found[3]) < known_seq or tonumber(found[3]) >= new_seq then
+local seq, bytes = tonumber(found[3]), tonumber(found[2])
+if found[1] ~= token or not seq or not bytes or seq < known_seq or seq >= new_seq then
   return redis.error_reply('LOST')
 end
-local bytes, plan, counts, sizes, summaries = tonumber(found[2]), {{}}, {{}}, {{}}, {{}}
+local plan, counts, sizes, summaries = {{}}, {{}}, {{}}, {{}}
 for at = 6, #ARGV, 4 do
   local id, summary, frame, lookup = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if not counts[id] then
-    local count, size = string.match(redis.call('HGET', key, 'n' .. id) or '0 0', '(%d+) (%d+)')
-    counts[id], sizes[id] = tonumber(count), tonumber(size)
+    local count, size = string.match(redis.call('HGET', key, 'n' .. id) or '', '(%d+) (%d+)')
+    counts[id], sizes[id] = tonumber(count or 0), tonumber(size or 0)
     summaries[id] = redis.call('HSTRLEN', key, 's' .. id)
   end
   local more = #summary - summaries[id] + #frame + {_FIELD_BYTES}
@@ -95,7 +97,7 @@ local all = {}
 for at = 2, #ARGV do
   local frames = {}
   local count = string.match(redis.call('HGET', key, 'n' .. ARGV[at]) or '0', '%d+')
-  for number = 1, tonumber(count) do
+  for number = 1, math.min(tonumber(count or 0), redis.call('HLEN', key)) do
     table.insert(frames, redis.call('HGET', key, 'f' .. ARGV[at] .. number))
   end
   table.insert(all, frames)
@@ -109,7 +111,7 @@ for at = 3, #ARGV do
   local id = ARGV[at]
   local count, size = string.match(redis.call('HGET', key, 'n' .. id) or '', '(%d+) (%d+)')
   if count then
-    for number = 1, tonumber(count) do redis.call('HDEL', key, 'f' .. id .. number) end
+    for number = 1, math.min(tonumber(count), redis.call('HLEN', key)) do redis.call('HDEL', key, 'f' .. id .. number) end
     redis.call('HDEL', key, 's' .. id, 'n' .. id)
     redis.call('HINCRBY', key, 'bytes', -tonumber(size))
   end
@@ -177,9 +179,14 @@ class RedisParking:
         if found is None:
             return None
         seq, flat = found
-        ids = flat[::3]
-        lookups = {each: text.decode("ascii") for each, text in zip(ids, flat[2::3], strict=True) if text}
-        return TakenOver(seq, dict(zip(ids, flat[1::3], strict=True)), lookups)
+        taken = TakenOver(seq, {})
+        for trace_id, summary, lookup in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+            if len(trace_id) != TRACE_ID_BYTES:
+                continue  # a field that somebody else wrote
+            taken.summaries[trace_id] = summary
+            if lookup:
+                taken.lookups[trace_id] = lookup.decode("ascii")
+        return taken
 
     async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int = 0) -> int:
         """All of them or none; the new seq. Lost, too, where there is not all that was there at ``seq``.

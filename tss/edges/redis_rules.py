@@ -105,7 +105,8 @@ class RedisRules:
         client: Any = self._link.client_now()
         with client.pubsub() as channel:
             channel.subscribe(self._key)
-            while not over.is_set():
+            # A client that the link has left may be connected to a server that is the master no more.
+            while not over.is_set() and self._link.client_now() is client:
                 # What is heard first is that we are subscribed: the rules may have changed before.
                 if channel.get_message(timeout=LOOK_SECS) is not None and not over.is_set():
                     tell()

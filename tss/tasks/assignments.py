@@ -56,6 +56,7 @@ class Assignments:
         self._partitions: dict[int, Partition] = {}
         self._lost: list[Partition] = []  # to be read again
         self._due: dict[int, Partition] = {}  # the assignments that what is being committed was made under
+        self._read_to: dict[int, int] = {}  # the log's end of partitions that are, or were, read to it
 
     def __repr__(self) -> str:
         return f"<Assignments {sorted(self._partitions)}>"
@@ -95,6 +96,7 @@ class Assignments:
             )
             partition.position = start.replay_from
             self._partitions[id] = partition
+            self._read_to.pop(id, None)
             self._buffer.adopt(partition)
             if self._buffer.take_over(partition, self._under_our_lookup(id, start.summaries)):
                 self.reread(partition, "two_partitions")
@@ -134,13 +136,14 @@ class Assignments:
 
         Open traces are forgotten at once; what is on its way to a destination gets a bounded time to arrive.
         """
+        parting = {id: self._position(self._partitions[id]) for id in ids if id in self._partitions}
         going = self._forget(ids)
         if going:
             self._meter.count(measures.REBALANCES, len(going), "revoked")
             log.info("partitions revoked", partitions=sorted(partition.id for partition in going))
         if self.parting is not None and going:
             with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
-                self.parting.send_nowait({partition.id: partition.position for partition in going})
+                self.parting.send_nowait(parting)
         try:
             with trio.move_on_after(REVOKE_SECS):
                 while self.settling and any(partition.in_flight for partition in going):
@@ -223,6 +226,11 @@ class Assignments:
         """Each partition read to its end, and up to when."""
         return [(self._partitions[id], wall_ms) for id, wall_ms in ends.items() if id in self._partitions]
 
+    def reach(self, read_to: Mapping[int, int]) -> None:
+        """Partitions at their end, and the offset that this is: above the last record's, there are only records that
+        no reader gets, such as the markers of transactions and what was aborted."""
+        self._read_to |= {id: offset for id, offset in read_to.items() if id in self._partitions}
+
     def is_settled(self, id: int | None, offset: int | None) -> bool:
         """Whether a record is read again only to remember: what is wrong with it was dealt with the first time."""
         partition = self._partitions.get(-1 if id is None else id)
@@ -236,8 +244,11 @@ class Assignments:
                 self._meter.set(measures.CONSUMER_LAG, lag, self._topic, str(id))
 
     def positions(self) -> dict[int, int]:
-        """The offset after the last record read, by partition."""
-        return {partition.id: partition.position for partition in self}
+        """Up to which offset there is nothing left to read, by partition."""
+        return {partition.id: self._position(partition) for partition in self}
+
+    def _position(self, partition: Partition) -> int:
+        return max(partition.position, self._read_to.get(partition.id, 0))
 
     # -- from the keeper
 
@@ -282,6 +293,8 @@ class Assignments:
 
     def _forget(self, ids: Sequence[int]) -> list[Partition]:
         gone = [self._partitions.pop(id) for id in ids if id in self._partitions]
+        for id in ids:
+            self._read_to.pop(id, None)
         self._buffer.forget(gone)
         for partition in gone:
             self._forget_gauges(partition.id)

@@ -106,6 +106,7 @@ class _Reader:
         # poll brings one.
         assignments = self.assignments
         runs, ends = assignments.bind(read.records), assignments.bind_ends(read.ends)
+        assignments.reach(read.read_to)
         assignments.show_lags(read.lags)
         self.keying.sampled(read.sample)
         letters = [each for each in read.dead_letters if not assignments.is_settled(each.partition, each.offset)]

@@ -114,7 +114,7 @@ class Forcing:
         for rule_id, document in found.rules.items():
             try:
                 rules[rule_id] = stored(json.loads(document))
-            except (ValueError, WrongRule) as error:
+            except (ValueError, RecursionError, WrongRule) as error:
                 self._tell(rule_id, document, error)
         return rules
 

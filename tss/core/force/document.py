@@ -125,7 +125,7 @@ def stored(document: object) -> Rule:
         description=reader.take("description", _text(MAX_DESCRIPTION), ""),
         enabled=reader.take("enabled", _truth, default=True),
         priority=reader.take("priority", _priority, 0),
-        revision=reader.take("revision", int, 1),
+        revision=reader.take("revision", _revision, 1),
     )
     reader.end("those of this version of tss")
     if faults:
@@ -137,7 +137,7 @@ def expiry(document: bytes) -> float:
     """When the rule in these bytes is over, whatever else they say; 0 where they do not tell."""
     try:
         return _moment(json.loads(document)["expires"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return 0.0
 
 
@@ -198,6 +198,12 @@ def _truth(given: Any) -> bool:
 def _priority(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or abs(given) > MAX_PRIORITY:
         raise ValueError(f"a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY} is expected")
+    return given
+
+
+def _revision(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 < given < 2**63:
+        raise ValueError("a whole number above 0 is expected")
     return given
 
 
