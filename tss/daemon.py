@@ -62,6 +62,7 @@ from tss.tasks import (
 )
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
+from tss.tasks.crew import Crew
 from tss.tasks.exporter import Destination
 from tss.tasks.keying import Keying
 from tss.tasks.narrating import Decisions
@@ -146,7 +147,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     keying = Keying(meter, health, rekeyed=settings.kafka.rekey.enabled)
     parker = None if shelves is None else _parker(settings, outside, shelves, buffer, assignments, sampler.lookup)
     async with outside.open_member(assignments, sampler.lookup) as member, trio.open_nursery() as around:
-        drain = trio.CancelScope()
+        drain, crew = trio.CancelScope(), Crew(assignments.distrust)
         around.start_soon(_stopper, stop, drain, times, health)
         around.start_soon(trainer.run, buffer.packer, meter, name="trainer")
         if outside.read_group is not None:
@@ -163,7 +164,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 kept_in, kept_out = _channel("kept", KEPT_BATCHES, outside, list[Trace])
                 prepared_in, prepared_out = _channel("prepared", PREPARED_BATCHES, outside, list[Trace])
                 settled_in, settled_out = _channel("settled", SETTLED_BATCHES, outside, list[Trace])
-                start = tasks.start_soon
+                start = crew.start_in(tasks)
                 reading = member, assignments, outside.dead_letters, polled_in, stop, meter, keying
                 start(consumer.run, *reading, _pausing(health, meter, lanes), name="consumer")
                 start(sweeper.run, polled_out, closed_in, buffer, meter, keying, name="sweeper")
@@ -185,13 +186,13 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                     if shelves is not None and parker is not None:
                         deciding = evaluator.Deciding(kept_in.clone(), settled_in.clone(), *judging)
                         start(unparker.run, aside_out, shelves, deciding, assignments, name="unparker")
-                        around.start_soon(parker.run, name="parker")
+                        around.start_soon(crew.watch, parker.run, name="parker")
                     start(preparer.run, kept_out, prepared_in, preparation, meter, name="preparer")
                     start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, memories, name="exporter")
                 settling = settled_out, member, assignments, buffer, meter, stop
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs
                 handing = (parker.hand_over if parker and times.hand_over_secs else None), times.hand_over_secs
-                start(committer.run, *settling, *commit_times, *handing, name="committer")
+                tasks.start_soon(committer.run, *settling, *commit_times, *handing, crew.ended, name="committer")
         sweeper.show(buffer, meter)  # what turned out while the tasks after the sweeper ended
         if drain.cancelled_caught:
             log.warning(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock
 
 from tests.core.spans import fragment, record
@@ -21,6 +22,7 @@ from tss.core.sampling import Sampler
 from tss.core.trace import Trace
 from tss.tasks import committer
 from tss.tasks.assignments import REVOKE_SECS, Assignments
+from tss.tasks.crew import Crew
 
 
 class Broker:
@@ -51,6 +53,7 @@ class Rig:
         self.buffer = Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 30_000, 30_000), Memory())
         self.assignments = Assignments("t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=commits)
         self.assignments.assigned({0: Start(0, 0, committed=False)})
+        self.crew: Crew | None = None
         self.settled, self._out = trio.open_memory_channel[list[Trace]](10)
 
     def close_traces(self, count: int) -> list[Trace]:
@@ -64,7 +67,8 @@ class Rig:
 
     async def run(self) -> None:
         parts = self._out, self.broker, self.assignments, self.buffer, self.meter
-        await committer.run(*parts, self.stop, interval_secs=5.0, last_commit_secs=2.0)
+        crew = self.crew.ended if self.crew else None
+        await committer.run(*parts, self.stop, interval_secs=5.0, last_commit_secs=2.0, upstream_ended=crew)
 
 
 async def test_the_start_is_committed_even_before_anything_is_read(autojump_clock: MockClock) -> None:
@@ -131,6 +135,48 @@ async def test_law_1_a_task_that_dies_takes_the_last_commit_with_it(autojump_clo
             raise LawBroken("law 1 would break")
     assert rig.broker.commits == []
     assert await rig.assignments.revoked([0]) == {}
+
+
+async def _works(rig: Rig, how: str) -> None:
+    """A task upstream of the committer, during a stop."""
+    with rig.settled:
+        await trio.sleep(1)
+        if how == "dies":
+            raise LawBroken("law 1 would break")
+        if how == "dies in a nursery of its own":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                rig.settled.close()  # the committer hears this end first
+                await trio.lowlevel.checkpoint()
+                raise LawBroken("law 1 would break")
+        if how == "hangs":
+            with trio.CancelScope(shield=True):
+                await trio.sleep(60)
+        if how == "is cancelled":
+            await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(
+    ("how", "commits"),
+    [("ends", 1), ("is cancelled", 1), ("dies", 0), ("dies in a nursery of its own", 0), ("hangs", 0)],
+)
+async def test_law_1_a_task_that_dies_during_a_stop_takes_the_last_commit_with_it(
+    how: str, commits: int, autojump_clock: MockClock
+) -> None:
+    """What is committed rests on its bookkeeping. A task that the stop's deadline cancels has ended in order."""
+    rig = Rig()
+    rig.settled.send_nowait(rig.close_traces(1))
+    crew = rig.crew = Crew(rig.assignments.distrust)
+    assert rig.stop.is_set()
+    try:
+        with trio.move_on_after(2):
+            async with trio.open_nursery() as nursery:
+                crew.start_in(nursery)(_works, rig, how, name="exporter")
+                nursery.start_soon(rig.run)
+    except* LawBroken:
+        assert "dies" in how
+    assert len(rig.broker.commits) == commits
+    assert len(await rig.assignments.revoked([0])) == commits  # leaving the group commits, too
 
 
 def test_the_start_is_what_is_committed_at_once() -> None:

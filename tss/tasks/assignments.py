@@ -275,6 +275,10 @@ class Assignments:
             if partition is not None and partition is self._due.get(id) and _is_of(partition, commit):
                 partition.committed, partition.committed_place = commit.offset, commit.parked
 
+    def distrust(self) -> None:
+        """A task has died: nothing is committed any more."""
+        self.trusted = False
+
     def _show_uncommitted(self, partition: Partition) -> None:
         """How much of the log waits for its commit, read when it is asked for: at a commit it is least, not typical."""
         ledger = partition.ledger

@@ -38,11 +38,13 @@ async def run(
     last_commit_secs: float,
     hand_over: Callable[[], Awaitable[None]] | None = None,
     hand_over_secs: float = 0.0,
+    upstream_ended: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Until the channel ends or the scope is cancelled; then one last commit, which gets ``last_commit_secs``.
 
     Before it ``hand_over``, if there is one, gets its time to put elsewhere what else would stay in Kafka.
-    None when nobody asked for the stop: a task has died, perhaps because a law was about to break.
+    No last commit if nobody asked for the stop, or if a task upstream died or did not end during it: its bookkeeping may
+    be wrong. ``upstream_ended`` waits for all of them, within ``last_commit_secs``.
     """
     due = trio.current_time() + interval_secs
     try:
@@ -54,10 +56,19 @@ async def run(
             due = trio.current_time() + interval_secs
     except trio.EndOfChannel:
         pass
+    except Exception:
+        assignments.distrust()
+        raise
     finally:
-        assignments.trusted = stop.is_set()
         _settle_rest(settled, buffer)
         assignments.settling = False  # so that leaving the group does not wait for what nobody settles any more
+        began = trio.current_time()
+        with trio.move_on_after(last_commit_secs, shield=True) as upstream:
+            if upstream_ended is not None:
+                await upstream_ended()
+        last_commit_secs -= trio.current_time() - began
+        if upstream.cancelled_caught or not stop.is_set():
+            assignments.distrust()
         if hand_over is not None and assignments.trusted:
             with trio.move_on_after(hand_over_secs, shield=True) as handing:
                 await hand_over()
