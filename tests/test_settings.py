@@ -907,6 +907,8 @@ def test_refused_exporters_to_a_topic(refuse_one: Any, text: str, path: str, hin
         ("app: {maxTraceDurationSecs: 500}", "app.inactivityTimeoutSecs"),
         ("observability: {metricsPort: 8080}", "observability.healthPort"),
         ("observability: {metricsPort: 8080, metricsAddr: 127.0.0.1}", "observability.healthPort"),
+        ("forceSampling: {adminPort: 8080, adminToken: 0123456789abcdef}", "forceSampling.adminPort"),
+        ("forceSampling: {adminPort: 9090, adminToken: 0123456789abcdef}", "forceSampling.adminPort"),
         ("kafka: {saslUsername: u}", "kafka.saslPassword"),
         ("kafka: {saslPassword: p}", "kafka.saslUsername"),
         ("kafka: {sslCertificateLocation: c}", "kafka.sslKeyLocation"),

@@ -44,7 +44,7 @@ from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
 from tss.edges.unusable import UnusableFile
 from tss.fleet import open_fleet
-from tss.settings import KafkaExporter, Settings
+from tss.settings import ForceSampling, KafkaExporter, Settings
 from tss.tasks import (
     committer,
     consumer,
@@ -257,7 +257,7 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
     rulebook = Rulebook()
     api = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
-    facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers, api)
+    facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers, api, _admin_at(settings.force_sampling))
     stop = trio.Event()
     # The link to Redis has a nursery of its own, so it is closed within the house; the rest after it.
     async with AsyncExitStack() as opened, trio.open_nursery() as house, AsyncExitStack() as linked:
@@ -330,6 +330,10 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
             await select(keyed, outside, stop)
             counted.set()  # no span comes any more: what was counted is sent a last time
         house.cancel_scope.cancel()
+
+
+def _admin_at(force: ForceSampling) -> tuple[str, int] | None:
+    return (force.admin_addr, force.admin_port) if force.admin_token and force.admin_port else None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import re
@@ -21,6 +22,8 @@ DONE, REFUSED, WRONG_USE = 0, 1, 2
 DEFAULT_URL = "http://127.0.0.1:8080"
 TOKEN_VARIABLE = "TSS_FORCE_SAMPLING_ADMIN_TOKEN"  # noqa: S105  # its name, not its value
 ANSWER_SECS = 30
+MAX_ANSWER_BYTES = 16 * 1024 * 1024  # 1,000 rules of the largest size have less
+_REDIRECTS = (301, 302, 303, 307, 308)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Document = dict[str, Any]
@@ -35,7 +38,8 @@ class Site:
     """One replica's pages."""
 
     url: str
-    token: str
+    token: str = attrs.field(repr=False)
+    by_proxy: bool = False
 
     def ask(self, method: str, path: str = "", document: object = None, revision: int | None = None) -> Any:
         """The answer's document. Raises Trouble with the server's own words."""
@@ -46,13 +50,36 @@ class Site:
         body = None if document is None else json.dumps(document).encode()
         try:
             request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310  # whoever asks names it
-            with urllib.request.urlopen(request, timeout=ANSWER_SECS) as answer:  # noqa: S310
-                return json.loads(answer.read() or b"null")
+            with self._opener().open(request, timeout=ANSWER_SECS) as answer:
+                status, text = answer.status, answer.read(MAX_ANSWER_BYTES)
         except urllib.error.HTTPError as error:
             raise Trouble(_words(error)) from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = _one_line(str(getattr(error, "reason", error))) or type(error).__name__
             raise Trouble(f"no answer from {self.url}: {reason}; --url names another replica") from error
+        return self._document(method, path, status, text)
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        """The token goes to the address that was named, and nowhere else: no redirect is followed, and no proxy of the
+        environment asked unless that is wanted."""
+        proxies = urllib.request.ProxyHandler(None if self.by_proxy else {})
+        return urllib.request.build_opener(proxies, _NoRedirect())
+
+    def _document(self, method: str, path: str, status: int, text: bytes) -> Any:
+        """What a tss says. Raises Trouble for what is none."""
+        try:
+            found = json.loads(text or b"null")
+        except ValueError as error:
+            raise Trouble(_stranger(self.url, status, "no JSON")) from error
+        if method == "DELETE":
+            return found
+        if method == "GET" and not path:
+            rules = found.get("rules") if isinstance(found, dict) else None
+            if not isinstance(rules, list) or not all(map(_is_rule, rules)):
+                raise Trouble(_stranger(self.url, status, "no force rules"))
+        elif not _is_rule(found):
+            raise Trouble(_stranger(self.url, status, "no force rule"))
+        return found
 
     def find(self, wanted: str) -> Document:
         """The rule of this id or name."""
@@ -65,13 +92,41 @@ class Site:
         raise Trouble(f"there is no rule with the id or name {wanted!r}; there are: {known}")
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like any other that is no success."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+_FIELDS = frozenset({"id", "name", "action", "enabled", "expires", "priority", "revision", "matchers", "description"})
+
+
+def _is_rule(document: object) -> bool:
+    if not isinstance(document, dict) or not document.keys() >= _FIELDS or not isinstance(document["matchers"], list):
+        return False
+    return all(isinstance(each, dict) and each.keys() >= {"on", "op", "value"} for each in document["matchers"])
+
+
+def _one_line(text: str) -> str:
+    """What a stranger said, fit for a terminal."""
+    return "".join([each if each.isprintable() else " " for each in text])[:200].strip()
+
+
+def _stranger(url: str, status: int, what: str) -> str:
+    return f"{url} answers {status} with {what}: is it the health port, or forceSampling.adminPort, of a tss?"
+
+
 def _words(error: urllib.error.HTTPError) -> str:
+    if error.code in _REDIRECTS:
+        where = error.headers.get("Location", "")
+        return f"{error.url} sends on to {where} ({error.code}), where the token does not go: name the replica itself by --url"
     try:
-        document = json.loads(error.read())
+        document = json.loads(error.read(MAX_ANSWER_BYTES))
         lines = [f"{document['error']} ({error.code})"]
         lines += [f"  {field}: {fault}" for field, fault in document.get("fields", {}).items()]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{error.url} answers {error.code}: is it the health port of a tss?"
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, http.client.HTTPException):
+        return f"{error.url} answers {error.code}: is it the health port, or forceSampling.adminPort, of a tss?"
     return "\n".join(lines)
 
 
@@ -79,7 +134,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
     """Do what is asked; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        site = Site(options.url, _token(options.config, environ))
+        site = Site(options.url, _token(options.config, environ), options.proxy)
         shown = options.does(site, options)
     except Trouble as trouble:
         print(f"tss force: {trouble}", file=sys.stderr)
@@ -170,7 +225,10 @@ def _remove(site: Site, options: argparse.Namespace) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tss force", description="Keep or drop whatever matches, for a while.")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--url", default=DEFAULT_URL, help=f"a replica's health address (default: {DEFAULT_URL})")
+    shared.add_argument(
+        "--url", default=DEFAULT_URL, help=f"a replica's health address, or its admin address (default: {DEFAULT_URL})"
+    )
+    shared.add_argument("--proxy", action="store_true", help="ask by the proxy that HTTP_PROXY and its like name")
     shared.add_argument(
         "--config", metavar="FILE", help=f"settings to take the token from (default: ${CONFIG_VARIABLE})"
     )

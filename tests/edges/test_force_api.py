@@ -265,3 +265,29 @@ async def test_other_paths_and_methods() -> None:
         assert "POST /admin/force-rules/ID/extend" in (await site.ask("POST", "/a/b")).json()["error"]
         assert (await site.ask("GET", "/a/b/c")).status_code == 404
         assert (await site.ask("PATCH")).status_code == 405
+
+
+async def test_wrong_tokens_do_not_fill_the_log() -> None:
+    wrong = {"Authorization": "Bearer wrong"}
+    with capture_logs() as lines:
+        async with serving() as site:
+            for _ in range(20):
+                assert (await site.client.get(site.url, headers=wrong)).status_code == 403
+            site.clock.now += 31
+            await site.client.get(site.url, headers=wrong)
+    assert [line["times"] for line in lines if "wrong token" in line["event"]] == [1, 20]
+
+
+async def test_with_a_port_of_their_own_the_pages_are_there_alone() -> None:
+    api = ForceApi(ForceSampling(admin_token=TOKEN), Rulebook(), has_redis=False)
+    facts = web.Facts(Health(), "reference", lambda _: (b"", ""), admin=api, admin_at=(HERE, 0))
+    async with trio.open_nursery() as nursery, httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        ports = await nursery.start(web.run, settings(), facts)
+        assert len({ports.health, ports.metrics, ports.admin}) == 3
+        own = await client.get(f"http://{HERE}:{ports.admin}/admin/force-rules", headers=BEARER)
+        assert (own.status_code, "set redis.url" in own.text) == (503, True)
+        for port in (ports.health, ports.metrics):
+            assert (await client.get(f"http://{HERE}:{port}/admin/force-rules", headers=BEARER)).status_code == 404
+        for path in ("/health", "/health/live", "/metrics"):
+            assert (await client.get(f"http://{HERE}:{ports.admin}{path}")).status_code == 404
+        nursery.cancel_scope.cancel()

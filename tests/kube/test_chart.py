@@ -116,6 +116,8 @@ def test_what_the_chart_reads_of_the_settings_has_the_daemons_defaults() -> None
         ("observability", "metricsPort"): ours.observability.metrics_port,
         ("observability", "enableHealthCheck"): ours.observability.enable_health_check,
         ("observability", "enablePrometheus"): ours.observability.enable_prometheus,
+        ("forceSampling", "adminPort"): ours.force_sampling.admin_port,
+        ("forceSampling", "adminAddr"): ours.force_sampling.admin_addr,
     }
 
 
@@ -321,6 +323,28 @@ def test_a_network_policy_lets_in_whom_it_names_and_the_charts_own_test() -> Non
     assert test["podSelector"]["matchLabels"].items() <= only(objects, "Pod")["metadata"]["labels"].items()
 
 
+def test_the_admin_port_is_reached_by_whom_the_settings_let_in() -> None:
+    def seen(*values: str) -> tuple[list[str], list[list[int]], list[str]]:
+        objects = rendered(*LEAST, "networkPolicy.enabled=true", "config.forceSampling.adminPort=8081", *values)
+        ingress = only(objects, "NetworkPolicy")["spec"]["ingress"]
+        pod = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+        services = [each["metadata"]["name"] for each in objects if each["kind"] == "Service"]
+        return (
+            [port["name"] for port in pod["ports"]],
+            [[port["port"] for port in rule["ports"]] for rule in ingress],
+            [name.rpartition("-")[2] for name in services if name.endswith("-admin")],
+        )
+
+    everywhere = "config.forceSampling.adminAddr=0.0.0.0"
+    someone = "networkPolicy.admin.from[0].podSelector.matchLabels.app=oncall"
+    assert seen() == (["http", "metrics"], [[8080, 9090]], []), "on loopback"
+    assert seen(someone) == (["http", "metrics"], [[8080, 9090]], [])
+    assert seen(everywhere) == (["http", "metrics", "admin"], [[8080, 9090]], []), "nobody is named"
+    assert seen(everywhere, someone, "service.adminPort=80") == (
+        ["http", "metrics", "admin"], [[8080, 9090], [8081]], ["admin"],
+    )  # fmt: skip
+
+
 def exporters(*urls: str) -> list[str]:
     keys = [{"name": f"e{index}", "type": "otlp", "endpoint": url} for index, url in enumerate(urls)]
     return [
@@ -448,6 +472,8 @@ def test_further_objects_are_templates() -> None:
         ((*KEDA, "keda.authentication.existing=a"), "set keda.kafka.sasl and keda.kafka.tls"),
         ((LEAST[1], "config.kafka.brokers=kafka"), "config.kafka.brokers: kafka has no port: kafka:9092"),
         ((*LEAST, "config.observability.healthPort=9090"), "each needs one of its own"),
+        ((*LEAST, "config.forceSampling.adminPort=8080"), "adminPort is that of /health or /metrics"),
+        ((*LEAST, "config.forceSampling.adminPort=8081", "service.adminPort=8081"), "not of loopback"),
         (
             (*LEAST, "autoscaling.enabled=true", "resources.requests=null"),
             "autoscaling.enabled needs resources.requests.cpu",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,6 +23,7 @@ from tss.settings import ForceSampling
 
 log = structlog.get_logger()
 
+TELL_SECS = 30.0  # between two lines about wrong tokens
 _VERBS = {"extend": "extended", "enable": "enabled", "disable": "disabled"}  # and as the log has them
 
 
@@ -31,6 +34,8 @@ class ForceApi:
         self, settings: ForceSampling, book: Rulebook, *, has_redis: bool, clock: Callable[[], float] = time.time
     ) -> None:
         self._token = settings.admin_token.encode()
+        self._wrong_tokens = 0  # that no line has told of yet
+        self._told_at = -math.inf
         self._bounds = Bounds(settings.default_duration_secs, settings.max_duration_secs, settings.max_rules)
         self._book = book
         self._has_redis = has_redis
@@ -68,8 +73,8 @@ class ForceApi:
         if scheme.lower() != "bearer" or not token:
             text = "a token is needed: Authorization: Bearer <forceSampling.adminToken>"
             return _fault(HTTPStatus.UNAUTHORIZED, text, headers={"WWW-Authenticate": "Bearer"})
-        if not hmac.compare_digest(token.strip().encode(), self._token):
-            log.warning("force rules: a wrong token", remote=asked.remote)
+        if not _is_same(token.strip().encode(), self._token):
+            self._tell_wrong(asked.remote)
             return _fault(HTTPStatus.FORBIDDEN, "the token is not that of forceSampling.adminToken")
         if not self._has_redis:
             text = "force rules need Redis, where all replicas find them: set redis.url (TSS_REDIS_URL)"
@@ -78,6 +83,15 @@ class ForceApi:
             text = "the rules have not been read from Redis yet: see /health, and try again"
             return _fault(HTTPStatus.SERVICE_UNAVAILABLE, text)
         return None
+
+    def _tell_wrong(self, remote: str) -> None:
+        """One line, and then from time to time with how often: whoever guesses tokens must not fill the log."""
+        self._wrong_tokens += 1
+        now = self._clock()
+        if 0 <= now - self._told_at < TELL_SECS:
+            return
+        log.warning("force rules: a wrong token", remote=remote, times=self._wrong_tokens)
+        self._wrong_tokens, self._told_at = 0, now
 
     async def _routed(self, asked: Asked) -> Answer:
         match asked.method, [part for part in asked.path.removeprefix(ADMIN_PATH).split("/") if part]:
@@ -142,6 +156,11 @@ class ForceApi:
         paths = [f"GET, POST {ADMIN_PATH}", f"GET, PUT, DELETE {ADMIN_PATH}/ID"]
         paths += [f"POST {ADMIN_PATH}/ID/{verb}" for verb in _VERBS]
         return _fault(HTTPStatus.NOT_FOUND, f"there is no {asked.method} {asked.path}; there are {'; '.join(paths)}")
+
+
+def _is_same(given: bytes, wanted: bytes) -> bool:
+    """In a time that tells nothing of the token, not even its length."""
+    return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(wanted).digest())
 
 
 def _tell(what: str, asked: Asked, rule: Rule) -> None:

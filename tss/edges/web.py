@@ -74,6 +74,7 @@ class Facts:
     exposition: Callable[[str], tuple[bytes, str]]
     numbers: Callable[[], Mapping[str, float]] = dict
     admin: Admin | None = None
+    admin_at: tuple[str, int] | None = None  # address and port of its own; None: it is on the health port
 
 
 @attrs.frozen
@@ -82,6 +83,7 @@ class Ports:
 
     health: int | None
     metrics: int | None
+    admin: int | None = None  # where it has a port of its own
 
 
 @attrs.frozen
@@ -106,13 +108,22 @@ async def run(
         sites: list[tuple[socket.socket, Mapping[str, Page], Admin | None]] = []
         ports: dict[str, int | None] = {"health": None, "metrics": None}
         if settings.enable_health_check:
-            sock = open_sockets.enter_context(_listen("health", settings.health_addr, settings.health_port))
+            sock = open_sockets.enter_context(
+                _listen("observability.health", settings.health_addr, settings.health_port)
+            )
             ports["health"] = sock.getsockname()[1]
-            sites.append((sock, pages.all(metrics=settings.enable_prometheus), facts.admin))
+            admin = facts.admin if facts.admin_at is None else None
+            sites.append((sock, pages.all(metrics=settings.enable_prometheus), admin))
         if settings.enable_prometheus:
-            sock = open_sockets.enter_context(_listen("metrics", settings.metrics_addr, settings.metrics_port))
+            sock = open_sockets.enter_context(
+                _listen("observability.metrics", settings.metrics_addr, settings.metrics_port)
+            )
             ports["metrics"] = sock.getsockname()[1]
             sites.append((sock, {"/metrics": pages.metrics}, None))
+        if facts.admin is not None and facts.admin_at is not None:
+            sock = open_sockets.enter_context(_listen("forceSampling.admin", *facts.admin_at))
+            ports["admin"] = sock.getsockname()[1]
+            sites.append((sock, {}, facts.admin))
         # From here on clients can connect; they wait in the backlog while Quart is imported, which takes longer than all
         # else at the start and has a thread of its own, so that meanwhile the loop can connect to Kafka.
         task_status.started(Ports(**ports))
@@ -142,13 +153,13 @@ def _listen(name: str, addr: str, port: int) -> socket.socket:
 
 
 def _why_not(name: str, addr: str, port: int, error: OSError) -> str:
-    where = f"observability.{name}Port {port} on {addr}"
+    where = f"{name}Port {port} on {addr}"
     if error.errno == errno.EADDRINUSE:
         return f"{where} is in use"
     if error.errno == errno.EACCES:
         return f"{where} is not allowed to this user"
     if error.errno == errno.EADDRNOTAVAIL or (error.errno or 0) < 0:  # below 0: the name resolver's
-        return f"observability.{name}Addr {addr} is not an address of this machine"
+        return f"{name}Addr {addr} is not an address of this machine"
     return f"{where} cannot be listened on: {error.strerror}"
 
 

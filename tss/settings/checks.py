@@ -164,17 +164,17 @@ _EVERYWHERE = ("0.0.0.0", "::")
 
 
 def _ports(settings: Settings) -> Iterator[Disagreement]:
-    seen = settings.observability
-    addresses = (seen.metrics_addr, seen.health_addr)
-    same_address = addresses[0] == addresses[1] or any(address in _EVERYWHERE for address in addresses)
-    if not (seen.enable_prometheus and seen.enable_health_check and same_address):
-        return
-    if seen.metrics_port == seen.health_port != 0:
-        yield Disagreement(
-            ("observability.healthPort", "observability.metricsPort"),
-            str(seen.health_port),
-            "another port than observability.metricsPort on the same address",
-        )
+    seen, force = settings.observability, settings.force_sampling
+    taken = [
+        ("observability.metricsPort", seen.enable_prometheus, seen.metrics_addr, seen.metrics_port),
+        ("observability.healthPort", seen.enable_health_check, seen.health_addr, seen.health_port),
+        ("forceSampling.adminPort", bool(force.admin_token), force.admin_addr, force.admin_port),
+    ]
+    for number, (key, is_used, address, port) in enumerate(taken):
+        for other, other_is_used, other_address, other_port in taken[:number]:
+            same = address == other_address or address in _EVERYWHERE or other_address in _EVERYWHERE
+            if is_used and other_is_used and same and port == other_port != 0:
+                yield Disagreement((key, other), str(port), f"another port than {other} on the same address")
 
 
 def _datadog(settings: Settings) -> Iterator[Disagreement]:
@@ -385,7 +385,7 @@ def without_effect(settings: Settings) -> list[str]:
     if not settings.span_compression.enabled:
         idle.append(("spanCompression", settings.span_compression, compression))
     if not settings.force_sampling.admin_token:
-        force = ("default_duration_secs", "max_duration_secs", "max_rules", "poll_secs")
+        force = ("admin_port", "admin_addr", "default_duration_secs", "max_duration_secs", "max_rules", "poll_secs")
         idle.append(("forceSampling", settings.force_sampling, force))
     if not settings.kafka.rekey.enabled:
         rekey = tuple(field.name for field in fields(Rekey) if field.name not in {"enabled", "topic"})

@@ -658,6 +658,18 @@ class ForceSampling:
         "Token that /admin/force-rules asks for (`Authorization: Bearer`); empty: there is no such page, and no rules.",
         secret=True,
     )
+    admin_port: int = key(
+        0,
+        port,
+        "Port of /admin/force-rules alone, which then is not on `observability.healthPort`; 0: it is there, beside the probes. "
+        f"{_TOKEN_TOO}",
+    )
+    admin_addr: str = key(
+        "127.0.0.1",
+        filled,
+        "Address that `adminPort` listens on; the default is reached from within the pod and by `kubectl port-forward` only. "
+        "Has an effect only with `adminPort`.",
+    )
     default_duration_secs: float = key(
         3600, kinds.number(0, _YEAR_SECS, above=True), f"How long a rule lasts that does not say. {_TOKEN_TOO}"
     )

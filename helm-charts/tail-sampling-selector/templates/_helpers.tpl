@@ -111,3 +111,12 @@ from the daemon's settings classes and tells which keys are secrets, and by whic
 {{- range $root.Values.externalSecret.data -}}{{- if has .secretKey (list $name (printf "%s_FILE" $name)) }}true{{ end -}}{{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The port of the admin pages where others than the pod itself may reach it; else nothing. */}}
+{{- define "tss.adminPort" -}}
+{{- $force := .Values.config.forceSampling | default dict -}}
+{{- $addr := $force.adminAddr | default "127.0.0.1" -}}
+{{- if and $force.adminPort (not (or (hasPrefix "127." $addr) (eq $addr "::1") (eq $addr "localhost"))) -}}
+{{- int $force.adminPort -}}
+{{- end -}}
+{{- end -}}

@@ -66,7 +66,8 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       {{- end }}
-      {{- if or $seen.enableHealthCheck $seen.enablePrometheus }}
+      {{- $adminPort := include "tss.adminPort" . }}
+      {{- if or $seen.enableHealthCheck $seen.enablePrometheus $adminPort }}
       ports:
         {{- if $seen.enableHealthCheck }}
         - name: http
@@ -76,6 +77,11 @@ spec:
         {{- if $seen.enablePrometheus }}
         - name: metrics
           containerPort: {{ int $seen.metricsPort }}
+          protocol: TCP
+        {{- end }}
+        {{- with $adminPort }}
+        - name: admin
+          containerPort: {{ int . }}
           protocol: TCP
         {{- end }}
       {{- end }}

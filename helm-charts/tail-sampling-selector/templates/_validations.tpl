@@ -88,6 +88,13 @@
 {{- if and $seen.enableHealthCheck $seen.enablePrometheus (eq (int $seen.healthPort) (int $seen.metricsPort)) -}}
 {{- $faults = append $faults "config.observability.healthPort and metricsPort are the same: each needs one of its own" -}}
 {{- end -}}
+{{- $admin := int (dig "forceSampling" "adminPort" 0 $config) -}}
+{{- if and $admin (or (and $seen.enableHealthCheck (eq $admin (int $seen.healthPort))) (and $seen.enablePrometheus (eq $admin (int $seen.metricsPort)))) -}}
+{{- $faults = append $faults "config.forceSampling.adminPort is that of /health or /metrics: it needs one of its own" -}}
+{{- end -}}
+{{- if and .Values.service.adminPort (not (include "tss.adminPort" .)) -}}
+{{- $faults = append $faults "service.adminPort needs config.forceSampling.adminPort, and an adminAddr that is not of loopback" -}}
+{{- end -}}
 {{- if and .Values.autoscaling.enabled (not (dig "requests" "cpu" "" (.Values.resources | default dict))) -}}
 {{- $faults = append $faults "autoscaling.enabled needs resources.requests.cpu: its target is a share of that" -}}
 {{- end -}}
