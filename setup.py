@@ -16,6 +16,7 @@ TYPED = (
     "core/compression/outline",
     "core/duplicates",
     "core/evaluation",
+    "core/firstmet",
     "core/ledger",
     "core/memory",
     "core/opentraces",
@@ -32,12 +33,13 @@ TYPED = (
     "core/sampling/probability",
     "core/sampling/rest",
     "core/streamtime",
+    "core/table",
     "core/trace",
+    "core/verdicts",
     "edges/kafka_records",
 )
 # Written for the compiler; `core/otlp/reference.py`, and for the last `edges/signals.py`, stand in for them.
 CYTHON = (
-    "core/compression/sqltext",
     "core/otlp/lineage",
     "core/otlp/parts",
     "core/otlp/protobuf",
@@ -45,7 +47,6 @@ CYTHON = (
     "core/otlp/values",
     "core/spanmetrics/counting",
     "core/statistics/concentrator",
-    "core/statistics/resources",
     "core/statistics/series",
     "core/statistics/walk",
     "edges/deadline",

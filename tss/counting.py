@@ -15,12 +15,15 @@ from tss import __version__
 from tss.core import measures
 from tss.core.spanmetrics import Exposition, Reporter, SpanMetrics, shape_of
 from tss.core.statistics import Concentrator, SpanObserver
+from tss.core.statistics.groups import MAX_BYTES
 from tss.edges.datadog_stats import open_datadog_stats, way_of
 from tss.edges.datadog_stats_forms import for_intake
 from tss.edges.metrics import PrometheusMeter
 from tss.edges.otlp_metrics import open_otlp_metrics
 from tss.settings import DatadogExporter, Settings
 from tss.tasks import spanmetrics, statistics
+
+FEWEST_BYTES = 4 * 1024 * 1024
 
 
 @attrs.frozen
@@ -37,7 +40,7 @@ async def open_counting(
     """Empty where nothing is to be counted. The last sending takes ``last_secs`` at most."""
     counting = Counting()
     for way in ways_of_stats(settings):
-        concentrator = Concentrator(time.time_ns())
+        concentrator = Concentrator(time.time_ns(), max_bytes=_max_bytes(settings))
         counting.observers.append(concentrator)
         opening = open_datadog_stats(way, settings.datadog, settings.app.instance_id)
         sending = statistics.Sending(concentrator, await opened.enter_async_context(opening), meter, random.Random())
@@ -45,6 +48,11 @@ async def open_counting(
     if settings.span_metrics.enabled:
         await _count_span_metrics(settings, opened, counting, last_secs, meter)
     return counting
+
+
+def _max_bytes(settings: Settings) -> int:
+    """What the statistics of one way may take; it comes beside maxBufferBytes. All else in them is one more series."""
+    return min(MAX_BYTES, max(FEWEST_BYTES, settings.app.max_buffer_bytes // 8))
 
 
 def ways_of_stats(settings: Settings) -> Collection[DatadogExporter]:

@@ -68,7 +68,7 @@ from tss.tasks.keying import Keying
 from tss.tasks.narrating import Decisions
 from tss.tasks.parker import Parker, Parking
 from tss.tasks.pausing import Pausing
-from tss.tasks.sharing import ALONE, EVICTED_IDS, Shared, Sharing
+from tss.tasks.sharing import ALONE, Shared, Sharing
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -135,7 +135,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     app, shelves = settings.app, outside.parking
     times = StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown, parks=shelves is not None)
     meter, health, sharing = outside.meter, outside.health, outside.sharing
-    buffer = Buffer(_limits(settings), _waits(settings), Memory(evicted_limit=EVICTED_IDS if sharing else 0))
+    buffer = _buffer(settings, shared=sharing is not None)
     memories = Shared(sharing, buffer, meter) if sharing else ALONE
     sampler, preparation = _sampler(settings), Preparation(settings.span_compression)
     assignments = _assignments(settings, buffer, meter, outside.clock_ms, sampler.lookup)
@@ -301,6 +301,7 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
                 outbox=topic,
                 parked=fleet.parked,
                 close_secs=times.leave_secs,
+                poll_bytes=_limits(settings).poll_bytes,
             )
 
         clock_ms = topic.clock_ms if topic else None
@@ -382,6 +383,12 @@ def _parker(
     return Parker(shelves, buffer, assignments, outside.meter, after_ms, make_token, lookup.fingerprint)
 
 
+def _buffer(settings: Settings, *, shared: bool) -> Buffer:
+    limits = _limits(settings)
+    memory = Memory.within(limits.memory_bytes, settings.app.decision_memory_secs, shared=shared)
+    return Buffer(limits, _waits(settings), memory)
+
+
 def _limits(settings: Settings) -> Limits:
     app = settings.app
     return Limits(app.max_buffer_bytes, app.max_buffer_spans, app.max_buffer_traces, app.max_trace_spans)
@@ -412,11 +419,18 @@ def _pausing(health: Health, meter: Meter, lanes: Sequence[exporter.Lane]) -> Pa
     return Pausing(health, meter, [lane.standing for lane in lanes])
 
 
+def _held(buffer: Buffer, kind: str) -> int:
+    return buffer.held_by_kind()[kind]
+
+
 def _watch(buffer: Buffer, assignments: Assignments, meter: Meter, health: Health) -> None:
     limits, memory = buffer.limits, buffer.memory
     meter.watch(measures.BUFFER_TRACES, lambda: buffer.open_traces)
     meter.watch(measures.BUFFER_SPANS, lambda: buffer.open_spans)
     meter.watch(measures.BUFFER_BYTES, lambda: buffer.held_bytes)
+    for kind in buffer.held_by_kind():
+        meter.watch(measures.HELD_BYTES, partial(_held, buffer, kind), kind)
+    meter.watch(measures.MEMORY_REACH, buffer.reach_secs)
     meter.watch(measures.MEMORY_KEPT, lambda: memory.kept)
     meter.watch(measures.MEMORY_DROPPED, lambda: memory.dropped)
     meter.set(measures.BUFFER_TRACES_LIMIT, limits.max_traces)

@@ -113,7 +113,7 @@ def test_traces_before_any_believable_time_are_clocked_by_the_first_one() -> Non
 
 
 def test_law_5_pressure_decides_the_oldest_and_throws_nothing_away() -> None:
-    two = (TRACE_BYTES + 2 * RECORD_BYTES + 8 + 1000) * 2 * 4 // 3 + 10
+    two = (TRACE_BYTES + 2 * RECORD_BYTES + 8 + 1000) * 2 * 64 // 38 + 10
     cases: list[dict[str, int]] = [{"max_traces": 2}, {"max_spans": 2}, {"max_bytes": two}]
     for limits in cases:
         buffer, home = make(None, **limits), partition()

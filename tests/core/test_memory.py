@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.spans import trace_id
+from tss.core.buffer import SENT_BYTES, SENT_RECORD_BYTES
 from tss.core.decision import Decision, Reason, Verdict
-from tss.core.memory import Kept, Memory, RecentIds
+from tss.core.memory import DROPPED, KEPT, UNDECIDED, UNKNOWN, Kept, Memory, RecentIds
+from tss.core.verdicts import TRACE_BYTES
 
 KEEP = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
 FIRST = (0, 0)
 DROP = Decision(Verdict.DROP, "default", Reason.ROOT_QUIET, 0.0)
 
 
-def test_kept_traces_are_forgotten_least_recently_used_first() -> None:
+def test_what_was_delivered_is_forgotten_least_recently_used_first_and_the_verdict_stays() -> None:
     memory = Memory(kept_limit=2)
     for number in (1, 2):
         memory.keep(trace_id(number), KEEP, FIRST)
+        memory.delivered(trace_id(number), [(0, 5)])
     assert memory.recall_kept(trace_id(1))
     memory.keep(trace_id(3), KEEP, FIRST)
-    assert memory.recall_kept(trace_id(2)) is None
-    assert memory.recall_kept(trace_id(1)) is not None
+    assert memory.covering(trace_id(2)) is None
+    assert memory.covering(trace_id(1)) is not None
     assert memory.kept == 2
+    again = memory.recall_kept(trace_id(2), 0, (7, 70))
+    assert again is not None
+    assert (again.decision, again.first, again.covered) == (KEEP, (7, 70), {})
 
 
 def test_deliveries_that_overtake_each_other_cover_only_themselves() -> None:
@@ -76,7 +85,7 @@ def test_of_what_had_to_be_forgotten_the_ids_stay() -> None:
     memory = Memory(kept_limit=2, evicted_limit=10)
     for number in range(5):
         memory.keep(trace_id(number), KEEP, FIRST)
-    assert [memory.has_evicted(trace_id(number)) for number in range(6)] == [True, True, True, False, False, False]
+    assert [memory.has_evicted(trace_id(number)) for number in range(6)] == [True, True, True, True, True, False]
     assert memory.take_evictions() == 3
     assert memory.take_evictions() == 0
     plain = Memory(kept_limit=1)
@@ -108,4 +117,126 @@ def test_what_was_learned_counts_as_kept_and_gives_way_to_what_is_known() -> Non
     assert memory.learn(trace_id(1), learned) is learned
     assert memory.learn(trace_id(1), Kept(KEEP, (4, 4))) is learned
     memory.learn(trace_id(2), Kept(KEEP, (5, 5)))
-    assert memory.recall_kept(trace_id(1)) is None
+    assert memory.covering(trace_id(1)) is None
+
+
+def test_verdicts_are_forgotten_in_the_order_of_the_closings_not_of_the_decisions() -> None:
+    """Law 3: a decision comes when a destination has room; a closing comes when the log says so."""
+    for order in ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [3, 0, 5, 1, 4, 2]):
+        memory = Memory(closed_limit=3)
+        numbers = [memory.closed(trace_id(number)) for number in range(6)]
+        assert [memory.look(trace_id(number), 0) for number in range(6)] == [UNKNOWN] * 3 + [UNDECIDED] * 3
+        for number in order:
+            if number % 2:
+                memory.keep(trace_id(number), KEEP, FIRST, numbers[number])
+            else:
+                memory.drop(trace_id(number), numbers[number])
+        found = [memory.look(trace_id(number), 0) for number in range(6)]
+        assert found == [UNKNOWN, UNKNOWN, UNKNOWN, KEPT, DROPPED, KEPT]
+
+
+def test_of_two_traces_with_one_id_the_later_closing_counts_though_it_is_decided_first() -> None:
+    memory = Memory(closed_limit=2)
+    first = memory.closed(trace_id(1))
+    memory.closed(trace_id(2))
+    memory.closed(trace_id(3))
+    assert memory.look(trace_id(1), 0) == UNKNOWN
+    second = memory.closed(trace_id(1))
+    memory.drop(trace_id(1), second)
+    memory.keep(trace_id(1), KEEP, FIRST, first)
+    assert memory.was_dropped(trace_id(1))
+    memory.sending(trace_id(1), [(0, 4)])  # law 1: what is on its way is known all the same
+    assert memory.covering(trace_id(1)) is not None
+
+
+@pytest.mark.parametrize("secs", [1, 10, 59, 60, 600, 601, 86_400])
+def test_a_closing_is_remembered_for_the_time_asked_for_and_a_sixtieth_or_a_second_more(secs: int) -> None:
+    step_secs = max(1, -(-secs // 60))
+    for since in sorted({0, 1, secs // 2, secs - 1, secs, secs + step_secs, secs + 2 * step_secs, 9 * secs}):
+        memory = Memory(secs=secs)
+        memory.turn(0, 10**12)
+        memory.drop(trace_id(1))
+        floor = memory.turn(0, 10**12 + 1000 * since)
+        remembered = memory.look(trace_id(1), floor) == DROPPED
+        assert remembered is (since <= secs) or secs < since < secs + step_secs
+        assert memory.look(trace_id(1), 0) == DROPPED, "of another partition it may be remembered"
+
+
+def test_a_partition_that_is_read_again_finds_what_it_was_told_before() -> None:
+    memory = Memory(secs=60)
+    for second in range(500):
+        floor = memory.turn(0, second * 1000)
+        memory.drop(trace_id(second))
+        assert memory.look(trace_id(max(0, second - 60)), floor) == DROPPED
+    for second in range(430, 500):
+        floor = memory.turn(0, second * 1000)
+        assert memory.look(trace_id(second), floor) == DROPPED
+
+
+def test_how_far_back_it_reaches_is_told() -> None:
+    roomy, small = Memory(secs=60), Memory(secs=60, closed_limit=100)
+    for memory, reach in ((roomy, 60), (small, 9)):
+        for second in range(500):
+            memory.turn(0, second * 1000)
+            for each in range(10):
+                memory.drop(trace_id(10 * second + each))
+        assert memory.reach_secs(0, 499_000) == pytest.approx(reach, abs=2)
+        assert memory.is_cut(0) is (memory is small)
+        assert (memory.reach_secs(1, 499_000), memory.is_cut(1)) == (0, False)
+
+
+@pytest.mark.parametrize("count", [10, 1_000, 100_000])
+def test_law_5_a_closed_trace_takes_no_more_than_is_said(count: int) -> None:
+    """Beside 64 tables of 16 slots, which are there from the start."""
+    memory = Memory(closed_limit=count)
+    start = memory.held_bytes
+    for number in range(3 * count):
+        memory.drop(trace_id(number))
+    assert count <= memory.dropped <= count + 1
+    assert memory.held_bytes <= start + count * TRACE_BYTES * 1.2
+
+
+def test_law_5_time_gives_back_what_it_forgets() -> None:
+    memory = Memory(secs=60)
+    for number in range(20_000):
+        memory.turn(0, 1000)
+        memory.drop(trace_id(number))
+    most = memory.held_bytes
+    for number in range(20_000, 40_000):
+        memory.turn(0, number * 1000)
+        memory.drop(trace_id(number))
+    assert memory.dropped < 70
+    assert memory.held_bytes < most / 5
+
+
+def test_law_5_a_kept_trace_takes_about_what_is_said() -> None:
+    memory = Memory(kept_limit=10**6)
+    ids = [trace_id(number) for number in range(20_000)]
+    memory.keep(trace_id(-1), KEEP, FIRST)
+    before = memory.held_bytes
+    tracemalloc.start()
+    try:
+        for number, id in enumerate(ids):
+            memory.keep(bytes(bytearray(id)), KEEP, (1000 + number, number << 20))
+            memory.sending(id, [(1000 + number, number << 20)])
+            memory.delivered(id, [(1000 + number, number << 20)])
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken == pytest.approx(memory.held_bytes - before, rel=0.15)
+
+
+def test_law_5_what_is_on_its_way_takes_about_what_is_said() -> None:
+    memory = Memory(kept_limit=10**6)
+    places = [[(1000, (number << 20) + at) for at in range(10)] for number in range(5_000)]
+    for number in range(5_000):
+        memory.keep(trace_id(number), KEEP, FIRST)
+    del places
+    tracemalloc.start()
+    try:
+        for number in range(5_000):
+            memory.sending(trace_id(number), [(1000, (number << 20) + at) for at in range(10)])
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken == pytest.approx(5_000 * (SENT_BYTES + 10 * SENT_RECORD_BYTES), rel=0.15)

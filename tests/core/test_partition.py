@@ -46,7 +46,7 @@ def test_no_replay_when_it_is_off() -> None:
         partition.ended(bytes(16), offset)
         partition.ledger.read(offset)
     assert partition.commit() == Commit(5000, 5000)
-    assert (partition._marks, len(partition._ended)) == ([], 0)  # nothing is noted that nobody needs
+    assert (len(partition._mark_seconds), len(partition._ended_seconds)) == (0, 0)  # nothing is noted that nobody needs
 
 
 def test_law_2_revoked_before_the_replay_is_over_it_leaves_it_as_it_was() -> None:

@@ -36,7 +36,7 @@ KEEP = Decision(Verdict.KEEP, "errors", Reason.INACTIVE, 0.25, ("sea",))
 
 
 def make(memory: Memory | None = None) -> Buffer:
-    return Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 600_000, 10_800_000), memory or Memory())
+    return Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 600_000, 10_800_000), memory or Memory(secs=3600))
 
 
 def part(trace: int, number: int, *, root: bool = False, size: int = 0) -> Fragment:
@@ -144,7 +144,7 @@ def test_what_an_earlier_owner_parked_is_asked_for_wherever_the_log_is_said_to_h
 
 
 def test_a_kept_one_that_had_to_be_forgotten_is_asked_for() -> None:
-    memory = Memory(kept_limit=1, evicted_limit=100)
+    memory = Memory(kept_limit=1, closed_limit=2, evicted_limit=100)
     buffer, home = make(memory), Partition(0, 0, 300_000, end=0)
     for number in (1, 2):
         memory.keep(trace_id(number), KEEP, (0, 0))

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 from structlog.testing import capture_logs
 
+from tests.core.spans import message, span
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.errors import CannotConnect
@@ -18,7 +19,7 @@ from tss.core.partition import Commit
 from tss.core.record import Start
 from tss.edges.kafka_errors import Connection
 from tss.edges.kafka_identity import NO_ID, TRIES, TopicIdentity
-from tss.edges.kafka_member import Member
+from tss.edges.kafka_member import BATCH_BYTES, Member
 from tss.edges.kafka_starts import to_metadata, topic_of
 from tss.settings import Kafka
 
@@ -173,10 +174,10 @@ class Scripted(Member):
         self._on_lost(self._client, places(*ids))
 
 
-def member(strategy: str = "cooperative-sticky") -> tuple[Scripted, Script, Ears]:
+def member(strategy: str = "cooperative-sticky", poll_bytes: int = BATCH_BYTES) -> tuple[Scripted, Script, Ears]:
     ears = Ears()
     kafka = Kafka(brokers="b:1", input_topic="t", partition_assignment_strategy=strategy)
-    made = Scripted(kafka, "me", ears, Connection("b:1", "t"))
+    made = Scripted(kafka, "me", ears, Connection("b:1", "t"), poll_bytes=poll_bytes)
     return made, made.script, ears
 
 
@@ -188,8 +189,8 @@ def polled(made: Member) -> list[tuple[int, int]]:
     return [(record.partition, record.offset) for record in made.poll().records]
 
 
-def joined(strategy: str = "cooperative-sticky") -> tuple[Scripted, Script, Ears]:
-    made, script, ears = member(strategy)
+def joined(strategy: str = "cooperative-sticky", poll_bytes: int = BATCH_BYTES) -> tuple[Scripted, Script, Ears]:
+    made, script, ears = member(strategy, poll_bytes)
 
     script.messages = [Note((0, 10)), Note((1, 10))]
     script.during = lambda: made.assign(0, 1)
@@ -517,3 +518,79 @@ def test_an_answer_that_does_not_come_holds_up_nobody() -> None:
     assert script.asked == 1
     asked.set_result(SimpleNamespace(topic_id="two"))
     assert identity.has_changed()
+
+
+class Large(Note):
+    """One that takes a good part of what a poll may hold, once it is scanned."""
+
+    def value(self) -> bytes:
+        return message([span(number, 0) for number in range(100)])
+
+
+def crowded(*at: tuple[int, int], poll_bytes: int = 60_000) -> tuple[Scripted, Script]:
+    """Each message takes some 45 kB, so two are read at once."""
+    made, script, _ = joined(poll_bytes=poll_bytes)
+    script.messages = [Large(each) for each in at]
+    return made, script
+
+
+def test_law_5_a_poll_ends_where_what_it_scanned_is_enough_and_the_rest_comes_in_order() -> None:
+    made, script = crowded((0, 11), (0, 12), (1, 11), (0, 13), (1, 12))
+    assert polled(made) == [(0, 11), (0, 12)]
+    script.messages = [Note((1, 13))]
+    read = made.poll()
+    assert [(record.partition, record.offset) for record in read.records] == [(1, 11), (0, 13)]
+    assert 60_000 <= read.held_bytes < 120_000
+    assert read.waiting_bytes == len(Large((0, 0)).value())
+    assert polled(made) == [(1, 12), (1, 13)]
+    assert made.poll().waiting_bytes == 0
+
+
+def test_what_waits_of_a_partition_that_goes_goes_with_it() -> None:
+    made, script = crowded((0, 11), (0, 12), (1, 11), (0, 13), (1, 12))
+    assert polled(made) == [(0, 11), (0, 12)]
+    script.during = lambda: made.revoke(1)
+    assert polled(made) == [(0, 13)]
+    script.during = lambda: None
+    assert polled(made) == []
+
+
+@pytest.mark.parametrize("strategy", ["cooperative-sticky", "range"])
+def test_law_1_what_waits_of_a_partition_that_goes_and_comes_back_is_fetched_again(strategy: str) -> None:
+    """Even in the call that brought it: a later call does not know that it is old."""
+    made, script, _ = joined(strategy, poll_bytes=60_000)
+    script.messages = [Large((0, 11)), Large((0, 12)), Large((1, 11)), Large((1, 12))]
+    script.during = lambda: [made.revoke(1), made.assign(1)]  # type: ignore[func-returns-value]
+    assert polled(made) == [(0, 11), (0, 12)]
+    assert (1, 10) in script.calls[-1]
+    script.during = lambda: None
+    script.messages = [Note((1, 10))]
+    assert polled(made) == [(1, 10)]
+
+
+def test_what_waits_while_paused_is_read_once_that_is_over() -> None:
+    made, _ = crowded((0, 11), (0, 12), (0, 13), (0, 14))
+    assert polled(made) == [(0, 11), (0, 12)]
+    made.pause()
+    assert polled(made) == []
+    made.resume()
+    assert polled(made) == [(0, 13), (0, 14)]
+
+
+def test_what_waits_of_a_partition_that_is_held_stops_no_other() -> None:
+    made, script = crowded((0, 11), (1, 11), (0, 12), (1, 12), (0, 13), (1, 13))
+    assert polled(made) == [(0, 11), (1, 11)]
+    made.hold({0})
+    assert polled(made) == [(1, 12), (1, 13)]
+    script.messages = [Note((1, 14))]
+    assert polled(made) == [(1, 14)]
+    made.hold(set())
+    assert polled(made) == [(0, 12), (0, 13)]
+
+
+def test_a_seek_forgets_what_waits() -> None:
+    made, script = crowded((0, 11), (0, 12), (0, 13))
+    assert polled(made) == [(0, 11), (0, 12)]
+    made.seek({0: 11})
+    script.messages = [Note((0, 11))]
+    assert polled(made) == [(0, 11)]

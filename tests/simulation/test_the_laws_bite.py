@@ -22,7 +22,7 @@ from tss.core import evaluation
 from tss.core.buffer import Buffer
 from tss.core.delivery import Accepted, Again
 from tss.core.errors import LawBroken
-from tss.core.memory import Memory
+from tss.core.memory import DROPPED, UNKNOWN, Memory
 from tss.core.packing import Packed
 from tss.core.parked import Place, Shelf
 from tss.core.partition import Commit, Partition
@@ -75,12 +75,18 @@ def commits_what_it_has_read(patch: Patch) -> str:
 
 
 def forgets_what_it_dropped(patch: Patch) -> str:
-    patch(Memory, "was_dropped", lambda self, trace_id: False)
+    look = Memory.look
+
+    def forgetful(self, trace_id, floor):
+        found = look(self, trace_id, floor)
+        return UNKNOWN if found == DROPPED else found
+
+    patch(Memory, "look", forgetful)
     return biting.CLOSED_TWICE
 
 
 def forgets_what_it_kept(patch: Patch) -> str:
-    patch(Memory, "recall_kept", lambda self, trace_id: None)
+    patch(Memory, "recall_kept", lambda self, trace_id, floor=0, place=(-1, -1): None)
     return biting.CLOSED_TWICE
 
 

@@ -2,10 +2,12 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import pytest
 
+from tests.core.spans import fragment
 from tests.fakes.kafka import EPOCH_MS
 from tests.simulation.laws import breaches
 from tests.simulation.plan import MIB, Plan, plan
@@ -14,7 +16,7 @@ from tests.simulation.traffic import Tastes, Write, writes
 from tests.simulation.world import World, run
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
-from tss.core.otlp import Encoding, scan
+from tss.core.otlp import Encoding, Fragment, scan
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.sampling import Sampler, policies
@@ -158,3 +160,91 @@ def test_live_and_backlog_decide_alike(seed):
         live, late = run(world), run(world, begins_secs=7200)
     assert breaches(live) == []
     assert verdicts(live) == verdicts(late) != {}
+
+
+# -- the memory of decisions, and destinations that answer when they like
+
+MEMORIES = {
+    "by time": lambda: Memory(secs=20),
+    "by count": lambda: Memory(closed_limit=12),
+    "few deliveries": lambda: Memory(kept_limit=2, secs=20),
+    "all": lambda: Memory(kept_limit=2, closed_limit=12, secs=20),
+}
+
+
+def chatter(seed: int) -> list[tuple[int, Record]]:
+    """One partition on which few ids come again and again: in time, late, and long after they are forgotten."""
+    chance = random.Random(f"chatter {seed}")
+    now_ms, log = EPOCH_MS, []
+    for offset in range(400):
+        now_ms += chance.choice([0, 10, 300, 900, 900, 2_500]) if chance.random() < 0.97 else 25_000
+        ids = chance.sample(range(30), chance.choice([1, 1, 3]))
+        fragments = tuple(_piece(id, offset, chance) for id in ids)
+        log.append((now_ms, Record(0, offset, now_ms - chance.randint(0, GRACE_MS), fragments)))
+    return log
+
+
+def _piece(id: int, number: int, chance: random.Random) -> Fragment:
+    failed = chance.random() < 0.2
+    root = chance.random() < 0.6
+    return fragment(id, (number + 1,), root=root, errors=int(failed), parents=() if root else (0,))
+
+
+@attrs.define
+class Outside:
+    """What happens beside the log: decisions and deliveries come in time, much later, or in no order."""
+
+    chance: random.Random
+    buffer: Buffer
+    sampler: Sampler
+    eager: float
+    quick: float
+    undecided: list[Trace] = attrs.field(factory=list)
+    under_way: list[Trace] = attrs.field(factory=list)
+    followed: dict[tuple[int, bytes], tuple[str, str]] = attrs.field(factory=dict)
+
+    def turn(self, eager: float, quick: float) -> None:
+        self.undecided += self.buffer.take()
+        if self.chance.random() < eager:
+            while self.undecided and self.chance.random() < max(eager, 0.5):
+                self._decide(self.undecided.pop(self.chance.choice([0, -1])))
+        if self.chance.random() < quick:
+            self.chance.shuffle(self.under_way)
+            count = len(self.under_way) if quick == 1 else self.chance.randint(0, len(self.under_way))
+            self.buffer.settle_all([self.under_way.pop() for _ in range(count)])
+
+    def _decide(self, trace: Trace) -> None:
+        together = [trace] if trace.decision else self.buffer.decided(trace, self.sampler.decide(trace))
+        for each in together:
+            assert each.decision is not None
+            for _, offset in each.holds() if each.decision.keeps or not each.late else ():
+                self.followed[offset, each.trace_id] = each.decision.verdict.value, each.decision.reason.value
+        self.under_way += together
+
+
+def fates(log: list[tuple[int, Record]], memory: Memory, chance: random.Random, *, live: bool) -> dict[Any, Any]:
+    """What became of each fragment; those that are missing followed a trace that was dropped."""
+    buffer = Buffer(attrs.evolve(ROOMY, max_trace_spans=3), attrs.evolve(WAITS, root_quiet_ms=2000), memory)
+    eager, quick = chance.choice([(1.0, 1.0), (1.0, 0.02), (0.3, 0.3), (0.05, 0.5), (0.01, 0.01)])
+    outside = Outside(chance, buffer, Sampler(policies(SAMPLING)), eager, quick)
+    partition = Partition(0, 0, 10**9, replay_secs=60)
+    for now_ms, record in log:
+        if live and chance.random() < 0.7:
+            buffer.reach(partition, chance.randint(now_ms - 500, now_ms))
+        buffer.add(partition, record, now_ms)
+        outside.turn(eager, quick)
+    buffer.reach(partition, EPOCH_MS + 10**9)
+    outside.turn(1.0, 1.0)
+    while outside.undecided or outside.under_way:
+        outside.turn(1.0, 1.0)
+    assert (partition.ledger.low_water, buffer.closed_bytes, partition.in_flight) == (400, 0, 0)
+    return outside.followed
+
+
+@pytest.mark.parametrize("kind", MEMORIES)
+@pytest.mark.parametrize("seed", range(25))
+def test_law_3_nor_does_how_fast_destinations_answer(seed, kind):
+    log, chance = chatter(seed), random.Random(seed)
+    first, *others = [fates(log, MEMORIES[kind](), chance, live=live) for live in (False, False, True, False, True)]
+    assert all(each == first for each in others)
+    assert len(first) < sum(len(record.fragments) for _, record in log), "nothing followed a trace that was dropped"

@@ -76,7 +76,7 @@ async def test_what_is_open_is_decided_as_it_is() -> None:
     await replica.deliver([trace])
     assert replica.sent == [(trace_id(1), 1)]
     assert replica.assignments.due()[0].offset == 0, "nothing of the new one has been read"
-    assert (replica.buffer.open_traces, replica.buffer.held_bytes) == (0, 0)
+    assert (replica.buffer.open_bytes, replica.buffer.closed_bytes) == (0, 0)
 
 
 async def test_law_1_late_spans_in_the_new_topic_are_not_taken_for_what_was_delivered_of_the_old_one() -> None:

@@ -277,7 +277,7 @@ class Replica:
     def __init__(self, shelf: Shelf, memory: Memory | None = None, *, remembers_dropped: bool = False) -> None:
         self.meter = FakeMeter()
         limits, waits = Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 600_000, 10_800_000)
-        self.buffer = Buffer(limits, waits, memory or Memory(evicted_limit=100))
+        self.buffer = Buffer(limits, waits, memory or Memory(evicted_limit=100, secs=1e6))
         self.shared = Shared(Sharing(shelf.opened(), 3600, remembers_dropped), self.buffer, self.meter)
         self.home = Partition(0, 0, 300_000, end=0)
         self.sampler = Sampler([Errors(1.0), Rest(0.0)])
@@ -309,7 +309,7 @@ class Replica:
 
 
 async def test_law_2_what_the_local_memory_had_to_forget_is_found_again(autojump_clock: MockClock) -> None:
-    replica = Replica(Shelf(), Memory(kept_limit=1, evicted_limit=100))
+    replica = Replica(Shelf(), Memory(kept_limit=1, closed_limit=1, evicted_limit=100, secs=1e6))
     replica.add(0, 1, 0, error=True)
     await replica.turn()
     replica.add(1, 2, 0, error=True)

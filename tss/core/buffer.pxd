@@ -13,6 +13,7 @@ cdef class Buffer:
     cdef readonly object limits
     cdef readonly Memory memory
     cdef readonly object packer
+    cdef public long long polled_bytes
     cdef readonly long long open_spans
     cdef readonly long long open_bytes
     cdef readonly long long closed_bytes
@@ -58,6 +59,9 @@ cdef class Buffer:
     cpdef dropped_elsewhere(self, Trace trace)
     @cython.locals(together=list)
     cdef list _together(self, Trace trace)
+    cdef _stop_closing(self, Trace trace)
+    @cython.locals(size="long long")
+    cdef _send(self, Trace trace, list places, tuple parked=*)
     @cython.locals(known=dict, trace=Trace, places=list, kept=Kept)
     cpdef dict deliver(self, traces)
     cpdef settle(self, Trace trace)
@@ -71,8 +75,10 @@ cdef class Buffer:
     cpdef _place(self, Partition partition, long long offset, Fragment fragment)
     @cython.locals(late=Trace)
     cdef bint _is_delivered(self, Partition partition, long long offset, Fragment fragment) except -1
-    @cython.locals(settled=bint, closing=Trace, late=Trace, kept=Kept)
+    @cython.locals(settled=bint, verdict="long long", place=tuple, kept=Kept)
     cdef bint _is_decided(self, Partition partition, long long offset, Fragment fragment) except -1
+    @cython.locals(closing=Trace, late=Trace)
+    cdef bint _waits(self, Partition partition, long long offset, Fragment fragment) except -1
     @cython.locals(late=Trace)
     cdef _follow(self, Kept kept, Partition partition, long long offset, Fragment fragment)
     @cython.locals(late=Trace)
@@ -83,7 +89,7 @@ cdef class Buffer:
     @cython.locals(quiet="long long", limit="long long")
     cdef long long _deadline_ms(self, Trace trace) except? -1
     cdef _reason(self, Trace trace)
-    @cython.locals(now_ms="long long", trace=Trace)
+    @cython.locals(now_ms="long long", second="long long", turned="long long", trace=Trace)
     cdef _turn(self, Partition partition)
     @cython.locals(trace=Trace)
     cdef _clock(self, Partition partition, long long now_ms)

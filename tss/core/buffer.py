@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
@@ -9,13 +10,15 @@ import attrs
 from tss.core.decision import Decision, Reason
 from tss.core.errors import LawBroken
 from tss.core.ledger import CHUNK_RECORDS
-from tss.core.memory import Kept, Memory
+from tss.core.memory import KEPT, UNDECIDED, UNKNOWN, Kept, Memory
 from tss.core.opentraces import OpenTraces
 from tss.core.otlp.fragment import Fragment
+from tss.core.otlp.lookup import Values
 from tss.core.packing import Packed, Packer
 from tss.core.parked import Summary
 from tss.core.partition import Partition
 from tss.core.record import Record
+from tss.core.streamtime import NO_TIME
 from tss.core.trace import Trace
 
 QUIET_MS = 2_000  # a trace without a span for so long of stream time is worth packing: the next may take long
@@ -23,6 +26,9 @@ QUIET_FRAGMENTS = 20_000  # and so is one that so many fragments of others have 
 # Offsets between two looks at what was delivered before and has been passed. A record of each of these need not be there:
 # transactions and compaction leave gaps.
 FORGET_RECORDS = 1024
+# What the memory of decisions needs for a trace on its way: a set, and a place in it (tests/core/test_memory.py).
+SENT_BYTES = 220
+SENT_RECORD_BYTES = 130
 PACKS_AT_ONCE = 2  # traces packed for each fragment that comes while bytes are short: more than come in
 
 
@@ -30,10 +36,11 @@ PACKS_AT_ONCE = 2  # traces packed for each fragment that comes while bytes are 
 class Limits:
     """When the oldest traces are decided early (law 5).
 
-    The bytes have three users with a share each, so that they add up to ``max_bytes`` whatever happens: open traces,
-    closed traces on their way to a destination, ledgers. Only the first decides early in normal times, and it depends
-    on the records and their order alone, not on how fast they are delivered: for one partition law 3 holds under
-    pressure too. (Of several, the order in which they are read together is part of it.)
+    The bytes have users with a share each, so that they add up to ``max_bytes`` whatever happens: in 64ths, open traces
+    have 38, closed traces on their way to a destination 8, ledgers 8, the memory of decisions 5, what was polled and not
+    taken in yet 4, samples for a dictionary 1. Only the first decides early in normal times, and it depends on the
+    records and their order alone, not on how fast they are delivered: for one partition law 3 holds under pressure too.
+    (Of several, the order in which they are read together is part of it.)
     """
 
     max_bytes: int
@@ -49,7 +56,7 @@ class Limits:
     @property
     def open_bytes(self) -> int:
         """Above this the oldest open trace is decided early."""
-        return self.max_bytes * 3 // 4
+        return self.max_bytes * 38 // 64
 
     @property
     def closed_bytes(self) -> int:
@@ -58,8 +65,24 @@ class Limits:
 
     @property
     def ledger_bytes(self) -> int:
-        """Above this the oldest open trace, which is what holds the low water back, is decided early."""
+        """Above this the oldest open trace, which is what holds the low water back, is decided early. Half of it is
+        for where traces were met before: above that the older half is forgotten."""
         return self.max_bytes // 8
+
+    @property
+    def memory_bytes(self) -> int:
+        """Within this decisions are remembered."""
+        return self.max_bytes * 5 // 64
+
+    @property
+    def poll_bytes(self) -> int:
+        """Above this a poll ends: two wait, one is in work, and one is held by the reader."""
+        return self.max_bytes // 64
+
+    @property
+    def sample_bytes(self) -> int:
+        """Above this no more samples are taken for a dictionary; with less than 256 KiB none can be trained."""
+        return max(1 << 18, self.max_bytes // 64)
 
 
 @attrs.frozen
@@ -101,13 +124,14 @@ class Buffer:
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
         "_max_trace_spans", "_next_look", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
         "_replayed", "_root_quiet_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "memory",
-        "on_two_partitions", "open_bytes", "open_spans", "packer",
+        "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, waits: Waits, memory: Memory) -> None:
         self.limits = limits
         self.memory = memory
-        self.packer = Packer()
+        self.packer = Packer(limits.sample_bytes)
+        self.polled_bytes = 0  # of what was read and not taken in yet
         self.open_spans = 0
         self.open_bytes = 0
         self.closed_bytes = 0  # of what has closed and is not settled
@@ -211,19 +235,42 @@ class Buffer:
 
     @property
     def ledger_bytes(self) -> int:
-        """Bytes of the ledgers of all partitions that are ours."""
-        return sum([partition.ledger.bytes for partition in self._partitions])
+        """Bytes of the ledgers of all partitions that are ours, and of what else is noted of each."""
+        return sum([partition.held_bytes for partition in self._partitions])
+
+    def reach_secs(self) -> float:
+        """How much of its stream time the partition with the shortest memory has its decisions remembered."""
+        timed = [each for each in self._partitions if each.time.now_ms >= 0]
+        return min([self.memory.reach_secs(each.id, each.time.now_ms) for each in timed], default=0.0)
+
+    def forgets_too_early(self) -> bool:
+        """Whether decisions of a partition are forgotten, for want of room, before ``rootQuietSecs`` are over: then a
+        span that comes late by that much would be a new trace."""
+        cut = [each for each in self._partitions if each.time.now_ms >= 0 and self.memory.is_cut(each.id)]
+        shortest = min([self.memory.reach_secs(each.id, each.time.now_ms) for each in cut], default=math.inf)
+        return 1000 * shortest < self._root_quiet_ms
 
     @property
     def held_bytes(self) -> int:
-        """All that the limit in bytes is about: open, closed and not settled, ledgers."""
-        return self.open_bytes + self.closed_bytes + self.ledger_bytes
+        """All that the limit in bytes is about."""
+        return sum(self.held_by_kind().values())
+
+    def held_by_kind(self) -> dict[str, int]:
+        """The same, by what it is needed for."""
+        return {
+            "open": self.open_bytes,
+            "closed": self.closed_bytes,
+            "ledgers": self.ledger_bytes,
+            "decisions": self.memory.held_bytes,
+            "polled": self.polled_bytes,
+            "samples": self.packer.sample_bytes,
+        }
 
     def adopt(self, partition: Partition) -> None:
         """The partition is ours."""
         self._partitions.add(partition)
         for trace_id, known in (partition.delivered or {}).items():
-            if self.memory.recall_kept(trace_id) is None:  # for spans that come later than all that was delivered
+            if self.memory.covering(trace_id) is None:  # for spans that come later than all that was delivered
                 self.memory.keep(trace_id, known.decision, (partition.id, known.first))
 
     # -- parking
@@ -255,7 +302,7 @@ class Buffer:
 
     def _has_ended(self, partition: Partition, trace_id: bytes, parked_to: int) -> bool:
         """Whether this replica has decided it, and delivered what is parked: only its removal is missing."""
-        kept = self.memory.recall_kept(trace_id)
+        kept = self.memory.recall_kept(trace_id, 0, (partition.id, 0))
         if kept is not None:
             return kept.has_delivered_up_to(partition.id, parked_to)
         return self.memory.was_dropped(trace_id)
@@ -291,6 +338,10 @@ class Buffer:
         """A closed trace has its parked spans again."""
         self.closed_bytes += trace.come_back(frames)
 
+    def look_up(self, trace: Trace, values: Values) -> None:
+        """The spans of a closed trace were looked through again."""
+        self.closed_bytes += trace.look_up(values)
+
     def withdraw(self, trace: Trace) -> bool:
         """A closed trace cannot have its parked spans: its partition is another's now, or is read again.
 
@@ -303,7 +354,7 @@ class Buffer:
             self.closed_bytes += trace.size - size
             return False
         if trace.decision is None:
-            del self._closing[trace.trace_id]
+            self._stop_closing(trace)
         else:  # late, by a decision of another
             self.memory.settled(trace.trace_id)
         for each in [trace, *latecomers]:
@@ -313,9 +364,14 @@ class Buffer:
 
     def relieve_ledgers(self) -> None:
         """Decide what holds back the longest ledger early when all together take more than their share."""
+        if self.ledger_bytes <= self.limits.ledger_bytes // 2:
+            return
+        if sum([each.met_bytes for each in self._partitions]) > self.limits.ledger_bytes // 2:
+            _, _, most = max([(each.met_bytes, -each.id, each) for each in self._partitions])
+            most.forget_where_met()
         if self.ledger_bytes <= self.limits.ledger_bytes:
             return
-        _, _, longest = max([(each.ledger.bytes, -each.id, each) for each in self._partitions])
+        _, _, longest = max([(each.held_bytes, -each.id, each) for each in self._partitions])
         oldest = longest.ledger.low_water | (CHUNK_RECORDS - 1)  # all of its chunk, or none is given back
         for trace in self._open.all():
             if trace.holds_up_to(longest, oldest):
@@ -328,11 +384,11 @@ class Buffer:
         together = self._together(trace)
         if decision.keeps:
             first = trace.first_offset if trace.parked_to < 0 else trace.home.to_replay(trace)
-            self.memory.keep(trace.trace_id, decision, (trace.home.id, first))
+            self.memory.keep(trace.trace_id, decision, (trace.home.id, first), trace.number)
             for each in together:
-                self.memory.sending(trace.trace_id, _places(each), _parked(each))
+                self._send(each, _places(each), _parked(each))
         else:
-            self.memory.drop(trace.trace_id)
+            self.memory.drop(trace.trace_id, trace.number)
         for each in together:
             each.decision = decision
         return together
@@ -345,7 +401,7 @@ class Buffer:
         if trace.late:
             return self._sent_elsewhere(trace, known)
         together = self._together(trace)
-        known = self.memory.learn(trace.trace_id, known)
+        known = self.memory.learn(trace.trace_id, known, trace.number)
         if known.first[0] == trace.home.id:
             trace.home.ended(trace.trace_id, known.first[1])
         elif trace.branches is None:  # else it is counted already
@@ -365,7 +421,7 @@ class Buffer:
                 each.decision = known.decision
                 left = [place for place in places if place not in delivered]
                 parked = _parked(each) if (each.home.id, each.parked_to) in left else None
-                self.memory.sending(trace.trace_id, left, parked)
+                self._send(each, left, parked)
                 late.append(each)
             else:
                 self.settle(each)
@@ -383,20 +439,31 @@ class Buffer:
 
     def dropped_elsewhere(self, trace: Trace) -> None:
         """A closed trace turns out to have been decided, and dropped: it settles."""
-        self.memory.drop(trace.trace_id)
+        self.memory.drop(trace.trace_id, trace.number)
         for each in self._together(trace):
             self._late_dropped_spans += each.held_spans
             self.settle(each)
 
     def _together(self, trace: Trace) -> list[Trace]:
         """A closed trace that is closing no more, and the late fragments that waited for its decision."""
-        del self._closing[trace.trace_id]
+        self._stop_closing(trace)
         together = [trace]
         if trace.latecomers is not None:
             together += trace.latecomers
             trace.latecomers = None
         trace.forget_lineage()  # only an open trace needs it
         return together
+
+    def _stop_closing(self, trace: Trace) -> None:
+        if self._closing.get(trace.trace_id) is trace:  # else it was forgotten, and another has closed under its id
+            del self._closing[trace.trace_id]
+
+    def _send(self, trace: Trace, places: list[tuple[int, int]], parked: tuple[Partition, int] | None = None) -> None:
+        """A kept trace, or what came late of it, is on its way; the memory knows each of its records until it settles."""
+        self.memory.sending(trace.trace_id, places, parked)
+        size = SENT_BYTES + SENT_RECORD_BYTES * len(places)
+        trace.size += size
+        self.closed_bytes += size
 
     def deliver(self, traces: Iterable[Trace]) -> dict[bytes, Kept]:
         """Every destination has these kept traces; returns what is remembered of each now."""
@@ -450,6 +517,7 @@ class Buffer:
         for partition in partitions:
             partition.revoked = True
             self._partitions.discard(partition)
+            self.memory.leave(partition.id)
         for trace in self._open.all() if partitions else ():
             self._leave(trace)
 
@@ -519,28 +587,28 @@ class Buffer:
             return False  # its spans are on two partitions, and the other one was ours before
         late = self._latecomer(partition, offset, fragment)
         late.decision = known.decision
-        self.memory.sending(fragment.trace_id, [(partition.id, offset)])
+        self._send(late, [(partition.id, offset)])
         partition.ended(fragment.trace_id, known.first)
         self._out.append(late)
         return True
 
     def _is_decided(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
-        """Whether the trace has closed before; if so the fragment has been dealt with: it follows (law 2)."""
+        """Whether the trace has closed before; if so the fragment has been dealt with: it follows (law 2).
+
+        What is forgotten is a new trace, even where the one before is still on its way: how long that takes is not the
+        log's (law 3).
+        """
+        verdict = self.memory.look(fragment.trace_id, partition.remembered_from)
+        if verdict == UNKNOWN:
+            return False
         settled = offset < partition.start
-        closing = self._closing.get(fragment.trace_id)
-        if closing is not None:
-            if settled:
-                return True
-            if offset <= closing.parked_to and closing.home is partition:
-                self._spans -= fragment.spans  # as where it is still open
-            else:
-                late = self._latecomer(partition, offset, fragment)
-                if closing.latecomers is None:
-                    closing.latecomers = []
-                closing.latecomers.append(late)
-            return True
-        kept = self.memory.recall_kept(fragment.trace_id)
-        if kept is not None:
+        if verdict == UNDECIDED:
+            return self._waits(partition, offset, fragment)
+        if verdict >= KEPT:
+            place = partition.id, offset
+            kept = self.memory.recall_kept(fragment.trace_id, partition.remembered_from, place)
+            if kept is None:
+                return False
             if settled:
                 partition.knew(fragment.trace_id, offset)
             elif kept.has_delivered(partition.id, offset) or kept.sends_parked(partition, offset):
@@ -548,17 +616,31 @@ class Buffer:
             else:
                 self._follow(kept, partition, offset, fragment)
             return True
-        if self.memory.was_dropped(fragment.trace_id):
-            partition.knew(fragment.trace_id, offset)
-            if not settled:
-                self._late_dropped_spans += fragment.spans
+        partition.knew(fragment.trace_id, offset)
+        if not settled:
+            self._late_dropped_spans += fragment.spans
+        return True
+
+    def _waits(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
+        """Whether the trace has closed and waits for its decision; if so the fragment waits with it."""
+        closing = self._closing.get(fragment.trace_id)
+        if closing is None:
+            return False  # it was withdrawn
+        if offset < partition.start:
             return True
-        return False
+        if offset <= closing.parked_to and closing.home is partition:
+            self._spans -= fragment.spans  # as where it is still open
+        else:
+            late = self._latecomer(partition, offset, fragment)
+            if closing.latecomers is None:
+                closing.latecomers = []
+            closing.latecomers.append(late)
+        return True
 
     def _follow(self, kept: Kept, partition: Partition, offset: int, fragment: Fragment) -> None:
         late = self._latecomer(partition, offset, fragment)
         late.decision = kept.decision
-        self.memory.sending(fragment.trace_id, [(partition.id, offset)])
+        self._send(late, [(partition.id, offset)])
         if kept.first[0] == partition.id:
             partition.ended(fragment.trace_id, kept.first[1])
         elif partition.id not in kept.covered:  # once it is, the trace has been counted
@@ -616,12 +698,17 @@ class Buffer:
             self._clock(partition, now_ms)
         if not partition.ring.is_due(now_ms):
             return
-        for _, trace in partition.ring.turn(now_ms):
+        turned = NO_TIME
+        for second, trace in partition.ring.turn(now_ms):
+            if second != turned:  # what closes in this second is remembered from then on, however late it is looked at
+                turned = second
+                self.memory.turn(partition.id, 1000 * second)
             trace.due = 0
-            if (self._deadline_ms(trace) + 999) // 1000 <= now_ms // 1000:
+            if (self._deadline_ms(trace) + 999) // 1000 <= second:
                 self._close(trace, self._reason(trace))
             else:
                 self._schedule(trace)
+        partition.remembered_from = self.memory.turn(partition.id, now_ms)
 
     def _clock(self, partition: Partition, now_ms: int) -> None:
         """The partition has its first believable time: it is the one of everything read before."""
@@ -639,6 +726,7 @@ class Buffer:
         trace.closed_ms = max(trace.home.time.now_ms, trace.last_ms)  # an earlier owner may have seen a later time
         first = trace.first_offset if trace.parked_to < 0 else trace.home.to_replay(trace)
         trace.home.ended(trace.trace_id, first)
+        trace.number = self.memory.closed(trace.trace_id)
         self._open.remove(trace)
         self._closing[trace.trace_id] = trace
         trace.take_off()

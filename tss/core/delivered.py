@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 
 from tss.core.decision import Decision
 
+ENTRY_BYTES = 130
 FEW = 4  # up to so many offsets a tuple is smaller than a set, and no slower
 
 
@@ -46,6 +47,11 @@ class Produced:
 
     def __repr__(self) -> str:
         return f"<Produced {len(self._entries)} from {[*self._entries][:1]}>"
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory taken by the entries: a tuple of two numbers each."""
+        return ENTRY_BYTES * len(self._entries)
 
     def note(self, now_ms: int, offset: int) -> None:
         """A trace that reaches up to this offset is about to be produced."""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tss.core.decision import Decision
+from tss.core.table import NOTHING, Table, key_of
+from tss.core.verdicts import DROPPED, KEPT, TRACE_BYTES, UNDECIDED, UNKNOWN, Verdicts
 
 if TYPE_CHECKING:
     from tss.core.partition import Partition
+
+__all__ = ["DROPPED", "KEPT", "UNDECIDED", "UNKNOWN", "Kept", "Memory"]
+
+# Measured with tracemalloc (tests/core/test_memory.py holds them to it).
+KEPT_BYTES = 650  # the object, its id, its place in the dict, one partition that it covers
+FEWEST_CLOSED = 10_000  # remembered however small the limit is: 300 kB
+FEWEST_KEPT = 1_000
 
 
 class Kept:
@@ -83,76 +91,70 @@ class Kept:
 
 
 class RecentIds:
-    """Remembers at least the last ``limit`` trace ids, in two open-addressed tables of 64-bit hashes.
+    """Remembers at least the last ``limit`` trace ids, and at most twice as many, in two tables.
 
-    When the new table has ``limit`` entries the old one is forgotten: no entry is ever moved or removed, and a look-up
-    costs the same at any size. Two of ten million traces share a hash once in 400,000 runs.
+    When the new table has ``limit`` entries the old one is forgotten.
     """
 
-    __slots__ = ("_count", "_limit", "_mask", "_new", "_old")
+    __slots__ = ("_limit", "_new", "_old")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._mask = (1 << (2 * limit - 1).bit_length()) - 1  # at most half full: a miss looks at two slots
-        self._new = self._table()
-        self._old = array("q", bytes(8))  # one empty slot
-        self._count = 0
+        self._new, self._old = Table(), Table()
 
     def __len__(self) -> int:
-        return self._count + (self._limit if len(self._old) > 1 else 0)
+        return len(self._new) + len(self._old)
 
-    def _table(self) -> array[int]:
-        return array("q", bytes(8)) * (self._mask + 1)
+    @property
+    def held_bytes(self) -> int:
+        """Memory taken by the tables."""
+        return self._new.held_bytes + self._old.held_bytes
 
     def add(self, trace_id: bytes) -> None:
         """Remember it."""
-        key = _key(trace_id)
-        slot = self._find(self._new, key)
-        if self._new[slot]:
-            return
-        self._new[slot] = key
-        self._count += 1
-        if self._count == self._limit:
-            self._old, self._new, self._count = self._new, self._table(), 0
+        self._new.put(key_of(trace_id), 0, 0)
+        if len(self._new) >= self._limit:
+            self._old, self._new = self._new, Table()
 
     def __contains__(self, trace_id: bytes) -> bool:
         return self.has(trace_id)
 
     def has(self, trace_id: bytes) -> bool:
         """The same as ``in``."""
-        key = _key(trace_id)
-        return self._new[self._find(self._new, key)] != 0 or self._old[self._find(self._old, key)] != 0
-
-    def _find(self, table: array[int], key: int) -> int:
-        """Where the key stands, or the empty slot where it would."""
-        mask = len(table) - 1
-        slot = key & mask
-        while table[slot] and table[slot] != key:
-            slot = (slot + 1) & mask
-        return slot
-
-
-def _key(trace_id: bytes) -> int:
-    """The interpreter's own keyed hash, so that no choice of trace ids can fill one place; 0 marks an empty slot."""
-    return hash(trace_id) or 1
+        key = key_of(trace_id)
+        return self._new.get(key) != NOTHING or self._old.get(key) != NOTHING
 
 
 class Memory:
-    """The local decision memory, bounded by counts: least recently used for kept, by age for dropped.
+    """The local decision memory.
 
-    With ``evicted_limit`` the ids of kept traces that had to be forgotten stay, in a compact form, for they say what is
-    worth asking elsewhere.
+    The verdicts of the last ``closed_limit`` closings, of ``secs`` of stream time, are forgotten in the log's order
+    (see ``Verdicts``). Beside them stands what was delivered of kept traces: of the ``kept_limit`` that were used most
+    recently. That depends on destinations, so no verdict does on it.
+
+    With ``evicted_limit`` the ids of kept traces of which that had to be forgotten stay, in a compact form, for they
+    say what is worth asking elsewhere.
     """
 
-    __slots__ = ("_dropped", "_evicted", "_evicted_limit", "_evictions", "_kept", "_kept_limit")
+    __slots__ = ("_evicted", "_evicted_limit", "_evictions", "_kept", "_kept_limit", "_verdicts")
 
-    def __init__(self, kept_limit: int = 50_000, dropped_limit: int = 500_000, evicted_limit: int = 0) -> None:
+    def __init__(
+        self, kept_limit: int = 50_000, closed_limit: int = 500_000, evicted_limit: int = 0, secs: float = 600
+    ) -> None:
         self._kept_limit = kept_limit
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
-        self._dropped = RecentIds(dropped_limit)
+        self._verdicts = Verdicts(closed_limit, secs)
         self._evicted_limit = evicted_limit
-        self._evicted: RecentIds | None = None  # made when there is a first one: it is 16 bytes and more an id
+        self._evicted = RecentIds(evicted_limit)
         self._evictions = 0
+
+    @classmethod
+    def within(cls, max_bytes: int, secs: float, *, shared: bool = False) -> Self:
+        """As much as fits into these bytes: half of them for verdicts."""
+        ids = max_bytes // 8 if shared else 0
+        closed = max(FEWEST_CLOSED, max_bytes // 2 // TRACE_BYTES)
+        kept = max(FEWEST_KEPT, (max_bytes // 2 - ids) // KEPT_BYTES)
+        return cls(kept, closed, max(FEWEST_KEPT, ids // (2 * TRACE_BYTES)) if shared else 0, secs)
 
     def __repr__(self) -> str:
         return f"<Memory {self.kept} kept, {self.dropped} dropped>"
@@ -164,23 +166,75 @@ class Memory:
 
     @property
     def dropped(self) -> int:
-        """How many dropped traces are remembered."""
-        return len(self._dropped)
+        """How many other closed traces are remembered, about."""
+        return max(0, len(self._verdicts) - len(self._kept))
 
-    def keep(self, trace_id: bytes, decision: Decision, first: tuple[int, int]) -> None:
-        """Remember a decision to keep; nothing of the trace counts as delivered yet."""
-        self._kept[trace_id] = Kept(decision, first)
+    @property
+    def held_bytes(self) -> int:
+        """Memory taken; what is on its way counts where it is held."""
+        return KEPT_BYTES * len(self._kept) + self._verdicts.held_bytes + self._evicted.held_bytes
+
+    # -- the log
+
+    def turn(self, partition: int, now_ms: int) -> int:
+        """A partition's stream time has come here; returns from which closing on it is remembered for it."""
+        return self._verdicts.turn(partition, now_ms)
+
+    def leave(self, partition: int) -> None:
+        """The partition is another's now."""
+        self._verdicts.leave(partition)
+
+    def reach_secs(self, partition: int, now_ms: int) -> float:
+        """How much of a partition's stream time is remembered."""
+        return self._verdicts.reach_secs(partition, now_ms)
+
+    def is_cut(self, partition: int) -> bool:
+        """Whether closings of a partition were forgotten before their time, as there were more than fit."""
+        return self._verdicts.is_cut(partition)
+
+    def closed(self, trace_id: bytes) -> int:
+        """A trace has closed, and what comes later of it follows its decision; returns the number of the closing."""
+        return self._verdicts.close(trace_id)
+
+    def look(self, trace_id: bytes, floor: int) -> int:
+        """UNKNOWN, UNDECIDED, DROPPED, or from KEPT on: which decision; of closings from ``floor`` on."""
+        return self._verdicts.look(trace_id, floor)
+
+    # -- decisions
+
+    def keep(self, trace_id: bytes, decision: Decision, first: tuple[int, int], number: int = -1) -> None:
+        """Remember the decision to keep what closed with this number (-1: it closes now); nothing of the trace counts
+        as delivered yet.
+
+        A trace before it that had the same id may still be on its way: then both are known as one.
+        """
+        counts = self._decide(trace_id, number, self._verdicts.code_of(decision))
+        kept = self._kept.get(trace_id)
+        if kept is None:
+            self._add(trace_id, Kept(decision, first))
+        elif counts:
+            kept.decision, kept.first = decision, first
+
+    def learn(self, trace_id: bytes, kept: Kept, number: int = -1) -> Kept:
+        """Remember what was decided elsewhere; returns what is remembered now, which is our own where we have it."""
+        known = self._kept.get(trace_id)
+        if known is None:
+            known = kept
+            self._add(trace_id, kept)
+        self._decide(trace_id, number, self._verdicts.code_of(known.decision))
+        return known
+
+    def drop(self, trace_id: bytes, number: int = -1) -> None:
+        """Remember the decision to drop what closed with this number."""
+        self._decide(trace_id, number, DROPPED)
+
+    def _decide(self, trace_id: bytes, number: int, code: int) -> bool:
+        return self._verdicts.decide(trace_id, self._verdicts.close(trace_id) if number < 0 else number, code)
+
+    def _add(self, trace_id: bytes, kept: Kept) -> None:
+        self._kept[trace_id] = kept
         if len(self._kept) > self._kept_limit:
             self._evict()
-
-    def learn(self, trace_id: bytes, kept: Kept) -> Kept:
-        """Remember what was decided elsewhere; returns what is remembered now, which is our own where we have it."""
-        known = self.recall_kept(trace_id)
-        if known is None:
-            known = self._kept[trace_id] = kept
-            if len(self._kept) > self._kept_limit:
-                self._evict()
-        return known
 
     def _evict(self) -> None:
         """Forget the least recently used, but none that is on its way: of a trace forgotten too early what came late
@@ -195,13 +249,9 @@ class Memory:
                 continue
             self._evictions += 1
             if self._evicted_limit:
-                if self._evicted is None:
-                    self._evicted = RecentIds(self._evicted_limit)
                 self._evicted.add(trace_id)
 
-    def drop(self, trace_id: bytes) -> None:
-        """Remember a decision to drop."""
-        self._dropped.add(trace_id)
+    # -- on the way
 
     def sending(
         self, trace_id: bytes, offsets: Sequence[tuple[int, int]], parked: tuple[Partition, int] | None = None
@@ -226,23 +276,32 @@ class Memory:
         if kept is not None:
             kept.in_flight -= 1
 
-    def recall_kept(self, trace_id: bytes) -> Kept | None:
-        """What is known of a trace that was kept."""
+    # -- looking back
+
+    def recall_kept(self, trace_id: bytes, floor: int = 0, place: tuple[int, int] = (-1, -1)) -> Kept | None:
+        """What is known of a trace that was kept. Where only the decision is left, that alone is known from now on, and
+        that the trace is met at this place."""
+        code = self.look(trace_id, floor)
+        if code < KEPT:
+            return None
         kept = self._kept.get(trace_id)
-        if kept is not None:
+        if kept is None:
+            kept = Kept(self._verdicts.decision_of(code), place)
+            self._add(trace_id, kept)
+        else:
             self._kept.move_to_end(trace_id)
         return kept
 
     def covering(self, trace_id: bytes) -> Kept | None:
-        """The same, without this counting as a use."""
+        """What was delivered of it, if that is known, without this counting as a use."""
         return self._kept.get(trace_id)
 
     def has_evicted(self, trace_id: bytes) -> bool:
-        """Whether the trace was kept, and its decision had to be forgotten."""
-        return self._evicted is not None and self._evicted.has(trace_id)
+        """Whether an undecided trace was kept before, and that had to be forgotten."""
+        return self._evicted_limit > 0 and (trace_id in self._kept or self._evicted.has(trace_id))
 
     def take_evictions(self) -> int:
-        """How many kept traces were forgotten since the last call."""
+        """Of how many kept traces it was forgotten what is delivered, since the last call."""
         evictions, self._evictions = self._evictions, 0
         return evictions
 
@@ -251,6 +310,6 @@ class Memory:
         for kept in self._kept.values():
             kept.forget_offsets(partition)
 
-    def was_dropped(self, trace_id: bytes) -> bool:
+    def was_dropped(self, trace_id: bytes, floor: int = 0) -> bool:
         """Whether the trace is remembered as dropped."""
-        return self._dropped.has(trace_id)
+        return self.look(trace_id, floor) == DROPPED

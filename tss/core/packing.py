@@ -73,8 +73,10 @@ class Packer:
     when it is time, and ``use`` takes the result.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_sample_bytes: int = SAMPLES * SAMPLE_BYTES) -> None:
         self.dictionary = Dictionary(0)
+        self.sample_bytes = 0  # of the samples taken
+        self._max_sample_bytes = max_sample_bytes
         self._samples: list[bytes] = []
         self._wanted = True
         self._fresh_ratio = 0.0  # what the dictionary made of the first traces packed with it
@@ -85,19 +87,24 @@ class Packer:
 
     def pack(self, plain: bytes, sizes: Sequence[int] = ()) -> Packed:
         """Make it small; ``sizes`` are those of its pieces if there are several."""
-        if self._wanted and len(self._samples) < SAMPLES:
-            self._samples.append(plain[:SAMPLE_BYTES])
+        if self._wanted and not self._has_samples():
+            sample = plain[:SAMPLE_BYTES]
+            self._samples.append(sample)
+            self.sample_bytes += len(sample)
         frame = self.dictionary.pack(plain)
         self._count(len(plain), len(frame))
         return Packed(frame, self.dictionary, sizes)
 
     def samples(self) -> Sequence[bytes]:
         """What to train the next dictionary on, once; empty while none is due."""
-        if not self._wanted or len(self._samples) < SAMPLES:
+        if not self._wanted or not self._has_samples():
             return ()
-        samples, self._samples = self._samples, []
+        samples, self._samples, self.sample_bytes = self._samples, [], 0
         self._wanted = False
         return samples
+
+    def _has_samples(self) -> bool:
+        return len(self._samples) >= SAMPLES or self.sample_bytes >= self._max_sample_bytes
 
     def use(self, trained: bytes) -> None:
         """Pack with this dictionary from now on; when it is empty, since training found nothing, try with new samples."""

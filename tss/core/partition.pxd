@@ -1,6 +1,7 @@
 # The C types of partition.py, for when it is compiled.
 
 cimport cython
+from tss.core.firstmet cimport FirstMet
 from tss.core.ledger cimport Ledger
 from tss.core.streamtime cimport Ring, StreamTime
 
@@ -17,6 +18,7 @@ cdef class Partition:
     cdef readonly Ring ring
     cdef public dict unclocked
     cdef public long long position
+    cdef public long long remembered_from
     cdef public long long in_flight
     cdef public long long lag
     cdef public bint revoked
@@ -30,14 +32,16 @@ cdef class Partition:
     cdef public object committed_place
     cdef long long _replay_secs
     cdef bint _past_replay
-    cdef readonly list _marks
+    cdef readonly object _mark_seconds
+    cdef readonly object _mark_offsets
     cdef long long _marked_second
     cdef long long _stamped_second
     cdef readonly object stamps
-    cdef readonly object _ended
+    cdef readonly object _ended_seconds
+    cdef readonly object _ended_firsts
     cdef long long _ended_second
     cdef long long _ended_first
-    cdef dict _known
+    cdef FirstMet _met
     cdef dict _taken_up
 
     @cython.locals(second="long long")

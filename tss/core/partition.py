@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left, bisect_right
-from collections import deque
 
 import attrs
 
 from tss.core.delivered import Delivered, Produced
+from tss.core.firstmet import FirstMet
 from tss.core.ledger import Ledger
 from tss.core.parked import Place, Shelf
 from tss.core.stamps import Stamps
@@ -16,6 +17,9 @@ from tss.core.streamtime import NO_TIME, Ring, StreamTime
 from tss.core.trace import Trace
 
 UNKNOWN_END = 1 << 62  # of the log at the assignment: as if all that will ever come had been there
+# What CPython takes, measured with tracemalloc (tests/core/test_partition.py holds them to it).
+SECOND_BYTES = 18  # a second of the log that is marked: two numbers in arrays that grow by an eighth
+TAKEN_UP_BYTES = 190
 
 
 @attrs.frozen
@@ -41,12 +45,14 @@ class Partition:
     """
 
     __slots__ = (
-        "_ended",
         "_ended_first",
+        "_ended_firsts",
         "_ended_second",
-        "_known",
+        "_ended_seconds",
+        "_mark_offsets",
+        "_mark_seconds",
         "_marked_second",
-        "_marks",
+        "_met",
         "_past_replay",
         "_replay_secs",
         "_stamped_second",
@@ -64,6 +70,7 @@ class Partition:
         "next_look",
         "position",
         "produced",
+        "remembered_from",
         "replaced",
         "replay_from",
         "revoked",
@@ -106,6 +113,7 @@ class Partition:
         self.unclocked: dict[Trace, None] = {}  # traces that came before any believable timestamp
         self.position = 0  # the offset after the last record handed over by the source
         self.lag = 0  # records after the position, as last heard
+        self.remembered_from = 0  # the first closing that is remembered of it; earlier ones are forgotten
         self.in_flight = 0  # holds of closed traces that are not settled yet
         self.revoked = False
         self.topic = topic  # its id; empty where the brokers do not tell it
@@ -120,15 +128,16 @@ class Partition:
             self.produced.note(since_ms, max([known.last for known in delivered.values()]))
         self._replay_secs = replay_secs
         self._past_replay = False
-        self._marks: list[tuple[int, int]] = []  # (stream second, first offset read in it), both ascending
+        self._mark_seconds = array("q")  # stream seconds, and the first offset read in each; both ascending
+        self._mark_offsets = array("q")
         self._marked_second = NO_TIME  # of the last mark
         self.stamps = Stamps()
         self._stamped_second = NO_TIME  # the last that is noted there
-        self._ended: deque[tuple[int, int]] = deque()  # (second, first offset) of traces that ended; both ascending
+        self._ended_seconds = array("q")  # when traces ended, and their first offsets; both ascending
+        self._ended_firsts = array("q")
         self._ended_second = NO_TIME  # the last of these
         self._ended_first = 0
-        # Traces met here whose decision this replica remembers from before: where first, and the second when last.
-        self._known: dict[bytes, tuple[int, int]] = {}
+        self._met = FirstMet()  # traces whose decision this replica remembers from before
         self._taken_up: dict[bytes, int] = {}  # open traces by id that began below start, and where
 
     def __repr__(self) -> str:
@@ -147,18 +156,19 @@ class Partition:
         if self._replay_secs and self.time.now_ms >= 0:
             second = self.time.now_ms // 1000
             if second > self._marked_second:
-                self._marks.append((second, offset))
+                self._mark_seconds.append(second)
+                self._mark_offsets.append(offset)
                 self._marked_second = second
 
     def time_at(self, offset: int) -> int:
         """The stream time, to the second after, when all below this offset had been read, or later."""
-        before = bisect_left(self._marks, offset, key=_offset_of) - 1
-        return self._marks[max(0, before)][0] * 1000 + 1000 if self._marks else self.time.now_ms
+        before = bisect_left(self._mark_offsets, offset) - 1
+        return self._mark_seconds[max(0, before)] * 1000 + 1000 if self._mark_seconds else self.time.now_ms
 
     def offset_at(self, ms: int) -> int:
         """All below this offset had been read, for sure, when the stream time came to this; 0 when that is not known."""
-        after = bisect_right(self._marks, ms // 1000, key=_second_of)
-        return self._marks[after - 1][1] if after else 0
+        after = bisect_right(self._mark_seconds, ms // 1000)
+        return self._mark_offsets[after - 1] if after else 0
 
     def reached(self) -> None:
         """All of the log has been read: what comes from now on was not there before."""
@@ -174,10 +184,7 @@ class Partition:
         """A record has a dropped trace, or is settled and has a kept one, whose decision this replica remembers: it is
         not taken up again. All of it was perhaps read under an assignment before, so this one has to note its place."""
         if self._replay_secs and self.time.now_ms >= 0:
-            known = self._known.get(trace_id)
-            first = offset if known is None else known[0]
-            self._known[trace_id] = first, self.time.now_ms // 1000
-            self.ended(trace_id, first)
+            self.ended(trace_id, self._met.meet(trace_id, offset, self.time.now_ms // 1000))
 
     def ended(self, trace_id: bytes, first_offset: int) -> None:
         """A trace has closed, or something came late of a kept one: whoever reads on must be able to judge it whole."""
@@ -187,10 +194,12 @@ class Partition:
             second = self.time.now_ms // 1000
             if second == self._ended_second and first_offset >= self._ended_first:
                 return  # of those that end in one second, only the lowest is ever asked for
-            ended = self._ended
-            while ended and ended[-1][1] >= first_offset:  # outlived and outreached: it can never be the minimum again
-                ended.pop()
-            ended.append((second, first_offset))
+            seconds, firsts = self._ended_seconds, self._ended_firsts
+            while firsts and firsts[-1] >= first_offset:  # outlived and outreached: it can never be the minimum again
+                seconds.pop()
+                firsts.pop()
+            seconds.append(second)
+            firsts.append(first_offset)
             self._ended_second, self._ended_first = second, first_offset
 
     def to_replay(self, trace: Trace) -> int:
@@ -238,24 +247,32 @@ class Partition:
         """
         if not self._replay_secs:
             return low_water
-        if not self._past_replay or not self._marks:  # its next owner needs what this one was to read
+        if not self._past_replay or not self._mark_seconds:  # its next owner needs what this one was to read
             return min(low_water, self.replay_from)
-        reached = max(0, bisect_right(self._marks, low_water, key=lambda mark: mark[1]) - 1)
-        window = self._marks[reached][0] - self._replay_secs
-        del self._marks[: bisect_left(self._marks, window, key=lambda mark: mark[0])]
-        while self._ended and self._ended[0][0] < window:
-            self._ended.popleft()
-        if not self._ended:
+        reached = max(0, bisect_right(self._mark_offsets, low_water) - 1)
+        window = self._mark_seconds[reached] - self._replay_secs
+        past = bisect_left(self._mark_seconds, window)
+        del self._mark_seconds[:past], self._mark_offsets[:past]
+        past = bisect_left(self._ended_seconds, window)
+        del self._ended_seconds[:past], self._ended_firsts[:past]
+        if not self._ended_seconds:
             self._ended_second = NO_TIME
-        if self._known:
-            self._known = {id: known for id, known in self._known.items() if known[1] >= window}
-        floors = [low_water, self._marks[0][1], *self._taken_up.values(), *(first for _, first in [*self._ended][:1])]
+        self._met.forget_before(window)
+        floors = [low_water, self._mark_offsets[0], *self._taken_up.values(), *self._ended_firsts[:1]]
         return min(floors)
 
+    @property
+    def met_bytes(self) -> int:
+        """Memory taken by where traces were met."""
+        return self._met.held_bytes
 
-def _second_of(mark: tuple[int, int]) -> int:
-    return mark[0]
+    def forget_where_met(self) -> None:
+        """That takes too much: forget the older half. A restart may read more for it."""
+        self._met.shorten()
 
-
-def _offset_of(mark: tuple[int, int]) -> int:
-    return mark[1]
+    @property
+    def held_bytes(self) -> int:
+        """Memory taken by the ledger, and by what says from where on to read."""
+        seconds = SECOND_BYTES * (len(self._mark_seconds) + len(self._ended_seconds) + len(self.stamps))
+        taken_up = TAKEN_UP_BYTES * len(self._taken_up)
+        return self.ledger.bytes + seconds + self._met.held_bytes + taken_up + self.produced.held_bytes

@@ -109,6 +109,8 @@ class Polled:
     headers: Sequence[Headers] = ()  # of each record, where they were asked for
     sample: Sample = Sample()
     read_to: Mapping[int, int] = attrs.field(factory=dict)  # the log's end, by partition in ``ends``, where it is known
+    held_bytes: int = 0  # by the records
+    waiting_bytes: int = 0  # of what has come and was not read yet
 
 
 @attrs.frozen

@@ -15,6 +15,8 @@ cdef class StreamTime:
 cdef class Ring:
     cdef dict _buckets
     cdef long long _turned
+    cdef long long _target
+    cdef list _due
 
     @cython.locals(bucket=dict)
     cpdef long long put(self, long long second, entry)

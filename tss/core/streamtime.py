@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from typing import Any
 
 NO_TIME = -1  # what stands for a time that is not known yet; real ones are positive
@@ -50,16 +51,19 @@ class StreamTime:
 class Ring:
     """Buckets of one second each. What is put in a bucket comes out once time has reached that second's start.
 
-    A deadline that moves back is not followed: the owner, handed an entry too early, puts it in again. One that moves
+    A deadline that moves back is not followed: the owner, handed an entry too early, puts it in again, and gets it again
+    in its turn, be it in the same turn of the ring. One that moves
     forward is, and an entry that has ended is taken out, or it would be kept alive until its old deadline. (Not generic:
     Cython's extension types cannot be.)
     """
 
-    __slots__ = ("_buckets", "_turned")
+    __slots__ = ("_buckets", "_due", "_target", "_turned")
 
     def __init__(self) -> None:
         self._buckets: dict[int, dict[Any, None]] = {}
         self._turned = -(1 << 62)  # every bucket up to this second has been handed out
+        self._target = self._turned  # and up to this one it will be, in the turn that is under way
+        self._due: list[int] = []  # a heap of the seconds between them
 
     def __repr__(self) -> str:
         return f"<Ring {len(self._buckets)} buckets, turned to {self._turned}>"
@@ -71,6 +75,8 @@ class Ring:
         bucket = self._buckets.get(second)
         if bucket is None:
             bucket = self._buckets[second] = {}
+            if second <= self._target:
+                heappush(self._due, second)
         bucket[entry] = None
         return second
 
@@ -86,7 +92,11 @@ class Ring:
         return now_ms // 1000 > self._turned
 
     def turn(self, now_ms: int) -> Iterator[tuple[int, Any]]:
-        """Hand out (second, entry) of every bucket whose second has come, oldest first; safe against ``put`` meanwhile."""
+        """Hand out (second, entry) of every bucket whose second has come, oldest first; safe against ``put`` meanwhile.
+
+        What is put in again for a second that has come, too, comes out in this turn: so the order is that of the seconds,
+        whether time came a second at a time or jumped.
+        """
         target = now_ms // 1000
         if target <= self._turned:
             return
@@ -94,7 +104,9 @@ class Ring:
             seconds = sorted([second for second in self._buckets if second <= target])
         else:
             seconds = [second for second in range(self._turned + 1, target + 1) if second in self._buckets]
-        self._turned = target
-        for second in seconds:
-            for entry in self._buckets.pop(second):
+        self._target, self._due = target, seconds  # ascending, so it is a heap
+        while seconds:
+            second = self._turned = heappop(seconds)
+            for entry in self._buckets.pop(second, ()):
                 yield second, entry
+        self._turned = target

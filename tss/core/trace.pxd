@@ -1,7 +1,7 @@
 # The C types of trace.py, for when it is compiled.
 
 cimport cython
-from tss.core.otlp.fragment cimport Fragment
+from tss.core.otlp.fragment cimport Fragment, values_bytes
 from tss.core.otlp.lineage cimport Lineage as CLineage  # not under the name that trace.py gives to one of two
 from tss.core.partition cimport Partition
 
@@ -44,6 +44,7 @@ cdef class Trace:
     cdef public long long size
     cdef public object reason
     cdef public object decision
+    cdef public long long number
     cdef public bint late
     cdef public list latecomers
     cdef public bint put_aside
@@ -69,6 +70,8 @@ cdef class Trace:
     cpdef long long absorb(self, Fragment fragment) except? -1
     @cython.locals(before="long long", lineage=CLineage)
     cdef long long _relate(self, Fragment fragment) except? -1
+    @cython.locals(before="long long")
+    cdef long long _learn(self, tuple values) except? -1
     cpdef forget_lineage(self)
     @cython.locals(growth="long long", branch=Trace)
     cpdef long long hold(self, Partition partition, long long offset, Fragment fragment) except -1

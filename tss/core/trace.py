@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tss.core.decision import Decision, Reason
 from tss.core.otlp import Encoding, Lineage, join, scan
-from tss.core.otlp.fragment import Fragment
+from tss.core.otlp.fragment import Fragment, values_bytes
 from tss.core.otlp.lookup import Values, merge
 from tss.core.packing import Packed, Packer
 from tss.core.parked import NOWHERE, Summary
@@ -40,8 +40,8 @@ class Trace:
         "_chunk", "_chunks", "_fetched", "_leaving", "_leaving_ms", "_leaving_to", "_lineage", "_missing", "_offset",
         "_offsets", "_packed", "_span_ids", "awaiting", "branches", "closed_ms", "decision", "due", "end_ns", "errors",
         "first_ms", "first_offset", "has_root", "held_ms", "held_spans", "home", "last_ms", "late", "latecomers",
-        "livelier", "newer", "older", "parked_to", "payload_bytes", "put_aside", "quieter", "reason", "shelved", "size",
-        "spans", "start_ns", "taken_over", "touched", "trace_id", "unlooked", "values", "withdrawn",
+        "livelier", "newer", "number", "older", "parked_to", "payload_bytes", "put_aside", "quieter", "reason",
+        "shelved", "size", "spans", "start_ns", "taken_over", "touched", "trace_id", "unlooked", "values", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, trace_id: bytes, home: Partition, first_offset: int) -> None:
@@ -82,6 +82,7 @@ class Trace:
         self.due = 0  # the second of the ring it is filed under
         self.size = TRACE_BYTES  # bytes, its branches' too
         self.reason: Reason | None = None  # set when it closes
+        self.number = -1  # of its closing, for the memory of decisions
         self.decision: Decision | None = None  # set when it is decided
         self.late = False  # one late fragment, under the decision of the trace it belongs to
         self.latecomers: list[Trace] | None = None  # late fragments that came between closing and decision
@@ -172,9 +173,9 @@ class Trace:
             self.start_ns = fragment.start_ns
         self.end_ns = max(self.end_ns, fragment.end_ns)
         self.has_root = self.has_root or fragment.has_root
-        if fragment.values:
-            self.values = merge(self.values, fragment.values)
         growth = self._relate(fragment)
+        if fragment.values:
+            growth += self._learn(fragment.values)
         self.size += growth
         return growth
 
@@ -192,6 +193,11 @@ class Trace:
             before = lineage.bytes
         lineage.add(fragment.span_ids, fragment.missing)
         return lineage.bytes - before
+
+    def _learn(self, values: Values) -> int:
+        before = values_bytes(self.values)
+        self.values = merge(self.values, values)
+        return values_bytes(self.values) - before
 
     def forget_lineage(self) -> None:
         """It has closed: nothing is completed any more."""
@@ -387,9 +393,10 @@ class Trace:
         return before - self.size
 
     def _summary_bytes(self) -> int:
+        values = values_bytes(self.values)
         if self._lineage is not None:
-            return self._lineage.bytes
-        return len(self._span_ids) + len(self._missing) + RECORD_BYTES if self._span_ids else 0
+            return values + self._lineage.bytes
+        return values + (len(self._span_ids) + len(self._missing) + RECORD_BYTES if self._span_ids else 0)
 
     def _held_bytes(self, records: int) -> int:
         loose = [len(each) if isinstance(each, bytes) else len(each.frame) for each in self._all_chunks()]
@@ -416,9 +423,13 @@ class Trace:
         self.parked_to, self.shelved, self.taken_over = summary.parked_to, True, True
         self.size = TRACE_BYTES + self._summary_bytes()
 
-    def look_up(self, values: Values) -> None:
-        """Its spans were looked through again, with our lookup: this was found in them."""
-        self.values, self.unlooked = merge(self.values, values), False
+    def look_up(self, values: Values) -> int:
+        """Its spans were looked through again, with our lookup: this was found in them. Returns by how many bytes it
+        grew."""
+        growth = self._learn(values)
+        self.unlooked = False
+        self.size += growth
+        return growth
 
     def come_back(self, frames: list[Packed]) -> int:
         """Its parked spans are here again, before what it holds; only of a closed one. Returns by how many bytes it grew."""

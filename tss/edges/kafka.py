@@ -24,7 +24,7 @@ from tss.core.otlp import NOTHING, Lookup
 from tss.core.partition import Commit
 from tss.core.record import Polled, Start
 from tss.edges.kafka_errors import Connection
-from tss.edges.kafka_member import Member, Outbox, Parked
+from tss.edges.kafka_member import BATCH_BYTES, Member, Outbox, Parked
 from tss.settings import Kafka
 
 log = structlog.get_logger()
@@ -75,10 +75,12 @@ class KafkaSource:
         parked: Parked | None = None,
         component: str = "kafka",
         keeping: bool = False,
+        poll_bytes: int = BATCH_BYTES,
     ) -> None:
         self._kafka = kafka
         self._component = component
         self._keeping = keeping
+        self._poll_bytes = poll_bytes
         self._lookup = lookup
         self._outbox = outbox
         self._parked = parked
@@ -115,15 +117,16 @@ class KafkaSource:
         close_secs: float = CLOSE_SECS,
         component: str = "kafka",
         keeping: bool = False,
+        poll_bytes: int = BATCH_BYTES,
     ) -> AsyncIterator[Self]:
         """Join the group; leave it at the end, within `close_secs`. What the group assigns is heard of in `poll`.
         ``lookup`` is what the scan has to find of each record, ``outbox`` the destination that commits offsets too,
         ``parked`` what earlier owners have parked, ``component`` the name in /health; with ``keeping`` a poll gives the
-        records' headers, too.
+        records' headers, too. It ends with the record that makes it hold ``poll_bytes``.
 
         Raises CannotConnect for settings that the client refuses.
         """
-        source = cls(kafka, assignments, meter, health, lookup, outbox, parked, component, keeping)
+        source = cls(kafka, assignments, meter, health, lookup, outbox, parked, component, keeping, poll_bytes)
         health.starting(component, "joining the consumer group")
         await source._join(client_id)
         try:
@@ -255,6 +258,7 @@ class KafkaSource:
             self._outbox,
             self._parked,
             self._keeping,
+            self._poll_bytes,
             limiter=self._one_at_a_time,
         )
 

@@ -39,8 +39,9 @@ log = structlog.get_logger()
 # a batch (1,000 records of 4 kB: 4 MB, 1 ms of scanning; with more, what was scanned has left the cache again).
 BATCH_RECORDS = 1_000
 BATCH_SECS = 0.1
-# What a poll returns is held outside the buffer's share of memory, so it is kept small in bytes too. How large records
-# are is only known afterwards (compressed ones take less room in librdkafka's queue): begin small, and follow.
+# What a poll returns is small in bytes, too: as it is once it is scanned, for one record may be of a thousand traces. How
+# large records are is only known then: begin small, and follow. Messages that there is no room for wait, as they came, for
+# the next poll; the queue that they come from has a bound in bytes (see kafka_config).
 FIRST_RECORDS = 50
 BATCH_BYTES = 4 * 1024 * 1024
 TOPIC_LOOK_SECS = 5.0  # between two looks for a topic that was missing
@@ -108,8 +109,11 @@ class Member:
         outbox: Outbox | None = None,
         parked: Parked | None = None,
         keeping: bool = False,
+        poll_bytes: int = BATCH_BYTES,
     ) -> None:
         self._topic = kafka.input_topic
+        self._poll_bytes = min(poll_bytes, BATCH_BYTES)
+        self._waiting: list[Message] = []  # in order; of these partitions nothing newer was handed over
         self._reader = Reader(kafka.input_topic, Encoding(kafka.encoding), Scanner(lookup), keeping)
         self._reset = kafka.auto_offset_reset
         self._incremental = is_incremental(kafka)
@@ -168,27 +172,35 @@ class Member:
         if self._positions and (self._replaced or self._identity.has_changed()):
             self._begin_anew()
             self._raise_failures()
+        ready = self._has_ready()
         try:
-            messages = self._client.consume(self._batch_records, BATCH_SECS)
+            # Rebalances are settled inside: what waits of a partition that goes is gone after it.
+            messages = self._client.consume(*((1, 0.0) if ready else (self._batch_records, BATCH_SECS)))
         except KafkaException as error:
             self._connection.note(cause_of(error))
             messages = []
         self._raise_failures()
         before = self._positions.copy()
-        read = self._read(messages)
+        read = self._read(self._with_waiting(messages))
         self._go_on_where_possible()
         self._look_for_topic()
         self._raise_failures()
         self._tell_membership()
-        self._batch_records = _next_batch(self._batch_records, read)
+        self._batch_records = _next_batch(self._batch_records, read, self._poll_bytes)
         reached = self._ends.reached(self._positions)
-        ends = {id: ms for id, ms in reached.items() if self._positions[id] == before.get(id)}  # with nothing read
+        waiting = {message.partition() for message in self._waiting}  # of these librdkafka knows a later position
+        ends = {  # with nothing read
+            id: ms for id, ms in reached.items() if self._positions[id] == before.get(id) and id not in waiting
+        }
         read_to = self._ends.read_to(ends)
         lags = self._lags_while_paused() if self._paused else self._ends.lags(self._positions)
+        lags = {id: lag for id, lag in lags.items() if self._paused or id not in waiting}
         self._ends.clear()
         sample = Sample(read.sampled, read.unkeyed, self._topic_partitions)
-        wall_ms = time.time_ns() // 1_000_000
-        return Polled(wall_ms, read.records, read.letters, ends, lags, read.headers, sample, read_to)
+        now_ms = time.time_ns() // 1_000_000
+        waiting_bytes = sum([len(message.value() or b"") for message in self._waiting])
+        held = read.held_bytes, waiting_bytes
+        return Polled(now_ms, read.records, read.letters, ends, lags, read.headers, sample, read_to, *held)
 
     def pause(self) -> None:
         """Stop fetching, for partitions to come too."""
@@ -378,8 +390,10 @@ class Member:
         self._positions |= positions
         self._ends.begin(positions)
         if self._incremental:
+            self._drop_waiting(positions)
             self._client.incremental_assign(self._places(positions))
         else:
+            self._waiting.clear()  # all are read on from their positions
             self._client.assign(self._places(self._positions))
         paused = {id: at for id, at in self._positions.items() if self._paused or id in self._held}
         if paused:
@@ -397,6 +411,7 @@ class Member:
             self._held.discard(place.partition)
             self._positions.pop(place.partition, None)
             self._unsettled.pop(place.partition, None)
+        self._drop_waiting({place.partition for place in places})
         self._ends.begin(place.partition for place in places)
         with self._keeping():
             if self._incremental:
@@ -429,12 +444,37 @@ class Member:
             raise failure
 
     def _read(self, messages: Sequence[Message]) -> Reading:
-        read = self._reader.read(messages, self._positions, self._call.gone)
+        gone = self._call.gone
+        read = self._reader.read(messages, self._positions, gone, self._poll_bytes)
+        left = messages[read.taken :]
+        stale = read.stale.union(
+            id for message in left if (id := message.partition()) in gone and id in self._positions
+        )
+        self._waiting += [message for message in left if message.partition() not in gone]
         for error, id in read.errors:
             self._on_message_error(error, id)
-        if read.stale:
-            self._move({id: self._positions[id] for id in read.stale})
+        if stale:
+            self._move({id: self._positions[id] for id in stale})
         return read
+
+    def _is_ready(self, message: Message) -> bool:
+        return not self._paused and message.partition() not in self._held
+
+    def _has_ready(self) -> bool:
+        return any(self._is_ready(message) for message in self._waiting)
+
+    def _with_waiting(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """What waits and is to be read now, before what has just come; the rest of that waits, too."""
+        if not self._waiting:
+            return messages
+        waiting = {message.partition() for message in self._waiting if not self._is_ready(message)}
+        all_of_them = [*self._waiting, *messages]
+        self._waiting = [message for message in all_of_them if message.partition() in waiting]
+        return [message for message in all_of_them if message.partition() not in waiting]
+
+    def _drop_waiting(self, ids: Collection[int]) -> None:
+        """These are read elsewhere now, by us or another."""
+        self._waiting = [message for message in self._waiting if message.partition() not in ids]
 
     def _lags_while_paused(self) -> dict[int, int]:
         """Nothing is fetched then, so librdkafka does not hear of new records: ask for the ends now and then."""
@@ -499,9 +539,9 @@ def _log_refusal(error: CannotCommit | CannotConnect | None) -> None:
         log.warning("offsets not committed on revocation; the next owner reads again", reason=str(error))
 
 
-def _next_batch(records: int, read: Reading) -> int:
+def _next_batch(records: int, read: Reading, poll_bytes: int) -> int:
     """How many records to ask for next, by the mean size of those just read; at most doubled at a time."""
     if not read.records:
         return records
-    mean = max(1, read.value_bytes // len(read.records))
-    return max(1, min(BATCH_RECORDS, 2 * records, BATCH_BYTES // mean))
+    mean = max(1, read.held_bytes // len(read.records))
+    return max(1, min(BATCH_RECORDS, 2 * records, poll_bytes // mean))

@@ -1,6 +1,7 @@
 # The C types of kafka_records.py, for when it is compiled.
 
 cimport cython
+from tss.core.otlp.fragment cimport Fragment as CFragment  # as for the scanner
 from tss.core.otlp.scanner cimport Scanner as CScanner  # not under the name that kafka_records.py gives to one of two
 from tss.core.record cimport Record, record_of
 
@@ -14,6 +15,11 @@ cdef class Reader:
     @cython.locals(
         records=list, faults=list, fragments=tuple, scanner=CScanner, record=Record, current="long long",
         partition="long long", offset="long long", after="long long", timestamp="long long", ours=bint, size="long long",
+        taken="long long",
     )
-    cpdef read(self, messages, dict positions, gone)
+    cpdef read(self, messages, dict positions, gone, long long max_bytes=*)
     cdef list _letters(self, list faults, message, Record record, tuple headers)
+
+
+@cython.locals(size="long long", fragment=CFragment)
+cdef long long _held_bytes(tuple fragments) except -1

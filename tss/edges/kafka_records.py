@@ -14,6 +14,8 @@ from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Headers, Record, rec
 
 NO_TIMESTAMP_MS = -1
 MAX_NAME_BYTES = 100  # shown of a header's name that is not UTF-8
+NO_LIMIT = 1 << 62
+RECORD_BYTES = 110  # the object, the tuple of its fragments (tests/edges/test_kafka_records.py)
 SAMPLE_MASK = 127  # of one record in 128 the key is looked at, and of the first of each poll
 
 
@@ -25,7 +27,8 @@ class Reading:
     letters: list[DeadLetter] = attrs.field(factory=list)
     errors: list[tuple[KafkaError, int | None]] = attrs.field(factory=list)  # with the partition, if it is of one
     stale: set[int] = attrs.field(factory=set)  # partitions that went and came back in the call
-    value_bytes: int = 0
+    held_bytes: int = 0  # by the records, once they are scanned and split, and by the letters
+    taken: int = 0  # messages; the rest is for the next poll
     headers: list[Headers] = attrs.field(factory=list)  # of each record, where they are kept
     sampled: int = 0  # records whose keys were looked at
     unkeyed: int = 0
@@ -41,9 +44,11 @@ class Reader:
         self._encoding = encoding
         self._scanner = scanner
 
-    def read(self, messages: Sequence[Message], positions: dict[int, int], gone: AbstractSet[int]) -> Reading:
+    def read(
+        self, messages: Sequence[Message], positions: dict[int, int], gone: AbstractSet[int], max_bytes: int = NO_LIMIT
+    ) -> Reading:
         """Only what is of the partitions in ``positions``, which are moved on; without what was collected under an
-        assignment that ended in this same call.
+        assignment that ended in this same call. Ends with the record that makes it hold ``max_bytes``.
 
         librdkafka may, or may not, have thrown those away itself. Of a partition that came back in the call nothing
         tells old messages from new, so all are dropped, and it has to be read again from its start.
@@ -51,8 +56,9 @@ class Reader:
         found = Reading()
         records, encoding, scanner = found.records, self._encoding, self._scanner
         faults: list[Fault] = []
-        current, after, ours, size = -1, -1, False, 0
+        current, after, ours, size, taken = -1, -1, False, 0, 0
         for message in messages:
+            taken += 1
             error = message.error()
             if error is not None:
                 # One of no partition says partition 0, and no topic.
@@ -65,8 +71,7 @@ class Reader:
                     positions[current] = after
                 current, after = partition, -1
                 ours = partition in positions and partition not in gone
-                if partition in positions and partition in gone:
-                    found.stale.add(partition)
+                found.stale |= {partition} & positions.keys() & gone
             if not ours:
                 continue
             value = message.value()
@@ -76,15 +81,23 @@ class Reader:
                 self._look(found, fragments, message)
             records.append(record_of(partition, offset, timestamp if kind else NO_TIMESTAMP_MS, fragments))
             after = offset + 1
-            size += len(value or b"")
+            size += _held_bytes(fragments)
             if faults:
-                headers = found.headers[-1] if self._keeping else headers_of(message)
-                found.letters += self._letters(faults, message, records[-1], headers)
-                faults.clear()
+                size += self._put_aside(found, faults, message)
+            if size >= max_bytes:
+                break
         if after >= 0:
             positions[current] = after
-        found.value_bytes = size
+        found.held_bytes, found.taken = size, taken
         return found
+
+    def _put_aside(self, found: Reading, faults: list[Fault], message: Message) -> int:
+        """Make letters of what could not be read of the last record; returns the bytes that they hold."""
+        headers = found.headers[-1] if self._keeping else headers_of(message)
+        found.letters += self._letters(faults, message, found.records[-1], headers)
+        size = sum([len(fault.payload) for fault in faults])
+        faults.clear()
+        return size
 
     def _look(self, found: Reading, fragments: tuple[Fragment, ...], message: Message) -> None:
         if self._keeping:
@@ -108,6 +121,14 @@ class Reader:
             )
             for fault in faults
         ]
+
+
+def _held_bytes(fragments: tuple[Fragment, ...]) -> int:
+    """What a record takes."""
+    size = RECORD_BYTES
+    for fragment in fragments:
+        size += fragment.held_bytes()
+    return size
 
 
 def _is_key(key: bytes | None, trace_id: bytes) -> bool:

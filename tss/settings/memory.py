@@ -14,7 +14,7 @@ _UNKNOWN_LIMIT_BYTES = 512 * MIB
 
 def buffer_bytes(limit_bytes: int) -> int:
     """Two thirds of the rest. What is held agrees with resident memory within 15 %; the remaining third is for that, for
-    the memory of decisions (40 MB when it is full), and for batches on their way in and out."""
+    statistics and span metrics, and for batches on their way out."""
     return max((limit_bytes - _BASE_BYTES) * 2 // 3, _FLOOR_BYTES)
 
 

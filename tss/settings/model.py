@@ -127,6 +127,12 @@ class App:
         "How far before the committed offset the log is read again at a start, so that late spans of traces already "
         "decided meet the same verdict; 0 is off.",
     )
+    decision_memory_secs: float = key(
+        600,
+        positive_secs,
+        "For how long, in the topic's time, a decision is remembered, so that late spans follow it; less where "
+        "`maxBufferBytes` has no room for so many.",
+    )
 
 
 _PROTOCOLS = choice("", "plaintext", "ssl", "sasl_plaintext", "sasl_ssl")

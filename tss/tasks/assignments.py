@@ -57,6 +57,7 @@ class Assignments:
         self._lost: list[Partition] = []  # to be read again
         self._due: dict[int, Partition] = {}  # the assignments that what is being committed was made under
         self._read_to: dict[int, int] = {}  # the log's end of partitions that are, or were, read to it
+        self._waiting_bytes = 0  # that the source holds
 
     def __repr__(self) -> str:
         return f"<Assignments {sorted(self._partitions)}>"
@@ -221,6 +222,13 @@ class Assignments:
             partition.position = run[-1].offset + 1
             bound.append((partition, run))
         return bound
+
+    def holds(self, size: int, waiting_bytes: int) -> int:
+        """What was read takes so many bytes until the sweeper has taken it in; beside it the source holds some that it
+        has not read yet."""
+        self._buffer.polled_bytes += size + waiting_bytes - self._waiting_bytes
+        self._waiting_bytes = waiting_bytes
+        return size
 
     def bind_ends(self, ends: Mapping[int, int]) -> list[tuple[Partition, int]]:
         """Each partition read to its end, and up to when."""

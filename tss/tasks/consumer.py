@@ -59,6 +59,7 @@ class Batch:
     wall_ms: int
     runs: Sequence[tuple[Partition, list[Record]]]
     ends: Sequence[tuple[Partition, int]]  # partitions read to their end, and the wall time (ms) up to which
+    size: int = 0  # bytes held by the records
 
 
 async def run(
@@ -116,7 +117,7 @@ class _Reader:
                 self.meter.count(measures.UNREADABLE, 1, letter.reason)
             await self.dead_letters.put(letters)
             self._tell(letters)
-        return Batch(read.wall_ms, runs, ends)
+        return Batch(read.wall_ms, runs, ends, assignments.holds(read.held_bytes if runs else 0, read.waiting_bytes))
 
     def _tell(self, letters: Sequence[DeadLetter]) -> None:
         """Once, and then from time to time: a topic with the wrong encoding is nothing else."""

@@ -20,7 +20,6 @@ from tss.core.trace import Trace
 # For so long nobody asks again how far others' decisions reach: one who lost a partition and does not know it yet may
 # still write some. A look-up that comes in before they are written does not find them either.
 REACH_SECS = 1.0
-EVICTED_IDS = 500_000  # kept traces beyond the local memory of which it is known that they were; 8 to 16 MB
 
 
 class SharedDecisions(Protocol):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import attrs
+import structlog
 import trio
 
 from tss.core import measures
@@ -12,11 +15,15 @@ from tss.core.measures import Meter
 from tss.core.trace import Trace, weight
 from tss.tasks.consumer import Batch
 from tss.tasks.keying import Keying
+from tss.tasks.telling import Telling
 
 RECORDS_AT_ONCE = 500  # some 2 ms of the event loop, ten times that where all is interpreted
 TRACES_AT_ONCE = 500
 BYTES_AT_ONCE = 2 << 20
 ROOM_LOOK_SECS = 0.005
+REMEMBERED_LOOK_SECS = 5.0  # between two looks at how far back decisions are remembered
+
+log = structlog.get_logger()
 
 
 async def run(
@@ -27,6 +34,7 @@ async def run(
     keying: Keying,
 ) -> None:
     """Until the channel ends. What is still open then is not decided: it stays in Kafka."""
+    remembering = _Remembering(buffer)
     with polled, closed:
         async for batch in polled:
             room = RECORDS_AT_ONCE
@@ -43,7 +51,31 @@ async def run(
             for partition, wall_ms in batch.ends:
                 buffer.reach(partition, wall_ms)
             buffer.relieve_ledgers()
+            buffer.polled_bytes -= batch.size
+            remembering.look()
             await _hand_on(closed, buffer, meter, keying)
+
+
+@attrs.define
+class _Remembering:
+    """Warns when decisions are forgotten before late spans can be expected to have come."""
+
+    buffer: Buffer
+    _looked_at: float = -math.inf
+    _telling: Telling = attrs.field(factory=Telling)
+
+    def look(self) -> None:
+        now = trio.current_time()
+        if now - self._looked_at < REMEMBERED_LOOK_SECS:
+            return
+        self._looked_at = now
+        if self.buffer.forgets_too_early() and self._telling.add(1):
+            log.warning(
+                "decisions are forgotten before rootQuietSecs are over, so spans that come late may be decided anew: "
+                "raise maxBufferBytes, or add replicas",
+                reach_secs=round(self.buffer.reach_secs(), 1),
+                memory=repr(self.buffer.memory),
+            )
 
 
 async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer, meter: Meter, keying: Keying) -> None:

@@ -108,7 +108,7 @@ def _look_up(traces: Sequence[Trace], deciding: Deciding) -> None:
     if unlooked:
         scanner = Scanner(deciding.sampler.lookup)
         for trace in unlooked:
-            trace.look_up(values_of(trace.chunks(), scanner))
+            deciding.buffer.look_up(trace, values_of(trace.chunks(), scanner))
 
 
 def _by_home(traces: Iterable[Trace]) -> dict[Partition, list[Trace]]:

@@ -18,3 +18,9 @@ cdef class Fragment:
     cdef readonly tuple values
 
     cpdef tuple _fields(self)
+    @cython.locals(ids="long long")
+    cpdef long long held_bytes(self) except *
+
+
+@cython.locals(size="long long", found=tuple)
+cpdef long long values_bytes(tuple values) except *

@@ -11,7 +11,6 @@ class Walker:
         prefixes: Sequence[str] = ...,
         service_keys: Sequence[str] = ...,
         notes: Sequence[str] = ...,
-        texts: Sequence[str] = ...,
         by_status: bool = ...,
         by_scope: bool = ...,
     ) -> None: ...
