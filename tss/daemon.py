@@ -253,6 +253,7 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
     meter, health = PrometheusMeter(), Health(time.time)
     meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
     meter.watch(measures.READY, lambda: health.ready)
+    logs.count_dropped(lambda lines: meter.count(measures.LOG_LINES_DROPPED, lines))
     health.starting("kafka")
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
     rulebook = Rulebook()

@@ -399,6 +399,11 @@ def test_a_log_that_cannot_be_written_stops_nobody(monkeypatch, stderr, error):
     logging.getLogger("library").error("lost too")
     assert logs.flush(30)
     assert logs.dropped() == 2
+    counted: list[int] = []
+    logs.count_dropped(counted.append)
+    structlog.get_logger().info("lost as well")
+    assert logs.flush(30)
+    assert counted == [2, 1]
 
 
 # -- what the interpreter itself would print

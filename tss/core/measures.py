@@ -172,6 +172,7 @@ REDIS_UP = _gauge("redis_up", "1 while Redis answers and takes writes, 0 while t
 REDIS_ERRORS = _counter("redis_errors_total", "Calls of Redis that failed, by operation and reason; those not tried while it is known to be away do not count.", "operation", "reason")
 REDIS_CALLS = _histogram("redis_call_seconds", "Time of one call of Redis that was answered.", _CALLS, "operation")
 # How the daemon is
+LOG_LINES_DROPPED = _counter("log_lines_dropped_total", "Lines of the daemon's log that stderr did not take in time, or not at all.")
 LOOP_STALL = _histogram("event_loop_stall_seconds", "How much later than asked the event loop woke a sleeper, tried ten times a second.", _STALLS)
 READY = _gauge("tss_ready", "1 while /health/ready is 200: Kafka answers, the group is joined, no destination is down, nothing is stopping.")
 BUILD_INFO = _gauge("tss_build_info", "Always 1.", "version", "scanner")

@@ -23,6 +23,7 @@ class Lines:
         self.stream = stream
         self.dropped = 0
         self.tell: Callable[[int], None] | None = None  # how many were dropped, once there is room again
+        self.count: Callable[[int], None] | None = None  # those dropped, at once
         self._max_lines, self._max_bytes = max_lines, max_bytes
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -63,6 +64,8 @@ class Lines:
 
     def _drop(self, lines: int) -> None:
         self.dropped += lines
+        if self.count is not None:
+            self.count(lines)
         self._untold += lines
 
     def _run(self) -> None:

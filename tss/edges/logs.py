@@ -8,7 +8,7 @@ import math
 import re
 import sys
 import threading
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from json import dumps
 from typing import Any, TextIO
@@ -75,6 +75,13 @@ def flush(secs: float) -> bool:
 def dropped() -> int:
     """How many lines stderr did not take."""
     return 0 if _lines is None else _lines.dropped
+
+
+def count_dropped(count: Callable[[int], None]) -> None:
+    """From now on tell each number of dropped lines, and once those until now."""
+    if _lines is not None:
+        count(_lines.dropped)
+        _lines.count = count
 
 
 def always(event: str, **fields: object) -> None:
