@@ -50,8 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(render(settings), end="")
         if without_effect(settings):
             print(f"without effect, as things are: {', '.join(without_effect(settings))}", file=sys.stderr)
-        return STOPPED
+        return _check_surroundings(settings)
     return _run(settings)
+
+
+def _check_surroundings(settings: Settings) -> int:
+    from tss.edges import surroundings  # noqa: PLC0415  # brings the HTTP client, which half of the commands do not need
+
+    try:
+        surroundings.check(settings)
+    except WrongSetting as error:
+        print(error, file=sys.stderr)
+        return WRONG_SETTINGS
+    return STOPPED
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -76,17 +87,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(settings: Settings) -> NoReturn:
-    # Only a run needs the libraries below; `check` and --help answer without them.
+    # Only a run needs the libraries below; --help answers without them, and `check` without most.
     import structlog  # noqa: PLC0415
     import trio  # noqa: PLC0415
 
-    from tss.edges import heap, logs, signals  # noqa: PLC0415
+    from tss.edges import heap, logs, proxies, signals  # noqa: PLC0415
 
     signals.block()  # before there is any other thread
     seen, stop_secs = settings.observability, settings.app.shutdown_timeout_secs
-    logs.configure(
-        seen.log_level, seen.json_logging, seen.service_name, settings.app.instance_id, secrets=secrets(settings)
-    )
+    hidden = (*secrets(settings), *proxies.secrets(os.environ))
+    logs.configure(seen.log_level, seen.json_logging, seen.service_name, settings.app.instance_id, secrets=hidden)
     logs.hear_the_interpreter()
     heard = signals.listen(signals.Ending(stop_secs, min(AT_ONCE_SECS, stop_secs), FAILED), logs.words)
 

@@ -50,7 +50,8 @@ class OtlpMetrics:
 async def open_otlp_metrics(settings: SpanMetrics) -> AsyncIterator[OtlpMetrics]:
     """To ``settings.otlp_endpoint``."""
     headers = {"User-Agent": f"tss/{__version__}", "Accept": PROTOBUF} | dict(settings.otlp_headers)
-    async with open_client(settings.otlp_endpoint, headers, 1, verify=True, proxies=True) as client:
+    verify = settings.otlp_endpoint.startswith("https:")
+    async with open_client(settings.otlp_endpoint, headers, 1, verify=verify, proxies=True) as client:
         yield OtlpMetrics(client)
 
 

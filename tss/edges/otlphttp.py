@@ -82,7 +82,7 @@ class OtlpHttp:
 @asynccontextmanager
 async def open_otlp(settings: OtlpExporter) -> AsyncIterator[OtlpHttp]:
     """Raises UnusableFile when a file of certificates or keys cannot be used."""
-    headers, context = _headers(settings), tls_context(settings)
+    headers, context = _headers(settings), tls_context(settings, spoken=settings.endpoint.startswith("https:"))
     async with open_client(settings.endpoint, headers, settings.max_in_flight, verify=context, proxies=True) as client:
         yield OtlpHttp(settings, client)
 

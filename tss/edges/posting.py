@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -11,9 +12,14 @@ from http import HTTPStatus
 
 import attrs
 import httpx
+import structlog
 import trio
 
 from tss.core.delivery import Again, Misconfigured, Refused
+from tss.edges.proxies import proxy_for
+from tss.edges.tls import trusted
+
+log = structlog.get_logger()
 
 # The OTLP specification's limit for what a client should read; no answer comes near it.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -70,16 +76,30 @@ class Rules:
 def open_client(
     base_url: str, headers: Mapping[str, str], max_connections: int, *, verify: ssl.SSLContext | bool, proxies: bool
 ) -> httpx.AsyncClient:
-    """A client whose connections are kept; ``post`` sets the limits of time."""
+    """A client whose connections are kept; ``post`` sets the limits of time. ``verify``: True trusts whom the environment
+    says; ``proxies``: those of the environment are used. Raises WrongSetting for what is wrong there.
+    """
     return httpx.AsyncClient(
         base_url=base_url,
         # UTF-8, for a stray letter must not raise with each request.
         headers=httpx.Headers({"Accept-Encoding": "identity", **headers}, encoding="utf-8"),
         limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
         timeout=None,  # noqa: S113  # see post
-        verify=verify,
-        trust_env=proxies,
+        verify=trusted() if verify is True else verify,
+        proxy=_proxy_to(base_url) if proxies else None,
+        trust_env=False,
     )
+
+
+def _proxy_to(base_url: str) -> httpx.Proxy | None:
+    proxy = proxy_for(base_url, os.environ)
+    if proxy is None:
+        return None
+    context = (
+        trusted() if proxy.scheme == "https" else None
+    )  # httpx's own would not know the environment's certificates
+    log.info("requests go through a proxy", to=httpx.URL(base_url).host, proxy=proxy.address, variable=proxy.variable)
+    return httpx.Proxy(proxy.address, ssl_context=context, auth=proxy.credentials)
 
 
 async def post(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 import httpx
 
+from tss.core.errors import WrongSetting
 from tss.edges.unusable import UnusableFile
+
+CERTIFICATES_FILE, CERTIFICATES_FOLDERS, KEY_LOG = "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"
 
 
 class Files(Protocol):
@@ -25,9 +32,11 @@ class Files(Protocol):
     def ssl_verify(self) -> bool: ...
 
 
-def tls_context(files: Files) -> ssl.SSLContext:
-    """Raises UnusableFile, which names the file and what is wrong with it, when one cannot be used."""
-    context = _trusting(files.ssl_ca_location)
+def tls_context(files: Files, *, spoken: bool = True) -> ssl.SSLContext:
+    """Raises UnusableFile, which names the file and what is wrong with it, when one cannot be used; WrongSetting when the
+    environment names one. Unless TLS is ``spoken`` and verified, the certificates that the environment names are not read.
+    """
+    context = _trusting(files.ssl_ca_location, needed=spoken and files.ssl_verify)
     if not files.ssl_verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if files.ssl_certificate_location:
@@ -35,9 +44,66 @@ def tls_context(files: Files) -> ssl.SSLContext:
     return context
 
 
-def _trusting(path: str) -> ssl.SSLContext:
+def trusted(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
+    """Trusts the certificates in SSL_CERT_FILE and SSL_CERT_DIR, and only these; without both, the authorities of certifi.
+
+    Raises WrongSetting with the name of the variable.
+    """
+    _check_key_log(environ)
+    file, folders = environ.get(CERTIFICATES_FILE, ""), environ.get(CERTIFICATES_FOLDERS, "")
+    if not file and not folders:
+        return httpx.create_ssl_context(trust_env=False)
+    try:
+        # The folders' files with hashes for names are found when they are needed, so also those that come later.
+        context = ssl.create_default_context(cafile=file or None, capath=folders or None)
+    except OSError as error:
+        raise WrongSetting(f"{CERTIFICATES_FILE}: {_unusable('it', 'no certificates in it', file, error)}") from error
+    if file and not context.cert_store_stats()["x509"]:
+        raise WrongSetting(f"{CERTIFICATES_FILE}: {file}: it has no certificates")
+    if folders:
+        _load_all(context, folders)
+    return context
+
+
+def _load_all(context: ssl.SSLContext, folders: str) -> None:
+    """Every certificate in the folders, whatever its file is called: a mounted ConfigMap knows no hashes."""
+    loaded = 0
+    for path in _files_of(folders):
+        with suppress(OSError):  # ssl.SSLError is one: a README, a private key
+            context.load_verify_locations(cafile=path)
+            loaded += 1
+    if not loaded:
+        raise WrongSetting(f"{CERTIFICATES_FOLDERS}: {folders}: no file in it has certificates")
+
+
+def _files_of(folders: str) -> Sequence[Path]:
+    found: list[Path] = []
+    for folder in filter(None, folders.split(os.pathsep)):
+        try:
+            found += [each for each in sorted(Path(folder).iterdir()) if each.is_file()]
+        except OSError as error:
+            words = error.strerror or type(error).__name__
+            raise WrongSetting(f"{CERTIFICATES_FOLDERS}: {folder} cannot be used ({words})") from error
+    return found
+
+
+def _check_key_log(environ: Mapping[str, str]) -> None:
+    """Python writes the keys of each connection there, and its error names neither the file nor the variable."""
+    path = environ.get(KEY_LOG, "")
+    try:
+        if path:
+            with open(path, "ab"):  # noqa: PTH123  # by its name as it was given
+                pass
+    except OSError as error:
+        raise WrongSetting(f"{KEY_LOG}: {path} cannot be written ({error.strerror})") from error
+
+
+def _trusting(path: str, *, needed: bool) -> ssl.SSLContext:
+    if not path and needed:
+        return trusted()
+    _check_key_log(os.environ)
     if not path:
-        return httpx.create_ssl_context()
+        return httpx.create_ssl_context(trust_env=False)
     try:
         return ssl.create_default_context(cafile=path)
     except OSError as error:  # ssl.SSLError is one too, and neither names the file
