@@ -30,11 +30,9 @@ PLANTED = (
     Planted(
         "lost partitions are not marked gone",
         ASSIGNMENTS,
-        """gone = self._forget(ids)
-        for partition in gone:
+        """_forget(ids, "lost"):
             partition.gone = True""",
-        """gone = self._forget(ids)
-        for partition in gone:
+        """_forget(ids, "lost"):
             partition.gone = False""",
         COMMITTER_TESTS,
     ),
@@ -55,8 +53,8 @@ PLANTED = (
     Planted(
         "the guard of a late park is off by one",
         "tss/edges/redis_parking.py",
-        "seq >= new_seq",
-        "seq > new_seq",
+        "tonumber(found[3]) >= new_seq",
+        "tonumber(found[3]) > new_seq",
         REDIS_TESTS,
     ),
     Planted(

@@ -72,7 +72,7 @@ async def _count_span_metrics(
     red = settings.span_metrics
     spans = SpanMetrics(shape_of(red))
     counting.observers.append(spans)
-    meter.show(Exposition(spans, red.unit).text)
+    meter.show(Exposition(spans, red.unit).pieces)
     meter.set(measures.SPAN_METRICS_LIMIT, red.max_series)
     meter.watch(measures.SPAN_METRICS_SERIES, lambda: len(spans))
     if red.otlp_endpoint:

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from tests.core.spans import span_id, trace_id
 from tss.core import spanmetrics
 from tss.core.spanmetrics import Dimension, Exemplar, Exposition, Reporter, Shape, reference, shape_of
-from tss.core.spanmetrics.series import MAX_LABEL_CHARS
+from tss.core.spanmetrics.series import MAX_LABEL_CHARS, OVERFLOWS, bytes_of
 from tss.settings import SpanMetrics as Settings
 
 MS = 1_000_000
@@ -176,6 +176,16 @@ def test_a_series_that_is_there_goes_on_when_there_is_no_room_for_others(module)
     metrics.add(trace_id(0), [message(span(name="/first"), span(name="/second"), span(name="/first"))], False)
     assert [labels[1] for labels in series(metrics)] == [None, "/first"]
     assert series(metrics)["shop", "/first", "SPAN_KIND_SERVER", "STATUS_CODE_UNSET"] == [2, 0, 0, 0]
+
+
+def test_labels_that_are_long_make_fewer_series(module):
+    """Law 5: bytes are bounded and not only how many series there are."""
+    shape = Shape(tuple(Dimension(f"key{number}") for number in range(16)), SHAPE.bounds_ns, max_series=20)
+    long = {f"key{number}": "\u4e2d" * MAX_LABEL_CHARS for number in range(16)}
+    metrics = counted(module, *(message(span(name=f"/{number}", **long)) for number in range(20)), shape=shape)
+    assert 1 < len(metrics) < 10
+    assert sum(map(bytes_of, metrics.labels[len(OVERFLOWS) : -1])) < shape.max_label_bytes
+    assert sum(map(sum, series(metrics).values())) == 20
 
 
 def test_labels_are_cut_and_what_is_alike_then_is_one_series(module):

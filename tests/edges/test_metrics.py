@@ -1,11 +1,15 @@
 """The table of measures as Prometheus sees it."""
 
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import generate_latest as text_latest
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -45,14 +49,19 @@ def meter() -> PrometheusMeter:
 
 
 def shown(meter: PrometheusMeter, accept: str = "") -> Samples:
-    body, content_type = meter.exposition(accept)
+    body, content_type = whole(meter, accept)
     parse = parse_openmetrics if "openmetrics" in content_type else parse_text
     families = list(parse(body.decode()))
     return {(sample.name, tuple(sample.labels.items())): sample.value for each in families for sample in each.samples}
 
 
+def whole(meter: PrometheusMeter, accept: str = "") -> tuple[bytes, str]:
+    pieces, content_type = meter.exposition(accept)
+    return b"".join(pieces), content_type
+
+
 def types(meter: PrometheusMeter) -> dict[str, str]:
-    return dict(re.findall(r"^# TYPE (\S+) (\S+)$", meter.exposition("")[0].decode(), re.MULTILINE))
+    return dict(re.findall(r"^# TYPE (\S+) (\S+)$", whole(meter)[0].decode(), re.MULTILINE))
 
 
 def names_in(expression: str) -> set[str]:
@@ -123,7 +132,7 @@ def test_the_guides_metrics_and_alerts(meter):
     ],
 )
 def test_the_format_is_the_scrapers_choice(meter, accept, content_type):
-    body, given = meter.exposition(accept)
+    body, given = whole(meter, accept)
     assert given == content_type
     assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
 
@@ -234,8 +243,8 @@ def test_what_writes_itself_stands_beside_the_table(meter, accept):
     """Span metrics, with their exemplars where the format has them."""
     metrics = SpanMetrics(Shape())
     metrics.add(trace_id(3), [message([span(3, 5)])], True)
-    meter.show(Exposition(metrics, "ms").text)
-    text = meter.exposition(accept)[0].decode()
+    meter.show(Exposition(metrics, "ms").pieces)
+    text = whole(meter, accept)[0].decode()
     assert shown(meter, accept).keys() >= {("spans_ingested_total", ())}
     parse = parse_openmetrics if accept else parse_text
     families = {family.name: family for family in parse(text)}
@@ -244,3 +253,81 @@ def test_what_writes_itself_stands_beside_the_table(meter, accept):
     buckets = families["traces_span_metrics_duration_milliseconds"].samples
     examples = [sample.exemplar.labels["trace_id"] for sample in buckets if sample.exemplar]
     assert examples == ([trace_id(3).hex()] if accept else [])
+
+
+def as_prometheus_client_writes(openmetrics: bool) -> bytes:
+    """The table, filled as `fill` and `odd_values` fill it, by the library's own classes."""
+    registry = CollectorRegistry()
+    for measure in measures.TABLE:
+        labels = [f"some {label}" for label in measure.labels]
+        match measure.kind:
+            case Kind.COUNTER:
+                counter = Counter(measure.name, measure.help, measure.labels, registry=registry)
+                (counter.labels(*labels) if labels else counter).inc(3)
+            case Kind.GAUGE:
+                gauge = Gauge(measure.name, measure.help, measure.labels, registry=registry)
+                (gauge.labels(*labels) if labels else gauge).set(3)
+                if measure is measures.CONSUMER_LAG:
+                    for number, value in enumerate(ODD_VALUES):
+                        gauge.labels('a "quoted"\nback\\slash ü', str(number)).set(value)
+            case Kind.HISTOGRAM:
+                histogram = Histogram(
+                    measure.name, measure.help, measure.labels, buckets=measure.buckets, registry=registry
+                )
+                (histogram.labels(*labels) if labels else histogram).observe(3)
+    return openmetrics_latest(registry) if openmetrics else text_latest(registry)
+
+
+ODD_VALUES = (0, -1.5, 1e6, 1234567.25, 1e21, float("inf"), float("-inf"), float("nan"), 1e-9)
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_the_text_is_prometheus_clients_byte_for_byte(meter, openmetrics, monkeypatch):
+    monkeypatch.setattr("prometheus_client.metrics._use_created", False)
+    fill(meter)
+    for number in range(len(ODD_VALUES)):
+        meter.set(measures.CONSUMER_LAG, 9, 'a "quoted"\nback\\slash ü', str(number))
+    whole(meter)  # numbers that change afterwards are written anew
+    for number, value in enumerate(ODD_VALUES):
+        meter.set(measures.CONSUMER_LAG, value, 'a "quoted"\nback\\slash ü', str(number))
+    text = whole(meter, "application/openmetrics-text" if openmetrics else "")[0]
+    ours = text[: text.index(b"# HELP process_virtual")]
+    assert ours == as_prometheus_client_writes(openmetrics).removesuffix(b"# EOF\n")
+
+
+@pytest.mark.parametrize("accept", ["", PROMETHEUS])
+def test_many_series_come_in_small_pieces_and_what_is_counted_meanwhile_splits_no_series(meter, accept):
+    """Spans are counted between the pieces: calls still equal the count of durations, and no series is half there."""
+    metrics = SpanMetrics(Shape(max_series=1000))
+    for number in range(500):
+        metrics.add(trace_id(number), [message([span(number, number)])], True)
+    meter.show(Exposition(metrics, "ms").pieces)
+    pieces, whole_text = meter.exposition(accept)[0], b""
+    for count, piece in enumerate(pieces):
+        assert count == 0 or len(piece) < 200_000
+        whole_text += piece
+        for number in range(1000):
+            metrics.add(trace_id(number), [message([span(number, number)])], True)
+    parse = parse_openmetrics if accept else parse_text
+    families = {family.name: family for family in parse(whole_text.decode())}
+    calls = {sample.labels["span_name"]: sample.value for sample in families["traces_span_metrics_calls"].samples}
+    durations = families["traces_span_metrics_duration_milliseconds"].samples
+    by_name = {sample.labels["span_name"]: sample.value for sample in durations if sample.name.endswith("_count")}
+    ends = {sample.labels["span_name"]: sample.value for sample in durations if sample.labels.get("le") == "+Inf"}
+    assert calls == by_name == ends
+    assert len(calls) >= 500
+    assert len({*calls.values()}) > 1, "nothing was counted meanwhile"
+
+
+def test_a_scrape_holds_few_bytes_at_a_time(meter):
+    metrics = SpanMetrics(Shape(max_series=5000))
+    for number in range(5000):
+        metrics.add(trace_id(number), [message([span(number, number)])], True)
+    meter.show(Exposition(metrics, "ms").pieces)
+    list(meter.exposition()[0])  # names are written once and kept
+    tracemalloc.start()
+    try:
+        assert sum(map(len, meter.exposition()[0])) > 4_000_000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()

@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -108,7 +109,7 @@ async def test_health_tells_everything():
 async def test_uptime_is_counted(autojump_clock):
     pages = web.Pages(Site().facts, trio.current_time())
     await trio.sleep(90)
-    assert json.loads(pages.health().body)["uptime_secs"] == 90
+    assert json.loads((await pages.health()).body)["uptime_secs"] == 90
 
 
 @pytest.mark.parametrize(
@@ -373,3 +374,110 @@ def test_importing_it_imports_nothing_heavy():
     code = f"import sys, tss.edges.web; print([each for each in {heavy} if each in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+# -- scrapes of many series, and clients that send too much
+
+
+class Slow:
+    """An exposition of many pieces, that notes how many scrapes are under way and what the loop did meanwhile."""
+
+    def __init__(self, pieces: int = 200) -> None:
+        self.piece = b"".join(b'spans{number="%d"} 1.0\n' % number for number in range(1000))
+        self.text = self.piece * pieces
+        self.under_way = self.most = 0
+
+    def __call__(self, _accept: str) -> tuple[Iterator[bytes], str]:
+        return self._pieces(), "text/plain"
+
+    def _pieces(self) -> Iterator[bytes]:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        for first in range(0, len(self.text), len(self.piece)):
+            yield self.text[first : first + len(self.piece)]
+        self.under_way -= 1
+
+
+def site_of(slow: Slow) -> Site:
+    site = Site()
+    site.facts = web.Facts(site.health, "reference", slow)
+    return site
+
+
+async def test_gzip_is_for_those_who_take_it_and_all_get_the_same():
+    slow = Slow()
+    async with serving(settings(), site_of(slow)) as site:
+        packed = await site.get("/metrics", headers={"Accept-Encoding": "gzip"})
+        plain = await site.get("/metrics", headers={"Accept-Encoding": "identity"})
+        refused = await site.get("/metrics", headers={"Accept-Encoding": "gzip;q=0"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < len(slow.text) // 10
+    for answer in (plain, refused):
+        assert "content-encoding" not in answer.headers
+        assert int(answer.headers["content-length"]) == len(slow.text)
+    assert packed.content == plain.content == refused.content == slow.text
+
+
+async def test_scrapes_take_turns_and_the_loop_goes_on_between_the_pieces():
+    slow = Slow()
+    scrapes, ticks, ends = web.Scrapes(slow), 0, 0
+
+    async def scrape() -> None:
+        nonlocal ends
+        answer = await scrapes.answer(web.Accepted())
+        assert answer.status == 200
+        ends += 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(scrape)
+        while ends < 4:
+            ticks += 1
+            await trio.lowlevel.checkpoint()
+    assert slow.most == 1
+    assert ticks > 4 * 100, "the loop stood still during a scrape"
+
+
+async def test_answers_that_nobody_reads_are_bounded(monkeypatch):
+    monkeypatch.setattr(web, "MAX_UNSENT_BYTES", 1000)
+    scrapes = web.Scrapes(Slow())
+    unread = await scrapes.answer(web.Accepted())
+    refused = await scrapes.answer(web.Accepted())
+    assert (unread.status, refused.status, refused.headers["Retry-After"]) == (200, 503, "10")
+    del unread
+    assert (await scrapes.answer(web.Accepted())).status == 200
+
+
+@pytest.mark.parametrize(
+    "request_start",
+    [b"GET /health HTTP/1.1\r\nHost: x\r\nX-Long: ", b"GET /", b"GET /health HTTP/1.1\r\nHost: x\r\n"],
+)
+async def test_a_head_without_end_is_refused(request_start):
+    filler = b"X-A: b\r\n" if request_start.endswith(b"x\r\n") else b"a"
+    async with serving(settings()) as site:
+        stream = await trio.open_tcp_stream(HERE, port_of(site.ports, "health"))
+        async with stream:
+            with trio.fail_after(10):
+                await stream.send_all((request_start + filler * web.MAX_HEAD_BYTES)[: 2 * web.MAX_HEAD_BYTES])
+                answer = await stream.receive_some()
+        assert answer.split()[1] == b"431"
+        assert (await site.get("/health/live")).status_code == 200
+
+
+async def test_a_body_that_is_too_long_is_not_kept():
+    """Nobody reads the body of a GET, so it must not be collected for anybody."""
+    chunk = b"%x\r\n%b\r\n" % (web.MAX_BODY_BYTES, bytes(web.MAX_BODY_BYTES))
+    async with serving(settings()) as site:
+        await site.get("/health/live")
+        tracemalloc.start()
+        try:
+            async with await trio.open_tcp_stream(HERE, port_of(site.ports, "health")) as stream:
+                with trio.fail_after(60), suppress(trio.BrokenResourceError):  # the server may close before it has all
+                    await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+                    for _ in range(300):
+                        await stream.send_all(chunk)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert most < 8 * 1024 * 1024
+        assert (await site.get("/health/live")).status_code == 200

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 
 from tss.core.otlp.lookup import Ask, Place, Value, Values
-from tss.core.patterns import expression, whole
 
 ALL: tuple[str, ...] | None = None
 """Every destination: what a decision says where nothing is routed."""
@@ -55,16 +54,17 @@ class Router:
         return self._known.setdefault(names, names)
 
 
-_Patterns = Sequence[tuple[str, Any]]
+_Patterns = Sequence[tuple[str, re.Pattern[str]]]
 
 
 def _patterns(match: Match) -> _Patterns:
     return [(key, _pattern(texts)) for key, texts in match.attributes.items()]
 
 
-def _pattern(texts: Sequence[str]) -> Any:
+def _pattern(texts: Sequence[str]) -> re.Pattern[str]:
     """One expression for all of them; ``fnmatch`` would also give brackets a meaning."""
-    return expression("|".join(map(whole, texts)), any_character=True)
+    expressions = (re.escape(text).replace(r"\*", ".*").replace(r"\?", ".") for text in texts)
+    return re.compile("|".join(expressions), re.DOTALL)
 
 
 def _fits(patterns: _Patterns, found: Mapping[Ask, tuple[Value, ...]]) -> bool:

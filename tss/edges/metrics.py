@@ -7,144 +7,193 @@ import math
 import sys
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, Self, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from tss.core import measures
 from tss.core.measures import Kind, Measure, Reading
 
-
-class _Metric(Protocol):
-    def labels(self, *values: object) -> Self: ...
-
-    def remove(self, *values: object) -> None: ...
-
-
-_M = TypeVar("_M", bound=_Metric)
-_Series = dict[tuple[Measure, tuple[str, ...]], _M]  # by labels; under () the whole metric, labelled or not
+_Labels = tuple[str, ...]
+_go_text: Callable[[float], str] = floatToGoString
 
 
 class PrometheusMeter:
-    """A Meter on a registry of its own. Counting may be done from any thread."""
+    """A Meter that writes its own exposition. Counting may be done from any thread."""
 
     def __init__(self) -> None:
-        # A `_created` series for each counter and histogram is one more that nothing reads. Switched process-wide.
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = CollectorRegistry()
-        self._counters: _Series[Counter] = {}
-        self._gauges: _Series[Gauge] = {}
-        self._histograms: dict[Measure, _Histogram] = {}
-        self._others: list[Callable[[bool], str]] = []
-        for measure in measures.TABLE:
-            self._add(measure)
-        prometheus_client.ProcessCollector(registry=self._registry)
-        prometheus_client.GCCollector(registry=self._registry)
-        prometheus_client.PlatformCollector(registry=self._registry)
+        self._families = [_Family(measure) for measure in measures.TABLE]
+        self._by_kind: dict[Kind, dict[Measure, _Family]] = {kind: {} for kind in Kind}
+        for family in self._families:
+            self._by_kind[family.measure.kind][family.measure] = family
+        # By measure and labels, for one look-up is cheaper than two.
+        self._counters: dict[tuple[Measure, _Labels], _Number] = {}
+        self._gauges: dict[tuple[Measure, _Labels], _Number] = {}
+        self._others: list[Callable[[bool], Iterable[str]]] = []
+        self._process = CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=self._process)
+        prometheus_client.GCCollector(registry=self._process)
+        prometheus_client.PlatformCollector(registry=self._process)
 
     def __repr__(self) -> str:
-        histograms = sum(histogram.labelled for histogram in self._histograms.values())
-        labelled = sum(bool(labels) for _, labels in (*self._counters, *self._gauges)) + histograms
-        return f"<PrometheusMeter {len(measures.TABLE)} metrics, {labelled} with labels>"
+        labelled = sum(len(family.series) for family in self._families if family.measure.labels)
+        return f"<PrometheusMeter {len(self._families)} metrics, {labelled} with labels>"
 
     def count(self, measure: Measure, amount: float = 1, *labels: str) -> None:
         """Add to a counter; an amount of 0 makes the series appear."""
-        _at(self._counters, measure, labels).inc(amount)
+        (self._counters.get((measure, labels)) or self._number(self._counters, measure, labels)).add(amount)
 
     def observe(self, measure: Measure, value: float, *labels: str) -> None:
         """Add one value to a histogram."""
-        self._histograms[measure].observe((value,), labels)
+        self._histogram(measure, labels).observe((value,))
 
     def observe_all(self, measure: Measure, values: Sequence[float], *labels: str) -> None:
         """Add many values to a histogram."""
         if values:
-            self._histograms[measure].observe(values, labels)
+            self._histogram(measure, labels).observe(values)
 
     def set(self, measure: Measure, value: float, *labels: str) -> None:
         """Set a gauge."""
-        _at(self._gauges, measure, labels).set(value)
+        (self._gauges.get((measure, labels)) or self._number(self._gauges, measure, labels)).set(value)
 
     def forget(self, measure: Measure, *labels: str) -> None:
         """Stop showing these labels; forgetting what was never shown is no fault."""
-        match measure.kind:
-            case Kind.COUNTER:
-                _forget(self._counters, measure, labels)
-            case Kind.GAUGE:
-                _forget(self._gauges, measure, labels)
-            case Kind.HISTOGRAM:
-                self._histograms[measure].forget(labels)
+        self._counters.pop((measure, labels), None)
+        self._gauges.pop((measure, labels), None)
+        self._by_kind[measure.kind][measure].series.pop(labels, None)
 
     def watch(self, measure: Measure, read: Reading, *labels: str) -> None:
         """Let a gauge be read at each exposition, in the thread that asks for it."""
-        _at(self._gauges, measure, labels).set_function(read)
+        (self._gauges.get((measure, labels)) or self._number(self._gauges, measure, labels)).read = read
 
-    def show(self, text: Callable[[bool], str]) -> None:
+    def show(self, pieces: Callable[[bool], Iterable[str]]) -> None:
         """Add what writes its own exposition, in OpenMetrics if it is told so, else in the text format."""
-        self._others.append(text)
+        self._others.append(pieces)
 
-    def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """All metrics, and their content type, in the format that an Accept header asks for."""
+    def exposition(self, accept: str = "") -> tuple[Iterator[bytes], str]:
+        """All metrics in pieces of a few milliseconds' work, and their content type, in the format an Accept header asks for.
+
+        The table's metrics are all in the first piece, so they are of one instant.
+        """
         try:
             encode, content_type = choose_encoder(accept)
         except (ValueError, TypeError):  # a version that is no number
             encode, content_type = choose_encoder("")
-        body = encode(self._registry)
-        if not self._others:
-            return body, content_type
-        openmetrics = content_type.startswith("application/openmetrics-text")
-        others = [text(openmetrics).encode() for text in self._others]
+        return self._pieces(encode, content_type.startswith("application/openmetrics-text")), content_type
+
+    def _pieces(self, encode: Callable[[Collector], bytes], openmetrics: bool) -> Iterator[bytes]:
         end = b"# EOF\n" if openmetrics else b""
-        return b"".join((body.removesuffix(end), *others, end)), content_type
+        ours = "".join(text for family in self._families for text in family.texts(openmetrics))
+        yield ours.encode("utf-8", "replace") + encode(self._process).removesuffix(end)
+        for pieces in self._others:
+            for piece in pieces(openmetrics):
+                yield piece.encode("utf-8", "replace")
+        if end:
+            yield end
 
-    def _add(self, measure: Measure) -> None:
-        key = (measure, ())
-        name, text, labels = measure.name, measure.help, measure.labels
-        match measure.kind:
-            case Kind.COUNTER:
-                self._counters[key] = Counter(name, text, labels, registry=self._registry)
-            case Kind.GAUGE:
-                self._gauges[key] = Gauge(name, text, labels, registry=self._registry)
-            case Kind.HISTOGRAM:
-                self._histograms[measure] = _Histogram(measure)
-                self._registry.register(self._histograms[measure])
+    def _number(self, numbers: dict[tuple[Measure, _Labels], _Number], measure: Measure, labels: _Labels) -> _Number:
+        """The number of these labels, made now."""
+        kind = Kind.COUNTER if numbers is self._counters else Kind.GAUGE
+        found = self._by_kind[kind][measure].at(labels)
+        assert isinstance(found, _Number), "only histograms are anything else"  # noqa: S101
+        numbers[measure, labels] = found
+        return found
+
+    def _histogram(self, measure: Measure, labels: _Labels) -> _Histogram:
+        found = self._by_kind[Kind.HISTOGRAM][measure].at(labels)
+        assert isinstance(found, _Histogram), "of this kind"  # noqa: S101
+        return found
 
 
-class _Histogram(Collector):
-    """One histogram, for all its labels. prometheus-client's own takes one value at a time, with a lock for each of
-    the two things it counts: for the delay of each trace that costs as much as deciding it."""
+class _Family:
+    """One metric with all its labels. Its texts are made once; a scrape only formats the numbers that have changed.
+    prometheus-client makes objects of each sample and sorts and escapes its labels anew."""
 
     def __init__(self, measure: Measure) -> None:
-        self._measure = measure
-        self._lock = threading.Lock()
-        self._counts: dict[tuple[str, ...], list[int]] = {}  # by bucket, the last one of all that is larger
-        self._sums: dict[tuple[str, ...], float] = {}
+        self.measure = measure
+        self.series: dict[_Labels, _Number | _Histogram] = {}
+        self._making = threading.Lock()
+        name = measure.name.removesuffix("_total") if measure.kind is Kind.COUNTER else measure.name
+        self._heads = {
+            False: _head(measure.name, measure.kind.value, _escaped_help(measure.help)),
+            True: _head(name, measure.kind.value, _escaped(measure.help)),
+        }
         if not measure.labels:
-            self._appear(())
+            self.at(())
 
-    @property
-    def labelled(self) -> int:
-        """How many series with labels it has."""
-        return len(self._counts) if self._measure.labels else 0
+    def at(self, labels: _Labels) -> _Number | _Histogram:
+        """The series, made when it is new. Raises ValueError for labels that the metric does not have."""
+        found = self.series.get(labels)
+        if found is not None:
+            return found
+        if len(labels) != len(self.measure.labels):
+            raise ValueError(f"{self.measure.name} has the labels {self.measure.labels}, not {len(labels)} of them")
+        with self._making:
+            made = _Histogram if self.measure.kind is Kind.HISTOGRAM else _Number
+            return self.series.setdefault(labels, made(self.measure, labels))
 
-    def _appear(self, labels: tuple[str, ...]) -> None:
-        self._counts[labels] = [0] * (len(self._measure.buckets) + 1)
-        self._sums[labels] = 0.0
+    def texts(self, openmetrics: bool) -> Iterator[str]:
+        """The lines of its exposition."""
+        yield self._heads[openmetrics]
+        for series in [*self.series.values()]:  # a copy, since other threads may add to it
+            yield series.text()
 
-    def observe(self, values: Sequence[float], labels: tuple[str, ...]) -> None:
+
+class _Number:
+    """A counter or a gauge with its labels."""
+
+    def __init__(self, measure: Measure, labels: _Labels) -> None:
+        self.read: Reading | None = None
+        self._value = self._shown = 0.0
+        self._lock = threading.Lock()
+        self._start = _start(measure.name, dict(zip(measure.labels, labels, strict=True)))
+        self._text = f"{self._start}0.0\n"
+
+    def add(self, amount: float) -> None:
+        """For counters."""
+        if amount < 0:
+            raise ValueError("a counter never falls")
+        with self._lock:
+            self._value += amount
+
+    def set(self, value: float) -> None:
+        """For gauges."""
+        self._value = float(value)
+
+    def text(self) -> str:
+        """Its line."""
+        value = self._value if self.read is None else float(self.read())
+        if value != self._shown:
+            self._shown, self._text = value, f"{self._start}{_go_text(value)}\n"
+        return self._text
+
+
+class _Histogram:
+    """A histogram with its labels. prometheus-client's own takes one value at a time, with a lock for each of the two
+    things it counts: for the delay of each trace that costs as much as deciding it."""
+
+    def __init__(self, measure: Measure, labels: _Labels) -> None:
+        self._bounds = measure.buckets
+        self._lock = threading.Lock()
+        self._counts = [0] * (len(measure.buckets) + 1)  # by bucket, the last one of all that is larger
+        self._sum = 0.0
+        named = dict(zip(measure.labels, labels, strict=True))
+        self._starts = [
+            _start(f"{measure.name}_bucket", {**named, "le": _go_text(bound)}) for bound in (*measure.buckets, math.inf)
+        ]
+        self._ends = [_start(f"{measure.name}{suffix}", named) for suffix in ("_count", "_sum")]
+
+    def observe(self, values: Sequence[float]) -> None:
         """Add these; in a crowd they are sorted once and counted bucket by bucket."""
-        bounds = self._measure.buckets
+        bounds = self._bounds
         ascending = sorted(values)
         with self._lock:
-            if labels not in self._counts:
-                self._appear(labels)
-            counts = self._counts[labels]
-            self._sums[labels] += math.fsum(ascending)
+            counts = self._counts
+            self._sum += math.fsum(ascending)
             below = 0
             while below < len(ascending):
                 bucket = bisect_left(bounds, ascending[below])
@@ -152,34 +201,32 @@ class _Histogram(Collector):
                 counts[bucket] += upto - below
                 below = upto
 
-    def forget(self, labels: tuple[str, ...]) -> None:
-        """Stop showing these."""
+    def text(self) -> str:
+        """Its lines."""
         with self._lock:
-            self._counts.pop(labels, None)
-            self._sums.pop(labels, None)
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        """For the exposition."""
-        family = HistogramMetricFamily(self._measure.name, self._measure.help, labels=self._measure.labels)
-        bounds = [*map(floatToGoString, (*self._measure.buckets, math.inf))]
-        with self._lock:
-            for labels, counts in self._counts.items():
-                buckets = [*zip(bounds, itertools.accumulate(counts), strict=True)]
-                family.add_metric(labels, buckets, self._sums[labels])
-        yield family
+            counts, total = [*itertools.accumulate(self._counts)], self._sum
+        return "".join(
+            f"{start}{_go_text(number)}\n"
+            for start, number in zip((*self._starts, *self._ends), (*counts, counts[-1], total), strict=True)
+        )
 
 
-def _at(series: _Series[_M], measure: Measure, labels: tuple[str, ...]) -> _M:
-    """The series, made when it is new. Kept here because prometheus-client's own look-up takes a lock."""
-    found = series.get((measure, labels))
-    if found is None:
-        found = series[measure, labels] = series[measure, ()].labels(*labels)
-    return found
+def _start(name: str, labels: Mapping[str, str]) -> str:
+    """A line up to its number."""
+    pairs = ",".join(f'{label}="{_escaped(str(value))}"' for label, value in sorted(labels.items()))
+    return f"{name}{{{pairs}}} " if pairs else f"{name} "
 
 
-def _forget(series: _Series[_M], measure: Measure, labels: tuple[str, ...]) -> None:
-    series[measure, ()].remove(*labels)
-    series.pop((measure, labels), None)
+def _head(name: str, kind: str, text: str) -> str:
+    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
+
+
+def _escaped(text: str) -> str:
+    return _escaped_help(text).replace('"', r"\"")
+
+
+def _escaped_help(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n")
 
 
 if __name__ == "__main__":

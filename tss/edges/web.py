@@ -7,16 +7,18 @@ import importlib
 import logging
 import math
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from http import HTTPStatus
 from json import dumps
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 import attrs
 import structlog
 import trio
+from isal import isal_zlib
 
 import tss
 from tss.core.errors import TssError
@@ -36,6 +38,13 @@ IDLE_READ_SECS = 30  # for a client that began a request to go on with it
 SEND_BUFFER_BYTES = 1024 * 1024
 UNREAD_MS = 2000
 RESTART_SECS = 0.1
+GZIP_LEVEL = 1  # of ISA-L: 400 MB/s
+GZIP_WBITS = 31  # a window of 32 kB in a gzip member
+PART_BYTES = 256 * 1024
+MAX_UNSENT_BYTES = 64 * 1024 * 1024  # of answers in gzip, for all clients together
+# What one client may send (law 5). Nothing here is asked with more than a short head; a body has MAX_BODY_BYTES at most.
+MAX_HEAD_BYTES = 16 * 1024
+MAX_STREAMS = 8  # requests at a time on one HTTP/2 connection
 
 
 class CannotListen(TssError):
@@ -67,11 +76,11 @@ class Admin(Protocol):
 
 @attrs.frozen
 class Facts:
-    """Where the pages get what they tell. ``exposition`` takes an Accept header and gives a body and its type."""
+    """Where the pages get what they tell. ``exposition`` takes an Accept header and gives a body in pieces, and its type."""
 
     health: Health
     scanner: str
-    exposition: Callable[[str], tuple[bytes, str]]
+    exposition: Callable[[str], tuple[Iterator[bytes], str]]
     numbers: Callable[[], Mapping[str, float]] = dict
     admin: Admin | None = None
     admin_at: tuple[str, int] | None = None  # address and port of its own; None: it is on the health port
@@ -94,9 +103,98 @@ class Answer:
     body: bytes
     content_type: str = "application/json"
     headers: Mapping[str, str] = attrs.field(factory=dict)
+    packed: Packed | None = None  # in place of `body`
+
+    @property
+    def content(self) -> bytes | AsyncIterator[bytes]:
+        """What is sent."""
+        if self.packed is None:
+            return self.body
+        return self.packed.gzip() if "Content-Encoding" in self.headers else self.packed.plain()
 
 
-Page = Callable[[str], Answer]  # takes the Accept header
+@attrs.frozen
+class Accepted:
+    """What the client can read: its Accept header, and whether it takes gzip."""
+
+    types: str = ""
+    gzip: bool = False
+
+
+ANYTHING = Accepted()
+Page = Callable[[Accepted], Awaitable[Answer]]
+
+
+class Packed:
+    """A body of any length, held in gzip: text of metrics becomes a tenth to a twentieth of it."""
+
+    def __init__(self) -> None:
+        self._deflate = isal_zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WBITS)
+        self._chunks: list[bytes] = []
+        self.plain_bytes = 0
+        self.gzip_bytes = 0
+
+    def add(self, piece: bytes) -> None:
+        """Add to its end."""
+        self.plain_bytes += len(piece)
+        self._keep(self._deflate.compress(piece))
+
+    def end(self) -> None:
+        """It is complete."""
+        self._keep(self._deflate.flush())
+
+    def _keep(self, chunk: bytes) -> None:
+        self.gzip_bytes += len(chunk)
+        if chunk:
+            self._chunks.append(chunk)
+
+    async def gzip(self) -> AsyncIterator[bytes]:
+        """As it is held."""
+        for chunk in self._chunks:
+            yield chunk
+
+    async def plain(self) -> AsyncIterator[bytes]:
+        """As it was added, for a client that takes no gzip; the loop does other work between the parts."""
+        inflate = isal_zlib.decompressobj(wbits=GZIP_WBITS)
+        for chunk in self._chunks:
+            rest = chunk
+            while rest:
+                part = inflate.decompress(rest, PART_BYTES)
+                rest = inflate.unconsumed_tail
+                if part:
+                    yield part
+                    await trio.lowlevel.checkpoint()
+        if part := inflate.flush():
+            yield part
+
+
+class Scrapes:
+    """Writes metrics for one scrape after the other: a second one waits. The loop does other work between the pieces."""
+
+    def __init__(self, exposition: Callable[[str], tuple[Iterator[bytes], str]]) -> None:
+        self._exposition = exposition
+        self._turn = trio.Lock()
+        self._unsent: WeakSet[Packed] = WeakSet()  # a body is gone once it is sent, or cannot be
+
+    async def answer(self, accepted: Accepted) -> Answer:
+        """The metrics in the format the client asked for, or 503 while clients that read slowly hold too much."""
+        async with self._turn:
+            if sum(body.gzip_bytes for body in self._unsent) >= MAX_UNSENT_BYTES:
+                full = {"error": "scrapes before this one have not been read by their clients; scrape later"}
+                return attrs.evolve(_json(HTTPStatus.SERVICE_UNAVAILABLE, full), headers={"Retry-After": "10"})
+            pieces, content_type = self._exposition(accepted.types)
+            body = Packed()
+            self._unsent.add(body)
+            for piece in pieces:
+                body.add(piece)
+                await trio.lowlevel.checkpoint()
+            body.end()
+        headers = {"Vary": "Accept, Accept-Encoding"}
+        if accepted.gzip:
+            headers |= {"Content-Encoding": "gzip", "Content-Length": str(body.gzip_bytes)}
+        else:
+            headers |= {"Content-Length": str(body.plain_bytes)}
+        return Answer(HTTPStatus.OK, b"", content_type, headers, packed=body)
 
 
 async def run(
@@ -169,13 +267,14 @@ class Pages:
     def __init__(self, facts: Facts, began: float) -> None:
         self._facts = facts
         self._began = began
+        self._scrapes = Scrapes(facts.exposition)  # one for both sites
 
     def all(self, *, metrics: bool) -> Mapping[str, Page]:
         """The pages of the health site, by path."""
         pages: dict[str, Page] = {"/health": self.health, "/health/ready": self.ready, "/health/live": self.live}
         return pages | {"/metrics": self.metrics} if metrics else pages
 
-    def health(self, _accept: str = "") -> Answer:
+    async def health(self, _accepted: Accepted = ANYTHING) -> Answer:
         """Everything, for people: always 200, since it is the answer and not a verdict."""
         facts = self._facts
         return _json(
@@ -200,21 +299,20 @@ class Pages:
             },
         )
 
-    def ready(self, _accept: str = "") -> Answer:
+    async def ready(self, _accepted: Accepted = ANYTHING) -> Answer:
         """Whether traffic may be counted on being processed, and why not."""
         reason = unready(self._facts.health)
         if reason:
             return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": reason})
         return _json(HTTPStatus.OK, {"ready": True})
 
-    def live(self, _accept: str = "") -> Answer:
+    async def live(self, _accepted: Accepted = ANYTHING) -> Answer:
         """That it answers is the answer: the event loop runs."""
         return _json(HTTPStatus.OK, {"live": True})
 
-    def metrics(self, accept: str = "") -> Answer:
+    async def metrics(self, accepted: Accepted = ANYTHING) -> Answer:
         """For Prometheus."""
-        body, content_type = self._facts.exposition(accept)
-        return Answer(HTTPStatus.OK, body, content_type)
+        return await self._scrapes.answer(accepted)
 
 
 def _since(component: Component) -> Mapping[str, object]:
@@ -296,6 +394,10 @@ def _config(sock: socket.socket) -> Config:
     config.graceful_timeout = GRACE_SECS
     config.shutdown_timeout = GRACE_SECS
     config.read_timeout = IDLE_READ_SECS
+    config.h11_max_incomplete_size = MAX_HEAD_BYTES
+    config.h2_max_header_list_size = MAX_HEAD_BYTES
+    config.h2_max_concurrent_streams = MAX_STREAMS
+    config.websocket_max_message_size = MAX_BODY_BYTES
     return config
 
 
@@ -324,13 +426,14 @@ def _app(routes: Mapping[str, Page], admin: Admin | None) -> QuartTrio:
 
     def view(page: Page) -> Callable[[], Awaitable[Response]]:
         async def show() -> Response:  # async, else it would run in a thread and look at the daemon from there
-            return response(page(request.headers.get("Accept", "")))
+            takes_gzip = request.accept_encodings.quality("gzip") > 0
+            return response(await page(Accepted(request.headers.get("Accept", ""), takes_gzip)))
 
         return show
 
     def response(answer: Answer) -> Response:
         headers = {"Cache-Control": "no-store", **answer.headers}
-        return Response(answer.body, answer.status, headers, content_type=answer.content_type)
+        return Response(answer.content, answer.status, headers, content_type=answer.content_type)
 
     async def administer(**_: str) -> Response:
         assert admin is not None, "the rules below are added for it"  # noqa: S101

@@ -54,7 +54,7 @@ cdef class SpanMetrics:
         self.shape, self.has_examples = shape, shape.exemplars
         self.labels = list(OVERFLOWS)
         self.walker = Walker(keys, [KEYS[0], *keys], by_status=True, notes=[SAMPLE_RATE_KEY.decode()])
-        self.series = Series(Naming(shape).of_bytes, None, shape.max_series)
+        self.series = Series(Naming(shape).of_bytes, None, shape.max_series, shape.max_label_bytes)
         self.last_weight = 1
         self.bound_count = len(shape.bounds_ns)
         self.bounds = <uint64_t *> calloc(self.bound_count or 1, sizeof(uint64_t))

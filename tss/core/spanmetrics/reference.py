@@ -11,7 +11,7 @@ import attrs
 from tss.core.otlp import schema
 from tss.core.otlp.attributes import Attributes, by_key
 from tss.core.spanmetrics.naming import Naming, resource_attributes, status_of
-from tss.core.spanmetrics.series import OVERFLOWS, Exemplar, Labels, Point, Shape, rounded
+from tss.core.spanmetrics.series import OVERFLOWS, Exemplar, Labels, Point, Shape, bytes_of, rounded
 from tss.core.spanmetrics.weight import SAMPLE_RATE_KEY, weight
 
 
@@ -31,6 +31,7 @@ class SpanMetrics:
         self._naming = Naming(shape)
         self._numbers: dict[Labels, int] = {}
         self._labels: list[Labels] = list(OVERFLOWS)
+        self._label_bytes = 0
         self._series = [self._new() for _ in OVERFLOWS]
 
     def __repr__(self) -> str:
@@ -78,10 +79,11 @@ class SpanMetrics:
         number = self._numbers.get(labels)
         if number is not None:
             return number
-        if len(self) == self.shape.max_series:
+        if len(self) == self.shape.max_series or self._label_bytes >= self.shape.max_label_bytes:
             return status_of(status)
         number = self._numbers[labels] = len(self._labels)
         self._labels.append(labels)
+        self._label_bytes += bytes_of(labels)
         self._series.append(self._new())
         return number
 
