@@ -271,7 +271,9 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
         kafka = keyed_settings(settings.kafka) if settings.kafka.rekey.enabled else settings.kafka
         keyed = attrs.evolve(settings, kafka=kafka)
         with _naming("deadLetter"):
-            dead_letters = await opened.enter_async_context(open_dead_letters(settings.dead_letter, connection, meter))
+            dead_letters = await opened.enter_async_context(
+                open_dead_letters(settings.dead_letter, connection, meter, health)
+            )
         with _naming("redis"):
             fleet = await open_fleet(settings, linked, rulebook, meter, health)
         if fleet.forcing is not None:

@@ -6,6 +6,7 @@ import base64
 import fcntl
 import json
 import os
+import random
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ from confluent_kafka import Consumer
 from tests.fakes.meter import FakeMeter
 from tests.real.brokers import Tansu, free_ports, running
 from tss.core import measures
+from tss.core.health import Health, State
 from tss.core.record import DeadLetter
-from tss.edges import deadletters, logs
+from tss.edges import breaker, deadletters, logs
+from tss.edges.breaker import Breaker
 from tss.edges.deadletters import (
     DeadLetterOffice,
     LetterFile,
@@ -77,9 +80,10 @@ class Wayward:
         pass
 
 
-def office(place) -> tuple[DeadLetterOffice, FakeMeter]:
+def office(place, health: Health | None = None) -> tuple[DeadLetterOffice, FakeMeter]:
     meter = FakeMeter()
-    return DeadLetterOffice(place, meter, trio.CapacityLimiter(1)), meter
+    desk = DeadLetterOffice(place, meter, trio.CapacityLimiter(1), health or Health(), random.Random(1))
+    return desk, meter
 
 
 async def put(place, letters: Sequence[DeadLetter] = LETTERS) -> tuple[dict, list]:
@@ -142,7 +146,7 @@ def test_any_timestamp_can_be_written(timestamp_ms):
 async def test_file(tmp_path):
     path = tmp_path / "below" / "dead.jsonl"
     meter = FakeMeter()
-    async with open_dead_letters(Settings(path=str(path)), {}, meter) as desk:
+    async with open_dead_letters(Settings(path=str(path)), {}, meter, Health()) as desk:
         await desk.put(LETTERS)
         await desk.put([FULL])
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
@@ -154,7 +158,7 @@ async def test_file(tmp_path):
 
 async def test_file_that_cannot_be_opened_is_said_at_the_start(tmp_path):
     with pytest.raises(CannotOpen):
-        async with open_dead_letters(Settings(path=str(tmp_path)), {}, FakeMeter()):
+        async with open_dead_letters(Settings(path=str(tmp_path)), {}, FakeMeter(), Health()):
             pass
 
 
@@ -168,7 +172,7 @@ async def test_what_is_no_text_is_kept_too(tmp_path):
 
 async def test_log():
     meter = FakeMeter()
-    async with open_dead_letters(Settings(type="log"), {}, meter) as desk:
+    async with open_dead_letters(Settings(type="log"), {}, meter, Health()) as desk:
         with structlog.testing.capture_logs() as logged:
             await desk.put(LETTERS)
     assert [entry["log_level"] for entry in logged] == ["error", "error"]
@@ -243,6 +247,161 @@ async def test_a_place_that_keeps_some():
     assert counted == {("r", "file"): 3, ("r", "log"): 2}
     in_log = [entry["detail"] for entry in logged if entry["event"] == "dead letter"]
     assert [letter.detail for letter in place.letters] + in_log == ["0", "1", "2", "3", "4"]
+
+
+# A place that is away
+
+
+class Hanging(Wayward):
+    """A place that answers only when it is let go, and keeps what it was given then."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.go = threading.Event()
+
+    def keep(self, letters: Sequence[DeadLetter]) -> None:
+        self.tries += 1
+        self.go.wait()
+        self.letters += letters
+
+
+def numbered(first: int, last: int) -> list[DeadLetter]:
+    return [DeadLetter("r", str(number), str(number).encode()) for number in range(first, last)]
+
+
+@pytest.fixture
+def probes_at_once(monkeypatch):
+    monkeypatch.setattr(breaker, "FIRST_PROBE_SECS", 0.0)
+    monkeypatch.setattr(breaker, "MAX_PROBE_SECS", 0.0)
+
+
+@pytest.fixture
+def no_probes(monkeypatch):
+    monkeypatch.setattr(breaker, "FIRST_PROBE_SECS", 1000.0)
+
+
+@pytest.mark.usefixtures("no_probes")
+async def test_law_4_a_place_that_is_away_is_tried_three_times_and_not_at_each_poll():
+    place, health = Wayward(99), Health()
+    desk, meter = office(place, health)
+    with structlog.testing.capture_logs() as logged:
+        for poll in range(20):
+            await desk.put(numbered(poll, poll + 1))
+    assert place.tries == 3
+    assert put_together(logged) == [str(number).encode() for number in range(20)], "in order, each once"
+    assert meter.by_label(measures.DEAD_LETTERS) == {("r", "log"): 20}
+    assert [entry["reason"] for entry in logged if "they go to the log" in entry["event"]] == ["full"]
+    component = health.components["dead letters"]
+    assert component.state is State.DEGRADED and component.detail.endswith(": full")
+    wait_secs = health.particular("dead letters")["next_try_secs"]
+    assert isinstance(wait_secs, float) and 700 < wait_secs <= 1000
+
+
+@pytest.mark.usefixtures("probes_at_once")
+async def test_a_place_comes_back_by_itself():
+    place, health = Wayward(4), Health()
+    desk, meter = office(place, health)
+    with structlog.testing.capture_logs() as logged:
+        for poll in range(5):  # three tries, a probe that fails, one that does not
+            await desk.put(numbered(poll, poll + 1))
+    assert [letter.detail for letter in place.letters] == ["2", "3", "4"]
+    assert put_together(logged) == [b"0", b"1"]
+    assert meter.by_label(measures.DEAD_LETTERS) == {("r", "log"): 2, ("r", "file"): 3}
+    assert health.components["dead letters"].state is State.UP and not health.particular("dead letters")
+    assert [entry["event"] for entry in logged].count("dead letters: their place takes them again") == 1
+
+
+@pytest.mark.usefixtures("probes_at_once")
+async def test_law_1_a_place_that_hangs_holds_nobody_and_loses_nothing(monkeypatch):
+    """Nor is it called a second time meanwhile, by whomever."""
+    monkeypatch.setattr(deadletters, "TRIES_SECS", 0.2)
+    place, health = Hanging(), Health()
+    desk, meter = office(place, health)
+    try:
+        with structlog.testing.capture_logs() as logged, trio.fail_after(60):
+            await desk.put(numbered(0, 2))
+            async with trio.open_nursery() as nursery:  # the reader's, and those of destinations
+                for number in range(2, 12):
+                    nursery.start_soon(desk.put, numbered(number, number + 1))
+        assert place.tries == 1
+        in_log = put_together(logged)
+        assert in_log[:2] == [b"0", b"1"]
+        assert sorted(map(int, in_log)) == [*range(12)]
+        assert "no answer within 0.2 s" in health.components["dead letters"].detail
+        assert meter.by_label(measures.DEAD_LETTERS) == {("r", "log"): 12}
+    finally:
+        place.go.set()
+    with trio.fail_after(60):
+        while len(place.letters) < 2 or desk._limiter.borrowed_tokens:
+            await trio.sleep(0.01)
+        await desk.put(numbered(12, 13))
+    assert place.letters[-1].detail == "12"
+    assert health.components["dead letters"].state is State.UP
+
+
+@pytest.mark.usefixtures("probes_at_once")
+async def test_a_probe_that_hangs_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(deadletters, "PROBE_SECS", 0.1)
+
+    class FailsThenHangs(Hanging):
+        def keep(self, letters: Sequence[DeadLetter]) -> None:
+            if self.tries < 3:
+                self.tries += 1
+                raise NotKept(letters, "full")
+            super().keep(letters)
+
+    place = FailsThenHangs()
+    desk, meter = office(place)
+    try:
+        with trio.fail_after(60):
+            for poll in range(5):
+                await desk.put(numbered(poll, poll + 1))
+        assert place.tries == 4
+        assert meter.by_label(measures.DEAD_LETTERS) == {("r", "log"): 5}
+    finally:
+        place.go.set()
+
+
+async def test_letters_that_are_refused_for_good_say_nothing_of_the_place():
+    """One that is too large for the topic is not tried again, and does not send the others to the log."""
+
+    class Narrow(Wayward):
+        def keep(self, letters: Sequence[DeadLetter]) -> None:
+            self.tries += 1
+            large = [each for each in letters if len(each.payload) > 3]
+            self.letters += [each for each in letters if each not in large]
+            if large:
+                raise NotKept(large, "too large", for_good=True)
+
+    place, health = Narrow(0), Health()
+    desk, meter = office(place, health)
+    for letter in (DeadLetter("r", "", b"large"), DeadLetter("r", "", b"1")):
+        await desk.put([letter])
+    assert place.tries == 2
+    assert meter.by_label(measures.DEAD_LETTERS) == {("r", "log"): 1, ("r", "file"): 1}
+    assert health.components["dead letters"].state is State.UP
+
+
+async def test_pauses_between_probes_grow_and_have_a_limit(mock_clock):
+    shut = Breaker("helper", "without", Health(), random.Random(2))
+    assert not shut.is_open and not shut.takes_probe()
+    shut.fails("away")
+    pauses: list[float] = []
+    while len(pauses) < 8:
+        began = trio.current_time()
+        while not shut.takes_probe():
+            assert shut.is_open
+            mock_clock.jump(0.1)
+        pauses.append(trio.current_time() - began)
+        assert not shut.takes_probe(), "one at a time"
+        shut.fails("still away")
+    for pause, most in zip(pauses, [5, 10, 20, 40, 60, 60, 60, 60], strict=True):
+        assert 0.8 * most - 0.2 <= pause <= most + 0.2
+    assert len({round(pause) for pause in pauses[4:]}) > 1, "replicas that fail together do not come back together"
+    shut.works()
+    shut.fails("again")
+    mock_clock.jump(5.0)
+    assert shut.takes_probe(), "it begins anew"
 
 
 async def test_a_full_disk(tmp_path, monkeypatch):
@@ -329,7 +488,7 @@ async def test_topic(broker, monkeypatch):
     broker.create_topic("dead")
     connection = client_config(Kafka(brokers=broker.bootstrap), "tss")  # with all that a consumer has
     meter = FakeMeter()
-    async with open_dead_letters(Settings(type="topic", topic="dead"), connection, meter) as desk:
+    async with open_dead_letters(Settings(type="topic", topic="dead"), connection, meter, Health()) as desk:
         await desk.put(LETTERS)
     assert meter.by_label(measures.DEAD_LETTERS) == {("unreadable", "topic"): 1, ("empty", "topic"): 1}
     full, bare = read(broker, "dead", 2)
@@ -376,7 +535,7 @@ async def test_where_the_default_file_cannot_be_letters_go_to_the_log(tmp_path, 
     (tmp_path / Settings().path).mkdir()
     meter = FakeMeter()
     with structlog.testing.capture_logs() as lines:
-        async with open_dead_letters(Settings(), {}, meter) as desk:
+        async with open_dead_letters(Settings(), {}, meter, Health()) as desk:
             await desk.put(LETTERS)
     assert "deadLetter.path" in lines[0]["event"]
     assert meter.by_label(measures.DEAD_LETTERS) == {("unreadable", "log"): 1, ("empty", "log"): 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -18,9 +19,11 @@ import trio
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from tss.core import measures
+from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.record import DeadLetter
 from tss.edges import logs
+from tss.edges.breaker import Breaker
 from tss.edges.kafka_log import logger
 from tss.edges.lines import CannotOpen, LineFile
 from tss.settings import DeadLetter as DeadLetterSettings
@@ -28,9 +31,13 @@ from tss.settings import DeadLetter as DeadLetterSettings
 log = structlog.get_logger()
 
 PAUSES_SECS = (0.5, 2.0)  # between three tries: a broker's election or a full disk's rotation, not an outage
-DELIVERY_SECS = 5.0  # for one try at the topic
+DELIVERY_SECS = 3.0  # for one try at the topic
+# Who puts letters reads, or delivers. All tries together take no longer, and then the log has the letters.
+TRIES_SECS = 4.0
+PROBE_SECS = 1.0  # the same of the one try that is made now and then while the place is away
 LOG_SECS = 5.0  # for the log to write a part of a letter
 LOG = "log"
+COMPONENT = "dead letters"
 # Container runtimes cut a log's lines at 16 KiB, and so does `logs` with any text; quotes in here count twice in JSON.
 LOG_PART_CHARS = 7000
 
@@ -38,11 +45,15 @@ Clock = Callable[[], datetime]
 
 
 class NotKept(Exception):
-    """Some letters could not be put where they should be; those are in `letters`."""
+    """Some letters could not be put where they should be; those are in `letters`.
 
-    def __init__(self, letters: Sequence[DeadLetter], detail: str) -> None:
+    ``for_good``: it is these letters that are refused. Trying again is of no use, and says nothing of the place.
+    """
+
+    def __init__(self, letters: Sequence[DeadLetter], detail: str, *, for_good: bool = False) -> None:
         super().__init__(detail)
         self.letters = letters
+        self.for_good = for_good
 
 
 class Place(Protocol):
@@ -125,6 +136,8 @@ _CONSUMERS = (
     "auto.", "queued.min.", "queued.max.", "fetch.", "max.partition.", "offset.store.", "isolation.",
     "enable.partition.", "check.crcs", "consume.", "statistics.",
 )  # fmt: skip
+# What the brokers say of a record, and not of the topic.
+_OF_A_LETTER = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.RECORD_LIST_TOO_LARGE})
 _PRODUCER: Mapping[str, object] = {
     "enable.idempotence": True,
     "acks": "all",
@@ -169,7 +182,8 @@ class LetterTopic:
             producer.purge()
             producer.poll(0)
             self._producer = None
-            raise NotKept(left, f"topic {self._topic}: {detail}{self._heard}")
+            for_good = len(troubles) >= len(left) and all(each.code() in _OF_A_LETTER for each in troubles)
+            raise NotKept(left, f"topic {self._topic}: {detail}{self._heard}", for_good=for_good)
 
     def _produce(
         self,
@@ -250,46 +264,73 @@ class LetterLog:
 
 
 class DeadLetterOffice:
-    """Puts letters into their place; what that does not take after three tries goes to the log. Nothing is lost."""
+    """Puts letters into their place; what that does not take after three tries goes to the log. Nothing is lost.
 
-    def __init__(self, place: Place, meter: Meter, limiter: trio.CapacityLimiter) -> None:
+    A place that takes nothing is left alone then: letters go to the log at once, and one put tries it now and then. No
+    put waits longer for the place than `TRIES_SECS`. A letter whose try is still under way may be in both.
+    """
+
+    def __init__(
+        self, place: Place, meter: Meter, limiter: trio.CapacityLimiter, health: Health, chance: random.Random
+    ) -> None:
+        """``limiter`` has one token: whoever calls the place holds it, be it a thread that nobody waits for any more."""
         self._place = place
         self._last_resort = LetterLog()
         self._meter = meter
         self._limiter = limiter
+        self._log_limiter = trio.CapacityLimiter(1)  # a place that hangs must not keep letters from the log
+        where = "they go to the log, since their place does not take them"
+        self._breaker = None if place.name == LOG else Breaker(COMPONENT, where, health, chance)
 
     def __repr__(self) -> str:
-        return f"<DeadLetterOffice to {self._place.name}>"
+        return f"<DeadLetterOffice to {self._place.name} {self._breaker or ''}>"
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keep them; returns once they are kept somewhere. Never raises."""
-        left = letters
-        for pause in (*PAUSES_SECS, None):
-            left = await self._try(left, self._place)
-            if not left:
-                return
-            if pause is not None:
-                await trio.sleep(pause)
+        left = letters if self._breaker is None else await self._try_place(letters, self._breaker)
         while left:  # there is no other place, and a letter that nobody has must not be settled (law 1)
-            left = await self._try(left, self._last_resort)
+            left, _ = await self._try(left, self._last_resort, self._log_limiter)
             await trio.sleep(PAUSES_SECS[-1] if left else 0)
 
-    async def _try(self, letters: Sequence[DeadLetter], place: Place) -> Sequence[DeadLetter]:
-        """One try; returns those that were not kept."""
-        keep = partial(place.keep, letters)
-        left: Sequence[DeadLetter] = ()
+    async def _try_place(self, letters: Sequence[DeadLetter], breaker: Breaker) -> Sequence[DeadLetter]:
+        """Returns those that the place did not keep."""
+        is_probe = breaker.is_open
+        if is_probe and (self._limiter.borrowed_tokens or not breaker.takes_probe()):
+            return letters
+        secs, pauses = (PROBE_SECS, ()) if is_probe else (TRIES_SECS, PAUSES_SECS)
+        left, trouble = letters, NotKept(letters, f"no answer within {secs:g} s")
+        with trio.move_on_after(secs):
+            for pause in (0.0, *pauses):
+                await trio.sleep(pause)
+                if breaker.is_open and not is_probe:  # somebody else has found out meanwhile
+                    return left
+                left, failure = await self._try(left, self._place, self._limiter)
+                trouble = failure or trouble
+                if not left or trouble.for_good:  # it has answered
+                    breaker.works()
+                    return left
+        if len(left) == len(letters):  # who took some of them is not away
+            breaker.fails(str(trouble))
+        return left
+
+    async def _try(
+        self, letters: Sequence[DeadLetter], place: Place, limiter: trio.CapacityLimiter
+    ) -> tuple[Sequence[DeadLetter], NotKept | None]:
+        """One try; returns those that were not kept, and why."""
+        trouble: NotKept | None = None
         try:
-            # Abandoned when cancelled, for a disk may hang for good, and stopping is bounded.
-            await trio.to_thread.run_sync(keep, limiter=self._limiter, abandon_on_cancel=True)
-        except NotKept as trouble:
-            left = trouble.letters
-            log.warning("dead letters not taken", place=place.name, letters=len(left), detail=str(trouble))
+            # Abandoned when cancelled, for a disk may hang for good, and neither reading nor a stop waits for that.
+            await trio.to_thread.run_sync(partial(place.keep, letters), limiter=limiter, abandon_on_cancel=True)
+        except NotKept as error:
+            trouble = error
         except Exception as error:  # noqa: BLE001  # whatever it is, the letters must not go with it
-            left = letters
-            log.warning("dead letters not taken", place=place.name, letters=len(left), detail=error)
+            trouble = NotKept(letters, f"{type(error).__name__}: {error}")
+        left = trouble.letters if trouble else ()
+        if trouble:
+            log.warning("dead letters not taken", place=place.name, letters=len(left), detail=str(trouble))
         lost = {id(letter) for letter in left}
         self._count([letter for letter in letters if id(letter) not in lost], place.name)
-        return left
+        return left, trouble
 
     def _count(self, letters: Sequence[DeadLetter], place: str) -> None:
         for reason, number in Counter(letter.reason for letter in letters).items():
@@ -298,14 +339,14 @@ class DeadLetterOffice:
 
 @asynccontextmanager
 async def open_dead_letters(
-    settings: DeadLetterSettings, connection: Mapping[str, object], meter: Meter
+    settings: DeadLetterSettings, connection: Mapping[str, object], meter: Meter, health: Health
 ) -> AsyncIterator[DeadLetterOffice]:
     """Raises UnusableFile when the file that the settings name cannot be used. ``connection`` is only used for a topic."""
     limiter = trio.CapacityLimiter(1)
     opening = partial(_open_place, settings, connection)
     place = await trio.to_thread.run_sync(opening, limiter=limiter, abandon_on_cancel=True)
     try:
-        yield DeadLetterOffice(place, meter, limiter)
+        yield DeadLetterOffice(place, meter, limiter, health, random.Random())
     finally:
         place.close()
 
