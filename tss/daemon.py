@@ -135,7 +135,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     app, shelves = settings.app, outside.parking
     times = StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown, parks=shelves is not None)
     meter, health, sharing = outside.meter, outside.health, outside.sharing
-    buffer = _buffer(settings, shared=sharing is not None)
+    buffer = _buffer(settings, shared=sharing is not None, observed=bool(outside.observers))
     memories = Shared(sharing, buffer, meter) if sharing else ALONE
     sampler, preparation = _sampler(settings), Preparation(settings.span_compression)
     assignments = _assignments(settings, buffer, meter, outside.clock_ms, sampler.lookup)
@@ -167,7 +167,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                 start = crew.start_in(tasks)
                 reading = member, assignments, outside.dead_letters, polled_in, stop, meter, keying
                 start(consumer.run, *reading, _pausing(health, meter, lanes), name="consumer")
-                start(sweeper.run, polled_out, closed_in, buffer, meter, keying, name="sweeper")
+                start(sweeper.run, polled_out, closed_in, buffer, meter, keying, outside.observers, name="sweeper")
                 with closed_out, kept_in, settled_in, aside_in:  # each worker has a clone; these originals end here
                     judging = (
                         sampler,
@@ -386,10 +386,10 @@ def _parker(
     return Parker(shelves, buffer, assignments, outside.meter, after_ms, make_token, lookup.fingerprint)
 
 
-def _buffer(settings: Settings, *, shared: bool) -> Buffer:
+def _buffer(settings: Settings, *, shared: bool, observed: bool) -> Buffer:
     limits = _limits(settings)
     memory = Memory.within(limits.memory_bytes, settings.app.decision_memory_secs, shared=shared)
-    return Buffer(limits, _waits(settings), memory)
+    return Buffer(limits, _waits(settings), memory, observed=observed)
 
 
 def _limits(settings: Settings) -> Limits:

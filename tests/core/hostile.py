@@ -20,7 +20,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from tests.core.holding import resident
 from tss.core.buffer import Buffer, Limits, Waits
-from tss.core.evaluation import evaluate, observe
+from tss.core.evaluation import evaluate, observe, observe_late_dropped
 from tss.core.memory import Memory
 from tss.core.otlp import Ask, Encoding, Lookup, Place, Scanner
 from tss.core.packing import train
@@ -215,7 +215,8 @@ class Daemon:
 
     def __init__(self, max_bytes: int) -> None:
         limits = Limits(max_bytes, FAR, FAR, 50_000)
-        self.buffer = Buffer(limits, Waits(2_000, 600_000, FAR), Memory.within(limits.memory_bytes, 600, shared=True))
+        memory = Memory.within(limits.memory_bytes, 600, shared=True)
+        self.buffer = Buffer(limits, Waits(2_000, 600_000, FAR), memory, observed=True)
         self.reader = Reader("spans", Encoding.AUTO, Scanner(ASKS))
         self.homes: dict[int, Partition] = {}
         self.positions: dict[int, int] = {}
@@ -246,6 +247,10 @@ class Daemon:
                 self.buffer.add(self.homes[each.partition], each, FAR)
                 if self.buffer.closed_bytes > self.buffer.limits.closed_bytes:
                     self._decide()
+            self._note()
+            observe_late_dropped(
+                self.buffer.take_late_dropped(), self.observers, lambda _, error: sys.exit(repr(error))
+            )
             self.buffer.polled_bytes = 0
             self._decide()
 

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from tests.core.spans import fragment, message, record, span, trace_id
-from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.buffer import NOTED_BYTES, Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.ledger import CHUNK_BYTES, CHUNK_RECORDS
 from tss.core.memory import Memory
@@ -28,6 +28,11 @@ SAMPLER = Sampler([Errors(1.0), Rest(0.0)])
 def make(memory: Memory | None = None, **limits: int) -> Buffer:
     bounds = {"max_bytes": 1 << 30, "max_spans": 1000, "max_traces": 1000, "max_trace_spans": 100} | limits
     return Buffer(Limits(**bounds), Waits(30_000, 600_000, 10_800_000), memory or Memory())
+
+
+def observed() -> Buffer:
+    limits, waits = Limits(1 << 30, 1000, 1000, 100), Waits(30_000, 600_000, 10_800_000)
+    return Buffer(limits, waits, Memory(), observed=True)
 
 
 def partition(start: int = 0, id: int = 0) -> Partition:
@@ -337,3 +342,43 @@ def test_law_2_a_partition_that_comes_back_still_says_where_what_was_dropped_bef
 
     assert life().commit().replay_from == 0
     assert life().commit().replay_from == 0
+
+
+def test_law_7_late_spans_of_a_dropped_trace_are_noted_for_whoever_counts_all() -> None:
+    buffer, home = observed(), Partition(0, 2, 300_000, replay_from=0)
+    buffer.add(home, record(0, 100, fragment(1, [0], root=True)), WALL)
+    buffer.add(home, record(1, 131, fragment(1, [1], payload=b"read again to remember")), WALL)
+    decide_and_settle(buffer)
+    assert buffer.take_late_dropped() == []
+    held = buffer.held_bytes
+    buffer.add(home, record(2, 132, fragment(1, [2], payload=b"two"), fragment(1, [3], payload=b"three")), WALL)
+    assert buffer.held_bytes - held >= 2 * NOTED_BYTES
+    assert buffer.take_late_dropped() == [(trace_id(1), [b"two"]), (trace_id(1), [b"three"])]
+    assert buffer.take_late_dropped() == []
+    assert buffer.held_bytes - held < NOTED_BYTES
+
+
+def test_nothing_is_noted_for_nobody() -> None:
+    buffer, home = make(), partition()
+    buffer.add(home, record(0, 100, fragment(1, [0], root=True)), WALL)
+    buffer.add(home, record(1, 131), WALL)
+    decide_and_settle(buffer)
+    buffer.add(home, record(2, 132, fragment(1, [2])), WALL)
+    assert buffer.take_counts().late_dropped_spans == 1
+    assert buffer.take_late_dropped() == []
+
+
+def test_law_5_what_is_noted_takes_what_is_counted() -> None:
+    buffer, home = observed(), partition()
+    buffer.add(home, record(0, 100, fragment(1, [0], root=True)), WALL)
+    buffer.add(home, record(1, 131), WALL)
+    decide_and_settle(buffer)
+    records = [record(2 + number, 132, fragment(1, [number])) for number in range(10_000)]
+    gc.collect()
+    tracemalloc.start()
+    before, held = tracemalloc.get_traced_memory()[0], buffer.held_bytes
+    for each in records:
+        buffer.add(home, each, WALL)
+    taken, counted = tracemalloc.get_traced_memory()[0] - before, buffer.held_bytes - held
+    tracemalloc.stop()
+    assert 0.8 * counted < taken <= 1.05 * counted, (taken, counted)

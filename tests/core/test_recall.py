@@ -358,6 +358,19 @@ def test_law_2_a_dropped_one_stays_dropped() -> None:
     assert buffer.take_counts().late_dropped_spans == 3
 
 
+def test_law_7_of_a_trace_dropped_elsewhere_only_what_no_other_can_have_read_is_noted() -> None:
+    home = Partition(0, 0, 300_000, end=2)
+    limits, waits = Limits(1 << 30, 10**6, 10**6, 10**6), Waits(30_000, 600_000, 10_800_000)
+    buffer = Buffer(limits, waits, Memory(evicted_limit=100, secs=1e6), observed=True)
+    trace = closed(buffer, home, (0, part(1, 0, root=True)), (2, part(1, 1)))
+    buffer.add(home, record(3, 900.0, part(1, 2)), WALL)  # it waits for the decision
+    buffer.dropped_elsewhere(trace)
+    noted = buffer.take_late_dropped()
+    assert noted == [(trace_id(1), [part(1, 1).payload]), (trace_id(1), [part(1, 2).payload])]
+    assert (home.ledger.low_water, home.in_flight, buffer.closed_bytes) == (4, 0, 0)
+    assert buffer.take_counts().late_dropped_spans == 3
+
+
 def test_a_trace_decided_on_another_partition_is_counted() -> None:
     buffer, home = make(), Partition(1, 0, 300_000)
     trace = closed(buffer, home, (0, part(1, 1)))

@@ -88,8 +88,8 @@ HEARING: ContextVar[Hearing] = ContextVar("HEARING")
 class WatchedBuffer(Buffer):
     """The buffer itself, and a diary."""
 
-    def __init__(self, limits: Limits, waits: Waits, memory: Memory) -> None:
-        super().__init__(limits, waits, memory)
+    def __init__(self, limits: Limits, waits: Waits, memory: Memory, *, observed: bool = False) -> None:
+        super().__init__(limits, waits, memory, observed=observed)
         self.life = LIVING.get()
         self.hearing = HEARING.get()
         self.life.buffer = self

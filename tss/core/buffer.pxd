@@ -41,6 +41,8 @@ cdef class Buffer:
     cdef long long _absurd
     cdef long long _duplicate_spans
     cdef long long _late_dropped_spans
+    cdef bint _notes_late
+    cdef list _noted
     cdef long long _packed_traces
     cdef long long _packed_saved_bytes
 
@@ -57,6 +59,8 @@ cdef class Buffer:
     cdef list _sent_elsewhere(self, Trace late, Kept known)
     @cython.locals(each=Trace)
     cpdef dropped_elsewhere(self, Trace trace)
+    @cython.locals(counted=set, chunks=list)
+    cdef _note_uncounted(self, Trace late)
     @cython.locals(together=list)
     cdef list _together(self, Trace trace)
     cdef _stop_closing(self, Trace trace)

@@ -29,6 +29,7 @@ FORGET_RECORDS = 1024
 # What the memory of decisions needs for a trace on its way: a set, and a place in it (tests/core/test_memory.py).
 SENT_BYTES = 220
 SENT_RECORD_BYTES = 130
+NOTED_BYTES = 160  # a late fragment of a dropped trace that waits to be counted: a tuple, a list, a place in another
 PACKS_AT_ONCE = 2  # traces packed for each fragment that comes while bytes are short: more than come in
 
 
@@ -122,12 +123,12 @@ class Buffer:
     __slots__ = (
         "_absurd", "_closing", "_duplicate_spans", "_fragments", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
-        "_max_trace_spans", "_next_look", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
+        "_max_trace_spans", "_next_look", "_noted", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
         "_replayed", "_root_quiet_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "memory",
         "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes",
     )  # fmt: skip
 
-    def __init__(self, limits: Limits, waits: Waits, memory: Memory) -> None:
+    def __init__(self, limits: Limits, waits: Waits, memory: Memory, *, observed: bool = False) -> None:
         self.limits = limits
         self.memory = memory
         self.packer = Packer(limits.sample_bytes)
@@ -153,6 +154,9 @@ class Buffer:
         self._partitions: set[Partition] = set()
         self.on_two_partitions = 0  # traces with spans on more than one: producers do not agree, or do not key at all
         self._told_on_two_partitions = 0
+        # Late spans of dropped traces go nowhere, but whoever counts all traffic has to see them (law 7).
+        self._notes_late = observed
+        self._noted: list[tuple[bytes, list[bytes]]] = []
         self._clear_counts()
 
     def __repr__(self) -> str:
@@ -167,6 +171,15 @@ class Buffer:
         """What has closed since the last call, in order; late fragments among it, with their decision if it is known."""
         out, self._out = self._out, []
         return out
+
+    def take_late_dropped(self) -> list[tuple[bytes, list[bytes]]]:
+        """Late spans of dropped traces since the last call, each as trace id and serialized TracesData; none unless
+        the buffer is ``observed``.
+
+        The batch that brought them still holds their bytes, so take them before it is let go (law 5).
+        """
+        noted, self._noted = self._noted, []
+        return noted
 
     def take_counts(self) -> Counts:
         """The counts since the last call."""
@@ -262,7 +275,7 @@ class Buffer:
             "closed": self.closed_bytes,
             "ledgers": self.ledger_bytes,
             "decisions": self.memory.held_bytes,
-            "polled": self.polled_bytes,
+            "polled": self.polled_bytes + NOTED_BYTES * len(self._noted),
             "samples": self.packer.sample_bytes,
         }
 
@@ -442,7 +455,20 @@ class Buffer:
         self.memory.drop(trace.trace_id, trace.number)
         for each in self._together(trace):
             self._late_dropped_spans += each.held_spans
+            if self._notes_late:
+                self._note_uncounted(each)
             self.settle(each)
+
+    def _note_uncounted(self, late: Trace) -> None:
+        """Whoever dropped the trace has counted what it had read of it. That cannot be told for the records that were
+        there when the partition became ours, and it is not so for later ones."""
+        counted = {(partition.id, offset) for partition, offset in late.holds() if offset < partition.horizon}
+        if late.parked_to >= 0:
+            counted.add((late.home.id, late.parked_to))
+        if counted:
+            late.leave_out(counted)
+        if chunks := late.chunks():
+            self._noted.append((late.trace_id, chunks))
 
     def _together(self, trace: Trace) -> list[Trace]:
         """A closed trace that is closing no more, and the late fragments that waited for its decision."""
@@ -619,6 +645,8 @@ class Buffer:
         partition.knew(fragment.trace_id, offset)
         if not settled:
             self._late_dropped_spans += fragment.spans
+            if self._notes_late:
+                self._noted.append((fragment.trace_id, [fragment.payload]))
         return True
 
     def _waits(self, partition: Partition, offset: int, fragment: Fragment) -> bool:

@@ -12,5 +12,8 @@ from tss.core.trace cimport Trace
 cpdef evaluate(batch, Sampler sampler, Buffer buffer, enforcer=*)
 
 
-@cython.locals(traces=list, kept=bint, trace=Trace, chunks=list)
+@cython.locals(traces=list, kept=bint, trace=Trace)
 cpdef observe(found, observers, failed)
+
+
+cdef _show(bytes trace_id, list chunks, bint kept, observers, failed)

@@ -82,9 +82,28 @@ def observe(
     for traces, kept in ((found.kept, True), (found.ended, False)):
         for trace in traces:
             if trace.is_held():
-                chunks = trace.chunks()
-                for observer in observers:
-                    try:
-                        observer.add(trace.trace_id, chunks, kept)
-                    except Exception as error:  # noqa: BLE001  # whatever it is, it is this trace's alone
-                        failed(observer, error)
+                _show(trace.trace_id, trace.chunks(), kept, observers, failed)
+
+
+def observe_late_dropped(
+    late: Sequence[tuple[bytes, list[bytes]]],
+    observers: Sequence[SpanObserver],
+    failed: Callable[[SpanObserver, Exception], None],
+) -> None:
+    """The same for late spans of dropped traces (see ``Buffer.take_late_dropped``)."""
+    for trace_id, chunks in late:
+        _show(trace_id, chunks, False, observers, failed)
+
+
+def _show(
+    trace_id: bytes,
+    chunks: list[bytes],
+    kept: bool,
+    observers: Sequence[SpanObserver],
+    failed: Callable[[SpanObserver, Exception], None],
+) -> None:
+    for observer in observers:
+        try:
+            observer.add(trace_id, chunks, kept)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this trace's alone
+            failed(observer, error)

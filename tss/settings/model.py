@@ -295,7 +295,7 @@ _VIA_DOC = (
     "How traces reach Datadog: `intake` is its trace intake, as the agent speaks to it; `agent` a Datadog agent at "
     "`agentUrl`; `otlp` its OTLP intake, which takes the spans byte for byte. The intakes need `apiKey`."
 )
-_STATS_DOC = "Send statistics of all traffic, kept and dropped (but for late spans of dropped traces), and tell Datadog that they are computed; with false an agent or the OTLP intake computes them of the kept traces alone, the trace intake not at all."
+_STATS_DOC = "Send statistics of all traffic, kept and dropped, and tell Datadog that they are computed; with false an agent or the OTLP intake computes them of the kept traces alone, the trace intake not at all."
 _INTAKE_URL_DOC = "Base address in place of https://trace.agent.SITE (`via` intake) or https://otlp.SITE (otlp): a proxy, a private link."
 _TRACE_API_DOC = "Version of the agent's endpoint, with `via` agent."
 _INTAKE_COMPRESSION_DOC = "How requests to an intake are compressed; every version of the agent has sent gzip."

@@ -13,7 +13,7 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
-from tss.core.evaluation import Evaluated, evaluate, observe
+from tss.core.evaluation import Evaluated, evaluate, observe, observe_late_dropped
 from tss.core.force import POLICY, Enforcer, Rulebook
 from tss.core.measures import Meter
 from tss.core.sampling import Sampler
@@ -49,9 +49,11 @@ class Deciding:
 
     async def decide(self, batch: Sequence[Trace], enforcer: Enforcer | None) -> None:
         """Decide these, whose spans are all here."""
+        if self.observers:  # first: the recall has just let go of the bytes of what another has dropped (law 5)
+            observe_late_dropped(self.buffer.take_late_dropped(), self.observers, could_not_count)
         found = evaluate(batch, self.sampler, self.buffer, enforcer)
         if self.observers:
-            observe(found, self.observers, _could_not_count)
+            observe(found, self.observers, could_not_count)
         _show(found, self.meter)
         self.told.tell(found.kept, found.ended)
         if found.ended:
@@ -105,7 +107,8 @@ def _put_aside(
     return [trace for trace in batch if not trace.is_parked() or trace not in lacking]
 
 
-def _could_not_count(observer: SpanObserver, error: Exception) -> None:
+def could_not_count(observer: SpanObserver, error: Exception) -> None:
+    """Log it: the trace is missing in what this one counts, and all else goes on."""
     log.error("a trace could not be counted", by=type(observer).__name__, reason=error, exc_info=error)
 
 

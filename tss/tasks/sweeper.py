@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 import structlog
@@ -11,9 +11,12 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
+from tss.core.evaluation import observe_late_dropped
 from tss.core.measures import Meter
+from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace, weight
 from tss.tasks.consumer import Batch
+from tss.tasks.evaluator import could_not_count
 from tss.tasks.keying import Keying
 from tss.tasks.telling import Telling
 
@@ -32,6 +35,7 @@ async def run(
     buffer: Buffer,
     meter: Meter,
     keying: Keying,
+    observers: Sequence[SpanObserver] = (),
 ) -> None:
     """Until the channel ends. What is still open then is not decided: it stays in Kafka."""
     remembering = _Remembering(buffer)
@@ -46,14 +50,38 @@ async def run(
                     room -= taken - before
                     # Without the second condition large records could close many times what there is room for (law 5).
                     if not room or buffer.closed_bytes > buffer.limits.closed_bytes:
+                        await _show_late_dropped(buffer, observers)
                         await _hand_on(closed, buffer, meter, keying)
                         room = RECORDS_AT_ONCE
             for partition, wall_ms in batch.ends:
                 buffer.reach(partition, wall_ms)
             buffer.relieve_ledgers()
+            await _show_late_dropped(buffer, observers)
             buffer.polled_bytes -= batch.size
             remembering.look()
             await _hand_on(closed, buffer, meter, keying)
+
+
+async def _show_late_dropped(buffer: Buffer, observers: Sequence[SpanObserver]) -> None:
+    """Show late spans of dropped traces to those who count all traffic (law 7). The batch in work holds their bytes."""
+    late = buffer.take_late_dropped()
+    for piece in _late_pieces(late):
+        observe_late_dropped(piece, observers, could_not_count)
+        await trio.lowlevel.checkpoint()
+
+
+def _late_pieces(late: list[tuple[bytes, list[bytes]]]) -> Iterator[list[tuple[bytes, list[bytes]]]]:
+    """As much at once as of closed traces, so that the event loop is not held up longer."""
+    piece: list[tuple[bytes, list[bytes]]] = []
+    size = 0
+    for each in late:
+        piece.append(each)
+        size += sum(map(len, each[1]))
+        if len(piece) >= TRACES_AT_ONCE or size >= BYTES_AT_ONCE:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
 
 
 @attrs.define

@@ -2,8 +2,8 @@
 
 A `Concentrator` counts the spans of each trace when it is decided: then it is whole, and which spans enter a service is
 exact. What is counted is taken every ten seconds, and sent. After a restart Kafka's records are read again from the low
-water, and what had been counted of them is counted again: at least once, as it is with agents that are restarted. Not
-counted are spans that come after their trace was dropped: `late_spans_total{verdict="drop"}` says how many these are.
+water, and what had been counted of them is counted again: at least once, as it is with agents that are restarted.
+Spans that come after their trace was decided are counted when they come, whether the trace was kept or dropped.
 """
 
 from typing import Protocol
