@@ -347,11 +347,11 @@ async def test_tls_goes_through_a_tunnel_and_nobody_between_is_told_the_token(mo
 async def test_a_proxy_that_speaks_tls_itself_is_trusted_by_the_environment_s_certificates(
     monkeypatch, authority, tmp_path
 ):
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
     with OtlpSink() as sink, LoopbackProxy(sink.port, tls=server_context(authority, "localhost")) as proxy:
         monkeypatch.setenv("http_proxy", f"https://localhost:{proxy.port}")
         assert isinstance(await outcome("http://collector.test"), Misconfigured)  # nobody has told whom to trust
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
         assert isinstance(await outcome("http://collector.test"), Accepted)
 
 

@@ -95,9 +95,8 @@ def _proxy_to(base_url: str) -> httpx.Proxy | None:
     proxy = proxy_for(base_url, os.environ)
     if proxy is None:
         return None
-    context = (
-        trusted() if proxy.scheme == "https" else None
-    )  # httpx's own would not know the environment's certificates
+    # The library's own would trust certifi besides, and not know a folder whose files have plain names.
+    context = trusted() if proxy.scheme == "https" else None
     log.info("requests go through a proxy", to=httpx.URL(base_url).host, proxy=proxy.address, variable=proxy.variable)
     return httpx.Proxy(proxy.address, ssl_context=context, auth=proxy.credentials)
 
