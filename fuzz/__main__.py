@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from fuzz.comparing import LOOKUPS, DivergenceError, Lineages, compare, count, read
+from fuzz.comparing import LOOKUPS, Counters, DivergenceError, Lineages, compare, count, read, rework
 from fuzz.making import Maker, mutated
 from tss.core.otlp import Encoding
 
@@ -27,7 +27,7 @@ def batch(seed: str, bases: list[bytes]) -> int:
     """Compare on `BATCH` cases; how many of them were readable. Raises DivergenceError."""
     rng = Random(seed)
     maker = Maker(rng)
-    lineages, other, readable = Lineages(), b"", 0
+    lineages, counters, other, readable = Lineages(), Counters(), b"", 0
     for number in range(BATCH):
         if number % (OFFSPRING + 1) == 0:
             base = rng.choice(bases) if bases and rng.random() < 0.2 else maker.message()
@@ -43,6 +43,10 @@ def batch(seed: str, bases: list[bytes]) -> int:
         if number % 5 == 0:
             count(found)
             read(found)
+            rework(found)
+            counters.add(found)
+        if number % 200 == 0:
+            counters.flush(rng.choice((0, 10**9, 10**10, 10**11)))
         for fragment in found:
             lineages.add(fragment.span_ids, fragment.missing)
         if number % 20 == 0:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from tss.core import spanmetrics, statistics
+from tss.core.compression.outline import Outline
 from tss.core.datadog.trace import to_spans
 from tss.core.decision import Decision, Reason, Verdict
+from tss.core.duplicates import without_duplicates
 from tss.core.otlp import (
     Ask,
     Encoding,
@@ -21,9 +25,11 @@ from tss.core.otlp import (
     lineage,
     reference,
     scanner,
+    schema,
     to_json_line,
 )
 from tss.core.otlp.reading import Readable
+from tss.core.otlp.wire import WireError
 from tss.core.partition import Partition
 from tss.core.spanmetrics import reference as plain_spanmetrics
 from tss.core.spanrows import rows
@@ -127,6 +133,61 @@ def _trace(fragment: Fragment) -> Trace:
     trace.hold(partition, 0, fragment)
     trace.decision = Decision(Verdict.KEEP, "fuzz", Reason.ROOT_QUIET, 1.0)
     return trace
+
+
+class Counters:
+    """Both concentrators, given the same traces over several flushes, with room for all series."""
+
+    def __init__(self) -> None:
+        self._now_ns = _NOW_NS
+        self._both = [kind(_NOW_NS) for kind in (statistics.Concentrator, plain_statistics.Concentrator)]
+        self._given: list[str] = []
+
+    def add(self, found: tuple[Fragment, ...]) -> None:
+        """As one trace; of a resource that protobuf cannot parse the two need not count the same."""
+        chunks = [fragment.payload for fragment in found if _has_sound_resources(fragment.payload)]
+        self._given.append(",".join(chunk.hex() for chunk in chunks))
+        for each in self._both:
+            each.add(bytes(16), chunks, True)
+
+    def flush(self, later_ns: int) -> None:
+        """Take what was counted, and let time pass. Raises DivergenceError."""
+        self._now_ns += later_ns
+        ours, theirs = (
+            (each.spans, each.counted, each.unreadable, each.overflowed, sorted(map(repr, each.take(self._now_ns))))
+            for each in self._both
+        )
+        if ours != theirs:
+            raise DivergenceError(f"statistics: {ours}\n{theirs}\nafter {' '.join(self._given)}")
+        self._given.clear()
+
+
+def _has_sound_resources(payload: bytes) -> bool:
+    try:
+        for group in schema.TracesData.FromString(payload).resource_spans:
+            schema.Resource.FromString(b"".join(group.resource))
+    except DecodeError:
+        return False
+    return True
+
+
+def rework(found: tuple[Fragment, ...]) -> None:
+    """Let what rewrites payloads have these, twice each. Raises DivergenceError where other spans are left than came."""
+    for fragment in found:
+        once, _ = without_duplicates(fragment.payload)
+        twice, removed = without_duplicates(fragment.payload + fragment.payload)
+        with suppress(
+            WireError
+        ):  # of links and events that the scan does not look into; such traces go out as they are
+            Outline(twice)
+        left = {*_spans_of(fragment.payload)}
+        if removed < fragment.spans or [*_spans_of(twice)] != [*_spans_of(once)] or {*_spans_of(once)} != left:
+            raise DivergenceError(f"{fragment.payload.hex()}\nwithout duplicates: {once.hex()} {twice.hex()}")
+
+
+def _spans_of(payload: bytes) -> list[bytes]:
+    groups = plain_statistics._TracesData.FromString(payload).resource_spans  # noqa: SLF001  # spans as bytes
+    return [span for group in groups for scope in group.scope_spans for span in scope.spans]
 
 
 class Lineages:

@@ -26,7 +26,9 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "fuzz"
 MODULES = (
-    *(f"tss.core.otlp.{name}" for name in ("lineage", "parts", "protobuf", "scanner", "values")),
+    *(f"tss.core.otlp.{name}" for name in ("cursor", "lineage", "parts", "protobuf", "rewriting", "scanner", "values")),
+    "tss.core.compression.outline",
+    "tss.core.duplicates",
     *(f"tss.core.statistics.{name}" for name in ("walk", "series", "concentrator")),
     "tss.core.spanmetrics.counting",
 )
@@ -60,17 +62,23 @@ def _built(folder: Path, module: str) -> Path:
     return folder / f"{module}{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
+def _source(module: str) -> str:
+    """A .pyx, or Python with its C types in a .pxd beside it."""
+    path = module.replace(".", "/")
+    return next(name for name in (f"{path}.pyx", f"{path}.py") if (ROOT / name).exists())
+
+
 def build(compiler: str, flags: Sequence[str]) -> Path:
     """Compile what is newer than what is in the cache, there; returns the folder."""
     folder = CACHE / Path(compiler).name
     folder.mkdir(parents=True, exist_ok=True)
-    newest = max(path.stat().st_mtime for path in (ROOT / "tss" / "core").rglob("*.p[yx][xd]"))
+    newest = max(path.stat().st_mtime for path in (ROOT / "tss" / "core").rglob("*.p[yx]*"))
     for module in MODULES:
         built, source = _built(folder, module), folder / f"{module}.c"
         if built.exists() and built.stat().st_mtime > newest:
             continue
         subprocess.run(
-            [sys.executable, "-m", "cython", "--module-name", module, f"{module.replace('.', '/')}.pyx", "-o", source],
+            [sys.executable, "-m", "cython", "--module-name", module, _source(module), "-o", source],
             check=True, cwd=ROOT,
         )  # fmt: skip
         include = sysconfig.get_path("include")
@@ -145,7 +153,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
     """In the child, under libFuzzer: never returns."""
     atheris = importlib.import_module("atheris")  # only here is its library loaded; it has no types
     _take(folder)
-    from fuzz.comparing import LOOKUPS, Lineages, compare, count  # noqa: PLC0415  # with the sanitized scanner
+    from fuzz.comparing import LOOKUPS, Lineages, compare, count, rework  # noqa: PLC0415  # with the sanitized scanner
 
     def one(data: bytes) -> None:
         if data:
@@ -157,6 +165,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
             for fragment in found:
                 lineages.add(fragment.span_ids, fragment.missing)
             count(found)
+            rework(found)
 
     atheris.Setup([sys.argv[0], *arguments], one)
     atheris.Fuzz()

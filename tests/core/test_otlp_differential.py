@@ -2,11 +2,12 @@
 
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz.__main__ import batch
-from fuzz.comparing import LOOKUPS, compare
+from fuzz.comparing import LOOKUPS, DivergenceError, compare
 from fuzz.making import Maker, mutated
 from tests.core.otlp_records import Record, damaged, records
 from tss.core.otlp import Encoding
@@ -44,3 +45,17 @@ def test_the_same_in_arbitrary_bytes(value: bytes, lookup: int) -> None:
 
 def test_the_same_in_a_batch_of_the_fuzzer() -> None:
     assert batch("a seed", []) > 100
+
+
+def test_the_fuzzer_sees_concentrators_that_count_otherwise(monkeypatch):
+    """Here the reference takes every span for a root; and only after the first flush."""
+    batch("planted", [])
+    monkeypatch.setattr("tss.core.statistics.reference._parent", lambda span: b"")
+    with pytest.raises(DivergenceError, match="statistics: "):
+        batch("planted", [])
+
+
+def test_the_fuzzer_sees_a_duplicate_that_stays(monkeypatch):
+    monkeypatch.setattr("fuzz.comparing.without_duplicates", lambda payload: (payload, 0))
+    with pytest.raises(DivergenceError, match="without duplicates"):
+        batch("planted", [])
