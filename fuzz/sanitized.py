@@ -78,7 +78,7 @@ def build(compiler: str, flags: Sequence[str]) -> Path:
         if built.exists() and built.stat().st_mtime > newest:
             continue
         subprocess.run(
-            [sys.executable, "-m", "cython", "--module-name", module, _source(module), "-o", source],
+            [sys.executable, "-m", "cython", "-3", "-X", "annotation_typing=False", "--module-name", module, _source(module), "-o", source],
             check=True, cwd=ROOT,
         )  # fmt: skip
         include = sysconfig.get_path("include")
