@@ -19,7 +19,7 @@ from tss.core.otlp import Encoding
 
 BATCH = 2000  # cases from one seed
 OFFSPRING = 12  # mutations of one message; making one costs as much as comparing two
-RARELY = 20  # one case in so many is also read, counted and rewritten: that takes ten times as long as comparing scanners
+RARELY = 20  # one case in so many is also read, counted and rewritten, which takes the longest
 POOL = 40  # random ids that a lineage sees again and again, beside those of the records
 SECONDS_BETWEEN_LINES = 10
 

@@ -72,7 +72,8 @@ def build(compiler: str, flags: Sequence[str]) -> Path:
     """Compile what is newer than what is in the cache, there; returns the folder."""
     folder = CACHE / Path(compiler).name
     folder.mkdir(parents=True, exist_ok=True)
-    newest = max(path.stat().st_mtime for path in (ROOT / "tss" / "core").rglob("*.p[yx]*"))
+    shared = [*(ROOT / "tss" / "core").rglob("*.p[yx][xd]"), *(ROOT / _source(module) for module in MODULES)]
+    newest = max(path.stat().st_mtime for path in shared)
     for module in MODULES:
         built, source = _built(folder, module), folder / f"{module}.c"
         if built.exists() and built.stat().st_mtime > newest:
