@@ -30,9 +30,11 @@ PLANTED = (
     Planted(
         "lost partitions are not marked gone",
         ASSIGNMENTS,
-        """_forget(ids, "lost"):
+        """gone = self._forget(ids)
+        for partition in gone:
             partition.gone = True""",
-        """_forget(ids, "lost"):
+        """gone = self._forget(ids)
+        for partition in gone:
             partition.gone = False""",
         COMMITTER_TESTS,
     ),
@@ -53,8 +55,8 @@ PLANTED = (
     Planted(
         "the guard of a late park is off by one",
         "tss/edges/redis_parking.py",
-        "tonumber(found[3]) >= new_seq",
-        "tonumber(found[3]) > new_seq",
+        "seq >= new_seq",
+        "seq > new_seq",
         REDIS_TESTS,
     ),
     Planted(
