@@ -107,7 +107,7 @@ def test_two_replicas(apache: Broker, tmp_path: Path) -> None:
         until(lambda: len(b.said("partitions to split by trace assigned")) > 1, 20, b.tail)
         until(lambda: b.metric("rekey_records_total") > before, 20, b.tail)
         a.signal(signal.SIGCONT)
-        until(lambda: a.said("partitions to split by trace gone"), 20, a.tail)
+        until(lambda: a.said("partitions to split by trace lost"), 20, a.tail)
         splits_some(a)
         a.stop()
         load.finish()
