@@ -47,6 +47,7 @@ class ScriptedMember:
         _outbox: None,
         _parked: None,
         _keeping: bool,
+        _poll_bytes: int,
     ) -> None:
         if not kafka.input_topic:
             raise WrongSetting("no topic")
