@@ -449,6 +449,18 @@ async def test_a_span_that_no_server_takes_is_refused_alone(way, sink):
 APART: list[dict[str, Any]] = [{"deployment__environment": name} for name in "abcd"]
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_web_page_is_no_success(way, sink):
+    """A wrong port would else eat every kept trace, with all lights green."""
+    sent = [tagged(1)]
+    sink.script(Reply(200, {"Content-Type": "text/html"}, b"<!doctype html><title>Grafana</title>"))
+    async with exporter(way, sink.url) as destination:
+        outcome = await destination.send(sent)
+        assert isinstance(outcome, Misconfigured)
+        assert outcome.reason == "stranger"
+        assert await destination.send(sent) == Accepted()  # it was held
+
+
 async def test_a_batch_sent_again_sends_only_the_rest(agent_sink):
     sent = [tagged(number, **APART[number]) for number in range(4)]
     agent_sink.script(Reply(), Reply(503), Reply(), Reply(401))

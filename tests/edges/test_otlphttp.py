@@ -155,10 +155,12 @@ async def test_partial_success(sink):
         Reply(body=b""),
         Reply(body=b"\x0a\xff"),
         Reply(body=b"{}", headers={"Content-Type": "application/json"}),
+        Reply(body=b'{"partialSuccess": null}', headers={"Content-Type": "application/json; charset=utf-8"}),
+        Reply(body=b"", headers={"Content-Type": "text/html"}),
         Reply(body=b"x" * (5 << 20)),
         Reply(body=b"not gzip", headers={"Content-Encoding": "gzip"}),
     ],
-    ids=["empty", "no protobuf", "JSON", "5 MiB", "broken encoding"],
+    ids=["empty", "no protobuf", "JSON", "JSON with null", "empty page", "5 MiB", "broken encoding"],
 )
 async def test_an_answer_that_cannot_be_read_is_a_full_success(sink, reply):
     assert await outcome_of(sink, reply) == Accepted()
@@ -186,6 +188,40 @@ async def test_what_is_tried_again(sink, status):
     assert outcome.detail.startswith(str(status))
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html", b"<!doctype html><title>Grafana</title>"),
+        ("application/x-protobuf", b"\n <html>"),
+        ("text/plain", b"pong"),
+        ("application/json", b'{"status": "ok"}'),
+        ("application/json", b"[]"),
+        ("application/json", b'{"partialSuccess": 7}'),
+        ("application/json", b"{"),
+        ("application/json", b"[" * 100_000),
+    ],
+)
+async def test_a_success_that_no_otlp_server_sends_is_held(sink, kind, body):
+    """A wrong port would else eat every kept trace, with all lights green."""
+    outcome = await outcome_of(sink, Reply(headers={"Content-Type": kind}, body=body))
+    assert isinstance(outcome, Misconfigured)
+    assert outcome.reason == "stranger"
+    assert "is not an answer of an OTLP server" in outcome.detail
+    assert len(outcome.detail) <= 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"partialSuccess": {"rejectedSpans": "2", "errorMessage": "too\\u0000 old"}}',
+        b'{"partial_success": {"rejected_spans": 2, "error_message": "too old"}}',
+    ],
+)
+async def test_a_partial_success_in_json_is_seen(sink, body):
+    outcome = await outcome_of(sink, Reply(headers={"Content-Type": "application/json"}, body=body))
+    assert outcome == Accepted(2, "too old")
+
+
 async def test_retry_after(sink):
     outcome = await outcome_of(sink, Reply(503, {"Retry-After": "7"}))
     assert isinstance(outcome, Again) and outcome.after_secs == 7
@@ -201,11 +237,11 @@ async def test_retry_after(sink):
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-5"}, None),
         ({"retry-after": "0"}, 0),
-        ({"retry-after": "86400"}, 3600),
-        ({"retry-after": "9" * 400}, 3600),
+        ({"retry-after": "86400"}, 300),
+        ({"retry-after": "9" * 400}, 300),
         ({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 50),
         ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0),
-        ({"retry-after": "Fri, 02 Jan 1970 00:00:00 GMT"}, 3600),
+        ({"retry-after": "Fri, 02 Jan 1970 00:00:00 GMT"}, 300),
         # The server's clock is an hour ahead of ours.
         ({"retry-after": "Thu, 01 Jan 1970 01:00:20 GMT", "date": "Thu, 01 Jan 1970 01:00:00 GMT"}, 20),
     ],

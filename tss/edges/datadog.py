@@ -26,7 +26,7 @@ from tss.core.otlp.wire import WireError
 from tss.core.trace import Trace
 from tss.edges.datadog_forms import INTAKE_BYTES, V04, V07, Intake
 from tss.edges.otlphttp import GZIP_LEVEL, MIN_GZIP_BYTES, PROTOBUF, message, success
-from tss.edges.posting import Answer, Rules, judge, open_client, post
+from tss.edges.posting import Answer, Rules, is_page, judge, open_client, post, stranger
 from tss.settings import Datadog, DatadogExporter
 
 T = TypeVar("T")
@@ -131,7 +131,10 @@ class DatadogHttp:
             if not isinstance(answer, Answer):
                 return answer
             if answer.accepted:
-                self._taken(parts, answer)
+                said = self._success(answer)
+                if isinstance(said, Misconfigured):
+                    return said
+                self._taken(parts, said)
             elif answer.status == TOO_LONG and (smaller := await self._smaller(parts)):
                 waiting.extendleft(reversed(smaller))
             else:
@@ -146,11 +149,16 @@ class DatadogHttp:
         headers = {**self._form.headers(parts), **encoding}
         return await post(self._client, self._way.path, body, headers, self._timeout_secs)
 
-    def _taken(self, parts: Sequence[Part], answer: Answer) -> None:
-        if isinstance(self._form, OtlpForm):  # the others have no partial success
-            said, first = success(answer), self._left[parts[0].trace]
-            first.rejected_spans += said.rejected_spans
-            first.remark = first.remark or said.message
+    def _success(self, answer: Answer) -> Accepted | Misconfigured:
+        """Only OTLP has partial successes; no agent and no intake of any kind answers with a web page."""
+        if isinstance(self._form, OtlpForm):
+            return success(answer)
+        return stranger(answer, "Datadog") if is_page(answer) else Accepted()
+
+    def _taken(self, parts: Sequence[Part], said: Accepted) -> None:
+        first = self._left[parts[0].trace]
+        first.rejected_spans += said.rejected_spans
+        first.remark = first.remark or said.message
         for part in parts:
             self._left[part.trace].parts.remove(part)
 

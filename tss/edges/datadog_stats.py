@@ -19,7 +19,7 @@ from tss.core.delivery import Accepted, Outcome, Retrying
 from tss.core.statistics import Group, Part
 from tss.edges.datadog import AGENT_HEADERS, RULES
 from tss.edges.datadog_stats_forms import Sender, for_agent, for_intake
-from tss.edges.posting import Answer, judge, open_client, plain_message, post
+from tss.edges.posting import Answer, is_page, judge, open_client, plain_message, post, stranger
 from tss.settings import Datadog, DatadogExporter
 
 INTAKE_HEADERS: Mapping[str, str] = {
@@ -62,7 +62,9 @@ class DatadogStats:
         answer = await post(self._client, self._way.path, part.body, {}, self._timeout_secs)
         if not isinstance(answer, Answer):
             return answer
-        return Accepted() if answer.accepted else judge(answer, RULES, plain_message(answer.body))
+        if answer.accepted:
+            return stranger(answer, "Datadog") if is_page(answer) else Accepted()
+        return judge(answer, RULES, plain_message(answer.body))
 
 
 @asynccontextmanager

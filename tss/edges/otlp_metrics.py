@@ -16,9 +16,9 @@ from isal import igzip
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from tss import __version__
-from tss.core.delivery import Accepted, Outcome
-from tss.edges.otlphttp import GZIP_LEVEL, PROTOBUF, RULES, THREAD_BYTES, message
-from tss.edges.posting import Answer, judge, open_client, plain_message, post
+from tss.core.delivery import Accepted, Misconfigured, Outcome
+from tss.edges.otlphttp import GZIP_LEVEL, PROTOBUF, RULES, THREAD_BYTES, WHOSE, message
+from tss.edges.posting import Answer, is_page, judge, open_client, plain_message, post, stranger
 from tss.settings import SpanMetrics
 
 PATH = "/v1/metrics"
@@ -55,8 +55,10 @@ async def open_otlp_metrics(settings: SpanMetrics) -> AsyncIterator[OtlpMetrics]
         yield OtlpMetrics(client)
 
 
-def _success(answer: Answer) -> Accepted:
-    """An answer that cannot be read is a full success: the status says that the request was taken."""
+def _success(answer: Answer) -> Accepted | Misconfigured:
+    """An answer that cannot be read is a full success: the status says that the request was taken. A web page is not one."""
+    if is_page(answer):
+        return stranger(answer, WHOSE)
     if answer.headers.get("content-type", PROTOBUF).partition(";")[0].strip().lower() != PROTOBUF:
         return Accepted()
     try:

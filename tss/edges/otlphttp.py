@@ -5,6 +5,7 @@ Source: opentelemetry-proto, `docs/specification.md`, "OTLP/HTTP".
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,16 +18,17 @@ from isal import igzip
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from tss import __version__
-from tss.core.delivery import Accepted, Batching, Outcome, Retrying
+from tss.core.delivery import Accepted, Batching, Misconfigured, Outcome, Retrying
 from tss.core.otlp import join
 from tss.core.otlp.wire import WireError, fields
 from tss.core.trace import Trace
-from tss.edges.posting import Answer, Rules, judge, open_client, plain_message, post
+from tss.edges.posting import Answer, Rules, is_page, judge, open_client, plain_message, post, stranger
 from tss.edges.tls import tls_context
 from tss.settings import OtlpExporter
 
 PATH = "/v1/traces"
-PROTOBUF = "application/x-protobuf"
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+WHOSE = "an OTLP server"
 
 # The specification has just these tried again; a request that met any other must not be repeated.
 RULES = Rules(
@@ -94,15 +96,39 @@ def _headers(settings: OtlpExporter) -> Mapping[str, str]:
     return headers | dict(settings.headers)
 
 
-def success(answer: Answer) -> Accepted:
-    """An answer that cannot be read is a full success: the status says that the request was taken."""
-    if answer.headers.get("content-type", PROTOBUF).partition(";")[0].strip().lower() != PROTOBUF:
+def success(answer: Answer) -> Accepted | Misconfigured:
+    """What a 2xx says. One that no OTLP server sends is no success: a web page, or another service's JSON.
+
+    An empty body is an empty message, so it is taken whatever its type. A body that says it is protobuf and cannot be read is
+    a full success: the request was taken.
+    """
+    if not answer.body:
         return Accepted()
+    if is_page(answer) or answer.media_type not in (PROTOBUF, JSON, ""):
+        return stranger(answer, WHOSE)
+    return _of_json(answer) if answer.media_type == JSON else _of_protobuf(answer)
+
+
+def _of_protobuf(answer: Answer) -> Accepted | Misconfigured:
     try:
         partial_success = ExportTraceServiceResponse.FromString(answer.body).partial_success
     except DecodeError:
-        return Accepted()
+        return Accepted() if answer.media_type else stranger(answer, WHOSE)
     return Accepted(max(0, partial_success.rejected_spans), plain_message(partial_success.error_message.encode()))
+
+
+def _of_json(answer: Answer) -> Accepted | Misconfigured:
+    """Proto3's JSON: camel case or the names of the fields, a 64-bit number as text or as a number, null is absent."""
+    try:
+        found = json.loads(answer.body)
+        if not isinstance(found, dict) or found.keys() - {"partialSuccess", "partial_success"}:
+            return stranger(answer, WHOSE)
+        told = found.get("partialSuccess") or found.get("partial_success") or {}
+        rejected = int(told.get("rejectedSpans") or told.get("rejected_spans") or 0)
+        text = str(told.get("errorMessage") or told.get("error_message") or "")
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return stranger(answer, WHOSE)
+    return Accepted(max(0, rejected), plain_message(text.encode("utf-8", "replace")))
 
 
 def message(answer: Answer) -> str:

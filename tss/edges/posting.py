@@ -23,7 +23,9 @@ log = structlog.get_logger()
 
 # The OTLP specification's limit for what a client should read; no answer comes near it.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-MAX_WAIT_SECS = 3600.0  # a Retry-After of days is a mistake, and probing once an hour costs nothing
+# A Retry-After of an hour holds the partition for an hour, though the destination may be back in a minute. A probe every
+# five minutes costs nobody anything.
+MAX_WAIT_SECS = 300.0
 MAX_CONNECT_SECS = 10.0  # so that a host that drops packets is told from one that thinks long
 MAX_DETAIL_CHARS = 400
 
@@ -63,6 +65,12 @@ class Answer:
     @property
     def accepted(self) -> bool:
         return 200 <= self.status < 300
+
+    @property
+    def media_type(self) -> str:
+        """In lower case, without parameters; empty where the server gives none."""
+        kind: str = self.headers.get("content-type", "")
+        return kind.partition(";")[0].strip().lower()
 
 
 @attrs.frozen
@@ -191,6 +199,20 @@ def judge(answer: Answer, rules: Rules, message: str) -> Again | Misconfigured |
     return Refused(reason, detail)
 
 
+def stranger(answer: Answer, whose: str) -> Misconfigured:
+    """A success that no server of the protocol sends: whatever the status says, the data did not arrive where it should."""
+    kind = answer.media_type or "no Content-Type"
+    said = plain_message(answer.body)
+    detail = f"{answer.status} with {kind} is not an answer of {whose}; check the address and the port: {said}"
+    return Misconfigured("stranger", _shortened(detail))
+
+
+def is_page(answer: Answer) -> bool:
+    """Whether the answer is written for a browser. An empty body says nothing, whatever its type."""
+    html = ("text/html", "application/xhtml+xml")
+    return bool(answer.body) and (answer.media_type in html or answer.body.lstrip()[:1] == b"<")
+
+
 def _detail(answer: Answer, message: str) -> str:
     """Such as `401 Unauthorized: token expired`."""
     phrases = {status.value: status.phrase for status in HTTPStatus}
@@ -213,7 +235,7 @@ def _shortened(words: str) -> str:
 
 
 def retry_after_secs(headers: Mapping[str, str], now: float) -> float | None:
-    """What Retry-After asks for, in seconds or as a date, between 0 and an hour; None when it says nothing clear.
+    """What Retry-After asks for, in seconds or as a date, at most `MAX_WAIT_SECS`; None when it says nothing clear.
 
     A date is compared with the server's own clock where it gives that too. ``now`` is in seconds since the epoch.
     """
