@@ -369,13 +369,15 @@ def test_faults_within_lists_and_maps_have_their_place(refuse: Any) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "path", "allowed", "hint"),
     [
-        ("sqlPatterns", "[{pattern: '(a', isRegex: true}]", "[0].pattern", "a regular expression", "unterminated subpattern"),
+        ("sqlPatterns", "[{pattern: '(a', isRegex: true}]", "[0].pattern", "as RE2 has them", "missing )"),
         ("sqlPatterns", "[a, {isRegex: true}]", "[1].pattern", "text, not empty", ""),
         ("sqlPatterns", "[{pattern: a, isRegex: 1}]", "[0].isRegex", "true or false", ""),
         ("sqlPatterns", "[{pattern: a, group: b}]", "[0].group", "pattern, isRegex, groupName", "groupName"),
         ("sqlPatterns", "[[a]]", "[0]", "a text, or a mapping", ""),
-        ("compressOperations", "['re:[']", "[0]", "a regular expression", "unterminated character set"),
+        ("compressOperations", "['re:[']", "[0]", "as RE2 has them", "missing ]"),
         ("excludeOperations", "SELECT", "", "a list of texts", ""),
+        ("excludeOperations", "['re:a(?=b)']", "[0]", "no look-around", "(?="),
+        ("sqlPatterns", r"[{pattern: '(a)\1', isRegex: true}]", "[0].pattern", "no backreferences", r"\1"),
     ],
 )  # fmt: skip
 def test_refused_in_span_compression(refuse_one: Any, key: str, value: str, path: str, allowed: str, hint: str) -> None:

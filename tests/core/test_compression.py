@@ -22,6 +22,7 @@ from tests.core.spans import span_id, trace_id
 from tss.core import datadog
 from tss.core.compression import Compressed, Compression
 from tss.core.compression.likeness import named
+from tss.core.compression.rules import Rules
 from tss.core.otlp import to_json_line
 from tss.core.preparing import Preparation, Prepared
 from tss.settings import SpanCompression
@@ -578,3 +579,36 @@ def test_every_key_of_a_composite_is_told_to_operators(request: pytest.FixtureRe
     made = composites(compress(payload_of(ROOT, *ALIKE)).payload)[0]
     ours = {key for key in tags_of(made) if key.startswith("tss.")}
     assert ours == set(re.findall(r"`(tss\.composite[a-z_.]*)`", page))
+
+
+HARD = r"^(\w+\s?)+$"
+
+
+@pytest.mark.parametrize(
+    "configured",
+    [
+        SpanCompression(enabled=True, compress_operations=(f"re:{HARD}",)),
+        SpanCompression(enabled=True, exclude_operations=(f"re:{HARD}",)),
+        SpanCompression(enabled=True, exclude_operations=("*a*a*a*a*a*a*b",)),
+        SpanCompression(enabled=True, sql_patterns=(SqlPattern(pattern=HARD, is_regex=True),)),
+    ],
+    ids=["only", "never", "glob", "statement"],
+)
+def test_whatever_the_pattern_and_the_text_ten_times_the_text_is_ten_times_the_work(
+    configured: SpanCompression,
+) -> None:
+    """Python's `re` doubles its time with each letter: 27 letters were 10 s."""
+
+    rules = Rules.of(configured)
+
+    def secs(size: int) -> float:
+        text, rounds = "a" * size + "!", []
+        for _ in range(5):
+            began = process_time()
+            for _ in range(50):
+                rules.wants(text)
+                rules.group_of(text)
+            rounds.append(process_time() - began)
+        return min(rounds)
+
+    assert secs(4000) < 40 * secs(400) + 0.01

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 
 from tss.core.otlp.lookup import Ask, Place, Value, Values
+from tss.core.patterns import expression, whole
 
 ALL: tuple[str, ...] | None = None
 """Every destination: what a decision says where nothing is routed."""
@@ -54,17 +55,16 @@ class Router:
         return self._known.setdefault(names, names)
 
 
-_Patterns = Sequence[tuple[str, re.Pattern[str]]]
+_Patterns = Sequence[tuple[str, Any]]
 
 
 def _patterns(match: Match) -> _Patterns:
     return [(key, _pattern(texts)) for key, texts in match.attributes.items()]
 
 
-def _pattern(texts: Sequence[str]) -> re.Pattern[str]:
+def _pattern(texts: Sequence[str]) -> Any:
     """One expression for all of them; ``fnmatch`` would also give brackets a meaning."""
-    expressions = (re.escape(text).replace(r"\*", ".*").replace(r"\?", ".") for text in texts)
-    return re.compile("|".join(expressions), re.DOTALL)
+    return expression("|".join(map(whole, texts)), any_character=True)
 
 
 def _fits(patterns: _Patterns, found: Mapping[Ask, tuple[Value, ...]]) -> bool:

@@ -408,7 +408,7 @@ class SpanCompression:
         kinds.operations,
         "Only these operations; empty: all. The operation of a database call is `db.operation.name` or "
         "`db.operation`, else the statement's first word in capitals; of any other span its name. Case does not count. "
-        f"A text is a glob of the whole (`*`, `?`); after `re:` a regular expression that is found in it. {_COMPRESSION_TOO}",
+        f"A text is a glob of the whole (`*`, `?`); after `re:` a regular expression (RE2) that is found in it. {_COMPRESSION_TOO}",
     )
     exclude_operations: tuple[str, ...] = key(
         (), kinds.operations, f"Never these, whatever `compressOperations` says; written alike. {_COMPRESSION_TOO}"
@@ -419,7 +419,7 @@ class SpanCompression:
         "Only SQL statements that match one of these are compressed, the first match counts; empty: all. Looked at is the "
         "statement as it was normalised: `?` for each value, lists as `(?)`, no comments, single spaces. Case does not "
         "count. A text is found anywhere in it, or, with `*` in it, is a glob of the whole (`?` is itself). A mapping has "
-        "`pattern`; `isRegex: true` makes that a regular expression that is found anywhere; with `groupName` all "
+        "`pattern`; `isRegex: true` makes that a regular expression (RE2) that is found anywhere; with `groupName` all "
         "statements that match are alike and go by this name. "
         f"Other spans, and stores without SQL such as Redis, are not concerned. {_COMPRESSION_TOO}",
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
+
+from tss.core.patterns import escaped, expression, whole
 
 _REGEX = "re:"
 
@@ -48,13 +49,13 @@ class Rules:
     min_count: int
     window_ns: int
     max_duration_ns: int
-    only: tuple[re.Pattern[str], ...]
-    never: tuple[re.Pattern[str], ...]
-    statements: tuple[tuple[re.Pattern[str], str], ...]  # and the name of the group, "" for the statement's own
+    only: tuple[Any, ...]
+    never: tuple[Any, ...]
+    statements: tuple[tuple[Any, str], ...]  # and the name of the group, "" for the statement's own
 
     @classmethod
     def of(cls, configured: Configured) -> Rules:
-        """Raises re.error for a pattern that is none; the settings have seen to it that all are."""
+        """Raises ValueError for a pattern that is none; the settings have seen to it that all are."""
         return cls(
             configured.min_compression_count,
             round(configured.compression_window_secs * 1e9),
@@ -80,20 +81,16 @@ class Rules:
         return None
 
 
-def _of_operation(text: str) -> re.Pattern[str]:
+def _of_operation(text: str) -> Any:
     """A glob of the whole operation, or after `re:` a regular expression that is found anywhere in it."""
     if text.startswith(_REGEX):
-        return re.compile(text.removeprefix(_REGEX), re.IGNORECASE)
-    return re.compile(_whole(text).replace(r"\?", "."), re.IGNORECASE | re.DOTALL)
+        return expression(text.removeprefix(_REGEX), any_case=True)
+    return expression(whole(text), any_case=True, any_character=True)
 
 
-def _of_statement(entry: SqlPattern) -> re.Pattern[str]:
+def _of_statement(entry: SqlPattern) -> Any:
     """In statements a `?` is a value, so `*` alone is wild; without one a text may stand anywhere."""
     if entry.is_regex:
-        return re.compile(entry.pattern, re.IGNORECASE)
-    text = _whole(entry.pattern) if "*" in entry.pattern else re.escape(entry.pattern)
-    return re.compile(text, re.IGNORECASE | re.DOTALL)
-
-
-def _whole(glob: str) -> str:
-    return rf"\A{re.escape(glob)}\Z".replace(r"\*", ".*")
+        return expression(entry.pattern, any_case=True)
+    text = whole(entry.pattern, one=False) if "*" in entry.pattern else escaped(entry.pattern)
+    return expression(text, any_case=True, any_character=True)

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import attrs
 
 from tss.core.force.faults import WrongRule
-from tss.core.force.matching import expression, number
+from tss.core.force.matching import number
 from tss.core.force.rule import KINDS, STATUSES, Action, Matcher, Op, Rule, Scalar, Wanted, Where
+from tss.core.patterns import expression
 
 MAX_NAME = 64
 MAX_DESCRIPTION = 500

@@ -11,15 +11,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import re2
-
 from tss.core.force.rule import KINDS, STATUSES, Matcher, Op, Scalar, Where
 from tss.core.otlp.lookup import MAX_VALUES, Value
+from tss.core.patterns import expression
 
 Test = Callable[[Value], bool]
 """Of one value."""
-
-_RE2_BYTES = 1 << 20  # for the automata of one expression; RE2 starts them anew when they would take more
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _LONGEST_NUMBER = 40  # letters; a longer one is no measurement, and reading a number takes the square of its length
@@ -49,19 +46,6 @@ def number(value: Value) -> int | float | None:
         case str():
             return None
     return value
-
-
-def expression(pattern: str) -> Any:
-    """A regular expression by RE2, whose time grows with the length of the text alone: none can stop the event loop, as
-    `(a+)+$` does with Python's own. Raises ValueError."""
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = _RE2_BYTES
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else ""
-        raise ValueError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from error
 
 
 class Condition:
