@@ -110,7 +110,7 @@ def put_together(logged: list) -> list[bytes]:
 
 def trouble(logged: list) -> str:
     """Why the place did not take the letters, at the first try."""
-    return next(entry["detail"] for entry in logged if entry["event"] == "dead letters not taken")
+    return next(str(entry["detail"]) for entry in logged if entry["event"] == "dead letters not taken")
 
 
 def test_as_object():
@@ -154,6 +154,26 @@ async def test_file(tmp_path):
     assert base64.b64decode(lines[0]["payload"]) == FULL.payload
     assert datetime.fromisoformat(lines[0]["time"]).tzinfo is not None
     assert meter.by_label(measures.DEAD_LETTERS) == {("unreadable", "file"): 2, ("empty", "file"): 1}
+
+
+@pytest.mark.parametrize("found", [b"somebody's", b"somebody's\n", b'{"resourceSpans":[]}\n'])
+async def test_somebody_elses_file_is_refused_at_the_start_and_left_as_it_is(tmp_path, found):
+    path = tmp_path / "dead.jsonl"
+    path.write_bytes(found)
+    with pytest.raises(CannotOpen, match="somebody else's"):
+        async with open_dead_letters(Settings(path=str(path)), {}, FakeMeter(), Health()):
+            pass
+    assert path.read_bytes() == found
+
+
+async def test_a_torn_letter_of_ours_is_cut_off(tmp_path):
+    path = tmp_path / "dead.jsonl"
+    for tail in (b'{"tim', b'{"time":"2026-'):
+        with path.open("ab") as file:
+            file.write(tail)
+        async with open_dead_letters(Settings(path=str(path)), {}, FakeMeter(), Health()) as desk:
+            await desk.put([FULL])
+    assert [json.loads(line)["reason"] for line in path.read_bytes().splitlines()] == [FULL.reason] * 2
 
 
 async def test_file_that_cannot_be_opened_is_said_at_the_start(tmp_path):

@@ -109,14 +109,65 @@ async def test_folder_is_made_and_lines_are_added(path):
 def test_a_torn_tail_is_cut_off_at_the_start(path, found, left):
     path.write_bytes(found)
     with structlog.testing.capture_logs() as logs:
-        LineFile(str(path), fsync=True).close()
+        LineFile(str(path), begins=b"", fsync=True).close()
     assert path.read_bytes() == left
     cut = [entry["bytes"] for entry in logs]
     assert cut == ([len(found) - len(left)] if found != left else [])
 
 
+_OURS = b'{"resourceSpans":[]}\n'
+
+
+@pytest.mark.parametrize("tail", [b"{", b'{"resourceSp', b'{"resourceSpans":[{', b'{"res\0\0\0', b"\0" * 5000])
+@pytest.mark.parametrize("before", [b"", _OURS])
+async def test_what_begins_as_our_own_line_is_repaired(path, before, tail):
+    """Zeros are what a power cut leaves of a tail; alone they may be anybody's."""
+    path.write_bytes(before + tail)
+    if not before and not tail.strip(b"\0"):
+        return
+    async with exporter(path) as destination:
+        assert path.read_bytes() == before
+        assert await destination.send([trace(1)]) == Accepted()
+    assert spans_in(path) == span_ids([trace(1)])
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        b"127.0.0.1 localhost",
+        b"127.0.0.1 localhost\n",
+        b"127.0.0.1 localhost\n::1 localhost",
+        b"\n",
+        b"{\n}",
+        b'{"resourceLogs":[]}\n',
+        b'{"time":"2026-01-01","reason":"empty"}\n{"ti',
+        _OURS + b"a note of somebody's, without an end",
+        bytes(5000),
+    ],
+)
+async def test_somebody_elses_file_is_refused_at_the_start_and_left_as_it_is(path, found):
+    path.write_bytes(found)
+    with pytest.raises(CannotOpen) as caught:
+        async with exporter(path):
+            pass
+    assert path.read_bytes() == found
+    assert str(caught.value).startswith(f"{path}: cannot be opened for writing: it is somebody else's file")
+    assert "\n" not in str(caught.value)
+
+
+async def test_somebody_elses_tail_holds_the_traces_and_is_left_as_it_is(path):
+    async with exporter(path) as destination:
+        assert await destination.send([trace(1)]) == Accepted()
+        with path.open("ab") as file:
+            file.write(b"a note")
+        found = path.read_bytes()
+        outcome = await destination.send([trace(2)])
+        assert isinstance(outcome, Again) and "somebody else's" in outcome.detail
+        assert path.read_bytes() == found
+
+
 def test_a_tail_torn_by_another_process_is_cut_off_before_a_line_is_added(path):
-    file = LineFile(str(path), fsync=False)
+    file = LineFile(str(path), begins=b"", fsync=False)
     file.append(b"one\n")
     with path.open("ab") as other:
         other.write(b"tor")
@@ -127,7 +178,7 @@ def test_a_tail_torn_by_another_process_is_cut_off_before_a_line_is_added(path):
 
 def test_rotation(path):
     """Moved or deleted, lines go to the file that has the name."""
-    file = LineFile(str(path), fsync=True)
+    file = LineFile(str(path), begins=b"", fsync=True)
     file.append(b"one\n")
     moved = path.rename(path.with_suffix(".1"))
     file.append(b"two\n")
@@ -140,7 +191,7 @@ def test_rotation(path):
 
 def test_truncated_by_somebody(path):
     """As with logrotate's copytruncate: no size is remembered, so no hole is left."""
-    file = LineFile(str(path), fsync=False)
+    file = LineFile(str(path), begins=b"", fsync=False)
     file.append(b"one\n")
     os.truncate(path, 0)
     file.append(b"two\n")
@@ -171,7 +222,7 @@ import resource, signal, sys, structlog
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from tss.edges.lines import LineFile
-file = LineFile({str(path)!r}, fsync=True)
+file = LineFile({str(path)!r}, begins=b"", fsync=True)
 file.append(b"one\\n")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 try:
@@ -210,7 +261,7 @@ async def test_a_failing_disk_is_tried_again(path, monkeypatch, number, call):
 
 def test_a_short_write_is_gone_on_with(path, monkeypatch):
     real = os.write
-    file = LineFile(str(path), fsync=False)
+    file = LineFile(str(path), begins=b"", fsync=False)
     monkeypatch.setattr("tss.edges.lines.os.write", lambda descriptor, data: real(descriptor, bytes(data)[:7]))
     file.append(b"a line of more than seven bytes\n")
     file.close()
@@ -223,7 +274,7 @@ import structlog
 from tss.edges.lines import LineFile
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 name, path, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-file = LineFile(path, fsync=False)
+file = LineFile(path, begins=b"", fsync=False)
 for number in range(count):
     file.append(b"".join(b"%s %d %d %s\\n" % (name.encode(), number, at, b"x" * 3000) for at in range(40)))
     print(number, flush=True)
@@ -258,7 +309,7 @@ def test_killed_while_writing(path):
             numbers = [int(line) for line in (first + child.stdout.read()).split(b"\n")[:-1]]
         assert numbers
         said |= {(name.encode(), number) for number in numbers}
-    LineFile(str(path), fsync=False).close()
+    LineFile(str(path), begins=b"", fsync=False).close()
     assert path.read_bytes().endswith(b"\n")
     lines = [line.split() for line in path.read_bytes().splitlines()]
     assert all(len(line) == 4 and len(line[3]) == 3000 for line in lines)
@@ -279,7 +330,7 @@ async def test_a_hanging_disk_can_be_left_behind(path):
 
 
 def test_close_leaves_a_descriptor_that_is_in_use(path):
-    file = LineFile(str(path), fsync=False)
+    file = LineFile(str(path), begins=b"", fsync=False)
     with file._busy:
         thread = threading.Thread(target=file.close)
         thread.start()
@@ -293,7 +344,7 @@ def test_close_leaves_a_descriptor_that_is_in_use(path):
 
 def test_no_descriptor_leaks(path):
     before = len([*Path("/proc/self/fd").iterdir()])
-    file = LineFile(str(path), fsync=True)
+    file = LineFile(str(path), begins=b"", fsync=True)
     for number in range(5):
         path.rename(path.with_suffix(f".{number}"))
         file.append(b"x\n")

@@ -360,26 +360,35 @@ def test_law_1_killed_while_writing(folder):
 
 async def test_what_a_crash_left_is_deleted_when_it_is_old(folder):
     folder.mkdir()
-    old, young, other = (folder / name for name in (".traces-a.parquet.tmp", ".traces-b.parquet.tmp", ".mine.tmp"))
-    for path in (old, young, other):
+    ours = "traces-20200101T000000.000000Z-pod-a-1-"
+    old, young = (folder / f".{ours}{number:06}.parquet.tmp" for number in (1, 2))
+    others = [folder / name for name in (".mine.tmp", ".traces-of-mine.parquet.tmp", f".{ours}copy.parquet.tmp")]
+    for path in (old, young, *others):
         path.write_bytes(b"PAR1 torn")
-    for path in (old, other):
+    for path in (old, *others):
         os.utime(path, (0, 0))
     with structlog.testing.capture_logs() as logs:
         async with exporter(folder):
             pass
-    assert sorted(path.name for path in folder.iterdir()) == sorted((young.name, other.name))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in (young, *others))
     assert [entry["event"] for entry in logs] == ["torn file of a crash deleted"]
 
 
 async def test_only_so_many_files_are_kept(folder):
     folder.mkdir()
-    mine = folder / "traces-of-mine.parquet"
-    mine.touch()
+    names = [
+        "traces-of-mine.parquet",
+        "traces-20200101T000000.000000Z-mine.parquet",
+        "traces-20200101T000000.000000Z.parquet",
+    ]
+    mine = [folder / name for name in names]
+    for path in mine:
+        path.touch()
     async with exporter(folder, max_files=2) as destination:
         for number in range(5):
             await destination.send([trace(number)])
-    mine.unlink()
+    for path in mine:
+        path.unlink()
     assert spans_in(folder) == span_ids([trace(3), trace(4)])
 
 

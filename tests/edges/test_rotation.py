@@ -28,7 +28,7 @@ def path(tmp_path):
 
 def rotating(path: Path, clock=time.time, *, max_files: int = 0, max_age_secs: float = 0, **rules) -> LineFile:
     rotation = Rotation(Series.beside(path, max_files, max_age_secs), **rules)
-    return LineFile(str(path), fsync=True, rotation=rotation, clock=clock)
+    return LineFile(str(path), begins=b"", fsync=True, rotation=rotation, clock=clock)
 
 
 def put_away(path: Path) -> list[Path]:
@@ -94,6 +94,7 @@ def test_only_put_away_files_are_deleted_and_the_oldest_first(path):
     """Neither the file in use nor a neighbour that only looks alike, whatever its age."""
     neighbours = ["kept-mine.jsonl", "kept-20200101.jsonl", "kept-20200101T000000.000000Z.jsonl.gz", "other.jsonl"]
     neighbours += ["kept2-20200101T000000.000000Z.jsonl", "kept-20209901T000000.000000Z.jsonl"]
+    neighbours += ["kept-20200101T000000.000000Z-keep.jsonl"]  # somebody wants it to stay
     for name in neighbours:
         (path.parent / name).write_bytes(b"mine\n")
     file = rotating(path, max_bytes=1, max_files=2)
@@ -159,7 +160,7 @@ from tss.edges.lines import LineFile
 from tss.edges.rotation import Rotation, Series
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 name, path, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-file = LineFile(str(path), fsync=False, rotation=Rotation(Series.beside(path, 0, 0), max_bytes=50_000))
+file = LineFile(str(path), begins=b"", fsync=False, rotation=Rotation(Series.beside(path, 0, 0), max_bytes=50_000))
 for number in range(count):
     file.append(b"".join(b"%s %d %d %s\\n" % (name.encode(), number, at, b"x" * 500) for at in range(10)))
     print(number, flush=True)
@@ -204,8 +205,21 @@ def test_law_1_killed_while_it_rotates(path):
             said |= {(name.encode(), number) for number in numbers}
         survivor.communicate()
     assert survivor.returncode == 0 and said
-    LineFile(str(path), fsync=False).close()
+    LineFile(str(path), begins=b"", fsync=False).close()
     found = lines_in(path)
     assert all(len(line) == 4 and len(line[3]) == 500 for line in found)
     whole = {(line[0], int(line[1])) for line in found if line[2] == b"9"}
     assert said | {(b"survivor", number) for number in range(3000)} <= whole
+
+
+def test_a_file_of_somebody_elses_is_neither_added_to_nor_put_away(path):
+    """One that came to the path while we ran."""
+    rotation = Rotation(Series.beside(path, 1, 0), max_bytes=1)
+    file = LineFile(str(path), begins=b"ours ", fsync=False, rotation=rotation)
+    file.append(b"ours 1\n")
+    path.write_bytes(b"theirs\n")
+    with pytest.raises(OSError, match="somebody else's"):
+        file.append(b"ours 2\n")
+    file.close()
+    assert path.read_bytes() == b"theirs\n"
+    assert put_away(path) == []

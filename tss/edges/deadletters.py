@@ -38,6 +38,7 @@ PROBE_SECS = 1.0  # the same of the one try that is made now and then while the 
 LOG_SECS = 5.0  # for the log to write a part of a letter
 LOG = "log"
 COMPONENT = "dead letters"
+BEGINS = b'{"time":"'  # each line of the file
 # Container runtimes cut a log's lines at 16 KiB, and so does `logs` with any text; quotes in here count twice in JSON.
 LOG_PART_CHARS = 7000
 
@@ -116,7 +117,7 @@ class LetterFile:
     def __init__(self, path: str, clock: Clock = utc_now) -> None:
         """Raises CannotOpen (an OSError)."""
         self._clock = clock
-        self._file = LineFile(path, fsync=True)
+        self._file = LineFile(path, begins=BEGINS, fsync=True)
 
     def keep(self, letters: Sequence[DeadLetter]) -> None:
         now = self._clock()

@@ -16,6 +16,8 @@ from tss.edges.lines import LineFile
 from tss.edges.rotation import Rotation, Series
 from tss.settings import FileExporter
 
+BEGINS = b'{"resourceSpans":'  # each line of `to_json_line`, for a kept trace has spans
+
 
 class TraceFile:
     """Adds to one file, which others may add to as well."""
@@ -54,7 +56,7 @@ class TraceFile:
 async def open_file(settings: FileExporter) -> AsyncIterator[TraceFile]:
     """Raises CannotOpen (an OSError)."""
     limiter = trio.CapacityLimiter(1)
-    opening = partial(LineFile, settings.path, fsync=settings.fsync, rotation=_rotation(settings))
+    opening = partial(LineFile, settings.path, begins=BEGINS, fsync=settings.fsync, rotation=_rotation(settings))
     file = await trio.to_thread.run_sync(opening, limiter=limiter, abandon_on_cancel=True)
     try:
         yield TraceFile(settings, file, limiter)

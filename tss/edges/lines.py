@@ -35,12 +35,18 @@ class LineFile:
     """Blocking: call it from a worker thread. Every look at the file and every change is made under its lock (flock).
 
     Nothing is remembered about the file between calls: other replicas add to it, a rotation moves it away, be it ours or
-    logrotate's.
+    logrotate's. A file of somebody else's is never added to, cut or moved: at the start and at each call.
     """
 
-    def __init__(self, path: str, *, fsync: bool, rotation: Rotation | None = None, clock: Clock = time.time) -> None:
-        """Creates the file, and its folder, where they are missing. Raises CannotOpen."""
+    def __init__(
+        self, path: str, *, begins: bytes, fsync: bool, rotation: Rotation | None = None, clock: Clock = time.time
+    ) -> None:
+        """Creates the file, and its folder, where they are missing. Raises CannotOpen, also for somebody else's file.
+
+        ``begins`` is how each line begins, by which ours are told from others.
+        """
         self._path = Path(path)
+        self._begins = begins
         self._fsync = fsync
         self._rotation = rotation
         self._clock = clock
@@ -133,12 +139,26 @@ class LineFile:
             rest = rest[os.write(self._descriptor, rest) :]
 
     def _mend(self) -> None:
-        """Cut off a tail without a newline: what a process was writing when it was killed."""
+        """Cut off a tail without a newline: what a process was writing when it was killed. Raises OSError where the first
+        line, or that tail, is not ours."""
         size = os.fstat(self._descriptor).st_size
         whole = self._end_of_last_line(size)
+        if size:
+            self._claim(0, "first")
         if whole < size:
+            self._claim(whole, "last")
             os.ftruncate(self._descriptor, whole)
             log.warning("torn last line cut off", path=str(self._path), bytes=size - whole)
+
+    def _claim(self, start: int, which: str) -> None:
+        """Raise unless the line that starts there is ours, or as much of it as there is."""
+        # After a power cut a tail may be as long as it was, and zeros. A file of nothing else may be anybody's.
+        there = os.pread(self._descriptor, len(self._begins), start)
+        found = there.rstrip(b"\0")
+        if not self._begins.startswith(found) or (there and not found and not start):
+            expected = self._begins.decode("ascii")
+            message = f"it is somebody else's file, for its {which} line does not begin with {expected}"
+            raise OSError(errno.EEXIST, message)
 
     def _end_of_last_line(self, size: int) -> int:
         if size and os.pread(self._descriptor, 1, size - 1) == b"\n":

@@ -26,6 +26,7 @@ from tss.settings import ParquetExporter
 log = structlog.get_logger()
 
 STEM, SUFFIX = "traces", ".parquet"
+_WRITER = r"-[^/]+-[0-9]+-[0-9]{6,}"  # host, process, number: see `_put`
 # A batch is written in seconds. What is this old is of a process that died; should it be of one whose disk hangs, its
 # rename fails, and the batch is written again.
 TORN_SECS = 600.0
@@ -54,7 +55,7 @@ class ParquetFolder:
         )
         self.retrying = Retrying(1.0)  # a full disk is not emptied in less
         self._folder = Path(settings.path)
-        self._series = Series(self._folder, STEM, SUFFIX, settings.max_files, settings.max_age_secs)
+        self._series = Series(self._folder, STEM, SUFFIX, settings.max_files, settings.max_age_secs, _WRITER)
         self._raw = settings.raw
         self._encode = encode
         self._limiter = limiter
@@ -117,6 +118,8 @@ class ParquetFolder:
         """Delete what a crash left behind, and what the settings let go. Never the batch's trouble."""
         try:
             for path in self._folder.glob(f".{STEM}-*{SUFFIX}.tmp"):
+                if not self._series.has(path.name[1 : -len(".tmp")]):
+                    continue  # somebody else's
                 with contextlib.suppress(FileNotFoundError):  # another process has just finished it
                     self._delete_torn(path)
             self._series.prune(self._clock())

@@ -14,14 +14,15 @@ import structlog
 log = structlog.get_logger()
 
 _FORM = "%Y%m%dT%H%M%S.%fZ"
-_MOMENT = r"-(?P<moment>\d{8}T\d{6}\.\d{6}Z)(-[^/]*)?"
+_MOMENT = r"-(?P<moment>\d{8}T\d{6}\.\d{6}Z)"
+_FURTHER = r"(-[0-9]+)?"  # where the clock was set back
 
 
 @attrs.frozen
 class Series:
     """The finished files of one destination, `<stem>-<moment>[-<more>]<suffix>` in one folder, and how many of them stay.
 
-    No other file is ever touched. A number of 0 is no limit.
+    No other file is ever touched: whoever puts another word into a name keeps the file. A number of 0 is no limit.
     """
 
     folder: Path
@@ -29,6 +30,7 @@ class Series:
     suffix: str
     max_files: int = 0
     max_age_secs: float = 0
+    more: str = ""  # an expression for what names have after the moment
 
     @classmethod
     def beside(cls, path: Path, max_files: int, max_age_secs: float) -> Series:
@@ -57,7 +59,11 @@ class Series:
 
     def files(self) -> list[Path]:
         """All of them, the oldest first."""
-        return sorted(path for path in self.folder.iterdir() if self._moment(path.name))
+        return sorted(path for path in self.folder.iterdir() if self.has(path.name))
+
+    def has(self, name: str) -> bool:
+        """Whether such a name is one of these."""
+        return self._moment(name) > 0
 
     def _surplus(self, now: float) -> Iterator[Path]:
         if not self.max_files and not self.max_age_secs:
@@ -70,7 +76,7 @@ class Series:
 
     def _moment(self, name: str) -> float:
         """When it was finished, in seconds since the epoch; 0 for what is none of these."""
-        found = re.fullmatch(re.escape(self.stem) + _MOMENT + re.escape(self.suffix), name)
+        found = re.fullmatch(re.escape(self.stem) + _MOMENT + self.more + _FURTHER + re.escape(self.suffix), name)
         try:
             return datetime.strptime(found["moment"], _FORM).replace(tzinfo=UTC).timestamp() if found else 0
         except ValueError:
