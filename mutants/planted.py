@@ -90,8 +90,8 @@ PLANTED = (
     Planted(
         "the dead letters' file is opened without syncing",
         "tss/edges/deadletters.py",
-        "LineFile(path, fsync=True",
-        "LineFile(path, fsync=False",
+        "begins=BEGINS, fsync=True",
+        "begins=BEGINS, fsync=False",
         ("tests/edges/test_deadletters.py",),
     ),
     Planted(
