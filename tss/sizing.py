@@ -16,7 +16,7 @@ SPANS_PER_CPU_SEC = 500_000
 CPU_SHARE = 0.6
 # Held beside the bytes of the spans: a trace, a record, a span id.
 TRACE_BYTES, RECORD_BYTES, SPAN_ID_BYTES = 500, 55, 8
-# At half of maxBufferBytes quiet traces begin to be packed, which is meant for bursts.
+# At two fifths of maxBufferBytes quiet traces begin to be packed, at three fifths the oldest are decided early: half is between.
 BUFFER_SHARE = 0.5
 # A decision that Redis remembers; a parked trace's summary beside its spans, which zstd makes a fifth.
 DECISION_BYTES, PARKED_BYTES, PACKED = 150, 719, 5

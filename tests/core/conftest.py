@@ -7,6 +7,7 @@ from tests.interpreted import ASKED
 _OF_BOTH = [
     "test_otlp_differential.py",
     "test_otlp_lineage.py",
+    "test_otlp_reading.py",
     "test_otlp_scan.py",
     "test_otlp_values.py",
     "test_preparing_interpreted.py",

@@ -107,8 +107,12 @@ class WatchedBuffer(Buffer):
             TRACE_BYTES + 2 * RECORD_BYTES + 125 * fragment.spans + len(fragment.payload)
             for fragment in record.fragments
         )
-        excess = self.open_bytes + self.closed_bytes - self.limits.max_bytes - self.largest - arrived
-        self.life.excess_bytes = max(self.life.excess_bytes, excess)
+        spare, limits = self.largest + arrived, self.limits
+        excess = (
+            self.open_bytes + self.closed_bytes - limits.max_bytes - spare,
+            self.open_bytes - limits.open_bytes - spare,
+        )
+        self.life.excess_bytes = max(self.life.excess_bytes, *excess)
 
     def decided(self, trace: Trace, decision: Decision) -> list[Trace]:
         together = super().decided(trace, decision)

@@ -51,8 +51,8 @@ class Limits:
 
     @property
     def loose_bytes(self) -> int:
-        """Above this quiet traces are packed, so that none has to be decided early."""
-        return self.max_bytes // 2
+        """Above this, two thirds of what open traces may have, quiet ones are packed, so that none has to be decided early."""
+        return self.max_bytes * 25 // 64
 
     @property
     def open_bytes(self) -> int:

@@ -103,7 +103,7 @@ class App:
     max_buffer_bytes: int = key(
         0,
         whole(0),
-        "Bytes of open traces held in memory at most; from half of it on quiet ones are compressed in place, and at the limit the oldest traces are decided early.",
+        "Bytes of open traces held in memory at most; from two fifths of it on quiet ones are compressed in place, and at the limit the oldest traces are decided early.",
         default_doc="two thirds of the memory limit (cgroup or machine) less 128 MiB, at least 32 MiB; `0` means the same",
     )
     max_trace_spans: int = key(50_000, whole(1), "A trace with this many spans is decided at once.")
