@@ -193,7 +193,6 @@ async def test_what_is_tried_again(sink, status):
     [
         ("text/html", b"<!doctype html><title>Grafana</title>"),
         ("application/x-protobuf", b"\n <html>"),
-        ("text/plain", b"pong"),
         ("application/json", b'{"status": "ok"}'),
         ("application/json", b"[]"),
         ("application/json", b'{"partialSuccess": 7}'),

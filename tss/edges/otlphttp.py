@@ -99,21 +99,23 @@ def _headers(settings: OtlpExporter) -> Mapping[str, str]:
 def success(answer: Answer) -> Accepted | Misconfigured:
     """What a 2xx says. One that no OTLP server sends is no success: a web page, or another service's JSON.
 
-    An empty body is an empty message, so it is taken whatever its type. A body that says it is protobuf and cannot be read is
+    An empty body is an empty message, so it is taken whatever its type. Protobuf, or what has no type, that cannot be read is
     a full success: the request was taken.
     """
     if not answer.body:
         return Accepted()
-    if is_page(answer) or answer.media_type not in (PROTOBUF, JSON, ""):
+    if is_page(answer):
         return stranger(answer, WHOSE)
-    return _of_json(answer) if answer.media_type == JSON else _of_protobuf(answer)
+    if answer.media_type == JSON:
+        return _of_json(answer)
+    return _of_protobuf(answer) if answer.media_type in (PROTOBUF, "") else Accepted()
 
 
-def _of_protobuf(answer: Answer) -> Accepted | Misconfigured:
+def _of_protobuf(answer: Answer) -> Accepted:
     try:
         partial_success = ExportTraceServiceResponse.FromString(answer.body).partial_success
     except DecodeError:
-        return Accepted() if answer.media_type else stranger(answer, WHOSE)
+        return Accepted()
     return Accepted(max(0, partial_success.rejected_spans), plain_message(partial_success.error_message.encode()))
 
 
