@@ -16,7 +16,7 @@ from tss.core.trace import Trace
 
 log = structlog.get_logger()
 
-# A line takes some 60 us of the event loop. So no flood of spans can make more of it than one and a half percent a kind.
+# A line takes some 170 us of the event loop. So no flood of spans can make more of it than two percent a kind.
 LINES_A_SEC = 100
 MAX_LOOKED_BYTES = 256 * 1024  # of a trace whose services are to be named
 
