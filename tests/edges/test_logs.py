@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,9 +32,14 @@ class Stderr(io.StringIO):
     def __init__(self, *, terminal: bool = False) -> None:
         super().__init__()
         self.terminal = terminal
+        self.pause_secs = 0.0  # before each write
 
     def isatty(self) -> bool:
         return self.terminal
+
+    def write(self, text: str) -> int:
+        time.sleep(self.pause_secs)
+        return super().write(text)
 
     def getvalue(self) -> str:
         assert logs.flush(30)  # another thread writes
@@ -263,6 +269,7 @@ def test_what_the_level_filters_out_is_not_looked_at(stderr):
 
 
 def test_configuring_anew_replaces_what_was(stderr):
+    stderr.pause_secs = 0.05  # a line of the one before is still on its way
     log = structlog.get_logger()
     configure(level="debug")
     log.debug("told")

@@ -24,6 +24,7 @@ SHORTEST_SECRET = 4  # anything shorter is found in half of all words, and maski
 SHORT_BYTES = 32  # a trace id (16) and a SHA-256 digest are shown whole
 LONG_TEXT = 16 * 1024  # container runtimes cut lines there
 DEEPEST = 5
+HANDOVER_SECS = 1.0  # for the lines of a configuration before; a stderr that hangs must not hold the next one
 # These tell at INFO what each request and connection did; at DEBUG what each did not.
 CHATTY = ("asyncio", "h2", "hpack", "httpcore", "httpx", "hypercorn", "quart")
 
@@ -48,6 +49,7 @@ def configure(level: str, json: bool, service_name: str, instance_id: str, *, se
     global _lines  # noqa: PLW0603  # there is one stderr, and one log
     number = logging.getLevelNamesMapping()[level.upper()]
     if _lines is not None:
+        _lines.flush(HANDOVER_SECS)  # else the next thread's lines may come before its own
         _lines.close()
     lines = _lines = Lines(sys.stderr)
     chain: list[Processor] = [
