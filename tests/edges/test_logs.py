@@ -32,13 +32,13 @@ class Stderr(io.StringIO):
     def __init__(self, *, terminal: bool = False) -> None:
         super().__init__()
         self.terminal = terminal
-        self.pause_secs = 0.0  # before each write
+        self.pauses: Iterator[float] = iter(())  # before a write: seconds, one for each
 
     def isatty(self) -> bool:
         return self.terminal
 
     def write(self, text: str) -> int:
-        time.sleep(self.pause_secs)
+        time.sleep(next(self.pauses, 0.0))
         return super().write(text)
 
     def getvalue(self) -> str:
@@ -269,7 +269,7 @@ def test_what_the_level_filters_out_is_not_looked_at(stderr):
 
 
 def test_configuring_anew_replaces_what_was(stderr):
-    stderr.pause_secs = 0.05  # a line of the one before is still on its way
+    stderr.pauses = iter([0.1])  # a line of the one before is still on its way
     log = structlog.get_logger()
     configure(level="debug")
     log.debug("told")
