@@ -151,6 +151,8 @@ def made(broker: Broker, directory: Path, **app: object) -> Iterator[World]:
                 "inactivityTimeoutSecs": 600,
                 "parkAfterSecs": PARK_AFTER,
                 "replaySecs": 60,
+                # The long trace goes on after its root, in some tests for an hour: those are late spans.
+                "decisionMemorySecs": 2 * HOUR,
                 "maxClockSkewSecs": DATED_AHEAD_SECS,
                 "shutdownTimeoutSecs": STOP_SECS,
             }
