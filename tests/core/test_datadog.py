@@ -645,6 +645,31 @@ def test_times():
     assert (span["start"], span["duration"]) == (2**63 - 1, 0)
 
 
+NOW, ENDED = 1_790_000_000_000_000_000, 1_700_000_001_000_000_000  # ns
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (0, ENDED, (ENDED, 0)),  # 11-start-zero: a duration of 54 years is none
+        (1_700_000_000_000_000, 1_700_000_001_000_000, (NOW - 1_000_000, 1_000_000)),  # 11-start-in-us
+        (1_700_000_000, 1_700_000_003, (NOW - 3, 3)),  # in seconds
+        (0, 0, (NOW, 0)),
+        (1_700_000_000_000_000, ENDED, (ENDED, 0)),
+        (2**63, ENDED, (ENDED, 0)),
+        (2**64 - 1, 2**64 - 1, (NOW, 0)),
+        (ENDED, 2**64 - 1, (ENDED, 0)),
+        (ENDED, ENDED - 1, (ENDED, 0)),
+        (ENDED, 0, (ENDED, 0)),
+        (ENDED - 5, ENDED, (ENDED - 5, 5)),
+    ],
+)
+def test_a_start_that_cannot_be_is_set_right(start, end, expected):
+    """Datadog puts a span with such a start into 1970, where nobody looks for it."""
+    [span] = to_spans(data(otlp(start_time_unix_nano=start, end_time_unix_nano=end)), now_ns=NOW)
+    assert (span["start"], span["duration"]) == expected
+
+
 def test_a_parent_id_of_an_odd_length():
     [span] = to_spans(data(Span(trace_id=TRACE, span_id=b"12345678", parent_span_id=b"nine-byte")))
     assert 0 < span["parent_id"] < 2**64

@@ -108,6 +108,15 @@ def test_a_span_counts_once_by_service_name_kind_and_status(module):
     assert (metrics.spans, len(metrics)) == (4, 3)
 
 
+def test_a_start_that_is_not_known_is_no_duration(module):
+    """54 years since 1970 would be in the sum of its series, and in each average, for ever."""
+    one = span(ms=5)
+    one.start_time_unix_nano = 0
+    metrics = counted(module, message(one))
+    assert [*series(metrics).values()] == [[1, 0, 0, 0]]
+    assert sum(metrics.point(number).sum_ns for number, _ in enumerate(metrics.labels)) == 0
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_what_is_dropped_counts_as_what_is_kept(module, kept):
     assert series(counted(module, message(span(), span()), kept=kept)).popitem()[1] == [2, 0, 0, 0]

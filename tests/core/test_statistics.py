@@ -82,14 +82,23 @@ ATTRIBUTES = st.dictionaries(KEYS, VALUES, max_size=4)
 TRACE_STATES = st.sampled_from(["", "ot=th:8", "ot=th:c;rv:01234567890123", "x=y,ot=th:zz", "ot=p:1", "ot=th:fd70a"])
 
 
+# Not there, in microseconds, in the last second before 2000 and after it, and beyond what int64 holds.
+ODD_TIMES = st.sampled_from(
+    [0, NOW_NS // 1000, NOW_NS // 1000 + 5, 946_684_799 * 10**9, 946_684_801 * 10**9, 2**63, 2**64 - 1]
+)
+
+
 @st.composite
 def spans(draw: st.DrawFn) -> Span:
-    return span(
+    made = span(
         draw(st.integers(1, 9)), draw(st.integers(0, 9)), error=draw(st.booleans()), kind=draw(st.integers(0, 6)),
         name=draw(st.sampled_from(["a", "b", ""])), trace_state=draw(TRACE_STATES), attributes=draw(ATTRIBUTES),
         ms=draw(st.sampled_from([-5, 0, 1e-6, 0.5, 3, 1e4, 1e9])),
         end_ns=NOW_NS + draw(st.sampled_from([0, -1, -(10**10), 10**12, -(10**14), -(10**13)])),
     )  # fmt: skip
+    made.start_time_unix_nano = draw(st.just(made.start_time_unix_nano) | ODD_TIMES)
+    made.end_time_unix_nano = draw(st.just(made.end_time_unix_nano) | ODD_TIMES)
+    return made
 
 
 @st.composite
@@ -104,6 +113,28 @@ def traces(draw: st.DrawFn) -> list[bytes]:
 @given(st.lists(traces(), max_size=6))
 def test_both_count_the_same(made: list[list[bytes]]) -> None:
     assert counted(Concentrator, made) == counted(reference.Concentrator, made)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize(
+    ("start", "end", "bucket", "duration"),
+    [
+        (
+            0,
+            NOW_NS - 60 * 10**9,
+            NOW_NS - 60 * 10**9,
+            0,
+        ),  # since 1970 it would be 55 years, in each average of the series
+        (NOW_NS // 1000 - 7, NOW_NS // 1000, NOW_NS, 7),
+        (NOW_NS - 60 * 10**9, NOW_NS - 90 * 10**9, NOW_NS - 60 * 10**9, 0),
+        (NOW_NS - 60 * 10**9, 2**64 - 1, NOW_NS - 60 * 10**9, 0),
+    ],
+)
+def test_a_time_that_cannot_be_counts_as_it_is_sent(kind, start, end, bucket, duration):
+    one = span(1)
+    one.start_time_unix_nano, one.end_time_unix_nano = start, end
+    [group] = counted(kind, [[chunk("shop", one)]])
+    assert (group.start_ns, group.hits, group.duration_ns) == (bucket, 1, duration)
 
 
 @settings(max_examples=50, deadline=None)

@@ -16,10 +16,12 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, TracesData
 
 from tests.contracts.destination import World, check_destination
-from tests.core.spans import span, trace_id
+from tests.core.spans import message, span, trace_id
 from tests.edges.traces import span_ids, trace, trace_of
+from tests.faulty import drive
 from tests.real.brokers import free_ports
 from tests.sinks import DatadogIntakeSink, DatadogSink, Reply
+from tss.core import measures
 from tss.core.datadog.parts import Form, OtlpForm, Part, TooLarge
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
 from tss.core.otlp.wire import join
@@ -220,6 +222,55 @@ async def test_spans_arrive_with_all_ids(way, sink):
     for chunk in sink.traces:
         assert [each["metrics"].get("_sampling_priority_v1") for each in chunk] == [2.0] + [None] * 5
         assert chunk[0]["metrics"]["_sample_rate"] == 0.25
+
+
+def timed(number: int, start: int, end: int, last_ms: int) -> Trace:
+    """Trace `number` with one span of these times, whose record came at `last_ms`."""
+    one = span(number, 0)
+    one.start_time_unix_nano, one.end_time_unix_nano = start, end
+    made = trace_of([message([one])], trace_id(number))
+    made.first_ms = made.last_ms = last_ms
+    return made
+
+
+async def test_a_span_in_microseconds_ends_when_its_record_came(way, sink):
+    """By the topic's time, so that what is sent again is the same; by OTLP it stays as it came (law 6)."""
+    late_us = timed(1, 1_700_000_000_000_000, 1_700_000_000_500_000, last_ms=1_790_000_000_000)
+    for _ in range(2):
+        async with exporter(way, sink.url) as destination:
+            assert await destination.send([late_us]) == Accepted()
+    bodies = {request.body for request in sink.requests}
+    assert len(sink.requests) == 2 and len(bodies) == 1
+    found = {(each["start"], each["duration"]) for chunk in sink.traces for each in chunk}
+    if way == OTLP:
+        assert (1_700_000_000_000_000).to_bytes(8, "little") in bodies.pop()
+    else:
+        assert found == {(1_790_000_000_000_000_000 - 500_000, 500_000)}
+
+
+def nameless(number: int) -> Trace:
+    """A trace whose id ends with 64 bits that are zero."""
+    id = (number + 1).to_bytes(8, "big") + bytes(8)
+    one = span(number, 0)
+    one.trace_id = id
+    return trace_of([message([one])], id)
+
+
+@pytest.mark.parametrize("way", [AGENT, AGENT_V07, INTAKE])
+async def test_a_trace_id_that_is_none_for_datadog_is_refused_alone(way, sink):
+    """An agent and the intake say 200 to it, and throw it away: it must not count as delivered."""
+    sent = [trace(1), nameless(2), trace(3)]
+    async with exporter(way, sink.url) as destination:
+        driven = await drive([destination], [sent])
+        assert "0 traces begun" in repr(destination)
+    assert sink.spans == span_ids([sent[0], sent[2]])
+    [letter] = driven.letters.letters
+    assert (letter.trace_id, letter.reason) == (sent[1].trace_id.hex(), "trace_id_zero")
+    assert letter.payload == sent[1].payload
+    assert "all zero" in letter.detail
+    assert driven.meter.counted(measures.SPANS_EXPORTED, "datadog") == sum(
+        each.held_spans for each in (sent[0], sent[2])
+    )
 
 
 async def test_one_v04_request_has_one_environment_and_version(agent_sink):

@@ -88,8 +88,8 @@ def test_the_checks_are_on(test_agent):
 async def test_a_refusal_of_the_real_thing(test_agent, trace_api, monkeypatch):
     """A tag that is no text is what the agent cannot decode."""
 
-    def broken(payload, rate):
-        spans = to_spans(payload, rate)
+    def broken(payload, rate, now_ns):
+        spans = to_spans(payload, rate, now_ns)
         spans[0]["meta"]["number"] = 7
         return spans
 

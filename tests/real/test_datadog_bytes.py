@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from tests.core.spans import message, span
 from tests.edges.test_datadog import tagged
 from tests.edges.traces import trace_of
 from tests.real import oracle
 from tests.real.traffic import sdk_payloads
 from tss.core.datadog import lead, to_spans
-from tss.core.datadog.parts import SpanForm
+from tss.core.datadog.parts import NoTraceId, SpanForm
+from tss.core.statistics import Concentrator
 from tss.core.trace import Trace
 from tss.edges.datadog_forms import V04, V07, Intake
 
@@ -135,9 +138,74 @@ def test_the_intake_gets_what_it_would_get_by_an_agent():
     traces = sent()
     ours = oracle.agent_payload(body(Intake(), traces))["tracer_payloads"]
     theirs = oracle.processed(body(V04(), traces))
-    for span in spans_in(theirs):
-        span["metrics"].pop("_dd1.sr.rcusr", None)  # the rate of the client's sampler, copied from `_sample_rate`
+    for each in spans_in(theirs):
+        each["metrics"].pop("_dd1.sr.rcusr", None)  # the rate of the client's sampler, copied from `_sample_rate`
     assert_same(spans_in(ours), spans_in(theirs))
     assert [
         [(chunk["priority"], chunk["origin"], chunk["tags"]) for chunk in payload["chunks"]] for payload in ours
     ] == [[(chunk["priority"], chunk["origin"], chunk["tags"]) for chunk in payload["chunks"]] for payload in theirs]
+
+
+NOW_MS = 1_790_000_000_000
+ENDED_NS = 1_700_000_001_000_000_000
+ODD_TIMES = {
+    "in microseconds": (1_700_000_000_000_000, 1_700_000_001_000_000),
+    "in seconds": (1_700_000_000, 1_700_000_003),
+    "none at all": (0, 0),
+    "end before start": (ENDED_NS, ENDED_NS - 7),
+    "end beyond int64": (ENDED_NS, 2**64 - 1),
+    "both beyond int64": (2**64 - 1, 2**64 - 1),
+}
+
+
+def timed(start: int, end: int, trace_id: bytes = bytes(range(1, 17))) -> Trace:
+    one = span(1, 0)
+    one.trace_id, one.start_time_unix_nano, one.end_time_unix_nano = trace_id, start, end
+    made = trace_of([message([one])], trace_id)
+    made.last_ms = NOW_MS
+    return made
+
+
+def times(payloads: Sequence[Json]) -> list[tuple[int, int]]:
+    return [(each["start"], each["duration"]) for each in spans_in(payloads)]
+
+
+@pytest.mark.parametrize("name", ODD_TIMES)
+def test_odd_times_are_set_right_as_an_agent_does_it(name):
+    """With the topic's time in the place of the agent's clock; and an agent finds nothing more to set right in ours."""
+    one = timed(*ODD_TIMES[name])
+    [ours] = times(oracle.agent_payload(body(Intake(), [one]))["tracer_payloads"])
+    before_ns = time.time_ns()
+    [theirs] = times(oracle.received(one.payload))
+    if ours[0] == NOW_MS * 1_000_000 - ours[1]:  # set by a clock
+        assert before_ns <= sum(theirs) <= time.time_ns()
+        theirs = ours[0], theirs[1]
+    assert ours == theirs
+    assert times(oracle.processed(body(V04(), [one]))) == [ours]
+
+
+def test_a_start_of_0_is_where_we_know_better():
+    """The agent believes that the span took the 54 years from 1970 to its end, and has it begin in the seventies."""
+    one = timed(0, ENDED_NS)
+    [theirs] = times(oracle.received(one.payload))
+    assert theirs[1] == ENDED_NS and theirs[0] < 10**18
+    assert times(oracle.agent_payload(body(Intake(), [one]))["tracer_payloads"]) == [(ENDED_NS, 0)]
+    assert times(oracle.processed(body(V04(), [one]))) == [(ENDED_NS, 0)]
+
+
+def test_an_agent_throws_away_what_has_no_id_in_datadog():
+    """Which is why it is refused here: the answer to it would be a success. Statistics count it all the same, as here."""
+    one = timed(ENDED_NS - 5, ENDED_NS, trace_id=bytes(range(1, 9)) + bytes(8))
+    assert oracle.received(one.payload) == []
+    for form in (Intake(), V04(), V07()):
+        with pytest.raises(NoTraceId):
+            form.parts(one)
+    groups = [
+        each
+        for payload in oracle.concentrate(one.payload)["Stats"]
+        for bucket in payload["Stats"]
+        for each in bucket["Stats"]
+    ]
+    ours = Concentrator(ENDED_NS)
+    ours.add(one.trace_id, one.chunks(), True)
+    assert [group["Hits"] for group in groups] == [group.hits for group in ours.take(ENDED_NS)] == [1]

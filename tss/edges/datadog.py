@@ -20,7 +20,7 @@ from isal import igzip
 from zstandard import ZstdCompressor
 
 from tss import __version__
-from tss.core.datadog.parts import Form, OtlpForm, Part, TooLarge
+from tss.core.datadog.parts import Form, NoTraceId, OtlpForm, Part, TooLarge
 from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Retrying
 from tss.core.otlp.wire import WireError
 from tss.core.trace import Trace
@@ -193,6 +193,8 @@ def encode(form: Form, traces: Sequence[Trace]) -> tuple[Mapping[Trace, list[Par
             found[trace] = form.parts(trace)
         except TooLarge as error:
             refused = Refused("too_large", str(error))
+        except NoTraceId as error:
+            refused = Refused("trace_id_zero", str(error))
         except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
             refused = Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
     return found, refused

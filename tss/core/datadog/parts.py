@@ -14,6 +14,7 @@ import attrs
 from tss.core.datadog.origin import Origin, origin_of, root_of
 from tss.core.datadog.trace import DatadogSpan, lead, to_spans
 from tss.core.otlp.wire import halve
+from tss.core.streamtime import NO_TIME
 from tss.core.trace import Trace
 
 _FRAME_BYTES = 64  # what surrounds a part in any form, and a request without parts, at most
@@ -21,6 +22,12 @@ _FRAME_BYTES = 64  # what surrounds a part in any form, and a request without pa
 
 class TooLarge(Exception):
     """One span is larger than what Datadog takes."""
+
+
+class NoTraceId(Exception):
+    """Datadog's spans have the last 64 bits of a trace id, where 0 is none: an agent and the intake answer that they took
+    such a trace, and throw it away.
+    """
 
 
 @attrs.frozen(eq=False)
@@ -39,7 +46,7 @@ class Form(Protocol):
     limit: int  # bytes of a request's body, before it is compressed
 
     def parts(self, trace: Trace) -> list[Part]:
-        """All of a trace. Raises TooLarge, and whatever unfit bytes may raise."""
+        """All of a trace. Raises TooLarge, NoTraceId, and whatever unfit bytes may raise."""
 
     def halves(self, part: Part) -> list[Part]:
         """The same spans in smaller parts. Raises TooLarge when there is only one."""
@@ -73,7 +80,9 @@ class SpanForm:
 
     def spans(self, trace: Trace) -> list[DatadogSpan]:
         """A trace's spans, as they are sent."""
-        return to_spans(trace.payload, trace.decision.rate if trace.decision else 1.0)
+        # Not the wall's time: a trace that is sent again is the same then (law 3).
+        now_ns = trace.last_ms * 1_000_000 if trace.last_ms >= 0 else NO_TIME
+        return to_spans(trace.payload, trace.decision.rate if trace.decision else 1.0, now_ns)
 
     def origins(self, spans: Sequence[DatadogSpan]) -> Mapping[Origin, Sequence[int]]:
         """Which of a trace's spans share a chunk: here all, and the root speaks for them."""
@@ -88,7 +97,11 @@ class SpanForm:
             yield from fill(group, self.limit)
 
     def parts(self, trace: Trace) -> list[Part]:
-        """See Form."""
+        """See Form. Raises NoTraceId."""
+        if not any(trace.trace_id[-8:]):
+            raise NoTraceId(
+                "Datadog keeps the last 64 bits of a trace id, which are all zero here, and takes that for none"
+            )
         spans = self.spans(trace)
         origins = self.origins(spans) if spans else {}
         return [part for origin, members in origins.items() for part in self._cut(trace, spans, origin, members)]

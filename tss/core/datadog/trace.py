@@ -35,10 +35,10 @@ from tss.core.datadog.values import (
 from tss.core.datadog.weight import kept_share
 from tss.core.head import SAMPLE_RATE
 from tss.core.otlp.reading import read
+from tss.core.spantime import start_and_duration
+from tss.core.streamtime import NO_TIME
 
 DatadogSpan = dict[str, Any]
-
-_MAX_INT64 = 2**63 - 1
 
 USER_KEEP = 2.0
 MANUAL = "-4"  # the sampling mechanism: somebody decided, so no sampler downstream decides again
@@ -80,10 +80,10 @@ _EXCEPTION: Mapping[str, str] = {
 }
 
 
-def to_spans(payload: bytes, rate: float = 1.0) -> list[DatadogSpan]:
+def to_spans(payload: bytes, rate: float = 1.0, now_ns: int = NO_TIME) -> list[DatadogSpan]:
     """All spans of one trace, in their order; `rate` is the probability with which traces like it are kept.
 
-    Raises WireError (a ValueError) for bytes that `scan` would not have let through.
+    ``now_ns`` is when a span ended that does not say when (see `start_and_duration`). Raises WireError (a ValueError) for bytes that `scan` would not have let through.
     """
     spans: list[DatadogSpan] = []
     sources: list[Span] = []
@@ -92,7 +92,7 @@ def to_spans(payload: bytes, rate: float = 1.0) -> list[DatadogSpan]:
         for scope_spans in resource_spans.scope_spans:
             scope = _Scope.of(scope_spans.scope)
             for span in scope_spans.spans:
-                spans.append(_convert(span, place, scope))
+                spans.append(_convert(span, place, scope, now_ns))
                 sources.append(span)
     _mark_tops(spans, sources, rate)
     return spans
@@ -143,7 +143,7 @@ class _Scope:
         return cls(names, {key: text(value) for key, value in found.items() if key not in _OURS})
 
 
-def _convert(span: Span, place: _Place, scope: _Scope) -> DatadogSpan:
+def _convert(span: Span, place: _Place, scope: _Scope, now_ns: int) -> DatadogSpan:
     own = attributes(span.attributes)
     texts = {**place.texts, **naming.texts(own)}
     subject = Subject(span.kind, span.name, own, texts, {**place.wholes, **naming.wholes(own)})
@@ -156,7 +156,7 @@ def _convert(span: Span, place: _Place, scope: _Scope) -> DatadogSpan:
         tags.add_text(name, value)
     tags.meta.update(scope.tags)
     _set_last(tags.meta, subject)
-    start = min(span.start_time_unix_nano, _MAX_INT64)
+    start, duration = start_and_duration(span.start_time_unix_nano, span.end_time_unix_nano, now_ns)
     return {
         "service": naming.service(subject),
         "name": naming.operation(subject),
@@ -166,7 +166,7 @@ def _convert(span: Span, place: _Place, scope: _Scope) -> DatadogSpan:
         "span_id": int.from_bytes(span.span_id, "big"),
         "parent_id": int.from_bytes(span.parent_span_id[-8:], "big"),
         "start": start,
-        "duration": max(0, min(span.end_time_unix_nano, _MAX_INT64) - start),
+        "duration": duration,
         "error": int(span.status.code == Status.STATUS_CODE_ERROR),
         "meta": shortened(tags.meta),
         "metrics": shortened_keys(tags.metrics),

@@ -8,7 +8,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from tss.core.statistics.series cimport NAMELESS, OVERFLOW, Series
-from tss.core.statistics.walk cimport Fact, Piece, Walker, bytes_of
+from tss.core.statistics.walk cimport Fact, Piece, Walker, bytes_of, duration_of
 
 from tss.core.spanmetrics.naming import Naming
 from tss.core.spanmetrics.series import KEYS, OVERFLOWS, Exemplar, Point
@@ -100,7 +100,7 @@ cdef class SpanMetrics:
 
     cdef int count(self, Fact *fact, const char *trace_id) except -1:
         cdef uint32_t number = self.number(fact), bucket
-        cdef uint64_t duration_ns = fact.end_ns - fact.start_ns if fact.end_ns > fact.start_ns else 0
+        cdef uint64_t duration_ns = duration_of(fact)
         cdef double weight = 1
         cdef size_t place
         if fact.trace_state.at != fact.trace_state.stop or fact.notes[0].at != NULL:

@@ -13,6 +13,8 @@ from tss.core.otlp.attributes import Attributes, by_key
 from tss.core.spanmetrics.naming import Naming, resource_attributes, status_of
 from tss.core.spanmetrics.series import OVERFLOWS, Exemplar, Labels, Point, Shape, bytes_of, rounded
 from tss.core.spanmetrics.weight import SAMPLE_RATE_KEY, weight
+from tss.core.spantime import start_and_duration
+from tss.core.streamtime import NO_TIME
 
 
 @attrs.define
@@ -63,7 +65,7 @@ class SpanMetrics:
     def _add(self, trace_id: bytes, span: Any, resource: Attributes) -> None:
         own = by_key(span.attributes)
         series = self._series[self._number(self._naming.of(span, own, resource), span.status.code)]
-        duration_ns = max(0, span.end_time_unix_nano - span.start_time_unix_nano)
+        _, duration_ns = start_and_duration(span.start_time_unix_nano, span.end_time_unix_nano, NO_TIME)
         bucket = bisect_left(self.shape.bounds_ns, duration_ns)
         count = weight(own.get(SAMPLE_RATE_KEY, resource.get(SAMPLE_RATE_KEY)), span.trace_state)
         self.spans += 1

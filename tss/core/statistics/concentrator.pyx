@@ -13,7 +13,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from tss.core.statistics.hashing cimport fold
 from tss.core.statistics.series cimport NAMELESS, OVERFLOW, Series
-from tss.core.statistics.walk cimport NOBODY, Fact, Piece, Walker, bytes_of
+from tss.core.statistics.walk cimport NOBODY, Fact, Piece, Walker, bytes_of, duration_of, is_known
 
 from tss.core.statistics import groups as grouping
 from tss.core.statistics import sketch as sketches
@@ -270,7 +270,7 @@ cdef class Concentrator:
 
     cdef int count(self, Fact *fact, uint64_t weight, bint top) except -1:
         cdef uint32_t series = self.series.number(fact.series, self.walker, fact)
-        cdef uint64_t duration, bucket = fact.end_ns - fact.end_ns % BUCKET_NS
+        cdef uint64_t duration = duration_of(fact), bucket = self.newest
         cdef bint failed = fact.status == ERROR
         cdef int32_t place = 0
         cdef Group *group
@@ -279,7 +279,11 @@ cdef class Concentrator:
             self.unreadable += 1
             return 0
         self.counted += 1
-        duration = min(fact.end_ns - fact.start_ns, MOST) if fact.end_ns > fact.start_ns else 0
+        if is_known(fact.start_ns):
+            bucket = fact.start_ns + duration
+        elif is_known(fact.end_ns):
+            bucket = fact.end_ns
+        bucket -= bucket % BUCKET_NS
         if duration:
             place = bin_of(duration)
         bucket = min(max(bucket, self.oldest), self.newest)

@@ -13,6 +13,7 @@ from tss.core.datadog import naming
 from tss.core.head import SAMPLE_RATE
 from tss.core.messages import classes_of
 from tss.core.otlp import schema
+from tss.core.spantime import start_and_duration
 from tss.core.statistics import groups, sketch
 from tss.core.statistics.groups import (
     BUCKET_NS,
@@ -111,9 +112,9 @@ class Concentrator:
             return
         self.counted += 1
         span = seen.span
-        duration = min(max(span.end_time_unix_nano - span.start_time_unix_nano, 0), MAX_INT64)
+        start, duration = start_and_duration(span.start_time_unix_nano, span.end_time_unix_nano, self._now_ns)
         place = sketch.bin_of(duration) if duration else None
-        counts = self._counts(seen, place)
+        counts = self._counts(seen, start + duration, place)
         failed = span.status.code == 2  # STATUS_CODE_ERROR
         counts.hits = min(counts.hits + weight, MAX_INT64)
         counts.errors = min(counts.errors + weight * failed, MAX_INT64)
@@ -121,8 +122,8 @@ class Concentrator:
         counts.duration_ns = min(counts.duration_ns + min((duration * weight + ONE // 2) // ONE, MAX_INT64), MAX_INT64)
         (counts.error if failed else counts.ok)[place] += 1
 
-    def _counts(self, seen: _Seen, place: int | None) -> _Counts:
-        start = groups.start_between(seen.span.end_time_unix_nano // BUCKET_NS * BUCKET_NS, self._now_ns)
+    def _counts(self, seen: _Seen, end_ns: int, place: int | None) -> _Counts:
+        start = groups.start_between(end_ns // BUCKET_NS * BUCKET_NS, self._now_ns)
         root = not _parent(seen.span)
         name = seen.name if seen.name is not None else OVERFLOW
         if name not in self._names:

@@ -4,6 +4,14 @@ from libc.stdint cimport int16_t, int32_t, uint8_t, uint32_t, uint64_t
 
 from tss.core.otlp.protobuf cimport Pos
 
+cdef extern from *:  # of `core/spantime.py`; an enum has 32 bits
+    """
+    #define TSS_YEAR_2000_NS 946684800000000000ULL
+    #define TSS_MAX_INT64 9223372036854775807ULL
+    """
+    uint64_t YEAR_2000_NS "TSS_YEAR_2000_NS"
+    uint64_t MAX_INT64 "TSS_MAX_INT64"
+
 cdef enum:
     KEY_SLOTS = 1024
     NO_NOTE = 0xFF
@@ -87,6 +95,18 @@ cdef class Walker:
     cdef bytes span_bytes(self, Fact *fact)
     cdef bytes resource_bytes(self, Fact *fact)
     cdef bytes scope_bytes(self, Fact *fact)
+
+
+cdef inline bint is_known(uint64_t time_ns) noexcept nogil:
+    return time_ns >= YEAR_2000_NS and time_ns <= MAX_INT64
+
+
+cdef inline uint64_t duration_of(Fact *fact) noexcept nogil:
+    """As `spantime.start_and_duration` has it."""
+    cdef bint known = is_known(fact.start_ns)
+    if fact.end_ns < fact.start_ns or fact.end_ns > MAX_INT64 or (not known and fact.end_ns >= YEAR_2000_NS):
+        return 0
+    return fact.end_ns - fact.start_ns
 
 
 cdef inline bytes bytes_of(Piece *piece):
