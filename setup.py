@@ -40,6 +40,7 @@ TYPED = (
 )
 # Written for the compiler; `core/otlp/reference.py`, and for the last `edges/signals.py`, stand in for them.
 CYTHON = (
+    "core/compression/sqltext",
     "core/otlp/lineage",
     "core/otlp/parts",
     "core/otlp/protobuf",
@@ -47,6 +48,7 @@ CYTHON = (
     "core/otlp/values",
     "core/spanmetrics/counting",
     "core/statistics/concentrator",
+    "core/statistics/resources",
     "core/statistics/series",
     "core/statistics/walk",
     "edges/deadline",

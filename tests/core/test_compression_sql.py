@@ -1,10 +1,19 @@
 """Statements as libraries write them, and what tells them apart once their values are gone."""
 
+from collections.abc import Callable
+from time import process_time
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tss.core.compression import sql
 from tss.core.compression.sql import MAX_LENGTH, Statements, normalised
+
+try:
+    from tss.core.compression.sqltext import compiled
+except ImportError:
+    compiled = None  # type: ignore[assignment]
 
 DJANGO = (
     'SELECT "shop_order"."id", "shop_order"."total" FROM "shop_order" INNER JOIN "shop_line_2" ON ("shop_order"."id" = '
@@ -146,3 +155,67 @@ def test_names_that_differ_in_a_number_stay_different_in_a_loop() -> None:
     texts = [f'SELECT "a {number} b" FROM t WHERE c = 1' for number in range(9)]
     assert [statements.normalised(text, "") for text in texts] == [normalised(text) for text in texts]
     assert len({normalised(text) for text in texts}) == 9
+
+
+# The compiled walk and the expressions ------------------------------------------------------------------------------
+
+PIECES = (
+    "a", "n", "E", "x", "_u", "1", "0x1F", "0b1", "'", '"', "`", "$", "$q$", "-", "--", "/*", "*/", "[", "]", "(", ")", ",", " ", ".",
+    "?", ":", "::", "@", "%", "%s", "%(a)s", "\\", "\n", ";", "e", "+", "5", "_", "null", "NULL", "true", "default", " and ", "BETWEEN ",
+    " then ", " else ", "select ", "limit ", "ESCAPE '\\'", "é", "'é'", "?, ?", "(?)", "(?), (?)", "[]", "\x1c", "\0", "1e5", "1.", " IN (",
+)  # fmt: skip
+texts = st.one_of(
+    st.lists(st.sampled_from(PIECES), max_size=25).map("".join),
+    st.tuples(st.sampled_from([text for text, _ in FORMS]), st.integers(0, 200), st.sampled_from(PIECES)).map(
+        lambda drawn: drawn[0][: drawn[1]] + drawn[2] + drawn[0][drawn[1] :]
+    ),
+)
+by_expressions = sql._normalised.__wrapped__
+
+
+@pytest.mark.skipif(compiled is None, reason="nothing is compiled")
+@settings(max_examples=300, deadline=None)
+@given(texts, st.booleans())
+@example("a = $$ é $$ AND b = '\\", False)
+@example("x$E'a' = $_u'b' AND 2fa'c'", True)
+def test_the_compiled_walk_reads_as_the_expressions_do(text: str, double_quoted: bool) -> None:
+    found = compiled(text, double_quoted)
+    assert found is None or found == by_expressions(text, double_quoted)
+    assert found is not None or not text.isascii()
+
+
+@pytest.mark.skipif(compiled is None, reason="nothing is compiled")
+def test_the_compiled_walk_reads_what_is_foreign_in_values_and_leaves_it_elsewhere() -> None:
+    assert (
+        compiled("SELECT a FROM t WHERE b = 'né' AND c = \"d\" -- é", False)
+        == 'SELECT a FROM t WHERE b = ? AND c = "d"'
+    )
+    assert [compiled(text, False) for text in ("SELECT né", 'SELECT "né"', "1é", "[né]", "\udc80")] == [None] * 5
+
+
+HOSTILE = {
+    "a word before a text": "a{}'", "words and dollars": "a${}'", "open brackets": "[a{}", "open lists": "(?,{}", "dollars": "$a{}",
+    "percent": "%(a{}", "underscores": "_{}'", "quotes": "''{}", "backslashes": "'\\{}", "colons": ":a{}", "comments": "/*{}", "minus": " - {}",
+    "dollar texts": "$a$ $b{}", "rows": "(?), {}", "casts": "?::a {}", "exponents": "1e{}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("read", [by_expressions, compiled], ids=["expressions", "compiled"])
+@pytest.mark.parametrize("frame", HOSTILE.values(), ids=HOSTILE.keys())
+def test_twice_the_text_is_twice_the_work(read: Callable[[str, bool], str] | None, frame: str) -> None:
+    """Whatever a producer writes: the bound on a statement's length is no excuse for its square."""
+    if read is None:
+        pytest.skip("nothing is compiled")
+    unit = frame.partition("{}")[0]
+
+    def secs(times: int) -> float:
+        text = unit * times + frame.partition("{}")[2]
+        rounds = []
+        for _ in range(3):
+            began = process_time()
+            for _ in range(10):
+                read(text, False)
+            rounds.append(process_time() - began)
+        return min(rounds)
+
+    assert secs(4000) < 40 * secs(400)  # ten times the text; its square would be 100

@@ -12,12 +12,22 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tss.core.compression.sql import normalised
+from tss.core.compression.sql import has_quoted_texts, normalised
 from tss.core.datadog import naming
 from tss.core.datadog.trace import DatadogSpan
 
-_UNREADABLE = "Non-parsable SQL query"  # the agent's words for a statement of which nothing is left
+UNREADABLE = "Non-parsable SQL query"  # the agent's words for a statement of which nothing is left
 _VALUE = "?"
+
+
+AS_IS, SQL, SQL_DOUBLE_QUOTED, COMMANDS = range(4)
+
+
+def making(span_type: str, system: str) -> int:
+    """How the resource of such a span is made of its text."""
+    if span_type in _SQL_TYPES:
+        return SQL_DOUBLE_QUOTED if has_quoted_texts(system) else SQL
+    return COMMANDS if span_type in _COMMAND_TYPES else AS_IS
 
 
 def resource(text: str, span_type: str, system: str) -> str:
@@ -44,7 +54,7 @@ def _system(meta: Mapping[str, str]) -> str:
 
 
 def _statement(text: str, system: str) -> str:
-    return normalised(text, system) or _UNREADABLE
+    return normalised(text, system) or UNREADABLE
 
 
 # Redis -------------------------------------------------------------------------------------------------------------

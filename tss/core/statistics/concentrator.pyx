@@ -12,6 +12,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from tss.core.statistics.hashing cimport fold
+from tss.core.statistics.resources cimport Resources
 from tss.core.statistics.series cimport NAMELESS, OVERFLOW, Series
 from tss.core.statistics.walk cimport NOBODY, Fact, Piece, Walker, bytes_of, duration_of, is_known
 
@@ -158,7 +159,7 @@ cdef class Concentrator:
     """See `reference.Concentrator`, whose meaning this has."""
 
     cdef Walker walker
-    cdef Series series
+    cdef Resources series
     cdef Series services
     cdef Group *items
     cdef uint32_t used
@@ -178,9 +179,9 @@ cdef class Concentrator:
     def __cinit__(self, now_ns, max_series=grouping.MAX_SERIES, max_bytes=grouping.MAX_BYTES):
         self.walker = Walker(
             grouping.KEYS, grouping.KEYS, prefixes=grouping.PREFIXES, service_keys=grouping.SERVICE_KEYS,
-            notes=grouping.NOTES,
+            notes=grouping.NOTES, texts=grouping.TEXTS,
         )
-        self.series = Series(grouping.name_of, grouping.OVERFLOW, max_series, max_bytes // 2)
+        self.series = Resources(grouping.OVERFLOW, max_series, max_bytes // 2)
         self.services = Series(grouping.service_of, "", MOST_SERVICES)
         self.most_bytes = max_bytes
         self.opening = sketches.OPENING
@@ -205,7 +206,7 @@ cdef class Concentrator:
 
     @property
     def misses(self):
-        """Times that Python had to name a span."""
+        """Times that Python had to look at a span, since the last taking."""
         return self.series.misses
 
     cdef uint64_t size(self) noexcept:
@@ -269,7 +270,7 @@ cdef class Concentrator:
         return self.services.number(fact.service, self.walker, fact)
 
     cdef int count(self, Fact *fact, uint64_t weight, bint top) except -1:
-        cdef uint32_t series = self.series.number(fact.series, self.walker, fact)
+        cdef uint32_t series = self.series.number(self.walker, fact)
         cdef uint64_t duration = duration_of(fact), bucket = self.newest
         cdef bint failed = fact.status == ERROR
         cdef int32_t place = 0
@@ -391,8 +392,7 @@ cdef class Concentrator:
         if self.items == NULL:
             raise MemoryError
         self.make_index()
-        if len(self.series.names) * 2 > self.series.most or self.series.text_bytes * 4 > self.most_bytes:
-            self.series.clear()
+        self.series.rest()
         return 0
 
     def take(self, now_ns):
@@ -403,7 +403,7 @@ cdef class Concentrator:
         self.tick(now_ns)
         for number in range(self.used):
             group = self.items + number
-            name, root = self.series.names[group.series], group.root != 0
+            name, root = self.series.name_of(group.series), group.root != 0
             start = min(max(group.bucket, self.oldest), self.newest)
             totals = grouping.made_whole(start, name, root, (group.hits, group.errors, group.tops))
             ok, error = encoded(&group.sketches[0], self.opening), encoded(&group.sketches[1], self.opening)

@@ -106,9 +106,8 @@ class Part:
 def name_of(span: bytes, resource: bytes, _scope: bytes = b"") -> Name | None:
     """The series of a serialized span; None if it cannot be made into a name."""
     try:
-        parsed = read(Span, span)
-        around = _around if len(resource) <= MAX_REMEMBERED else _around.__wrapped__
-        return name(parsed.kind, parsed.name, of(parsed.attributes), around(resource))
+        parsed, around = read(Span, span), _resource_of(resource)
+        return name(parsed.kind, parsed.name, of(parsed.attributes), around)
     except Exception:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone; they are counted
         return None
 
@@ -133,6 +132,10 @@ def of(pairs: Iterable[KeyValue]) -> Named:
 MAX_REMEMBERED = 8192
 
 
+def _resource_of(resource: bytes) -> Named:
+    return (_around if len(resource) <= MAX_REMEMBERED else _around.__wrapped__)(resource)
+
+
 @lru_cache(512)
 def _around(resource: bytes) -> Named:
     try:
@@ -141,28 +144,59 @@ def _around(resource: bytes) -> Named:
         return ()
 
 
-_STATEMENT = "\0"  # stands for a statement, which may be another one each time
+# The attributes of a span that may be its resource, and have values in them: each span may have another one.
+TEXTS = naming.KEYS["statement"]
+# What stands for a span's name, and for those attributes, in a name that is made for many spans: no text from outside is
+# like it, for UTF-8 has no such character.
+_NAME_MARK = "\ud800"
+_TEXT_MARKS = {key: f"\ud801{key}" for key in TEXTS}
+_SOURCES = {_NAME_MARK: 1} | {mark: 2 + place for place, mark in enumerate(_TEXT_MARKS.values())}
+
+
+class Template(NamedTuple):
+    """What is the same for all spans that differ in no more than their names and `TEXTS`."""
+
+    name: Name  # without a resource
+    source: int  # of the resource: 1 is the span's name, 2 and 3 are `TEXTS`; 0 if it is made of none of them
+    making: int  # what becomes of that (`obfuscation.making`)
+    resource: str  # if it is made of none of them
+
+
+def template_of(span: bytes, resource: bytes, present: int) -> Template | None:
+    """The template of a serialized span; None if it cannot be made into a name. `present` has a bit for each of `TEXTS`
+    that the span has itself, as a string that is not empty."""
+    try:
+        parsed, around = read(Span, span), _resource_of(resource)
+        return _template(parsed.kind, parsed.name, of(parsed.attributes), around, present)[0]
+    except Exception:  # noqa: BLE001  # as in `name_of`
+        return None
 
 
 def name(kind: int, called: str, own: Named, resource: Named) -> Name:
     """The series of a span."""
-    statements = {key: value for key, value in own if key in _STATEMENTS and type(value) is str and value}
-    if statements:
-        own = tuple([(key, _STATEMENT + key if key in statements else value) for key, value in own])
-    size = len(called) + sum([len(value) for key, value in (*own, *resource) if isinstance(value, str)])
+    template, system = _template(kind, called, own, resource, -1)
+    found = template.name
+    if not template.source:
+        return found._replace(resource=template.resource)
+    text = called if template.source == 1 else dict(own)[TEXTS[template.source - 2]]
+    return found._replace(resource=obfuscation.resource(cut(str(text), MAX_RESOURCE), found.type, system))
+
+
+def _template(kind: int, called: str, own: Named, resource: Named, present: int) -> tuple[Template, str]:
+    """And `db.system`."""
+    marks = {key: mark for place, (key, mark) in enumerate(_TEXT_MARKS.items()) if present >> place & 1}
+    own = tuple([(key, marks[key] if key in marks and type(value) is str and value else value) for key, value in own])
+    size = sum([len(value) for _, value in (*own, *resource) if isinstance(value, str)])
     named = _name if size <= MAX_REMEMBERED else _name.__wrapped__
-    found, system = named(kind, called, own, resource)
-    statement = statements.get(found.resource[1:], "") if found.resource.startswith(_STATEMENT) else ""
-    text = cut(statement, MAX_RESOURCE) if statement else found.resource
-    return found._replace(resource=obfuscation.resource(text, found.type, system))
-
-
-_STATEMENTS = frozenset(naming.KEYS["statement"])
+    found, system = named(kind, _NAME_MARK if called else "", own, resource)
+    source = _SOURCES.get(found.resource, 0)
+    text = "" if source else obfuscation.resource(found.resource, found.type, system)
+    return Template(found._replace(resource=""), source, obfuscation.making(found.type, system), text), system
 
 
 @lru_cache(2048)
 def _name(kind: int, called: str, own: Named, resource: Named) -> tuple[Name, str]:
-    """The name as far as it has nothing to do with values in a statement; and what system that is for."""
+    """The name, with marks for what may be another text each time; and what system that is for."""
     mine, around = dict(own), dict(resource)
     texts = {**naming.texts(around), **naming.texts(mine)}
     subject = Subject(kind, called, mine, texts, {**naming.wholes(around), **naming.wholes(mine)})

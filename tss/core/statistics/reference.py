@@ -100,7 +100,10 @@ class Concentrator:
         for seen in everything:
             by_id.setdefault(seen.span.span_id, seen)
         usual = _weight_of_root(everything, by_id) or ONE
-        for seen in {seen.raw: seen for seen in reversed(everything)}.values():
+        firsts: dict[bytes, _Seen] = {}
+        for seen in everything:
+            firsts.setdefault(seen.raw, seen)
+        for seen in firsts.values():
             parent = by_id.get(_parent(seen.span))
             top = parent is None or _service(parent) != _service(seen)
             if top or seen.measured or seen.span.kind in _COUNTED_KINDS:

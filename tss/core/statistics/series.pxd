@@ -7,13 +7,27 @@ from tss.core.statistics.walk cimport Fact, Walker
 cdef enum:
     NAMELESS = 0xFFFFFFFF  # of a span whose names cannot be read
     OVERFLOW = 0  # the number of what there is no room for
+    MISSING = 0xFFFFFFFD  # what is not in a table
 
 
-cdef class Series:
+cdef class Table:
     cdef uint64_t *hashes  # 0 is an empty slot
     cdef uint32_t *numbers
     cdef uint32_t room
     cdef uint32_t used
+
+    cdef uint32_t find(self, uint64_t hash) noexcept
+    cdef int enter(self, uint64_t hash, uint32_t number) except -1
+    cdef int clear(self) except -1
+    cdef int make(self, uint32_t room) except -1
+    cdef int widen(self) except -1
+
+
+cdef uint64_t bytes_of_name(name)
+
+
+cdef class Series:
+    cdef Table table
     cdef readonly uint32_t most
     cdef readonly uint64_t most_bytes
     cdef object name
@@ -24,6 +38,4 @@ cdef class Series:
 
     cdef uint32_t number(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE
     cdef uint32_t enter(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE
-    cdef int make(self, uint32_t room) except -1
-    cdef int widen(self) except -1
     cpdef clear(self)

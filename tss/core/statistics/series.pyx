@@ -23,15 +23,10 @@ cdef uint64_t bytes_of_name(name):
     return size
 
 
-cdef class Series:
-    """Numbers for names. `name` makes one, hashable, of (span bytes, resource bytes, scope bytes); None is no name.
+cdef class Table:
+    """Numbers by hashes, which are never 0."""
 
-    Beyond `most` names, or `most_bytes` of them, all new ones are `overflow`, which is number 0. Numbers hold until `clear`.
-    """
-
-    def __cinit__(self, name, overflow, uint32_t most, uint64_t most_bytes=1 << 62):
-        self.name, self.most, self.most_bytes = name, most, most_bytes
-        self.known, self.names = {}, [overflow]
+    def __cinit__(self):
         self.make(FIRST_ROOM)
 
     def __dealloc__(self):
@@ -50,36 +45,21 @@ cdef class Series:
         self.room, self.used = room, 0
         return 0
 
-    cpdef clear(self):
-        """Forget all names; their numbers mean nothing from now on."""
-        self.known = {}
-        self.names = self.names[:1]
-        self.text_bytes = 0
-        self.make(FIRST_ROOM)
+    cdef int clear(self) except -1:
+        return self.make(FIRST_ROOM)
 
-    cdef uint32_t number(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE:
-        """The number of the series that goes by this hash, which is not 0; `fact` is a span of it."""
+    cdef uint32_t find(self, uint64_t hash) noexcept:
+        """MISSING where there is none."""
         cdef uint32_t slot = hash & (self.room - 1)
         while self.hashes[slot]:
             if self.hashes[slot] == hash:
                 return self.numbers[slot]
             slot = slot + 1 & self.room - 1
-        return self.enter(hash, walker, fact)
+        return MISSING
 
-    cdef uint32_t enter(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE:
-        cdef uint32_t number, slot
-        self.misses += 1
-        name = self.name(walker.span_bytes(fact), walker.resource_bytes(fact), walker.scope_bytes(fact))
-        if name is None:
-            number = NAMELESS
-        elif name in self.known:
-            number = self.known[name]
-        elif len(self.names) > self.most or self.text_bytes >= self.most_bytes:
-            number = OVERFLOW
-        else:
-            number = self.known[name] = len(self.names)
-            self.names.append(name)
-            self.text_bytes += bytes_of_name(name)
+    cdef int enter(self, uint64_t hash, uint32_t number) except -1:
+        """A hash that is not there yet."""
+        cdef uint32_t slot
         if self.used * 2 >= self.room:
             self.widen()
         slot = hash & (self.room - 1)
@@ -87,7 +67,7 @@ cdef class Series:
             slot = slot + 1 & self.room - 1
         self.hashes[slot], self.numbers[slot] = hash, number
         self.used += 1
-        return number
+        return 0
 
     cdef int widen(self) except -1:
         """Twice the room, and where that would be too much an empty table: what is still used is soon back."""
@@ -111,3 +91,43 @@ cdef class Series:
             free(hashes)
             free(numbers)
         return 0
+
+
+cdef class Series:
+    """Numbers for names. `name` makes one, hashable, of (span bytes, resource bytes, scope bytes); None is no name.
+
+    Beyond `most` names, or `most_bytes` of them, all new ones are `overflow`, which is number 0. Numbers hold until `clear`.
+    """
+
+    def __cinit__(self, name, overflow, uint32_t most, uint64_t most_bytes=1 << 62):
+        self.name, self.most, self.most_bytes = name, most, most_bytes
+        self.known, self.names, self.table = {}, [overflow], Table()
+
+    cpdef clear(self):
+        """Forget all names; their numbers mean nothing from now on."""
+        self.known = {}
+        self.names = self.names[:1]
+        self.text_bytes = 0
+        self.table.clear()
+
+    cdef uint32_t number(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE:
+        """The number of the series that goes by this hash, which is not 0; `fact` is a span of it."""
+        cdef uint32_t found = self.table.find(hash)
+        return self.enter(hash, walker, fact) if found == MISSING else found
+
+    cdef uint32_t enter(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE:
+        cdef uint32_t number
+        self.misses += 1
+        name = self.name(walker.span_bytes(fact), walker.resource_bytes(fact), walker.scope_bytes(fact))
+        if name is None:  # that may be for what the hash does not know of, so it is no answer for the next span
+            return NAMELESS
+        if name in self.known:
+            number = self.known[name]
+        elif len(self.names) > self.most or self.text_bytes >= self.most_bytes:
+            number = OVERFLOW
+        else:
+            number = self.known[name] = len(self.names)
+            self.names.append(name)
+            self.text_bytes += bytes_of_name(name)
+        self.table.enter(hash, number)
+        return number

@@ -16,6 +16,7 @@ cdef enum:
     KEY_SLOTS = 1024
     NO_NOTE = 0xFF
     MOST_NOTES = 4
+    MOST_TEXTS = 2
     NOBODY = 0xFFFFFFFF  # no parent among the spans
 
 
@@ -39,11 +40,13 @@ cdef struct Fact:  # of a span
     uint64_t start_ns
     uint64_t end_ns
     uint64_t series  # the hash of all that names its series, its resource's and its scope's part included
+    uint64_t bare  # as `series`, of its name and `texts` only whether they are there
     uint64_t service  # the hash of what names its service
     Piece span  # the Span message
     Piece name
     Piece trace_state
     Piece[MOST_NOTES] notes  # the attributes to note (KeyValue messages): its own, else its resource's
+    Piece[MOST_TEXTS] texts  # of its own attributes among `texts`, where they are strings with something in them
     int32_t kind
     int32_t status
     uint32_t resource  # the number of its holder
@@ -58,6 +61,7 @@ cdef struct Key:
     uint8_t names  # counts for the series
     uint8_t service  # counts for the service
     uint8_t note  # which one, or NO_NOTE
+    uint8_t apart  # which one of the texts, or NO_NOTE
     int16_t next  # in the same slot, or -1
 
 

@@ -11,6 +11,7 @@ class Walker:
         prefixes: Sequence[str] = ...,
         service_keys: Sequence[str] = ...,
         notes: Sequence[str] = ...,
+        texts: Sequence[str] = ...,
         by_status: bool = ...,
         by_scope: bool = ...,
     ) -> None: ...

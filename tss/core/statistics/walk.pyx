@@ -49,7 +49,7 @@ cdef inline Key *key_of(Keys *keys, Pos text, uint32_t size) noexcept nogil:
 
 
 cdef int compile_keys(Keys *keys, list wanted) except -1:
-    """Fill the table from (text, names, service, note). The texts must outlive it."""
+    """Fill the table from (key, names, service, note, text). The keys must outlive it."""
     cdef uint32_t slot
     cdef Key *key
     cdef bytes text
@@ -58,10 +58,10 @@ cdef int compile_keys(Keys *keys, list wanted) except -1:
     keys.items = <Key *> calloc(len(wanted) or 1, sizeof(Key))
     if keys.items == NULL:
         raise MemoryError
-    for text, names, service, note in wanted:
+    for text, names, service, note, apart in wanted:
         key = keys.items + keys.used
         key.text, key.size = PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)
-        key.names, key.service, key.note = names, service, note
+        key.names, key.service, key.note, key.apart = names, service, note, apart
         slot = slot_of(key.text, key.size)
         key.next, keys.slots[slot] = keys.slots[slot], keys.used
         keys.used += 1
@@ -77,6 +77,8 @@ cdef struct Told:  # by attributes, of a span or of a resource
     uint32_t prefixes  # seen, a bit for each
     uint32_t noted  # a bit for each note that was found here: the first counts
     Piece *notes
+    Piece *texts  # NULL for those of a resource
+    uint64_t apart  # the hash of these
 
 
 cdef inline bint key_and_value(Failure *failure, Pos at, Pos stop, Piece *key, Piece *value) noexcept nogil:
@@ -119,6 +121,26 @@ cdef inline bint plain_key(Pos at, Pos stop, Piece *key, Piece *value) noexcept 
     return True
 
 
+cdef inline bint plain_text(Piece *value, Piece *text) noexcept nogil:
+    """The text of an AnyValue that is a string with something in it, and nothing else."""
+    cdef Pos at = value.at
+    cdef uint64_t size = 0
+    cdef uint32_t shift = 0
+    cdef bint more = True
+    if value.stop - at < 3 or at[0] != (1 << 3 | LENGTH):
+        return False
+    at += 1
+    while more and at < value.stop and shift < 35:
+        size |= <uint64_t> (at[0] & 0x7F) << shift
+        more = at[0] >= 0x80
+        shift += 7
+        at += 1
+    if more or size == 0 or <uint64_t> (value.stop - at) != size:
+        return False
+    text.at, text.stop = at, value.stop
+    return True
+
+
 cdef inline void attribute(Walker walker, Keys *keys, Failure *failure, Pos at, Pos stop, Told *told) noexcept nogil:
     """Let an attribute count for what it is asked for."""
     cdef Piece key, value
@@ -131,7 +153,10 @@ cdef inline void attribute(Walker walker, Keys *keys, Failure *failure, Pos at, 
         if walker.prefixes.used and key.at != NULL:
             prefixed(&walker.prefixes, &key, told)
         return
-    if known.names:
+    if known.apart != NO_NOTE and told.texts != NULL and told.texts[known.apart].at == NULL and plain_text(&value, told.texts + known.apart):
+        told.apart = hashed(told.apart, at, stop - at, SEED, ODD)
+        told.series = fold(told.series ^ SEED ^ known.apart, ODD)
+    elif known.names:
         told.series = hashed(told.series, at, stop - at, SEED, ODD)
     if known.service:
         told.service = hashed(told.service, value.at, value.stop - value.at, SEED, ODD)
@@ -242,7 +267,7 @@ cdef bint walk_span(Walker walker, Failure *failure, Pos at, Pos stop, uint32_t 
     fact.resource, fact.scope, fact.parent = resource, scope, NOBODY
     fact.notes = holder.notes
     told.series, told.service, told.prefixes, told.noted = holder.series, holder.service, 0, 0
-    told.notes = fact.notes
+    told.notes, told.texts, told.apart = fact.notes, fact.texts, SEED
     if walker.by_scope:
         told.series = fold(told.series ^ walker.scopes[scope].series, ODD)
     if not read_span(walker, failure, fact, &told):
@@ -250,7 +275,8 @@ cdef bint walk_span(Walker walker, Failure *failure, Pos at, Pos stop, uint32_t 
     told.series = fold(told.series ^ (<uint64_t> told.prefixes << 32 | <uint32_t> fact.kind), ODD)
     if walker.by_status:
         told.series = fold(told.series ^ <uint32_t> fact.status ^ SEED, ODD)
-    fact.series = hashed(told.series, fact.name.at, fact.name.stop - fact.name.at, SEED, ODD) or 1
+    fact.bare = fold(told.series ^ (fact.name.stop > fact.name.at), ODD) or 1
+    fact.series = hashed(told.series ^ told.apart, fact.name.at, fact.name.stop - fact.name.at, SEED, ODD) or 1
     fact.service = told.service or 1
     walker.count += 1
     return True
@@ -308,7 +334,8 @@ cdef int read_resource(Walker walker, Holder *holder) except -1:
     cdef uint64_t tag = 0, inner_tag = 0
     cdef Pos at = holder.whole.at, inner
     failure.what = NO_TROUBLE
-    told.series, told.service, told.prefixes, told.noted, told.notes = SEED, SEED, 0, 0, holder.notes
+    told.series, told.service, told.prefixes, told.noted = SEED, SEED, 0, 0
+    told.notes, told.texts = holder.notes, NULL
     while next_field(&failure, &at, holder.whole.stop, &tag, &body):
         if tag != (1 << 3 | LENGTH):
             continue
@@ -467,12 +494,16 @@ cdef bint is_twin_again(Walker walker, uint32_t number) except -1:
 # The front door -----------------------------------------------------------------------------------------------------
 
 
-cdef list asked(keys, services, notes):
-    """(text, names, service, note) of each key asked for."""
+cdef list asked(keys, services, notes, texts):
+    """(key, names, service, note, text) of each key asked for."""
     cdef list wanted = [*dict.fromkeys([*keys, *services, *notes])]
     return [
-        (key.encode(), key in keys, key in services, notes.index(key) if key in notes else NO_NOTE) for key in wanted
+        (key.encode(), key in keys, key in services, place_in(notes, key), place_in(texts, key)) for key in wanted
     ]
+
+
+cdef uint8_t place_in(keys, key):
+    return keys.index(key) if key in keys else NO_NOTE
 
 
 cdef class Walker:
@@ -483,17 +514,19 @@ cdef class Walker:
     of different series have different hashes; spans of one series may have several (attributes in another order).
     Of attributes with one of the `prefixes` (32 at most) only that there is one counts. `service_keys`, wherever they
     stand, make a hash of their own. The attributes (KeyValue messages) of `notes`, four keys at most, are pointed to; of
-    several with one key the first.
+    several with one key the first. `bare` is the same hash without the span's name and the values of `texts`, two of
+    `span_keys` at most: of these only that they are there, as strings that are not empty.
     """
 
     def __cinit__(
-        self, span_keys=(), resource_keys=(), *, prefixes=(), service_keys=(), notes=(), bint by_status=False,
+        self, span_keys=(), resource_keys=(), *, prefixes=(), service_keys=(), notes=(), texts=(), bint by_status=False,
         bint by_scope=False,
     ):
-        if len(notes) > MOST_NOTES or len(prefixes) > 32:
-            raise ValueError("at most four notes and 32 prefixes")
-        spans, resources = asked(span_keys, service_keys, notes), asked(resource_keys, service_keys, notes)
-        starts = [(prefix.encode(), False, False, NO_NOTE) for prefix in prefixes]
+        if len(notes) > MOST_NOTES or len(prefixes) > 32 or len(texts) > MOST_TEXTS:
+            raise ValueError("at most four notes, two texts and 32 prefixes")
+        spans = asked(span_keys, service_keys, notes, texts)
+        resources = asked(resource_keys, service_keys, notes, ())
+        starts = [(prefix.encode(), False, False, NO_NOTE, NO_NOTE) for prefix in prefixes]
         self.texts = (spans, resources, starts)
         self.held = ()
         self.by_status, self.by_scope = by_status, by_scope
@@ -568,10 +601,11 @@ cdef class Walker:
             fact = self.facts + number
             found.append({
                 "span_id": fact.span_id, "parent_id": fact.parent_id, "start_ns": fact.start_ns, "end_ns": fact.end_ns,
-                "series": fact.series, "service": fact.service, "kind": fact.kind, "status": fact.status,
+                "series": fact.series, "bare": fact.bare, "service": fact.service, "kind": fact.kind, "status": fact.status,
                 "name": bytes_of(&fact.name), "trace_state": bytes_of(&fact.trace_state), "parent": fact.parent,
                 "span": self.span_bytes(fact), "resource": self.resource_bytes(fact),
                 "scope": self.scope_bytes(fact), "notes": [bytes_of(&note) for note in fact.notes],
+                "texts": [bytes_of(&text) for text in fact.texts],
             })
         self.forget()
         return found
