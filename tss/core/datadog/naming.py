@@ -152,7 +152,12 @@ _RESOURCES: Sequence[tuple[str, str | Mapping[int, str]]] = (
 
 
 def resource(subject: Subject) -> str:
-    return cut(_resource(subject) or operation(subject), MAX_RESOURCE)
+    return cut(uncut_resource(subject), MAX_RESOURCE)
+
+
+def uncut_resource(subject: Subject) -> str:
+    """A resource of any length."""
+    return _resource(subject) or operation(subject)
 
 
 def _resource(subject: Subject) -> str:

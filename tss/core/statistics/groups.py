@@ -145,11 +145,11 @@ def _around(resource: bytes) -> Named:
 
 
 # The attributes of a span that may be its resource, and have values in them: each span may have another one.
-TEXTS = naming.KEYS["statement"]
+TEXTS = tuple([key for what in ("statement", "route", "template", "resource_name") for key in naming.KEYS[what]])
 # What stands for a span's name, and for those attributes, in a name that is made for many spans: no text from outside is
 # like it, for UTF-8 has no such character.
 _NAME_MARK = "\ud800"
-_TEXT_MARKS = {key: f"\ud801{key}" for key in TEXTS}
+_TEXT_MARKS = {key: chr(0xD801 + place) for place, key in enumerate(TEXTS)}
 _SOURCES = {_NAME_MARK: 1} | {mark: 2 + place for place, mark in enumerate(_TEXT_MARKS.values())}
 
 
@@ -157,9 +157,9 @@ class Template(NamedTuple):
     """What is the same for all spans that differ in no more than their names and `TEXTS`."""
 
     name: Name  # without a resource
-    source: int  # of the resource: 1 is the span's name, 2 and 3 are `TEXTS`; 0 if it is made of none of them
+    source: int  # where the resource ends in: 1 is the span's name, from 2 on `TEXTS`; 0 if it is made of none of them
     making: int  # what becomes of that (`obfuscation.making`)
-    resource: str  # if it is made of none of them
+    resource: str  # if it is made of none of them, all of it; else what stands before that text, of any length
 
 
 def template_of(span: bytes, resource: bytes, present: int) -> Template | None:
@@ -179,7 +179,8 @@ def name(kind: int, called: str, own: Named, resource: Named) -> Name:
     if not template.source:
         return found._replace(resource=template.resource)
     text = called if template.source == 1 else dict(own)[TEXTS[template.source - 2]]
-    return found._replace(resource=obfuscation.resource(cut(str(text), MAX_RESOURCE), found.type, system))
+    whole = cut(f"{template.resource}{text}", MAX_RESOURCE)
+    return found._replace(resource=obfuscation.resource(whole, found.type, system))
 
 
 def _template(kind: int, called: str, own: Named, resource: Named, present: int) -> tuple[Template, str]:
@@ -189,8 +190,11 @@ def _template(kind: int, called: str, own: Named, resource: Named, present: int)
     size = sum([len(value) for _, value in (*own, *resource) if isinstance(value, str)])
     named = _name if size <= MAX_REMEMBERED else _name.__wrapped__
     found, system = named(kind, _NAME_MARK if called else "", own, resource)
-    source = _SOURCES.get(found.resource, 0)
-    text = "" if source else obfuscation.resource(found.resource, found.type, system)
+    source = _SOURCES.get(found.resource[-1:], 0)  # a mark is always the last character
+    if source:
+        text = found.resource[:-1]
+    else:
+        text = obfuscation.resource(cut(found.resource, MAX_RESOURCE), found.type, system)
     return Template(found._replace(resource=""), source, obfuscation.making(found.type, system), text), system
 
 
@@ -204,7 +208,7 @@ def _name(kind: int, called: str, own: Named, resource: Named) -> tuple[Name, st
         _payload(subject),
         naming.service(subject),
         naming.operation(subject),
-        naming.resource(subject),
+        naming.uncut_resource(subject),
         naming.span_type(subject),
         KIND_NAMES.get(kind, "unspecified"),
         _http_status(subject),

@@ -9,6 +9,7 @@ from tss.core.statistics.walk cimport Fact, Piece, Walker
 cdef struct Template:  # what spans have in common that differ in nothing but their texts
     uint32_t frame  # its number; 0 if there was no room for it
     uint32_t series  # if its resource is made of no text
+    uint32_t before  # which of `before` stands before the text
     uint8_t source
     uint8_t making
 
@@ -25,8 +26,11 @@ cdef class Resources:
     cdef Template *items
     cdef uint32_t used
     cdef uint32_t room
+    cdef dict befores  # numbers by what stands before a text: "GET " before a route
+    cdef list before
+    cdef uint8_t *whole  # what stands before a text, and the text
     cdef uint8_t *scratch
-    cdef Lately *lately  # what obfuscated texts came to, by the last bits of Fact.series
+    cdef Lately *lately  # what spans came to, by the last bits of Fact.series
     cdef dict frames  # numbers by Name less its resource
     cdef list shapes  # those Names, by number
     cdef list names  # by number of a series: that of its frame, and its resource
@@ -41,6 +45,8 @@ cdef class Resources:
     cdef uint32_t template(self, Walker walker, Fact *fact) except? 0xFFFFFFFE
     cdef uint32_t by_text(self, Template *template, Walker walker, Fact *fact) except? 0xFFFFFFFE
     cdef uint32_t by_python(self, Walker walker, Fact *fact) except? 0xFFFFFFFE
+    cdef uint32_t number_before(self, bytes text) except? 0xFFFFFFFE
+    cdef Py_ssize_t join(self, bytes before, const uint8_t *text, Py_ssize_t size) noexcept
     cdef uint32_t frame(self, name) except? 0xFFFFFFFE
     cdef uint32_t entered(self, uint32_t frame, const uint8_t *text, Py_ssize_t size) except? 0xFFFFFFFE
     cdef object name_of(self, uint32_t number)

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Series by number, where each span may have a resource of its own: a statement with values in it, a name with an id.
+"""Series by number, where each span may have a resource of its own: a statement with values in it, a name or route with an id.
 
 Python looks at what spans have in common (`groups.template_of`) once for all that differ in these texts only. The text is
 read here: cut, obfuscated, and looked up by its hash. So a statement with another literal costs no Python.
@@ -30,7 +30,8 @@ cdef enum:  # as in `groups`
     FIRST_TEMPLATES = 64
     SERIES_BYTES = 200  # of a series: its place in two tables and a list, and the objects, without the text
     MORE_MISSES = 4096
-    SEEN_LATELY = 4096  # a power of two: 64 KiB, for statements that come again
+    SEEN_LATELY = 4096  # a power of two: 64 KiB, for spans that come again
+    CHARACTER_BYTES = 4  # at most
 
 cdef Py_ssize_t MOST_TEXT = MAX_RESOURCE
 cdef Py_ssize_t MOST_STATEMENT = sql.MAX_LENGTH
@@ -200,14 +201,16 @@ cdef class Resources:
         self.overflow, self.most, self.most_bytes = overflow, most, most_bytes
         self.templates, self.series, self.others = Table(), Table(), Table()
         self.scratch = <uint8_t *> malloc(SCRATCH_BYTES)
+        self.whole = <uint8_t *> malloc(MOST_TEXT + CHARACTER_BYTES)
         self.lately = <Lately *> malloc(SEEN_LATELY * sizeof(Lately))
-        if self.scratch == NULL or self.lately == NULL:
+        if self.scratch == NULL or self.whole == NULL or self.lately == NULL:
             raise MemoryError
         self.clear()
 
     def __dealloc__(self):
         free(self.items)
         free(self.scratch)
+        free(self.whole)
         free(self.lately)
 
     cdef int clear(self) except -1:
@@ -216,6 +219,7 @@ cdef class Resources:
         self.series.clear()
         self.others.clear()
         self.frames, self.shapes, self.names = {}, [None], [None]
+        self.befores, self.before = {b"": 0}, [b""]
         self.text_bytes = 0
         self.used = 0
         memset(self.lately, 0, SEEN_LATELY * sizeof(Lately))
@@ -240,7 +244,11 @@ cdef class Resources:
 
     cdef uint32_t number(self, Walker walker, Fact *fact) except? 0xFFFFFFFE:
         """The number of a span's series; NAMELESS for a span that has no name."""
-        cdef uint32_t found = self.templates.find(fact.bare)
+        cdef Lately *lately = self.lately + (fact.series & (SEEN_LATELY - 1))
+        cdef uint32_t found
+        if lately.series == fact.series:
+            return lately.number
+        found = self.templates.find(fact.bare)
         if found == MISSING:
             if self.is_tired():
                 return OVERFLOW
@@ -248,10 +256,14 @@ cdef class Resources:
             if found == NAMELESS:  # that is about this span, not about others like it
                 return NAMELESS
         if self.items[found].source == 0:
-            return self.items[found].series
-        if self.items[found].frame == 0:
+            found = self.items[found].series
+        elif self.items[found].frame == 0:
             return OVERFLOW
-        return self.by_text(self.items + found, walker, fact)
+        else:
+            found = self.by_text(self.items + found, walker, fact)
+        if found != NAMELESS and (found != OVERFLOW or self.is_full()):  # while it is full, that is what it comes to
+            lately.series, lately.number = fact.series, found
+        return found
 
     cdef uint32_t template(self, Walker walker, Fact *fact) except? 0xFFFFFFFE:
         """Have Python look at a span, and note what it says of all like it."""
@@ -267,10 +279,14 @@ cdef class Resources:
         if found is None:
             return NAMELESS
         name, made.source, made.making, resource = found
-        made.frame, made.series = self.frame(name), OVERFLOW
+        made.frame, made.series, made.before = self.frame(name), OVERFLOW, 0
+        text = resource.encode(errors="replace")
         if made.source == 0 and made.frame:
-            text = resource.encode(errors="replace")
             made.series = self.entered(made.frame, text, len(text))
+        elif made.frame:
+            made.before = self.number_before(text[:MOST_TEXT + CHARACTER_BYTES])
+            if made.before == MISSING:
+                made.frame = made.before = 0
         if self.used == MOST_TEMPLATES:
             self.templates.clear()
             self.used = 0
@@ -285,6 +301,18 @@ cdef class Resources:
         self.templates.enter(fact.bare, number)
         self.used += 1
         return number
+
+    cdef uint32_t number_before(self, bytes text) except? 0xFFFFFFFE:
+        """The number of what stands before a text; MISSING if there is no room for a new one."""
+        found = self.befores.get(text)
+        if found is not None:
+            return found
+        if self.text_bytes >= self.most_bytes:
+            return MISSING
+        self.befores[text] = len(self.before)
+        self.before.append(text)
+        self.text_bytes += bytes_of_name(text)
+        return self.befores[text]
 
     cdef uint32_t frame(self, name) except? 0xFFFFFFFE:
         """The number of a name without its resource; 0 if there is no room for a new one."""
@@ -303,12 +331,11 @@ cdef class Resources:
         cdef Piece *piece = &fact.name if template.source == OWN_NAME else &fact.texts[template.source - FIRST_TEXT]
         cdef const uint8_t *text = piece.at
         cdef Py_ssize_t size = piece.stop - piece.at, length
-        cdef Lately *lately = self.lately + (fact.series & (SEEN_LATELY - 1))
-        cdef uint32_t number
-        if lately.series == fact.series:
-            return lately.number
         if not is_utf8(text, size):
             return self.by_python(walker, fact)
+        if template.before:
+            size = self.join(self.before[template.before], text, size)
+            text = self.whole
         size = cut(text, size)
         if template.making == AS_IS:
             return self.entered(template.frame, text, size)
@@ -319,11 +346,16 @@ cdef class Resources:
         if length == NOT_HERE:
             return self.by_python(walker, fact)
         if length == 0 and template.making != COMMANDS:
-            number = self.entered(template.frame, UNREADABLE, len(UNREADABLE))
-        else:
-            number = self.entered(template.frame, self.scratch, length)
-        lately.series, lately.number = fact.series, number
-        return number
+            return self.entered(template.frame, UNREADABLE, len(UNREADABLE))
+        return self.entered(template.frame, self.scratch, length)
+
+    cdef Py_ssize_t join(self, bytes before, const uint8_t *text, Py_ssize_t size) noexcept:
+        """Put both into `whole`, as far as `cut` looks at them; how many bytes that are."""
+        cdef Py_ssize_t first = len(before)
+        cdef Py_ssize_t second = min(size, MOST_TEXT + CHARACTER_BYTES - first)
+        memcpy(self.whole, <const char *> before, first)
+        memcpy(self.whole + first, text, second)
+        return first + second
 
     cdef uint32_t by_python(self, Walker walker, Fact *fact) except? 0xFFFFFFFE:
         """For texts that are not read here."""

@@ -16,7 +16,7 @@ cdef enum:
     KEY_SLOTS = 1024
     NO_NOTE = 0xFF
     MOST_NOTES = 4
-    MOST_TEXTS = 2
+    MOST_TEXTS = 5
     NOBODY = 0xFFFFFFFF  # no parent among the spans
 
 

@@ -19,7 +19,7 @@ from tss.core.statistics.hashing cimport fold, hashed
 
 cdef enum:
     FEW_SPANS = 16  # up to here looking at all ids is cheaper than a table of them
-    # What a walker keeps for the next trace. A fact has 256 bytes.
+    # What a walker keeps for the next trace. A fact has 320 bytes.
     KEPT_FACTS = 4096
     FIRST_FACTS = 64
     FIRST_HOLDERS = 8
@@ -514,7 +514,7 @@ cdef class Walker:
     of different series have different hashes; spans of one series may have several (attributes in another order).
     Of attributes with one of the `prefixes` (32 at most) only that there is one counts. `service_keys`, wherever they
     stand, make a hash of their own. The attributes (KeyValue messages) of `notes`, four keys at most, are pointed to; of
-    several with one key the first. `bare` is the same hash without the span's name and the values of `texts`, two of
+    several with one key the first. `bare` is the same hash without the span's name and the values of `texts`, five of
     `span_keys` at most: of these only that they are there, as strings that are not empty.
     """
 
@@ -523,7 +523,7 @@ cdef class Walker:
         bint by_scope=False,
     ):
         if len(notes) > MOST_NOTES or len(prefixes) > 32 or len(texts) > MOST_TEXTS:
-            raise ValueError("at most four notes, two texts and 32 prefixes")
+            raise ValueError("at most four notes, five texts and 32 prefixes")
         spans = asked(span_keys, service_keys, notes, texts)
         resources = asked(resource_keys, service_keys, notes, ())
         starts = [(prefix.encode(), False, False, NO_NOTE, NO_NOTE) for prefix in prefixes]
