@@ -21,13 +21,16 @@ TEXTS = (
     b"",
     b"a",
     b"GET /",
+    b"mysql",
+    b"select 1 -- \xc3\xa9",
     b"\xff\xfe",
     b"\xc3\xa9",
     b"\xc3",
     b"\xed\xa0\x80",
     b"a longer text, of a few dozen bytes",
 )
-KEYS = (b"service.name", b"http.status", b"k", b"", b"other.key", b"ervice.name", b"\xff")
+KEYS = (b"service.name", b"http.status", b"k", b"", b"other.key", b"ervice.name", b"\xff",
+        b"http.method", b"http.route", b"resource.name", b"db.system", b"db.statement")  # fmt: skip
 NUMBERS = (0, 1, 2, 3, 9, 127, 128, 2**31 - 1, 2**31, 2**32 + 2, 2**63, 2**64 - 1)
 SPLICED = (b"", b"\0", b"\x80", b"\xff", b"\x7f", b"\x0a", b"\x12", b"\x4a", b"\x7a", b"\x0b", b"\x0c", b"\x0a\x00",
            b"\x80\x00", b"\x80" * 9 + b"\x01", b"\xff" * 10, b"\x12\x08span-001", b"\x22\x08span-002",

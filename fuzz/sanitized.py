@@ -28,8 +28,9 @@ CACHE = ROOT / ".cache" / "fuzz"
 MODULES = (
     *(f"tss.core.otlp.{name}" for name in ("cursor", "lineage", "parts", "protobuf", "rewriting", "scanner", "values")),
     "tss.core.compression.outline",
+    "tss.core.compression.sqltext",
     "tss.core.duplicates",
-    *(f"tss.core.statistics.{name}" for name in ("walk", "series", "concentrator")),
+    *(f"tss.core.statistics.{name}" for name in ("walk", "series", "resources", "concentrator")),
     "tss.core.spanmetrics.counting",
 )
 SEEDS = 300  # made messages to begin with
