@@ -187,7 +187,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                         deciding = evaluator.Deciding(kept_in.clone(), settled_in.clone(), *judging)
                         start(unparker.run, aside_out, shelves, deciding, assignments, name="unparker")
                         around.start_soon(crew.watch, parker.run, name="parker")
-                    start(preparer.run, kept_out, prepared_in, preparation, meter, name="preparer")
+                    start(preparer.run, kept_out, prepared_in, buffer, preparation, meter, name="preparer")
                     start(exporter.run, prepared_out, settled_in.clone(), lanes, meter, memories, name="exporter")
                 settling = settled_out, member, assignments, buffer, meter, stop
                 commit_times = settings.kafka.commit_interval_secs, times.last_commit_secs

@@ -259,7 +259,9 @@ class Daemon:
         observe(found, self.observers, lambda _, error: sys.exit(repr(error)))
         self.buffer.settle_all(found.ended)
         for trace in found.kept:
-            self.preparation.prepare(trace.payload, complete=not trace.late)
+            prepared = self.preparation.prepare(trace.payload, complete=not trace.late)
+            if not trace.branches:
+                self.buffer.rewrite(trace, prepared.payload, trace.held_spans)
             self.waiting.append(trace)
         self._note()
         while self.waiting and self.buffer.closed_bytes > self.buffer.limits.closed_bytes:

@@ -210,3 +210,19 @@ def _buffer() -> Buffer:
 def _facts(trace: Trace) -> tuple[object, ...]:
     times = trace.first_ms, trace.last_ms, trace.start_ns, trace.end_ns
     return trace.spans, trace.held_spans, trace.payload_bytes, trace.errors, trace.has_root, trace.first_offset, *times
+
+
+def test_law_5_a_parked_trace_that_lost_its_home_gives_back_what_it_held_there() -> None:
+    """More of it is on a partition that is still ours, so it is decided all the same."""
+    buffer, home, other = _buffer(), Partition(0, 0, 0, shelf=Shelf("t")), Partition(1, 0, 0)
+    buffer.add(home, record(0, 100, fragment(1, size=50_000)), 10**12)
+    buffer.add(other, record(0, 100, fragment(1, [1], size=7_000)), 10**12)
+    buffer.reach(home, 10**9)
+    [trace] = buffer.take()
+    before = buffer.closed_bytes
+    buffer.forget([home])
+    assert not buffer.withdraw(trace)
+    assert before - buffer.closed_bytes == pytest.approx(50_000, abs=100)
+    assert sum(map(len, trace.chunks())) == 7_000
+    buffer.settle(trace)
+    assert buffer.closed_bytes == 0

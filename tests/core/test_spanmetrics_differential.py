@@ -5,14 +5,14 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.comparing import has_sound_resources
 from fuzz.making import Maker, mutated
 from tests.core.otlp_records import Record, damaged, records
 from tests.core.test_spanmetrics import message, spans_of
-from tss.core.otlp import Encoding, scan, schema
+from tss.core.otlp import Encoding, scan
 from tss.core.spanmetrics import Dimension, Shape, counting, reference
 
 MS = 1_000_000
@@ -28,17 +28,6 @@ shapes = st.sampled_from(SHAPES)
 def told(metrics: Any) -> list[Any]:
     """All there is to see."""
     return [metrics.spans, len(metrics), [(labels, metrics.point(at)) for at, labels in enumerate(metrics.labels)]]
-
-
-def has_sound_resources(payload: bytes) -> bool:
-    """Of a resource that protobuf cannot parse the walk takes what comes before the fault, and the reference nothing:
-    such spans are counted all the same, and nobody asks in which series."""
-    try:
-        for group in schema.TracesData.FromString(payload).resource_spans:
-            schema.Resource.FromString(b"".join(group.resource))
-    except DecodeError:
-        return False
-    return True
 
 
 def compare(values: list[bytes], shape: Shape) -> int:

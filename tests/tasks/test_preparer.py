@@ -11,10 +11,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 from tests.core.spans import message, span, trace_id
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
+from tss.core.buffer import SENT_BYTES, SENT_RECORD_BYTES, Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
+from tss.core.memory import Kept, Memory
 from tss.core.otlp import Encoding, Scanner
+from tss.core.packing import Packed
 from tss.core.partition import Partition
 from tss.core.preparing import Preparation
+from tss.core.record import Record
 from tss.core.trace import Trace
 from tss.settings import SpanCompression
 from tss.tasks import preparer
@@ -45,13 +49,19 @@ def kept(*records: Sequence[Span], reason: Reason = Reason.ROOT_QUIET, remembere
     return trace
 
 
-async def prepared(traces: list[Trace], compression: SpanCompression) -> tuple[list[Trace], FakeMeter]:
+def a_buffer(max_bytes: int = 1 << 30) -> Buffer:
+    return Buffer(Limits(max_bytes, 10**9, 10**9, 10**9), Waits(30_000, 60_000, 10**9), Memory())
+
+
+async def prepared(
+    traces: list[Trace], compression: SpanCompression, buffer: Buffer | None = None
+) -> tuple[list[Trace], FakeMeter]:
     kept_in, kept_out = trio.open_memory_channel[list[Trace]](1)
     prepared_in, prepared_out = trio.open_memory_channel[list[Trace]](1)
     meter = FakeMeter()
     with kept_in:
         kept_in.send_nowait(traces)
-    await preparer.run(kept_out, prepared_in, Preparation(compression), meter)
+    await preparer.run(kept_out, prepared_in, buffer or a_buffer(), Preparation(compression), meter)
     with prepared_out:
         return [trace for batch in [batch async for batch in prepared_out] for trace in batch], meter
 
@@ -130,3 +140,79 @@ async def test_law_1_what_cannot_be_prepared_goes_as_it_came(monkeypatch: pytest
     before = trace.payload
     found, _ = await prepared([trace], ON)
     assert found == [trace] and trace.payload == before
+
+
+def held(traces: Sequence[Trace]) -> tuple[int, int]:
+    """The bytes that are really there of these, and how many of their chunks are packed."""
+    chunks = []
+    for trace in traces:
+        chunks += trace.leave()[1]
+        trace.stay()
+    return sum(len(each.frame if isinstance(each, Packed) else each) for each in chunks), sum(
+        isinstance(each, Packed) for each in chunks
+    )
+
+
+def packed_and_closed(traces: int, records: int) -> tuple[Buffer, list[Trace]]:
+    """Traces that are packed; of each the same spans came in each of its records."""
+    buffer, home = a_buffer(1 << 20), Partition(0, 0, 10**9)
+    for number in range(traces):
+        root, *others = [span(number, 0), *calls(20)]
+        for each in others:
+            each.trace_id, each.attributes.add(key="url").value.string_value = root.trace_id, "/checkout/" * 10
+        value = message([root, *others])
+        for again in range(records):
+            fragments = Scanner().fragments(value, Encoding.OTLP_PROTO, [])
+            buffer.add(home, Record(0, number * records + again, 100_000 + 50 * number, fragments), 10**12)
+    buffer.reach(home, 10**9)
+    assert buffer.take_counts().packed_traces > traces // 2
+    return buffer, buffer.take()
+
+
+@pytest.mark.parametrize("compression", [ON, OFF])
+async def test_law_5_a_packed_trace_that_is_rewritten_holds_what_is_told(compression: SpanCompression) -> None:
+    buffer, traces = packed_and_closed(400, 2)
+    for trace in traces:
+        buffer.decided(trace, KEPT)
+    told, (bytes_before, packed) = buffer.held_by_kind()["closed"], held(traces)
+    assert sum(trace.payload_bytes for trace in traces) > 3 * bytes_before
+    _, meter = await prepared(traces, compression, buffer)
+    assert meter.counted(measures.DUPLICATES_REMOVED) == 21 * len(traces)
+    bytes_after, _ = held(traces)
+    growth = buffer.held_by_kind()["closed"] - told
+    assert growth == pytest.approx(bytes_after - bytes_before, abs=500 * packed), "500 for what opens a packed chunk"
+    assert bytes_after <= bytes_before, "what had to be packed before is packed again"
+    buffer.settle_all(traces)
+    assert buffer.held_by_kind()["closed"] == 0
+
+
+def test_law_5_so_does_one_of_which_another_replica_has_delivered_a_part() -> None:
+    buffer, traces = packed_and_closed(400, 3)
+    told, (bytes_before, packed) = buffer.held_by_kind()["closed"], held(traces)
+    sent = len(traces) * (SENT_BYTES + 2 * SENT_RECORD_BYTES)
+    late = []
+    for trace in traces:
+        known = Kept(KEPT, (0, trace.first_offset))
+        known.covered = {0: trace.first_offset}
+        late += buffer.kept_elsewhere(trace, known)
+    assert late == traces and {trace.held_spans for trace in traces} == {42}
+    bytes_after, _ = held(traces)
+    growth = buffer.held_by_kind()["closed"] - told - sent
+    assert growth == pytest.approx(bytes_after - bytes_before, abs=500 * packed)
+    assert bytes_after <= bytes_before
+    buffer.settle_all(traces)
+    assert buffer.held_by_kind()["closed"] == 0
+
+
+def test_law_5_late_spans_of_what_another_replica_dropped_are_held_until_they_are_counted() -> None:
+    buffer = Buffer(Limits(1 << 30, 10**9, 10**9, 10**9), Waits(1000, 1000, 10**9), Memory(), observed=True)
+    home = Partition(0, 0, 10**9, end=0)
+    value = message([span(0, 0), *calls(200)])
+    buffer.add(home, Record(0, 0, 100_000, Scanner().fragments(value, Encoding.OTLP_PROTO, [])), 10**12)
+    buffer.reach(home, 10**9)
+    [trace] = buffer.take()
+    buffer.dropped_elsewhere(trace)
+    assert buffer.held_by_kind()["closed"] == 0
+    assert buffer.held_by_kind()["polled"] >= len(value), "no batch in work holds their bytes"
+    assert buffer.take_late_dropped() == [(trace_id(0), [value])]
+    assert buffer.held_by_kind()["polled"] == 0

@@ -43,6 +43,7 @@ cdef class Buffer:
     cdef long long _late_dropped_spans
     cdef bint _notes_late
     cdef list _noted
+    cdef long long _noted_bytes
     cdef long long _packed_traces
     cdef long long _packed_saved_bytes
 
@@ -61,6 +62,9 @@ cdef class Buffer:
     cpdef dropped_elsewhere(self, Trace trace)
     @cython.locals(counted=set, chunks=list)
     cdef _note_uncounted(self, Trace late)
+    cpdef rewrite(self, Trace trace, bytes payload, long long spans)
+    cdef _leave_out(self, Trace trace, set places)
+    cdef _changed(self, Trace trace, long long growth)
     @cython.locals(together=list)
     cdef list _together(self, Trace trace)
     cdef _stop_closing(self, Trace trace)

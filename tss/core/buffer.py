@@ -123,7 +123,7 @@ class Buffer:
     __slots__ = (
         "_absurd", "_closing", "_duplicate_spans", "_fragments", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
-        "_max_trace_spans", "_next_look", "_noted", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
+        "_max_trace_spans", "_next_look", "_noted", "_noted_bytes", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
         "_replayed", "_root_quiet_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "memory",
         "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes",
     )  # fmt: skip
@@ -157,6 +157,7 @@ class Buffer:
         # Late spans of dropped traces go nowhere, but whoever counts all traffic has to see them (law 7).
         self._notes_late = observed
         self._noted: list[tuple[bytes, list[bytes]]] = []
+        self._noted_bytes = 0  # of those that another replica dropped: no batch in work holds them
         self._clear_counts()
 
     def __repr__(self) -> str:
@@ -176,9 +177,10 @@ class Buffer:
         """Late spans of dropped traces since the last call, each as trace id and serialized TracesData; none unless
         the buffer is ``observed``.
 
-        The batch that brought them still holds their bytes, so take them before it is let go (law 5).
+        The batch that brought them still holds their bytes, so take them before it is let go (law 5). Bytes that no
+        batch holds are counted until they are taken.
         """
-        noted, self._noted = self._noted, []
+        noted, self._noted, self._noted_bytes = self._noted, [], 0
         return noted
 
     def take_counts(self) -> Counts:
@@ -275,7 +277,7 @@ class Buffer:
             "closed": self.closed_bytes,
             "ledgers": self.ledger_bytes,
             "decisions": self.memory.held_bytes,
-            "polled": self.polled_bytes + NOTED_BYTES * len(self._noted),
+            "polled": self.polled_bytes + NOTED_BYTES * len(self._noted) + self._noted_bytes,
             "samples": self.packer.sample_bytes,
         }
 
@@ -428,7 +430,7 @@ class Buffer:
                 delivered.discard((each.home.id, each.parked_to))
             if delivered:
                 held = each.held_spans
-                each.leave_out(delivered)
+                self._leave_out(each, delivered)
                 self._duplicate_spans += held - each.held_spans
             if len(delivered) < len({*places}):
                 each.decision = known.decision
@@ -466,9 +468,23 @@ class Buffer:
         if late.parked_to >= 0:
             counted.add((late.home.id, late.parked_to))
         if counted:
-            late.leave_out(counted)
+            self._leave_out(late, counted)
         if chunks := late.chunks():
             self._noted.append((late.trace_id, chunks))
+            self._noted_bytes += sum([len(chunk) for chunk in chunks])
+
+    def rewrite(self, trace: Trace, payload: bytes, spans: int) -> None:
+        """From now on a kept trace's spans are these."""
+        self._changed(trace, trace.rewrite(payload, spans))
+
+    def _leave_out(self, trace: Trace, places: set[tuple[int, int]]) -> None:
+        self._changed(trace, trace.leave_out(places))
+
+    def _changed(self, trace: Trace, growth: int) -> None:
+        """A closed trace grew by so many bytes, if it was packed: then it is packed again (law 5)."""
+        if growth > 0:
+            growth -= trace.pack(self.packer)
+        self.closed_bytes += growth
 
     def _together(self, trace: Trace) -> list[Trace]:
         """A closed trace that is closing no more, and the late fragments that waited for its decision."""

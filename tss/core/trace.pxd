@@ -86,9 +86,12 @@ cdef class Trace:
     cpdef long long last_offset(self)
     @cython.locals(chunks=list, loose=list, saved="long long")
     cpdef long long pack(self, packer) except? -1
-    cpdef rewrite(self, bytes payload, long long spans)
-    @cython.locals(chunks=list, offsets=list, pieces=list, spans="long long", size="long long", branch=Trace)
-    cpdef leave_out(self, set places)
+    @cython.locals(growth="long long")
+    cpdef long long rewrite(self, bytes payload, long long spans) except? -1
+    @cython.locals(
+        chunks=list, offsets=list, pieces=list, spans="long long", size="long long", growth="long long", branch=Trace
+    )
+    cpdef long long leave_out(self, set places) except? -1
     @cython.locals(here=list, spans="long long", size="long long", branch=Trace)
     cdef tuple _spans_elsewhere(self, set places)
     cdef list _all_offsets(self)
@@ -104,6 +107,7 @@ cdef class Trace:
     cpdef bint leave_revoked(self) except -1
     cdef _move_to(self, Trace branch)
     cdef list _all_chunks(self)
+    cdef long long _chunk_bytes(self) except? -1
 
 
 @cython.locals(trace=Trace, size="long long")

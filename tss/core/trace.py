@@ -261,9 +261,7 @@ class Trace:
             return 0
         sizes = array("I", [len(each) for each in loose]) if len(loose) > 1 else ()  # type: ignore[arg-type]
         packed = packer.pack(plain, sizes)
-        saved = len(plain) + BYTES_BYTES * len(loose) - len(packed.frame) - PACKED_BYTES
-        if len(loose) > 1:
-            saved -= SIZES_BYTES + 4 * len(loose)
+        saved = len(plain) + BYTES_BYTES * len(loose) - _bytes_of(packed)
         if saved <= 0:
             return 0  # nothing repeats in it
         chunks[self._packed :] = [packed]
@@ -273,17 +271,23 @@ class Trace:
         self.size -= saved
         return saved
 
-    def rewrite(self, payload: bytes, spans: int) -> None:
-        """From now on its spans are these; it has no branches. Its records stay held, and so does its share of memory."""
+    def rewrite(self, payload: bytes, spans: int) -> int:
+        """From now on its spans are these; it has no branches. Its records stay held. Returns by how many bytes it grew:
+        what was packed is plain now."""
+        growth = -self._chunk_bytes()
         self._chunk, self._chunks, self._packed = payload, None, 0
         self.payload_bytes, self.held_spans = len(payload), spans
+        growth += self._chunk_bytes()
+        self.size += growth
+        return growth
 
-    def leave_out(self, places: set[tuple[int, int]]) -> None:
+    def leave_out(self, places: set[tuple[int, int]]) -> int:
         """From now on its spans are those that did not come in these records (partition id, offset), if any. Its records
-        stay held, and so does its share of memory.
+        stay held. Returns by how many bytes it grew: what was packed is plain now.
 
         What is parked goes whole, by the last offset of it, whether it is here again or not.
         """
+        growth = -self._chunk_bytes()
         chunks: list[bytes | Packed] = []
         spans, size = self._spans_elsewhere(places)
         offsets, pieces = self._all_offsets(), self._pieces()
@@ -296,12 +300,15 @@ class Trace:
         self._chunk = chunks[0] if chunks else None
         self._chunks = chunks[1:] or None
         self._packed = 0
+        growth += self._chunk_bytes()
         for branch in self.branches or ():
-            branch.leave_out(places)
+            growth += branch.leave_out(places)
             spans += branch.spans
             size += branch.payload_bytes
         self.spans = self.held_spans = spans
         self.payload_bytes = size
+        self.size += growth
+        return growth
 
     def _spans_elsewhere(self, places: set[tuple[int, int]]) -> tuple[int, int]:
         """How many of its spans, and how many bytes, are in Redis and have to come back; none when all of that is left
@@ -399,8 +406,9 @@ class Trace:
         return values + (len(self._span_ids) + len(self._missing) + RECORD_BYTES if self._span_ids else 0)
 
     def _held_bytes(self, records: int) -> int:
-        loose = [len(each) if isinstance(each, bytes) else len(each.frame) for each in self._all_chunks()]
-        return sum(loose) + RECORD_BYTES * records + (FURTHER_BYTES if records > 1 else 0)
+        # The header of each record's bytes is in RECORD_BYTES already.
+        loose = self._chunk_bytes() - BYTES_BYTES * len(self._all_chunks())
+        return loose + RECORD_BYTES * records + (FURTHER_BYTES if records > 1 else 0)
 
     def _summary(self, parked_to: int) -> Summary:
         lineage = self._lineage
@@ -437,7 +445,7 @@ class Trace:
         self._chunk, self._chunks = chunks[0], chunks[1:] or None
         self._packed, self._fetched = 0, True
         self.home.in_flight += 1  # a revocation waits for it
-        growth = sum([len(each.frame) + PACKED_BYTES for each in frames])
+        growth = sum([_bytes_of(each) for each in frames])
         self.size += growth
         return growth
 
@@ -445,6 +453,7 @@ class Trace:
         """Its partition is another's now, or is read again: what it holds there is not settled, and not waited for."""
         if self._offset >= 0:
             self.home.in_flight -= 1 if self._offsets is None else 1 + len(self._offsets)
+        self.size -= self._chunk_bytes()
         self.drop_chunks()
         self.held_spans = sum([branch.held_spans for branch in self.branches or ()])
         self.payload_bytes = sum([branch.payload_bytes for branch in self.branches or ()])
@@ -487,8 +496,7 @@ class Trace:
 
     def _move_to(self, branch: Trace) -> None:
         """Become what a branch was."""
-        own = sum([len(each) if isinstance(each, bytes) else len(each.frame) for each in self._all_chunks()])
-        self.size -= own + TRACE_BYTES
+        self.size -= self._chunk_bytes() + TRACE_BYTES
         self.home, self.first_offset = branch.home, branch.first_offset
         self._offset, self._offsets = branch._offset, branch._offsets
         self.held_ms, self.parked_to, self._leaving, self.shelved = branch.held_ms, NOWHERE, 0, False
@@ -496,6 +504,16 @@ class Trace:
 
     def _all_chunks(self) -> list[bytes | Packed]:
         return [] if self._chunk is None else [self._chunk, *(self._chunks or ())]
+
+    def _chunk_bytes(self) -> int:
+        return sum([_bytes_of(each) for each in self._all_chunks()])
+
+
+def _bytes_of(chunk: bytes | Packed) -> int:
+    """Memory taken by what is held of a trace, as it is held."""
+    if not isinstance(chunk, Packed):
+        return BYTES_BYTES + len(chunk)
+    return PACKED_BYTES + len(chunk.frame) + (SIZES_BYTES + 4 * len(chunk.sizes) if chunk.sizes else 0)
 
 
 def _spans_of(piece: bytes) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import structlog
 import trio
 
 from tss.core import measures
+from tss.core.buffer import Buffer
 from tss.core.decision import Reason
 from tss.core.measures import Meter
 from tss.core.preparing import Preparation, Prepared
@@ -17,11 +18,13 @@ from tss.core.trace import Trace
 log = structlog.get_logger()
 
 THREAD_BYTES = 256 * 1024  # some 5 ms where spans are compressed: from there on the event loop should not wait for it
+PLAIN_BYTES = 2 << 20  # unpacked at once: what was packed is an eighth of that in the batch
 
 
 async def run(
     kept: trio.MemoryReceiveChannel[list[Trace]],
     prepared: trio.MemorySendChannel[list[Trace]],
+    buffer: Buffer,
     preparation: Preparation,
     meter: Meter,
 ) -> None:
@@ -30,16 +33,30 @@ async def run(
     with kept, prepared:
         async for traces in kept:
             # What is on several partitions goes as it came: each span must be told from those of the other partition.
-            whole = [trace for trace in traces if not trace.branches]
-            work = partial(_prepare, preparation, [(trace.payload, _is_complete(trace)) for trace in whole])
-            if sum(trace.payload_bytes for trace in whole) < THREAD_BYTES:
-                found = work()
-            else:
-                found = await trio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
-            _show(found, sum(trace.held_spans for trace in whole), meter)
-            for trace, each in zip(whole, found, strict=True):
-                _rewrite(trace, each)
+            for piece in _pieces([trace for trace in traces if not trace.branches]):
+                work = partial(_prepare, preparation, [(trace.payload, _is_complete(trace)) for trace in piece])
+                if sum(trace.payload_bytes for trace in piece) < THREAD_BYTES:
+                    found = work()
+                else:
+                    found = await trio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
+                _show(found, sum(trace.held_spans for trace in piece), meter)
+                for trace, each in zip(piece, found, strict=True):
+                    await _rewrite(buffer, trace, each)
             await prepared.send(traces)
+
+
+def _pieces(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
+    """So much at once as may be plain beside what is held."""
+    piece: list[Trace] = []
+    size = 0
+    for trace in traces:
+        if piece and size + trace.payload_bytes > PLAIN_BYTES:
+            yield piece
+            piece, size = [], 0
+        piece.append(trace)
+        size += trace.payload_bytes
+    if piece:
+        yield piece
 
 
 def _is_complete(trace: Trace) -> bool:
@@ -58,10 +75,11 @@ def _prepare(preparation: Preparation, payloads: Sequence[tuple[bytes, bool]]) -
     return found
 
 
-def _rewrite(trace: Trace, prepared: Prepared) -> None:
+async def _rewrite(buffer: Buffer, trace: Trace, prepared: Prepared) -> None:
     gone = prepared.duplicates + prepared.compressed_spans - prepared.groups
     if gone:  # groups have at least two spans, so nothing changes without something going
-        trace.rewrite(prepared.payload, trace.held_spans - gone)
+        buffer.rewrite(trace, prepared.payload, trace.held_spans - gone)
+        await trio.lowlevel.checkpoint()  # what was packed is packed again
 
 
 def _show(found: Sequence[Prepared], spans: int, meter: Meter) -> None:
