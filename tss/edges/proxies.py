@@ -24,7 +24,7 @@ VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 _WITH_PORT = re.compile(r"(\[[^\]]*\]|[^:]*):(\d+)")
-_IN_BRACKETS = re.compile(r"\[([^\]]*:[^\]]*)\](/\d+)?")
+_IN_BRACKETS = re.compile(r"\[([^\]:]*+:[^\]]*+)\](/\d++)?+")
 
 
 @attrs.frozen

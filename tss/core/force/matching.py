@@ -18,8 +18,8 @@ from tss.core.patterns import expression
 Test = Callable[[Value], bool]
 """Of one value."""
 
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_LONGEST_NUMBER = 40  # letters; a longer one is no measurement, and reading a number takes the square of its length
+_NUMBER = re.compile(r"[+-]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?+", re.ASCII)
+_LONGEST_NUMBER = 40  # letters; a longer one is no measurement, and `int` takes the square of its length
 
 
 def text(value: Value) -> str | None:
