@@ -195,6 +195,9 @@ class FaultProxy:
         head = _head(reader)
         if not head:
             return False
+        if head.startswith(b"GET / "):  # asked what it speaks, which spoils nobody's exchange
+            connection.sendall(http(404))
+            return True
         with self._lock:
             self.exchanges += 1
             fault = self._faults.popleft() if self._faults else self.usual

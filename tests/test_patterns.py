@@ -159,18 +159,19 @@ def texts(pattern: re.Pattern[Any]) -> Iterator[tuple[str, str, str]]:
     return itertools.product(["", *words[:5]], repeated, ["", "!"])
 
 
-def written(start: str, repeated: str, end: str, length: int) -> str:
+def written(parts: tuple[str, str, str], length: int) -> str:
+    start, repeated, end = parts
     return start + (repeated * (length // len(repeated) + 1))[:length] + end
 
 
 @pytest.mark.parametrize("use", USES, ids=lambda use: f"{use.where}-{use.way}")
 def test_no_text_takes_more_than_its_length(use):
-    slowest = sorted(texts(use.pattern), key=lambda parts: use.cpu_secs(written(*parts, 256), 1))[-8:]
+    slowest = sorted(texts(use.pattern), key=lambda parts: use.cpu_secs(written(parts, 256), 1))[-8:]
     for parts in slowest:
-        short, long = (written(*parts, length) for length in (SHORT, LONG))
+        short, long = (written(parts, length) for length in (SHORT, LONG))
         for tries in (1, 9):  # a second look, before it is believed
             secs = use.cpu_secs(long, tries)
             slow = secs > NO_TIME_SECS and secs > LINEAR * use.cpu_secs(short, max(3, tries))
             if not slow:
                 break
-        assert not slow, f"{secs:.3f} s for {LONG} letters like {written(*parts, 20)!r}"
+        assert not slow, f"{secs:.3f} s for {LONG} letters like {written(parts, 20)!r}"

@@ -314,17 +314,19 @@ async def test_a_server_that_speaks_no_http():
         server.settimeout(5)
 
         def answer() -> None:
-            connection, _ = server.accept()
-            connection.recv(65536)
-            connection.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")
-            connection.close()
+            for _ in range(2):  # the second time it is asked what it speaks
+                connection, _ = server.accept()
+                connection.recv(65536)
+                connection.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")
+                connection.close()
 
         thread = threading.Thread(target=answer)
         thread.start()
         async with exporter(f"http://127.0.0.1:{server.getsockname()[1]}") as destination:
             outcome = await destination.send([trace(1)])
         thread.join()
-    assert isinstance(outcome, Again) and outcome.reason == "network"
+    assert isinstance(outcome, Misconfigured) and outcome.reason == "stranger"
+    assert "the answer is not HTTP/1.1; check the address and the port" in outcome.detail
 
 
 @pytest.mark.parametrize("header", ["ünïcode", " spaces "])

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from tests.edges.test_otlphttp import exporter
 from tests.edges.traces import trace
+from tests.faulty import Fault, FaultProxy, answering
 from tests.real.brokers import free_ports
 from tests.sinks import OtlpSink
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome
@@ -361,11 +362,45 @@ async def test_a_wrong_password_and_a_proxy_that_is_away_are_held(monkeypatch):
         plain, tunnelled = await outcome("http://collector.test"), await outcome("https://collector.test")
     monkeypatch.setenv("ALL_PROXY", f"http://joe:wrong@127.0.0.1:{free_ports(1)[0]}")
     away = await outcome("http://collector.test")
-    assert isinstance(plain, Misconfigured) and plain.reason == "http_407"
-    assert isinstance(tunnelled, Again) and (tunnelled.reason, "407" in tunnelled.detail) == ("proxy", True)
-    assert isinstance(away, Again) and away.reason == "connect"
+    for refused in (plain, tunnelled):  # one name, whether it is the answer to a request or to a CONNECT
+        assert isinstance(refused, Misconfigured) and refused.reason == "http_407"
+        assert refused.detail.startswith("407 ")
+        assert refused.detail.endswith(f"(through the proxy http://127.0.0.1:{proxy.port} of ALL_PROXY)")
+    assert isinstance(away, Again) and away.reason == "connect" and "through the proxy http://127.0.0.1:" in away.detail
     assert "wrong" not in f"{plain}{tunnelled}{away}"
     assert not sink.requests
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, Misconfigured), (502, Again), (503, Again)])
+async def test_a_proxy_that_opens_no_tunnel_is_named(monkeypatch, status, kind):
+    with FaultProxy(1) as proxy:
+        proxy.usual = answering(status)
+        monkeypatch.setenv("ALL_PROXY", f"http://joe:secret@127.0.0.1:{proxy.port}")
+        told = await outcome("https://collector.test")
+    assert isinstance(told, kind) and told.reason == "proxy" and str(status) in told.detail
+    assert told.detail.endswith(f"(through the proxy {proxy.url} of ALL_PROXY)") and "secret" not in str(told)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        answering(503),
+        answering(400),
+        answering(200, {"Content-Type": "text/html"}, b"<html>please log in"),
+        Fault(forward=False, cut_answer=0),
+        Fault(forward=False, hang=60),
+        Fault(forward=False, answer=b"SSH-2.0\r\n\r\n", close=True),
+    ],
+    ids=["503", "400", "a page", "cut", "hangs", "no HTTP"],
+)
+async def test_whatever_goes_wrong_behind_a_proxy_names_it(monkeypatch, fault):
+    """It may have been the proxy's answer, and an operator looks at the destination otherwise."""
+    with FaultProxy(1) as proxy:
+        proxy.usual = fault
+        monkeypatch.setenv("HTTP_PROXY", f"http://joe:secret@127.0.0.1:{proxy.port}")
+        told = await outcome("http://collector.test", request_timeout_secs=0.5)
+    assert not isinstance(told, Accepted)
+    assert told.detail.endswith(f"(through the proxy {proxy.url} of HTTP_PROXY)") and "secret" not in str(told)
 
 
 async def test_who_is_exempt_goes_straight(monkeypatch):

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 import tss
 from tss.core import measures
 from tss.core.health import Health
-from tss.edges import web
+from tss.edges import logs, web
 from tss.edges.metrics import PrometheusMeter
 from tss.settings import Observability
 
@@ -104,6 +104,23 @@ async def test_health_tells_everything():
         },
         "numbers": {"open_traces": 12, "lag": None},
     }
+
+
+async def test_no_page_shows_a_secret(monkeypatch):
+    """A proxy may repeat what it was told, and a client name a URL with its password."""
+    monkeypatch.setattr(logs, "_clean", logs._Clean(["p@ss-of-joe"]))
+    site = Site()
+    site.health.down("exporter otlp", "407 no such user: joe, p@ss-of-joe (p%40ss-of-joe)")
+    site.health.particulars["exporter otlp"] = lambda: {"waits_for": "http://joe:other@proxy:3128", "waiting": 3}
+    async with serving(settings(), site):
+        health, ready = await site.get("/health"), await site.get("/health/ready")
+    assert health.json()["components"]["exporter otlp"] == {
+        "state": "down",
+        "detail": "407 no such user: joe, *** (***)",
+        "waits_for": "http://joe:***@proxy:3128",
+        "waiting": 3,
+    }
+    assert ready.status_code == 503 and "joe, *** (***)" in ready.text
 
 
 async def test_uptime_is_counted(autojump_clock):

@@ -52,9 +52,10 @@ class TestAgent:
 
     __test__ = False  # for pytest
 
-    def __init__(self, port: int, otlp_port: int = 0) -> None:
+    def __init__(self, port: int, otlp_port: int = 0, grpc_port: int = 0) -> None:
         self.url = f"http://{HOST}:{port}"
         self.otlp_url = f"http://{HOST}:{otlp_port}"
+        self.grpc_port = grpc_port  # of OTLP over gRPC
 
     def __repr__(self) -> str:
         return f"<TestAgent {self.url}>"
@@ -100,7 +101,7 @@ def running() -> Iterator[TestAgent]:
     )
     try:
         _wait_until_ready(process, port)
-        yield TestAgent(port, otlp_http)
+        yield TestAgent(port, otlp_http, otlp_grpc)
     finally:
         process.terminate()
         try:

@@ -77,7 +77,7 @@ async def test_trouble_on_the_way_is_tried_again(sink, proxy, name):
     assert ids(driven.settled) == ids(sent)
     assert driven.letters.letters == []
     errors = driven.meter.by_label(measures.EXPORT_ERRORS)
-    assert sum(errors.values()) == 2 and {reason for _, reason in errors} <= {"network", "timeout"}
+    assert sum(errors.values()) == 2 and {reason for _, reason in errors} <= {"network", "timeout", "stranger"}
     assert [each.state for each in driven.health.components.values()] == [State.UP]
 
 

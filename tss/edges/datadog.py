@@ -14,7 +14,6 @@ from functools import partial
 from typing import TypeVar
 
 import attrs
-import httpx
 import trio
 from isal import igzip
 from zstandard import ZstdCompressor
@@ -26,7 +25,7 @@ from tss.core.otlp.wire import WireError
 from tss.core.trace import Trace
 from tss.edges.datadog_forms import INTAKE_BYTES, V04, V07, Intake
 from tss.edges.otlphttp import GZIP_LEVEL, MIN_GZIP_BYTES, PROTOBUF, message, success
-from tss.edges.posting import Answer, Rules, is_page, judge, open_client, post, stranger
+from tss.edges.posting import Answer, Client, Rules, is_page, judge, open_client, post, stranger
 from tss.settings import Datadog, DatadogExporter
 
 T = TypeVar("T")
@@ -91,7 +90,7 @@ class DatadogHttp:
     in halves, sends just the rest, and need not be encoded again.
     """
 
-    def __init__(self, settings: DatadogExporter, shared: Datadog, way: Way, client: httpx.AsyncClient) -> None:
+    def __init__(self, settings: DatadogExporter, shared: Datadog, way: Way, client: Client) -> None:
         self.name = settings.name
         self.comes_last = False
         self.batching = Batching(

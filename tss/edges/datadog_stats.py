@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
-import httpx
 import trio
 
 from tss import __version__
@@ -19,7 +18,7 @@ from tss.core.delivery import Accepted, Outcome, Retrying
 from tss.core.statistics import Group, Part
 from tss.edges.datadog import AGENT_HEADERS, RULES
 from tss.edges.datadog_stats_forms import Sender, for_agent, for_intake
-from tss.edges.posting import Answer, is_page, judge, open_client, plain_message, post, stranger
+from tss.edges.posting import Answer, Client, is_page, judge, open_client, plain_message, post, stranger
 from tss.settings import Datadog, DatadogExporter
 
 INTAKE_HEADERS: Mapping[str, str] = {
@@ -43,7 +42,7 @@ class Way:
 class DatadogStats:
     """Sends to one of them."""
 
-    def __init__(self, shared: Datadog, way: Way, sender: Sender, client: httpx.AsyncClient) -> None:
+    def __init__(self, shared: Datadog, way: Way, sender: Sender, client: Client) -> None:
         self.retrying = Retrying(shared.retry_initial_delay_ms / 1000, quick_tries=shared.max_retries)
         self._timeout_secs = shared.request_timeout_secs
         self._way = way

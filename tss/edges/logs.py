@@ -39,6 +39,7 @@ _TIME = "0000-00-00T00:00:00.000000Z"  # as long as a line's time
 _OWN = ("timestamp", "level", "service", "instance")
 
 _lines: Lines | None = None
+_clean: _Clean | None = None  # the log's, once it is set up
 
 
 def configure(level: str, json: bool, service_name: str, instance_id: str, *, secrets: Iterable[str] = ()) -> None:
@@ -46,17 +47,18 @@ def configure(level: str, json: bool, service_name: str, instance_id: str, *, se
 
     ``level`` is debug, info, warning or error. ``secrets`` are never shown, wherever they turn up.
     """
-    global _lines  # noqa: PLW0603  # there is one stderr, and one log
+    global _lines, _clean  # noqa: PLW0603  # there is one stderr, and one log
     number = logging.getLevelNamesMapping()[level.upper()]
     if _lines is not None:
         _lines.flush(HANDOVER_SECS)  # else the next thread's lines may come before its own
         _lines.close()
     lines = _lines = Lines(sys.stderr)
+    _clean = _Clean(secrets)
     chain: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.format_exc_info,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _Clean(secrets),
+        _clean,
         *(_for_machines(service_name, instance_id) if json else _for_people(lines.stream)),
     ]
     structlog.configure(
@@ -181,16 +183,26 @@ class _Clean:
                 plain = _plain(value)
                 return self._text(plain) if isinstance(plain, str) else plain
 
-    def _text(self, text: str) -> str:
+    def masked(self, text: str) -> str:
+        """Without secrets, and without passwords in URLs."""
         if self._secret:
             text = self._secret.sub(MASK, text)
         if "://" in text:
             text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+        return text
+
+    def _text(self, text: str) -> str:
+        text = self.masked(text)
         if not text.isprintable():
             text = text.translate(_CONTROLS)  # what came over the wire must not steer a terminal
         if len(text) > LONG_TEXT:
             text = f"{text[:LONG_TEXT]}... ({len(text) - LONG_TEXT} more characters)"
         return text
+
+
+def masked(text: str) -> str:
+    """A text for people elsewhere, with the log's secrets masked: a server may repeat what it was told."""
+    return text if _clean is None else _clean.masked(text)
 
 
 def _forms(secret: str) -> set[str]:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import httpx
 import trio
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from isal import igzip
@@ -18,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from tss import __version__
 from tss.core.delivery import Accepted, Misconfigured, Outcome
 from tss.edges.otlphttp import GZIP_LEVEL, PROTOBUF, RULES, THREAD_BYTES, WHOSE, message
-from tss.edges.posting import Answer, is_page, judge, open_client, plain_message, post, stranger
+from tss.edges.posting import Answer, Client, is_page, judge, open_client, plain_message, post, stranger
 from tss.settings import SpanMetrics
 
 PATH = "/v1/metrics"
@@ -28,7 +27,7 @@ TIMEOUT_SECS = 10.0  # the specification's default; whoever takes longer gets th
 class OtlpMetrics:
     """Sends to one backend."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     def __repr__(self) -> str:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-import httpx
 import trio
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from isal import igzip
@@ -22,7 +21,7 @@ from tss.core.delivery import Accepted, Batching, Misconfigured, Outcome, Retryi
 from tss.core.otlp import join
 from tss.core.otlp.wire import WireError, fields
 from tss.core.trace import Trace
-from tss.edges.posting import Answer, Rules, is_page, judge, open_client, plain_message, post, stranger
+from tss.edges.posting import Answer, Client, Rules, is_page, judge, open_client, plain_message, post, stranger
 from tss.edges.tls import tls_context
 from tss.settings import OtlpExporter
 
@@ -49,7 +48,7 @@ _STATUS_MESSAGE = 2 << 3 | 2  # google.rpc.Status: string message = 2
 class OtlpHttp:
     """Sends to one backend."""
 
-    def __init__(self, settings: OtlpExporter, client: httpx.AsyncClient) -> None:
+    def __init__(self, settings: OtlpExporter, client: Client) -> None:
         self.name = settings.name
         self.comes_last = False
         self.batching = Batching(settings.batch_size, settings.batch_timeout_secs, settings.max_in_flight)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Any
 
 import attrs
 import httpx
@@ -16,7 +17,8 @@ import structlog
 import trio
 
 from tss.core.delivery import Again, Misconfigured, Refused
-from tss.edges.proxies import proxy_for
+from tss.edges.greeting import TLS, other_protocol
+from tss.edges.proxies import Proxy, proxy_for
 from tss.edges.tls import trusted
 
 log = structlog.get_logger()
@@ -41,6 +43,9 @@ TROUBLES: Sequence[tuple[type[httpx.HTTPError], type[Again | Misconfigured], str
 )
 
 
+# After these the port is asked what it speaks: it ended the connection without a word, or its words are not HTTP's.
+UNSPOKEN = ("network", "stranger", "tls")
+
 # Of the alerts by which a server ends TLS: those that only another certificate of ours, or its own trust, will mend.
 OUR_CERTIFICATE = (
     "CERTIFICATE_REQUIRED",
@@ -61,6 +66,7 @@ class Answer:
     status: int
     headers: httpx.Headers
     body: bytes
+    through: str = ""  # the proxy, which may have answered itself
 
     @property
     def accepted(self) -> bool:
@@ -81,36 +87,56 @@ class Rules:
     misconfigured: frozenset[int]
 
 
+class Client(httpx.AsyncClient):
+    """httpx's, and what is known of the way."""
+
+    def __init__(self, proxy: Proxy | None, **options: Any) -> None:
+        super().__init__(proxy=None if proxy is None else _as_httpx(proxy), **options)
+        # For people: what stands after an error. Never the credentials.
+        self.through = "" if proxy is None else f"through the proxy {proxy.address} of {proxy.variable}"
+        self.answered = False  # in HTTP, whatever it said
+
+    def tells(self, trouble: Again | Misconfigured) -> Again | Misconfigured:
+        """The trouble, with the proxy's name."""
+        if not self.through:
+            return trouble
+        return attrs.evolve(trouble, detail=f"{trouble.detail} ({self.through})")
+
+
 def open_client(
     base_url: str, headers: Mapping[str, str], max_connections: int, *, verify: ssl.SSLContext | bool, proxies: bool
-) -> httpx.AsyncClient:
+) -> Client:
     """A client whose connections are kept; ``post`` sets the limits of time. ``verify``: True trusts whom the environment
     says; ``proxies``: those of the environment are used. Raises WrongSetting for what is wrong there.
     """
-    return httpx.AsyncClient(
+    return Client(
+        _proxy_to(base_url) if proxies else None,
         base_url=base_url,
         # UTF-8, for a stray letter must not raise with each request.
         headers=httpx.Headers({"Accept-Encoding": "identity", **headers}, encoding="utf-8"),
         limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
-        timeout=None,  # noqa: S113  # see post
+        timeout=None,  # see post
         verify=trusted() if verify is True else verify,
-        proxy=_proxy_to(base_url) if proxies else None,
         trust_env=False,
     )
 
 
-def _proxy_to(base_url: str) -> httpx.Proxy | None:
+def _proxy_to(base_url: str) -> Proxy | None:
     proxy = proxy_for(base_url, os.environ)
-    if proxy is None:
-        return None
-    # The library's own would trust certifi besides, and not know a folder whose files have plain names.
+    if proxy is not None:
+        host = httpx.URL(base_url).host
+        log.info("requests go through a proxy", to=host, proxy=proxy.address, variable=proxy.variable)
+    return proxy
+
+
+def _as_httpx(proxy: Proxy) -> httpx.Proxy:
+    # The library's own context would trust certifi besides, and not know a folder whose files have plain names.
     context = trusted() if proxy.scheme == "https" else None
-    log.info("requests go through a proxy", to=httpx.URL(base_url).host, proxy=proxy.address, variable=proxy.variable)
     return httpx.Proxy(proxy.address, ssl_context=context, auth=proxy.credentials)
 
 
 async def post(
-    client: httpx.AsyncClient, path: str, body: bytes, headers: Mapping[str, str], timeout_secs: float
+    client: Client, path: str, body: bytes, headers: Mapping[str, str], timeout_secs: float
 ) -> Answer | Again | Misconfigured:
     """Send once. The time limit is for the whole exchange: httpx's own start anew with each piece that trickles in."""
     timeout = httpx.Timeout(None, connect=min(timeout_secs, MAX_CONNECT_SECS))
@@ -121,14 +147,26 @@ async def post(
     with trio.move_on_after(timeout_secs):
         try:
             async with aclosing(await client.send(request, stream=True)) as response:
-                return Answer(response.status_code, response.headers, await _body(response))
+                client.answered = True
+                return Answer(response.status_code, response.headers, await _body(response), client.through)
         except httpx.HTTPError as error:
             trouble = _translate(error)  # the error itself would keep this frame, and the body with it, in a circle
         finally:
             sent.forget()
     if response is not None:  # it has decided; sending again because its explanation got lost would make duplicates
-        return Answer(response.status_code, response.headers, b"")
-    return trouble or Again("timeout", f"no answer within {timeout_secs:g} s")
+        return Answer(response.status_code, response.headers, b"", client.through)
+    if trouble is None:
+        return client.tells(Again("timeout", f"no answer within {timeout_secs:g} s"))
+    return await _looked_at(client, trouble)
+
+
+async def _looked_at(client: Client, trouble: Again | Misconfigured) -> Again | Misconfigured:
+    """The trouble by its name: a port that has never answered in HTTP may speak something else."""
+    certificate = trouble.reason == "tls" and isinstance(trouble, Misconfigured)
+    if client.answered or client.through or certificate or trouble.reason not in UNSPOKEN:
+        return client.tells(trouble)
+    found = await other_protocol(client.base_url)
+    return Misconfigured("tls" if found == TLS else "http2", f"{found}: {trouble.detail}") if found else trouble
 
 
 class _Body(httpx.AsyncByteStream):
@@ -167,16 +205,29 @@ async def _body(response: httpx.Response) -> bytes:
 
 
 def _translate(error: httpx.HTTPError) -> Again | Misconfigured:
+    if isinstance(error, httpx.ProxyError) and (status := str(error)[:3]).isdigit():
+        return _refused_by_proxy(status, str(error))
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Misconfigured("tls", f"the server's certificate was not accepted: {cause.verify_message}")
         if isinstance(cause, ssl.SSLError):
             ours = any(word in (cause.reason or "") for word in OUR_CERTIFICATE)
             return (Misconfigured if ours else Again)("tls", _shortened(str(cause)))
+        if type(cause).__module__.startswith("h11.") and isinstance(error, httpx.RemoteProtocolError):
+            # It may have taken the batch, so that a quick repeat may be one for ever.
+            detail = f"the answer is not HTTP/1.1; check the address and the port: {cause}"
+            return Misconfigured("stranger", _shortened(detail))
     outcome, reason = next((outcome, reason) for kind, outcome, reason in TROUBLES if isinstance(error, kind))
     root = [*_causes(error)][-1]
     said = dict.fromkeys(words for words in (str(error), str(root) or type(root).__name__) if words)
     return outcome(reason, _shortened(f"{type(error).__name__}: {': '.join(said)}"))
+
+
+def _refused_by_proxy(status: str, said: str) -> Again | Misconfigured:
+    """To a CONNECT. To a plain request it is an answer like any other; a 407 has the same name on both ways."""
+    if status == "407":
+        return Misconfigured("http_407", f"{_shortened(said)}: the proxy does not take the user and password")
+    return (Misconfigured if status.startswith("4") else Again)("proxy", _shortened(f"the proxy answers {said}"))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -203,8 +254,10 @@ def stranger(answer: Answer, whose: str) -> Misconfigured:
     """A success that no server of the protocol sends: whatever the status says, the data did not arrive where it should."""
     kind = answer.media_type or "no Content-Type"
     said = plain_message(answer.body)
-    detail = f"{answer.status} with {kind} is not an answer of {whose}; check the address and the port: {said}"
-    return Misconfigured("stranger", _shortened(detail))
+    detail = _shortened(
+        f"{answer.status} with {kind} is not an answer of {whose}; check the address and the port: {said}"
+    )
+    return Misconfigured("stranger", f"{detail} ({answer.through})" if answer.through else detail)
 
 
 def is_page(answer: Answer) -> bool:
@@ -221,7 +274,8 @@ def _detail(answer: Answer, message: str) -> str:
         place = answer.headers.get("location", "nowhere").partition("?")[0]
         message = f"redirects are not followed; it points to {place}"
     said = _shortened(message)
-    return f"{status}: {said}" if said else status
+    detail = f"{status}: {said}" if said else status
+    return f"{detail} ({answer.through})" if answer.through else detail
 
 
 def plain_message(body: bytes) -> str:

@@ -23,6 +23,7 @@ from isal import isal_zlib
 import tss
 from tss.core.errors import TssError
 from tss.core.health import READING, Component, Health, State
+from tss.edges.logs import masked
 from tss.settings import Observability
 
 if TYPE_CHECKING:
@@ -287,9 +288,9 @@ class Pages:
                 "components": {
                     name: {
                         "state": component.state.value,
-                        "detail": component.detail,
+                        "detail": masked(component.detail),
                         **_since(component),
-                        **facts.health.particular(name),
+                        **_masked(facts.health.particular(name)),
                     }
                     for name, component in sorted(facts.health.components.items())
                 },
@@ -303,7 +304,7 @@ class Pages:
         """Whether traffic may be counted on being processed, and why not."""
         reason = unready(self._facts.health)
         if reason:
-            return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": reason})
+            return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"ready": False, "reason": masked(reason)})
         return _json(HTTPStatus.OK, {"ready": True})
 
     async def live(self, _accepted: Accepted = ANYTHING) -> Answer:
@@ -319,6 +320,10 @@ def _since(component: Component) -> Mapping[str, object]:
     """When a component came into its state; nothing where nobody knows."""
     since = component.since_secs
     return {} if since is None else {"since": datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")}
+
+
+def _masked(particulars: Mapping[str, object]) -> Mapping[str, object]:
+    return {name: masked(value) if isinstance(value, str) else value for name, value in particulars.items()}
 
 
 def _json(status: int, document: Mapping[str, object]) -> Answer:
