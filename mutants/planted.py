@@ -24,6 +24,8 @@ class Planted:
 
 ASSIGNMENTS = "tss/tasks/assignments.py"
 COMMITTER_TESTS = ("tests/tasks/test_committer.py",)
+SIGNALS = "tss/edges/signals.py"
+FORCED_END_TESTS = "tests/real/test_forced_end.py"
 REDIS_TESTS = ("tests/real/test_redis_edge.py::test_the_contract",)
 
 PLANTED = (
@@ -107,5 +109,26 @@ PLANTED = (
         "                hear(self._refusal(error, places))",
         "                pass",
         ("tests/real/test_kafka_edge.py::test_contract",),
+    ),
+    Planted(
+        "no forced end",
+        SIGNALS,
+        "deadline.watch(heard, STOPS, HASTENS,",
+        "deadline.watch(heard, (), (),",
+        (f"{FORCED_END_TESTS}::test_law_9_with_stderr_full_and_the_daemon_hung_it_ends_within_the_deadline",),
+    ),
+    Planted(
+        "no forced end of a second signal",
+        SIGNALS,
+        "deadline.watch(heard, STOPS, HASTENS,",
+        "deadline.watch(heard, STOPS, (),",
+        (f"{FORCED_END_TESTS}::test_law_9_a_second_signal_ends_a_hung_daemon_at_once",),
+    ),
+    Planted(
+        "no forced end where there is no compiler",
+        SIGNALS,
+        "faulthandler.dump_traceback_later(secs, exit=True, file=nowhere)",
+        "pass",
+        (f"{FORCED_END_TESTS}::test_law_9_interpreted_with_stderr_full_and_the_loop_hung",),
     ),
 )

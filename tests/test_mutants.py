@@ -57,6 +57,7 @@ def test_every_mistake_that_can_be_made() -> None:
 def test_a_mistake_changes_nothing_else() -> None:
     for each in mutations_in("a.py", SOURCE):
         mutated = each.applied(SOURCE)
+        compile(mutated, "a.py", "exec")
         assert mutated[: each.begin] == SOURCE[: each.begin] and mutated.endswith(SOURCE[each.end :])
         assert " ".join(SOURCE[each.begin : each.end].decode().split()) == each.before and mutated != SOURCE
 

@@ -386,6 +386,14 @@ def test_law_1_a_partition_that_is_new_to_the_group_begins_at_its_start() -> Non
     assert script.standing[2] == (0, '{"v":1,"replay":0}'), "or those that come next to it would count as old"
 
 
+def test_law_1_where_nobody_noted_how_many_there_were_every_partition_without_an_offset_is_new() -> None:
+    made, script, ears = member()
+    script.committed_at, script.partitions = -1001, 2
+    script.standing = {1: (60, "")}
+    made.assign(0)
+    assert ears.starts[0].offset == 0, "the offsets were committed by another program, so records may wait unread"
+
+
 def test_members_that_begin_a_group_together_do_not_take_each_others_partitions_for_new_ones() -> None:
     made, script, ears = member()
     script.committed_at, script.partitions = -1001, 5

@@ -127,7 +127,10 @@ class Hung:
 
     def ends_within(self, secs: float) -> float:
         began = time.monotonic()
-        self.process.wait(secs)
+        try:
+            self.process.wait(secs)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"law 9: not ended within {secs:g} s")
         return time.monotonic() - began
 
 

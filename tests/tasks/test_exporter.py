@@ -199,6 +199,7 @@ async def test_law_4_only_the_traces_that_are_refused_are_put_aside(autojump_clo
     assert {(letter.reason, letter.destination) for letter in rig.letters.letters} == {("http_400", "scripted")}
     assert sorted(each.trace_id for each in rig.settled_now()) == sorted(each.trace_id for each in traces)
     assert rig.meter.counted(measures.SPANS_EXPORTED, "scripted") == 6
+    assert rig.meter.counted(measures.TRACES_SAMPLED) == 6, "only traces that every destination has taken"
 
 
 async def test_partial_success_is_not_sent_again_and_put_aside(autojump_clock: MockClock) -> None:
@@ -211,6 +212,7 @@ async def test_partial_success_is_not_sent_again_and_put_aside(autojump_clock: M
     assert [letter.reason for letter in rig.letters.letters] == ["partial_success"] * 2
     assert rig.meter.counted(measures.EXPORT_REJECTED, "scripted") == 1
     assert rig.meter.counted(measures.SPANS_EXPORTED, "scripted") == 1
+    assert rig.meter.counted(measures.TRACES_SAMPLED) == 0, "it does not say which trace it has taken whole"
 
 
 async def test_batches_are_as_the_destination_likes_them(autojump_clock: MockClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import structlog
 import trio
 from trio.testing import MockClock
 
@@ -28,6 +29,18 @@ async def test_unkeyed_records_degrade_until_there_are_none(autojump_clock: Mock
     assert health.components[COMPONENT].state is State.DEGRADED
     await trio.sleep(1)
     keying.sampled(Sample(0, 0, 4))
+    assert health.components[COMPONENT].state is State.UP
+
+
+async def test_its_recovery_is_logged_once_and_health_stays_as_it_is(autojump_clock: MockClock) -> None:
+    keying, _, health = made()
+    keying.sampled(Sample(8, 3, 4))
+    await trio.sleep(CALM_SECS)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):  # polls
+            keying.sampled(Sample(8, 0, 4))
+            await trio.sleep(1)
+    assert [line["event"] for line in lines] == ["the topic is keyed by trace id again"]
     assert health.components[COMPONENT].state is State.UP
 
 

@@ -199,7 +199,9 @@ async def test_law_7_all_spans_count_whether_their_trace_is_kept_or_dropped(
     kept = bool(rate)
     assert lives.kafka.caught_up
     assert lives.counters[0].spans == {kept: SPANS, not kept: 0}
-    assert lives.meters[0].counted(measures.LATE_SPANS, "keep" if kept else "drop") == SPANS - 100
+    verdict = "keep" if kept else "drop"
+    assert lives.meters[0].counted(measures.DECIDED_SPANS, verdict) == 100
+    assert lives.meters[0].counted(measures.LATE_SPANS, verdict) == SPANS - 100
     groups = lives.concentrators[0].take(EPOCH_MS * 1_000_000)
     assert sum(group.hits for group in groups) == SPANS
     red = lives.span_metrics[0]

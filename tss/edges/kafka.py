@@ -70,12 +70,12 @@ class KafkaSource:
         assignments: Assignments,
         meter: Meter,
         health: Health,
-        lookup: Lookup = NOTHING,
-        outbox: Outbox | None = None,
-        parked: Parked | None = None,
-        component: str = "kafka",
-        keeping: bool = False,
-        poll_bytes: int = BATCH_BYTES,
+        lookup: Lookup,
+        outbox: Outbox | None,
+        parked: Parked | None,
+        component: str,
+        keeping: bool,
+        poll_bytes: int,
     ) -> None:
         self._kafka = kafka
         self._component = component
