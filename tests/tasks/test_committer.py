@@ -243,6 +243,28 @@ def test_law_1_a_partition_that_is_read_again_from_earlier_is_another() -> None:
     assert before.gone and not after.gone and after is not before
 
 
+async def test_law_4_what_came_less_what_went_is_what_a_replica_has() -> None:
+    """Not so where a partition that stays is taken up anew: nothing came then, and nothing went."""
+    rig = Rig()
+
+    def has() -> float:
+        counted = rig.meter.by_label(measures.REBALANCES)
+        return counted["assigned",] - counted.get(("revoked",), 0) - counted.get(("lost",), 0)
+
+    rig.assignments.assigned({1: Start(0, 0, committed=False), 2: Start(0, 0, committed=False)})
+    ((before, _),) = rig.assignments.bind([record(0, 100.0)])
+    before.ledger.read(0)
+    rig.assignments.bind([record(0, 100.0)])  # from an earlier offset
+    assert has() == len(rig.assignments) == 3
+    rig.assignments.assigned({1: Start(0, 0, committed=False, topic="another", anew=True)})
+    assert has() == 3
+    rig.assignments.lost([0])
+    await rig.assignments.revoked([1])
+    assert has() == len(rig.assignments) == 1
+    rig.assignments.assigned({0: Start(0, 0, committed=False, topic="another", anew=True)})
+    assert has() == len(rig.assignments) == 2
+
+
 @pytest.mark.parametrize("parks", [False, True])
 async def test_law_1_an_answer_is_about_the_assignment_it_was_asked_under(parks: bool) -> None:
     """A partition goes and comes back while its commit is under way: what Kafka has of it now is in its new start."""

@@ -136,6 +136,7 @@ async def test_law_1_a_live_owner_that_meets_a_lost_redis_reads_again_from_the_f
         world.redis.shelves[0] = before
     await owner.live()
     assert owner.meter.by_label(measures.REREAD) == {("lost",): 1}
+    assert owner.meter.by_label(measures.REBALANCES) == {("assigned",): 1}, "it stays this replica's all the time"
     assert spans_of(world) == whole()
     assert all(len(spans) == 1 for trace, spans in world.sea.items() if trace != LONG), "its memory knows the others"
     assert owner.partition.shelf is not None, "and it parks again"

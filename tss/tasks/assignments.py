@@ -78,6 +78,17 @@ class Assignments:
         the first regular commit would else begin at the end again, and pass over what had come meanwhile (law 1).
         """
         self.joined = True
+        came = starts.keys() - self._partitions.keys()
+        if came:
+            self._meter.count(measures.REBALANCES, len(came), "assigned")
+        commits = self._take_up(starts)
+        if starts:
+            told = {str(id): starts[id].told() for id in sorted(starts)}
+            log.info("partitions assigned", partitions=sorted(starts), starts=told)
+        return commits
+
+    def _take_up(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+        """Read these partitions from where they say, whether they have come just now or were ours already."""
         for id, start in starts.items():
             if start.anew:
                 self._replace(id)
@@ -101,12 +112,8 @@ class Assignments:
             self._buffer.adopt(partition)
             if self._buffer.take_over(partition, self._under_our_lookup(id, start.summaries)):
                 self.reread(partition, "two_partitions")
-            self._meter.count(measures.REBALANCES, 1, "assigned")
             self._show_uncommitted(partition)
             self._meter.count(measures.RECORDS_LOST, 0, self._topic, str(id))  # an increase is seen from 0 on
-        if starts:
-            told = {str(id): starts[id].told() for id in sorted(starts)}
-            log.info("partitions assigned", partitions=sorted(starts), starts=told)
         new = [id for id, start in starts.items() if not start.committed or start.shelf is not None]
         return dict(self._commits(self._partitions[id] for id in new))
 
@@ -200,13 +207,12 @@ class Assignments:
             replay_from = min(floor, partition.commit().replay_from)
             log.warning(
                 "what was parked is lost: the partition is read again from where the oldest of that begins",
-                partition=partition.id, offset=floor, reason=reason,
+                partition=partition.id, offset=floor, replay_from=replay_from, reason=reason,
             )  # fmt: skip
             self._meter.count(measures.REREAD, 1, reason)
             self._drop([partition.id])
             # Not committed: what is read from there on has to be told to Kafka, whose answer says that it is still ours.
-            why = "what was parked is lost, the oldest of it"
-            self.assigned({partition.id: Start(floor, replay_from, committed=False, why=why)})
+            self._take_up({partition.id: Start(floor, replay_from, committed=False)})
             moves[partition.id] = replay_from
         return moves
 
@@ -334,7 +340,7 @@ class Assignments:
             )
         log.warning("partition read again from an earlier offset", partition=partition.id, offset=offset)
         self._drop([partition.id])
-        self.assigned({partition.id: Start(offset, offset, committed=True, why="the partition's end went back")})
+        self._take_up({partition.id: Start(offset, offset, committed=True)})
         return self._partitions[partition.id]
 
 
