@@ -53,6 +53,7 @@ def stderr(monkeypatch) -> Iterator[Stderr]:
     handlers, level = root.handlers[:], root.level
     levels = {name: logging.getLogger(name).level for name in logs.CHATTY}
     stderr = Stderr()
+    monkeypatch.setattr(logs, "_clean", None)  # set by configure, and of no concern to other tests
     monkeypatch.setattr(logs, "sys", SimpleNamespace(stderr=stderr))  # pytest sets the real sys.stderr anew by itself
     yield stderr
     structlog.reset_defaults()

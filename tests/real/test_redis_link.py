@@ -22,6 +22,7 @@ from tests.real.redis_server import RedisServer
 from tss.core import measures
 from tss.core.errors import Away
 from tss.core.health import Health, State
+from tss.edges import redis_link
 from tss.edges.redis_link import RedisLink, open_link
 from tss.settings import Redis
 
@@ -119,6 +120,46 @@ async def test_a_server_that_hangs_is_a_timeout_for_everybody_at_once():
             server.thaw()
             await until_up(seen)
             assert await ping(link)
+
+
+async def test_probes_that_pass_do_not_open_the_way_to_calls_that_time_out(monkeypatch: pytest.MonkeyPatch):
+    """A call that waits for what never comes, as one of a slow script does, while small writes are done at once."""
+    monkeypatch.setattr(redis_link, "FIRST_REST_SECS", 1.0)
+    seen = Seen()
+    with redis_server.running() as server:
+        async with linked(server.url, seen, connection_timeout_secs=0.2) as link:
+            waited_secs, tries = 0.0, 0
+
+            async def read(client_work) -> bool:
+                nonlocal waited_secs, tries
+                tries += not link.is_away
+                began = trio.current_time()
+                try:
+                    await link.call(client_work, operation="read_decisions")
+                except Away:
+                    return False
+                finally:
+                    waited_secs += trio.current_time() - began
+                return True
+
+            began = trio.current_time()
+            while trio.current_time() - began < 4:
+                assert not await read(lambda client: client.blpop(["nobody fills it"], timeout=60))
+                if not link.is_away:  # others work, and say nothing of this one
+                    await link.call(lambda client: client.get("a"), operation="read_rules")
+                await trio.sleep(0.01)
+            assert 3 <= tries <= 4  # at once, after 0.1 s, after 1 s more, after 2 s more
+            assert waited_secs < 2
+            assert seen.state is State.DEGRADED
+            assert "`read_decisions` failed" in seen.detail and "the next try is in" in seen.detail
+
+            with trio.fail_after(20):
+                while not await read(lambda client: client.get("a")):
+                    await trio.sleep(0.01)
+            assert not await read(lambda client: client.blpop(["nobody fills it"], timeout=60))
+            began = trio.current_time()
+            await until_up(seen)
+            assert trio.current_time() - began < 1  # it has worked: the next trouble is a first one
 
 
 async def test_a_call_ends_when_it_is_cancelled():

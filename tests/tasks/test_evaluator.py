@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import trio
+from structlog.testing import capture_logs
+
 from tests.core.spans import fragment
+from tests.fakes.meter import FakeMeter
+from tss.core import measures
 from tss.core.evaluation import Evaluated, observe
 from tss.core.partition import Partition
 from tss.core.trace import Trace
+from tss.tasks.telling import TELL_SECS
+from tss.tasks.uncounted import Uncounted
 
 
 class Breaks:
@@ -47,3 +54,16 @@ def test_what_cannot_be_counted_ends_nothing_and_others_count_on() -> None:
     )
     assert [(observer, type(error)) for observer, error in failed] == [(breaks, OverflowError)] * 2
     assert counts.seen == [(kept.trace_id, True), (dropped.trace_id, False)]
+
+
+async def test_what_each_trace_may_trigger_is_told_from_time_to_time(autojump_clock) -> None:
+    """One producer can make every trace so; a line with a traceback for each would be all that is in the log."""
+    meter = FakeMeter()
+    uncounted, found = Uncounted(meter), Evaluated(kept=[held(number) for number in range(100)])
+    with capture_logs() as logged:
+        observe(found, [Breaks()], uncounted)
+        await trio.sleep(TELL_SECS)
+        observe(found, [Breaks()], uncounted)
+    assert [line["count"] for line in logged] == [1, 100]
+    assert {line["by"] for line in logged} == {"Breaks"} and "infinity" in str(logged[0]["reason"])
+    assert meter.counted(measures.UNCOUNTED_TRACES, "Breaks") == 200

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 import trio
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+from structlog.testing import capture_logs
 
 from tests.core.spans import message, span, trace_id
 from tests.fakes.meter import FakeMeter
@@ -140,6 +141,18 @@ async def test_law_1_what_cannot_be_prepared_goes_as_it_came(monkeypatch: pytest
     before = trace.payload
     found, _ = await prepared([trace], ON)
     assert found == [trace] and trace.payload == before
+
+
+async def test_what_each_trace_may_trigger_is_told_once_with_how_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(self: Preparation, payload: bytes, *, complete: bool) -> None:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(Preparation, "prepare", prepare)
+    with capture_logs() as logged:
+        _, meter = await prepared([kept([span(0, 0), *calls(5)]) for _ in range(50)], ON)
+    [line] = logged
+    assert line["count"] == 50 and "too deep" in str(line["reason"])
+    assert meter.counted(measures.TRACES_UNPREPARED) == 50
 
 
 def held(traces: Sequence[Trace]) -> tuple[int, int]:

@@ -126,6 +126,7 @@ COMPRESSION_SPANS_IN = _counter("compression_spans_in_total", "Spans of kept tra
 COMPRESSION_SPANS_OUT = _counter("compression_spans_out_total", "Spans of kept traces after compression: in divided by out is the ratio, 1 while spanCompression is off.")
 # What goes out
 TRACES_SAMPLED = _counter("traces_sampled_total", "Kept traces that every destination has taken.")
+TRACES_UNPREPARED = _counter("traces_unprepared_total", "Kept traces that could not be looked through for repeated and alike spans: they were sent as they came.")
 TRACES_UNROUTED = _counter("traces_unrouted_total", "Kept traces that no exporter's `match` takes: they were sent nowhere.")
 SPANS_EXPORTED = _counter("spans_exported_total", "Spans that a destination has taken.", "destination")
 EXPORT_ERRORS = _counter("export_errors_total", "Failed tries to send a batch, by destination and reason.", "destination", "reason", alert="increase(export_errors_total[5m]) > 0")
@@ -143,6 +144,7 @@ REKEY_AHEAD = _gauge("rekey_partitions_held_back", "Input partitions not read on
 UNKEYED = _counter("kafka_unkeyed_records_total", "Of the records whose key was looked at (one in 128, and the first of each poll), those with several traces, or with another key than their trace's id.")
 SPLIT_TRACES = _counter("kafka_split_traces_total", "Closed traces with spans on several partitions of this replica: producers do not agree on a partitioner.")
 # What is counted of all traffic, before sampling
+UNCOUNTED_TRACES = _counter("uncounted_traces_total", "Traces that statistics or span metrics could not count, by which of them; the trace itself goes on.", "by")
 STATS_SPANS = _counter("stats_spans_total", "Spans counted in Datadog's statistics: of all traces, those that enter a service, are measured, or speak to another service.")
 STATS_UNREADABLE = _counter("stats_unreadable_spans_total", "Spans that are missing in the statistics, since an attribute of theirs could not be parsed.")
 STATS_OVERFLOW = _counter("stats_overflow_spans_total", "Spans counted under `tss.overflow`, since there was no room for another series.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from threading import Lock
@@ -29,9 +30,14 @@ log = structlog.get_logger()
 
 VERSION = 1  # of the layout of all keys (docs/redis.md)
 COMPONENT = "redis"
+PROBE = "probe"  # the operation
 FIRST_PROBE_SECS = 0.1
 PROBE_SECS = 5.0  # and how often a link that nobody uses is looked at
 PROBE_KEY_SECS = 60
+# A small probe may pass where the real calls do not: a slow script, a large hash, a network that loses full packets. Whoever asks
+# then waits for each of them in vain, so from the second one on the link rests. At the longest one call in twelve is waited for.
+FIRST_REST_SECS = 5.0
+MAX_REST_SECS = 60.0
 REPEAT_SECS = 30.0
 
 
@@ -113,6 +119,7 @@ class RedisLink:
                 self._leave(client)
             raise self._failed(operation, reason, self._told(error)) from error
         self._meter.observe(measures.REDIS_CALLS, time.perf_counter() - began, operation)
+        self._state.succeed(operation)
         return done
 
     def _told(self, error: BaseException) -> str:
@@ -124,14 +131,14 @@ class RedisLink:
 
     def _failed(self, operation: str, reason: Reason, detail: str) -> Away:
         self._meter.count(measures.REDIS_ERRORS, 1, operation, reason.label)
-        return Away(self._state.fail(reason, detail))
+        return Away(self._state.fail(reason, detail, operation))
 
     async def watch(self) -> None:
         """Look after Redis for as long as there is a link: the one place that says that it is well again."""
         wait_secs = FIRST_PROBE_SECS
         while True:
             if self._state.trouble:
-                await trio.sleep(wait_secs)
+                await trio.sleep(max(wait_secs, self._state.rest_secs()))
                 wait_secs = min(2 * wait_secs, PROBE_SECS)
             else:
                 wait_secs = FIRST_PROBE_SECS
@@ -144,7 +151,7 @@ class RedisLink:
         """Whether it takes a small write: a full one, or a replica, would still answer PING."""
         probe = self.key("probe")
         try:
-            await self._bounded(lambda client: client.set(probe, b"", ex=PROBE_KEY_SECS), "probe")
+            await self._bounded(lambda client: client.set(probe, b"", ex=PROBE_KEY_SECS), PROBE)
         except Away:
             return False
         self._state.be_up()
@@ -170,17 +177,41 @@ class _State:
         self._token = trio.lowlevel.current_trio_token()
         self._told = ""  # the headline last logged
         self._told_at = 0.0
+        # By operation: how often in a row it ended in a closed link. Its own success alone says that it works again: others may
+        # be small, and pass.
+        self._setbacks: Counter[str] = Counter()
+        self._rests_until = 0.0
         health.starting(COMPONENT)
 
     def check(self) -> None:
         if self.closed:
             raise Away(self.trouble)
 
-    def fail(self, reason: Reason, detail: str) -> str:
+    def succeed(self, operation: str) -> None:
+        """It did what it was asked to."""
+        if self._setbacks:
+            with self._lock:
+                self._setbacks.pop(operation, None)
+
+    def rest_secs(self) -> float:
+        """For how long no probe is worth anything, since it passed before and the real call did not."""
+        return self._rests_until - time.monotonic()
+
+    def _rest(self, operation: str) -> float:
+        """After the first real call that closes the link; those that were under way beside it say nothing more."""
+        self._setbacks[operation] += 1
+        times = self._setbacks[operation]
+        secs = 0.0 if times == 1 else float(min(FIRST_REST_SECS * 2.0 ** min(times - 2, 20), MAX_REST_SECS))
+        self._rests_until = time.monotonic() + secs
+        return secs
+
+    def fail(self, reason: Reason, detail: str, operation: str) -> str:
         """Take it in; the text says what is wrong and what to check."""
         said = f"{reason.headline}: {self._address}: {detail}, {reason.check}"
         with self._lock:
             is_news = not self.trouble
+            if reason.closes and not self.closed and operation != PROBE and (rest_secs := self._rest(operation)):
+                said = f"{said} (`{operation}` failed {self._setbacks[operation]} times in a row while probes went through; the next try is in {rest_secs:g} s)"
             self.trouble, self.closed = said, self.closed or reason.closes
             now = time.monotonic()
             if reason.headline != self._told or now - self._told_at >= REPEAT_SECS:

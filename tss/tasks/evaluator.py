@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 import attrs
-import structlog
 import trio
 
 from tss.core import measures
@@ -21,8 +20,7 @@ from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
 from tss.tasks.narrating import Decisions
 from tss.tasks.sharing import ALONE, Memories
-
-log = structlog.get_logger()
+from tss.tasks.uncounted import Uncounted
 
 
 @attrs.frozen
@@ -39,6 +37,7 @@ class Deciding:
     rulebook: Rulebook = attrs.field(factory=Rulebook)
     clock: Callable[[], float] = time.time
     told: Decisions = attrs.field(factory=Decisions)
+    uncounted: Uncounted = attrs.field(default=attrs.Factory(lambda self: Uncounted(self.meter), takes_self=True))
 
     def enforcer(self) -> Enforcer | None:
         """What enforces the force rules, while there are any.
@@ -50,10 +49,10 @@ class Deciding:
     async def decide(self, batch: Sequence[Trace], enforcer: Enforcer | None) -> None:
         """Decide these, whose spans are all here."""
         if self.observers:  # first: the recall has just let go of the bytes of what another has dropped (law 5)
-            observe_late_dropped(self.buffer.take_late_dropped(), self.observers, could_not_count)
+            observe_late_dropped(self.buffer.take_late_dropped(), self.observers, self.uncounted)
         found = evaluate(batch, self.sampler, self.buffer, enforcer)
         if self.observers:
-            observe(found, self.observers, could_not_count)
+            observe(found, self.observers, self.uncounted)
         _show(found, self.meter)
         self.told.tell(found.kept, found.ended)
         if found.ended:
@@ -105,11 +104,6 @@ def _put_aside(
         return batch
     aside.send_nowait(lacking)  # as many as there are: they are bounded in bytes, as all that is closed
     return [trace for trace in batch if not trace.is_parked() or trace not in lacking]
-
-
-def could_not_count(observer: SpanObserver, error: Exception) -> None:
-    """Log it: the trace is missing in what this one counts, and all else goes on."""
-    log.error("a trace could not be counted", by=type(observer).__name__, reason=error, exc_info=error)
 
 
 def _show(found: Evaluated, meter: Meter) -> None:

@@ -14,6 +14,7 @@ from tss.core.decision import Reason
 from tss.core.measures import Meter
 from tss.core.preparing import Preparation, Prepared
 from tss.core.trace import Trace
+from tss.tasks.telling import Telling
 
 log = structlog.get_logger()
 
@@ -29,16 +30,17 @@ async def run(
     meter: Meter,
 ) -> None:
     """Until the channel ends. What cannot be prepared goes as it came: that loses nothing."""
-    limiter = trio.CapacityLimiter(1)
+    limiter, telling = trio.CapacityLimiter(1), Telling()
     with kept, prepared:
         async for traces in kept:
             # What is on several partitions goes as it came: each span must be told from those of the other partition.
             for piece in _pieces([trace for trace in traces if not trace.branches]):
                 work = partial(_prepare, preparation, [(trace.payload, _is_complete(trace)) for trace in piece])
                 if sum(trace.payload_bytes for trace in piece) < THREAD_BYTES:
-                    found = work()
+                    found, errors = work()
                 else:
-                    found = await trio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
+                    found, errors = await trio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
+                _tell(errors, telling, meter)
                 _show(found, sum(trace.held_spans for trace in piece), meter)
                 for trace, each in zip(piece, found, strict=True):
                     await _rewrite(buffer, trace, each)
@@ -64,15 +66,26 @@ def _is_complete(trace: Trace) -> bool:
     return trace.reason is Reason.ROOT_QUIET and not trace.late and trace.held_spans == trace.spans
 
 
-def _prepare(preparation: Preparation, payloads: Sequence[tuple[bytes, bool]]) -> list[Prepared]:
-    found = []
+def _prepare(
+    preparation: Preparation, payloads: Sequence[tuple[bytes, bool]]
+) -> tuple[list[Prepared], list[Exception]]:
+    """Each as it is to be sent, and what went wrong with some."""
+    found, errors = [], []
     for payload, complete in payloads:
         try:
             found.append(preparation.prepare(payload, complete=complete))
-        except Exception as error:
-            log.exception("a trace could not be prepared and is sent as it came", reason=error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this trace's alone
+            errors.append(error)
             found.append(Prepared(payload))
-    return found
+    return found, errors
+
+
+def _tell(errors: Sequence[Exception], telling: Telling, meter: Meter) -> None:
+    """Once, and then from time to time: one producer may make each trace so."""
+    meter.count(measures.TRACES_UNPREPARED, len(errors))
+    if errors and (count := telling.add(len(errors))):
+        first = errors[0]
+        log.error("traces could not be prepared and are sent as they came", count=count, reason=first, exc_info=first)
 
 
 async def _rewrite(buffer: Buffer, trace: Trace, prepared: Prepared) -> None:

@@ -16,9 +16,9 @@ from tss.core.measures import Meter
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace, weight
 from tss.tasks.consumer import Batch
-from tss.tasks.evaluator import could_not_count
 from tss.tasks.keying import Keying
 from tss.tasks.telling import Telling
+from tss.tasks.uncounted import Uncounted
 
 RECORDS_AT_ONCE = 500  # some 2 ms of the event loop, ten times that where all is interpreted
 TRACES_AT_ONCE = 500
@@ -38,7 +38,7 @@ async def run(
     observers: Sequence[SpanObserver] = (),
 ) -> None:
     """Until the channel ends. What is still open then is not decided: it stays in Kafka."""
-    remembering = _Remembering(buffer)
+    remembering, uncounted = _Remembering(buffer), Uncounted(meter)
     with polled, closed:
         async for batch in polled:
             room = RECORDS_AT_ONCE
@@ -50,23 +50,23 @@ async def run(
                     room -= taken - before
                     # Without the second condition large records could close many times what there is room for (law 5).
                     if not room or buffer.closed_bytes > buffer.limits.closed_bytes:
-                        await _show_late_dropped(buffer, observers)
+                        await _show_late_dropped(buffer, observers, uncounted)
                         await _hand_on(closed, buffer, meter, keying)
                         room = RECORDS_AT_ONCE
             for partition, wall_ms in batch.ends:
                 buffer.reach(partition, wall_ms)
             buffer.relieve_ledgers()
-            await _show_late_dropped(buffer, observers)
+            await _show_late_dropped(buffer, observers, uncounted)
             buffer.polled_bytes -= batch.size
             remembering.look()
             await _hand_on(closed, buffer, meter, keying)
 
 
-async def _show_late_dropped(buffer: Buffer, observers: Sequence[SpanObserver]) -> None:
+async def _show_late_dropped(buffer: Buffer, observers: Sequence[SpanObserver], uncounted: Uncounted) -> None:
     """Show late spans of dropped traces to those who count all traffic (law 7). The batch in work holds their bytes."""
     late = buffer.take_late_dropped()
     for piece in _late_pieces(late):
-        observe_late_dropped(piece, observers, could_not_count)
+        observe_late_dropped(piece, observers, uncounted)
         await trio.lowlevel.checkpoint()
 
 

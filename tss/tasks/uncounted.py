@@ -1,0 +1,29 @@
+"""Traces that somebody who counts all spans could not count: counted themselves, and told from time to time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import attrs
+import structlog
+
+from tss.core import measures
+from tss.core.measures import Meter
+from tss.core.statistics import SpanObserver
+from tss.tasks.telling import Telling
+
+log = structlog.get_logger()
+
+
+@attrs.frozen
+class Uncounted:
+    """Call it with who could not, and why: the trace is missing in what that one counts, and all else goes on."""
+
+    meter: Meter
+    _tellings: dict[str, Telling] = attrs.field(factory=lambda: defaultdict(Telling), init=False)
+
+    def __call__(self, observer: SpanObserver, error: Exception) -> None:
+        by = type(observer).__name__
+        self.meter.count(measures.UNCOUNTED_TRACES, 1, by)
+        if count := self._tellings[by].add(1):
+            log.error("traces could not be counted", by=by, count=count, reason=error, exc_info=error)
