@@ -101,6 +101,29 @@ async def test_law_1_a_trace_settles_when_every_destination_has_it(autojump_cloc
     assert rig.meter.counted(measures.EXPORT_ERRORS, "other", "http_503") == 1
 
 
+async def test_what_was_to_go_to_an_exporter_that_is_gone_is_counted_and_told(autojump_clock: MockClock) -> None:
+    """As late spans of a trace that was kept before the exporter was renamed. It goes to the others, and settles."""
+    one, last = Scripted(name="one"), Scripted(name="topic", comes_last=True)
+    rig = Rig(one, last)
+    traces = [kept(number) for number in range(4)]
+    for trace, chosen in zip(traces, [("old",), ("old", "one"), ("topic",), ("one", "topic")], strict=True):
+        trace.decision = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0, chosen)
+        trace.late = True
+    with structlog.testing.capture_logs() as logged:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.run)
+            for trace in traces:
+                await rig.kept.send([trace])
+            await trio.sleep(100)
+            assert sorted(trace.trace_id for trace in rig.settled_now()) == [trace.trace_id for trace in traces]
+            rig.kept.close()
+    assert [id for _, ids in one.sent for id in ids] == [traces[1].trace_id, traces[3].trace_id]
+    assert [id for _, ids in last.sent for id in ids] == [traces[2].trace_id, traces[3].trace_id]
+    assert rig.meter.counted(measures.SPANS_ASTRAY) == traces[0].held_spans + traces[1].held_spans
+    [line] = [line for line in logged if "not in the settings" in line["event"]]
+    assert line["exporters"] == ["old"] and line["spans"] == traces[0].held_spans
+
+
 class SlowMemory(Alone):
     """Takes five seconds to remember, whatever it is given."""
 

@@ -128,6 +128,7 @@ COMPRESSION_SPANS_OUT = _counter("compression_spans_out_total", "Spans of kept t
 TRACES_SAMPLED = _counter("traces_sampled_total", "Kept traces that every destination has taken.")
 TRACES_UNPREPARED = _counter("traces_unprepared_total", "Kept traces that could not be looked through for repeated and alike spans: they were sent as they came.")
 TRACES_UNROUTED = _counter("traces_unrouted_total", "Kept traces that no exporter's `match` takes: they were sent nowhere.")
+SPANS_ASTRAY = _counter("spans_astray_total", "Spans of kept traces that were decided to go to an exporter which is not in the settings any more (renamed or removed): not sent there.")
 SPANS_EXPORTED = _counter("spans_exported_total", "Spans that a destination has taken.", "destination")
 EXPORT_ERRORS = _counter("export_errors_total", "Failed tries to send a batch, by destination and reason.", "destination", "reason", alert="increase(export_errors_total[5m]) > 0")
 EXPORT_LATENCY = _histogram("export_latency_seconds", "Time of one try to send a batch.", _SECONDS, "destination")

@@ -18,6 +18,7 @@ from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.record import DeadLetter
 from tss.core.trace import Trace
+from tss.tasks.astray import Astray
 from tss.tasks.consumer import DeadLetters
 from tss.tasks.sharing import ALONE, Memories
 from tss.tasks.standing import Standing
@@ -182,8 +183,9 @@ async def run(
     between_in, between_out = trio.open_memory_channel[list[Trace]](0)
     done_in, done_out = trio.open_memory_channel[list[Trace]](DONE_BATCHES)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_run_stage, kept, between_in, first, name="exporter, first")
-        nursery.start_soon(_run_stage, between_out, done_in, last, name="exporter, last")
+        astray = Astray(frozenset(lane.destination.name for lane in lanes), meter)
+        nursery.start_soon(_run_stage, kept, between_in, first, astray, name="exporter, first")
+        nursery.start_soon(_run_stage, between_out, done_in, last, None, name="exporter, last")
         nursery.start_soon(_settle, done_out, settled, memories, meter)
 
 
@@ -222,7 +224,10 @@ def _ways(trace: Trace) -> Sequence[str] | None:
 
 
 async def _run_stage(
-    kept: trio.MemoryReceiveChannel[list[Trace]], done: trio.MemorySendChannel[list[Trace]], lanes: Sequence[Lane]
+    kept: trio.MemoryReceiveChannel[list[Trace]],
+    done: trio.MemorySendChannel[list[Trace]],
+    lanes: Sequence[Lane],
+    astray: Astray | None,
 ) -> None:
     """Send each trace along its lanes among these; what all of them have taken is done."""
     with kept, done:
@@ -234,7 +239,7 @@ async def _run_stage(
                 nursery.start_soon(_run_lane, lane, end, done.clone(), name=f"exporter to {lane.destination.name}")
                 ways.append((lane.standing, way))
             async for traces in kept:
-                await _fan_out(traces, ways, done)
+                await _fan_out(traces, ways, done, astray)
             for _, way in ways:
                 way.close()
 
@@ -253,11 +258,15 @@ async def _fan_out(
     traces: list[Trace],
     ways: Sequence[tuple[Standing, trio.MemorySendChannel[list[Trace]]]],
     done: trio.MemorySendChannel[list[Trace]],
+    astray: Astray | None,
 ) -> None:
+    """``astray`` looks at each trace once, in the first stage: what one stage does not have, the other may."""
     shares: dict[str, list[Trace]] = {standing.name: [] for standing, _ in ways}
     nowhere = []
     for trace in traces:
         chosen = _ways(trace)
+        if chosen and astray is not None:
+            astray.look(trace, chosen)
         taken = shares.keys() if chosen is None else [name for name in chosen if name in shares]
         trace.awaiting = len(taken)
         for name in taken:

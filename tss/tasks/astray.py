@@ -1,0 +1,45 @@
+"""Spans that were to go to an exporter which the settings do not have any more: counted, and told by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+import attrs
+import structlog
+
+from tss.core import measures
+from tss.core.measures import Meter
+from tss.core.trace import Trace
+from tss.tasks.telling import Telling
+
+log = structlog.get_logger()
+
+MOST_NAMES = 10  # in a line: a decision may be anybody's who writes to Redis
+
+
+@attrs.define
+class Astray:
+    """What comes late of a kept trace goes where its decision says, and that may have been made under other settings."""
+
+    known: frozenset[str]  # the exporters' names
+    meter: Meter
+    _names: dict[str, None] = attrs.field(factory=dict, init=False)  # those that have not been told of yet
+    _telling: Telling = attrs.field(factory=Telling, init=False)
+
+    def look(self, trace: Trace, chosen: Sequence[str]) -> None:
+        """``chosen``: the exporters that the trace is to go to."""
+        missing = [name for name in chosen if name not in self.known]
+        if not missing:
+            return
+        self.meter.count(measures.SPANS_ASTRAY, trace.held_spans)
+        if len(self._names) < MOST_NAMES:
+            self._names |= dict.fromkeys(missing)
+        if count := self._telling.add(trace.held_spans):
+            log.warning(
+                "spans were decided to go to exporters that are not in the settings any more; they are not sent there",
+                exporters=[*islice(self._names, MOST_NAMES)],
+                spans=count,
+                check="whether exporters[].name was changed, or the exporter removed",
+            )
+            self._names.clear()
