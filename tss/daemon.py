@@ -258,7 +258,9 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
     rulebook = Rulebook()
     api = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
-    facts = web.Facts(health, SCANNER, meter.exposition, health.read_numbers, api, _admin_at(settings.force_sampling))
+    facts = web.Facts(
+        health, SCANNER, meter.exposition, meter, health.read_numbers, api, _admin_at(settings.force_sampling)
+    )
     stop = trio.Event()
     # The link to Redis has a nursery of its own, so it is closed within the house; the rest after it.
     async with AsyncExitStack() as opened, trio.open_nursery() as house, AsyncExitStack() as linked:

@@ -60,7 +60,7 @@ async def serving(
     book, store, clock = Rulebook(), FakeRules(), Clock()
     forcing = Forcing(book, store, FakeMeter(), clock)
     api = ForceApi(sampling or ForceSampling(admin_token=TOKEN, max_rules=3), book, has_redis=has_redis, clock=clock)
-    facts = web.Facts(Health(), "reference", lambda _: (iter(()), ""), admin=api)
+    facts = web.Facts(Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=api)
     client = httpx.AsyncClient(trust_env=False, timeout=5)
     async with trio.open_nursery() as nursery, client:
         ports = await nursery.start(web.run, settings(), facts)
@@ -280,7 +280,7 @@ async def test_wrong_tokens_do_not_fill_the_log() -> None:
 
 async def test_with_a_port_of_their_own_the_pages_are_there_alone() -> None:
     api = ForceApi(ForceSampling(admin_token=TOKEN), Rulebook(), has_redis=False)
-    facts = web.Facts(Health(), "reference", lambda _: (iter(()), ""), admin=api, admin_at=(HERE, 0))
+    facts = web.Facts(Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=api, admin_at=(HERE, 0))
     async with trio.open_nursery() as nursery, httpx.AsyncClient(trust_env=False, timeout=5) as client:
         ports = await nursery.start(web.run, settings(), facts)
         assert len({ports.health, ports.metrics, ports.admin}) == 3

@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 import pytest
 import trio
-from structlog.testing import capture_logs
 
 import tss
 from tss.core import measures
@@ -58,7 +57,7 @@ class Site:
     def __init__(self, numbers: Callable[[], Mapping[str, float]] = dict) -> None:
         self.health = Health()
         self.meter = PrometheusMeter()
-        self.facts = web.Facts(self.health, "reference", self.meter.exposition, numbers)
+        self.facts = web.Facts(self.health, "reference", self.meter.exposition, self.meter, numbers)
         self.ports = web.Ports(None, None)
         self.client = httpx.AsyncClient(trust_env=False, timeout=5)
 
@@ -312,26 +311,6 @@ async def test_a_fault_in_a_page_is_a_500_and_the_next_request_is_served():
         logging.getLogger("tss").propagate = True
 
 
-async def test_a_server_that_dies_is_started_again_on_the_same_port(monkeypatch):
-    import hypercorn.trio
-
-    real, tries = hypercorn.trio.serve, []
-
-    async def serve(*args, **more):
-        tries.append(1)
-        if len(tries) == 1:
-            raise trio.BusyResourceError("as Hypercorn 0.18 does for some malformed requests")
-        await real(*args, **more)
-
-    monkeypatch.setattr(hypercorn.trio, "serve", serve)
-    with capture_logs() as logs:
-        async with serving(settings(metrics=False)) as site:
-            assert (await site.get("/health/live")).status_code == 200
-    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == [
-        "the web server failed; it is started again"
-    ]
-
-
 async def test_nonsense_from_a_client_does_not_end_it():
     nonsense = [
         b"\x16\x03\x01\x02\x00\x01",  # TLS
@@ -352,8 +331,7 @@ async def test_nonsense_from_a_client_does_not_end_it():
         assert (await site.get("/health/live")).status_code == 200
 
 
-async def test_a_client_that_reads_nothing_does_not_hold_up_the_stop(monkeypatch):
-    monkeypatch.setattr(web, "UNREAD_MS", 500)
+async def test_a_client_that_reads_nothing_does_not_hold_up_the_stop():
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         async with serving(settings()) as site:
@@ -417,7 +395,7 @@ class Slow:
 
 def site_of(slow: Slow) -> Site:
     site = Site()
-    site.facts = web.Facts(site.health, "reference", slow)
+    site.facts = web.Facts(site.health, "reference", slow, site.meter)
     return site
 
 

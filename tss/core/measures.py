@@ -177,6 +177,8 @@ REDIS_CALLS = _histogram("redis_call_seconds", "Time of one call of Redis that w
 # How the daemon is
 LOG_LINES_DROPPED = _counter("log_lines_dropped_total", "Lines of the daemon's log that stderr did not take in time, or not at all.")
 LOOP_STALL = _histogram("event_loop_stall_seconds", "How much later than asked the event loop woke a sleeper, tried ten times a second.", _STALLS)
+HTTP_CONNECTIONS = _gauge("http_connections", "Open connections of a port: health, metrics or admin; 64 at most.", "port")
+HTTP_CONNECTIONS_CLOSED = _counter("http_connections_closed_total", "Connections that were closed by force, by port and reason. full: another one came, and the port had as many as it may have. slow: the request was not sent, or its answer not read, within 30 s. failed: the request could not be handled.", "port", "reason")
 READY = _gauge("tss_ready", "1 while /health/ready is 200: Kafka answers, the group is joined, no destination is down, nothing is stopping.")
 BUILD_INFO = _gauge("tss_build_info", "Always 1.", "version", "scanner")
 # fmt: on

@@ -23,6 +23,8 @@ from isal import isal_zlib
 import tss
 from tss.core.errors import TssError
 from tss.core.health import READING, Component, Health, State
+from tss.core.measures import Meter
+from tss.edges.connections import Connection, Connections, Serve
 from tss.edges.logs import masked
 from tss.settings import Observability
 
@@ -32,13 +34,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-GRACE_SECS = 0.2  # for answers under way when the daemon stops
-IDLE_READ_SECS = 30  # for a client that began a request to go on with it
-# Hypercorn shields its sends from cancellation, so a client that reads nothing could hold up the stop for ever (law 9).
-# Buffers that take a whole answer make a send wait for nobody; for whom that is not enough, the kernel breaks off.
-SEND_BUFFER_BYTES = 1024 * 1024
-UNREAD_MS = 2000
-RESTART_SECS = 0.1
+IDLE_SECS = 5  # for a client to send the whole head of a request, after it has connected or has had its answer
+SEND_BUFFER_BYTES = 128 * 1024  # in the kernel, which takes twice as much, for each connection
 GZIP_LEVEL = 1  # of ISA-L: 400 MB/s
 GZIP_WBITS = 31  # a window of 32 kB in a gzip member
 PART_BYTES = 256 * 1024
@@ -82,6 +79,7 @@ class Facts:
     health: Health
     scanner: str
     exposition: Callable[[str], tuple[Iterator[bytes], str]]
+    meter: Meter
     numbers: Callable[[], Mapping[str, float]] = dict
     admin: Admin | None = None
     admin_at: tuple[str, int] | None = None  # address and port of its own; None: it is on the health port
@@ -204,7 +202,7 @@ async def run(
     """Serve until cancelled. Raises CannotListen before it reports the ports."""
     pages = Pages(facts, trio.current_time())
     with ExitStack() as open_sockets:
-        sites: list[tuple[socket.socket, Mapping[str, Page], Admin | None]] = []
+        sites: list[tuple[str, socket.socket, Mapping[str, Page], Admin | None]] = []
         ports: dict[str, int | None] = {"health": None, "metrics": None}
         if settings.enable_health_check:
             sock = open_sockets.enter_context(
@@ -212,17 +210,17 @@ async def run(
             )
             ports["health"] = sock.getsockname()[1]
             admin = facts.admin if facts.admin_at is None else None
-            sites.append((sock, pages.all(metrics=settings.enable_prometheus), admin))
+            sites.append(("health", sock, pages.all(metrics=settings.enable_prometheus), admin))
         if settings.enable_prometheus:
             sock = open_sockets.enter_context(
                 _listen("observability.metrics", settings.metrics_addr, settings.metrics_port)
             )
             ports["metrics"] = sock.getsockname()[1]
-            sites.append((sock, {"/metrics": pages.metrics}, None))
+            sites.append(("metrics", sock, {"/metrics": pages.metrics}, None))
         if facts.admin is not None and facts.admin_at is not None:
             sock = open_sockets.enter_context(_listen("forceSampling.admin", *facts.admin_at))
             ports["admin"] = sock.getsockname()[1]
-            sites.append((sock, {}, facts.admin))
+            sites.append(("admin", sock, {}, facts.admin))
         # From here on clients can connect; they wait in the backlog while Quart is imported, which takes longer than all
         # else at the start and has a thread of its own, so that meanwhile the loop can connect to Kafka.
         task_status.started(Ports(**ports))
@@ -230,8 +228,9 @@ async def run(
         if sites:
             await trio.to_thread.run_sync(importlib.import_module, "quart_trio")
         async with trio.open_nursery() as nursery:
-            for site in sites:
-                nursery.start_soon(_serve, *site)
+            for name, sock, routes, admin in sites:
+                connections = Connections(name, _server(routes, admin), facts.meter)
+                nursery.start_soon(connections.run, sock, name=f"web: {name}")
             await trio.sleep_forever()
 
 
@@ -246,8 +245,6 @@ def _listen(name: str, addr: str, port: int) -> socket.socket:
     except OSError as error:
         raise CannotListen(_why_not(name, addr, port, error)) from error
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections inherit both
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
     return sock
 
 
@@ -367,42 +364,53 @@ def _from(component: Component) -> str:
 # -- how they are served: the only part that knows Quart and Hypercorn, and imports them when it runs
 
 
-async def _serve(sock: socket.socket, routes: Mapping[str, Page], admin: Admin | None) -> None:
-    """Serve the pages on this socket until cancelled.
+def _server(routes: Mapping[str, Page], admin: Admin | None) -> Serve:
+    """What serves the pages on one connection after the other."""
+    from hypercorn.events import Event, Updated  # noqa: PLC0415
+    from hypercorn.trio.tcp_server import TCPServer  # noqa: PLC0415
+    from hypercorn.trio.worker_context import WorkerContext  # noqa: PLC0415
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope  # noqa: PLC0415
+    from hypercorn.utils import wrap_app  # noqa: PLC0415
 
-    Some malformed requests end Hypercorn (0.18: a bad chunk header while an answer is being sent), which must not end
-    the daemon: it is started again, and meanwhile clients wait in the backlog, for ``sock`` itself stays open.
-    """
-    from hypercorn.trio import serve  # noqa: PLC0415
+    config, pages = _config(), _app(routes, admin)
 
-    while True:
-        try:
-            with sock.dup() as ours:
-                await serve(_app(routes, admin), _config(ours), mode="asgi")
-        except* Exception:  # and not what may come with it: Cancelled
-            log.exception("the web server failed; it is started again")
-        await trio.sleep(RESTART_SECS)
+    async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] == "websocket":  # no page speaks it, and Quart logs two tracebacks for each that asks
+            await send({"type": "websocket.close", "code": 1000, "reason": None})
+        else:
+            await pages(scope, receive, send)
+
+    app = wrap_app(answer, config.wsgi_max_body_size, "asgi")
+    context = WorkerContext(None)
+
+    class Server(TCPServer):
+        """Says what becomes of its connection's requests."""
+
+        def __init__(self, connection: Connection) -> None:
+            super().__init__(app, config, context, {}, connection.stream)  # type: ignore[arg-type]
+            self._connection = connection
+
+        async def protocol_send(self, event: Event) -> None:
+            if isinstance(event, Updated):
+                self._connection.told(busy=not event.idle)
+            await super().protocol_send(event)
+
+    async def serve(connection: Connection) -> None:
+        await Server(connection).run()
+
+    return serve
 
 
-def _config(sock: socket.socket) -> Config:
-    from hypercorn.config import Config, Sockets  # noqa: PLC0415
+def _config() -> Config:
+    from hypercorn.config import Config  # noqa: PLC0415
 
-    class Given(Config):
-        """Listens on the socket that is given."""
-
-        def create_sockets(self) -> Sockets:
-            return Sockets([], [sock], [])
-
-    config = Given()
+    config = Config()
     config.errorlog = logging.getLogger("hypercorn.error")  # its own handlers would go past our renderer
     config.include_server_header = False
-    config.graceful_timeout = GRACE_SECS
-    config.shutdown_timeout = GRACE_SECS
-    config.read_timeout = IDLE_READ_SECS
+    config.keep_alive_timeout = IDLE_SECS
     config.h11_max_incomplete_size = MAX_HEAD_BYTES
     config.h2_max_header_list_size = MAX_HEAD_BYTES
     config.h2_max_concurrent_streams = MAX_STREAMS
-    config.websocket_max_message_size = MAX_BODY_BYTES
     return config
 
 
