@@ -320,7 +320,7 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
             random.Random(),
             counting.observers,
             clock_ms,
-            scaler_group(settings.kafka, settings.app.instance_id),
+            scaler_group(kafka, settings.app.instance_id),
             fleet.sharing,
             rulebook,
             fleet.parked,

@@ -39,6 +39,8 @@ class Group(Protocol):
 
     def lost(self, ids: Sequence[int]) -> None: ...
 
+    def identify(self, topic: str) -> None: ...
+
 
 class Member(Protocol):
     """Source and Offsets in one."""
@@ -119,6 +121,9 @@ class Notebook:
         self.events.append(("lost", tuple(sorted(ids))))
         for id in ids:
             self._forget(id)
+
+    def identify(self, topic: str) -> None:
+        self.events.append(("identified", topic))
 
     def _forget(self, id: int) -> int:
         del self.starts[id]

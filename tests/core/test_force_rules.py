@@ -207,5 +207,11 @@ def test_no_rule_without_an_end() -> None:
         stored({name: value for name, value in shown(rule(ANY)).items() if name != "expires"})
 
 
+@pytest.mark.parametrize("wrong", [{"expires": "9999-12-31T23:59:59-14:00"}, {"created": "0001-01-01T00:00:00+14:00"}])
+def test_a_time_that_cannot_be_shown_in_utc_is_none(wrong: dict[str, str]) -> None:
+    with pytest.raises(WrongRule):
+        stored(shown(rule(ANY)) | wrong)
+
+
 def test_the_same_rule_says_the_same() -> None:
     assert isinstance(stored(shown(rule(ERROR))), Rule)

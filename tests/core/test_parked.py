@@ -22,10 +22,11 @@ from tss.core.partition import Partition
 from tss.core.trace import Trace
 
 numbers = st.integers(0, 2**63 - 1)
+counts = st.integers(0, 2**40 - 1)
 ids = st.lists(st.binary(min_size=8, max_size=8), max_size=5).map(b"".join)
 values = st.one_of(st.text(), st.booleans(), numbers, st.floats(allow_nan=False), st.binary())
 summaries = st.builds(
-    Summary, numbers, numbers, numbers, numbers, numbers, numbers, numbers, numbers, st.booleans(),
+    Summary, numbers, numbers, counts, counts, counts, counts, numbers, numbers, st.booleans(),
     st.integers(-1, 2**62), st.integers(-1, 2**62), ids, ids, st.booleans(),
     st.lists(st.lists(values, max_size=3).map(tuple), max_size=3).map(tuple),
 )  # fmt: skip
@@ -112,12 +113,21 @@ def test_values_are_of_the_lookup_that_they_were_found_by() -> None:
         len({ASKED.fingerprint, OTHER.fingerprint, NOTHING.fingerprint, Lookup.of([Ask(Place.NAME)]).fingerprint}) == 4
     )
     assert ASKED.fingerprint == "014627fd6bc3aaa8", "it outlives the process"
-    told = attrs.evolve(GOLDEN, lookup=ASKED.fingerprint)
+    told = attrs.evolve(GOLDEN, lookup=ASKED.fingerprint, values=GOLDEN.values[:2])
     assert told.under(ASKED) == told
     for lookup in (OTHER, NOTHING):
         assert told.under(lookup).values == ()
     assert told.under(OTHER).unlooked and GOLDEN.under(ASKED).unlooked
     assert not told.under(NOTHING).unlooked, "nobody asks"
+    short = attrs.evolve(told, values=told.values[:1])
+    assert short.under(ASKED).unlooked, "an answer to each question, or they are somebody else's"
+
+
+@pytest.mark.parametrize("name", ["spans", "held_spans", "payload_bytes", "errors"])
+def test_numbers_that_are_added_up_are_those_of_a_trace(name: str) -> None:
+    assert Summary.from_bytes(attrs.evolve(GOLDEN, **{name: 2**40 - 1}).to_bytes())
+    with pytest.raises(Lost):
+        Summary.from_bytes(attrs.evolve(GOLDEN, **{name: 2**40}).to_bytes())
 
 
 def test_frames_of_attempts_that_were_made_again_are_left_out_and_gaps_are_noticed() -> None:

@@ -151,6 +151,9 @@ class Ears:
     def lost(self, ids: Sequence[int]) -> None:
         self.heard.append(("lost", *ids))
 
+    def identify(self, topic: str) -> None:
+        self.heard.append(("identified", topic))
+
     def breathe(self) -> None: ...
 
 
@@ -509,6 +512,25 @@ def test_a_position_beyond_the_end_is_asked_about_at_once() -> None:
     assert script.calls == []
     assert polled(made) == []
     assert ears.starts[0].anew and made._positions == {0: 0, 1: 0}
+
+
+def test_an_id_that_was_not_told_at_the_assignment_is_taken_over_when_it_is() -> None:
+    made, script, ears = member()
+    script.topic_id = ""
+    made.assign(0)
+    assert ears.starts[0].topic == ""
+    script.topic_id = "one"
+    made._identity._next_look = 0.0
+    for offset in (10, 11):  # one poll asks, the next hears
+        script.messages = [Note((0, offset))]
+        assert polled(made) == [(0, offset)]
+    assert ears.heard[-1] == ("identified", "one")
+    script.topic_id = "two"
+    made._identity._next_look = 0.0
+    for offset in (12, 0):
+        script.messages = [Note((0, offset))]
+        polled(made)
+    assert ears.starts[0].anew, "from then on it is known to be another one"
 
 
 def test_an_answer_that_does_not_come_holds_up_nobody() -> None:

@@ -1,7 +1,7 @@
 """The parts of the Kafka edge that need no broker: starts, ends, errors, properties."""
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 from structlog.testing import capture_logs
 
 from tests.fakes.meter import FakeMeter
@@ -13,7 +13,7 @@ from tss.core.record import Start
 from tss.edges.kafka_config import client_config, connection_config, is_incremental, unreadable_file, without_secrets
 from tss.edges.kafka_ends import LogEnds
 from tss.edges.kafka_errors import Connection, is_fatal
-from tss.edges.kafka_starts import from_metadata, partitions_at_birth, start, to_metadata
+from tss.edges.kafka_starts import from_metadata, metadata_of, partitions_at_birth, start, to_metadata
 from tss.settings import Kafka
 
 # -- starts
@@ -39,6 +39,23 @@ def test_how_many_partitions_there_were_at_birth_comes_back() -> None:
 def test_foreign_metadata_is_no_replay(text: str | None) -> None:
     assert from_metadata(text)[0] is None
     assert start(50, text, 0, 100, "latest") == Start(50, 50, committed=True)
+
+
+@pytest.mark.parametrize("value", ["-1", "9223372036854775808", "1" + 30 * "0", "true", "[]"])
+def test_a_number_that_no_offset_can_be_is_none(value: str) -> None:
+    assert from_metadata(f'{{"v":1,"replay":{value},"since":{value},"parked":[{value},"x",1]}}') == (None, None, None)
+    assert from_metadata(f'{{"v":1,"parked":[1,"x",{value}]}}')[2] is None
+
+
+@pytest.mark.parametrize("error", [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), SystemError("NULL")])
+def test_metadata_that_is_no_text_is_none(error: Exception) -> None:
+    class Foreign:
+        @property
+        def metadata(self) -> str:
+            raise error
+
+    assert metadata_of(Foreign()) is None  # type: ignore[arg-type]
+    assert metadata_of(TopicPartition("t", 0, 1, metadata="x")) == "x"
 
 
 def test_starts() -> None:

@@ -149,6 +149,9 @@ class Notebook:
     def lost(self, ids: Sequence[int]) -> None:
         self.events.append(("lost", *ids))
 
+    def identify(self, topic: str) -> None:
+        self.events.append(("identified", topic))
+
 
 @attrs.define
 class Attempt:

@@ -144,6 +144,14 @@ async def test_any_2xx_is_a_success(sink, status):
     assert await outcome_of(sink, Reply(status)) == Accepted()
 
 
+async def test_a_cookie_that_a_server_sets_is_not_sent_back(sink):
+    sink.script(Reply(headers={"Set-Cookie": "a=" + 1000 * "b"}), Reply())
+    async with exporter(sink.url) as destination:
+        for number in (1, 2):
+            assert await destination.send([trace(number)]) == Accepted()
+    assert "cookie" not in sink.requests[-1].headers
+
+
 async def test_partial_success(sink):
     assert await outcome_of(sink, Reply(rejected_spans=2, message="too old")) == Accepted(2, "too old")
     assert await outcome_of(sink, Reply(message="soon full")) == Accepted(0, "soon full")

@@ -17,6 +17,7 @@ from tss.core.decision import Decision, Reason, Verdict
 from tss.core.delivery import Accepted, Again
 from tss.core.otlp import Encoding, scan
 from tss.core.partition import Commit, Partition
+from tss.core.services import services
 from tss.core.trace import Trace
 from tss.tasks.narrating import LINES_A_SEC, Decisions, Sends, tell_commit
 
@@ -44,6 +45,10 @@ def decided(decision: Decision, *services: str) -> Trace:
     trace.hold(home, 17, fragment)
     trace.decision = decision
     return trace
+
+
+def test_the_name_of_a_service_is_read_beside_text_that_is_none() -> None:
+    assert services([record_of_services("shop").replace(b"\x0a\x01h", b"\x0a\x01\xff")]) == ["shop"]
 
 
 async def test_a_decision_says_everything_that_made_it(autojump_clock: MockClock) -> None:

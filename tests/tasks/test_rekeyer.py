@@ -167,6 +167,14 @@ async def test_a_partition_that_is_ahead_is_not_read_on(autojump_clock: MockCloc
     assert world.written == []
 
 
+async def test_tries_may_go_on_for_days(autojump_clock: MockClock) -> None:
+    tries = 1100  # 2.0 ** 1024 is no float any more
+    world = World([record(0)], [Again("a", "b")] * tries)
+    await world.run()
+    assert world.offsets == [0]
+    assert world.meter.by_label(measures.REKEY_TRANSACTIONS)["failed",] == tries
+
+
 async def test_law_9_a_stop_ends_the_tries(autojump_clock: MockClock) -> None:
     world = World([record(0)], [Again("a", "b")] * 1000)
     async with trio.open_nursery() as nursery:

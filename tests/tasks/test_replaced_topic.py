@@ -9,6 +9,7 @@ from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.decision import Reason
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, scan
+from tss.core.parked import Shelf
 from tss.core.recall import from_bytes, mark_of, to_bytes
 from tss.core.record import Record, Start
 from tss.core.sampling import Sampler
@@ -147,3 +148,24 @@ async def test_decisions_say_of_which_topic_their_offsets_are_and_the_version_be
     plain = from_bytes(to_bytes(as_before), mark_of(NEW))
     assert plain is not None and plain.covered == {0: 500}, "the version before does not say"
     assert mark_of("") == 0 and mark_of(OLD) < -(1 << 32) - 1
+
+
+def test_what_is_taken_up_anew_is_still_of_the_same_topic() -> None:
+    replica = Replica(FakeRedis(), old())
+    replica.read(record(5, 1000, 1, 1))
+    replica.read(record(0, 1000, 2, 1, parent=0))
+    [partition] = replica.assignments
+    assert (partition.position, partition.commit().topic) == (1, OLD), "the log went back"
+    partition.shelf = Shelf("token")
+    partition.shelf.put(trace_id(2), 0)
+    replica.assignments.reread(partition, "lost")
+    assert replica.assignments.rewind() == {0: 0}
+    [again] = replica.assignments
+    assert again is not partition and again.commit().topic == OLD
+
+
+def test_an_id_that_is_told_later_goes_with_the_next_commit() -> None:
+    replica = Replica(FakeRedis(), Start(0, 0, committed=True, end=0))
+    replica.assignments.identify(NEW)
+    [partition] = replica.assignments
+    assert partition.commit().topic == NEW

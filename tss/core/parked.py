@@ -77,7 +77,7 @@ class Summary:
     def under(self, lookup: Lookup) -> Summary:
         """The same for an owner that asks this. What was found for other questions is not known to it (law 2: a trace
         is never routed by the answer to another question); nothing asked, nothing is lacking."""
-        if self.lookup == lookup.fingerprint:
+        if self.lookup == lookup.fingerprint and len(self.values) in (0, len(lookup.asks)):
             return self
         return attrs.evolve(self, values=(), unlooked=bool(lookup.asks))
 
@@ -86,6 +86,8 @@ _FLAGS = ("has_root", "overflown")
 _TIMES = ("first_ms", "last_ms")
 _STARTS_AND_ENDS = ("start_ns", "end_ns")
 _COUNTS = ("first_offset", "parked_to", "spans", "held_spans", "payload_bytes", "errors")
+# Start and end are unsigned in OTLP. What is added up over traces must not be able to overflow the sum.
+_BITS = dict.fromkeys(_STARTS_AND_ENDS, 64) | dict.fromkeys(("spans", "held_spans", "payload_bytes", "errors"), 40)
 _FACTS = (*_COUNTS, *_STARTS_AND_ENDS, *_TIMES, *_FLAGS, "values")  # others are of versions to come
 
 
@@ -96,12 +98,13 @@ def _fact(name: str, value: object) -> Any:
     elif name in _FLAGS:
         if isinstance(value, bool):
             return value
-    elif isinstance(value, int) and not isinstance(value, bool):
-        # start and end are unsigned in OTLP; a partition without a time has -1.
-        least, bits = -1 if name in _TIMES else 0, 64 if name in _STARTS_AND_ENDS else 63
-        if least <= value < 1 << bits:
-            return value
+    elif isinstance(value, int) and not isinstance(value, bool) and _least(name) <= value < 1 << _BITS.get(name, 63):
+        return value
     raise ValueError(f"{name}: {str(value)[:100]}")
+
+
+def _least(name: str) -> int:
+    return -1 if name in _TIMES else 0  # a partition without a time has -1
 
 
 def _hex(value: object) -> object:

@@ -24,7 +24,7 @@ cdef class Partition:
     cdef public bint revoked
     cdef public bint gone
     cdef public bint replaced
-    cdef readonly str topic
+    cdef public str topic
     cdef public dict delivered
     cdef public long long next_look
     cdef readonly object produced

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
+from tss.core.otlp.reading import read
 from tss.core.otlp.wire import fields
 
 _RESOURCE_SPANS = 1 << 3 | 2  # TracesData.resource_spans
@@ -32,5 +33,5 @@ def services(chunks: Iterable[bytes]) -> list[str]:
 def _names(chunk: bytes, start: int, stop: int) -> list[str]:
     """Of one ResourceSpans; the scopes in it are passed over unread."""
     envelope = b"".join([chunk[begin:after] for tag, begin, _, after in fields(chunk, start, stop) if tag == _RESOURCE])
-    attributes = ResourceSpans.FromString(envelope).resource.attributes
+    attributes = read(ResourceSpans, envelope).resource.attributes
     return [each.value.string_value for each in attributes if each.key == "service.name"][:1]

@@ -117,6 +117,7 @@ class LetterFile:
     def __init__(self, path: str, clock: Clock = utc_now) -> None:
         """Raises CannotOpen (an OSError)."""
         self._clock = clock
+        self._path = path
         self._file = LineFile(path, begins=BEGINS, fsync=True)
 
     def keep(self, letters: Sequence[DeadLetter]) -> None:
@@ -125,7 +126,7 @@ class LetterFile:
         try:
             self._file.append(lines.encode("ascii"))
         except OSError as error:
-            raise NotKept(letters, f"{self._file!r}: {error.strerror}") from error
+            raise NotKept(letters, f"{self._path}: {error.strerror}") from error
 
     def close(self) -> None:
         self._file.close()

@@ -41,7 +41,7 @@ Bound = Mapping[int, tuple[Commit, object]]  # each commit with the assignment t
 
 
 class Assignments(Protocol):
-    """Who keeps what is read. All three are called while a poll, or the closing, is under way."""
+    """Who keeps what is read. All are called while a poll, or the closing, is under way."""
 
     def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
         """These partitions are ours from now on; empty when the group has none for us. Returns what to commit at once."""
@@ -51,6 +51,9 @@ class Assignments(Protocol):
 
     def lost(self, ids: Sequence[int]) -> None:
         """These are another member's already."""
+
+    def identify(self, topic: str) -> None:
+        """The id of the topic, where it was not known at the assignment."""
 
 
 @attrs.define(eq=False)
@@ -247,7 +250,7 @@ class KafkaSource:
         return not self._finished and (self._polling or trio.current_time() - self._polled_at < within_secs)
 
     async def _join(self, client_id: str) -> None:
-        bell = _Bell(self._assigned, self._revoked, self._lost, self._tell)
+        bell = _Bell(self._assigned, self._revoked, self._lost, self._assignments.identify, self._tell)
         self._member = await trio.to_thread.run_sync(
             Member,
             self._kafka,
@@ -314,6 +317,7 @@ class _Bell:
     _assigned: Callable[[Mapping[int, Start]], dict[int, Commit]]
     _revoked: Callable[[Sequence[int]], Awaitable[dict[int, Commit]]]
     _lost: Callable[[Sequence[int]], None]
+    _identify: Callable[[str], None]
     _tell: Callable[[], None]
 
     def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
@@ -324,6 +328,9 @@ class _Bell:
 
     def lost(self, ids: Sequence[int]) -> None:
         trio.from_thread.run_sync(self._lost, ids)
+
+    def identify(self, topic: str) -> None:
+        trio.from_thread.run_sync(self._identify, topic)
 
     def breathe(self) -> None:
         trio.from_thread.check_cancelled()

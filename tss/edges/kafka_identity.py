@@ -48,9 +48,7 @@ class TopicIdentity:
 
     def has_changed(self, *, now: bool = False) -> bool:
         """Whether the topic is known to be another one. Asked now and then, and without waiting for the answer; with
-        ``now`` at once."""
-        if not self.known:
-            return False
+        ``now`` at once. An id that was not told at the assignment is taken over when it is told."""
         if now:
             return self._is_another(self.ask())
         if self._asked is not None:
@@ -64,6 +62,8 @@ class TopicIdentity:
         return False
 
     def _is_another(self, told: str) -> bool:
+        if not self.known:
+            self.known = told
         return bool(told) and told != self.known
 
     def _send(self) -> Asked | None:

@@ -14,7 +14,7 @@ from tss.core.errors import CannotConnect
 from tss.core.record import Start
 from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, said
 from tss.edges.kafka_identity import TopicIdentity
-from tss.edges.kafka_starts import partitions_at_birth, start, topic_of
+from tss.edges.kafka_starts import metadata_of, partitions_at_birth, start, topic_of
 
 log = structlog.get_logger()
 
@@ -46,6 +46,7 @@ class OffsetLookup:
         self._breathe = breathe
         self._directory = directory
         self._identity = identity
+        self._told_of_no_id = False
         self.partitions_at_birth: int | None = None  # as the last `starts` found it: see `_new`
 
     def starts(self, ids: Sequence[int], reset: str) -> dict[int, Start]:
@@ -67,7 +68,7 @@ class OffsetLookup:
         end |= self.ends_if_told([id for id in ids if id not in end])
         starts = {}
         for id in ids:
-            offset, metadata = committed[id].offset, committed[id].metadata
+            offset, metadata = committed[id].offset, metadata_of(committed[id])
             at = offset if offset >= 0 else None
             noted = topic_of(metadata)
             if at is not None and (noted != topic if noted and topic else is_another):
@@ -80,6 +81,13 @@ class OffsetLookup:
                 if at is not None and at < first[id]:
                     self._connection.lose(id, at, first[id])
         self._tell_of_anew(starts, topic)
+        if not topic and not self._told_of_no_id:
+            self._told_of_no_id = True
+            log.warning(
+                "the brokers do not tell the id of the topic, so one that is deleted and made again cannot be told from "
+                "the old one; allow Describe on the topic (ids need Kafka 2.8)",
+                topic=self._topic,
+            )
         return {id: attrs.evolve(each, topic=topic) for id, each in starts.items()}
 
     def _tell_of_anew(self, starts: Mapping[int, Start], topic: str) -> None:
@@ -105,10 +113,10 @@ class OffsetLookup:
         if not standing:
             self.partitions_at_birth = count
             return set()
-        topics = {topic_of(place.metadata) for place in standing}
+        topics = {topic_of(metadata_of(place)) for place in standing}
         if topic and topics - {"", topic}:
             return set(missing)  # what stands is of a topic of before, so the group was at work when this one came
-        noted = [partitions_at_birth(place.metadata) for place in standing]
+        noted = [partitions_at_birth(metadata_of(place)) for place in standing]
         old = min([known for known in noted if known is not None], default=0)
         new = {id for id in missing if id >= old}
         if new:

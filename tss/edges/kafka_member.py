@@ -61,6 +61,9 @@ class Group(Protocol):
     def lost(self, ids: Sequence[int]) -> None:
         """These have gone."""
 
+    def identify(self, topic: str) -> None:
+        """The brokers tell the id of the topic, which they did not at the assignment."""
+
     def breathe(self) -> None:
         """Called now and then while a call takes long. Raises when nobody waits for the call any more."""
 
@@ -70,6 +73,9 @@ class Outbox(Protocol):
 
     def is_member(self, membership: bytes) -> None:
         """How the group knows us now; empty when it does not."""
+
+    def identify(self, topic: str) -> None:
+        """The id of the input topic, where it was not known when its partitions were assigned."""
 
     def prepare(self) -> None:
         """End what was left under way and would keep the offsets from being stable. Raises nothing."""
@@ -169,9 +175,15 @@ class Member:
     def poll(self) -> Polled:
         """What has come in."""
         self._call = _Call()
-        if self._positions and (self._replaced or self._identity.has_changed()):
-            self._begin_anew()
-            self._raise_failures()
+        if self._positions:
+            known = self._identity.known
+            if self._replaced or self._identity.has_changed():
+                self._begin_anew()
+                self._raise_failures()
+            elif self._identity.known != known:
+                self._group.identify(self._identity.known)
+                if self._outbox:
+                    self._outbox.identify(self._identity.known)
         ready = self._has_ready()
         try:
             # Rebalances are settled inside: what waits of a partition that goes is gone after it.

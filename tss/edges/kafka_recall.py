@@ -50,6 +50,11 @@ class _Reading:
     ends: dict[int, int]
     records: int = 0
 
+    def told(self) -> str:
+        """What is not read yet, for people."""
+        left = {id: end - self.positions[id] for id, end in self.ends.items() if self.positions[id] < end}
+        return f"{self.records} records were read; of partitions {sorted(left)} up to {sum(left.values())} are left"
+
     def is_done(self) -> bool:
         return all(self.positions[id] >= end for id, end in self.ends.items())
 
@@ -120,7 +125,9 @@ class Recall:
                 self._take(message, reading, wanted, known)
             now = time.monotonic()
             if now > deadline:
-                raise CannotConnect(f"{HEADLINE}: {self.topic} could not be read back in {IN_ALL_SECS:g} s: {reading}")
+                raise CannotConnect(
+                    f"{HEADLINE}: {self.topic} could not be read back in {IN_ALL_SECS:g} s: {reading.told()}"
+                )
             if now > tell:
                 log.info("still reading back the output topic", topic=self.topic, records=reading.records)
                 tell = now + TELL_SECS

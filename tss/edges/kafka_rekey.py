@@ -98,6 +98,10 @@ class RekeyTopic:
         """How the consumer group knows this replica now; empty when it does not."""
         self._membership = membership
 
+    def identify(self, topic: str) -> None:
+        """Commits bear it from now on."""
+        self._topic_id = topic
+
     def prepare(self) -> None:
         """The brokers may have left open what a former process of this name began."""
         self._transactions.prepare()

@@ -16,7 +16,7 @@ from confluent_kafka.admin._resource import ResourceType
 
 from tss.core.retention import Retention
 from tss.edges.kafka_config import admin_config
-from tss.edges.kafka_errors import cause_of
+from tss.edges.kafka_errors import cause_of, said
 from tss.settings import Kafka
 
 log = structlog.get_logger()
@@ -57,7 +57,7 @@ class TopicRetention:
         try:
             found = self._client.describe_configs([resource], request_timeout=REQUEST_SECS)[resource].result()
         except KafkaException as error:
-            self._tell(cause_of(error).str())
+            self._tell(said(cause_of(error)))
             return Retention()
         self._told = ""
         return retention_of({name: entry.value for name, entry in found.items()})

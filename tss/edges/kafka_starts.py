@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import attrs
+from confluent_kafka import TopicPartition
 
 from tss.core.errors import LawBroken
 from tss.core.parked import Place
@@ -12,6 +13,7 @@ from tss.core.partition import Commit
 from tss.core.record import Start
 
 VERSION = 1
+MOST = 1 << 63
 
 
 def to_metadata(commit: Commit, partitions: int | None = None) -> str:
@@ -31,6 +33,15 @@ def to_metadata(commit: Commit, partitions: int | None = None) -> str:
     return json.dumps(known, separators=(",", ":"))
 
 
+def metadata_of(place: TopicPartition) -> str | None:
+    """What stands beside a committed offset, or None. Whoever commits for the group may write any bytes there, and the
+    client raises where they are not UTF-8."""
+    try:
+        return place.metadata
+    except (UnicodeDecodeError, SystemError):
+        return None
+
+
 def from_metadata(text: str | None) -> tuple[int | None, int | None, Place | None]:
     """Where to begin reading, since when to read the output topic, and what has to be parked; None when somebody else,
     or a version to come, wrote it."""
@@ -45,8 +56,8 @@ def from_metadata(text: str | None) -> tuple[int | None, int | None, Place | Non
 
 def _place(value: object) -> Place | None:
     match value:
-        case [int(floor), str(token), int(seq)]:
-            return Place(floor, token, seq)
+        case [floor, str(token), seq] if (at := _whole(floor)) is not None and (number := _whole(seq)) is not None:
+            return Place(at, token, number)
     return None
 
 
@@ -70,7 +81,8 @@ def topic_of(text: str | None) -> str:
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A number that an offset or a time can be: Kafka's are signed, of 64 bits."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST else None
 
 
 def start(committed: int | None, metadata: str | None, first: int, end: int | None, reset: str) -> Start:

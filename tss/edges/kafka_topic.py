@@ -108,6 +108,9 @@ class KafkaTopic:
         """How the consumer group knows this replica now; empty when it does not."""
         self._membership = membership
 
+    def identify(self, topic: str) -> None:
+        """Nothing to do: the commits that are written here bear it."""
+
     def prepare(self) -> None:
         """The brokers may have left open what a former process of this name began."""
         self._transactions.prepare()

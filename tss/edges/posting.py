@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import attrs
@@ -118,6 +119,9 @@ def open_client(
         timeout=None,  # see post
         verify=trusted() if verify is True else verify,
         trust_env=False,
+        # No server's cookie is kept: it would go with each request from then on, and enough of them make a server refuse
+        # each as too large (431).
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
     )
 
 

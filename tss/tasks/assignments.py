@@ -117,6 +117,12 @@ class Assignments:
         new = [id for id, start in starts.items() if not start.committed or start.shelf is not None]
         return dict(self._commits(self._partitions[id] for id in new))
 
+    def identify(self, topic: str) -> None:
+        """The brokers tell the id of the topic, which they did not when these partitions were assigned."""
+        log.info("the brokers tell the id of the topic now", topic=self._topic, topic_id=topic)
+        for partition in self:
+            partition.topic = topic
+
     def _replace(self, id: int) -> None:
         """The topic was deleted and made again."""
         self._meter.count(measures.REBALANCES, 1, "replaced")
@@ -212,7 +218,8 @@ class Assignments:
             self._meter.count(measures.REREAD, 1, reason)
             self._drop([partition.id])
             # Not committed: what is read from there on has to be told to Kafka, whose answer says that it is still ours.
-            self._take_up({partition.id: Start(floor, replay_from, committed=False)})
+            again = Start(floor, replay_from, committed=False, topic=partition.topic)
+            self._take_up({partition.id: again})
             moves[partition.id] = replay_from
         return moves
 
@@ -340,7 +347,7 @@ class Assignments:
             )
         log.warning("partition read again from an earlier offset", partition=partition.id, offset=offset)
         self._drop([partition.id])
-        self._take_up({partition.id: Start(offset, offset, committed=True)})
+        self._take_up({partition.id: Start(offset, offset, committed=True, topic=partition.topic)})
         return self._partitions[partition.id]
 
 

@@ -117,6 +117,10 @@ class Inputs:
         self._forget(ids)
         log.warning("partitions to split by trace lost: other replicas have them", partitions=sorted(ids))
 
+    def identify(self, topic: str) -> None:
+        """Nothing to do: what is written has its offsets with it, and they bear the topic's id."""
+        log.info("the brokers tell the id of the topic now", topic=self.topic, topic_id=topic)
+
     def _forget(self, ids: Sequence[int]) -> None:
         self.alignment.forget(ids)
         self._ids.difference_update(ids)
@@ -254,7 +258,7 @@ class _Rekeyer:
             if not paused:
                 await self._source.pause()
                 paused = True
-            await self._wait(min(RETRYING.max_secs, RETRYING.initial_secs * 2**tries))
+            await self._wait(min(RETRYING.max_secs, RETRYING.initial_secs * 2.0 ** min(tries, 20)))
             reads = still_ours(reads)
         if paused:
             await self._source.resume()

@@ -102,7 +102,8 @@ class _Remembering:
                 "decisions are forgotten before rootQuietSecs are over, so spans that come late may be decided anew: "
                 "raise maxBufferBytes, or add replicas",
                 reach_secs=round(self.buffer.reach_secs(), 1),
-                memory=repr(self.buffer.memory),
+                kept=self.buffer.memory.kept,
+                dropped=self.buffer.memory.dropped,
             )
 
 

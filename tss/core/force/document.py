@@ -222,7 +222,9 @@ def _duration(given: Any) -> float:
 def _moment(given: Any) -> float:
     try:
         found = datetime.fromisoformat(given)
-        return found.timestamp() if found.tzinfo else _no_zone()
+        moment = found.timestamp() if found.tzinfo else _no_zone()
+        when(moment)  # in UTC it may lie in the year 0 or 10000, which nobody could be shown
+        return moment
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError('a time with its zone is expected, such as "2026-01-31T12:00:00Z"') from error
 
