@@ -123,7 +123,7 @@ class Notebook:
             self._forget(id)
 
     def identify(self, topic: str) -> None:
-        self.events.append(("identified", topic))
+        self.events.append((f"identified {topic}", ()))
 
     def _forget(self, id: int) -> int:
         del self.starts[id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from typing import Any
 
 import attrs
 import pytest
@@ -125,9 +126,11 @@ def test_values_are_of_the_lookup_that_they_were_found_by() -> None:
 
 @pytest.mark.parametrize("name", ["spans", "held_spans", "payload_bytes", "errors"])
 def test_numbers_that_are_added_up_are_those_of_a_trace(name: str) -> None:
-    assert Summary.from_bytes(attrs.evolve(GOLDEN, **{name: 2**40 - 1}).to_bytes())
+    most: dict[str, Any] = {name: 2**40 - 1}
+    assert getattr(Summary.from_bytes(attrs.evolve(GOLDEN, **most).to_bytes()), name) == 2**40 - 1
+    too_many: dict[str, Any] = {name: 2**40}
     with pytest.raises(Lost):
-        Summary.from_bytes(attrs.evolve(GOLDEN, **{name: 2**40}).to_bytes())
+        Summary.from_bytes(attrs.evolve(GOLDEN, **too_many).to_bytes())
 
 
 def test_frames_of_attempts_that_were_made_again_are_left_out_and_gaps_are_noticed() -> None:
