@@ -32,6 +32,15 @@ def add(alignment: Alignment, partition: int, *times_ms: int, wall_ms: int = WAL
         alignment.add(record(partition, number, ms), (), wall_ms)
 
 
+def test_law_5_headers_wait_like_spans() -> None:
+    alignment = of(0, 1)
+    for offset in range(5):
+        alignment.add(record(0, offset, 1000), (("tenant", bytes(WAITING_BYTES // 4)),), WALL)
+    assert alignment.hold() == {0}
+    alignment.forget([0])
+    assert alignment.hold() == set()
+
+
 def test_one_partition_waits_for_nobody() -> None:
     alignment = of(0)
     add(alignment, 0, 1000, 90_000, 5000)

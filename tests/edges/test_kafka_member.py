@@ -576,6 +576,29 @@ def test_law_5_a_poll_ends_where_what_it_scanned_is_enough_and_the_rest_comes_in
     assert made.poll().waiting_bytes == 0
 
 
+class Laden(Note):
+    """One with next to nothing in its value, and much beside it."""
+
+    def value(self) -> bytes:
+        return message([span(1, 0)])
+
+    def key(self) -> bytes:
+        return bytes(1000)
+
+    def headers(self) -> list[tuple[str, bytes]]:  # type: ignore[override]
+        return [("tenant", bytes(20_000))]
+
+
+def test_law_5_the_next_poll_asks_for_fewer_where_messages_are_large_beside_their_values() -> None:
+    made, script, _ = joined(poll_bytes=60_000)
+    script.messages = [Laden((0, offset)) for offset in range(11, 14)]
+    made.poll()
+    assert made._batch_records == 2
+    script.messages = [Note((0, offset)) for offset in range(14, 17)]
+    made.poll()
+    assert made._batch_records == 4
+
+
 def test_what_waits_of_a_partition_that_goes_goes_with_it() -> None:
     made, script = crowded((0, 11), (0, 12), (1, 11), (0, 13), (1, 12))
     assert polled(made) == [(0, 11), (0, 12)]

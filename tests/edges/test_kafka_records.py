@@ -90,6 +90,31 @@ def test_spans_under_unreadable_headers_go_on() -> None:
     assert found.letters == []
 
 
+class Laden(Foreign):
+    """One with little in its value, and much beside it."""
+
+    def key(self) -> bytes | None:
+        return bytes(1_000)
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return [("tenant", bytes(10_000))] * 2
+
+
+def test_law_5_headers_that_are_kept_are_counted() -> None:
+    value = message([span(1, 0)])
+    kept = read(True, Laden(value)).held_bytes - read(True, Plain(value)).held_bytes
+    assert 20_000 <= kept < 21_000
+    assert read(False, Laden(value)).held_bytes == read(False, Plain(value)).held_bytes, "they go with the message"
+    for keeping in (False, True):
+        letters = read(keeping, Laden(b"no spans")).held_bytes - read(keeping, Plain(b"no spans")).held_bytes
+        assert 21_000 <= letters < 22_000
+
+
+def test_law_5_what_a_message_has_beside_its_value_is_looked_at_in_some() -> None:
+    found = read(False, *[Laden(message([span(1, 0)]), offset) for offset in range(200)])
+    assert found.looked == 2 and 42_000 <= found.beside_bytes < 43_000
+
+
 def test_no_headers_are_none() -> None:
     class Bare(Foreign):
         def headers(self) -> None:  # type: ignore[override]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 
 import attrs
 
-from tss.core.record import Headers, Record
+from tss.core.record import Headers, Record, headers_bytes
 from tss.core.streamtime import NO_TIME
 
 # Who has nothing new for so long holds nobody back: its broker may be away for hours, and the others' time goes on.
@@ -29,7 +29,7 @@ class Read:
     headers: Headers
     log: Log
     read_ms: int  # the wall time
-    size: int  # bytes of its fragments
+    size: int  # bytes of its fragments and its headers
 
 
 @attrs.define(eq=False)
@@ -87,7 +87,7 @@ class Alignment:
         """A record was read, in its partition's order. One of a partition that has gone meanwhile is let be."""
         log = self._logs.get(record.partition)
         if log is not None:
-            size = sum([len(fragment.payload) for fragment in record.fragments])
+            size = sum([len(fragment.payload) for fragment in record.fragments]) + headers_bytes(headers)
             self._waiting_bytes += size
             log.waiting.append(Read(record, headers, log, wall_ms, size))
             log.time_ms = max(log.time_ms, _believable(record, wall_ms))

@@ -83,6 +83,13 @@ UNREADABLE_HEADERS = "tss-headers-unreadable"
 """The one header of a record whose own headers cannot be read; its value is the reason. They still stand in the topic,
 at the record's offset."""
 
+HEADER_BYTES = 150  # the tuple of one header, and its name and value as objects
+
+
+def headers_bytes(headers: Headers) -> int:
+    """What they take in memory."""
+    return sum([HEADER_BYTES + len(name) + len(value or b"") for name, value in headers])
+
 
 @attrs.frozen
 class Sample:

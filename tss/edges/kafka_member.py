@@ -210,7 +210,7 @@ class Member:
         self._ends.clear()
         sample = Sample(read.sampled, read.unkeyed, self._topic_partitions)
         now_ms = time.time_ns() // 1_000_000
-        waiting_bytes = sum([len(message.value() or b"") for message in self._waiting])
+        waiting_bytes = sum([len(message.value() or b"") + len(message.key() or b"") for message in self._waiting])
         held = read.held_bytes, waiting_bytes
         return Polled(now_ms, read.records, read.letters, ends, lags, read.headers, sample, read_to, *held)
 
@@ -555,5 +555,6 @@ def _next_batch(records: int, read: Reading, poll_bytes: int) -> int:
     """How many records to ask for next, by the mean size of those just read; at most doubled at a time."""
     if not read.records:
         return records
-    mean = max(1, read.held_bytes // len(read.records))
+    # Until they are read, the messages also have their keys and headers, which only some were looked at for.
+    mean = max(1, read.held_bytes // len(read.records) + read.beside_bytes // max(1, read.looked))
     return max(1, min(BATCH_RECORDS, 2 * records, poll_bytes // mean))

@@ -14,7 +14,7 @@ cdef class Reader:
 
     @cython.locals(
         records=list, faults=list, fragments=tuple, scanner=CScanner, record=Record, current="long long",
-        partition="long long", offset="long long", after="long long", timestamp="long long", ours=bint, size="long long",
+        partition="long long", offset="long long", after="long long", timestamp="long long", ours=bint, size="long long", headers=object,
         taken="long long",
     )
     cpdef read(self, messages, dict positions, gone, long long max_bytes=*)

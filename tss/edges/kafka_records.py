@@ -10,7 +10,7 @@ import attrs
 from confluent_kafka import KafkaError, Message
 
 from tss.core.otlp import Encoding, Fault, Fragment, Scanner
-from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Headers, Record, record_of
+from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Headers, Record, headers_bytes, record_of
 
 NO_TIMESTAMP_MS = -1
 MAX_NAME_BYTES = 100  # shown of a header's name that is not UTF-8
@@ -27,11 +27,15 @@ class Reading:
     letters: list[DeadLetter] = attrs.field(factory=list)
     errors: list[tuple[KafkaError, int | None]] = attrs.field(factory=list)  # with the partition, if it is of one
     stale: set[int] = attrs.field(factory=set)  # partitions that went and came back in the call
-    held_bytes: int = 0  # by the records, once they are scanned and split, and by the letters
+    held_bytes: int = (
+        0  # by the records, once they are scanned and split, by the headers that are kept, and the letters
+    )
     taken: int = 0  # messages; the rest is for the next poll
     headers: list[Headers] = attrs.field(factory=list)  # of each record, where they are kept
     sampled: int = 0  # records whose keys were looked at
     unkeyed: int = 0
+    looked: int = 0  # messages of which it is known what they hold beside their value, and do not keep
+    beside_bytes: int = 0  # that is so much, of all of these
 
 
 class Reader:
@@ -77,13 +81,14 @@ class Reader:
             value = message.value()
             kind, timestamp = message.timestamp()
             fragments = scanner.fragments(value, encoding, faults)
+            headers = None
             if self._keeping or not offset & SAMPLE_MASK or not records:
-                self._look(found, fragments, message)
+                headers = self._look(found, fragments, message)
             records.append(record_of(partition, offset, timestamp if kind else NO_TIMESTAMP_MS, fragments))
             after = offset + 1
-            size += _held_bytes(fragments)
+            size += _held_bytes(fragments) + (headers_bytes(headers or ()) if self._keeping else 0)
             if faults:
-                size += self._put_aside(found, faults, message)
+                size += self._put_aside(found, faults, message, headers)
             if size >= max_bytes:
                 break
         if after >= 0:
@@ -91,20 +96,25 @@ class Reader:
         found.held_bytes, found.taken = size, taken
         return found
 
-    def _put_aside(self, found: Reading, faults: list[Fault], message: Message) -> int:
+    def _put_aside(self, found: Reading, faults: list[Fault], message: Message, looked: Headers | None) -> int:
         """Make letters of what could not be read of the last record; returns the bytes that they hold."""
-        headers = found.headers[-1] if self._keeping else headers_of(message)
+        headers = headers_of(message) if looked is None else looked
         found.letters += self._letters(faults, message, found.records[-1], headers)
-        size = sum([len(fault.payload) for fault in faults])
+        size = sum([len(fault.payload) for fault in faults]) + len(message.key() or b"")
         faults.clear()
-        return size
+        return size if self._keeping else size + headers_bytes(headers)
 
-    def _look(self, found: Reading, fragments: tuple[Fragment, ...], message: Message) -> None:
+    def _look(self, found: Reading, fragments: tuple[Fragment, ...], message: Message) -> Headers:
+        headers, key = headers_of(message), _bytes(message.key())
         if self._keeping:
-            found.headers.append(headers_of(message))
-        elif fragments:
+            found.headers.append(headers)
+            return headers
+        found.looked += 1
+        found.beside_bytes += headers_bytes(headers) + len(key or b"")
+        if fragments:
             found.sampled += 1
-            found.unkeyed += len(fragments) > 1 or not _is_key(_bytes(message.key()), fragments[0].trace_id)
+            found.unkeyed += len(fragments) > 1 or not _is_key(key, fragments[0].trace_id)
+        return headers
 
     def _letters(self, faults: list[Fault], message: Message, record: Record, headers: Headers) -> list[DeadLetter]:
         return [
