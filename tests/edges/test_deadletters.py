@@ -21,7 +21,7 @@ from confluent_kafka import Consumer
 from tests.fakes.meter import FakeMeter
 from tests.real.brokers import Tansu, free_ports, running
 from tss.core import measures
-from tss.core.health import Health, State
+from tss.core.health import DEAD_LETTERS, Health, State
 from tss.core.record import DeadLetter
 from tss.edges import breaker, deadletters, logs
 from tss.edges.breaker import Breaker
@@ -229,11 +229,13 @@ async def test_a_letter_waits_for_a_log_that_nobody_reads(monkeypatch):
                 await trio.sleep(1)  # some tries
                 assert not meter.by_label(measures.DEAD_LETTERS)
                 assert logs.dropped() == 0
+                assert desk._health.components[DEAD_LETTERS].state is State.DOWN
                 monkeypatch.setattr(deadletters, "LOG_SECS", 30)
                 reading = threading.Thread(target=lambda: lines.extend(reader))
                 lines: list[str] = []
                 reading.start()
             assert meter.by_label(measures.DEAD_LETTERS) == {("http_413", "log"): 1}
+            assert desk._health.components[DEAD_LETTERS].state is State.UP
         finally:
             assert logs.flush(30)
             structlog.reset_defaults()

@@ -120,6 +120,30 @@ async def test_law_1_dead_letters_are_kept_before_their_record_goes_on(autojump_
     assert meter.counted(measures.UNREADABLE, "unreadable") >= 1
 
 
+async def test_reading_pauses_and_polls_while_a_letter_is_not_taken(autojump_clock: MockClock) -> None:
+    letter = DeadLetter("unreadable", "", b"x")
+    source, meter, stop = Endless([letter]), FakeMeter(), trio.Event()
+    is_taken = trio.Event()
+
+    class Stuck(FakeDeadLetters):
+        async def put(self, letters: Sequence[DeadLetter]) -> None:
+            await is_taken.wait()
+            await super().put(letters)
+
+    letters = Stuck()
+    send, receive = trio.open_memory_channel[Batch](100)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(consumer.run, source, made(meter), letters, send, stop, meter, keying(), pausing(meter))
+        await trio.sleep(600)
+        assert source.polls > 5000 and source.pauses == 1 and source.resumes == 0
+        assert receive.statistics().current_buffer_used == 0 and letters.letters == []
+        is_taken.set()
+        offsets = [batch.runs[0][1][0].offset for batch in [await receive.receive() for _ in range(20)] if batch.runs]
+        assert offsets == [*range(len(offsets))] and len(offsets) > 10
+        assert (source.pauses, source.resumes) == (1, 1)
+        stop.set()
+
+
 def test_a_log_that_goes_back_is_taken_up_anew() -> None:
     meter = FakeMeter()
     assignments = made(meter)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+DEAD_LETTERS = "dead letters"  # degraded while they go to the log instead, down while nothing takes them
 READING = "reading"  # the component that is degraded while reading is paused
 
 

@@ -19,7 +19,7 @@ import trio
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from tss.core import measures
-from tss.core.health import Health
+from tss.core.health import DEAD_LETTERS, Health, State
 from tss.core.measures import Meter
 from tss.core.record import DeadLetter
 from tss.edges import logs
@@ -37,7 +37,7 @@ TRIES_SECS = 4.0
 PROBE_SECS = 1.0  # the same of the one try that is made now and then while the place is away
 LOG_SECS = 5.0  # for the log to write a part of a letter
 LOG = "log"
-COMPONENT = "dead letters"
+TO_THE_LOG = "they go to the log, since their place does not take them"
 BEGINS = b'{"time":"'  # each line of the file
 # Container runtimes cut a log's lines at 16 KiB, and so does `logs` with any text; quotes in here count twice in JSON.
 LOG_PART_CHARS = 7000
@@ -281,8 +281,8 @@ class DeadLetterOffice:
         self._meter = meter
         self._limiter = limiter
         self._log_limiter = trio.CapacityLimiter(1)  # a place that hangs must not keep letters from the log
-        where = "they go to the log, since their place does not take them"
-        self._breaker = None if place.name == LOG else Breaker(COMPONENT, where, health, chance)
+        self._health = health
+        self._breaker = None if place.name == LOG else Breaker(DEAD_LETTERS, TO_THE_LOG, health, chance)
 
     def __repr__(self) -> str:
         return f"<DeadLetterOffice to {self._place.name} {self._breaker or ''}>"
@@ -291,8 +291,19 @@ class DeadLetterOffice:
         """Keep them; returns once they are kept somewhere. Never raises."""
         left = letters if self._breaker is None else await self._try_place(letters, self._breaker)
         while left:  # there is no other place, and a letter that nobody has must not be settled (law 1)
-            left, _ = await self._try(left, self._last_resort, self._log_limiter)
+            left, trouble = await self._try(left, self._last_resort, self._log_limiter)
+            if trouble is not None:
+                self._health.down(DEAD_LETTERS, f"not taken, and records wait for that: {trouble}")
             await trio.sleep(PAUSES_SECS[-1] if left else 0)
+        self._are_kept()
+
+    def _are_kept(self) -> None:
+        component = self._health.components.get(DEAD_LETTERS)
+        if component is not None and component.state is State.DOWN:
+            if self._breaker is not None and self._breaker.is_open:
+                self._health.degraded(DEAD_LETTERS, TO_THE_LOG)
+            else:
+                self._health.up(DEAD_LETTERS)
 
     async def _try_place(self, letters: Sequence[DeadLetter], breaker: Breaker) -> Sequence[DeadLetter]:
         """Returns those that the place did not keep."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -73,7 +74,7 @@ async def run(
     pausing: Pausing,
 ) -> None:
     """Poll until told to stop. The channel's bound is what makes a slow destination felt here."""
-    reader = _Reader(source, assignments, dead_letters, meter, keying)
+    reader = _Reader(source, assignments, dead_letters, meter, keying, pausing)
     with polled:
         while not stop.is_set():
             batch = await reader.read()
@@ -82,7 +83,7 @@ async def run(
             with trio.move_on_after(PATIENCE_SECS):
                 await polled.send(batch)
                 continue
-            await _hold_back(source, reader, polled, stop, pausing, batch)
+            await _hold_back(reader, polled, stop, batch)
         source.finish()
 
 
@@ -95,10 +96,32 @@ class _Reader:
     dead_letters: DeadLetters
     meter: Meter
     keying: Keying
+    pausing: Pausing
     telling: Telling = attrs.field(factory=Telling)
+    _is_paused: bool = False
+    _ahead: deque[tuple[Batch, Sequence[DeadLetter]]] = attrs.field(factory=deque)  # polled while letters waited
 
     async def read(self) -> Batch:
-        """One poll."""
+        """What one poll brought, once its letters are kept. As long as it does not go on, no offset in it can be
+        committed."""
+        batch, letters = self._ahead.popleft() if self._ahead else await self._poll()
+        if letters:
+            await self._keep(letters)
+        return batch
+
+    async def pause(self) -> None:
+        """Read on only for the sake of the group."""
+        self.pausing.begins()
+        await self.source.pause()
+        self._is_paused = True
+
+    async def resume(self) -> None:
+        """Go on reading."""
+        self._is_paused = False
+        await self.source.resume()
+        self.pausing.ends()
+
+    async def _poll(self) -> tuple[Batch, Sequence[DeadLetter]]:
         moves = self.assignments.rewind()
         if moves:
             await self.source.seek(moves)
@@ -111,13 +134,36 @@ class _Reader:
         assignments.show_lags(read.lags)
         self.keying.sampled(read.sample)
         letters = [each for each in read.dead_letters if not assignments.is_settled(each.partition, each.offset)]
-        if letters:
-            # Before the records go on: as long as they do not, no offset in this poll can be committed.
-            for letter in letters:
-                self.meter.count(measures.UNREADABLE, 1, letter.reason)
-            await self.dead_letters.put(letters)
-            self._tell(letters)
-        return Batch(read.wall_ms, runs, ends, assignments.holds(read.held_bytes if runs else 0, read.waiting_bytes))
+        size = assignments.holds(read.held_bytes if runs else 0, read.waiting_bytes)
+        return Batch(read.wall_ms, runs, ends, size), letters
+
+    async def _keep(self, letters: Sequence[DeadLetter]) -> None:
+        """For as long as that takes: with polls meanwhile, or the group gives the partitions to somebody else."""
+        for letter in letters:
+            self.meter.count(measures.UNREADABLE, 1, letter.reason)
+        kept = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._put, letters, kept)
+            with trio.move_on_after(PATIENCE_SECS):
+                await kept.wait()
+            if not kept.is_set():
+                await self._poll_until(kept)
+        self._tell(letters)
+
+    async def _put(self, letters: Sequence[DeadLetter], kept: trio.Event) -> None:
+        await self.dead_letters.put(letters)
+        kept.set()
+
+    async def _poll_until(self, kept: trio.Event) -> None:
+        is_ours = not self._is_paused
+        if is_ours:
+            await self.pause()
+        while not kept.is_set():
+            batch, letters = await self._poll()
+            if batch.runs or batch.ends or letters:
+                self._ahead.append((batch, letters))
+        if is_ours:
+            await self.resume()
 
     def _tell(self, letters: Sequence[DeadLetter]) -> None:
         """Once, and then from time to time: a topic with the wrong encoding is nothing else."""
@@ -136,21 +182,13 @@ class _Reader:
         )
 
 
-async def _hold_back(
-    source: Source,
-    reader: _Reader,
-    polled: trio.MemorySendChannel[Batch],
-    stop: trio.Event,
-    pausing: Pausing,
-    batch: Batch,
-) -> None:
+async def _hold_back(reader: _Reader, polled: trio.MemorySendChannel[Batch], stop: trio.Event, batch: Batch) -> None:
     """Pause, keep polling for the group's sake, and resume once the channel is empty.
 
     A pause throws away what librdkafka has prefetched, so it must not flap: it comes after a second of patience and
     goes only when all that waits has been taken. Records that a poll still returns are kept, in order.
     """
-    pausing.begins()
-    await source.pause()
+    await reader.pause()
     waiting = [batch]
     while not stop.is_set() and (waiting or polled.statistics().current_buffer_used):
         more = await reader.read()
@@ -162,5 +200,4 @@ async def _hold_back(
             except trio.WouldBlock:
                 break
             del waiting[0]
-    await source.resume()
-    pausing.ends()
+    await reader.resume()

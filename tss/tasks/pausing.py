@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from tss.core import measures
-from tss.core.health import READING, Health, State
+from tss.core.health import DEAD_LETTERS, READING, Health, State
 from tss.core.measures import Meter
 from tss.tasks.telling import TELL_SECS
 
@@ -57,7 +57,7 @@ class Pausing:
         self._is_told = now - self._told_at >= TELL_SECS
         if self._is_told:
             log.warning(
-                "reading is paused, since what is kept is not taken fast enough",
+                "reading is paused, since what was read is not taken fast enough",
                 waits_for=self.reason(),
                 pauses=self._untold,
                 **self._waiting(),
@@ -74,6 +74,9 @@ class Pausing:
 
     def reason(self) -> str:
         """For whom reading waits."""
+        letters = self.health.components.get(DEAD_LETTERS)
+        if letters is not None and letters.state is State.DOWN:
+            return "dead letters are not taken"
         down = [way.name for way in self.ways if self._is_down(way)]
         if down:
             return f"{_named(down)} down"
