@@ -148,7 +148,7 @@ async def test_probes_that_pass_do_not_open_the_way_to_calls_that_time_out(monke
                 if not link.is_away:  # others work, and say nothing of this one
                     await link.call(lambda client: client.get("a"), operation="read_rules")
                 await trio.sleep(0.01)
-            assert 3 <= tries <= 4  # at once, after 0.1 s, after 1 s more, after 2 s more
+            assert 2 <= tries <= 4  # at once, after 0.1 s, after 1 s more, after 2 s more; a slow machine has fewer
             assert waited_secs < 2
             assert seen.state is State.DEGRADED
             assert "`read_decisions` failed" in seen.detail and "the next try is in" in seen.detail
@@ -159,7 +159,9 @@ async def test_probes_that_pass_do_not_open_the_way_to_calls_that_time_out(monke
             assert not await read(lambda client: client.blpop(["nobody fills it"], timeout=60))
             began = trio.current_time()
             await until_up(seen)
-            assert trio.current_time() - began < 1  # it has worked: the next trouble is a first one
+            assert (
+                trio.current_time() - began < 2
+            )  # it has worked: the next trouble is a first one; else it were 4 s or more
 
 
 async def test_a_call_ends_when_it_is_cancelled():
