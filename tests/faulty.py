@@ -35,6 +35,7 @@ from tests.sinks import SpanId
 from tss.core.health import Health
 from tss.core.trace import Trace
 from tss.tasks import exporter
+from tss.tasks.lane import Destination, Lane
 
 PIECE_BYTES = 4096
 
@@ -274,7 +275,7 @@ class Driven:
 
 
 async def drive(
-    destinations: Sequence[exporter.Destination],
+    destinations: Sequence[Destination],
     batches: Sequence[Sequence[Trace]],
     *,
     within_secs: float = 30,
@@ -283,7 +284,7 @@ async def drive(
     """The real exporter task around these, on the real clock. Raises trio.TooSlowError when a trace is stuck."""
     letters, health, meter = FakeDeadLetters(), Health(), FakeMeter()
     lanes = [
-        exporter.Lane("traces", each, letters, health, meter, random.Random(seed + place))
+        Lane("traces", each, letters, health, meter, random.Random(seed + place))
         for place, each in enumerate(destinations)
     ]
     kept_in, kept_out = trio.open_memory_channel[list[Trace]](len(batches))

@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from tss import force_cli
+from tss.admin_client import DONE, REFUSED
 
 TOKEN = {"TSS_FORCE_SAMPLING_ADMIN_TOKEN": "a-token-of-sixteen"}
 RULE = {
@@ -95,7 +96,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
 def test_what_is_no_tss_is_told_in_one_line(said: Callable[..., tuple[int, str]], body: bytes) -> None:
     with serving(body=body) as server:
         code, text = said(server.url)
-    assert code == force_cli.REFUSED
+    assert code == REFUSED
     assert text.startswith(f"tss force: {server.url} answers 200") and text.count("\n") == 1
     assert "of a tss?" in text
 
@@ -103,26 +104,26 @@ def test_what_is_no_tss_is_told_in_one_line(said: Callable[..., tuple[int, str]]
 def test_a_rule_that_is_none_is_told_where_one_was_made(said: Callable[..., tuple[int, str]]) -> None:
     with serving(body=b'{"rules": []}') as server:
         code, text = said(server.url, "add", "n", "--keep", "--match", "name eq a")
-    assert (code, text.count("\n")) == (force_cli.REFUSED, 1)
+    assert (code, text.count("\n")) == (REFUSED, 1)
 
 
 def test_what_speaks_no_http_or_does_not_answer_is_told_in_one_line(said: Callable[..., tuple[int, str]]) -> None:
     for answer in (b"SSH-2.0-x\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort"):
         with raw(answer) as address:
             code, text = said(f"http://{address}")
-        assert code == force_cli.REFUSED and text.count("\n") == 1, text
+        assert code == REFUSED and text.count("\n") == 1, text
         assert text.startswith(("tss force: no answer", f"tss force: http://{address} answers 200 with no JSON"))
     with raw(b"no TLS here") as address:
         code, text = said(f"https://{address}")
-        assert code == force_cli.REFUSED and text.count("\n") == 1
+        assert code == REFUSED and text.count("\n") == 1
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         code, text = said(f"http://127.0.0.1:{closed.getsockname()[1]}")
-    assert (code, text.count("\n")) == (force_cli.REFUSED, 1)
+    assert (code, text.count("\n")) == (REFUSED, 1)
     assert "refused" in text
     for url in ("nonsense", "http://", "http://[::1", "ftp://127.0.0.1:1/x"):
         code, text = said(url)
-        assert code == force_cli.REFUSED and text.count("\n") == 1, text
+        assert code == REFUSED and text.count("\n") == 1, text
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -130,7 +131,7 @@ def test_the_token_follows_no_redirect(said: Callable[..., tuple[int, str]], sta
     with serving(body=b'{"rules": []}') as other, serving(status, Location=f"{other.url}/x") as server:
         code, text = said(server.url)
         assert server.tokens == ["Bearer a-token-of-sixteen"] and other.tokens == []
-    assert code == force_cli.REFUSED
+    assert code == REFUSED
     assert f"sends on to {other.url}/x" in text
 
 
@@ -143,7 +144,7 @@ def test_the_token_goes_to_no_proxy_of_the_environment(
             monkeypatch.setenv(name, proxy.url)
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
-        assert said(server.url) == (force_cli.DONE, "")
+        assert said(server.url) == (DONE, "")
         assert (len(server.tokens), proxy.tokens) == (1, [])
-        assert said(server.url, "list", "--proxy") == (force_cli.DONE, "")
+        assert said(server.url, "list", "--proxy") == (DONE, "")
         assert (len(server.tokens), len(proxy.tokens)) == (1, 1), "asked for, it is used"

@@ -36,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tss import force_cli  # noqa: PLC0415  # the daemon has no use for it
 
         return force_cli.main(given[1:])
+    if given[:1] == ["release"]:
+        from tss import release_cli  # noqa: PLC0415  # as above
+
+        return release_cli.main(given[1:])
     if given[:1] == ["size"]:
         from tss import sizing  # noqa: PLC0415  # as above
 
@@ -73,15 +77,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=["run", "check", "force", "size"],
+        choices=["run", "check", "force", "release", "size"],
         default="run",
-        help="check only validates; force: rules that keep or drop for a while; size: pods, memory and retention for your "
-        "traffic (both have a --help of their own)",
+        help="check only validates; force: rules that keep or drop for a while; release: put what a destination refuses among "
+        "the dead letters; size: pods, memory and retention for your traffic (these three have a --help of their own)",
     )
     parser.add_argument("--config", metavar="FILE", help=f"settings in YAML (default: ${CONFIG_VARIABLE})")
     parser.add_argument("--version", action="version", version=f"tss {__version__}")
     options = parser.parse_args(arguments)
-    if options.command in ("force", "size"):
+    if options.command in ("force", "release", "size"):
         parser.error(f"{options.command} comes first: python -m tss {options.command} --help")
     return options
 

@@ -32,6 +32,7 @@ from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
 from tss.counting import open_counting
 from tss.edges import heap, logs, signals, web
+from tss.edges.admin import AdminApi
 from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
 from tss.edges.force_api import ForceApi
@@ -42,6 +43,7 @@ from tss.edges.kafka_retention import TopicRetention
 from tss.edges.kafka_scaler import scaler_group
 from tss.edges.kafka_topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
+from tss.edges.release_api import ReleaseApi
 from tss.edges.unusable import UnusableFile
 from tss.fleet import open_fleet
 from tss.settings import ForceSampling, KafkaExporter, Settings
@@ -63,8 +65,8 @@ from tss.tasks import (
 from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch, DeadLetters, Source
 from tss.tasks.crew import Crew
-from tss.tasks.exporter import Destination
 from tss.tasks.keying import Keying
+from tss.tasks.lane import Destination, Lane
 from tss.tasks.narrating import Decisions
 from tss.tasks.parker import Parker, Parking
 from tss.tasks.pausing import Pausing
@@ -104,6 +106,7 @@ class Outside:
     parking: Parking | None = None  # where long-open traces go; None keeps them in memory
     keeping: keeper.Keeping | None = None  # the topic, asked how long it keeps its records
     source_keeping: keeper.Keeping | None = None  # the same of the first stage's input, where there is one
+    lanes: dict[str, Lane] = attrs.field(factory=dict)  # the way to each destination by name, once traces are selected
 
 
 @attrs.frozen
@@ -139,10 +142,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     memories = Shared(sharing, buffer, meter) if sharing else ALONE
     sampler, preparation = _sampler(settings), Preparation(settings.span_compression)
     assignments = _assignments(settings, buffer, meter, outside.clock_ms, sampler.lookup)
-    lanes = [
-        exporter.Lane(settings.kafka.input_topic, destination, outside.dead_letters, health, meter, outside.chance)
-        for destination in outside.destinations
-    ]
+    lanes = _lanes(settings, outside)
     _watch(buffer, assignments, meter, health)
     keying = Keying(meter, health, rekeyed=settings.kafka.rekey.enabled)
     parker = None if shelves is None else _parker(settings, outside, shelves, buffer, assignments, sampler.lookup)
@@ -251,16 +251,13 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
     deadline of a stop is not kept here, since this loop may be what hangs (edges/signals.py).
     """
     meter, health = PrometheusMeter(), Health(time.time)
-    meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
-    meter.watch(measures.READY, lambda: health.ready)
-    logs.count_dropped(lambda lines: meter.count(measures.LOG_LINES_DROPPED, lines))
+    _show(meter, health)
     health.starting("kafka")
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
     rulebook = Rulebook()
-    api = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
-    facts = web.Facts(
-        health, SCANNER, meter.exposition, meter, health.read_numbers, api, _admin_at(settings.force_sampling)
-    )
+    api, release = _admin(settings, rulebook)
+    pages = AdminApi(api, release), _admin_at(settings.force_sampling)
+    facts = web.Facts(health, SCANNER, meter.exposition, meter, health.read_numbers, *pages)
     stop = trio.Event()
     # The link to Redis has a nursery of its own, so it is closed within the house; the rest after it.
     async with AsyncExitStack() as opened, trio.open_nursery() as house, AsyncExitStack() as linked:
@@ -327,6 +324,7 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
             TopicRetention(kafka, settings.app.instance_id),
             TopicRetention(settings.kafka, settings.app.instance_id) if settings.kafka.rekey.enabled else None,
         )
+        release.exporters = outside.lanes
         async with trio.open_nursery() as beside:
             counted = trio.Event()
             for name, sender in counting.senders.items():
@@ -336,6 +334,17 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
             await select(keyed, outside, stop)
             counted.set()  # no span comes any more: what was counted is sent a last time
         house.cancel_scope.cancel()
+
+
+def _show(meter: PrometheusMeter, health: Health) -> None:
+    meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
+    meter.watch(measures.READY, lambda: health.ready)
+    logs.count_dropped(lambda lines: meter.count(measures.LOG_LINES_DROPPED, lines))
+
+
+def _admin(settings: Settings, rulebook: Rulebook) -> tuple[ForceApi, ReleaseApi]:
+    force = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
+    return force, ReleaseApi(force.guard)
 
 
 def _admin_at(force: ForceSampling) -> tuple[str, int] | None:
@@ -372,6 +381,17 @@ def _channel(
     outside.meter.watch(measures.CHANNEL_FILL, lambda: receive.statistics().current_buffer_used, name)
     outside.health.details[f"channel_{name}"] = lambda: f"{receive.statistics().current_buffer_used} of {bound}"
     return send, receive
+
+
+def _lanes(settings: Settings, outside: Outside) -> list[Lane]:
+    lanes = [
+        Lane(
+            settings.kafka.input_topic, destination, outside.dead_letters, outside.health, outside.meter, outside.chance
+        )
+        for destination in outside.destinations
+    ]
+    outside.lanes.update({lane.destination.name: lane for lane in lanes})
+    return lanes
 
 
 def _sampler(settings: Settings) -> Sampler:
@@ -420,7 +440,7 @@ def _assignments(
     )
 
 
-def _pausing(health: Health, meter: Meter, lanes: Sequence[exporter.Lane]) -> Pausing:
+def _pausing(health: Health, meter: Meter, lanes: Sequence[Lane]) -> Pausing:
     return Pausing(health, meter, [lane.standing for lane in lanes])
 
 

@@ -3,82 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import re
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import attrs
+from tss.admin_client import DONE, REFUSED, Replica, Trouble, options, token
 
-from tss.settings import CONFIG_VARIABLE, SettingsError, load
-
-DONE, REFUSED, WRONG_USE = 0, 1, 2
-DEFAULT_URL = "http://127.0.0.1:8080"
-TOKEN_VARIABLE = "TSS_FORCE_SAMPLING_ADMIN_TOKEN"  # noqa: S105  # its name, not its value
-ANSWER_SECS = 30
-MAX_ANSWER_BYTES = 16 * 1024 * 1024  # 1,000 rules of the largest size have less
-_REDIRECTS = (301, 302, 303, 307, 308)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Document = dict[str, Any]
 
 
-class Trouble(Exception):
-    """What to tell who asked; the exit code is REFUSED."""
-
-
-@attrs.frozen
-class Site:
-    """One replica's pages."""
-
-    url: str
-    token: str = attrs.field(repr=False)
-    by_proxy: bool = False
+class Site(Replica):
+    """One replica's pages of force rules."""
 
     def ask(self, method: str, path: str = "", document: object = None, revision: int | None = None) -> Any:
-        """The answer's document. Raises Trouble with the server's own words."""
-        url = f"{self.url.rstrip('/')}/admin/force-rules{path}"
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        if revision is not None:
-            headers["If-Match"] = f'"{revision}"'
-        body = None if document is None else json.dumps(document).encode()
-        try:
-            request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310  # whoever asks names it
-            with self._opener().open(request, timeout=ANSWER_SECS) as answer:
-                status, text = answer.status, answer.read(MAX_ANSWER_BYTES)
-        except urllib.error.HTTPError as error:
-            raise Trouble(_words(error)) from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = _one_line(str(getattr(error, "reason", error))) or type(error).__name__
-            raise Trouble(f"no answer from {self.url}: {reason}; --url names another replica") from error
-        return self._document(method, path, status, text)
-
-    def _opener(self) -> urllib.request.OpenerDirector:
-        """The token goes to the address that was named, and nowhere else: no redirect is followed, and no proxy of the
-        environment asked unless that is wanted."""
-        proxies = urllib.request.ProxyHandler(None if self.by_proxy else {})
-        return urllib.request.build_opener(proxies, _NoRedirect())
-
-    def _document(self, method: str, path: str, status: int, text: bytes) -> Any:
-        """What a tss says. Raises Trouble for what is none."""
-        try:
-            found = json.loads(text or b"null")
-        except ValueError as error:
-            raise Trouble(_stranger(self.url, status, "no JSON")) from error
+        """The answer's document. Raises Trouble with the server's own words, or for what is no answer of a tss."""
+        status, found = self.request(method, f"/admin/force-rules{path}", document, revision)
         if method == "DELETE":
             return found
         if method == "GET" and not path:
             rules = found.get("rules") if isinstance(found, dict) else None
             if not isinstance(rules, list) or not all(map(_is_rule, rules)):
-                raise Trouble(_stranger(self.url, status, "no force rules"))
+                raise self.stranger(status, "no force rules")
         elif not _is_rule(found):
-            raise Trouble(_stranger(self.url, status, "no force rule"))
+            raise self.stranger(status, "no force rule")
         return found
 
     def find(self, wanted: str) -> Document:
@@ -92,13 +44,6 @@ class Site:
         raise Trouble(f"there is no rule with the id or name {wanted!r}; there are: {known}")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer like any other that is no success."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
 _FIELDS = frozenset({"id", "name", "action", "enabled", "expires", "priority", "revision", "matchers", "description"})
 
 
@@ -108,64 +53,20 @@ def _is_rule(document: object) -> bool:
     return all(isinstance(each, dict) and each.keys() >= {"on", "op", "value"} for each in document["matchers"])
 
 
-def _one_line(text: str) -> str:
-    """What a stranger said, fit for a terminal."""
-    return "".join([each if each.isprintable() else " " for each in text])[:200].strip()
-
-
-def _stranger(url: str, status: int, what: str) -> str:
-    return f"{url} answers {status} with {what}: is it the health port, or forceSampling.adminPort, of a tss?"
-
-
-def _words(error: urllib.error.HTTPError) -> str:
-    if error.code in _REDIRECTS:
-        where = error.headers.get("Location", "")
-        return f"{error.url} sends on to {where} ({error.code}), where the token does not go: name the replica itself by --url"
-    try:
-        document = json.loads(error.read(MAX_ANSWER_BYTES))
-        lines = [f"{document['error']} ({error.code})"]
-        lines += [f"  {field}: {fault}" for field, fault in document.get("fields", {}).items()]
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, http.client.HTTPException):
-        return f"{error.url} answers {error.code}: is it the health port, or forceSampling.adminPort, of a tss?"
-    return "\n".join(lines)
-
-
 def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
     """Do what is asked; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    given = _parser().parse_args(arguments)
     try:
-        site = Site(options.url, _token(options.config, environ), options.proxy)
-        shown = options.does(site, options)
+        site = Site(given.url, token(given.config, environ), given.proxy)
+        shown = given.does(site, given)
     except Trouble as trouble:
         print(f"tss force: {trouble}", file=sys.stderr)
         return REFUSED
-    if options.json:
+    if given.json:
         print(json.dumps(shown, indent=2))
     else:
         print(_for_people(shown))
     return DONE
-
-
-def _token(config: str | None, environ: Mapping[str, str]) -> str:
-    """From the environment, else from the settings, as the daemon would find it."""
-    if environ.get(TOKEN_VARIABLE):
-        return environ[TOKEN_VARIABLE]
-    file = environ.get(f"{TOKEN_VARIABLE}_FILE")
-    if file:
-        try:
-            return Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise Trouble(f"{TOKEN_VARIABLE}_FILE: {error}") from error
-    path = config or environ.get(CONFIG_VARIABLE)
-    try:
-        found = load(path, environ).force_sampling.admin_token if path else ""
-    except SettingsError as error:
-        raise Trouble(f"no {TOKEN_VARIABLE}, and the settings cannot be read: {error}") from error
-    if not found:
-        raise Trouble(
-            f"no token: set {TOKEN_VARIABLE}, or name settings that have forceSampling.adminToken by --config"
-        )
-    return found
 
 
 # -- the commands
@@ -224,19 +125,10 @@ def _remove(site: Site, options: argparse.Namespace) -> Any:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tss force", description="Keep or drop whatever matches, for a while.")
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--url", default=DEFAULT_URL, help=f"a replica's health address, or its admin address (default: {DEFAULT_URL})"
-    )
-    shared.add_argument("--proxy", action="store_true", help="ask by the proxy that HTTP_PROXY and its like name")
-    shared.add_argument(
-        "--config", metavar="FILE", help=f"settings to take the token from (default: ${CONFIG_VARIABLE})"
-    )
-    shared.add_argument("--json", action="store_true", help="answer in JSON")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     def command(name: str, does: Callable[[Site, argparse.Namespace], Any], text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, parents=[shared], help=text, description=text)
+        made = commands.add_parser(name, parents=[options()], help=text, description=text)
         made.set_defaults(does=does)
         if name not in ("list", "add"):
             made.add_argument("rule", help="its id or its name")

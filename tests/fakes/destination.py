@@ -10,7 +10,7 @@ import trio
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
-from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Retrying
+from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Rejected, Retrying
 from tss.core.trace import Trace
 
 
@@ -45,6 +45,8 @@ class Mood(enum.Enum):
     AGAIN = "again"  # 503
     AGAIN_AFTER = "again after"  # 429 with Retry-After
     MISCONFIGURED = "misconfigured"  # 401
+    FAILING = "failing"  # 500 to everything
+    BLAMING = "blaming"  # 400 to everything, as a TLS port answers to http://
     HANGING = "hanging"  # no answer until the mood changes
     VANISHING = "vanishing"  # takes the batch and goes away before it says so
 
@@ -66,6 +68,7 @@ class FakeDestination:
     chance: random.Random = attrs.field(factory=lambda: random.Random(0))
     max_delay_secs: float = 0.0
     refused: set[bytes] = attrs.field(factory=set)  # trace ids it will never take
+    crashing: set[bytes] = attrs.field(factory=set)  # trace ids of which it says 500 whenever it is sent one
     partly: set[bytes] = attrs.field(factory=set)  # trace ids it rejects while it takes the rest of their batch
     mood: Mood = Mood.WELL
     taken: Callable[[Sequence[Arrival]], None] = lambda arrivals: None
@@ -85,11 +88,22 @@ class FakeDestination:
     async def send(self, traces: Sequence[Trace]) -> Outcome:
         return await self._answer(traces, 0)
 
+    async def knock(self) -> bool:
+        await trio.sleep(self.chance.uniform(0, self.max_delay_secs))
+        return self.mood in (Mood.WELL, Mood.SLOW)
+
+    def forget(self, traces: Sequence[Trace]) -> None:
+        pass
+
     async def _answer(self, traces: Sequence[Trace], sender: int) -> Outcome:
         self.tries[sender] += 1
         payloads = [(trace.trace_id, trace.payload) for trace in traces]  # what it is now, not when the answer comes
         await trio.sleep(self.chance.uniform(0, self.max_delay_secs))
         match self.mood:
+            case Mood.FAILING:
+                return Rejected("internal", "500")
+            case Mood.BLAMING:
+                return Rejected("bad_request", "400", blames_data=True)
             case Mood.HANGING:
                 await self._changed.wait()
                 return Again("timeout", "no answer")
@@ -107,8 +121,10 @@ class FakeDestination:
                 await trio.sleep(self.chance.uniform(0.5, 4))
             case Mood.WELL:
                 pass
+        if any(trace_id in self.crashing for trace_id, _ in payloads):
+            return Rejected("internal", "500")
         if any(trace_id in self.refused for trace_id, _ in payloads):
-            return Refused("bad_request", "400")
+            return Rejected("bad_request", "400", blames_data=True)
         try:
             outcome = self._take(payloads, sender)
         except DecodeError as error:
@@ -155,3 +171,9 @@ class Way:
 
     async def send(self, traces: Sequence[Trace]) -> Outcome:
         return await self.destination._answer(traces, self.sender)
+
+    async def knock(self) -> bool:
+        return await self.destination.knock()
+
+    def forget(self, traces: Sequence[Trace]) -> None:
+        self.destination.forget(traces)

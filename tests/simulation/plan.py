@@ -68,6 +68,7 @@ class Plan:
     destinations: int
     refused_share: float
     partly_share: float
+    crashing_share: float
     max_send_delay_secs: float
     shared: Shared | None = None
 
@@ -130,6 +131,7 @@ def plan(seed: int) -> Plan:
         destinations=chance.choice([1, 1, 2, 3]),
         refused_share=chance.choice([0, 0, 0.1]),
         partly_share=chance.choice([0, 0, 0.05]),
+        crashing_share=random.Random(f"crashing {seed}").choice([0, 0, 0, 0.05]),
         max_send_delay_secs=chance.choice([0.02, 0.5]),
     )
 
@@ -159,6 +161,7 @@ def fleet(seed: int) -> Plan:
         # What cannot be put aside at once is sent again with the rest of its batch.
         refused_share=0 if orderly else alone.refused_share,
         partly_share=0 if orderly else alone.partly_share,
+        crashing_share=0 if orderly else alone.crashing_share,
         shared=Shared(chance.random() < 0.7, chance.choice([1 << 28, 1 << 28, 3000]), troubles),
     )
 

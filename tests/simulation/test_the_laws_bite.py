@@ -22,6 +22,7 @@ from tss.core import evaluation
 from tss.core.buffer import Buffer
 from tss.core.delivery import Accepted, Again
 from tss.core.errors import LawBroken
+from tss.core.evidence import Blame, Evidence, Verdict
 from tss.core.memory import DROPPED, UNKNOWN, Memory
 from tss.core.packing import Packed
 from tss.core.parked import Place, Shelf
@@ -30,7 +31,7 @@ from tss.core.record import DeadLetter
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
 from tss.edges.parking import Parked
-from tss.tasks import consumer, evaluator, exporter
+from tss.tasks import consumer, evaluator, lane
 from tss.tasks.assignments import Assignments
 from tss.tasks.sharing import Shared
 
@@ -127,12 +128,12 @@ def closes_before_it_advances_time(patch: Patch) -> str:
 
 
 def gives_up_on_again(patch: Patch) -> str:
-    async def send(lane, batch):
-        outcome = await original(lane, batch)
+    async def send(way, batch):
+        outcome = await original(way, batch)
         return Accepted() if isinstance(outcome, Again) else outcome
 
-    original = exporter._send
-    patch(exporter, "_send", send)
+    original = lane.send
+    patch(lane, "send", send)
     return biting.LOST
 
 
@@ -179,10 +180,10 @@ def never_relieves(patch: Patch) -> str:
 
 
 def puts_no_refused_trace_aside(patch: Patch) -> str:
-    async def nothing(lane, batch, reason, detail):
+    async def nothing(way, batch, reason, detail):
         pass
 
-    patch(exporter, "_put_aside", nothing)
+    patch(lane, "put_aside", nothing)
     return biting.LOST
 
 
@@ -228,12 +229,12 @@ def sends_what_it_dropped(patch: Patch) -> str:
 
 
 def sends_twice(patch: Patch) -> str:
-    async def send(lane, batch):
-        await original(lane, batch)
-        return await original(lane, batch)
+    async def send(way, batch):
+        await original(way, batch)
+        return await original(way, batch)
 
-    original = exporter._send
-    patch(exporter, "_send", send)
+    original = lane.send
+    patch(lane, "send", send)
     return biting.TWICE_IN_CALM
 
 
@@ -282,9 +283,21 @@ def throws_garbage_away(patch: Patch) -> str:
     return biting.GARBAGE_NOT_KEPT
 
 
+def believes_one_answer(patch: Patch) -> str:
+    """As it once was: whoever answers 500 or 400 to everything has everything among the dead letters."""
+
+    def verdict(_self, piece, _now, **_):
+        if piece.blame is Blame.WAY:
+            return Verdict.HOLD
+        return Verdict.HALVE if len(piece.traces) > 1 else Verdict.GIVE_UP
+
+    patch(Evidence, "verdict", verdict)
+    return biting.INNOCENT
+
+
 def says_no_reason(patch: Patch) -> str:
-    letter = exporter._letter
-    patch(exporter, "_letter", lambda lane, trace, reason, detail: letter(lane, trace, "", detail))
+    letter = lane.letter
+    patch(lane, "letter", lambda way, trace, reason, detail: letter(way, trace, "", detail))
     return biting.NO_REASON
 
 
@@ -330,6 +343,7 @@ SABOTAGES = [
     evaluates_twice,
     passes_garbage_before_it_is_kept,
     throws_garbage_away,
+    believes_one_answer,
     says_no_reason,
     writes_spans_anew,
 ]

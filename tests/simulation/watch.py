@@ -21,6 +21,7 @@ from tss.core.parked import Summary
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.trace import RECORD_BYTES, TRACE_BYTES, Trace
+from tss.tasks.lane import Lane
 
 DROPPED = Decision(Verdict.DROP, "somebody else's", Reason.INACTIVE, 0.0)  # more is not remembered of it
 Place = tuple[int, int]  # (partition, offset)
@@ -63,6 +64,7 @@ class Incarnation:
     counted: Counter[str] = attrs.field(factory=Counter, repr=False)  # what its meter should say
     decided: Counter[tuple[str, str, str]] = attrs.field(factory=Counter, repr=False)
     excess_bytes: int = 0  # held beyond the limit, one trace and one record
+    lanes: dict[str, Lane] = attrs.field(factory=dict, repr=False)
     stop_asked_at: float | None = None
     ended: str = ""  # "stopped", "restarted", "killed"
     hurried: bool = False  # stopped before what was in hand was delivered

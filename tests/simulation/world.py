@@ -30,6 +30,7 @@ from tss.edges.parking import Parked
 from tss.tasks.assignments import Assignments
 from tss.tasks.sharing import Sharing
 
+OPERATORS_SECS = 60.0  # an operator has patience with a destination for so long
 PATIENCE_SECS = 240.0  # of simulated time, from the end of all faults until everything has to be committed
 NEVER = 1 << 62
 DECISION_TTL_SECS = 3600.0  # longer than any run
@@ -72,6 +73,7 @@ class World:
         self.destinations = [self._destination(number) for number in range(plan.destinations)]
         self.dead_letters = FakeDeadLetters(self.chance, 0.05, self._put_aside)
         self.delivered: list[dict[SpanKey, int]] = [{} for _ in self.destinations]  # the moment it came first
+        self.released: set[str] = set()  # destinations of which an operator gave up what was held
         self.set_aside: dict[Place, dict[str, int]] = {}  # garbage: by place and reason the moment it was kept
         self.excused: dict[tuple[int, int, bytes], int] = {}
         self.commits: list[Passing] = []
@@ -118,10 +120,28 @@ class World:
                 self.is_broken(f"law 4: {letter!r} has no reason")
             if letter.destination:
                 number = int(letter.destination.removeprefix("sea"))
+                self._check_guilt(letter, self.destinations[number])
                 for span in spans_of(letter.payload):
                     self.delivered[number].setdefault(SpanKey.of(span), self.moment)
             elif letter.partition is not None and letter.offset is not None:
                 self.set_aside.setdefault((letter.partition, letter.offset), {}).setdefault(letter.reason, self.moment)
+
+    def _check_guilt(self, letter: DeadLetter, destination: FakeDestination) -> None:
+        trace_id = bytes.fromhex(letter.trace_id)
+        guilty = destination.refused | destination.partly | destination.crashing
+        # Of a partial success nobody can say which traces of the batch were meant.
+        if letter.reason != "partial_success" and trace_id not in guilty and letter.destination not in self.released:
+            self.is_broken(f"law 4: {letter.trace_id[:8]} was put aside for {letter.destination}, which would take it")
+
+    async def _operator(self) -> None:
+        """Looks from time to time, and releases what has been held for long."""
+        while True:
+            await trio.sleep(5)
+            for life in self._living:
+                for name, lane in life.lanes.items():
+                    if lane.standing.down_secs > OPERATORS_SECS:
+                        self.released.add(name)
+                        self.tell(f"an operator releases {lane.release()} traces of {name} in #{life.serial}")
 
     def _committed(self, member: FakeMember, partition: int, commit: Commit) -> None:
         floor = f", parked from {commit.parked.floor}" if commit.parked else ""
@@ -199,6 +219,7 @@ class World:
             chance=random.Random(f"life {self.plan.seed} {life.serial}"),
             sharing=self._sharing(shared) if shared else None,
             parking=parked,
+            lanes=life.lanes,
         )
 
     def _sharing(self, shared: Shared) -> Sharing:
@@ -226,6 +247,7 @@ class World:
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._operator)
             for number in range(self.plan.replicas):
                 nursery.start_soon(self._replica, f"replica{number}")
             async with trio.open_nursery() as doings:
@@ -273,6 +295,8 @@ class World:
                     destination.refused.add(trace_id)
                 elif lot > 1 - self.plan.partly_share:
                     destination.partly.add(trace_id)
+                elif lot < self.plan.refused_share + self.plan.crashing_share:
+                    destination.crashing.add(trace_id)
 
     async def _happen(self, fault: Fault, nursery: trio.Nursery) -> None:
         await trio.sleep(fault.at_secs)

@@ -19,6 +19,7 @@ from tss.core.partition import Partition
 from tss.core.trace import Trace
 from tss.edges import web
 from tss.tasks import exporter
+from tss.tasks.lane import Lane
 from tss.tasks.pausing import Pausing
 from tss.tasks.standing import Standing
 
@@ -108,10 +109,16 @@ class Away:
         await trio.sleep(0.1)
         return Accepted() if self.works else Again("connect", "refused")
 
+    async def knock(self) -> bool:
+        return self.works
+
+    def forget(self, traces: Sequence[Trace]) -> None:
+        pass
+
 
 async def test_what_waits_for_a_destination_is_known_until_it_is_taken(autojump_clock: MockClock) -> None:
     known, away = health(), Away()
-    lane = exporter.Lane("t", away, FakeDeadLetters(), known, FakeMeter(), random.Random(1))
+    lane = Lane("t", away, FakeDeadLetters(), known, FakeMeter(), random.Random(1))
     kept_in, kept_out = trio.open_memory_channel[list[Trace]](10)
     settled_in, settled_out = trio.open_memory_channel[list[Trace]](10)
     with capture_logs() as lines:

@@ -31,14 +31,26 @@ class Misconfigured:
 
 
 @attrs.frozen
+class Rejected:
+    """A server answered with an error. Whether the data is wrong or the way, only its other answers show: see `evidence`."""
+
+    reason: str
+    detail: str
+    blames_data: bool = False  # the status says that the request was wrong, not the server
+
+
+@attrs.frozen
 class Refused:
-    """This batch will never be taken. If it holds several traces, some of them may be: halves are tried."""
+    """This batch can never be taken, whoever is asked: it cannot be written in the form that the destination reads.
+
+    If it holds several traces, some of them may be: halves are tried.
+    """
 
     reason: str
     detail: str
 
 
-Outcome = Accepted | Again | Misconfigured | Refused
+Outcome = Accepted | Again | Misconfigured | Rejected | Refused
 
 
 @attrs.frozen

@@ -131,6 +131,8 @@ TRACES_UNROUTED = _counter("traces_unrouted_total", "Kept traces that no exporte
 SPANS_ASTRAY = _counter("spans_astray_total", "Spans of kept traces that were decided to go to an exporter which is not in the settings any more (renamed or removed): not sent there.")
 SPANS_EXPORTED = _counter("spans_exported_total", "Spans that a destination has taken.", "destination")
 EXPORT_ERRORS = _counter("export_errors_total", "Failed tries to send a batch, by destination and reason.", "destination", "reason", alert="increase(export_errors_total[5m]) > 0")
+EXPORTER_DOWN = _gauge("exporter_down_seconds", "For how long the destination has taken nothing and gets single probes; 0 while it takes what it is sent.", "destination")
+EXPORTER_HELD = _gauge("exporter_held_traces", "Traces that the destination has refused and that are held to be tried again; an operator may release them to the dead letters.", "destination")
 EXPORT_LATENCY = _histogram("export_latency_seconds", "Time of one try to send a batch.", _SECONDS, "destination")
 EXPORT_REJECTED = _counter("export_rejected_spans_total", "Spans that a destination named as rejected while it took the rest of their batch.", "destination")
 DEAD_LETTERS = _counter("dead_letters_total", "Records and traces put aside, by reason and by where they were put.", "reason", "place")

@@ -38,7 +38,7 @@ TOO_LONG = 413
 ZSTD_LEVEL = 1
 
 RULES = Rules(
-    again=frozenset((408, 429, *range(500, 600))),
+    again=frozenset((408, 429, 502, 503, 504)),
     # 415 is of what stands between that takes no msgpack or zstd: it says nothing about the data.
     misconfigured=frozenset((401, 402, 403, 404, 405, 407, 415)),
 )
@@ -86,7 +86,7 @@ class Parcel:
 class DatadogHttp:
     """Sends by one way.
 
-    What is left of a trace is remembered until it was taken, or was refused alone: a batch that is sent again, whole or
+    What is left of a trace is remembered until it was taken, or is given up: a batch that is sent again, whole or
     in halves, sends just the rest, and need not be encoded again.
     """
 
@@ -110,10 +110,19 @@ class DatadogHttp:
     async def send(self, traces: Sequence[Trace]) -> Outcome:
         """As few requests as can be, one after the other; if one fails, its outcome is the batch's."""
         outcome = await self._prepare(traces) or await self._deliver(traces)
-        if isinstance(outcome, Accepted) or (isinstance(outcome, Refused) and len(traces) == 1):
-            for trace in traces:
-                self._left.pop(trace, None)
+        if isinstance(outcome, Accepted):
+            self.forget(traces)
         return outcome
+
+    async def knock(self) -> bool:
+        """Whether it takes a request without spans."""
+        answer = await self._post([])
+        return isinstance(answer, Answer) and answer.accepted and isinstance(self._success(answer), Accepted)
+
+    def forget(self, traces: Sequence[Trace]) -> None:
+        """They are not sent again: what was left of them is let go."""
+        for trace in traces:
+            self._left.pop(trace, None)
 
     async def _prepare(self, traces: Sequence[Trace]) -> Refused | None:
         new = [trace for trace in traces if trace not in self._left]

@@ -72,7 +72,7 @@ class V07(V04):
 
     def body(self, parts: Sequence[Part]) -> bytes:
         """A map whose last entry is the array of chunks."""
-        fields = parts[0].origin.fields()
+        fields = parts[0].origin.fields() if parts else {}
         packer = msgpack.Packer()
         header = packer.pack_map_header(len(fields) + 1)
         entries = [packer.pack(each) for field in fields.items() for each in field]

@@ -40,6 +40,13 @@ class TraceFile:
         work = partial(self._append, traces)
         return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
+    async def knock(self) -> bool:
+        """There is nobody to ask without data: a full disk takes nothing and an empty write."""
+        return False
+
+    def forget(self, traces: Sequence[Trace]) -> None:
+        """Nothing is remembered of any."""
+
     def _append(self, traces: Sequence[Trace]) -> Outcome:
         try:
             lines = b"".join(to_json_line(trace.payload) for trace in traces)

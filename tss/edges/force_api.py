@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
-import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,12 +15,12 @@ from tss.core.force import Rule, Rulebook, changes
 from tss.core.force.changes import Bounds, Change
 from tss.core.force.document import draft, duration, shown, when
 from tss.core.force.faults import Conflict, NoSuchRule, Refused, Stale, WrongRule
+from tss.edges.admin import Guard, document, fault
 from tss.edges.web import ADMIN_PATH, Answer, Asked
 from tss.settings import ForceSampling
 
 log = structlog.get_logger()
 
-TELL_SECS = 30.0  # between two lines about wrong tokens
 _VERBS = {"extend": "extended", "enable": "enabled", "disable": "disabled"}  # and as the log has them
 
 
@@ -33,9 +30,7 @@ class ForceApi:
     def __init__(
         self, settings: ForceSampling, book: Rulebook, *, has_redis: bool, clock: Callable[[], float] = time.time
     ) -> None:
-        self._token = settings.admin_token.encode()
-        self._wrong_tokens = 0  # that no line has told of yet
-        self._told_at = -math.inf
+        self.guard = Guard(settings, clock)
         self._bounds = Bounds(settings.default_duration_secs, settings.max_duration_secs, settings.max_rules)
         self._book = book
         self._has_redis = has_redis
@@ -51,47 +46,31 @@ class ForceApi:
         try:
             return await self._routed(asked)
         except WrongRule as error:
-            return _fault(HTTPStatus.UNPROCESSABLE_ENTITY, "this is no rule", fields=error.faults)
+            return fault(HTTPStatus.UNPROCESSABLE_ENTITY, "this is no rule", fields=error.faults)
         except Conflict as error:
-            return _fault(HTTPStatus.CONFLICT, str(error), fields={error.field: str(error)})
+            return fault(HTTPStatus.CONFLICT, str(error), fields={error.field: str(error)})
         except NoSuchRule as error:
-            return _fault(HTTPStatus.NOT_FOUND, str(error))
+            return fault(HTTPStatus.NOT_FOUND, str(error))
         except Stale as error:
-            return _fault(HTTPStatus.PRECONDITION_FAILED, str(error))
+            return fault(HTTPStatus.PRECONDITION_FAILED, str(error))
         except Refused as error:
-            return _fault(HTTPStatus.CONFLICT, str(error))
+            return fault(HTTPStatus.CONFLICT, str(error))
         except Away as error:
             text = f"{error}: nothing was changed, as far as is known; rules go on until they expire; try again"
-            return _fault(HTTPStatus.SERVICE_UNAVAILABLE, text)
+            return fault(HTTPStatus.SERVICE_UNAVAILABLE, text)
 
     def _refusal(self, asked: Asked) -> Answer | None:
         """Why whoever asks gets no answer, if so."""
-        if not self._token:
-            text = "force rules are off: set forceSampling.adminToken (TSS_FORCE_SAMPLING_ADMIN_TOKEN) to have them"
-            return _fault(HTTPStatus.NOT_FOUND, text)
-        scheme, _, token = asked.authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            text = "a token is needed: Authorization: Bearer <forceSampling.adminToken>"
-            return _fault(HTTPStatus.UNAUTHORIZED, text, headers={"WWW-Authenticate": "Bearer"})
-        if not _is_same(token.strip().encode(), self._token):
-            self._tell_wrong(asked.remote)
-            return _fault(HTTPStatus.FORBIDDEN, "the token is not that of forceSampling.adminToken")
+        refusal = self.guard.refusal(asked, "force rules")
+        if refusal is not None:
+            return refusal
         if not self._has_redis:
             text = "force rules need Redis, where all replicas find them: set redis.url (TSS_REDIS_URL)"
-            return _fault(HTTPStatus.SERVICE_UNAVAILABLE, text)
+            return fault(HTTPStatus.SERVICE_UNAVAILABLE, text)
         if self.change is None or self._book.as_of is None:
             text = "the rules have not been read from Redis yet: see /health, and try again"
-            return _fault(HTTPStatus.SERVICE_UNAVAILABLE, text)
+            return fault(HTTPStatus.SERVICE_UNAVAILABLE, text)
         return None
-
-    def _tell_wrong(self, remote: str) -> None:
-        """One line, and then from time to time with how often: whoever guesses tokens must not fill the log."""
-        self._wrong_tokens += 1
-        now = self._clock()
-        if 0 <= now - self._told_at < TELL_SECS:
-            return
-        log.warning("force rules: a wrong token", remote=remote, times=self._wrong_tokens)
-        self._wrong_tokens, self._told_at = 0, now
 
     async def _routed(self, asked: Asked) -> Answer:
         match asked.method, [part for part in asked.path.removeprefix(ADMIN_PATH).split("/") if part]:
@@ -114,7 +93,7 @@ class ForceApi:
     def _list(self) -> Answer:
         now = self._clock()
         rules = [shown(rule) for rule in self._book.rules(now)]
-        return _json(HTTPStatus.OK, {"asOf": when(self._book.as_of or now), "rules": rules})
+        return document(HTTPStatus.OK, {"asOf": when(self._book.as_of or now), "rules": rules})
 
     def _rule(self, rule_id: str) -> Rule:
         for rule in self._book.rules(self._clock()):
@@ -155,12 +134,7 @@ class ForceApi:
     def _nothing_there(self, asked: Asked) -> Answer:
         paths = [f"GET, POST {ADMIN_PATH}", f"GET, PUT, DELETE {ADMIN_PATH}/ID"]
         paths += [f"POST {ADMIN_PATH}/ID/{verb}" for verb in _VERBS]
-        return _fault(HTTPStatus.NOT_FOUND, f"there is no {asked.method} {asked.path}; there are {'; '.join(paths)}")
-
-
-def _is_same(given: bytes, wanted: bytes) -> bool:
-    """In a time that tells nothing of the token, not even its length."""
-    return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(wanted).digest())
+        return fault(HTTPStatus.NOT_FOUND, f"there is no {asked.method} {asked.path}; there are {'; '.join(paths)}")
 
 
 def _tell(what: str, asked: Asked, rule: Rule) -> None:
@@ -186,14 +160,4 @@ def _revision(asked: Asked) -> int | None:
 
 
 def _one(status: int, rule: Rule, headers: Mapping[str, str] | None = None) -> Answer:
-    return _json(status, shown(rule), {"ETag": f'"{rule.revision}"', **(headers or {})})
-
-
-def _fault(
-    status: int, error: str, *, fields: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
-) -> Answer:
-    return _json(status, {"error": error, **({"fields": fields} if fields else {})}, headers)
-
-
-def _json(status: int, document: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(status, json.dumps(document, indent=2).encode() + b"\n", headers=headers or {})
+    return document(status, shown(rule), {"ETag": f'"{rule.revision}"', **(headers or {})})

@@ -86,6 +86,13 @@ class KafkaTopic:
         self._meter.count(measures.TRANSACTIONS, 1, "committed" if isinstance(outcome, Accepted) else "failed")
         return outcome
 
+    async def knock(self) -> bool:
+        """There is nobody to ask without data."""
+        return False
+
+    def forget(self, traces: Sequence[Trace]) -> None:
+        """Nothing is remembered of any."""
+
     def _offsets(self, traces: Sequence[Trace]) -> tuple[dict[int, Commit], int]:
         """What is committed together with these, for each partition that they are of, and when that is."""
         now_ms = self.clock_ms()

@@ -29,7 +29,8 @@ PATH = "/v1/traces"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 WHOSE = "an OTLP server"
 
-# The specification has just these tried again; a request that met any other must not be repeated.
+# The specification has just these tried again. All others are tried again here too, a few times: a sick server answers with
+# any of them, and only tries show whether it is the data (core/evidence.py).
 RULES = Rules(
     again=frozenset((429, 502, 503, 504)),
     # A wrong token, path or compression says nothing about the data: it must not end among the dead letters.
@@ -72,6 +73,14 @@ class OtlpHttp:
         if not isinstance(answer, Answer):
             return answer
         return success(answer) if answer.accepted else judge(answer, RULES, message(answer))
+
+    async def knock(self) -> bool:
+        """Whether it takes a request without spans: an empty body is an empty ExportTraceServiceRequest."""
+        answer = await post(self._client, PATH, b"", {"Content-Type": PROTOBUF}, self._timeout_secs)
+        return isinstance(answer, Answer) and answer.accepted and isinstance(success(answer), Accepted)
+
+    def forget(self, traces: Sequence[Trace]) -> None:
+        """Nothing is remembered of any."""
 
     async def _compress(self, body: bytes) -> bytes:
         compress = partial(igzip.compress, body, GZIP_LEVEL, mtime=0)

@@ -72,6 +72,13 @@ class ParquetFolder:
         work = partial(self._write, traces)
         return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
+    async def knock(self) -> bool:
+        """There is nobody to ask without data: a full disk takes nothing and an empty write."""
+        return False
+
+    def forget(self, traces: Sequence[Trace]) -> None:
+        """Nothing is remembered of any."""
+
     def prepare(self) -> None:
         """Make the folder and try to write there. Raises CannotOpen."""
         trial = self._folder / f".trial{self._writer}"

@@ -17,7 +17,7 @@ import httpx
 import structlog
 import trio
 
-from tss.core.delivery import Again, Misconfigured, Refused
+from tss.core.delivery import Again, Misconfigured, Rejected
 from tss.edges.greeting import TLS, other_protocol
 from tss.edges.proxies import Proxy, proxy_for
 from tss.edges.tls import trusted
@@ -31,6 +31,7 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_WAIT_SECS = 300.0
 MAX_CONNECT_SECS = 10.0  # so that a host that drops packets is told from one that thinks long
 MAX_DETAIL_CHARS = 400
+BLAMES_DATA = frozenset((400, 413, 422, 431))  # statuses by which a server says that the request is wrong
 
 # What httpx raises, the first that fits: whether trying again may help, and the label it is counted under.
 TROUBLES: Sequence[tuple[type[httpx.HTTPError], type[Again | Misconfigured], str]] = (
@@ -82,7 +83,9 @@ class Answer:
 
 @attrs.frozen
 class Rules:
-    """Which statuses are worth another try, and which a changed setting; redirects are, and the rest is refused."""
+    """Which statuses say that the server is busy or away, and which that a setting is wrong, as redirects do. Of the rest only
+    other answers show whether the data is to blame.
+    """
 
     again: frozenset[int]
     misconfigured: frozenset[int]
@@ -243,7 +246,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = inner or cause.__cause__ or cause.__context__
 
 
-def judge(answer: Answer, rules: Rules, message: str) -> Again | Misconfigured | Refused:
+def judge(answer: Answer, rules: Rules, message: str) -> Again | Misconfigured | Rejected:
     """What an answer other than a success means; ``message`` is what the server said."""
     reason = f"http_{answer.status}"
     detail = _detail(answer, message)
@@ -251,7 +254,7 @@ def judge(answer: Answer, rules: Rules, message: str) -> Again | Misconfigured |
         return Again(reason, detail, retry_after_secs(answer.headers, time.time()))
     if answer.status in rules.misconfigured or 300 <= answer.status < 400:
         return Misconfigured(reason, detail)
-    return Refused(reason, detail)
+    return Rejected(reason, detail, answer.status in BLAMES_DATA)
 
 
 def stranger(answer: Answer, whose: str) -> Misconfigured:

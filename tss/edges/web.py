@@ -50,6 +50,7 @@ class CannotListen(TssError):
 
 
 ADMIN_PATH = "/admin/force-rules"
+EXPORTERS_PATH = "/admin/exporters"
 MAX_BODY_BYTES = 64 * 1024  # a rule has a few hundred bytes
 
 
@@ -66,7 +67,7 @@ class Asked:
 
 
 class Admin(Protocol):
-    """Answers what is asked under ADMIN_PATH."""
+    """Answers what is asked under ADMIN_PATH and EXPORTERS_PATH."""
 
     async def answer(self, asked: Asked) -> Answer:
         """Whatever was asked."""
@@ -470,7 +471,7 @@ def _app(routes: Mapping[str, Page], admin: Admin | None) -> QuartTrio:
     for path, page in routes.items():
         app.add_url_rule(path, path, view(page))
     if admin is not None:
-        for rule in (ADMIN_PATH, f"{ADMIN_PATH}/<path:rest>"):
+        for rule in [path + rest for path in (ADMIN_PATH, EXPORTERS_PATH) for rest in ("", "/<path:rest>")]:
             app.add_url_rule(rule, "admin", administer, methods=["GET", "POST", "PUT", "DELETE"])
     app.register_error_handler(HTTPException, fault)
     return app

@@ -18,7 +18,7 @@ import trio
 
 from tss.core import measures
 from tss.core.alignment import Alignment, Read, ends_of, still_ours
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Retrying
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected, Retrying
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.otlp import join
@@ -335,7 +335,7 @@ class _Rekeyer:
             self._meter.count(measures.REKEY_RECORDS, len(reads))
             self._meter.count(measures.REKEY_FRAGMENTS, sum(len(read.record.fragments) for read in reads))
 
-    def _tell(self, outcome: Again | Misconfigured, tries: int) -> None:
+    def _tell(self, outcome: Again | Misconfigured | Rejected, tries: int) -> None:
         if tries > QUICK_TRIES or isinstance(outcome, Misconfigured):
             self._health.down(COMPONENT, f"{outcome.reason}: {outcome.detail}")
         if self._trouble.add(1) or outcome.reason != self._told:

@@ -30,6 +30,11 @@ class Standing:
         """How many traces wait for it."""
         return len(self.waiting)
 
+    @property
+    def down_secs(self) -> float:
+        """For how long it has been down; 0 while it works."""
+        return trio.current_time() - self._down_at if self._down_at < math.inf else 0.0
+
     def is_down(self, wait_secs: float) -> None:
         """It did not take a batch and is tried again after so long."""
         now = trio.current_time()

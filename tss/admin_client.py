@@ -1,0 +1,131 @@
+"""The admin pages of one replica, as the command line asks them."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from tss.settings import CONFIG_VARIABLE, SettingsError, load
+
+DONE, REFUSED, WRONG_USE = 0, 1, 2
+DEFAULT_URL = "http://127.0.0.1:8080"
+TOKEN_VARIABLE = "TSS_FORCE_SAMPLING_ADMIN_TOKEN"  # noqa: S105  # its name, not its value
+ANSWER_SECS = 30
+MAX_ANSWER_BYTES = 16 * 1024 * 1024  # 1,000 rules of the largest size have less
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class Trouble(Exception):
+    """What to tell who asked; the exit code is REFUSED."""
+
+
+@attrs.frozen
+class Replica:
+    """One replica's admin pages."""
+
+    url: str
+    token: str = attrs.field(repr=False)
+    by_proxy: bool = False
+
+    def request(
+        self, method: str, path: str, document: object = None, revision: int | None = None
+    ) -> tuple[int, object]:
+        """The status and the document of the answer. Raises Trouble with the server's own words."""
+        url = f"{self.url.rstrip('/')}{path}"
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        if revision is not None:
+            headers["If-Match"] = f'"{revision}"'
+        body = None if document is None else json.dumps(document).encode()
+        try:
+            request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310  # whoever asks names it
+            with self._opener().open(request, timeout=ANSWER_SECS) as answer:
+                status, text = answer.status, answer.read(MAX_ANSWER_BYTES)
+        except urllib.error.HTTPError as error:
+            raise Trouble(_words(error)) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = _one_line(str(getattr(error, "reason", error))) or type(error).__name__
+            raise Trouble(f"no answer from {self.url}: {reason}; --url names another replica") from error
+        try:
+            return status, json.loads(text or b"null")
+        except ValueError as error:
+            raise self.stranger(status, "no JSON") from error
+
+    def stranger(self, status: int, what: str) -> Trouble:
+        """It answers, and is no tss."""
+        return Trouble(
+            f"{self.url} answers {status} with {what}: is it the health port, or forceSampling.adminPort, of a tss?"
+        )
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        """The token goes to the address that was named, and nowhere else: no redirect is followed, and no proxy of the
+        environment asked unless that is wanted."""
+        proxies = urllib.request.ProxyHandler(None if self.by_proxy else {})
+        return urllib.request.build_opener(proxies, _NoRedirect())
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like any other that is no success."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def _one_line(text: str) -> str:
+    """What a stranger said, fit for a terminal."""
+    return "".join([each if each.isprintable() else " " for each in text])[:200].strip()
+
+
+def _words(error: urllib.error.HTTPError) -> str:
+    if error.code in _REDIRECTS:
+        where = error.headers.get("Location", "")
+        return f"{error.url} sends on to {where} ({error.code}), where the token does not go: name the replica itself by --url"
+    try:
+        document = json.loads(error.read(MAX_ANSWER_BYTES))
+        lines = [f"{document['error']} ({error.code})"]
+        lines += [f"  {field}: {fault}" for field, fault in document.get("fields", {}).items()]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, http.client.HTTPException):
+        return f"{error.url} answers {error.code}: is it the health port, or forceSampling.adminPort, of a tss?"
+    return "\n".join(lines)
+
+
+def token(config: str | None, environ: Mapping[str, str]) -> str:
+    """From the environment, else from the settings, as the daemon would find it. Raises Trouble."""
+    if environ.get(TOKEN_VARIABLE):
+        return environ[TOKEN_VARIABLE]
+    file = environ.get(f"{TOKEN_VARIABLE}_FILE")
+    if file:
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise Trouble(f"{TOKEN_VARIABLE}_FILE: {error}") from error
+    path = config or environ.get(CONFIG_VARIABLE)
+    try:
+        found = load(path, environ).force_sampling.admin_token if path else ""
+    except SettingsError as error:
+        raise Trouble(f"no {TOKEN_VARIABLE}, and the settings cannot be read: {error}") from error
+    if not found:
+        raise Trouble(
+            f"no token: set {TOKEN_VARIABLE}, or name settings that have forceSampling.adminToken by --config"
+        )
+    return found
+
+
+def options() -> argparse.ArgumentParser:
+    """What every command that asks a replica may be given."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--url", default=DEFAULT_URL, help=f"a replica's health address, or its admin address (default: {DEFAULT_URL})"
+    )
+    shared.add_argument("--proxy", action="store_true", help="ask by the proxy that HTTP_PROXY and its like name")
+    shared.add_argument(
+        "--config", metavar="FILE", help=f"settings to take the token from (default: ${CONFIG_VARIABLE})"
+    )
+    shared.add_argument("--json", action="store_true", help="answer in JSON")
+    return shared

@@ -1,0 +1,167 @@
+"""What the answers of a destination say: that the data is wrong, or the way to it.
+
+A destination that refuses one piece of data while it takes others finds fault with that piece. One that refuses everything is
+itself in trouble, or the address is wrong, whatever status it answers with. So a refusal says something about a piece only if
+the destination took something else since the try before: that is its *witness*. Without one the piece is held.
+
+The rule, in one place:
+
+| | batch | single trace |
+|---|---|---|
+| the answer blames the data (400, 413, 422, 431) | halved at once: its halves are each other's witnesses | given up after five counted refusals, two of them its own |
+| any other answer of the server (500, ...) | halved after five counted refusals | given up after five counted refusals of its own |
+| busy, away, no answer in time, wrong credentials | the same, and not before it was refused for 300 s while others were taken | the same |
+
+The first refusal counts, and each one with a witness. A half takes over what counted against the whole, so one more counted
+refusal halves it again. While everything is refused, a larger piece is halved too when it is used as a probe: to halve costs
+nothing, and a half that is taken is the witness that was missing.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from typing import Self
+
+import attrs
+
+from tss.core.delivery import Again, Misconfigured, Rejected
+from tss.core.trace import Trace
+
+TRIES = 5
+OWN_TRIES = 2  # of a single trace, where the answer blames the data
+WAY_SECS = 300.0
+# Without other data to send, an empty request may be the witness. A server that takes it may refuse all data, so only a few
+# traces may be given up on its word until data is taken again.
+KNOCKS = 10
+# Pieces that wait without a witness. A batch of 1,000 gives eleven when it is halved down to one trace; more would only make
+# small requests when the destination is back.
+MAX_PROBES = 16
+
+
+class Blame(enum.IntEnum):
+    """Whom an answer blames by itself; evidence decides."""
+
+    DATA = 0
+    NOBODY = 1
+    WAY = 2
+
+
+def blame_of(outcome: Rejected | Again | Misconfigured) -> Blame:
+    """Whom this answer blames."""
+    if isinstance(outcome, Rejected):
+        return Blame.DATA if outcome.blames_data else Blame.NOBODY
+    return Blame.WAY
+
+
+@attrs.define(eq=False)
+class Piece:
+    """A batch, a part of one, or a single trace; and what counts against it."""
+
+    traces: Sequence[Trace] = attrs.field(repr=lambda traces: str(len(traces)))
+    tries: int = 0  # of this very piece, that were refused
+    counted: int = 0  # refusals that count, those of the larger pieces it was part of too
+    own: int = 0  # of these, its own
+    alone: int = 0  # refusals in a row, with no witness between them
+    witnessed_at: float = math.inf  # when it was first refused with a witness
+    reason: str = ""  # of the last refusal
+    detail: str = ""
+    blame: Blame = Blame.NOBODY
+    seen: int = -1  # what the destination had taken when it last refused this
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether other data was taken between its last two refusals."""
+        return self.alone <= 1 < self.counted
+
+    def halves(self) -> list[Self]:
+        """Two pieces that inherit what counts against this one."""
+        middle = len(self.traces) // 2
+        return [
+            attrs.evolve(self, traces=half, tries=0, own=0) for half in (self.traces[:middle], self.traces[middle:])
+        ]
+
+
+class Verdict(enum.Enum):
+    """What becomes of a piece that was refused."""
+
+    HOLD = "hold"
+    HALVE = "halve"
+    GIVE_UP = "give up"
+
+
+class Evidence:
+    """All that one destination has answered. ``now`` is in seconds, of any clock that does not go back."""
+
+    def __init__(self) -> None:
+        self.taken = 0  # pieces
+        self.untaken = 0  # refusals since it last took one
+        self.knocks = KNOCKS  # traces that may still be given up on the word of an empty request
+
+    def __repr__(self) -> str:
+        return f"<Evidence {self.taken} taken, then {self.untaken} refused>"
+
+    def takes(self) -> None:
+        """The destination took a piece."""
+        self.taken += 1
+        self.untaken = 0
+        self.knocks = KNOCKS
+
+    def has_witness(self, piece: Piece) -> bool:
+        """Whether something else was taken since the piece was last refused."""
+        return self.taken > piece.seen
+
+    def wants_knock(self, piece: Piece) -> bool:
+        """Whether an empty request before the next try of this piece would tell something."""
+        return (
+            len(piece.traces) == 1
+            and piece.tries > 0
+            and piece.blame is Blame.DATA
+            and self.knocks > 0
+            and not self.has_witness(piece)
+        )
+
+    def refuses(
+        self, piece: Piece, outcome: Rejected | Again | Misconfigured, now: float, *, knocked: bool = False
+    ) -> bool:
+        """The destination refused the piece; ``knocked``: just before, it took an empty request. Whether this counts against
+        the piece.
+        """
+        first, seen = piece.seen < 0, self.has_witness(piece) and piece.seen >= 0
+        piece.blame = blame_of(outcome)
+        piece.reason, piece.detail = outcome.reason, outcome.detail
+        weakly = knocked and piece.blame is Blame.DATA and self.knocks > 0
+        counts = first or seen or weakly
+        piece.tries += 1
+        piece.counted += counts
+        piece.own += counts
+        if seen or weakly:
+            piece.alone = 1
+            piece.witnessed_at = min(piece.witnessed_at, now)
+        else:
+            piece.alone += 1
+            self.untaken += 1
+        piece.seen = self.taken
+        if not seen and weakly and self._is_guilty(piece, now):
+            self.knocks -= 1
+        return counts
+
+    def verdict(self, piece: Piece, now: float, *, counts: bool, probes: int | None) -> Verdict:
+        """What becomes of a piece that was just refused. ``counts``: as `refuses` said; ``probes``: how many pieces wait
+        without a witness, while the destination takes nothing; None while it takes something.
+        """
+        if counts and self._is_guilty(piece, now):
+            return Verdict.GIVE_UP if len(piece.traces) == 1 else Verdict.HALVE
+        if len(piece.traces) == 1 or piece.blame is Blame.WAY:
+            return Verdict.HOLD
+        if piece.blame is Blame.DATA and probes is None:
+            return Verdict.HALVE
+        return Verdict.HALVE if probes is not None and probes < MAX_PROBES else Verdict.HOLD
+
+    def _is_guilty(self, piece: Piece, now: float) -> bool:
+        if piece.blame is Blame.WAY and not now - piece.witnessed_at >= WAY_SECS:
+            return False
+        if len(piece.traces) > 1:
+            return piece.counted >= TRIES
+        return piece.counted >= TRIES and piece.own >= (OWN_TRIES if piece.blame is Blame.DATA else TRIES)

@@ -1,0 +1,259 @@
+"""Sends the batches of one destination until every trace is taken or given up, for as long as that takes.
+
+What a refusal means is decided in `core/evidence.py`; here it is acted on. While others are taken, a refused piece waits its
+own time and stops nobody. While nothing is taken the breaker is open: one piece at a time is sent as a probe, no new batch is
+gathered, and so reading stops by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from tss.core import measures
+from tss.core.delivery import Accepted, Again, Misconfigured, Refused, Rejected
+from tss.core.evidence import Blame, Evidence, Piece, Verdict
+from tss.core.trace import Trace
+from tss.tasks import lane as ways
+from tss.tasks.lane import Lane
+
+ASIDE_SECS = (
+    0.1  # between two traces given up by evidence: ten a second, so that an error in it is seen before it costs much
+)
+
+NEVER_TRIED = -1
+FRESH_PROBES = 100  # of so many probes in a row one may be by a new batch, whatever is held
+
+
+@attrs.define(eq=False)
+class Held(Piece):
+    """A piece, and when it is its turn."""
+
+    due: float = -math.inf
+    turn: int = 0  # the number of its last try; for one that was never tried, of its coming
+    released: bool = False  # by an operator, while it was being sent
+
+
+class Delivering:
+    """The batches of one lane. Nothing here waits but `run` and the tasks that it starts."""
+
+    def __init__(self, lane: Lane, pass_on: Callable[[list[Trace]], Awaitable[None]]) -> None:
+        """``pass_on`` takes the traces that this destination has, or never will have."""
+        self._lane = lane
+        self._pass_on = pass_on
+        self._evidence = Evidence()
+        self._fresh: Held | None = None  # a batch that was never tried
+        self._held: list[Held] = []  # refused, waiting for the next try
+        self._sending: set[Held] = set()
+        self._ended = False  # no more batches come
+        self._tries = 0
+        self._was_held = False  # what was sent last
+        self._given_up_in, self._given_up = trio.open_memory_channel[tuple[Held, float]](math.inf)
+        self._changed = trio.Event()
+        lane.release = self.release
+        lane.meter.watch(measures.EXPORTER_HELD, lambda: self.held_traces, lane.destination.name)
+
+    def __repr__(self) -> str:
+        return f"<Delivering {len(self._held)} pieces held, {len(self._sending)} sent now, {self._evidence!r}>"
+
+    @property
+    def held_traces(self) -> int:
+        """Traces that were refused and have to be tried again."""
+        return sum(len(each.traces) for each in (*self._held, *self._sending) if each.seen >= 0)
+
+    async def run(self, gather: Callable[[], Awaitable[list[Trace]]]) -> None:
+        """Until ``gather`` gives an empty batch and everything is delivered."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._gather, gather)
+            nursery.start_soon(self._give_up)
+            while not self._is_over():
+                piece, again_at = self._next(trio.current_time())
+                if piece is not None:
+                    self._sending.add(piece)
+                    nursery.start_soon(self._deliver, piece)
+                    continue
+                with trio.move_on_at(again_at):
+                    await self._changed.wait()
+            self._given_up_in.close()
+
+    def release(self) -> int:
+        """Give up what was refused and is held; what is being sent follows unless it is taken. How many traces."""
+        released = [each for each in self._held if each.seen >= 0]
+        self._held = [each for each in self._held if each.seen < 0]
+        for each in released:
+            self._given_up_in.send_nowait((each, 0.0))
+        under_way = [each for each in self._sending if each.seen >= 0]
+        for each in under_way:
+            each.released = True
+        if released and self._lane.breaker.is_open:
+            self._lane.breaker.probe_at = trio.current_time()  # whoever released wants to see how it goes on
+        self._wake()
+        return sum(len(each.traces) for each in (*released, *under_way))
+
+    # -- what is sent next
+
+    async def _gather(self, gather: Callable[[], Awaitable[list[Trace]]]) -> None:
+        while batch := await gather():
+            self._fresh = Held(batch, turn=self._tries)
+            self._wake()
+            while self._fresh is not None:
+                await self._changed.wait()
+        self._ended = True
+        self._wake()
+
+    def _is_over(self) -> bool:
+        return self._ended and self._fresh is None and not self._held and not self._sending
+
+    def _next(self, now: float) -> tuple[Held | None, float]:
+        """The piece to send now, or none and when to look again."""
+        piece, again_at = self._probe(now) if self._lane.breaker.is_open else self._usual(now)
+        if piece is None:
+            return None, again_at
+        self._was_held = piece is not self._fresh
+        if self._was_held:
+            self._held.remove(piece)
+        else:
+            self._fresh = None
+            self._wake()
+        self._tries += 1
+        piece.turn = self._tries
+        return piece, now
+
+    def _usual(self, now: float) -> tuple[Held | None, float]:
+        """New batches and held pieces whose time has come by turns, so that neither keeps the other from being sent."""
+        places = self._lane.destination.batching.max_in_flight
+        if len(self._sending) >= places:
+            return None, math.inf
+        due = min(self._held, key=_due, default=None)
+        # What is held without a witness keeps its place: if nothing is taken, little is tried. But something else is.
+        is_fresh = self._fresh is not None and len(self._sending) + self._waiting() < max(2, places)
+        if due is not None and due.due <= now and not (is_fresh and self._was_held):
+            return due, now
+        if is_fresh:
+            return self._fresh, now
+        return None, math.inf if due is None else max(due.due, now)
+
+    def _probe(self, now: float) -> tuple[Held | None, float]:
+        """The piece that was never tried, or whose last try is longest ago, and of these the smallest."""
+        breaker, chance = self._lane.breaker, self._lane.chance
+        if self._sending:
+            return None, math.inf
+        if now < breaker.probe_at:
+            return None, breaker.probe_at
+        every = [*self._held]
+        if self._fresh is not None and self._may_probe_fresh():
+            if breaker.probes == 1:  # that tells soonest: if it is taken, the rest is about the data
+                return self._fresh, now
+            every.append(self._fresh)
+        return min(every, key=lambda each: (each.turn, len(each.traces), chance.random()), default=None), math.inf
+
+    def _may_probe_fresh(self) -> bool:
+        """New batches must not pile up while nothing is taken: what is held is as good a probe. But where it is all single
+        traces that a server refuses, or an unlucky few batches, only a new one can be taken.
+        """
+        held = sum(len(each.traces) > 1 or each.blame is Blame.WAY for each in self._held)
+        places = max(2, self._lane.destination.batching.max_in_flight)
+        return held < places or self._lane.breaker.probes % FRESH_PROBES == 0
+
+    def _waiting(self) -> int:
+        return sum(not self._evidence.has_witness(each) for each in self._held)
+
+    # -- one try
+
+    async def _deliver(self, piece: Held) -> None:
+        # Within its place until the next stage has it: where that is stuck, this one must not run ahead, for after a crash
+        # it would send all that again.
+        try:
+            await self._try(piece)
+        finally:
+            self._sending.discard(piece)
+            self._wake()
+
+    async def _try(self, piece: Held) -> None:
+        knocked = self._evidence.wants_knock(piece) and self._fresh is None and await self._lane.destination.knock()
+        outcome = await ways.send(self._lane, piece.traces)
+        match outcome:
+            case Accepted():
+                self._evidence.takes()
+                if self._lane.breaker.is_open:
+                    for each in self._held:
+                        each.due = -math.inf
+                self._lane.works()
+                await ways.account(self._lane, piece.traces, outcome)
+                await self._pass_on([*piece.traces])
+            case Refused():
+                await self._is_refused(piece, outcome)
+            case _:
+                self._is_not_taken(piece, outcome, knocked=knocked)
+
+    async def _is_refused(self, piece: Held, outcome: Refused) -> None:
+        """It can never be sent in this form: no other answers are needed."""
+        if len(piece.traces) > 1:
+            self._halve(piece)
+        else:
+            await ways.put_aside(self._lane, piece.traces, outcome.reason, outcome.detail)
+            self._lane.destination.forget(piece.traces)
+            await self._pass_on([*piece.traces])
+
+    def _is_not_taken(self, piece: Held, outcome: Again | Misconfigured | Rejected, *, knocked: bool) -> None:
+        lane, now = self._lane, trio.current_time()
+        counts = self._evidence.refuses(piece, outcome, now, knocked=knocked)
+        if piece.released:
+            self._given_up_in.send_nowait((piece, 0.0))
+            return
+        probes = None
+        if lane.breaker.is_open:
+            probes = max(0, self._waiting() - lane.destination.batching.max_in_flight)
+        verdict = self._evidence.verdict(piece, now, counts=counts, probes=probes)
+        if verdict is Verdict.GIVE_UP:
+            lane.works()  # it takes other requests: that is why this one is given up
+            self._given_up_in.send_nowait((piece, ASIDE_SECS))
+            return
+        self._look_at_way(piece, outcome)
+        # While the breaker is open its probes have their times, and afterwards nobody has to wait.
+        wait_secs = 0.0 if lane.breaker.is_open else lane.wait_secs(outcome, piece.tries)
+        if verdict is Verdict.HALVE:
+            self._halve(piece)
+        else:
+            piece.due = now + wait_secs
+            self._held.append(piece)
+        if piece.is_told_apart:
+            lane.refuses(outcome, len(piece.traces))
+        elif not lane.breaker.is_open:
+            lane.fails(outcome, wait_secs)
+
+    def _look_at_way(self, piece: Held, outcome: Again | Misconfigured | Rejected) -> None:
+        """Open the breaker when nothing is taken."""
+        retrying, batching = self._lane.destination.retrying, self._lane.destination.batching
+        if (
+            self._lane.breaker.is_open
+            or piece.alone > retrying.quick_tries
+            or self._evidence.untaken > retrying.quick_tries * (batching.max_in_flight + 1)
+            or (isinstance(outcome, Misconfigured) and not piece.is_told_apart)
+        ):
+            self._lane.stays_down(outcome)
+
+    def _halve(self, piece: Held) -> None:
+        for half in piece.halves():
+            half.due, half.turn = -math.inf, NEVER_TRIED
+            self._held.append(half)
+
+    # -- what is given up
+
+    async def _give_up(self) -> None:
+        async for piece, pause_secs in self._given_up:
+            await ways.put_aside(self._lane, piece.traces, piece.reason, piece.detail)
+            self._lane.destination.forget(piece.traces)
+            await self._pass_on([*piece.traces])
+            await trio.sleep(pause_secs)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def _due(piece: Held) -> float:
+    return piece.due

@@ -1,0 +1,214 @@
+"""The way to one destination: who it is, whether it is down, and what is told about it."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import attrs
+import structlog
+import trio
+
+from tss.core import measures
+from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Rejected, Retrying
+from tss.core.health import Health
+from tss.core.measures import Meter
+from tss.core.record import DeadLetter
+from tss.core.trace import Trace
+from tss.tasks.consumer import DeadLetters
+from tss.tasks.standing import Standing
+from tss.tasks.telling import TELL_SECS, Telling
+
+log = structlog.get_logger()
+
+
+class Destination(Protocol):
+    """Somewhere traces are sent."""
+
+    @property
+    def name(self) -> str:
+        """The exporter's name in the settings."""
+
+    @property
+    def batching(self) -> Batching:
+        """How it likes its batches."""
+
+    @property
+    def retrying(self) -> Retrying:
+        """How it likes to be tried again."""
+
+    @property
+    def comes_last(self) -> bool:
+        """Whether it may have a trace only when all others have it, for its record says that they do."""
+
+    async def send(self, traces: Sequence[Trace]) -> Outcome:
+        """Send the spans of these traces once. Never raises for what the world or the data may do."""
+
+    async def knock(self) -> bool:
+        """Whether it takes a request without any span; False where it cannot be asked so. Never raises either."""
+
+    def forget(self, traces: Sequence[Trace]) -> None:
+        """These are never sent again, although it has not taken them."""
+
+
+@attrs.define
+class Breaker:
+    """Open while the destination is down: then it gets one batch at a time, as a probe, ever more slowly."""
+
+    probes: int = 0  # that failed, one after the other
+    probe_at: float = -math.inf
+
+    @property
+    def is_open(self) -> bool:
+        return self.probes > 0
+
+    def open(self, probe_at: float) -> None:
+        """It is down: nothing goes to it until then."""
+        self.probes += 1
+        self.probe_at = probe_at
+
+    def close(self) -> None:
+        """It works."""
+        self.probes, self.probe_at = 0, -math.inf
+
+
+@attrs.define
+class Lane:
+    """What a delivery needs. ``topic`` is where the traces came from."""
+
+    topic: str
+    destination: Destination
+    dead_letters: DeadLetters
+    health: Health
+    meter: Meter
+    chance: random.Random
+    breaker: Breaker = attrs.field(factory=Breaker)
+    standing: Standing = attrs.field(
+        default=attrs.Factory(lambda lane: Standing(lane.destination.name), takes_self=True)
+    )
+    release: Callable[[], int] = lambda: 0
+    """Give up what is held and was refused, as an operator asks; how many traces. Nothing is, until it delivers."""
+    _told: str = ""  # the reason last logged, while there is trouble
+    _told_at: float = -math.inf
+    _aside: Telling = attrs.field(factory=Telling)
+    _refusals: Telling = attrs.field(factory=Telling)
+
+    def works(self) -> None:
+        """The destination has taken a batch."""
+        self.breaker.close()
+        self.health.up(f"exporter {self.destination.name}")
+        if self._told:
+            log.info(
+                "destination takes batches again", destination=self.destination.name, **self.standing.particulars()
+            )
+            self._told, self._told_at = "", -math.inf
+        self.standing.works()
+
+    def stays_down(self, outcome: Again | Misconfigured | Rejected) -> None:
+        """It is not just busy: from now on it gets single probes, ever more slowly."""
+        wait_secs = self.wait_secs(outcome, self.destination.retrying.quick_tries + self.breaker.probes + 1)
+        self.breaker.open(trio.current_time() + wait_secs)
+        self.standing.is_down(wait_secs)
+        self.health.down(f"exporter {self.destination.name}", f"{outcome.reason}: {outcome.detail}")
+        self.fails(outcome, wait_secs)
+
+    def wait_secs(self, outcome: Again | Misconfigured | Rejected, tries: int) -> float:
+        """Before the next try: full jitter, and never before the time that the destination named."""
+        retrying = self.destination.retrying
+        if isinstance(outcome, Misconfigured):
+            return retrying.probe_secs
+        backoff = self.chance.uniform(0, min(retrying.max_secs, retrying.initial_secs * 2.0 ** min(tries - 1, 20)))
+        after_secs = outcome.after_secs if isinstance(outcome, Again) else None
+        return backoff if after_secs is None else after_secs + backoff / 10
+
+    def gives_up(self, traces: int, reason: str, detail: str) -> None:
+        """It refuses these for good; said once, and then from time to time with their number."""
+        count = self._aside.add(traces)
+        if count:
+            log.error(
+                "destination refuses traces; they were put aside among the dead letters",
+                destination=self.destination.name,
+                traces=count,
+                reason=reason,
+                detail=detail,
+            )
+
+    def fails(self, outcome: Again | Misconfigured | Rejected, wait_secs: float) -> None:
+        """It has not; said when the reason changes and from time to time, not for each try of each batch."""
+        now = trio.current_time()
+        if outcome.reason == self._told and now - self._told_at < TELL_SECS:
+            return
+        self._told, self._told_at = outcome.reason, now
+        log.warning(
+            "destination did not take a batch; it is sent again until it does",
+            destination=self.destination.name,
+            reason=outcome.reason,
+            detail=outcome.detail,
+            **{"next_try_secs": round(wait_secs, 3), **self.standing.particulars()},
+        )
+
+    def refuses(self, outcome: Again | Misconfigured | Rejected, traces: int) -> None:
+        """It refuses some data while it takes other; said from time to time."""
+        if times := self._refusals.add(1):
+            log.warning(
+                "destination refuses some traces again and again while it takes others; they are tried again in smaller "
+                "batches, until it is clear which",
+                destination=self.destination.name,
+                reason=outcome.reason,
+                detail=outcome.detail,
+                traces=traces,
+                times=times,
+            )
+
+
+async def send(lane: Lane, batch: Sequence[Trace]) -> Outcome:
+    """One try, counted and shown."""
+    name = lane.destination.name
+    began = trio.current_time()
+    outcome = await lane.destination.send(batch)
+    secs = trio.current_time() - began
+    lane.meter.observe(measures.EXPORT_LATENCY, secs, name)
+    lane.standing.tried(batch, outcome, secs)
+    if isinstance(outcome, Again | Misconfigured | Rejected):
+        lane.meter.count(measures.EXPORT_ERRORS, 1, name, outcome.reason)
+    return outcome
+
+
+async def account(lane: Lane, batch: Sequence[Trace], outcome: Accepted) -> None:
+    """Count what the destination took of these; what it rejected of them goes to the dead letters."""
+    name = lane.destination.name
+    spans = sum(trace.held_spans for trace in batch)
+    lane.meter.count(measures.SPANS_EXPORTED, max(0, spans - outcome.rejected_spans), name)
+    if outcome.message and not outcome.rejected_spans:
+        log.warning("destination took a batch with a remark", destination=name, remark=outcome.message)
+    if outcome.rejected_spans:
+        # It does not say which spans, and sending them again is forbidden (OTLP specification, Partial Success).
+        lane.meter.count(measures.EXPORT_REJECTED, outcome.rejected_spans, name)
+        detail = f"{outcome.rejected_spans} of the {spans} spans of this batch were rejected: {outcome.message}"
+        await put_aside(lane, batch, "partial_success", detail)
+
+
+async def put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: str) -> None:
+    """Into the dead letters."""
+    lane.gives_up(len(batch), reason, detail)
+    for trace in batch:
+        trace.put_aside = True
+    await lane.dead_letters.put([letter(lane, trace, reason, detail) for trace in batch])
+
+
+def letter(lane: Lane, trace: Trace, reason: str, detail: str) -> DeadLetter:
+    """The trace as a dead letter."""
+    # Not the first that it knew of: that may only have been read again, unless all of it was parked.
+    partition, offset = (trace.holds() or [(trace.home, trace.first_offset)])[0]
+    return DeadLetter(
+        reason,
+        detail,
+        trace.payload,
+        topic=lane.topic,
+        partition=partition.id,
+        offset=offset,
+        trace_id=trace.trace_id.hex(),
+        destination=lane.destination.name,
+    )
