@@ -101,6 +101,7 @@ class HttpSink:
         self.counts: Counter[SpanId] = Counter()  # of spans taken; empty with keep=False
         self.span_count = self.request_count = 0
         self.usual = Reply()
+        self.crashes_on: set[bytes] = set()  # trace ids of which it answers 500 to the whole request
         self._replies: deque[Reply] = deque()
         self._keep, self._took = keep, took
         self._lock = threading.Lock()
@@ -398,7 +399,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not reply.takes:
             return reply, sink.content_type, reply.body or b""
         try:
-            sink.take(sink.spans_of(received))
+            spans = sink.spans_of(received)
+            if any(trace_id in sink.crashes_on for trace_id, _ in spans):
+                return Reply(status=500), "text/plain", b"index out of range"
+            sink.take(spans)
         except ValueError as error:
             return Reply(status=400), "text/plain", f"refused: {error}".encode()
         return reply, sink.content_type, sink.success(reply) if reply.body is None else reply.body

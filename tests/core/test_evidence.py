@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -21,13 +20,19 @@ FORBIDDEN = Misconfigured("http_403", "a firewall says no")
 ANSWERS: list[Answer] = [BLAMING, FAILING, BUSY, FORBIDDEN]
 
 
-def piece(*numbers: int) -> Piece:
+def piece(*numbers: int) -> Piece[int]:
     """Of traces that are just numbers here: nothing looks into them."""
-    return Piece(cast("Any", numbers or (0,)))
+    return Piece(numbers or (0,))
 
 
 def refuse(
-    evidence: Evidence, each: Piece, answer: Answer, now: float = 0, *, knocked: bool = False, probes: int | None = None
+    evidence: Evidence,
+    each: Piece[int],
+    answer: Answer,
+    now: float = 0,
+    *,
+    knocked: bool = False,
+    probes: int | None = None,
 ) -> Verdict:
     counts = evidence.refuses(each, answer, now, knocked=knocked)
     return evidence.verdict(each, now, counts=counts, probes=probes)
@@ -45,13 +50,13 @@ class Server:
         self.given_up: list[int] = []
         self.now = 0.0
 
-    def round(self, pieces: list[Piece], *, sick: bool = False) -> list[Piece]:
+    def round(self, pieces: list[Piece[int]], *, sick: bool = False) -> list[Piece[int]]:
         """Try each once; what is left to be tried."""
-        left: list[Piece] = []
+        left: list[Piece[int]] = []
         for each in pieces:
             self.requests += 1
             self.now += 1
-            numbers = cast("Any", each.traces)
+            numbers = each.items
             if not sick and self.guilty.isdisjoint(numbers):
                 self.evidence.takes()
                 self.taken += numbers
@@ -179,7 +184,7 @@ def test_a_probe_is_halved_for_the_sake_of_a_witness_but_not_without_end() -> No
     assert refuse(Evidence(), piece(1, 2), BUSY, probes=0) is Verdict.HOLD, "it never looked at the data"
 
 
-def knock_until(verdict: Verdict, evidence: Evidence, each: Piece, answer: Answer) -> int:
+def knock_until(verdict: Verdict, evidence: Evidence, each: Piece[int], answer: Answer) -> int:
     """How many knocks it takes; 0 when it never comes to this."""
     for knocks in range(20):
         knocked = evidence.wants_knock(each)
@@ -199,7 +204,7 @@ def test_an_empty_request_is_a_witness_for_what_blames_the_data_only() -> None:
 
 def test_nobody_knocks_where_it_would_tell_nothing() -> None:
     evidence, each = Evidence(), piece()
-    wants: Callable[[Piece], bool] = evidence.wants_knock
+    wants: Callable[[Piece[int]], bool] = evidence.wants_knock
     assert not wants(each), "it was never tried"
     refuse(evidence, each, BLAMING)
     assert wants(each)

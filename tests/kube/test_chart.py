@@ -417,6 +417,10 @@ def test_every_alert_says_where_to_read_on_and_can_be_left_out() -> None:
     assert {"TSSHighConsumerLag", "TSSBufferFull", "TSSExportFailures"} <= {rule["alert"] for rule in rules}
     rarer = rendered(*LEAST, "prometheusRule.enabled=true", "prometheusRule.consumerLagThreshold=70000")
     assert only(rarer, "PrometheusRule")["spec"]["groups"][0]["rules"][0]["expr"] == "kafka_consumer_lag > 70000"
+    later = rendered(*LEAST, "prometheusRule.enabled=true", "prometheusRule.destinationDownSecs=7200")
+    groups = only(later, "PrometheusRule")["spec"]["groups"]
+    down = [rule["expr"] for group in groups for rule in group["rules"] if rule["alert"] == "TSSDestinationDown"]
+    assert down == ["exporter_down_seconds > 7200"]
     fewer = rendered(*LEAST, "prometheusRule.enabled=true", "prometheusRule.disabled={TSSBufferFull}")
     names = [rule["alert"] for rule in only(fewer, "PrometheusRule")["spec"]["groups"][0]["rules"]]
     assert names == [rule["alert"] for rule in rules if rule["alert"] != "TSSBufferFull"]

@@ -43,15 +43,9 @@ WORLDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {'export_errors_total{destination="a",reason="timeout"}': "7x40"},
     ),
     "TSSDestinationDown": (
-        {
-            'export_errors_total{instance="i",destination="a",reason="timeout"}': "0+1x40",
-            'spans_exported_total{instance="i",destination="a"}': "7x40",
-            'spans_exported_total{instance="i",destination="b"}': "0+9x40",
-        },
-        {
-            'export_errors_total{instance="i",destination="a",reason="timeout"}': "0+1x40",
-            'spans_exported_total{instance="i",destination="a"}': "0+1x40",
-        },
+        # Down from the twentieth minute on, and up again and again.
+        {'exporter_down_seconds{instance="i",destination="a"}': "0x20 0+60x20"},
+        {'exporter_down_seconds{instance="i",destination="a"}': "0x20 0 100 200 300 0 300 200 300 0 300 200 300"},
     ),
     "TSSNotReady": ({"tss_ready": "0x40"}, {"tss_ready": "0x4 1x36"}),
     "TSSNotReading": (

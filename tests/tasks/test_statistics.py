@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from tests.core.test_statistics import NOW_NS, chunk, span
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Retrying
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected, Retrying
 from tss.core.statistics import Concentrator, Group, Part
 from tss.tasks import statistics
 from tss.tasks.statistics import Sending
@@ -90,12 +92,68 @@ async def test_it_is_sent_again_until_it_is_accepted_and_counting_goes_on(autoju
 
 
 async def test_what_is_refused_does_not_stop_the_rest(autojump_clock: MockClock) -> None:
-    backend = FakeBackend(Refused("http_400", ""))
+    """One answer proves nothing: it goes again, and is taken."""
+    backend = FakeBackend(Rejected("http_400", "", blames_data=True))
     what = sending(backend, "a", "b")
     assert await what.flush() == 0
-    assert backend.accepted == [b"b 1"]
+    assert backend.accepted == [b"b 1", b"a 1"]
     assert isinstance(what.meter, FakeMeter)
     assert what.meter.counted(measures.STATS_PAYLOADS, "http_400") == 1
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_what_is_refused_while_others_are_taken_is_lost_after_five_tries(
+    autojump_clock: MockClock, status: int
+) -> None:
+    class Picky(FakeBackend):
+        async def send(self, part: Part) -> Outcome:
+            if part.body.startswith(b"bad"):
+                self.tries.append((trio.current_time(), part.body))
+                return Rejected(f"http_{status}", "", blames_data=status == 400)
+            return await super().send(part)
+
+    backend = Picky()
+    what = sending(backend, "bad", "a")
+    with capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(statistics.run, what, 1, trio.Event())
+            for _ in range(20):
+                await trio.sleep(10)
+                count(what, "a")
+            nursery.cancel_scope.cancel()
+    assert 5 <= [body for _, body in backend.tries].count(b"bad 1") <= 8  # some with nothing else to send
+    assert sum(int(body.split()[1]) for body in backend.accepted) >= 19
+    assert [line["event"] for line in lines if line["log_level"] == "warning"][-1] == "statistics were refused"
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_where_everything_is_refused_nothing_is_lost_and_little_is_held(
+    autojump_clock: MockClock, status: int
+) -> None:
+    """For an hour; the concentrator, which is bounded, counts on."""
+
+    class Sick(FakeBackend):
+        well = False
+
+        async def send(self, part: Part) -> Outcome:
+            if not self.well:
+                self.tries.append((trio.current_time(), part.body))
+                return Rejected(f"http_{status}", "", blames_data=status == 400)
+            return await super().send(part)
+
+    backend = Sick()
+    what = sending(backend)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(statistics.run, what, 1, trio.Event())
+        for _ in range(360):
+            count(what, "a")
+            await trio.sleep(10)
+        assert len(backend.tries) <= 361
+        assert len(what._held) == statistics.MAX_HELD
+        backend.well = True
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+    assert sum(int(body.split()[1]) for body in backend.accepted) == 360
 
 
 async def test_a_stop_sends_once_more_and_is_bounded(autojump_clock: MockClock) -> None:

@@ -22,12 +22,13 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import attrs
 
 from tss.core.delivery import Again, Misconfigured, Rejected
-from tss.core.trace import Trace
+
+T = TypeVar("T")
 
 TRIES = 5
 OWN_TRIES = 2  # of a single trace, where the answer blames the data
@@ -56,10 +57,10 @@ def blame_of(outcome: Rejected | Again | Misconfigured) -> Blame:
 
 
 @attrs.define(eq=False)
-class Piece:
+class Piece(Generic[T]):
     """A batch, a part of one, or a single trace; and what counts against it."""
 
-    traces: Sequence[Trace] = attrs.field(repr=lambda traces: str(len(traces)))
+    items: Sequence[T] = attrs.field(repr=lambda items: str(len(items)))
     tries: int = 0  # of this very piece, that were refused
     counted: int = 0  # refusals that count, those of the larger pieces it was part of too
     own: int = 0  # of these, its own
@@ -77,10 +78,8 @@ class Piece:
 
     def halves(self) -> list[Self]:
         """Two pieces that inherit what counts against this one."""
-        middle = len(self.traces) // 2
-        return [
-            attrs.evolve(self, traces=half, tries=0, own=0) for half in (self.traces[:middle], self.traces[middle:])
-        ]
+        middle = len(self.items) // 2
+        return [attrs.evolve(self, items=half, tries=0, own=0) for half in (self.items[:middle], self.items[middle:])]
 
 
 class Verdict(enum.Enum):
@@ -108,14 +107,14 @@ class Evidence:
         self.untaken = 0
         self.knocks = KNOCKS
 
-    def has_witness(self, piece: Piece) -> bool:
+    def has_witness(self, piece: Piece[T]) -> bool:
         """Whether something else was taken since the piece was last refused."""
         return self.taken > piece.seen
 
-    def wants_knock(self, piece: Piece) -> bool:
+    def wants_knock(self, piece: Piece[T]) -> bool:
         """Whether an empty request before the next try of this piece would tell something."""
         return (
-            len(piece.traces) == 1
+            len(piece.items) == 1
             and piece.tries > 0
             and piece.blame is Blame.DATA
             and self.knocks > 0
@@ -123,7 +122,7 @@ class Evidence:
         )
 
     def refuses(
-        self, piece: Piece, outcome: Rejected | Again | Misconfigured, now: float, *, knocked: bool = False
+        self, piece: Piece[T], outcome: Rejected | Again | Misconfigured, now: float, *, knocked: bool = False
     ) -> bool:
         """The destination refused the piece; ``knocked``: just before, it took an empty request. Whether this counts against
         the piece.
@@ -147,21 +146,21 @@ class Evidence:
             self.knocks -= 1
         return counts
 
-    def verdict(self, piece: Piece, now: float, *, counts: bool, probes: int | None) -> Verdict:
+    def verdict(self, piece: Piece[T], now: float, *, counts: bool, probes: int | None) -> Verdict:
         """What becomes of a piece that was just refused. ``counts``: as `refuses` said; ``probes``: how many pieces wait
         without a witness, while the destination takes nothing; None while it takes something.
         """
         if counts and self._is_guilty(piece, now):
-            return Verdict.GIVE_UP if len(piece.traces) == 1 else Verdict.HALVE
-        if len(piece.traces) == 1 or piece.blame is Blame.WAY:
+            return Verdict.GIVE_UP if len(piece.items) == 1 else Verdict.HALVE
+        if len(piece.items) == 1 or piece.blame is Blame.WAY:
             return Verdict.HOLD
         if piece.blame is Blame.DATA and probes is None:
             return Verdict.HALVE
         return Verdict.HALVE if probes is not None and probes < MAX_PROBES else Verdict.HOLD
 
-    def _is_guilty(self, piece: Piece, now: float) -> bool:
+    def _is_guilty(self, piece: Piece[T], now: float) -> bool:
         if piece.blame is Blame.WAY and not now - piece.witnessed_at >= WAY_SECS:
             return False
-        if len(piece.traces) > 1:
+        if len(piece.items) > 1:
             return piece.counted >= TRIES
         return piece.counted >= TRIES and piece.own >= (OWN_TRIES if piece.blame is Blame.DATA else TRIES)

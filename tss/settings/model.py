@@ -664,13 +664,14 @@ class ForceSampling:
     admin_token: str = key(
         "",
         text("16 letters, digits or signs of ASCII or more, without spaces", r"[!-~]{16,}|"),
-        "Token that /admin/force-rules asks for (`Authorization: Bearer`); empty: there is no such page, and no rules.",
+        "Token that /admin/force-rules and /admin/exporters ask for (`Authorization: Bearer`); empty: there are no such pages, and no rules.",
         secret=True,
     )
     admin_port: int = key(
         0,
         port,
-        "Port of /admin/force-rules alone, which then is not on `observability.healthPort`; 0: it is there, beside the probes. "
+        "Port of /admin/force-rules and /admin/exporters alone, which then are not on `observability.healthPort`; 0: they are there, "
+        "beside the probes. "
         f"{_TOKEN_TOO}",
     )
     admin_addr: str = key(

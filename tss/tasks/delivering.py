@@ -29,7 +29,7 @@ FRESH_PROBES = 100  # of so many probes in a row one may be by a new batch, what
 
 
 @attrs.define(eq=False)
-class Held(Piece):
+class Held(Piece[Trace]):
     """A piece, and when it is its turn."""
 
     due: float = -math.inf
@@ -62,7 +62,7 @@ class Delivering:
     @property
     def held_traces(self) -> int:
         """Traces that were refused and have to be tried again."""
-        return sum(len(each.traces) for each in (*self._held, *self._sending) if each.seen >= 0)
+        return sum(len(each.items) for each in (*self._held, *self._sending) if each.seen >= 0)
 
     async def run(self, gather: Callable[[], Awaitable[list[Trace]]]) -> None:
         """Until ``gather`` gives an empty batch and everything is delivered."""
@@ -91,7 +91,7 @@ class Delivering:
         if released and self._lane.breaker.is_open:
             self._lane.breaker.probe_at = trio.current_time()  # whoever released wants to see how it goes on
         self._wake()
-        return sum(len(each.traces) for each in (*released, *under_way))
+        return sum(len(each.items) for each in (*released, *under_way))
 
     # -- what is sent next
 
@@ -148,13 +148,13 @@ class Delivering:
             if breaker.probes == 1:  # that tells soonest: if it is taken, the rest is about the data
                 return self._fresh, now
             every.append(self._fresh)
-        return min(every, key=lambda each: (each.turn, len(each.traces), chance.random()), default=None), math.inf
+        return min(every, key=lambda each: (each.turn, len(each.items), chance.random()), default=None), math.inf
 
     def _may_probe_fresh(self) -> bool:
         """New batches must not pile up while nothing is taken: what is held is as good a probe. But where it is all single
         traces that a server refuses, or an unlucky few batches, only a new one can be taken.
         """
-        held = sum(len(each.traces) > 1 or each.blame is Blame.WAY for each in self._held)
+        held = sum(len(each.items) > 1 or each.blame is Blame.WAY for each in self._held)
         places = max(2, self._lane.destination.batching.max_in_flight)
         return held < places or self._lane.breaker.probes % FRESH_PROBES == 0
 
@@ -174,7 +174,7 @@ class Delivering:
 
     async def _try(self, piece: Held) -> None:
         knocked = self._evidence.wants_knock(piece) and self._fresh is None and await self._lane.destination.knock()
-        outcome = await ways.send(self._lane, piece.traces)
+        outcome = await ways.send(self._lane, piece.items)
         match outcome:
             case Accepted():
                 self._evidence.takes()
@@ -182,8 +182,8 @@ class Delivering:
                     for each in self._held:
                         each.due = -math.inf
                 self._lane.works()
-                await ways.account(self._lane, piece.traces, outcome)
-                await self._pass_on([*piece.traces])
+                await ways.account(self._lane, piece.items, outcome)
+                await self._pass_on([*piece.items])
             case Refused():
                 await self._is_refused(piece, outcome)
             case _:
@@ -191,12 +191,12 @@ class Delivering:
 
     async def _is_refused(self, piece: Held, outcome: Refused) -> None:
         """It can never be sent in this form: no other answers are needed."""
-        if len(piece.traces) > 1:
+        if len(piece.items) > 1:
             self._halve(piece)
         else:
-            await ways.put_aside(self._lane, piece.traces, outcome.reason, outcome.detail)
-            self._lane.destination.forget(piece.traces)
-            await self._pass_on([*piece.traces])
+            await ways.put_aside(self._lane, piece.items, outcome.reason, outcome.detail)
+            self._lane.destination.forget(piece.items)
+            await self._pass_on([*piece.items])
 
     def _is_not_taken(self, piece: Held, outcome: Again | Misconfigured | Rejected, *, knocked: bool) -> None:
         lane, now = self._lane, trio.current_time()
@@ -221,7 +221,7 @@ class Delivering:
             piece.due = now + wait_secs
             self._held.append(piece)
         if piece.is_told_apart:
-            lane.refuses(outcome, len(piece.traces))
+            lane.refuses(outcome, len(piece.items))
         elif not lane.breaker.is_open:
             lane.fails(outcome, wait_secs)
 
@@ -245,9 +245,9 @@ class Delivering:
 
     async def _give_up(self) -> None:
         async for piece, pause_secs in self._given_up:
-            await ways.put_aside(self._lane, piece.traces, piece.reason, piece.detail)
-            self._lane.destination.forget(piece.traces)
-            await self._pass_on([*piece.traces])
+            await ways.put_aside(self._lane, piece.items, piece.reason, piece.detail)
+            self._lane.destination.forget(piece.items)
+            await self._pass_on([*piece.items])
             await trio.sleep(pause_secs)
 
     def _wake(self) -> None:

@@ -16,7 +16,8 @@ import structlog
 import trio
 
 from tss.core import measures
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Retrying
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected, Retrying
+from tss.core.evidence import Evidence, Piece, Verdict
 from tss.core.measures import Meter
 from tss.core.statistics import Concentrator, Group, Part
 from tss.tasks.telling import Telling
@@ -25,6 +26,9 @@ log = structlog.get_logger()
 
 INTERVAL_SECS = 10.0  # as the agent; a bucket is as long
 SENT = "sent"
+MAX_HELD = (
+    6  # requests that were refused and wait, a minute's; from then on the concentrator counts on, which is bounded
+)
 
 
 class Backend(Protocol):
@@ -48,7 +52,9 @@ class Sending:
     meter: Meter
     chance: random.Random
     _taken: list[Group] = attrs.field(factory=list)  # and not written yet, which a stop may cut off
-    _waiting: list[Part] = attrs.field(factory=list)  # written, and not accepted yet
+    _waiting: list[Piece[Part]] = attrs.field(factory=list)  # written, and not sent yet
+    _held: list[Piece[Part]] = attrs.field(factory=list)  # refused, longest ago first
+    _evidence: Evidence = attrs.field(factory=Evidence)
     _told: dict[measures.Measure, int] = attrs.field(factory=dict)
     _failing: Telling = attrs.field(factory=Telling)
 
@@ -69,41 +75,64 @@ class Sending:
             self.meter.count(measure, total - self._told.get(measure, 0))
         self._told = totals
 
-    def failed(self, outcome: Again | Misconfigured | Refused) -> None:
+    def failed(self, outcome: Again | Misconfigured | Rejected | Refused, *, lost: bool = False) -> None:
         """Counted, and said from time to time."""
         self.meter.count(measures.STATS_PAYLOADS, 1, outcome.reason)
         if times := self._failing.add(1):
-            lost = isinstance(outcome, Refused)
             log.warning(
                 "statistics were refused" if lost else "statistics were not taken; they are sent again",
                 reason=outcome.reason, detail=outcome.detail, times=times,
             )  # fmt: skip
 
     async def flush(self) -> float:
-        """Send what waits, or else what was counted; how long to wait before the next try, 0 if there is nothing left."""
+        """Send what waits, or else what was counted; how long to wait before the next try, 0 if there is nothing left to do.
+
+        A request that is refused is held, and tried again after the ones that come later: whether those are taken says
+        whether its data is wrong, or the way (core/evidence.py).
+        """
         self.tell()
-        if not self._waiting:
+        if not self._waiting and len(self._held) < MAX_HELD:
             await self._take()
-        while self._waiting:
-            outcome = await self.backend.send(self._waiting[0])
-            match outcome:
-                case Accepted():
-                    self.meter.count(measures.STATS_PAYLOADS, 1, SENT)
-                case Refused():  # for good: it would block all that come after it
-                    self.failed(outcome)
-                case Misconfigured():
-                    self.failed(outcome)
-                    return self.backend.retrying.probe_secs
-                case Again():
-                    self.failed(outcome)
-                    return outcome.after_secs or 0.001
+        again = [] if self._waiting and len(self._held) < MAX_HELD else self._held[:1]
+        while self._waiting and len(self._held) < MAX_HELD:
+            if wait_secs := await self._try(self._waiting[0]):
+                return wait_secs
             del self._waiting[0]
+        for piece in again or [each for each in self._held if self._evidence.has_witness(each)]:
+            self._held.remove(piece)
+            if wait_secs := await self._try(piece):
+                self._held.append(piece)
+                return wait_secs
+        return 0
+
+    async def _try(self, piece: Piece[Part]) -> float:
+        """Send it once; how long to wait before the same is tried again, or 0: it is taken, given up or held."""
+        outcome = await self.backend.send(piece.items[0])
+        match outcome:
+            case Accepted():
+                self._evidence.takes()
+                self.meter.count(measures.STATS_PAYLOADS, 1, SENT)
+            case Refused():
+                self.failed(outcome, lost=True)
+            case Rejected():
+                now = trio.current_time()
+                counts = self._evidence.refuses(piece, outcome, now)
+                lost = self._evidence.verdict(piece, now, counts=counts, probes=None) is Verdict.GIVE_UP
+                self.failed(outcome, lost=lost)
+                if not lost:
+                    self._held.append(piece)
+            case Misconfigured():
+                self.failed(outcome)
+                return self.backend.retrying.probe_secs
+            case Again():
+                self.failed(outcome)
+                return outcome.after_secs or 0.001
         return 0
 
     async def _take(self) -> None:
         self._taken = self._taken or self.concentrator.take(time.time_ns())
         if self._taken:
-            self._waiting = [*await self.backend.encode(self._taken)]
+            self._waiting = [Piece([part]) for part in await self.backend.encode(self._taken)]
             self._taken = []
 
 
