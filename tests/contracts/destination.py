@@ -9,7 +9,7 @@ import trio
 
 from tests.core.spans import trace_id
 from tests.edges.traces import span_ids, trace, trace_of
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected
 from tss.tasks.lane import Destination
 
 SpanId = tuple[bytes, bytes]
@@ -35,6 +35,7 @@ async def check_destination(world: World) -> None:
     await _takes_a_trace_again(world)
     await _survives_being_away(world)
     await _can_be_cancelled(world)
+    await _answers_a_knock(world)
     await _answers_to_bytes_that_are_no_spans(world)
 
 
@@ -105,11 +106,25 @@ async def _can_be_cancelled(world: World) -> None:
     assert await world.destination.send([trace(201)]) == Accepted()
 
 
+async def _answers_a_knock(world: World) -> None:
+    """A request without spans: it takes nothing, and who is away does not answer."""
+    before = world.taken()
+    for _ in range(2):
+        await world.destination.knock()
+    assert world.taken() == before
+    if world.go_away is not None and world.come_back is not None:
+        world.go_away()
+        assert await world.destination.knock() is False
+        world.come_back()
+    assert await world.destination.send([trace(210)]) == Accepted()
+
+
 async def _answers_to_bytes_that_are_no_spans(world: World) -> None:
     """They cannot come from a scan; should they all the same, they are refused and harm no other trace."""
     if not world.reads_spans:
         return
     rotten = trace_of([b"\x0a\xff\xff\xff"], trace_id(300))
     outcome = await world.destination.send([rotten])
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, Refused | Rejected)
+    world.destination.forget([rotten])
     assert await world.destination.send([trace(301)]) == Accepted()

@@ -23,7 +23,7 @@ from tests.real.brokers import free_ports
 from tests.sinks import DatadogIntakeSink, DatadogSink, Reply
 from tss.core import measures
 from tss.core.datadog.parts import Form, OtlpForm, Part, TooLarge
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected
 from tss.core.otlp.wire import join
 from tss.core.trace import Trace
 from tss.edges import datadog as edge
@@ -485,10 +485,12 @@ async def test_a_span_that_no_server_takes_is_refused_alone(way, sink):
     sent = [trace(1), tagged(2, 1, **{f"note{number}": "x" * 9_000 for number in range(3)}), trace(3)]
     async with exporter(way, sink.url) as destination:
         outcome = await destination.send(sent)
-        assert isinstance(outcome, Refused) and outcome.reason == "http_413"
+        assert isinstance(outcome, Rejected) and outcome.reason == "http_413"
         assert await destination.send(sent[:1]) == Accepted()
-        assert isinstance(await destination.send(sent[1:2]), Refused)
+        assert isinstance(await destination.send(sent[1:2]), Rejected)
         assert await destination.send(sent[2:]) == Accepted()
+        assert "1 traces begun" in repr(destination)  # it may be sent again
+        destination.forget(sent[1:2])
         assert "0 traces begun" in repr(destination)
     assert sink.spans == span_ids([sent[0], sent[2]])
     assert set(sink.counts.values()) == {1}
@@ -528,7 +530,7 @@ async def test_halves_of_a_refused_batch_send_only_the_rest(agent_sink):
     sent = [tagged(number, **APART[number]) for number in range(4)]
     agent_sink.script(Reply(), Reply(400))
     async with exporter(AGENT, agent_sink.url) as destination:
-        assert isinstance(await destination.send(sent), Refused)
+        assert isinstance(await destination.send(sent), Rejected)
         assert await destination.send(sent[:2]) == Accepted()
         assert await destination.send(sent[2:]) == Accepted()
     assert agent_sink.spans == span_ids(sent)
@@ -587,7 +589,7 @@ async def test_any_2xx_is_a_success(way, sink, status):
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 599])
 async def test_what_is_tried_again(way, sink, status):
     outcome = await outcome_of(way, sink, Reply(status, {"Retry-After": "3"}))
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, Rejected if status in (500, 599) else Again)
     assert (outcome.reason, outcome.after_secs) == (f"http_{status}", 3)
 
 
@@ -605,7 +607,7 @@ async def test_a_wrong_key_is_named(way, sink):
 @pytest.mark.parametrize("status", [400, 422])
 async def test_what_is_refused(way, sink, status):
     outcome = await outcome_of(way, sink, Reply(status, {"Content-Type": "text/plain"}, b"cannot decode"))
-    assert isinstance(outcome, Refused) and outcome.reason == f"http_{status}"
+    assert isinstance(outcome, Rejected) and outcome.reason == f"http_{status}"
     assert outcome.detail.endswith(": cannot decode")
 
 
@@ -656,3 +658,12 @@ async def test_the_keys_of_the_guide(sink, way):
     assert (batching.max_traces, batching.linger_secs) == (7, 0.5)
     assert (retrying.quick_tries, retrying.initial_secs) == (9, 0.07)
     assert DatadogExporter.of(attrs.evolve(shared, batch_enabled=False)).batch_size == 1
+
+
+async def test_a_knock_is_a_request_without_spans(way, sink):
+    """And one that a server can read: the sinks refuse what is no payload of its kind."""
+    async with exporter(way, sink.url) as destination:
+        assert await destination.knock() is True
+        sink.script(Reply(400), Reply(500), Reply(200, {"Content-Type": "text/html"}, b"<html>"))
+        assert [await destination.knock() for _ in range(3)] == [False] * 3
+    assert not sink.spans

@@ -10,7 +10,7 @@ import pytest
 
 from tests.core.test_statistics import NOW_NS, chunk, span
 from tests.sinks import HttpSink, Received, Reply, SpanId
-from tss.core.delivery import Accepted, Again, Misconfigured, Refused
+from tss.core.delivery import Accepted, Again, Misconfigured, Rejected
 from tss.core.statistics import Concentrator, Group
 from tss.counting import ways_of_stats
 from tss.edges.datadog_stats import open_datadog_stats, way_of
@@ -76,7 +76,7 @@ async def test_everything_arrives_by_its_way(via: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "outcome"), [(503, Again), (429, Again), (403, Misconfigured), (400, Refused), (413, Refused)]
+    ("status", "outcome"), [(503, Again), (429, Again), (403, Misconfigured), (400, Rejected), (413, Rejected)]
 )
 async def test_an_answer_means_what_it_means_for_traces(status: int, outcome: type) -> None:
     with StatsSink() as sink:

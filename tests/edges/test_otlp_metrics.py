@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from tests.core.spans import message, span, trace_id
 from tests.sinks import HttpSink, Received, Reply, SpanId
-from tss.core.delivery import Accepted, Again, Misconfigured, Refused
+from tss.core.delivery import Accepted, Again, Misconfigured, Rejected
 from tss.core.spanmetrics import Reporter, Shape, SpanMetrics
 from tss.edges.otlp_metrics import open_otlp_metrics
 from tss.settings import SpanMetrics as SpanMetricsSettings
@@ -73,7 +73,7 @@ async def test_what_is_sent_is_what_arrives_compressed(sink):
         (Reply(429, {"Retry-After": "7"}), Again),
         (Reply(401), Misconfigured),
         (Reply(404), Misconfigured),
-        (Reply(400), Refused),
+        (Reply(400), Rejected),
         (Reply(cut="after"), Again),
         (Reply(200, body=b"no protobuf"), Accepted),
         (Reply(200, {"Content-Type": "text/plain"}, b"fine"), Accepted),

@@ -21,7 +21,7 @@ from tests.contracts.destination import World, check_destination
 from tests.edges.traces import span_ids, trace, trace_of
 from tests.real.brokers import free_ports
 from tests.sinks import OtlpSink, Reply
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected
 from tss.core.otlp import join
 from tss.edges.otlphttp import PATH, PROTOBUF, THREAD_BYTES, OtlpHttp, open_otlp
 from tss.edges.posting import post, retry_after_secs
@@ -185,7 +185,7 @@ async def test_an_answer_whose_body_never_comes_is_a_full_success(sink, reply):
 
 async def test_a_refusal_whose_body_never_comes_is_a_refusal(sink):
     outcome = await outcome_of(sink, Reply(400, body=b"...", hang_body_secs=10), request_timeout_secs=0.3)
-    assert outcome == Refused("http_400", "400 Bad Request")
+    assert outcome == Rejected("http_400", "400 Bad Request", blames_data=True)
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -275,22 +275,23 @@ async def test_wrong_token_is_named(sink):
 @pytest.mark.parametrize("status", [400, 408, 413, 422, 500, 501, 505, 599])
 async def test_what_is_refused(sink, status):
     outcome = await outcome_of(sink, Reply(status, {"Content-Type": "text/plain"}, b"no\nway"))
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, Rejected)
     assert outcome.reason == f"http_{status}"
+    assert outcome.blames_data is (status in (400, 413, 422))
     assert outcome.detail.startswith(str(status)) and outcome.detail.endswith("no way")
 
 
 async def test_the_message_of_a_status_is_read(sink):
     status = b"\x08\x03\x12\x0cbad trace id\x1a\x00"  # google.rpc.Status: code 3, message, details
     outcome = await outcome_of(sink, Reply(400, body=status))
-    assert outcome == Refused("http_400", "400 Bad Request: bad trace id")
+    assert outcome == Rejected("http_400", "400 Bad Request: bad trace id", blames_data=True)
     outcome = await outcome_of(sink, Reply(400, body=b"\x12\xff"))
-    assert outcome == Refused("http_400", "400 Bad Request")
+    assert outcome == Rejected("http_400", "400 Bad Request", blames_data=True)
 
 
 async def test_details_are_short(sink):
     outcome = await outcome_of(sink, Reply(400, {"Content-Type": "text/html"}, b"<p>" * 100_000))
-    assert isinstance(outcome, Refused) and len(outcome.detail) < 500
+    assert isinstance(outcome, Rejected) and len(outcome.detail) < 500
 
 
 async def test_nobody_listens():
@@ -384,3 +385,19 @@ async def test_unusable_ca_file_is_said_at_the_start(tmp_path, content, said):
     with pytest.raises(OSError, match=f"{said}.*{path}"):
         async with exporter("https://127.0.0.1:1", ssl_ca_location=str(path)):
             pass
+
+
+@pytest.mark.parametrize(
+    ("reply", "taken"),
+    [
+        (Reply(), True),
+        (Reply(400), False),
+        (Reply(503), False),
+        (Reply(200, {"Content-Type": "text/html"}, b"<html>"), False),
+    ],
+)
+async def test_a_knock_is_an_empty_request(sink, reply, taken):
+    sink.script(reply)
+    async with exporter(sink.url) as destination:
+        assert await destination.knock() is taken
+    assert [each.body for each in sink.requests] == [b""]

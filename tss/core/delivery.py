@@ -37,6 +37,7 @@ class Rejected:
     reason: str
     detail: str
     blames_data: bool = False  # the status says that the request was wrong, not the server
+    after_secs: float | None = None  # when it wants to be asked again, if it named a time
 
 
 @attrs.frozen

@@ -250,11 +250,12 @@ def judge(answer: Answer, rules: Rules, message: str) -> Again | Misconfigured |
     """What an answer other than a success means; ``message`` is what the server said."""
     reason = f"http_{answer.status}"
     detail = _detail(answer, message)
+    after_secs = retry_after_secs(answer.headers, time.time())
     if answer.status in rules.again:
-        return Again(reason, detail, retry_after_secs(answer.headers, time.time()))
+        return Again(reason, detail, after_secs)
     if answer.status in rules.misconfigured or 300 <= answer.status < 400:
         return Misconfigured(reason, detail)
-    return Rejected(reason, detail, answer.status in BLAMES_DATA)
+    return Rejected(reason, detail, answer.status in BLAMES_DATA, after_secs)
 
 
 def stranger(answer: Answer, whose: str) -> Misconfigured:

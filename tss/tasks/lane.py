@@ -120,8 +120,7 @@ class Lane:
         if isinstance(outcome, Misconfigured):
             return retrying.probe_secs
         backoff = self.chance.uniform(0, min(retrying.max_secs, retrying.initial_secs * 2.0 ** min(tries - 1, 20)))
-        after_secs = outcome.after_secs if isinstance(outcome, Again) else None
-        return backoff if after_secs is None else after_secs + backoff / 10
+        return backoff if outcome.after_secs is None else outcome.after_secs + backoff / 10
 
     def gives_up(self, traces: int, reason: str, detail: str) -> None:
         """It refuses these for good; said once, and then from time to time with their number."""

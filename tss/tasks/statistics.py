@@ -57,6 +57,7 @@ class Sending:
     _evidence: Evidence = attrs.field(factory=Evidence)
     _told: dict[measures.Measure, int] = attrs.field(factory=dict)
     _failing: Telling = attrs.field(factory=Telling)
+    _losing: Telling = attrs.field(factory=Telling)
 
     def watch(self) -> None:
         """Show what is held and what was counted."""
@@ -78,7 +79,7 @@ class Sending:
     def failed(self, outcome: Again | Misconfigured | Rejected | Refused, *, lost: bool = False) -> None:
         """Counted, and said from time to time."""
         self.meter.count(measures.STATS_PAYLOADS, 1, outcome.reason)
-        if times := self._failing.add(1):
+        if times := (self._losing if lost else self._failing).add(1):
             log.warning(
                 "statistics were refused" if lost else "statistics were not taken; they are sent again",
                 reason=outcome.reason, detail=outcome.detail, times=times,
