@@ -13,7 +13,7 @@ from tests.edges.traces import span_ids, trace, trace_of
 from tests.real import agent
 from tests.real.traffic import sdk_payloads
 from tss.core.datadog import lead, to_spans
-from tss.core.delivery import Accepted, Refused
+from tss.core.delivery import Accepted, Rejected
 from tss.edges.datadog import AGENT_HEADERS, open_datadog
 from tss.settings import Datadog, DatadogExporter
 
@@ -96,7 +96,7 @@ async def test_a_refusal_of_the_real_thing(test_agent, trace_api, monkeypatch):
     monkeypatch.setattr("tss.core.datadog.parts.to_spans", broken)
     async with exporter(test_agent, trace_api) as destination:
         outcome = await destination.send([trace(1)])
-    assert isinstance(outcome, Refused) and outcome.reason == "http_400"
+    assert isinstance(outcome, Rejected) and outcome.reason == "http_400"
 
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
