@@ -94,7 +94,7 @@ async def test_every_status(way, sink, proxy):
         sent = [trace(place)]
         proxy.exchanges = 0
         proxy.script(answering(status, {"Location": "/elsewhere"}, b"" if status == 304 else b"why"))
-        async with hurried(way, proxy.url) as destination:
+        async with hurried(way, proxy.url, request_timeout_secs=10) as destination:
             driven = await drive([destination], [sent])
             assert "0 traces begun" in repr(destination)
         assert driven.letters.letters == [], status

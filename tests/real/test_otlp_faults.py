@@ -109,7 +109,7 @@ async def test_every_status(sink, proxy, status):
     """One answer proves nothing about the data, whatever it says: it is sent again, and taken."""
     sent = [trace(1)]
     proxy.script(answering(status, {"Location": "/elsewhere"}, b"" if status == 304 else b"why"))
-    async with exporter(proxy.url) as destination:
+    async with exporter(proxy.url, request_timeout_secs=10) as destination:
         driven = await drive([destination], [sent])
     assert lost(driven, "backend", sink.spans, sent) == set()
     assert ids(driven.settled) == ids(sent)
