@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from tests.edges.test_force_api import BEARER, TOKEN
 from tests.edges.test_web import HERE, settings
+from tests.fakes.meter import FakeMeter
 from tss import release_cli
 from tss.admin_client import DONE, REFUSED
 from tss.core.force import Rulebook
@@ -43,7 +44,7 @@ async def serving(token: str = TOKEN) -> AsyncIterator[tuple[str, ReleaseApi]]:
     force = ForceApi(ForceSampling(admin_token=token), Rulebook(), has_redis=False)
     api = ReleaseApi(force.guard)
     api.exporters = {"backend": Holding(7), "a b/ü": Holding(3)}
-    facts = web.Facts(Health(), "reference", lambda _: (iter(()), ""), admin=AdminApi(force, api))
+    facts = web.Facts(Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=AdminApi(force, api))
     async with trio.open_nursery() as nursery:
         ports = await nursery.start(web.run, settings(), facts)
         yield f"http://{HERE}:{ports.health}", api

@@ -20,10 +20,8 @@ from tss.core.trace import Trace
 from tss.tasks import lane as ways
 from tss.tasks.lane import Lane
 
-ASIDE_SECS = (
-    0.1  # between two traces given up by evidence: ten a second, so that an error in it is seen before it costs much
-)
-
+# Between two traces that are given up by evidence: ten a second, so that an error in it is seen before it costs much.
+ASIDE_SECS = 0.1
 NEVER_TRIED = -1
 FRESH_PROBES = 100  # of so many probes in a row one may be by a new batch, whatever is held
 
