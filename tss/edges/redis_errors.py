@@ -31,7 +31,15 @@ READONLY = Reason("readonly", "Redis takes no writes", "check that redis.url is 
 MOVED = Reason("moved", "Redis Cluster does not answer", "check redis.cluster, and the Cluster's state")
 # What is read and removed still works, and removing is what makes room.
 OOM = Reason("oom", "Redis is full", "check its maxmemory, and docs/redis.md for what it has to hold", closes=False)
+STRANGE = Reason(
+    "unreadable",
+    "Redis answers what cannot be read",
+    "check that redis.url, or who stands before it, is a Redis (7 or newer)",
+)
 OTHER = Reason("other", "Redis answers with an error", "check its version (7 or newer) and its log", closes=False)
+
+# What redis-py, and who reads the answers that it gives, raise where an answer is of another form than the command's.
+UNREADABLE = (TypeError, LookupError, AttributeError, ValueError, ArithmeticError, RecursionError)
 
 # The first that fits, subclasses before their bases.
 _BY_CLASS: Sequence[tuple[tuple[type[BaseException], ...], Reason]] = (
@@ -59,6 +67,7 @@ _BY_CLASS: Sequence[tuple[tuple[type[BaseException], ...], Reason]] = (
     ),
     ((exceptions.TimeoutError, TimeoutError), TIMEOUT),
     ((exceptions.ConnectionError, OSError), CONNECT),
+    (UNREADABLE, STRANGE),
 )
 # A script's error, and some of the server's, come as plain ResponseError: their first word says which it is.
 _BY_WORD: Mapping[str, Reason] = {

@@ -20,7 +20,7 @@ from tss.core.errors import Away
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.edges.redis_clients import Way
-from tss.edges.redis_errors import TIMEOUT, Reason, reason_of
+from tss.edges.redis_errors import TIMEOUT, UNREADABLE, Reason, reason_of
 from tss.settings import Redis
 from tss.settings.faults import MASK
 
@@ -113,7 +113,7 @@ class RedisLink:
         try:
             client = self.client_now()
             done = work(client)
-        except (RedisError, RedisClusterException, OSError) as error:
+        except (RedisError, RedisClusterException, OSError, *UNREADABLE) as error:
             reason = reason_of(error)
             if reason.closes and client is not None:
                 self._leave(client)

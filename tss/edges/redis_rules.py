@@ -18,6 +18,7 @@ import trio
 from redis.exceptions import RedisClusterException
 
 from tss.core.force.changes import Stored
+from tss.edges.redis_errors import UNREADABLE
 
 T = TypeVar("T")
 
@@ -77,7 +78,9 @@ class RedisRules:
         return bool(await self._link.call(lambda client: client.eval(_SWAP, 1, self._key, *given), operation=OPERATION))
 
     def _found(self, client: Any) -> Mapping[bytes, bytes]:
-        found: Mapping[bytes, bytes] = client.hgetall(self._key)
+        found = dict(client.hgetall(self._key))
+        if not all(isinstance(each, bytes) for field in found.items() for each in field):
+            raise TypeError("the answer is no hash")  # the link says Away
         return found
 
     async def listen(self, changed: Callable[[], None]) -> NoReturn:
@@ -98,7 +101,7 @@ class RedisRules:
         while not over.is_set():
             try:
                 self._hear(tell, over)
-            except (redis.RedisError, RedisClusterException, OSError, trio.RunFinishedError):
+            except (redis.RedisError, RedisClusterException, OSError, trio.RunFinishedError, *UNREADABLE):
                 over.wait(AGAIN_SECS)
 
     def _hear(self, tell: Callable[[], None], over: threading.Event) -> None:
