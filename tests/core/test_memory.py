@@ -240,3 +240,15 @@ def test_law_5_what_is_on_its_way_takes_about_what_is_said() -> None:
     finally:
         tracemalloc.stop()
     assert taken == pytest.approx(5_000 * (SENT_BYTES + 10 * SENT_RECORD_BYTES), rel=0.15)
+
+
+def test_law_1_what_was_parked_is_delivered_only_when_nothing_up_to_there_is_on_its_way() -> None:
+    kept = Kept(KEEP, FIRST)
+    kept.send([(0, 10), (0, 20), (1, 5)])
+    kept.covered = {0: 30}
+    assert not kept.has_delivered_up_to(0, 25)
+    assert not kept.has_delivered_up_to(0, 10)
+    assert kept.has_delivered_up_to(0, 9), "all that is on its way is above"
+    assert not kept.has_delivered_up_to(0, 31), "more than anybody took"
+    kept.outstanding = None
+    assert kept.has_delivered_up_to(0, 30)

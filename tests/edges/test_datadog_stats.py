@@ -55,6 +55,15 @@ SHARED = Datadog(request_timeout_secs=5)
 SENDER = Sender("tss-0", "1.0")
 
 
+async def test_a_web_page_is_no_answer_to_statistics() -> None:
+    with StatsSink() as sink:
+        sink.script(Reply(headers={"Content-Type": "text/html"}, body=b"<html>"))
+        settings = DatadogExporter(name="d", via="agent", agent_url=sink.url)
+        async with open_datadog_stats(settings, SHARED, "tss-0") as stats:
+            outcome = await stats.send((await stats.encode(groups()))[0])
+    assert isinstance(outcome, Misconfigured) and outcome.reason == "stranger"
+
+
 @pytest.mark.parametrize("via", ["intake", "agent"])
 async def test_everything_arrives_by_its_way(via: str) -> None:
     with StatsSink() as sink:

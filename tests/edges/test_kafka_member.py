@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -597,6 +597,29 @@ def test_law_5_the_next_poll_asks_for_fewer_where_messages_are_large_beside_thei
     script.messages = [Note((0, offset)) for offset in range(14, 17)]
     made.poll()
     assert made._batch_records == 4
+
+
+def test_law_3_a_partition_of_which_messages_wait_is_not_at_its_end() -> None:
+    """librdkafka has them no more, but nothing was read of them: the wall clock must not move that partition's time."""
+    made, _ = crowded((0, 11), (0, 12), (1, 11))
+    made._ends.read_to = lambda ids: dict.fromkeys(ids, 100)  # type: ignore[method-assign]
+    made._ends.reached = lambda positions: dict.fromkeys(positions, 10**12)  # type: ignore[method-assign]
+    assert set(made.poll().ends) == set(), "0 was read from, 1 waits"
+    assert set(made.poll().ends) == {0}
+    assert set(made.poll().ends) == {0, 1}
+
+
+def test_a_member_that_lost_its_partitions_is_none_for_its_outbox() -> None:
+    class Outbox:
+        heard: ClassVar[list[bytes]] = []
+
+        def is_member(self, membership: bytes) -> None:
+            self.heard.append(membership)
+
+    made, _, ears = joined()
+    made._outbox = Outbox()  # type: ignore[assignment]
+    made.lose(0, 1)
+    assert Outbox.heard == [b""] and ears.heard[-1] == ("lost", 0, 1)
 
 
 def test_what_waits_of_a_partition_that_goes_goes_with_it() -> None:

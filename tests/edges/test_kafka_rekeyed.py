@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.spans import message, span, trace_id
+from tss.core.delivery import Accepted
 from tss.core.otlp import Encoding, scan
+from tss.core.record import Start
 from tss.edges.kafka_outputs import Source
+from tss.edges.kafka_rekey import RekeyTopic
 from tss.edges.kafka_rekeyed import SOURCE, Piece, headers_of, told, values
+from tss.edges.kafka_transactions import Work
+from tss.settings import Kafka
 
 HOME = Source("group.rekey", "spans")
 
@@ -47,3 +54,19 @@ def test_what_is_not_ours_is_let_be(value: bytes | None) -> None:
     assert told(trace_id(1).hex().encode(), {SOURCE: value}, HOME) is None
     assert told(None, {}, HOME) is None
     assert told(b"no id", dict(headers_of((), HOME, 3, 7)), HOME) is None
+
+
+def test_the_offsets_of_a_transaction_are_those_of_the_topic_that_was_assigned() -> None:
+    class Noting:
+        works: ClassVar[list[Work]] = []
+
+        def run(self, work: Work) -> Accepted:
+            self.works.append(work)
+            return Accepted()
+
+    topic = RekeyTopic(Kafka(brokers="b:1", input_topic="spans"), HOME, Noting(), {})  # type: ignore[arg-type]
+    topic.recall({0: Start(5, 5, committed=True, topic="one")}, lambda: None)
+    topic._run([], {0: 9}, b"member")
+    topic.identify("two")
+    topic._run([], {0: 9}, b"member")
+    assert [work.commits[0].topic for work in Noting.works] == ["one", "two"]

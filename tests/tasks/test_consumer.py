@@ -144,6 +144,16 @@ async def test_reading_pauses_and_polls_while_a_letter_is_not_taken(autojump_clo
         stop.set()
 
 
+def test_law_5_what_the_source_holds_and_has_not_read_counts_as_polled() -> None:
+    assignments = made(FakeMeter())
+    buffer = assignments._buffer
+    assert assignments.holds(100, 1000) == 100
+    assert buffer.polled_bytes == 1100
+    buffer.polled_bytes -= 100  # the sweeper has taken them in
+    assert assignments.holds(0, 300) == 0
+    assert buffer.polled_bytes == 300
+
+
 def test_a_log_that_goes_back_is_taken_up_anew() -> None:
     meter = FakeMeter()
     assignments = made(meter)
