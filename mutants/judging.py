@@ -16,6 +16,7 @@ from tss.core.errors import LawBroken
 # A deadline that a test set has passed (TooSlowError), or the program itself says which law would break.
 PROOFS = (AssertionError, pytest.fail.Exception, trio.TooSlowError, LawBroken)
 
+NOT_COLLECTED = "cannot be collected"  # the module with the mistake cannot be imported
 STDERR_FD = os.dup(2)  # before pytest captures it
 MOST_CRASHES = 10  # then no other test will prove it
 
@@ -47,7 +48,7 @@ class Judging:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self._found.append((report.nodeid, "cannot be collected", False))
+            self._found.append((report.nodeid, NOT_COLLECTED, False))
 
     def pytest_sessionfinish(self) -> None:
         self._tell("")

@@ -262,7 +262,15 @@ async def test_a_failing_disk_is_tried_again(path, monkeypatch, number, call):
 def test_a_short_write_is_gone_on_with(path, monkeypatch):
     real = os.write
     file = LineFile(str(path), begins=b"", fsync=False)
-    monkeypatch.setattr("tss.edges.lines.os.write", lambda descriptor, data: real(descriptor, bytes(data)[:7]))
+    writes = 0
+
+    def short(descriptor: int, data: bytes) -> int:
+        nonlocal writes
+        writes += 1
+        assert writes <= 5, "32 bytes are five times seven at most: it writes the line again and again"
+        return real(descriptor, bytes(data)[:7])
+
+    monkeypatch.setattr("tss.edges.lines.os.write", short)
     file.append(b"a line of more than seven bytes\n")
     file.close()
     assert path.read_bytes() == b"a line of more than seven bytes\n"

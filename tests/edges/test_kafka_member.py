@@ -14,7 +14,7 @@ from tests.core.spans import message, span
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.errors import CannotConnect
-from tss.core.health import Health
+from tss.core.health import Health, State
 from tss.core.partition import Commit
 from tss.core.record import Start
 from tss.edges.kafka_errors import Connection
@@ -367,6 +367,16 @@ def test_two_commits_that_say_the_same_are_both_answered() -> None:
     made.poll()
     assert heard == [None]
     assert not made._unheard
+
+
+def test_a_member_that_has_its_partitions_is_up() -> None:
+    made, _, _ = member()
+    health = Health()
+    made._connection.tell(FakeMeter(), health, 0.0)
+    assert health.components["kafka"].state is State.STARTING
+    made.assign(0, 1)
+    made._connection.tell(FakeMeter(), health, 0.0)
+    assert health.components["kafka"].state is State.UP
 
 
 # -- where a partition without an offset begins

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Self, TypeVar
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,6 +135,27 @@ def test_what_is_parked(triples: list[tuple[bytes, bytes, bytes]]) -> None:
         assert taken.offset == 50 and all(len(id) == 16 for id in taken.summaries)
     else:
         assert (taken.offset, taken.summaries) == (5, {})
+
+
+class Stopping(Exception):
+    """The daemon is to stop."""
+
+
+def test_law_9_a_stop_is_heard_between_two_partitions() -> None:
+    """Each may take as long as Redis lets it wait."""
+    client = Client([[3, []]] * 3)
+    breaths = 0
+
+    def breathe() -> None:
+        nonlocal breaths
+        breaths += 1
+        if breaths == 2:
+            raise Stopping
+
+    places = {id: attrs.evolve(Start(50, 50, committed=True), parked=Place(5, "token", 1)) for id in range(3)}
+    with pytest.raises(Stopping):
+        Parked(RedisParking(Link(client), 10, 10), FakeMeter()).take_up(places, breathe)
+    assert breaths == 2
 
 
 @given(st.lists(garbage | garbage.map(lambda data: to_frame(-1, 9, [])[:17] + data), max_size=3), st.booleans())

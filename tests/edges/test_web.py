@@ -62,7 +62,15 @@ class Site:
         self.client = httpx.AsyncClient(trust_env=False, timeout=5)
 
     async def get(self, path: str, **more) -> httpx.Response:
-        return await self.client.get(f"http://{HERE}:{self.ports.health}{path}", **more)
+        return await answer(self.client, f"http://{HERE}:{self.ports.health}{path}", **more)
+
+
+async def answer(client: httpx.AsyncClient, url: str, **more) -> httpx.Response:
+    """Whoever listens answers."""
+    try:
+        return await client.get(url, **more)
+    except httpx.TimeoutException:
+        pytest.fail(f"no answer from {url}")
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from tss.core.otlp import Encoding, scan
 from tss.core.partition import Commit, Partition
 from tss.core.services import services
 from tss.core.trace import Trace
+from tss.tasks import narrating
 from tss.tasks.narrating import LINES_A_SEC, Decisions, Sends, tell_commit
 
 KEPT = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
@@ -62,6 +63,16 @@ async def test_a_decision_says_everything_that_made_it(autojump_clock: MockClock
         "services": ["shop", "cart"], "partition": 3, "offset": 17, "destinations": "all",
     }  # fmt: skip
     assert (second["verdict"], second["rate"], second["destinations"]) == ("drop", 0.1, ())
+
+
+async def test_a_trace_that_is_too_large_to_be_looked_through_for_a_line_is_told_without_its_services(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = decided(KEPT, "shop")
+    monkeypatch.setattr(narrating, "MAX_LOOKED_BYTES", trace.payload_bytes - 1)
+    with capture_logs() as lines:
+        Decisions().tell([trace])
+    assert [(line["event"], line["services"]) for line in lines] == [("trace decided", ())]
 
 
 async def test_a_flood_has_a_bounded_number_of_lines_and_the_rest_is_counted(autojump_clock: MockClock) -> None:

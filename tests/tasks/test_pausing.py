@@ -56,6 +56,7 @@ async def test_a_pause_names_the_destination_that_is_down(autojump_clock: MockCl
         shown = known.particular(READING)
         reason = web.unready(known)
         pausing.ends()
+    assert len(lines) == 2
     begins, ends = lines
     assert begins["waits_for"] == "exporter away is down"
     assert (begins["log_level"], begins["waiting_traces"], begins["next_try_secs"]) == ("warning", 3, 30.0)
