@@ -66,11 +66,11 @@ class Site:
 
 
 async def answer(client: httpx.AsyncClient, url: str, **more) -> httpx.Response:
-    """Whoever listens answers."""
+    """Whoever listens answers, and the whole of it."""
     try:
         return await client.get(url, **more)
-    except httpx.TimeoutException:
-        pytest.fail(f"no answer from {url}")
+    except (httpx.TimeoutException, httpx.RemoteProtocolError) as error:
+        pytest.fail(f"no whole answer from {url}: {error!r}")
 
 
 @asynccontextmanager

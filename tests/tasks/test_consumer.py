@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from tests.core.spans import fragment, record
@@ -189,3 +190,21 @@ async def test_dead_letters_of_replayed_records_were_put_aside_the_first_time(au
         await receive.receive()
         nursery.cancel_scope.cancel()
     assert {letter.offset for letter in kept.letters} == {5}
+
+
+async def test_a_topic_that_cannot_be_read_at_all_is_told_of_twice_a_minute(autojump_clock: MockClock) -> None:
+    source, meter, stop = Endless([DeadLetter("unreadable", "", b"x")]), FakeMeter(), trio.Event()
+    send, receive = trio.open_memory_channel[Batch](2)
+    polled = 0
+    with capture_logs() as lines:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                consumer.run, source, made(meter), FakeDeadLetters(), send, stop, meter, keying(), pausing(meter)
+            )
+            async for _ in receive:
+                polled += 1
+                if polled == 1000:  # 100 s
+                    stop.set()
+    told = [line["count"] for line in lines if "cannot be read as spans" in line["event"]]
+    assert len(told) == 4
+    assert polled - 300 <= sum(told) <= polled, "what is told later has been counted meanwhile"

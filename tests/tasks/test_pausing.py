@@ -62,6 +62,7 @@ async def test_a_pause_names_the_destination_that_is_down(autojump_clock: MockCl
     assert (begins["log_level"], begins["waiting_traces"], begins["next_try_secs"]) == ("warning", 3, 30.0)
     assert begins["waiting_bytes"] > 0
     assert (ends["log_level"], ends["paused_secs"]) == ("info", 12.5)
+    assert shown.keys() >= {"paused_secs", "waits_for", "next_try_secs"}
     assert (shown["paused_secs"], shown["waits_for"], shown["next_try_secs"]) == (12.5, "exporter away is down", 17.5)
     assert "exporter away is down since 2025-06-15T15:06:40+00:00: connect: refused" in reason
     assert "reading is paused since 2025-06-15T15:06:40+00:00" in reason
