@@ -364,20 +364,16 @@ def _explained() -> Mapping[str, str]:
 
 
 def _report(picked: Sequence[Mutation], results: Mapping[str, Result]) -> list[str]:
-    """Say it; returns the survivors that nobody has explained."""
+    """Say it; returns those that no assertion has noticed and nobody has explained."""
     explained = _explained()
     counts = Counter(result.verdict for result in results.values())
     print("\n" + ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict))
     if len(results) < len(picked):
         print(f"{len(picked) - len(results)} are still to be judged: run it again")
-    unexplained = []
-    for name, result in results.items():
-        if result.verdict in (Verdict.SURVIVED, Verdict.UNREACHED):
-            print(f"{result.verdict.value}: {name}\n    {explained.get(name, 'NOT EXPLAINED')}")
-            unexplained += [name] if name not in explained else []
-        elif result.verdict is not Verdict.KILLED:
-            print(f"{result.verdict.value}: {name}\n    {result.why}")
-    return unexplained
+    open_ = {name: result for name, result in results.items() if result.verdict not in SETTLED}
+    for name, result in open_.items():
+        print(f"{result.verdict.value}: {name}\n    {result.why}\n    {explained.get(name, 'NOT EXPLAINED')}")
+    return [name for name in open_ if name not in explained]
 
 
 sys.exit(main())

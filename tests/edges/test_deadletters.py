@@ -193,7 +193,7 @@ async def test_what_is_no_text_is_kept_too(tmp_path):
 async def test_log():
     meter = FakeMeter()
     async with open_dead_letters(Settings(type="log"), {}, meter, Health()) as desk:
-        with structlog.testing.capture_logs() as logged:
+        with structlog.testing.capture_logs() as logged, trio.fail_after(30):
             await desk.put(LETTERS)
     assert [entry["log_level"] for entry in logged] == ["error", "error"]
     assert put_together(logged) == [FULL.payload, b""]

@@ -31,8 +31,9 @@ from tss.core.delivery import Accepted, Again, Misconfigured, Outcome
 from tss.core.errors import WrongSetting
 from tss.edges.otlp_metrics import open_otlp_metrics
 from tss.edges.proxies import Proxy, decide, proxy_for, secrets
+from tss.edges.redis_clients import Way
 from tss.edges.tls import trusted
-from tss.settings import SpanMetrics
+from tss.settings import Redis, SpanMetrics
 
 SQUID = "http://squid:3128"
 
@@ -463,6 +464,14 @@ def test_certificates_that_cannot_be_had_are_told(authority, tmp_path, variable,
     assert str(told.value).startswith(f"{variable}: ")
     assert str(path) in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_certificates_for_redis_that_cannot_be_had_are_told_too(monkeypatch, tmp_path):
+    """redis-py would read them at each connection, and say neither the file nor the variable."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
+    with pytest.raises(WrongSetting, match=r"^SSL_CERT_FILE: "):
+        Way.of(Redis(url="rediss://127.0.0.1"))
+    Way.of(Redis(url="redis://127.0.0.1"))  # has no use for them
 
 
 # The whole process

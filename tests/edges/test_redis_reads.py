@@ -101,6 +101,11 @@ async def test_a_reach_that_cannot_be_read_is_no_bound() -> None:
     assert await decisions([[b"somebody:3:5"], *none]).reach([7]) == {7: 5}
 
 
+async def test_law_2_a_reach_of_one_record_is_one() -> None:
+    none: list[list[bytes | None]] = [[None]] * (BUCKETS * SHARDS - 1)
+    assert await decisions([[b"somebody:1:0"], *none]).reach([7]) == {7: 1}, "of the first record something is decided"
+
+
 @given(json_values.map(lambda value: json.dumps(value).encode()) | garbage)
 def test_decisions(value: bytes) -> None:
     for data in (value, b'[1,["p","inactive",1,null],' + value.strip(b"[]") + b"]"):

@@ -123,7 +123,7 @@ async def test_what_waits_for_a_destination_is_known_until_it_is_taken(autojump_
     lane = Lane("t", away, FakeDeadLetters(), known, FakeMeter(), random.Random(1))
     kept_in, kept_out = trio.open_memory_channel[list[Trace]](10)
     settled_in, settled_out = trio.open_memory_channel[list[Trace]](10)
-    with capture_logs() as lines:
+    with capture_logs() as lines, trio.fail_after(600):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(exporter.run, kept_out, settled_in, [lane], FakeMeter())
             batch = traces(5)
