@@ -97,12 +97,13 @@ def _run(settings: Settings) -> NoReturn:
 
     from tss.edges import heap, logs, proxies, signals  # noqa: PLC0415
 
-    signals.block()  # before there is any other thread
     seen, stop_secs = settings.observability, settings.app.shutdown_timeout_secs
+    ending = signals.Ending(stop_secs, min(AT_ONCE_SECS, stop_secs), FAILED)
+    holds = signals.block(ending)  # before there is any other thread
     hidden = (*secrets(settings), *proxies.secrets(os.environ))
     logs.configure(seen.log_level, seen.json_logging, seen.service_name, settings.app.instance_id, secrets=hidden)
     logs.hear_the_interpreter()
-    heard = signals.listen(signals.Ending(stop_secs, min(AT_ONCE_SECS, stop_secs), FAILED), logs.words)
+    heard = signals.listen(ending, logs.words)
 
     from tss.core.otlp import SCANNER  # noqa: PLC0415  # a stop is heard while these are loaded
     from tss.daemon import supervise  # noqa: PLC0415
@@ -114,6 +115,11 @@ def _run(settings: Settings) -> NoReturn:
     log.info("starting", version=__version__, scanner=SCANNER, topic=kafka.input_topic, group=kafka.consumer_group)
     if SCANNER != "compiled":
         log.warning("the compiled modules are missing, so this is several times slower; install with a C compiler")
+    if not holds:
+        log.warning(
+            "a stop may take longer than app.shutdownTimeoutSecs while a library holds the Python interpreter;"
+            " install with a C compiler"
+        )
     if without_effect(settings):
         log.warning("these settings have no effect, as things are", keys=without_effect(settings))
     if is_too_much(settings.app.max_buffer_bytes, memory_limit_bytes()):

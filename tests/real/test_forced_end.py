@@ -52,6 +52,11 @@ async def hang(meter):
     time.sleep(3600)
 pulse.run = hang
 """,
+    # Nothing: it believes that it is the first process of a container.
+    "first": """
+import os
+os.getpid = lambda: 1
+""",
     # Nothing but what a second signal has to break off.
     "shutdown": """
 import trio
@@ -189,6 +194,78 @@ def test_law_9_interpreted_with_stderr_full_and_the_loop_hung(tmp_path: Path) ->
         daemon.signal(signal.SIGTERM)
         daemon.ends_within(STOP_SECS + MARGIN_SECS)
         assert daemon.process.returncode == 1
+
+
+def test_law_9_interpreted_with_the_interpreter_held_the_child_ends_it(tmp_path: Path) -> None:
+    with full_pipe() as stderr, hung(tmp_path, "interpreter", stderr, interpreted=True) as daemon:
+        child = only_child(daemon.process.pid)
+        daemon.hang()
+        daemon.signal(signal.SIGTERM)
+        took = daemon.ends_within(STOP_SECS + MARGIN_SECS)
+        assert daemon.process.returncode == -signal.SIGKILL
+        assert took > STOP_SECS * 0.9, "it was not the deadline that ended it"
+        until(lambda: not is_running(child), 5, "the child outlives it")
+
+
+def test_law_9_interpreted_with_the_interpreter_held_two_signals_end_it_at_once(tmp_path: Path) -> None:
+    with full_pipe() as stderr, hung(tmp_path, "interpreter", stderr, LONG_STOP_SECS, interpreted=True) as daemon:
+        daemon.hang()
+        daemon.signal(signal.SIGTERM)
+        daemon.signal(signal.SIGINT)
+        daemon.ends_within(AT_ONCE_SECS + MARGIN_SECS)
+        assert daemon.process.returncode == -signal.SIGKILL
+
+
+def test_interpreted_no_signal_and_the_interpreter_held_ends_nothing(tmp_path: Path) -> None:
+    """Nor one that asks for no stop. A hung daemon is the liveness probe's business."""
+    with full_pipe() as stderr, hung(tmp_path, "interpreter", stderr, stop_secs=1.0, interpreted=True) as daemon:
+        daemon.hang()
+        daemon.signal(signal.SIGUSR1)
+        with pytest.raises(subprocess.TimeoutExpired):
+            daemon.process.wait(3)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_interpreted_the_child_goes_with_the_daemon_and_keeps_no_file_open(tmp_path: Path, how: signal.Signals) -> None:
+    read_fd, write_fd = os.pipe()
+    with os.fdopen(read_fd, "rb") as stderr, hung(tmp_path, "loop", write_fd, interpreted=True) as daemon:
+        os.close(write_fd)
+        child = only_child(daemon.process.pid)
+        assert {each.name for each in Path(f"/proc/{child}/fd").iterdir()} == {"0"}
+        daemon.signal(how)
+        daemon.ends_within(STOP_SECS + MARGIN_SECS)
+        assert daemon.process.returncode == (0 if how == signal.SIGTERM else -how)
+        began = time.monotonic()
+        stderr.read()  # to its end, which comes when nobody has the other end open
+        assert time.monotonic() - began < 1
+        until(lambda: not is_running(child), 5, "the child outlives it")
+
+
+def test_interpreted_as_process_1_it_says_that_a_stop_may_take_longer(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    with output.open("wb") as file, hung(tmp_path, "first", file.fileno(), interpreted=True) as daemon:
+        assert children(daemon.process.pid) == []
+        assert "a stop may take longer than app.shutdownTimeoutSecs" in output.read_text()
+        daemon.signal(signal.SIGTERM)
+        daemon.ends_within(STOP_SECS + MARGIN_SECS)
+        assert daemon.process.returncode == 0
+
+
+def children(process: int) -> list[int]:
+    return [*map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())]
+
+
+def only_child(process: int) -> int:
+    found = children(process)
+    assert len(found) == 1, "no process watches it from outside"
+    return found[0]
+
+
+def is_running(process: int) -> bool:
+    try:
+        return "(zombie)" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("hang", ["loop", "interpreter"])
