@@ -25,7 +25,6 @@ import json
 import math
 import os
 import platform
-import shutil
 import sys
 import tempfile
 import time
@@ -220,9 +219,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", type=_list(float), metavar="P,P", help=f"per cent of traces kept, {of_each}")
     parser.add_argument("--consumers", type=_list(str), default=list(CONSUMERS), help=f"of {', '.join(CONSUMERS)}")
     parser.add_argument("--records", type=int, help=f"in each topic (default: as many as take {CPU_SECS:g} s of CPU)")
-    parser.add_argument(
-        "--broker", choices=("apache", "tansu"), default="apache" if JARS.is_dir() and shutil.which("java") else "tansu"
-    )
+    parser.add_argument("--broker", choices=("apache", "tansu"), default="apache" if JARS.is_dir() else "tansu")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--against", type=Path, metavar="DIRECTORY", help="another checkout, with its .venv, instead")
     instead.add_argument("--open", type=int, metavar="SPANS", help="memory of so many open spans instead")

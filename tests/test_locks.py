@@ -1,4 +1,4 @@
-"""The two locks: what the image has is what the tests ran with, and nothing of it is missing."""
+"""The locks: what the image and the demo have is what the tests ran with, nothing of it is missing, and all is pinned by hash."""
 
 import re
 import tomllib
@@ -24,18 +24,27 @@ def pins(name: str) -> dict[str, str]:
 def required(extra: str = "") -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
-    return {re.split(r"[^A-Za-z0-9._-]", line)[0].lower() for line in lines}
+    return {canonicalize_name(re.split(r"[^A-Za-z0-9._-]", line)[0]) for line in lines}
 
 
-def test_the_image_has_what_the_tests_ran_with() -> None:
-    runtime, all_of_it = pins("requirements-runtime.lock"), pins("requirements.lock")
-    assert runtime and {name: all_of_it.get(name) for name in runtime} == runtime
+@pytest.mark.parametrize("part", ["requirements-runtime.lock", "requirements-demo.lock"])
+def test_the_image_and_the_demo_have_what_the_tests_ran_with(part: str) -> None:
+    some, all_of_it = pins(part), pins("requirements.lock")
+    assert some and {name: all_of_it.get(name) for name in some} == some
+
+
+def test_the_demo_has_what_it_needs_and_nothing_of_the_tests() -> None:
+    """Else a `make run` would fetch mypy, atheris and pyarrow for nothing, or a later `make test` another version."""
+    demo = pins("requirements-demo.lock")
+    assert required() | required("demo") <= demo.keys()
+    assert pins("requirements-runtime.lock").keys() <= demo.keys()
+    assert not required("dev") & demo.keys()
 
 
 def test_the_image_has_all_that_the_daemon_needs_and_nothing_of_the_tests() -> None:
     runtime = pins("requirements-runtime.lock")
     assert required() <= runtime.keys()
-    assert not (required("dev") - required() - {"setuptools"}) & runtime.keys()
+    assert not ((required("dev") | required("demo")) - required() - {"setuptools"}) & runtime.keys()
 
 
 def closure(python: str) -> set[str]:
@@ -62,7 +71,37 @@ def test_the_image_has_all_that_its_packages_need_on_every_python(python: str) -
     assert closure(python) <= pins("requirements-runtime.lock").keys()
 
 
-def test_no_lock_names_where_packages_come_from() -> None:
-    for file in ROOT.rglob("*.lock"):
-        if not {".venv", ".cache"} & set(file.relative_to(ROOT).parts):
-            assert not re.search(r"https?://|--index-url|--find-links", file.read_text()), file
+LOCKS = sorted(
+    file.relative_to(ROOT)
+    for file in ROOT.rglob("*.lock")
+    if not {".venv", ".cache"} & set(file.relative_to(ROOT).parts)
+)
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=str)
+def test_a_lock_pins_each_file_by_hash_and_does_not_name_where_it_comes_from(lock: Path) -> None:
+    text = (ROOT / lock).read_text()
+    assert not re.search(r"https?://|--index-url|--find-links", text)
+    entries = re.split(r"\n(?=[a-z])", "\n" + re.sub(r"^ *#.*\n", "", text, flags=re.MULTILINE))[1:]
+    assert entries
+    for entry in entries:
+        assert re.match(r"[\w.:-]+(\[[\w,-]+\])?(==|:)[\w.-]+", entry) and re.search(r"sha256:[0-9a-f]{64}\b", entry), (
+            entry
+        )
+
+
+def test_all_locks_are_made_by_one_command() -> None:
+    recipe = (ROOT / "Makefile").read_text().partition("\nlock: ")[2].partition("\n\n")[0]
+    made = set(re.findall(r"--output-file (\S+)|(\S+\.lock)$", recipe, re.MULTILINE))
+    assert {name for pair in made for name in pair if name} | {"tests/kube/tools.lock"} == set(map(str, LOCKS))
+    assert "tests.kube.tools lock" in recipe
+
+
+def test_the_jars_are_those_that_the_pom_asks_for() -> None:
+    """`make lock` has to follow a new version of Apache Kafka."""
+    pom = (ROOT / "tests/real/kafka.pom.xml").read_text()
+    asked = re.findall(
+        r"<dependency>\s*<groupId>(.+)</groupId>\s*<artifactId>(.+)</artifactId>\s*<version>(.+)</version>", pom
+    )
+    jars = (ROOT / "tests/real/kafka-jars.lock").read_text()
+    assert asked and all(f"\n{':'.join(each)} sha256:" in jars for each in asked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,21 +18,23 @@ from bench.processes import ROOT, BenchFailed, Child
 from bench.runs import Run, Start
 from bench.sink import Taken, sinking
 from bench.topic import PARTITIONS, Topic
+from toolchain import go, pip
 
 SOURCE = Path(__file__).parent
 BINARY = ROOT / ".cache" / "collector" / "otelcol"
-HOW_TO_GET = "no OpenTelemetry Collector here: build it with `python -m bench.collector` (needs Go, takes minutes)"
+HOW_TO_GET = "no OpenTelemetry Collector here: build it with `python -m bench.collector` (takes minutes)"
 SETTLED_SECS = ROOT_QUIET_SECS + 6.0  # nothing new for so long: a tick and a request's time limit later nothing comes
 
 
 def build() -> None:
-    """From Go's modules into .cache/; raises BenchFailed when there is no Go."""
-    go = shutil.which("go")
-    if go is None:
-        raise BenchFailed("no `go` on the path; see bench/collector/go.mod for the version")
+    """From Go's modules into .cache/; raises BenchFailed, also when Go can neither be found nor fetched."""
+    try:
+        compiler = go(SOURCE)
+    except pip.Failed as failure:
+        raise BenchFailed(str(failure)) from failure
     BINARY.parent.mkdir(parents=True, exist_ok=True)
     made = BINARY.with_suffix(".new")  # moved when complete
-    command = [go, "build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", str(made), "."]
+    command = [str(compiler), "build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", str(made), "."]
     environment = os.environ | {"CGO_ENABLED": "0"}
     if subprocess.run(command, cwd=SOURCE, env=environment, check=False).returncode:
         raise BenchFailed("the Collector could not be built")

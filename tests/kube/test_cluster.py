@@ -13,6 +13,7 @@ from tests.kube import tools
 from tests.kube.cluster import ApiServer, Etcd
 from tests.kube.rendering import CHART, NAMESPACE, RELEASE, VALUES, rendered
 
+pytestmark = pytest.mark.debian  # etcd
 GUIDE = tools.ROOT / "docs" / "deployment.md"
 # What a release can leave behind.
 KINDS = (

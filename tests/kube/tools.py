@@ -6,6 +6,7 @@ Custom resources come from their projects' Go modules, pinned by the checksums i
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -15,6 +16,8 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
+
+from toolchain import go, pip
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".cache" / "kube"
@@ -87,17 +90,7 @@ def _download(line: str, folder: Path) -> Path:
     folder.mkdir()
     only = folder / "one.lock"
     only.write_text(line)
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "download",
-        "-q",
-        "--no-deps",
-        "--require-hashes",
-    ]
-    subprocess.run([*pip, "-d", str(folder), "-r", str(only)], check=True)
+    pip.run("download", "--no-deps", "--require-hashes", "-d", folder, "-r", only)
     return next(folder.glob("*.whl"))
 
 
@@ -137,7 +130,7 @@ def _custom() -> None:
     for module, checksum, files in CUSTOM:
         # Outside any module, so that go asks for just this one.
         told = subprocess.run(
-            ["go", "mod", "download", "-json", module], check=True, capture_output=True, cwd=HOME, text=True
+            [str(go()), "mod", "download", "-json", module], check=True, capture_output=True, cwd=HOME, text=True
         )
         found = json.loads(told.stdout)
         if found["Sum"] != checksum:
@@ -146,5 +139,22 @@ def _custom() -> None:
             shutil.copyfile(Path(found["Dir"]) / file, custom() / Path(file).name)
 
 
+def relock() -> None:
+    """Write tools.lock anew: the same versions, with the hashes that the index has for them now."""
+    lines = []
+    for line in LOCK.read_text().splitlines():
+        package = line.split()[0]
+        with tempfile.TemporaryDirectory() as folder:
+            pip.run("download", "--no-deps", "-d", folder, package)
+            (wheel,) = Path(folder).iterdir()
+            lines.append(f"{package} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
+    LOCK.write_text("".join(lines))
+
+
 if __name__ == "__main__":
-    fetch()
+    if sys.argv[1:] not in ([], ["lock"]):
+        sys.exit("usage: python -m tests.kube.tools [lock]")
+    try:
+        relock() if sys.argv[1:] else fetch()
+    except pip.Failed as failure:
+        sys.exit(str(failure))

@@ -1,9 +1,6 @@
 """Datadog's own test agent (`ddapm-test-agent`), in a virtual environment of its own, for it pins opentelemetry-proto.
 
-`python -m tests.real.agent fetch` installs it into `.cache/ddapm`, once, from `ddapm.lock`. To renew that:
-
-    echo ddapm-test-agent > ddapm.in
-    pip-compile --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --strip-extras -o ddapm.lock ddapm.in
+`python -m tests.real.agent fetch` installs it into `.cache/ddapm`, once, from `ddapm.lock`.
 """
 
 from __future__ import annotations
@@ -23,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.real.brokers import HOST, ROOT, free_ports
+from toolchain import pip
 
 HOME = ROOT / ".cache" / "ddapm"
 LOCK = Path(__file__).with_name("ddapm.lock")
@@ -38,8 +36,7 @@ def fetch() -> None:
         return
     shutil.rmtree(HOME, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(HOME)], check=True)
-    pip = [str(HOME / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-    subprocess.run([*pip, "--require-hashes", "-r", str(LOCK)], check=True)
+    pip.run("install", "--require-hashes", "-r", LOCK, python=HOME / "bin" / "python")
     shutil.copyfile(LOCK, _INSTALLED)
 
 
@@ -129,4 +126,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
 if __name__ == "__main__":
     if sys.argv[1:] != ["fetch"]:
         sys.exit("usage: python -m tests.real.agent fetch")
-    fetch()
+    try:
+        fetch()
+    except pip.Failed as failure:
+        sys.exit(str(failure))

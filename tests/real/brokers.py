@@ -7,7 +7,6 @@ own on free ports of 127.0.0.1, ended by its own pid when the `with` block is le
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import socket
 import subprocess
 import sys
@@ -32,25 +31,21 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+import toolchain
 from demo.servers import free_ports as free_ports  # noqa: PLC0414  # the one way to find a port, for tests too
 from tests.real.process import ServerProcess
+from toolchain import jars, pip
 
 ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / ".cache" / "kafka-jars"
-POM = Path(__file__).with_name("kafka.pom.xml")
+LOCK = Path(__file__).with_name("kafka-jars.lock")  # made from kafka.pom.xml
 HOST = "127.0.0.1"
 
 
 def fetch() -> None:
-    """Fetch Apache Kafka's jars (54 MB) with Maven, unless they are there."""
-    if JARS.is_dir():
-        return
-    JARS.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=JARS.parent) as scratch:
-        target = Path(scratch) / "jars"  # moved when complete, so that a torn fetch is not taken for a whole one
-        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={target}"]
-        subprocess.run(command, check=True)
-        target.rename(JARS)
+    """Fetch Apache Kafka's jars (54 MB) and a Java runtime, unless they are there. Raises pip.Failed, jars.NotFetched."""
+    jars.fetch(LOCK, JARS)
+    toolchain.java()
 
 
 class Broker(ServerProcess):
@@ -146,11 +141,10 @@ class ApacheKafka(Broker):
     def _java(self, main: str, *arguments: str) -> list[str]:
         if not JARS.is_dir():
             raise RuntimeError("no jars of Apache Kafka: run `make setup` (python -m tests.real.brokers fetch)")
-        java = shutil.which("java") or "java"
         # The first tier of the compiler and the plain collector: a test's broker lives for a minute.
         options = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
         logging = f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}"
-        return [java, *options, logging, "-cp", f"{JARS}/*", main, *arguments]
+        return [str(toolchain.java()), *options, logging, "-cp", f"{JARS}/*", main, *arguments]
 
     def _command(self) -> list[str]:
         properties = self.directory / "server.properties"
@@ -286,4 +280,7 @@ def running(kind: type[Broker]) -> Iterator[Broker]:
 if __name__ == "__main__":
     if sys.argv[1:] != ["fetch"]:
         sys.exit("usage: python -m tests.real.brokers fetch")
-    fetch()
+    try:
+        fetch()
+    except (pip.Failed, jars.NotFetched) as failure:
+        sys.exit(str(failure))

@@ -359,13 +359,6 @@ def test_what_a_head_sampler_said_weighs_the_same(trace_state, attributes):
 # The judge itself
 
 
-def test_without_go_it_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(oracle, "CACHE", tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(oracle.NoOracle, match="no `go` on the path"):
-        oracle.binary.__wrapped__()
-
-
 def test_it_takes_no_other_bytes():
     for read in (oracle.agent_payload, oracle.v04, oracle.v07, oracle.stats, oracle.client_stats, oracle.spans):
         with pytest.raises(oracle.NoOracle):

@@ -193,7 +193,7 @@ def test_every_example_of_the_page_works_as_it_stands(two: Two, tmp_path: Path) 
         "TOKEN": ENVIRONMENT[TOKEN_VARIABLE],
     } | ENVIRONMENT
     done = subprocess.run(
-        ["bash", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "error" not in json.dumps(done.stdout.splitlines()), done.stdout

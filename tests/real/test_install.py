@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,9 +15,12 @@ import pytest
 from packaging.utils import canonicalize_name
 
 import tss
+from toolchain import cc
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "from tss.core import buffer; from tss.core.otlp import SCANNER; print(SCANNER, buffer.__file__)"
+
+COMPILER = {"CC": found} if (found := cc()) else {}
 
 # Some are asked for by a setting only. (Parquet is an extra, and says so where it is missing.)
 EVERY_MODULE = """
@@ -30,7 +34,13 @@ for module in pkgutil.walk_packages(tss.__path__, "tss."):
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("TSS_", "PYTHON"))}
     done = subprocess.run(
-        command, cwd=cwd, env=clean | environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        command,
+        cwd=cwd,
+        env=clean | COMPILER | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
@@ -38,16 +48,13 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is under version control, changed files as they are, and `make dist` done in it."""
-    tree = tmp_path_factory.mktemp("tree")
-    names = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).splitlines()
-    for name in names:
-        if (ROOT / name).is_file():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            (tree / name).write_bytes((ROOT / name).read_bytes())
+    """The sources, changed files as they are, and `make dist` done in them."""
+    tree = tmp_path_factory.mktemp("tree") / "tss"
+    made_here = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", *made_here))
     (tree / ".venv").mkdir()
-    (tree / ".venv" / ".project").touch()
-    run("make", "--assume-old=.venv/.project", "dist", f"PY={sys.executable}", f"PYTHON={sys.executable}", cwd=tree)
+    (tree / ".venv" / ".lock").touch()
+    run("make", "--assume-old=.venv/.lock", "dist", f"PY={sys.executable}", f"PYTHON={sys.executable}", cwd=tree)
     return tree
 
 

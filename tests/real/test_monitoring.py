@@ -165,12 +165,14 @@ SERIES = {measure.name for measure in TABLE if measure.kind is not Kind.HISTOGRA
 PROCESS = {"process_start_time_seconds", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 
 
+@pytest.mark.debian
 def test_promtool_finds_nothing_to_say_of_the_rules() -> None:
     done = promtool("check", "rules", str(ALERTS))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(RULES)} rules found" in done.stdout
 
 
+@pytest.mark.debian
 def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
     assert WORLDS.keys() == RULES.keys()
     tests = [
@@ -228,6 +230,7 @@ QUIET = ("Errors: {{destination}}", "Errors: dead", "Errors: rejected", "Late an
          "Kafka's own errors", "Decisions of others", "Waiting: {{channel}}", "Rebalances and commits: commits")  # fmt: skip
 
 
+@pytest.mark.debian
 def test_a_live_prometheus_has_an_answer_to_everything(tansu: Tansu, redis: RedisServer, tmp_path: Path) -> None:
     place = make_world(tansu, tmp_path / "world", redis={"url": redis.url})
     place.send(*some_traces(20))

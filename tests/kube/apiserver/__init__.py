@@ -11,6 +11,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from toolchain import go
+
 SOURCE = Path(__file__).parent
 CACHE = SOURCE.parents[2] / ".cache" / "apiserver"
 BUILD_SECS = 1500
@@ -18,7 +20,7 @@ VERSION = "1.34.2"
 
 
 def binary() -> Path:
-    """kube-apiserver, built if need be. Raises subprocess.CalledProcessError, FileNotFoundError without Go."""
+    """kube-apiserver, built if need be. Raises subprocess.CalledProcessError, toolchain.pip.Failed without Go."""
     digest = hashlib.sha256(b"".join((SOURCE / name).read_bytes() for name in ("go.mod", "go.sum", "main.go")))
     found = CACHE / f"kube-apiserver-{digest.hexdigest()[:12]}"
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -33,6 +35,6 @@ def _build(found: Path) -> None:
     version = "-X k8s.io/component-base/version."
     major, minor, _ = VERSION.split(".")
     stamped = f"-s -w {version}gitVersion=v{VERSION} {version}gitMajor={major} {version}gitMinor={minor}"
-    command = ["go", "build", "-trimpath", "-ldflags", stamped, "-o", f"{found}.new", "."]
+    command = [str(go(SOURCE)), "build", "-trimpath", "-ldflags", stamped, "-o", f"{found}.new", "."]
     subprocess.run(command, cwd=SOURCE, check=True, timeout=BUILD_SECS, env=os.environ | {"CGO_ENABLED": "0"})
     Path(f"{found}.new").rename(found)

@@ -1,4 +1,4 @@
-"""`python -m tests.kube.apiserver` builds it, so that no test has to wait for that. Needs nothing but Python and Go."""
+"""`python -m tests.kube.apiserver` builds it, so that no test has to wait for that. Needs nothing but Python and its pip."""
 
 from tests.kube.apiserver import binary
 

@@ -1,7 +1,6 @@
 """The Datadog agent's own Go modules as a judge of ours: what it makes of OTLP spans, what it reads in our bytes.
 
-Built once with Go into .cache/, by the hash of its source: when first asked, or by `python -m tests.real.oracle`. A missing
-Go is a failure with a sentence.
+Built once with Go into .cache/, by the hash of its source: when first asked, or by `python -m tests.real.oracle`.
 """
 
 from __future__ import annotations
@@ -10,11 +9,12 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from toolchain import go
 
 SOURCE = Path(__file__).parent
 CACHE = SOURCE.parents[2] / ".cache" / "oracle"
@@ -155,11 +155,8 @@ def _source_hash() -> str:
 
 
 def _build(made: Path) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise NoOracle("no `go` on the path, which builds the Datadog agent's modules; go.mod says which version")
     unfinished = made.with_suffix(".new")  # moved when complete
-    command = [go, "build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", str(unfinished), "."]
+    command = [str(go(SOURCE)), "build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", str(unfinished), "."]
     environment = os.environ | {"CGO_ENABLED": "0"}
     built = subprocess.run(
         command, cwd=SOURCE, env=environment, check=False, capture_output=True, timeout=BUILD_SECS, text=True
