@@ -71,6 +71,13 @@ class Script:
         self.resumed: list[int] = []  # by the last call
         self.topic_id: str | None = NO_ID
         self.asked = 0
+        self.ends_asked: dict[TopicPartition, Future[Any]] = {}
+
+    def list_offsets(
+        self, wanted: Mapping[TopicPartition, object], **_more: object
+    ) -> dict[TopicPartition, Future[Any]]:
+        self.ends_asked = {place: Future() for place in wanted}
+        return self.ends_asked
 
     def consume(self, count: int, secs: float) -> list[Note]:
         messages, self.messages = self.messages, []
@@ -654,6 +661,33 @@ def test_law_1_what_waits_of_a_partition_that_goes_and_comes_back_is_fetched_aga
     script.during = lambda: None
     script.messages = [Note((1, 10))]
     assert polled(made) == [(1, 10)]
+
+
+def test_lags_while_paused_are_asked_without_waiting_for_the_answer() -> None:
+    """The thread is the one that commits and keeps the membership."""
+    made, script, _ = joined()
+    made.pause()
+    waited: list[object] = []
+    script.offsets_for_times = lambda *asked, **more: waited.append(asked) or []  # type: ignore[method-assign, func-returns-value]
+    assert [made.poll().lags, made.poll().lags] == [{}, {}]
+    assert sorted(place.partition for place in script.ends_asked) == [0, 1] and not waited
+    for place, future in script.ends_asked.items():
+        if place.partition == 0:
+            future.set_result(SimpleNamespace(offset=100))
+        else:
+            future.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+    assert [made.poll().lags, made.poll().lags] == [{0: 100 - 11}, {}]
+
+
+def test_an_answer_of_the_pause_before_counts_for_nothing() -> None:
+    made, script, _ = joined()
+    made.pause()
+    made.poll()
+    for future in script.ends_asked.values():
+        future.set_result(SimpleNamespace(offset=100))
+    made.resume()
+    made.pause()
+    assert made.poll().lags == {}
 
 
 def test_what_waits_while_paused_is_read_once_that_is_over() -> None:

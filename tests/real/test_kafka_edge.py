@@ -234,6 +234,16 @@ async def test_open_transactions_hold_the_end_back(real: KafkaWorld) -> None:
         assert book.polls[-1].lags == {0: 0}
 
 
+async def test_the_lag_is_known_while_reading_is_paused(real: KafkaWorld) -> None:
+    topic, book = await real.make_topic(), Notebook()
+    async with real.open(topic, book) as book.member:
+        await book.poll_until(lambda: bool(book.starts))
+        await book.member.pause()
+        await real.produce(topic, [sent(0), sent(1)])
+        await book.poll_until(lambda: book.polls[-1].lags == {0: 2})
+        assert not book.records
+
+
 async def test_a_cancelled_daemon_still_leaves_the_group_and_commits(real: KafkaWorld) -> None:
     topic, first, second = await real.make_topic(), Notebook(), Notebook()
     await real.produce(topic, [sent(0), sent(1)])

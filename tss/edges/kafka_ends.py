@@ -1,14 +1,20 @@
-"""Where partitions end, and up to when that is known: from librdkafka's statistics.
+"""Where partitions end, and up to when that is known: from librdkafka's statistics, or asked where nothing is fetched.
 
 Source: librdkafka STATISTICS.md. What the fields do was measured on Apache Kafka 4.3 and Tansu 0.6; see `LogEnds`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import attrs
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
+
+ASK_SECS = 2.0
 
 
 @attrs.frozen
@@ -98,3 +104,39 @@ class LogEnds:
             position = positions[id] if end.queued else max(end.fetched, positions[id])
             lags[id] = max(0, end.stable - position)
         return lags
+
+
+class AskedEnds:
+    """The ends of partitions while nothing of them is fetched, asked without waiting for the answer: the thread that
+    asks is the one that commits. Raises nothing."""
+
+    def __init__(self, topic: str, directory: Callable[[], AdminClient]) -> None:
+        self._topic = topic
+        self._directory = directory
+        self._client: AdminClient | None = None
+        self._asked: dict[TopicPartition, Future[ListOffsetsResultInfo]] = {}
+
+    def __repr__(self) -> str:
+        return f"<AskedEnds of {self._topic}, {len(self._asked)} asked>"
+
+    def ask(self, ids: Iterable[int]) -> None:
+        """Ask, unless what was asked before has no answer yet."""
+        if self._asked:
+            return
+        wanted = {TopicPartition(self._topic, id): OffsetSpec.latest() for id in ids}
+        with suppress(KafkaException):
+            self._client = self._client or self._directory()
+            self._asked = self._client.list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ASK_SECS
+            )
+
+    def forget(self) -> None:
+        """An answer that is on its way is not wanted any more."""
+        self._asked = {}
+
+    def heard(self) -> dict[int, int]:
+        """The offset after the last record that may be read, by partition, once all are answered; of those that were told."""
+        if not self._asked or not all(future.done() for future in self._asked.values()):
+            return {}
+        asked, self._asked = self._asked, {}
+        return {place.partition: future.result().offset for place, future in asked.items() if not future.exception()}

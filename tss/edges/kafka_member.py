@@ -24,7 +24,7 @@ from tss.core.otlp import NOTHING, Encoding, Lookup, Scanner
 from tss.core.partition import Commit
 from tss.core.record import Polled, Sample, Start
 from tss.edges.kafka_config import admin_config, client_config, is_incremental, unreadable_file, without_secrets
-from tss.edges.kafka_ends import LogEnds
+from tss.edges.kafka_ends import AskedEnds, LogEnds
 from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, is_fatal, said
 from tss.edges.kafka_identity import TopicIdentity
 from tss.edges.kafka_log import logger
@@ -143,6 +143,7 @@ class Member:
         self._next_lag_look = 0.0
         self._client = self._connect(client_config(kafka, client_id))
         directory = partial(self._directory, kafka, client_id)
+        self._asked_ends = AskedEnds(self._topic, directory)
         self._identity = TopicIdentity(self._topic, directory)
         self._lookup = OffsetLookup(self._client, self._topic, connection, group.breathe, directory, self._identity)
         self._replaced = False  # the topic is another one: to be begun anew by the next poll
@@ -218,6 +219,7 @@ class Member:
         """Stop fetching, for partitions to come too."""
         self._paused = True
         self._next_lag_look = 0.0
+        self._asked_ends.forget()
         self._ends.begin(self._positions)
         if self._positions:
             self._client.pause(self._places(self._positions))
@@ -490,12 +492,12 @@ class Member:
 
     def _lags_while_paused(self) -> dict[int, int]:
         """Nothing is fetched then, so librdkafka does not hear of new records: ask for the ends now and then."""
+        ends = self._asked_ends.heard()
         now = time.monotonic()
-        if not self._positions or now < self._next_lag_look:
-            return {}
-        self._next_lag_look = now + LAG_LOOK_SECS
-        ends = self._lookup.ends_if_told([*self._positions])
-        return {id: max(0, end - self._positions[id]) for id, end in ends.items()}
+        if self._positions and now >= self._next_lag_look:
+            self._next_lag_look = now + LAG_LOOK_SECS
+            self._asked_ends.ask(self._positions)
+        return {id: max(0, end - self._positions[id]) for id, end in ends.items() if id in self._positions}
 
     def _on_message_error(self, error: KafkaError, id: int | None) -> None:
         if error.name() in OUT_OF_RANGE and id in self._positions:
