@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +29,38 @@ def test_one_record_as_it_stands_in_the_topic() -> None:
         ("tss-decision", b'{"policy":"latency","reason":"inactive","rate":0.25}'),
         ("tss-covers", b'{"group":"group","topic":"spans","offsets":{"3":[100,1,149]}}'),
     ]
+
+
+OLD_ID, NEW_ID = "jVB9X2AhRZWcVq2WlKqt2A", "aaaaX2AhRZWcVq2WlKqt2A"
+TOLD = (trace_id(1).hex().encode(), b'{"policy":"latency","reason":"inactive","rate":0.25}')
+# As the version before wrote it, and as this one does where the brokers tell the topic's id.
+GOLDEN = b'{"group":"group","topic":"spans","offsets":{"3":[100,1,149]}}'
+GOLDEN_WITH_ID = b'{"group":"group","topic":"spans","offsets":{"3":[100,1,149]},"id":"jVB9X2AhRZWcVq2WlKqt2A"}'
+
+
+def test_a_record_says_of_which_topic_its_offsets_are() -> None:
+    ((_, headers),) = records(attrs.evolve(output(), topic_id=OLD_ID), SOURCE, 1000)
+    assert dict(headers)[COVERS] == GOLDEN_WITH_ID
+
+
+@pytest.mark.parametrize(
+    ("covers", "topic_id", "found"),
+    [
+        (GOLDEN, "", True),
+        (GOLDEN, NEW_ID, True),  # of the version before, in the middle of an update
+        (GOLDEN_WITH_ID, "", True),  # what the version before does with it, and who may not ask the brokers
+        (GOLDEN_WITH_ID, OLD_ID, True),
+        (GOLDEN_WITH_ID, NEW_ID, False),
+    ],
+)
+def test_law_1_what_is_of_a_topic_that_was_deleted_is_not_taken_for_delivered(
+    covers: bytes, topic_id: str, found: bool
+) -> None:
+    key, decision = TOLD
+    told = delivered_of(key, {COVERS: covers, DECISION: decision}, attrs.evolve(SOURCE, topic_id=topic_id))
+    assert (told is not None) is found
+    if told is not None:
+        assert told[1][3].offsets == (100, 101, 250)
 
 
 @given(

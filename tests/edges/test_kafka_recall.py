@@ -34,6 +34,7 @@ class Message:
     trace: int = 0
     covers: Mapping[int, Sequence[int]] = attrs.field(factory=dict)
     failure: KafkaError | None = None
+    topic_id: str = ""
 
     def error(self) -> KafkaError | None:
         return self.failure
@@ -50,7 +51,9 @@ class Message:
     def headers(self) -> list[tuple[str, bytes | None]] | None:
         if not self.covers:
             return None
-        ((_, headers),) = records(Output(trace_id(self.trace), b"", KEEP, dict(self.covers)), SOURCE, 1 << 20)
+        ((_, headers),) = records(
+            Output(trace_id(self.trace), b"", KEEP, dict(self.covers), self.topic_id), SOURCE, 1 << 20
+        )
         return [*headers]
 
 
@@ -181,6 +184,14 @@ def test_it_reads_from_a_margin_before_the_earliest_time_that_was_noted(topic: T
     assert set(topic.asked_ms) == {80_000 - MARGIN_MS}
     assert [sorted(start.delivered) for start in found.values()] == [[trace_id(1)], [], []]
     assert found == {id: attrs.evolve(start, delivered=found[id].delivered) for id, start in starts.items()}
+
+
+def test_law_1_what_it_has_of_a_topic_that_was_deleted_is_not_delivered_of_the_new_one(topic: Topic) -> None:
+    topic.messages = [Message((0, 5), 1, {3: [7]}, topic_id="old"), Message((0, 6), 2, {3: [8]}, topic_id="new")]
+    topic.messages.append(Message((0, 7), 3, {3: [9]}))
+    for now, traces in (("new", [2, 3]), ("old", [1, 3]), ("", [1, 2, 3])):
+        found = Recall({}, "kept", SOURCE).delivered({3: Start(7, 7, True, since_ms=90_000, topic=now)}, breathe)
+        assert sorted(found[3].delivered) == sorted(map(trace_id, traces)), now
 
 
 def test_nothing_is_asked_where_nothing_was_noted(topic: Topic) -> None:

@@ -13,7 +13,7 @@ from tss.core.otlp import NOTHING, Encoding, Scanner
 from tss.core.record import UNREADABLE_HEADERS
 from tss.edges.kafka_errors import said
 from tss.edges.kafka_outputs import Source
-from tss.edges.kafka_recall import Recall, _Reading
+from tss.edges.kafka_recall import Recall, _Reading, _Wanted
 from tss.edges.kafka_records import Reader, headers_of
 
 REASON = b"a header's name is not UTF-8: b'\\xff'"
@@ -126,7 +126,7 @@ def test_no_headers_are_none() -> None:
 def test_what_is_read_back_passes_over_unreadable_headers() -> None:
     recall, reading = Recall({}, "kept", Source("group", "spans")), _Reading({0: 0}, {0: 2})
     for each in (Foreign(b""), Plain(b"", 1)):
-        recall._take(each, reading, {0: 0}, {})  # type: ignore[arg-type]
+        recall._take(each, reading, _Wanted(recall.source, {0: 0}, {}))  # type: ignore[arg-type]
     assert reading.is_done()
 
 

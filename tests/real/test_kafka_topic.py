@@ -186,6 +186,17 @@ async def test_a_partition_that_is_anothers_is_left_to_it(apache: Broker) -> Non
     assert sorted(place.there()) == sorted(span_ids([ours]))
 
 
+async def test_what_is_left_of_a_topic_that_was_deleted_goes_out_and_commits_nothing(apache: Broker) -> None:
+    """Its offset would replace what stands for the topic that was made again."""
+    place = await Place.make(apache)
+    async with place.joined() as topic:
+        left, ours = trace(1), trace(2)
+        left.home.replaced = True
+        assert [*topic._offsets([left])[0]] == [] and [*topic._offsets([ours])[0]] == [ours.home.id]
+        assert await topic.send([left]) == Accepted()
+    assert sorted(place.there()) == sorted(span_ids([left]))
+
+
 async def test_one_name_for_two_fences_the_first(apache: Broker) -> None:
     """And it comes back by itself: nothing is lost by it, or there twice."""
     place = await Place.make(apache)

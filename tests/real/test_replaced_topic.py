@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
+from tests.contracts.source import Sent
+from tests.core.spans import message, span, trace_id
+from tests.real import output
 from tests.real.brokers import Broker
 from tests.real.daemon import Daemon, file_spans, until
 from tests.real.test_lifecycle import World, make_world, some_traces, spans
@@ -143,3 +146,58 @@ def test_offsets_that_do_not_say_whose_they_are_are_believed(apache: Broker, tmp
             place.run_until_done(daemon)
             assert not anew(daemon)
         assert not {*file_spans(place.kept)} & spans(first)
+
+
+def failed(trace: int, number: int) -> Sent:
+    """A record with one span, which is a root and an error, so that its trace is kept."""
+    return Sent(message([span(trace, number, error=True)]), key=trace_id(trace).hex().encode())
+
+
+def test_law_1_what_the_output_topic_has_of_the_old_topic_is_not_taken_for_delivered_of_the_new_one(
+    apache: Broker, tmp_path: Path
+) -> None:
+    """Another span of the same trace stands in the new topic where its first one stood in the old topic."""
+    place = make_world(apache, tmp_path)
+    kept = f"{place.topic}-kept"
+    place.config["exporters"] = [{"name": "topic", "type": "kafka", "topic": kept, "batchTimeoutSecs": 0.05}]
+    apache.create_topic(kept)
+    with place.daemon as daemon:
+        place.produce(failed(1, 0), failed(2, 0))
+        place.run_until_done(daemon)
+        delete(place)
+        make(place)
+        place.produce(failed(3, 0))
+        daemon.start()
+        place.run_until_done(daemon)
+        place.produce(failed(2, 5))
+        daemon.start()
+        place.run_until_done(daemon)
+        assert daemon.said("read back what the output topic has")
+    messages = output.committed(apache.bootstrap, kept)
+    wanted = [(trace_id(each), span(each, number).span_id) for each, number in ((1, 0), (2, 0), (3, 0), (2, 5))]
+    assert output.counts(messages) == dict.fromkeys(wanted, 1)
+    covers = [dict(each.headers() or [])["tss-covers"] for each in messages]
+    assert len({each.rpartition(b'"id":')[2] for each in covers}) == 2, covers
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_law_1_all_of_a_topic_that_was_made_again_is_split_by_trace(
+    apache: Broker, tmp_path: Path, running: bool
+) -> None:
+    place = make_world(apache, tmp_path, kafka={"rekey": {"enabled": True}})
+    with place.daemon as daemon:
+        daemon.ready()
+        old = some_traces(5)
+        place.send(*old)
+        until(lambda: {*file_spans(place.kept, written=False)} >= spans(old), 40, daemon.tail)
+        if not running:
+            daemon.stop()
+        delete(place)
+        make(place)
+        new = some_traces(2 * len(old))
+        place.send(*new)
+        if not running:
+            daemon.start()
+        until(lambda: {*file_spans(place.kept, written=False)} >= spans(new), 60, daemon.tail)
+        daemon.stop()
+    assert spans(old) | spans(new) == {*file_spans(place.kept)}

@@ -37,6 +37,7 @@ class Source:
 
     group: str
     topic: str
+    topic_id: str = ""  # that the topic has now; empty where the brokers do not tell it
 
 
 @attrs.frozen
@@ -47,6 +48,7 @@ class Output:
     payload: bytes = attrs.field(repr=lambda payload: f"{len(payload)} bytes")
     decision: Decision
     covers: Covers
+    topic_id: str = ""  # of the input topic that the offsets are of
     stamp_ms: int | None = None  # when it is written
 
 
@@ -55,7 +57,7 @@ def records(output: Output, source: Source, max_bytes: int) -> list[tuple[bytes,
 
     Raises TooLarge when one of these alone is.
     """
-    headers = [(DECISION, _told(output.decision)), (COVERS, _covered(source, output.covers))]
+    headers = [(DECISION, _told(output.decision)), (COVERS, _covered(source, output))]
     room = max_bytes - OVERHEAD_BYTES - sum(len(name) + len(value) for name, value in headers)
     if len(output.payload) <= room:
         return [(output.payload, headers)]
@@ -85,22 +87,28 @@ def _told(decision: Decision) -> bytes:
     return json.dumps(told, separators=(",", ":")).encode("ascii")
 
 
-def _covered(source: Source, covers: Covers) -> bytes:
-    """Of each partition the first offset, and then the distance from one to the next: a digit or two each."""
-    offsets = {id: [known[0], *(b - a for a, b in pairwise(known))] for id, known in covers.items()}
-    told = {"group": source.group, "topic": source.topic, "offsets": offsets}
+def _covered(source: Source, output: Output) -> bytes:
+    """Of each partition the first offset, and then the distance from one to the next: a digit or two each. Last the id
+    of the topic (KIP-516), if it is known: a version that does not know of it passes over it."""
+    offsets = {id: [known[0], *(b - a for a, b in pairwise(known))] for id, known in output.covers.items()}
+    told: dict[str, object] = {"group": source.group, "topic": source.topic, "offsets": offsets}
+    if output.topic_id:
+        told["id"] = output.topic_id
     return json.dumps(told, separators=(",", ":")).encode("ascii")
 
 
 def delivered_of(
     key: bytes | None, headers: Mapping[str, bytes | None], source: Source
 ) -> tuple[bytes, dict[int, Delivered]] | None:
-    """The trace id, and by partition what a record says that the topic has of it; None when it is not one of ours."""
+    """The trace id, and by partition what a record says that the topic has of it; None when it is not one of ours,
+    or of an input topic of the same name that was deleted. A record that does not say its topic's id is believed."""
     if COVERS not in headers or DECISION not in headers:
         return None
     try:
         covers = json.loads(headers[COVERS] or b"")
         if (covers["group"], covers["topic"]) != (source.group, source.topic):
+            return None
+        if source.topic_id and covers.get("id", source.topic_id) != source.topic_id:
             return None
         told = json.loads(headers[DECISION] or b"")
         to = tuple(map(str, told["to"])) if "to" in told else None

@@ -60,6 +60,21 @@ class _Reading:
 
 
 @attrs.define
+class _Wanted:
+    """What is looked for, and what of it has been found."""
+
+    source: Source
+    offsets: Mapping[int, int]  # by partition the first that matters
+    known: Known
+
+    def take(self, trace_id: bytes, by_partition: Mapping[int, Delivered]) -> None:
+        for partition, told in by_partition.items():
+            if partition in self.offsets and told.last >= self.offsets[partition]:
+                of_it = self.known.setdefault(partition, {})
+                of_it[trace_id] = of_it[trace_id].and_also(told) if trace_id in of_it else told
+
+
+@attrs.define
 class Recall:
     """Reads one topic, by clients of its own that are gone afterwards. ``config`` is that of a consumer."""
 
@@ -79,7 +94,9 @@ class Recall:
         since = [start.since_ms for start in starts.values() if start.since_ms is not None]
         if not since:
             return dict(starts)
-        known = self.read(min(since) - MARGIN_MS, {id: start.offset for id, start in starts.items()}, breathe)
+        wanted = {id: start.offset for id, start in starts.items()}
+        topic_id = next(iter(starts.values())).topic  # the same for all: they are looked up together
+        known = self.read(min(since) - MARGIN_MS, wanted, breathe, attrs.evolve(self.source, topic_id=topic_id))
         log.info(
             "read back what the output topic has",
             topic=self.topic,
@@ -89,8 +106,11 @@ class Recall:
         )
         return {id: attrs.evolve(start, delivered=known.get(id, {})) for id, start in starts.items()}
 
-    def read(self, since_ms: int, wanted: Mapping[int, int], breathe: Callable[[], None]) -> Known:
-        """What the topic has, written since then, of records of these partitions from these offsets on."""
+    def read(
+        self, since_ms: int, wanted: Mapping[int, int], breathe: Callable[[], None], source: Source | None = None
+    ) -> Known:
+        """What the topic has, written since then, of records of these partitions from these offsets on. With the id of
+        the topic in ``source`` only of that one."""
         began = time.monotonic()
         deadline = began + IN_ALL_SECS
         reading = self._bounds(max(0, since_ms), deadline, breathe)
@@ -98,7 +118,7 @@ class Recall:
         if not reading.is_done():
             with _client(self.config, {"isolation.level": "read_committed", "enable.partition.eof": True}) as client:
                 client.assign([TopicPartition(self.topic, id, at) for id, at in reading.positions.items()])
-                self._read(client, reading, wanted, known, deadline, breathe)
+                self._read(client, reading, _Wanted(source or self.source, wanted, known), deadline, breathe)
         self.records, self.secs = reading.records, time.monotonic() - began
         return known
 
@@ -114,15 +134,14 @@ class Recall:
         self,
         client: Consumer,
         reading: _Reading,
-        wanted: Mapping[int, int],
-        known: Known,
+        wanted: _Wanted,
         deadline: float,
         breathe: Callable[[], None],
     ) -> None:
         tell = time.monotonic() + TELL_SECS
         while not reading.is_done():
             for message in client.consume(BATCH_RECORDS, BATCH_SECS):
-                self._take(message, reading, wanted, known)
+                self._take(message, reading, wanted)
             now = time.monotonic()
             if now > deadline:
                 raise CannotConnect(
@@ -133,7 +152,7 @@ class Recall:
                 tell = now + TELL_SECS
             breathe()
 
-    def _take(self, message: Message, reading: _Reading, wanted: Mapping[int, int], known: Known) -> None:
+    def _take(self, message: Message, reading: _Reading, wanted: _Wanted) -> None:
         error = message.error()
         id: int = message.partition()  # type: ignore[assignment]  # None only for errors of no partition, as is the offset
         offset: int = message.offset()  # type: ignore[assignment]
@@ -145,14 +164,9 @@ class Recall:
             return
         reading.positions[id] = max(reading.positions[id], offset + 1)
         reading.records += 1
-        found = self.told(message.key(), dict(headers_of(message)), self.source)
-        if found is None:
-            return
-        trace_id, by_partition = found
-        for partition, told in by_partition.items():
-            if partition in wanted and told.last >= wanted[partition]:
-                of_it = known.setdefault(partition, {})
-                of_it[trace_id] = of_it[trace_id].and_also(told) if trace_id in of_it else told
+        found = self.told(message.key(), dict(headers_of(message)), wanted.source)
+        if found is not None:
+            wanted.take(*found)
 
     def _bounds(self, since_ms: int, deadline: float, breathe: Callable[[], None]) -> _Reading:
         """From the first record of that time on to the end of the log, transactions under way included."""

@@ -99,7 +99,8 @@ class KafkaTopic:
         highest: dict[Partition, int] = {}
         for trace in traces:
             for partition, offset in trace.holds():
-                if not partition.gone:
+                # Nothing is committed for a topic that was deleted: that would replace what stands for the new one.
+                if not (partition.gone or partition.replaced):
                     highest[partition] = max(offset, highest.get(partition, -1))
         for partition, offset in highest.items():
             # Before it is produced: whatever comes of it, whoever looks for it finds it.
@@ -136,17 +137,19 @@ class KafkaTopic:
 def _output(trace: Trace) -> Output | None:
     """None when all of it is of partitions that are another's now."""
     covers: dict[int, set[int]] = {}
-    gone = False
+    gone, topic_id = False, ""
     for partition, offset in trace.holds():
         if partition.gone:
             gone = True
         else:
             covers.setdefault(partition.id, set()).add(offset)
+            topic_id = partition.topic  # the same for all that are still ours
     trace.withdrawn = trace.withdrawn or gone
     if not covers or trace.decision is None:
         return None
     payload = join(trace.chunks_of_ours()) if gone else trace.payload
-    return Output(trace.trace_id, payload, trace.decision, {id: sorted(offsets) for id, offsets in covers.items()})
+    covered = {id: sorted(offsets) for id, offsets in covers.items()}
+    return Output(trace.trace_id, payload, trace.decision, covered, topic_id)
 
 
 def producer_config(settings: KafkaExporter, kafka: Kafka, instance_id: str) -> dict[str, object]:
