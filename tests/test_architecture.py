@@ -88,3 +88,23 @@ def test_imports_go_one_way_and_the_core_is_pure(file: Path) -> None:
 )
 def test_the_guard_sees_what_it_guards_against(file: str, source: str, fault: str) -> None:
     assert faults(Path(file), source) == {fault}
+
+
+def unwatched(source: str) -> list[str]:
+    """What `select` and `supervise` start and the crew does not watch."""
+    functions = {each.name: each for each in ast.parse(source).body if isinstance(each, ast.AsyncFunctionDef)}
+    calls = [
+        node
+        for name in ("select", "supervise")
+        for node in ast.walk(functions[name])
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    begun = [ast.unparse(each.args[0]) for each in calls if each.func.attr in {"start", "start_soon"}]  # type: ignore[attr-defined]
+    return [each for each in begun if each != "crew.watch"]
+
+
+def test_law_1_the_death_of_any_task_of_the_daemon_is_seen() -> None:
+    """Or it would let the last commit through. The committer sees its own."""
+    source = (ROOT / "tss" / "daemon.py").read_text()
+    assert unwatched(source) == ["committer.run"]
+    assert unwatched(source.replace("crew.watch, pulse.run", "pulse.run")) == ["committer.run", "pulse.run"]

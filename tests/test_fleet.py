@@ -14,6 +14,7 @@ from tss.core.health import Health
 from tss.edges.redis_parking import RedisParking
 from tss.fleet import Fleet, open_fleet
 from tss.settings import App, FileExporter, ForceSampling, Kafka, KafkaExporter, Redis, Settings
+from tss.tasks.crew import Crew
 
 TO_TOPIC = {"kafka": Kafka(input_topic="t"), "exporters": (KafkaExporter(name="k", topic="kept"),)}
 
@@ -27,7 +28,7 @@ def with_redis() -> Settings:
 
 async def fleet_of(settings: Settings) -> Fleet:
     async with AsyncExitStack() as opened:
-        return await open_fleet(settings, opened, Rulebook(), FakeMeter(), Health())
+        return await open_fleet(settings, opened, Rulebook(), FakeMeter(), Health(), Crew())
 
 
 async def test_without_redis_there_is_none() -> None:

@@ -21,7 +21,7 @@ from tss.core.alignment import Alignment
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import StoppedAtOnce, WrongSetting
 from tss.core.force import Rulebook
-from tss.core.health import Health
+from tss.core.health import Health, State
 from tss.core.measures import Meter
 from tss.core.memory import Memory
 from tss.core.otlp import SCANNER, Lookup
@@ -106,6 +106,7 @@ class Outside:
     parking: Parking | None = None  # where long-open traces go; None keeps them in memory
     keeping: keeper.Keeping | None = None  # the topic, asked how long it keeps its records
     source_keeping: keeper.Keeping | None = None  # the same of the first stage's input, where there is one
+    crew: Crew = attrs.field(factory=Crew)  # who dies, be it beside the selection, forbids its commits
     lanes: dict[str, Lane] = attrs.field(factory=dict)  # the way to each destination by name, once traces are selected
 
 
@@ -141,21 +142,21 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     buffer = _buffer(settings, shared=sharing is not None, observed=bool(outside.observers))
     memories = Shared(sharing, buffer, meter) if sharing else ALONE
     sampler, preparation = _sampler(settings), Preparation(settings.span_compression)
-    assignments = _assignments(settings, buffer, meter, outside.clock_ms, sampler.lookup)
+    assignments = _assignments(settings, outside, buffer, sampler.lookup)
     lanes = _lanes(settings, outside)
     _watch(buffer, assignments, meter, health)
     keying = Keying(meter, health, rekeyed=settings.kafka.rekey.enabled)
     parker = None if shelves is None else _parker(settings, outside, shelves, buffer, assignments, sampler.lookup)
     async with outside.open_member(assignments, sampler.lookup) as member, trio.open_nursery() as around:
-        drain, crew = trio.CancelScope(), Crew(assignments.distrust)
-        around.start_soon(_stopper, stop, drain, times, health)
-        around.start_soon(trainer.run, buffer.packer, meter, name="trainer")
+        drain, crew = trio.CancelScope(), outside.crew
+        around.start_soon(crew.watch, _stopper, stop, drain, times, health, name="stopper")
+        around.start_soon(crew.watch, trainer.run, buffer.packer, meter, name="trainer")
         if outside.read_group is not None:
             around.start_soon(
-                scaler.run, outside.read_group, assignments, meter, stop, settings.kafka.commit_interval_secs,
+                crew.watch, scaler.run, outside.read_group, assignments, meter, stop, settings.kafka.commit_interval_secs,
                 name="scaler",
             )  # fmt: skip
-        around.start_soon(keeper.run, outside.keeping, assignments, meter, stop, name="keeper")
+        around.start_soon(crew.watch, keeper.run, outside.keeping, assignments, meter, stop, name="keeper")
         with drain:
             async with trio.open_nursery() as tasks:
                 polled_in, polled_out = _channel("polled", POLLED_BATCHES, outside, Batch)
@@ -250,21 +251,21 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
     The web server starts first and stops last, so that probes are answered during the whole stop. ``heard`` are the signals; the
     deadline of a stop is not kept here, since this loop may be what hangs (edges/signals.py).
     """
-    meter, health = PrometheusMeter(), Health(time.time)
+    meter = PrometheusMeter()
+    health = Health(time.time, partial(_show_component, meter))
     _show(meter, health)
-    health.starting("kafka")
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
-    rulebook = Rulebook()
+    rulebook, crew = Rulebook(), Crew()
     api, release = _admin(settings, rulebook)
     pages = AdminApi(api, release), _admin_at(settings.force_sampling)
     facts = web.Facts(health, SCANNER, meter.exposition, meter, health.read_numbers, *pages)
     stop = trio.Event()
     # The link to Redis has a nursery of its own, so it is closed within the house; the rest after it.
     async with AsyncExitStack() as opened, trio.open_nursery() as house, AsyncExitStack() as linked:
-        await house.start(web.run, settings.observability, facts)
-        house.start_soon(_signals, stop, heard, health, name="signals")
-        house.start_soon(pulse.run, meter, name="pulse")
-        house.start_soon(trimmer.run, heap.give_back, name="trimmer")
+        await house.start(crew.watch, web.run, settings.observability, facts)
+        house.start_soon(crew.watch, _signals, stop, heard, health, name="signals")
+        house.start_soon(crew.watch, pulse.run, meter, name="pulse")
+        house.start_soon(crew.watch, trimmer.run, heap.give_back, name="trimmer")
         connection = client_config(settings.kafka, settings.app.instance_id)
         # Where there is a first stage, all that follows reads its topic.
         kafka = keyed_settings(settings.kafka) if settings.kafka.rekey.enabled else settings.kafka
@@ -274,9 +275,9 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
                 open_dead_letters(settings.dead_letter, connection, meter, health)
             )
         with _naming("redis"):
-            fleet = await open_fleet(settings, linked, rulebook, meter, health)
+            fleet = await open_fleet(settings, linked, rulebook, meter, health, crew)
         if fleet.forcing is not None:
-            await house.start(fleet.forcing.run, settings.force_sampling.poll_secs, name="force rules")
+            await house.start(crew.watch, fleet.forcing.run, settings.force_sampling.poll_secs, name="force rules")
             api.change = fleet.forcing.change
         destinations: list[Destination] = []
         topic: KafkaTopic | None = None
@@ -323,14 +324,15 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
             fleet.parked,
             TopicRetention(kafka, settings.app.instance_id),
             TopicRetention(settings.kafka, settings.app.instance_id) if settings.kafka.rekey.enabled else None,
+            crew,
         )
         release.exporters = outside.lanes
         async with trio.open_nursery() as beside:
             counted = trio.Event()
             for name, sender in counting.senders.items():
-                beside.start_soon(sender, counted, name=name)
+                beside.start_soon(crew.watch, sender, counted, name=name)
             if settings.kafka.rekey.enabled:
-                await beside.start(partial(rekey, settings, outside, stop), name="rekey")
+                await beside.start(crew.watch, rekey, settings, outside, stop, name="rekey")
             await select(keyed, outside, stop)
             counted.set()  # no span comes any more: what was counted is sent a last time
         house.cancel_scope.cancel()
@@ -340,6 +342,11 @@ def _show(meter: PrometheusMeter, health: Health) -> None:
     meter.set(measures.BUILD_INFO, 1, __version__, SCANNER)
     meter.watch(measures.READY, lambda: health.ready)
     logs.count_dropped(lambda lines: meter.count(measures.LOG_LINES_DROPPED, lines))
+    health.starting("kafka")
+
+
+def _show_component(meter: Meter, name: str, state: State) -> None:
+    meter.set(measures.COMPONENT_DEGRADED, state is State.DEGRADED, name)
 
 
 def _admin(settings: Settings, rulebook: Rulebook) -> tuple[ForceApi, ReleaseApi]:
@@ -425,19 +432,19 @@ def _waits(settings: Settings) -> Waits:
     return Waits(*(round(each * 1000) for each in seconds))
 
 
-def _assignments(
-    settings: Settings, buffer: Buffer, meter: Meter, clock_ms: Callable[[], int] | None, lookup: Lookup
-) -> Assignments:
-    return Assignments(
+def _assignments(settings: Settings, outside: Outside, buffer: Buffer, lookup: Lookup) -> Assignments:
+    assignments = Assignments(
         settings.kafka.input_topic,
         buffer,
-        meter,
+        outside.meter,
         max_skew_ms=round(settings.app.max_clock_skew_secs * 1000),
         replay_secs=round(settings.app.replay_secs),
         commits=settings.kafka.enable_auto_commit,
-        clock_ms=clock_ms,
+        clock_ms=outside.clock_ms,
         lookup=lookup,
     )
+    outside.crew.on_death(assignments.distrust)
+    return assignments
 
 
 def _pausing(health: Health, meter: Meter, lanes: Sequence[Lane]) -> Pausing:

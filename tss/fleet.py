@@ -16,6 +16,7 @@ from tss.edges.redis_link import RedisLink, open_link
 from tss.edges.redis_parking import RedisParking
 from tss.edges.redis_rules import RedisRules
 from tss.settings import KafkaExporter, Settings
+from tss.tasks.crew import Crew
 from tss.tasks.forcing import Forcing
 from tss.tasks.sharing import Sharing
 
@@ -35,12 +36,14 @@ class Fleet:
 
 
 async def open_fleet(
-    settings: Settings, opened: AsyncExitStack, rulebook: Rulebook, meter: Meter, health: Health
+    settings: Settings, opened: AsyncExitStack, rulebook: Rulebook, meter: Meter, health: Health, crew: Crew
 ) -> Fleet:
     """Raises UnusableFile for a file that cannot be read. A Redis that is away is no error."""
     if not settings.redis.url:
         return Fleet()
-    link = await opened.enter_async_context(open_link(settings.redis, settings.kafka.consumer_group, meter, health))
+    link = await opened.enter_async_context(
+        open_link(settings.redis, settings.kafka.consumer_group, meter, health, crew.watch)
+    )
     forcing = Forcing(rulebook, RedisRules(link), meter) if settings.force_sampling.admin_token else None
     return Fleet(_sharing(settings, link), _parked(settings, link, meter), forcing)
 

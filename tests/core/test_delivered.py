@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -221,3 +224,39 @@ def test_since_stays_until_what_an_earlier_owner_produced_is_passed() -> None:
     for offset in range(10, 41):
         home.ledger.read(offset)
     assert home.commit(90_000) == Commit(41, 41, 90_000)
+
+
+# -- what it takes
+
+
+@pytest.mark.parametrize("offsets", [1, 4, 5, 40])
+def test_law_5_what_is_known_to_be_delivered_takes_what_is_counted(offsets: int) -> None:
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    known = {
+        bytes(bytearray(trace_id(number))): Delivered(
+            KEEP, range(1000 * number + 10_000, 1000 * number + 10_000 + offsets)
+        )
+        for number in range(5_000)
+    }
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert sum(each.held_bytes for each in known.values()) == pytest.approx(taken, rel=0.3)
+
+
+def test_law_5_it_is_told_as_held_and_open_traces_make_room_for_it_until_it_is_passed() -> None:
+    known = {number: [10 + number] for number in range(3000)}
+    into, home = Buffer(Limits(2 << 20, 10**6, 10**6, 100), Waits(10**9, 10**9, 10**9), Memory()), partition(10, known)
+    assert into.held_by_kind()["recalled"] == 0
+    into.adopt(home)
+    recalled = into.held_by_kind()["recalled"]
+    assert recalled == sum(each.held_bytes for each in (home.delivered or {}).values()) > into.limits.open_bytes // 2
+    fill = [fragment(10_000 + number, size=5_000) for number in range(400)]
+    for number, each in enumerate(fill):
+        into.add(home, record(10 + number, 1000, each), WALL)
+    assert into.open_bytes <= into.limits.open_bytes // 2, "and never less than half of theirs"
+    for offset in range(10 + len(fill), 5000):
+        into.add(home, record(offset, 1000, fragment(20_000 + offset, size=5_000)), WALL)
+    assert into.held_by_kind()["recalled"] == 0 and into.open_bytes > into.limits.open_bytes // 2
+    into.forget([home])
+    assert into.held_by_kind()["recalled"] == 0

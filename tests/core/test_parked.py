@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
@@ -239,3 +240,33 @@ def test_law_5_a_parked_trace_that_lost_its_home_gives_back_what_it_held_there()
     assert sum(map(len, trace.chunks())) == 7_000
     buffer.settle(trace)
     assert buffer.closed_bytes == 0
+
+
+def test_law_5_what_is_noted_of_parked_traces_takes_what_is_counted() -> None:
+    ids = [number.to_bytes(16, "big") for number in range(20_000)]
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    shelf = Shelf("t")
+    for number, each in enumerate(ids):
+        shelf.put(bytes(bytearray(each)), 10_000 + number)
+    parked = tracemalloc.get_traced_memory()[0] - before
+    assert parked == pytest.approx(shelf.held_bytes, rel=0.25)
+    for number, each in enumerate(ids):
+        shelf.end(bytes(bytearray(each)), 10_000 + number)
+    ended = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert shelf.held_bytes <= 1.25 * ended and ended <= 2 * shelf.held_bytes, (
+        "the dict of those that were parked stays"
+    )
+    shelf.removed(ids)
+    assert shelf.held_bytes == 0
+
+
+def test_law_5_it_counts_among_the_ledgers() -> None:
+    buffer, home = _buffer(), Partition(0, 0, 0, shelf=Shelf("t"))
+    buffer.adopt(home)
+    before = buffer.held_by_kind()["ledgers"]
+    assert home.shelf is not None
+    for number in range(1000):
+        home.shelf.end(number.to_bytes(16, "big"), number)
+    assert buffer.held_by_kind()["ledgers"] - before == home.shelf.held_bytes > 0

@@ -116,6 +116,10 @@ WORLDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {'kafka_commits_total{result="committed"}': "0+1x40"},
     ),
     "TSSRedisAway": ({"redis_up": "0x40"}, {"redis_up": "1x40"}),
+    "TSSDegraded": (
+        {'component_degraded{component="dead letters"}': "0x10 1x30", 'component_degraded{component="kafka"}': "0x40"},
+        {'component_degraded{component="dead letters"}': "0x40", 'component_degraded{component="redis"}': "1x40"},
+    ),
     "TSSInputNotKeyed": (
         {
             "kafka_unkeyed_records_total": "0+1x40",

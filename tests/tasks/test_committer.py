@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 
 import pytest
 import trio
@@ -13,7 +15,7 @@ from tests.core.spans import fragment, record
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
-from tss.core.errors import CannotCommit, LawBroken
+from tss.core.errors import CannotCommit, LawBroken, StoppedAtOnce
 from tss.core.memory import Memory
 from tss.core.parked import Shelf
 from tss.core.partition import Commit
@@ -149,6 +151,8 @@ async def _works(rig: Rig, how: str) -> None:
                 rig.settled.close()  # the committer hears this end first
                 await trio.lowlevel.checkpoint()
                 raise LawBroken("law 1 would break")
+        if how == "is told to hurry":
+            raise StoppedAtOnce("SIGTERM")
         if how == "hangs":
             with trio.CancelScope(shield=True):
                 await trio.sleep(60)
@@ -166,7 +170,8 @@ async def test_law_1_a_task_that_dies_during_a_stop_takes_the_last_commit_with_i
     """What is committed rests on its bookkeeping. A task that the stop's deadline cancels has ended in order."""
     rig = Rig()
     rig.settled.send_nowait(rig.close_traces(1))
-    crew = rig.crew = Crew(rig.assignments.distrust)
+    crew = rig.crew = Crew()
+    crew.on_death(rig.assignments.distrust)
     assert rig.stop.is_set()
     try:
         with trio.move_on_after(2):
@@ -177,6 +182,34 @@ async def test_law_1_a_task_that_dies_during_a_stop_takes_the_last_commit_with_i
         assert "dies" in how
     assert len(rig.broker.commits) == commits
     assert len(await rig.assignments.revoked([0])) == commits  # leaving the group commits, too
+
+
+@pytest.mark.parametrize("how", ["dies", "dies in a nursery of its own", "is cancelled", "is told to hurry"])
+@pytest.mark.parametrize("early", [True, False])
+async def test_law_1_so_does_a_task_of_the_house(how: str, early: bool, autojump_clock: MockClock) -> None:
+    """Such as the web server, or whoever looks after the topic's retention. It may die before the selection begins."""
+    rig = Rig()
+    rig.settled.send_nowait(rig.close_traces(1))
+    crew = Crew()
+    if not early:
+        crew.on_death(rig.assignments.distrust)
+    with suppress(LawBroken, ExceptionGroup, StoppedAtOnce), trio.move_on_after(2):
+        await crew.watch(partial(_works, rig), how)
+    if early:
+        crew.on_death(rig.assignments.distrust)
+    rig.settled.close()
+    await rig.run()
+    assert len(rig.broker.commits) == ("dies" not in how)
+
+
+async def test_a_task_of_the_house_says_when_it_has_started(autojump_clock: MockClock) -> None:
+    async def serve(port: int, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started(port)
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        assert await nursery.start(Crew().watch, serve, 8080) == 8080
+        nursery.cancel_scope.cancel()
 
 
 def test_the_start_is_what_is_committed_at_once() -> None:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core.spans import fragment, record, trace_id
+from tests.core.spans import fragment, message, record, span, trace_id
 from tests.fakes.redis import Mood
 from tests.tasks.parking import HOURS_3, Owner, World
 from tss.core import measures
 from tss.core.decision import Reason
 from tss.core.errors import Away, Lost
-from tss.core.record import Start
-from tss.tasks import unparker
+from tss.core.record import Record, Start
+from tss.tasks import sweeper, unparker
 
 LONG = trace_id(0)
 EACH_SECS = 50  # between two records
@@ -400,3 +400,40 @@ async def test_revoked_while_it_waits_for_redis_it_is_the_next_owners() -> None:
     await owner.live()
     await owner.turn()
     assert spans_of(world) == whole()
+
+
+def _of_long(offset: int, at_secs: int, number: int) -> Record:
+    spans = message([span(0, number, 99)])  # its parent never comes
+    return record(offset, at_secs, fragment(0, [number], parents=[99], payload=spans))
+
+
+async def test_a_parked_trace_of_a_topic_that_was_made_again_is_decided_by_what_is_here_and_counted() -> None:
+    """Its spans in Redis are given up: their place is the new partition's. What is in memory nobody else can read."""
+    world = World(committed=0)
+    world.records = [_of_long(0, 1000, 1), *(record(n, 1000 + 10 * n, fragment(n, root=True)) for n in range(1, 12))]
+    world.records += [_of_long(12, 1121, 2)]
+    owner = Owner(world)
+    await owner.live()
+    assert owner.meter.counted(measures.PARKINGS) == 1
+    owner.assignments.assigned({0: Start(0, 0, committed=False, end=0, topic="new", anew=True)})
+    await owner.decide()
+    assert world.sea[LONG] == [message([span(0, 2, 99)])]
+    sweeper.show(owner.buffer, owner.meter)
+    assert owner.meter.counted(measures.PARKED_GIVEN_UP) == 1
+    assert owner.buffer.closed_bytes == owner.buffer.open_bytes == 0 and not owner.waiting
+
+
+async def test_law_5_nothing_more_is_parked_while_too_much_waits_to_be_removed() -> None:
+    owner = Owner(long_world())
+    await owner.live(1)
+    shelf = owner.partition.shelf
+    assert shelf is not None
+    ended = [number.to_bytes(16, "big") for number in range(10**6, 10**6 + owner.buffer.limits.shelf_bytes // 100)]
+    for each in ended:
+        shelf.end(each, 10**9)  # no commit says so yet
+    await owner.live(8)
+    assert owner.meter.counted(measures.PARKINGS) == 0
+    assert owner.meter.counted(measures.PARKING_REFUSED, "memory") > 0
+    shelf.removed(ended)
+    await owner.turn()
+    assert owner.meter.counted(measures.PARKINGS) > 0

@@ -46,8 +46,10 @@ cdef class Buffer:
     cdef long long _noted_bytes
     cdef long long _packed_traces
     cdef long long _packed_saved_bytes
+    cdef long long _given_up
 
     cdef _clear_counts(self)
+    cdef _share(self)
     @cython.locals(end="long long")
     cpdef long long add_some(self, Partition partition, list records, long long first, long long count, long long wall_ms) except -1
     @cython.locals(fragment=Fragment)

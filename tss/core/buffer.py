@@ -42,6 +42,8 @@ class Limits:
     taken in yet 4, samples for a dictionary 1. Only the first decides early in normal times, and it depends on the
     records and their order alone, not on how fast they are delivered: for one partition law 3 holds under pressure too.
     (Of several, the order in which they are read together is part of it.)
+
+    While partitions are taken up again, open traces leave up to half of theirs to what the output topic has of these.
     """
 
     max_bytes: int
@@ -69,6 +71,12 @@ class Limits:
         """Above this the oldest open trace, which is what holds the low water back, is decided early. Half of it is
         for where traces were met before: above that the older half is forgotten."""
         return self.max_bytes // 8
+
+    @property
+    def shelf_bytes(self) -> int:
+        """Above this no more traces are parked: what has ended cannot be removed from Redis as fast. A quarter of what
+        ledgers may have."""
+        return self.ledger_bytes // 4
 
     @property
     def memory_bytes(self) -> int:
@@ -110,6 +118,7 @@ class Counts:
     on_two_partitions: int = 0
     packed_traces: int = 0
     packed_saved_bytes: int = 0
+    given_up: int = 0
 
 
 class Buffer:
@@ -121,7 +130,7 @@ class Buffer:
     """
 
     __slots__ = (
-        "_absurd", "_closing", "_duplicate_spans", "_fragments", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
+        "_absurd", "_closing", "_duplicate_spans", "_fragments", "_given_up", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
         "_max_trace_spans", "_next_look", "_noted", "_noted_bytes", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
         "_replayed", "_root_quiet_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "memory",
@@ -197,6 +206,7 @@ class Buffer:
             on_two_partitions=self.on_two_partitions - self._told_on_two_partitions,
             packed_traces=self._packed_traces,
             packed_saved_bytes=self._packed_saved_bytes,
+            given_up=self._given_up,
         )
         self._told_on_two_partitions = self.on_two_partitions
         self._clear_counts()
@@ -205,6 +215,7 @@ class Buffer:
     def _clear_counts(self) -> None:
         self._records = self._replayed = self._traces = self._spans = self._absurd = 0
         self._duplicate_spans = self._late_dropped_spans = self._packed_traces = self._packed_saved_bytes = 0
+        self._given_up = 0
 
     # -- from the sweeper
 
@@ -230,6 +241,7 @@ class Buffer:
         if partition.delivered is not None and record.offset >= partition.next_look:
             partition.forget_delivered(record.offset)
             partition.next_look = record.offset + FORGET_RECORDS
+            self._share()
         self._records += 1
         if record.offset >= partition.start:
             partition.ledger.read(record.offset)
@@ -246,12 +258,28 @@ class Buffer:
             partition.reached()
             if partition.delivered is not None:
                 partition.forget_delivered(partition.ledger.next)
+                self._share()
             self._turn(partition)
 
     @property
     def ledger_bytes(self) -> int:
         """Bytes of the ledgers of all partitions that are ours, and of what else is noted of each."""
-        return sum([partition.held_bytes for partition in self._partitions])
+        return sum([partition.held_bytes for partition in self._partitions]) + self.shelf_bytes
+
+    @property
+    def shelf_bytes(self) -> int:
+        """Of these, of what is noted of traces that stand in Redis."""
+        return sum([partition.shelf_bytes for partition in self._partitions])
+
+    @property
+    def recalled_bytes(self) -> int:
+        """Of what the output topic has of them, until their positions have passed that. It cannot be let go earlier."""
+        return sum([partition.delivered_bytes for partition in self._partitions])
+
+    def _share(self) -> None:
+        given = min(self.recalled_bytes, self.limits.open_bytes // 2)
+        self._max_open_bytes = self.limits.open_bytes - given
+        self._max_loose_bytes = max(0, self.limits.loose_bytes - given)
 
     def reach_secs(self) -> float:
         """How much of its stream time the partition with the shortest memory has its decisions remembered."""
@@ -279,11 +307,13 @@ class Buffer:
             "decisions": self.memory.held_bytes,
             "polled": self.polled_bytes + NOTED_BYTES * len(self._noted) + self._noted_bytes,
             "samples": self.packer.sample_bytes,
+            "recalled": self.recalled_bytes,
         }
 
     def adopt(self, partition: Partition) -> None:
         """The partition is ours."""
         self._partitions.add(partition)
+        self._share()
         for trace_id, known in (partition.delivered or {}).items():
             if self.memory.covering(trace_id) is None:  # for spans that come later than all that was delivered
                 self.memory.keep(trace_id, known.decision, (partition.id, known.first))
@@ -360,9 +390,15 @@ class Buffer:
     def withdraw(self, trace: Trace) -> bool:
         """A closed trace cannot have its parked spans: its partition is another's now, or is read again.
 
-        False when there is more of it on a partition that is still ours, for which it has to be decided all the same.
+        False when there is more of it on a partition that is still ours, for which it has to be decided all the same. So
+        is what is here of it where its topic was deleted: nobody else can read that.
         """
         latecomers = trace.latecomers or []
+        if trace.home.replaced:
+            self._given_up += 1
+            self._leave_out(trace, {(trace.home.id, trace.parked_to)})
+            if trace.spans:
+                return False
         if trace.branches is not None or [late for late in latecomers if not late.home.revoked]:
             size = trace.size
             trace.let_go()
@@ -560,6 +596,7 @@ class Buffer:
             partition.revoked = True
             self._partitions.discard(partition)
             self.memory.leave(partition.id)
+        self._share()
         for trace in self._open.all() if partitions else ():
             self._leave(trace)
 

@@ -32,13 +32,16 @@ class Component:
 class Health:
     """The components by name. Ready is: none is down, the group is joined, nothing is stopping."""
 
-    def __init__(self, clock: Callable[[], float] | None = None) -> None:
-        """``clock`` gives the seconds since the epoch; without it nothing is known of since when."""
+    def __init__(
+        self, clock: Callable[[], float] | None = None, changed: Callable[[str, State], None] | None = None
+    ) -> None:
+        """``clock`` gives the seconds since the epoch; without it nothing is known of since when. ``changed`` hears the
+        name and the new state of each component that comes into another one."""
         self.stopping = False
         self.particulars: dict[
             str, Callable[[], Mapping[str, object]]
         ] = {}  # of a component: what stands beside its state
-        self._clock = clock
+        self._clock, self._changed = clock, changed
         self.numbers: dict[str, Callable[[], float]] = {}  # what a person wants to see beside the states
         self.details: dict[str, Callable[[], object]] = {}  # and who asks for the whole state
         self._components: dict[str, Component] = {}
@@ -81,6 +84,8 @@ class Health:
             since_secs = before.since_secs
         else:
             since_secs = self._clock() if self._clock else None
+            if self._changed is not None:
+                self._changed(name, state)
         self._components[name] = Component(state, detail, since_secs)
 
     def particular(self, name: str) -> Mapping[str, object]:

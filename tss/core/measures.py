@@ -87,7 +87,7 @@ BUFFER_TRACES_LIMIT = _gauge("buffer_traces_limit", "maxBufferTraces.")
 BUFFER_SPANS = _gauge("buffer_spans_current", "Spans of open traces in the buffer.")
 BUFFER_SPANS_LIMIT = _gauge("buffer_spans_limit", "maxBufferSpans.")
 BUFFER_BYTES = _gauge("buffer_bytes_current", "Bytes held of all that maxBufferBytes is about: the sum of held_bytes.")
-HELD_BYTES = _gauge("held_bytes", "Bytes held, by kind: open traces, closed ones on their way to a destination, ledgers, the memory of decisions, polled records that were not taken in yet, samples for packing.", "kind")
+HELD_BYTES = _gauge("held_bytes", "Bytes held, by kind: open traces, closed ones on their way to a destination, ledgers, the memory of decisions, polled records that were not taken in yet, samples for packing, what an output topic has of partitions that were just assigned.", "kind")
 BUFFER_BYTES_LIMIT = _gauge("buffer_bytes_limit", "maxBufferBytes.")
 PACKED_TRACES = _counter("packed_traces_total", "Quiet open traces that were compressed in place, because more than half of maxBufferBytes was held.")
 PACKED_SAVED = _counter("packed_saved_bytes_total", "Bytes that packing quiet traces gave back.")
@@ -103,7 +103,8 @@ CHANNEL_LIMIT = _gauge("channel_limit", "Batches a channel between two tasks can
 PARKED_TRACES = _gauge("parked_traces", "Traces of which Redis has spans that Kafka may forget, and that are not settled yet.")
 PARKED_BYTES = _counter("parked_bytes_total", "Bytes of frames and summaries that were put into Redis.")
 PARKINGS = _counter("parkings_total", "Times spans of an open trace were moved to Redis.")
-PARKING_REFUSED = _counter("parking_refused_total", "Traces that were to be parked and stay in memory for now, by reason: away, full, lost.", "reason")
+PARKING_REFUSED = _counter("parking_refused_total", "Traces that were to be parked and stay in memory for now, by reason: away, full, lost, memory (too many wait to be removed there).", "reason")
+PARKED_GIVEN_UP = _counter("parked_traces_given_up_total", "Parked traces whose topic was deleted and made again: what stood of them in Redis is lost, and what is in memory is decided without it.")
 UNPARKINGS = _counter("unparkings_total", "Closed traces whose spans were fetched back from Redis.")
 UNPARKING_WAITING = _gauge("unparking_waiting_traces", "Closed traces that wait for their spans from Redis; nothing else waits for them.")
 UNLOOKED = _counter("parked_traces_unlooked_total", "Parked traces taken over that were parked under other settings of exporters[].match, or by an older version; what they are matched by is looked up again in their spans.")
@@ -113,7 +114,7 @@ DECISIONS = _counter("decisions_total", "Traces decided, by the policy that had 
 DECIDED_SPANS = _counter("decided_spans_total", "Spans of decided traces, by verdict.", "verdict")
 DECISION_DELAY = _histogram("decision_delay_seconds", "Stream time from a trace's first record to its decision.", _LONG_SECONDS)
 TWO_PARTITIONS = _counter("traces_on_two_partitions_total", "Traces with spans on more than one partition: producers do not agree on a partitioner, or the topic is not keyed by trace.")
-LATE_SPANS = _counter("late_spans_total", "Spans that came after their trace's decision and followed it, by verdict.", "verdict")
+LATE_SPANS = _counter("late_spans_total", "Spans that came after their trace's decision and followed it, by verdict. Those of a dropped trace count again when they are read again.", "verdict")
 DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans read again of a kept trace that every destination already had; settled without sending them twice.")
 FORCED = _counter("force_decisions_total", "Traces decided by a force rule, by its name; in `decisions_total` their policy is `force`. Names of rules that are gone stay until 200 others have come.", "rule", "verdict")
 FORCE_RULES = _gauge("force_rules_current", "Force rules known and not over, enabled or not.")
@@ -182,6 +183,7 @@ LOOP_STALL = _histogram("event_loop_stall_seconds", "How much later than asked t
 HTTP_CONNECTIONS = _gauge("http_connections", "Open connections of a port: health, metrics or admin; 64 at most.", "port")
 HTTP_CONNECTIONS_CLOSED = _counter("http_connections_closed_total", "Connections that were closed by force, by port and reason. full: another one came, and the port had as many as it may have. slow: the request was not sent, or its answer not read, within 30 s. failed: the request could not be handled.", "port", "reason")
 READY = _gauge("tss_ready", "1 while /health/ready is 200: Kafka answers, the group is joined, no destination is down, nothing is stopping.")
+COMPONENT_DEGRADED = _gauge("component_degraded", "1 while a component of /health does not work and the daemon does without it: `dead letters` (they go to the log), `redis`, `keying` (the input is not keyed), `reading` (paused).", "component")
 BUILD_INFO = _gauge("tss_build_info", "Always 1.", "version", "scanner")
 # fmt: on
 
@@ -195,7 +197,8 @@ _INTRODUCTION = """\
 What `/metrics` shows, in the Prometheus text format or in OpenMetrics, whichever the scraper asks for. Counters without
 labels are there, at 0, from the start; so are `spans_exported_total` and the usual reasons of `export_errors_total` for
 each destination. Any other with labels appears with what it first counts. A histogram has the series `_bucket`, `_sum`
-and `_count`. Beside these there are the usual `process_*`, `python_gc_*` and `python_info`.
+and `_count`. What counts records, traces or spans that were read counts them again when they are read again: after a restart, or a
+rebalance, that is what lies above the committed offset. Beside these there are the usual `process_*`, `python_gc_*` and `python_info`.
 
 | metric | type | labels | meaning | alert |
 |---|---|---|---|---|

@@ -26,6 +26,7 @@ cdef class Partition:
     cdef public bint replaced
     cdef public str topic
     cdef public dict delivered
+    cdef readonly long long delivered_bytes
     cdef public long long next_look
     cdef readonly object produced
     cdef public object shelf

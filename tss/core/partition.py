@@ -60,6 +60,7 @@ class Partition:
         "committed",
         "committed_place",
         "delivered",
+        "delivered_bytes",
         "gone",
         "horizon",
         "horizon_ms",
@@ -122,6 +123,7 @@ class Partition:
         # What the output topic has of it, until the position has passed all of that. Pinned here, and not in the
         # memory of decisions, whose limit could forget what would then be produced twice.
         self.delivered = delivered or None
+        self.delivered_bytes = _bytes_of(self.delivered)
         self.next_look = 0  # the offset from which on it is looked at again, to let go of what was passed
         self.produced = Produced()
         if delivered and since_ms is not None:  # until all of it is passed, whoever comes next has to know it too
@@ -230,6 +232,7 @@ class Partition:
         """The position is here now: what the output topic has of lower offsets cannot be met again."""
         if self.delivered is not None:
             self.delivered = {id: known for id, known in self.delivered.items() if known.last >= offset} or None
+            self.delivered_bytes = _bytes_of(self.delivered)
 
     def commit(self, now_ms: int | None = None) -> Commit:
         """What may be committed now; with the wall clock, for those who may have to look into the output topic."""
@@ -276,3 +279,12 @@ class Partition:
         seconds = SECOND_BYTES * (len(self._mark_seconds) + len(self._ended_seconds) + len(self.stamps))
         taken_up = TAKEN_UP_BYTES * len(self._taken_up)
         return self.ledger.bytes + seconds + self._met.held_bytes + taken_up + self.produced.held_bytes
+
+    @property
+    def shelf_bytes(self) -> int:
+        """Memory taken by what is noted of parked traces."""
+        return 0 if self.shelf is None else self.shelf.held_bytes
+
+
+def _bytes_of(delivered: dict[bytes, Delivered] | None) -> int:
+    return 0 if delivered is None else sum([known.held_bytes for known in delivered.values()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from threading import Lock
 from typing import TypeVar
@@ -246,13 +246,25 @@ class _State:
         self._meter.set(measures.REDIS_UP, 1, self._address)
 
 
+Run = Callable[[], Awaitable[None]]
+
+
+async def _run(task: Run) -> None:
+    await task()
+
+
 @asynccontextmanager
-async def open_link(settings: Redis, group: str, meter: Meter, health: Health) -> AsyncIterator[RedisLink]:
-    """The link, tried once before it is given out; Redis being away is no error. Raises UnusableFile for a file of TLS."""
+async def open_link(
+    settings: Redis, group: str, meter: Meter, health: Health, watch: Callable[[Run], Awaitable[None]] = _run
+) -> AsyncIterator[RedisLink]:
+    """The link, tried once before it is given out; Redis being away is no error. Raises UnusableFile for a file of TLS.
+
+    ``watch`` runs the link's task, for whoever has to know of its death.
+    """
     link = RedisLink(settings, group, meter, health)
     async with trio.open_nursery() as nursery:
         await link.probe()
-        nursery.start_soon(link.watch, name="redis")
+        nursery.start_soon(watch, link.watch, name="redis")
         try:
             yield link
         finally:

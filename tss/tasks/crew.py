@@ -1,4 +1,4 @@
-"""The tasks whose bookkeeping a commit rests on: whether all of them ended in order is known before the last one."""
+"""All tasks of the daemon: once one of them has died, nothing is committed any more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import trio
+
+from tss.core.errors import StoppedAtOnce
 
 
 class Start(Protocol):
@@ -16,15 +18,26 @@ class Start(Protocol):
 
 
 class Crew:
-    """``distrust`` is called the moment one of them dies, before its channels or nurseries tell anybody else."""
+    """Knows the moment one of them dies, before its channels or nurseries tell anybody else.
 
-    def __init__(self, distrust: Callable[[], None]) -> None:
-        self._distrust = distrust
+    That is so for every task, not only for those that keep the books of a commit: one that died of a broken law, or of
+    memory that ran out, says that the process is not what it was. Reading again costs time, a wrong commit costs spans.
+    """
+
+    def __init__(self) -> None:
+        self._distrust: Callable[[], None] | None = None
+        self._dead = False
         self._working = 0
         self._idle = trio.Event()
 
     def __repr__(self) -> str:
         return f"<Crew {self._working} working>"
+
+    def on_death(self, distrust: Callable[[], None]) -> None:
+        """Have this called when one dies, or now if one has."""
+        self._distrust = distrust
+        if self._dead:
+            distrust()
 
     def start_in(self, nursery: trio.Nursery) -> Start:
         """For those who work upstream of the committer: it waits for their end."""
@@ -43,13 +56,15 @@ class Crew:
             if not self._working:
                 self._idle.set()
 
-    async def watch(self, run: Callable[..., Awaitable[object]], *args: object) -> None:
+    async def watch(self, run: Callable[..., Awaitable[object]], *args: object, **more: object) -> None:
         """Run one that may go on after the last commit."""
         try:
-            await run(*args)
+            await run(*args, **more)
         except BaseException as error:
             if _is_death(error):
-                self._distrust()
+                self._dead = True
+                if self._distrust is not None:
+                    self._distrust()
             raise
 
     async def ended(self) -> None:
@@ -59,7 +74,7 @@ class Crew:
 
 
 def _is_death(error: BaseException) -> bool:
-    """Being cancelled is an orderly end; also by a nursery that was, which wraps it in a group."""
+    """Being cancelled is an orderly end; also by a nursery that was, which wraps it in a group. So is a second signal."""
     if isinstance(error, BaseExceptionGroup):
         return any(map(_is_death, error.exceptions))
-    return not isinstance(error, trio.Cancelled)
+    return not isinstance(error, trio.Cancelled | StoppedAtOnce)

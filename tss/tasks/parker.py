@@ -84,7 +84,11 @@ class Parker:
             for each in [*self.assignments]:
                 await self._begin(each)
                 await self._remove(each)
-            await self._park_all(self.buffer.to_park(self.after_ms, LOOKS))
+            leaving = self.buffer.to_park(self.after_ms, LOOKS)
+            if self.buffer.shelf_bytes <= self.buffer.limits.shelf_bytes:
+                await self._park_all(leaving)
+            elif leaving:
+                self.meter.count(measures.PARKING_REFUSED, len(leaving), "memory")
 
     async def hand_over(self) -> None:
         """Nothing is read any more: park all open traces, for whoever owns their partitions next."""

@@ -159,6 +159,7 @@ def show(buffer: Buffer, meter: Meter) -> None:
         (measures.TWO_PARTITIONS, counts.on_two_partitions),
         (measures.PACKED_TRACES, counts.packed_traces),
         (measures.PACKED_SAVED, counts.packed_saved_bytes),
+        (measures.PARKED_GIVEN_UP, counts.given_up),
     ):
         if amount:
             meter.count(measure, amount)
