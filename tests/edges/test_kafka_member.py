@@ -667,8 +667,13 @@ def test_lags_while_paused_are_asked_without_waiting_for_the_answer() -> None:
     """The thread is the one that commits and keeps the membership."""
     made, script, _ = joined()
     made.pause()
-    waited: list[object] = []
-    script.offsets_for_times = lambda *asked, **more: waited.append(asked) or []  # type: ignore[method-assign, func-returns-value]
+    waited: list[TopicPartition] = []
+
+    def wait(places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        waited.extend(places)
+        return []
+
+    script.offsets_for_times = wait  # type: ignore[method-assign]
     assert [made.poll().lags, made.poll().lags] == [{}, {}]
     assert sorted(place.partition for place in script.ends_asked) == [0, 1] and not waited
     for place, future in script.ends_asked.items():

@@ -12,7 +12,8 @@ from typing import Any
 
 import attrs
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo, OffsetSpec
 
 ASK_SECS = 2.0
 
@@ -123,7 +124,7 @@ class AskedEnds:
         """Ask, unless what was asked before has no answer yet."""
         if self._asked:
             return
-        wanted = {TopicPartition(self._topic, id): OffsetSpec.latest() for id in ids}
+        wanted = {TopicPartition(self._topic, id): OffsetSpec.latest() for id in ids}  # type: ignore[no-untyped-call]
         with suppress(KafkaException):
             self._client = self._client or self._directory()
             self._asked = self._client.list_offsets(
