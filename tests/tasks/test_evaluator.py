@@ -1,4 +1,4 @@
-"""What counts all spans before sampling."""
+"""What counts all spans before sampling, and the end of deciding."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from structlog.testing import capture_logs
 
 from tests.core.spans import fragment
 from tests.fakes.meter import FakeMeter
+from tests.tasks.parking import Owner, World
 from tss.core import measures
 from tss.core.evaluation import Evaluated, observe
 from tss.core.partition import Partition
 from tss.core.trace import Trace
+from tss.tasks import evaluator
 from tss.tasks.telling import TELL_SECS
 from tss.tasks.uncounted import Uncounted
 
@@ -39,6 +41,23 @@ def held(number: int) -> Trace:
     trace.absorb(part)
     trace.hold(trace.home, number, part)
     return trace
+
+
+async def test_law_9_when_no_more_traces_close_those_who_deliver_and_settle_hear_of_the_end() -> None:
+    """Else a stop would take all of its time."""
+    owner = Owner(World())
+    closed_in, closed_out = trio.open_memory_channel[list[Trace]](0)
+    closed_in.close()
+    await evaluator.run(closed_out, owner.deciding)
+    ended = []
+    for name, end in (("kept", owner.kept), ("settled", owner.settled)):
+        try:
+            end.receive_nowait()
+        except trio.EndOfChannel:
+            ended.append(name)
+        except trio.WouldBlock:
+            pass
+    assert ended == ["kept", "settled"]
 
 
 def test_what_cannot_be_counted_ends_nothing_and_others_count_on() -> None:

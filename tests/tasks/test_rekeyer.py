@@ -139,7 +139,10 @@ async def test_law_4_what_no_record_can_hold_is_put_aside_alone_and_the_rest_goe
 ) -> None:
     world = World([record(offset) for offset in range(20)])
     world.poison = 13
-    await world.run()
+    with capture_logs() as lines:
+        await world.run()
+    told = [line for line in lines if "put aside among the dead letters" in line["event"]]
+    assert [(line["count"], line["reason"], line["offset"]) for line in told] == [(1, "too_large", 13)]
     assert world.offsets == [offset for offset in range(20) if offset != 13]
     assert [letter.offset for letter in world.letters.letters] == [13]
     (letter,) = world.letters.letters
