@@ -463,6 +463,7 @@ def _watch(buffer: Buffer, assignments: Assignments, meter: Meter, health: Healt
     for kind in buffer.held_by_kind():
         meter.watch(measures.HELD_BYTES, partial(_held, buffer, kind), kind)
     meter.watch(measures.MEMORY_REACH, buffer.reach_secs)
+    meter.watch(measures.TIME_AHEAD, lambda: buffer.ahead_secs(round(time.time() * 1000)))
     meter.watch(measures.MEMORY_KEPT, lambda: memory.kept)
     meter.watch(measures.MEMORY_DROPPED, lambda: memory.dropped)
     meter.set(measures.BUFFER_TRACES_LIMIT, limits.max_traces)

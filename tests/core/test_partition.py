@@ -76,6 +76,23 @@ def test_law_2_no_trace_that_ended_in_the_window_is_cut_however_long_it_took() -
     assert partition.commit() == Commit(300, 10)
 
 
+def test_law_3_a_replay_begins_with_the_record_that_set_the_stream_time_of_what_it_is_for() -> None:
+    partition = Partition(0, 0, 300_000, replay_secs=60)
+    for offset, second in enumerate([1000, 1001, 1290, 1002, 1003, 1601, 1700]):  # one clock is ahead
+        partition.time.observe(second * 1000, 10**15)
+        partition.mark(offset)
+        partition.ledger.read(offset)
+        if offset == 6:
+            partition.ended(b"long", 4)  # that came at 1290, whatever its own timestamp says
+    assert partition.commit() == Commit(7, 2)
+    assert partition.commit() == Commit(7, 2), "it is still needed"
+    partition.time.observe(1800 * 1000, 10**15)
+    partition.mark(7)
+    partition.ledger.read(7)
+    assert partition.commit() == Commit(8, 7)
+    assert list(partition._mark_offsets) == [7]
+
+
 def test_law_2_a_trace_taken_up_again_is_not_cut_before_it_has_ended() -> None:
     partition = Partition(0, 5, 300_000, committed=5, replay_from=0, replay_secs=60)
     partition.began(b"open", 2)

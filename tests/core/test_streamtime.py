@@ -39,6 +39,16 @@ def test_at_the_end_the_wall_clock_moves_time_less_the_grace() -> None:
     assert time.now_ms == NOW - GRACE_MS  # never back
 
 
+def test_how_far_the_records_are_ahead_of_the_wall_clock() -> None:
+    time = StreamTime(300_000)
+    assert time.ahead_ms(NOW) == 0
+    time.observe(NOW + 290_000, NOW)
+    time.observe(NOW, NOW)
+    assert [time.ahead_ms(NOW), time.ahead_ms(NOW + 289_999), time.ahead_ms(NOW + 300_000)] == [290_000, 1, 0]
+    time.reach(NOW + 400_000)
+    assert time.ahead_ms(NOW + 300_000) == 0  # the wall clock is not ahead of itself
+
+
 @given(st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, 3_000)), max_size=60))
 def test_entries_come_out_in_their_second_or_at_the_next_turn_after_it(steps: list[tuple[int, int]]) -> None:
     ring = Ring()

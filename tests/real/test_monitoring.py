@@ -132,6 +132,10 @@ WORLDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "traces_on_two_partitions_total": "0x40",
         },
     ),
+    "TSSClockAhead": (
+        {"stream_time_ahead_seconds": "290x40"},
+        {"stream_time_ahead_seconds": "0x29 11 0x9"},  # one that was corrected at once
+    ),
 }
 
 

@@ -10,7 +10,7 @@ import attrs
 from tests.fakes.destination import Mood
 from tests.fakes.kafka import TOPIC, Habits
 from tests.fakes.redis import Mood as RedisMood
-from tests.simulation.traffic import Tastes, Write, writes
+from tests.simulation.traffic import Tastes, Write, ahead, writes
 from tss.daemon import StopTimes
 from tss.settings import App, Kafka, Sampling, Settings
 
@@ -120,12 +120,16 @@ def plan(seed: int) -> Plan:
         close_secs=StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown).leave_secs,
     )
     calm = chance.random() < 0.1
+    written = writes(tastes, chance)
+    clocks = random.Random(f"clocks {seed}")
+    if clocks.random() < 0.4:
+        written = ahead(written, app.max_clock_skew_secs - 5, clocks)
     return Plan(
         seed=seed,
         settings=settings,
         tastes=tastes,
         habits=habits,
-        writes=writes(tastes, chance),
+        writes=written,
         faults=[] if calm else sorted(_faults(tastes, app, chance), key=lambda fault: fault.at_secs),
         replicas=1 if calm else chance.choice([1, 1, 2, 3]),
         destinations=chance.choice([1, 1, 2, 3]),

@@ -12,7 +12,7 @@ from tests.fakes.kafka import EPOCH_MS
 from tests.simulation.laws import breaches
 from tests.simulation.plan import MIB, Plan, plan
 from tests.simulation.quiet import quiet
-from tests.simulation.traffic import Tastes, Write, writes
+from tests.simulation.traffic import Tastes, Write, ahead, writes
 from tests.simulation.world import World, run
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
@@ -129,9 +129,11 @@ def test_neither_does_the_order_among_partitions(seed):
 
 
 def peaceful(seed: int) -> Plan:
-    """A world without faults, pressure or timestamps that only a wall clock can judge."""
+    """A world without faults, pressure or timestamps that only a wall clock can judge. In every second one a clock is ahead."""
     drawn = plan(seed)
     tastes = attrs.evolve(drawn.tastes, absurd_share=0.0, two_partitions_share=0.0)
+    chance = random.Random(f"peace {seed}")
+    written = writes(tastes, chance)
     app = attrs.evolve(
         drawn.settings.app, max_buffer_bytes=64 * MIB, max_buffer_traces=100_000, max_buffer_spans=1_000_000
     )
@@ -139,7 +141,7 @@ def peaceful(seed: int) -> Plan:
         drawn,
         settings=attrs.evolve(drawn.settings, app=app),
         tastes=tastes,
-        writes=writes(tastes, random.Random(f"peace {seed}")),
+        writes=written if seed % 2 else ahead(written, app.max_clock_skew_secs - 5, chance),
         faults=[],
         replicas=1,
     )

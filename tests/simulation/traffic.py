@@ -59,6 +59,19 @@ def writes(tastes: Tastes, chance: random.Random) -> list[Write]:
     return sorted(out, key=lambda write: write.at_secs)
 
 
+def ahead(written: Sequence[Write], max_ahead_secs: float, chance: random.Random) -> list[Write]:
+    """The same with a producer whose clock is ahead by less than that: of single records, or of runs of eight and more."""
+    single = chance.random() < 0.5
+    ahead_ms, left, out = 0, 0, []
+    for write in written:
+        if not left and chance.random() < (0.1 if single else 0.03):
+            ahead_ms, left = round(chance.uniform(5, max_ahead_secs) * 1000), 1 if single else chance.randint(8, 15)
+        is_ahead = left > 0 and write.timestamp_ms > 0
+        left -= is_ahead
+        out.append(attrs.evolve(write, timestamp_ms=write.timestamp_ms + ahead_ms) if is_ahead else write)
+    return out
+
+
 def _trace(tastes: Tastes, chance: random.Random) -> Iterator[tuple[float, int, list[Span]]]:
     """The pieces of one trace: when, to which partition, which spans."""
     begins = chance.uniform(0, tastes.during_secs)

@@ -281,6 +281,10 @@ class Buffer:
         self._max_open_bytes = self.limits.open_bytes - given
         self._max_loose_bytes = max(0, self.limits.loose_bytes - given)
 
+    def ahead_secs(self, wall_ms: int) -> float:
+        """How far the records of a partition are ahead of the wall clock, of the partition where it is most."""
+        return max([each.time.ahead_ms(wall_ms) for each in self._partitions], default=0) / 1000
+
     def reach_secs(self) -> float:
         """How much of its stream time the partition with the shortest memory has its decisions remembered."""
         timed = [each for each in self._partitions if each.time.now_ms >= 0]

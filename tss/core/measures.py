@@ -81,6 +81,7 @@ TRACES_INGESTED = _counter("traces_ingested_total", "Traces seen for the first t
 SPANS_INGESTED = _counter("spans_ingested_total", "Spans read from the input topic, replayed ones not included.")
 UNREADABLE = _counter("records_unreadable_total", "Records, or parts of them, that could not be read as spans, by reason; they went to the dead letters.", "reason")
 ABSURD_TIMESTAMPS = _counter("absurd_timestamps_total", "Record timestamps further ahead of the wall clock than maxClockSkewSecs; they count as now.")
+TIME_AHEAD = _gauge("stream_time_ahead_seconds", "How far a partition's newest record timestamp is ahead of this replica's clock, of the partition where it is most; 0 where none is. Until the clock has come there, traces on it close late.")
 # What is held
 BUFFER_TRACES = _gauge("buffer_traces_current", "Open traces in the buffer.", alert="buffer_traces_current / buffer_traces_limit > 0.8")
 BUFFER_TRACES_LIMIT = _gauge("buffer_traces_limit", "maxBufferTraces.")

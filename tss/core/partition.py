@@ -135,7 +135,7 @@ class Partition:
         self._marked_second = NO_TIME  # of the last mark
         self.stamps = Stamps()
         self._stamped_second = NO_TIME  # the last that is noted there
-        self._ended_seconds = array("q")  # when traces ended, and their first offsets; both ascending
+        self._ended_seconds = array("q")  # when traces ended, and where a replay of them begins; both ascending
         self._ended_firsts = array("q")
         self._ended_second = NO_TIME  # the last of these
         self._ended_first = 0
@@ -180,7 +180,7 @@ class Partition:
 
     def began(self, trace_id: bytes, offset: int) -> None:
         """A trace is taken up again from a settled record; until it has ended no commit may cut it."""
-        self._taken_up[trace_id] = offset
+        self._taken_up[trace_id] = self._timed_from(offset)
 
     def knew(self, trace_id: bytes, offset: int) -> None:
         """A record has a dropped trace, or is settled and has a kept one, whose decision this replica remembers: it is
@@ -196,13 +196,22 @@ class Partition:
             second = self.time.now_ms // 1000
             if second == self._ended_second and first_offset >= self._ended_first:
                 return  # of those that end in one second, only the lowest is ever asked for
-            seconds, firsts = self._ended_seconds, self._ended_firsts
-            while firsts and firsts[-1] >= first_offset:  # outlived and outreached: it can never be the minimum again
+            seconds, firsts, begin = self._ended_seconds, self._ended_firsts, self._timed_from(first_offset)
+            while firsts and firsts[-1] >= begin:  # outlived and outreached: it can never be the minimum again
                 seconds.pop()
                 firsts.pop()
             seconds.append(second)
-            firsts.append(first_offset)
+            firsts.append(begin)
             self._ended_second, self._ended_first = second, first_offset
+
+    def _timed_from(self, offset: int) -> int:
+        """Where a replay has to begin for this record to have the stream time that it had: at the record that set it.
+
+        That may be far before it where a producer's clock is ahead. With another time its trace would close elsewhere.
+        What is parked may be older than all marks: then the replay begins with it.
+        """
+        before = bisect_right(self._mark_offsets, offset) - 1
+        return self._mark_offsets[before] if before >= 0 else offset
 
     def to_replay(self, trace: Trace) -> int:
         """From where on the replay has to reach it: what was parked of a long trace is not read again for its verdict."""

@@ -15,6 +15,11 @@ class StreamTime:
 
     ``now_ms`` is NO_TIME until a believable timestamp or the wall clock has set it; ``record_ms`` is the largest of the
     records alone, whatever the wall clock says.
+
+    A timestamp that is ahead by less than the allowed skew moves it, also if no later record confirms it. This cannot be
+    otherwise: a live reader may have closed, by the wall clock, all that the largest timestamp makes ripe, and a reader
+    of the backlog sees only records. With any smaller stream time the two would decide differently (law 3;
+    tests/core/test_clocks.py has the proof, docs/operations.md what to do about such clocks).
     """
 
     __slots__ = ("_max_skew_ms", "now_ms", "record_ms")
@@ -42,6 +47,10 @@ class StreamTime:
             self.record_ms = timestamp_ms
             self.now_ms = max(self.now_ms, timestamp_ms)
         return True
+
+    def ahead_ms(self, wall_ms: int) -> int:
+        """How far the records are ahead of the wall clock; 0 when they are not."""
+        return max(0, self.record_ms - wall_ms)
 
     def reach(self, wall_ms: int) -> None:
         """The partition's end was seen at ``wall_ms``: nothing older than that, less the grace, is still to come."""

@@ -13,6 +13,8 @@ from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.evaluation import observe_late_dropped
 from tss.core.measures import Meter
+from tss.core.partition import Partition
+from tss.core.record import Record
 from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace, weight
 from tss.tasks.consumer import Batch
@@ -25,6 +27,7 @@ TRACES_AT_ONCE = 500
 BYTES_AT_ONCE = 2 << 20
 ROOM_LOOK_SECS = 0.005
 REMEMBERED_LOOK_SECS = 5.0  # between two looks at how far back decisions are remembered
+AHEAD_MS = 10_000  # clocks that are set by NTP differ by less than a second
 
 log = structlog.get_logger()
 
@@ -38,7 +41,7 @@ async def run(
     observers: Sequence[SpanObserver] = (),
 ) -> None:
     """Until the channel ends. What is still open then is not decided: it stays in Kafka."""
-    remembering, uncounted = _Remembering(buffer), Uncounted(meter)
+    remembering, clocks, uncounted = _Remembering(buffer), _Clocks(), Uncounted(meter)
     with polled, closed:
         async for batch in polled:
             room = RECORDS_AT_ONCE
@@ -53,6 +56,7 @@ async def run(
                         await _show_late_dropped(buffer, observers, uncounted)
                         await _hand_on(closed, buffer, meter, keying)
                         room = RECORDS_AT_ONCE
+                clocks.look(partition, run, batch.wall_ms)
             for partition, wall_ms in batch.ends:
                 buffer.reach(partition, wall_ms)
             buffer.relieve_ledgers()
@@ -104,6 +108,29 @@ class _Remembering:
                 reach_secs=round(self.buffer.reach_secs(), 1),
                 kept=self.buffer.memory.kept,
                 dropped=self.buffer.memory.dropped,
+            )
+
+
+@attrs.define
+class _Clocks:
+    """Warns when a record has moved a partition's stream time far ahead of the wall clock."""
+
+    _telling: Telling = attrs.field(factory=Telling)
+
+    def look(self, partition: Partition, run: Sequence[Record], wall_ms: int) -> None:
+        """After these records, read at this wall time, were taken in."""
+        ahead_ms = partition.time.ahead_ms(wall_ms)
+        if ahead_ms < AHEAD_MS:
+            return
+        newest = [record.offset for record in run if record.timestamp_ms == partition.time.record_ms]
+        if newest and self._telling.add(1):  # else it came in an earlier batch
+            log.warning(
+                "a record's timestamp is ahead of the clock: on its partition open traces closed early, and until the "
+                "clock has come there traces close late; correct the producer's clock, or let the brokers date the "
+                "records: message.timestamp.type=LogAppendTime on the topic",
+                partition=partition.id,
+                offset=newest[0],
+                ahead_secs=round(ahead_ms / 1000, 1),
             )
 
 
