@@ -502,16 +502,45 @@ async def test_a_span_that_no_server_takes_is_refused_alone(way, sink):
 APART: list[dict[str, Any]] = [{"deployment__environment": name} for name in "abcd"]
 
 
+STRANGERS = [
+    ("text/html", b"<!doctype html><title>Grafana</title>"),
+    ("text/plain", b"\xef\xbb\xbf<html>"),
+    ("application/grpc", b""),
+    ("application/json", b'{"error": "no such index"}'),
+    ("application/vnd.elasticsearch+json", b'{"errors": [{"code": 1}]}'),
+    ("application/json", b'{"status": "error"}'),
+    ("application/json", b"[]"),
+    ("application/json", b"{"),
+    ("text/plain", b'{"error": "no"}'),
+]
+ANSWERS = [
+    ("application/json", b'{"rate_by_service": {"service:,env:": 1}}'),
+    ("application/json", b"{}"),
+    ("application/json", b'{"status": "ok"}'),
+    ("application/json", b'{"errors": []}'),
+    ("application/json", b"OK\n"),
+    ("text/plain", b"OK\n"),
+    ("", b""),
+]
+
+
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_web_page_is_no_success(way, sink):
+@pytest.mark.parametrize(("kind", "body"), STRANGERS)
+async def test_a_stranger_s_answer_is_no_success(way, sink, kind, body):
     """A wrong port would else eat every kept trace, with all lights green."""
     sent = [tagged(1)]
-    sink.script(Reply(200, {"Content-Type": "text/html"}, b"<!doctype html><title>Grafana</title>"))
+    sink.script(Reply(200, {"Content-Type": kind}, body))
     async with exporter(way, sink.url) as destination:
         outcome = await destination.send(sent)
         assert isinstance(outcome, Misconfigured)
         assert outcome.reason == "stranger"
         assert await destination.send(sent) == Accepted()  # it was held
+
+
+@pytest.mark.parametrize("way", [AGENT, AGENT_V07, INTAKE])
+@pytest.mark.parametrize(("kind", "body"), ANSWERS)
+async def test_what_agents_and_intakes_answer_is_a_success(way, sink, kind, body):
+    assert await outcome_of(way, sink, Reply(200, {"Content-Type": kind}, body)) == Accepted()
 
 
 async def test_a_batch_sent_again_sends_only_the_rest(agent_sink):

@@ -9,6 +9,7 @@ import msgpack
 import pytest
 
 from tests.core.test_statistics import NOW_NS, chunk, span
+from tests.edges.test_datadog import ANSWERS, STRANGERS
 from tests.sinks import HttpSink, Received, Reply, SpanId
 from tss.core.delivery import Accepted, Again, Misconfigured, Rejected
 from tss.core.statistics import Concentrator, Group
@@ -55,13 +56,23 @@ SHARED = Datadog(request_timeout_secs=5)
 SENDER = Sender("tss-0", "1.0")
 
 
-async def test_a_web_page_is_no_answer_to_statistics() -> None:
+@pytest.mark.parametrize(("kind", "body"), STRANGERS)
+async def test_what_is_no_answer_to_statistics_is_none(kind: str, body: bytes) -> None:
     with StatsSink() as sink:
-        sink.script(Reply(headers={"Content-Type": "text/html"}, body=b"<html>"))
+        sink.script(Reply(headers={"Content-Type": kind}, body=body))
         settings = DatadogExporter(name="d", via="agent", agent_url=sink.url)
         async with open_datadog_stats(settings, SHARED, "tss-0") as stats:
             outcome = await stats.send((await stats.encode(groups()))[0])
     assert isinstance(outcome, Misconfigured) and outcome.reason == "stranger"
+
+
+@pytest.mark.parametrize(("kind", "body"), ANSWERS)
+async def test_what_agents_and_intakes_answer_to_statistics_is_taken(kind: str, body: bytes) -> None:
+    with StatsSink() as sink:
+        sink.script(Reply(headers={"Content-Type": kind}, body=body))
+        settings = DatadogExporter(name="d", via="agent", agent_url=sink.url)
+        async with open_datadog_stats(settings, SHARED, "tss-0") as stats:
+            assert await stats.send((await stats.encode(groups()))[0]) == Accepted()
 
 
 @pytest.mark.parametrize("via", ["intake", "agent"])

@@ -75,7 +75,9 @@ async def test_what_is_sent_is_what_arrives_compressed(sink):
         (Reply(404), Misconfigured),
         (Reply(400), Rejected),
         (Reply(cut="after"), Again),
-        (Reply(200, body=b"no protobuf"), Accepted),
+        (Reply(200, body=b"no protobuf"), Misconfigured),
+        (Reply(200, {"Content-Type": "application/json"}, b'{"error": "no such index"}'), Misconfigured),
+        (Reply(200, {"Content-Type": "application/json"}, b'{"partialSuccess": {}}'), Accepted),
         (Reply(200, {"Content-Type": "text/plain"}, b"fine"), Accepted),
     ],
 )
@@ -90,6 +92,13 @@ async def test_answers(sink, reply, outcome):
 
 async def test_points_that_are_rejected_are_told(sink):
     sink.script(Reply(rejected_spans=3, message="too old"))
+    async with open_otlp_metrics(settings(sink)) as backend:
+        assert await backend.send(body()) == Accepted(3, "too old")
+
+
+async def test_points_that_are_rejected_are_told_in_json(sink):
+    body_of_json = b'{"partialSuccess": {"rejectedDataPoints": "3", "errorMessage": "too old"}}'
+    sink.script(Reply(headers={"Content-Type": "application/json"}, body=body_of_json))
     async with open_otlp_metrics(settings(sink)) as backend:
         assert await backend.send(body()) == Accepted(3, "too old")
 

@@ -23,7 +23,8 @@ from tests.real.brokers import free_ports
 from tests.sinks import OtlpSink, Reply
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected
 from tss.core.otlp import join
-from tss.edges.otlphttp import PATH, PROTOBUF, THREAD_BYTES, OtlpHttp, open_otlp
+from tss.edges.otlp_answers import PROTOBUF
+from tss.edges.otlphttp import PATH, THREAD_BYTES, OtlpHttp, open_otlp
 from tss.edges.posting import post, retry_after_secs
 from tss.settings import OtlpExporter
 
@@ -161,16 +162,19 @@ async def test_partial_success(sink):
     "reply",
     [
         Reply(body=b""),
-        Reply(body=b"\x0a\xff"),
         Reply(body=b"{}", headers={"Content-Type": "application/json"}),
+        Reply(body=b"\xef\xbb\xbf {}", headers={"Content-Type": "text/plain"}),
         Reply(body=b'{"partialSuccess": null}', headers={"Content-Type": "application/json; charset=utf-8"}),
+        Reply(body=b" \n", headers={"Content-Type": "application/json"}),
         Reply(body=b"", headers={"Content-Type": "text/html"}),
         Reply(body=b"x" * (5 << 20)),
         Reply(body=b"not gzip", headers={"Content-Encoding": "gzip"}),
+        Reply(body=b"ok", headers={"Content-Type": "text/plain"}),
+        Reply(body=b"ok", headers={"Content-Type": ""}),
     ],
-    ids=["empty", "no protobuf", "JSON", "JSON with null", "empty page", "5 MiB", "broken encoding"],
+    ids=["empty", "JSON", "JSON as text", "null", "blank", "empty page", "5 MiB", "compressed", "words", "no type"],
 )
-async def test_an_answer_that_cannot_be_read_is_a_full_success(sink, reply):
+async def test_an_answer_that_says_nothing_else_is_a_full_success(sink, reply):
     assert await outcome_of(sink, reply) == Accepted()
 
 
@@ -200,7 +204,26 @@ async def test_what_is_tried_again(sink, status):
     ("kind", "body"),
     [
         ("text/html", b"<!doctype html><title>Grafana</title>"),
+        ("text/html", b"\xef\xbb\xbf<html>"),
+        ("text/plain", b"\xef\xbb\xbf <html>"),
+        ("application/xml", b"<?xml version='1.0'?><a/>"),
         ("application/x-protobuf", b"\n <html>"),
+        ("application/x-protobuf", b"\x0a\xff"),
+        ("application/octet-stream", b"\x00\x01junk"),
+        ("application/grpc", b""),
+        ("application/grpc+proto", b"\x00\x00\x00\x00\x00"),
+        ("application/vnd.elasticsearch+json;compatible-with=8", b'{"error": "no such index"}'),
+        ("application/problem+json", b'{"title": "nope"}'),
+        ("text/json", b'{"status": "ok"}'),
+        ("text/plain", b'{"status": "ok"}'),
+        ("", b'\n{"status": "ok"}'),
+        ("", b"[1]"),
+        ("application/json", b"ok"),
+        ("application/json", b"null"),
+        ("application/json", b'{"partialSuccess": {"rejectedSpans": "many"}}'),
+        ("application/json", b'{"partialSuccess": {"rejectedSpans": NaN}}'),
+        ("application/json", b'{"partialSuccess": {"rejectedSpans": 1e30}}'),
+        ("application/json", b'{"partialSuccess": {"rejectedSpans": [1]}}'),
         ("application/json", b'{"status": "ok"}'),
         ("application/json", b"[]"),
         ("application/json", b'{"partialSuccess": 7}'),
@@ -222,11 +245,21 @@ async def test_a_success_that_no_otlp_server_sends_is_held(sink, kind, body):
     [
         b'{"partialSuccess": {"rejectedSpans": "2", "errorMessage": "too\\u0000 old"}}',
         b'{"partial_success": {"rejected_spans": 2, "error_message": "too old"}}',
+        b'{"partialSuccess": {"rejectedSpans": "0.2e1", "errorMessage": "too old"}}',
+        b'\xef\xbb\xbf{"partialSuccess": {"rejectedSpans": 2.0, "errorMessage": "too old"}}',
     ],
 )
-async def test_a_partial_success_in_json_is_seen(sink, body):
-    outcome = await outcome_of(sink, Reply(headers={"Content-Type": "application/json"}, body=body))
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", ""])
+async def test_a_partial_success_in_json_is_seen(sink, kind, body):
+    outcome = await outcome_of(sink, Reply(headers={"Content-Type": kind}, body=body))
     assert outcome == Accepted(2, "too old")
+
+
+@pytest.mark.parametrize("size", b"<[{")
+async def test_protobuf_whose_length_is_a_bracket_is_protobuf(sink, size):
+    """The first byte is a line feed, the second the length."""
+    words = "x" * (size - 4)
+    assert await outcome_of(sink, Reply(rejected_spans=3, message=words)) == Accepted(3, words)
 
 
 async def test_retry_after(sink):

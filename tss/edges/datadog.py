@@ -23,9 +23,11 @@ from tss.core.datadog.parts import Form, NoTraceId, OtlpForm, Part, TooLarge
 from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Retrying
 from tss.core.otlp.wire import WireError
 from tss.core.trace import Trace
+from tss.edges.datadog_answers import taken_by_datadog
 from tss.edges.datadog_forms import INTAKE_BYTES, V04, V07, Intake
-from tss.edges.otlphttp import GZIP_LEVEL, MIN_GZIP_BYTES, PROTOBUF, message, success
-from tss.edges.posting import Answer, Client, Rules, is_page, judge, open_client, post, stranger
+from tss.edges.otlp_answers import PROTOBUF, TRACES, message, success
+from tss.edges.otlphttp import GZIP_LEVEL, MIN_GZIP_BYTES
+from tss.edges.posting import Answer, Client, Rules, judge, open_client, post
 from tss.settings import Datadog, DatadogExporter
 
 T = TypeVar("T")
@@ -158,10 +160,8 @@ class DatadogHttp:
         return await post(self._client, self._way.path, body, headers, self._timeout_secs)
 
     def _success(self, answer: Answer) -> Accepted | Misconfigured:
-        """Only OTLP has partial successes; no agent and no intake of any kind answers with a web page."""
-        if isinstance(self._form, OtlpForm):
-            return success(answer)
-        return stranger(answer, "Datadog") if is_page(answer) else Accepted()
+        """Only OTLP has partial successes."""
+        return success(answer, TRACES) if isinstance(self._form, OtlpForm) else taken_by_datadog(answer)
 
     def _taken(self, parts: Sequence[Part], said: Accepted) -> None:
         first = self._left[parts[0].trace]

@@ -14,11 +14,12 @@ import attrs
 import trio
 
 from tss import __version__
-from tss.core.delivery import Accepted, Outcome, Retrying
+from tss.core.delivery import Outcome, Retrying
 from tss.core.statistics import Group, Part
 from tss.edges.datadog import AGENT_HEADERS, RULES
+from tss.edges.datadog_answers import taken_by_datadog
 from tss.edges.datadog_stats_forms import Sender, for_agent, for_intake
-from tss.edges.posting import Answer, Client, is_page, judge, open_client, plain_message, post, stranger
+from tss.edges.posting import Answer, Client, judge, open_client, plain_message, post
 from tss.settings import Datadog, DatadogExporter
 
 INTAKE_HEADERS: Mapping[str, str] = {
@@ -62,7 +63,7 @@ class DatadogStats:
         if not isinstance(answer, Answer):
             return answer
         if answer.accepted:
-            return stranger(answer, "Datadog") if is_page(answer) else Accepted()
+            return taken_by_datadog(answer)
         return judge(answer, RULES, plain_message(answer.body))
 
 

@@ -10,14 +10,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from isal import igzip
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from tss import __version__
-from tss.core.delivery import Accepted, Misconfigured, Outcome
-from tss.edges.otlphttp import GZIP_LEVEL, PROTOBUF, RULES, THREAD_BYTES, WHOSE, message
-from tss.edges.posting import Answer, Client, is_page, judge, open_client, plain_message, post, stranger
+from tss.core.delivery import Outcome
+from tss.edges.otlp_answers import METRICS, PROTOBUF, message, success
+from tss.edges.otlphttp import GZIP_LEVEL, RULES, THREAD_BYTES
+from tss.edges.posting import Answer, Client, judge, open_client, post
 from tss.settings import SpanMetrics
 
 PATH = "/v1/metrics"
@@ -42,7 +41,7 @@ class OtlpMetrics:
         answer = await post(self._client, PATH, packed, headers, TIMEOUT_SECS)
         if not isinstance(answer, Answer):
             return answer
-        return _success(answer) if answer.accepted else judge(answer, RULES, message(answer))
+        return success(answer, METRICS) if answer.accepted else judge(answer, RULES, message(answer))
 
 
 @asynccontextmanager
@@ -52,16 +51,3 @@ async def open_otlp_metrics(settings: SpanMetrics) -> AsyncIterator[OtlpMetrics]
     verify = settings.otlp_endpoint.startswith("https:")
     async with open_client(settings.otlp_endpoint, headers, 1, verify=verify, proxies=True) as client:
         yield OtlpMetrics(client)
-
-
-def _success(answer: Answer) -> Accepted | Misconfigured:
-    """An answer that cannot be read is a full success: the status says that the request was taken. A web page is not one."""
-    if is_page(answer):
-        return stranger(answer, WHOSE)
-    if answer.headers.get("content-type", PROTOBUF).partition(";")[0].strip().lower() != PROTOBUF:
-        return Accepted()
-    try:
-        partial_success = ExportMetricsServiceResponse.FromString(answer.body).partial_success
-    except DecodeError:
-        return Accepted()
-    return Accepted(max(0, partial_success.rejected_data_points), plain_message(partial_success.error_message.encode()))

@@ -5,29 +5,24 @@ Source: opentelemetry-proto, `docs/specification.md`, "OTLP/HTTP".
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from isal import igzip
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from tss import __version__
-from tss.core.delivery import Accepted, Batching, Misconfigured, Outcome, Retrying
+from tss.core.delivery import Accepted, Batching, Outcome, Retrying
 from tss.core.otlp import join
-from tss.core.otlp.wire import WireError, fields
 from tss.core.trace import Trace
-from tss.edges.posting import Answer, Client, Rules, is_page, judge, open_client, plain_message, post, stranger
+from tss.edges.otlp_answers import PROTOBUF, TRACES, message, success
+from tss.edges.posting import Answer, Client, Rules, judge, open_client, post
 from tss.edges.tls import tls_context
 from tss.settings import OtlpExporter
 
 PATH = "/v1/traces"
-PROTOBUF, JSON = "application/x-protobuf", "application/json"
-WHOSE = "an OTLP server"
 
 # The specification has just these tried again. All others are tried again here too, a few times: a sick server answers with
 # any of them, and only tries show whether it is the data (core/evidence.py).
@@ -42,8 +37,6 @@ RULES = Rules(
 GZIP_LEVEL = 1
 MIN_GZIP_BYTES = 1024  # below that everything fits in one packet anyway
 THREAD_BYTES = 1024 * 1024  # about 1 ms of compression; a trip to a thread and back costs a tenth of that
-
-_STATUS_MESSAGE = 2 << 3 | 2  # google.rpc.Status: string message = 2
 
 
 class OtlpHttp:
@@ -72,12 +65,12 @@ class OtlpHttp:
         answer = await post(self._client, PATH, body, headers, self._timeout_secs)
         if not isinstance(answer, Answer):
             return answer
-        return success(answer) if answer.accepted else judge(answer, RULES, message(answer))
+        return success(answer, TRACES) if answer.accepted else judge(answer, RULES, message(answer))
 
     async def knock(self) -> bool:
         """Whether it takes a request without spans: an empty body is an empty ExportTraceServiceRequest."""
         answer = await post(self._client, PATH, b"", {"Content-Type": PROTOBUF}, self._timeout_secs)
-        return isinstance(answer, Answer) and answer.accepted and isinstance(success(answer), Accepted)
+        return isinstance(answer, Answer) and answer.accepted and isinstance(success(answer, TRACES), Accepted)
 
     def forget(self, traces: Sequence[Trace]) -> None:
         """Nothing is remembered of any."""
@@ -102,53 +95,3 @@ def _headers(settings: OtlpExporter) -> Mapping[str, str]:
     if settings.bearer_token:
         headers["Authorization"] = f"Bearer {settings.bearer_token}"
     return headers | dict(settings.headers)
-
-
-def success(answer: Answer) -> Accepted | Misconfigured:
-    """What a 2xx says. One that no OTLP server sends is no success: a web page, or another service's JSON.
-
-    An empty body is an empty message, so it is taken whatever its type. Protobuf, or what has no type, that cannot be read is
-    a full success: the request was taken.
-    """
-    if not answer.body:
-        return Accepted()
-    if is_page(answer):
-        return stranger(answer, WHOSE)
-    if answer.media_type == JSON:
-        return _of_json(answer)
-    return _of_protobuf(answer) if answer.media_type in (PROTOBUF, "") else Accepted()
-
-
-def _of_protobuf(answer: Answer) -> Accepted:
-    try:
-        partial_success = ExportTraceServiceResponse.FromString(answer.body).partial_success
-    except DecodeError:
-        return Accepted()
-    return Accepted(max(0, partial_success.rejected_spans), plain_message(partial_success.error_message.encode()))
-
-
-def _of_json(answer: Answer) -> Accepted | Misconfigured:
-    """Proto3's JSON: camel case or the names of the fields, a 64-bit number as text or as a number, null is absent."""
-    try:
-        found = json.loads(answer.body)
-        if not isinstance(found, dict) or found.keys() - {"partialSuccess", "partial_success"}:
-            return stranger(answer, WHOSE)
-        told = found.get("partialSuccess") or found.get("partial_success") or {}
-        rejected = int(told.get("rejectedSpans") or told.get("rejected_spans") or 0)
-        text = str(told.get("errorMessage") or told.get("error_message") or "")
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return stranger(answer, WHOSE)
-    return Accepted(max(0, rejected), plain_message(text.encode("utf-8", "replace")))
-
-
-def message(answer: Answer) -> str:
-    """The message of the google.rpc.Status that the specification asks for, or whatever stands there instead."""
-    if answer.headers.get("content-type", "").startswith(PROTOBUF):
-        try:
-            for tag, _, start, stop in fields(answer.body, 0, len(answer.body)):
-                if tag == _STATUS_MESSAGE:
-                    return plain_message(answer.body[start:stop])
-        except WireError:
-            return ""
-        return ""
-    return plain_message(answer.body)

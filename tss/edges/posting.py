@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import time
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from email.utils import parsedate_to_datetime
@@ -79,6 +81,16 @@ class Answer:
         """In lower case, without parameters; empty where the server gives none."""
         kind: str = self.headers.get("content-type", "")
         return kind.partition(";")[0].strip().lower()
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether there is no body, or a blank one."""
+        return not self.body.strip()
+
+    @property
+    def is_compressed(self) -> bool:
+        """Though that was not asked for: the body cannot be read."""
+        return self.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
 
 
 @attrs.frozen
@@ -271,7 +283,40 @@ def stranger(answer: Answer, whose: str) -> Misconfigured:
 def is_page(answer: Answer) -> bool:
     """Whether the answer is written for a browser. An empty body says nothing, whatever its type."""
     html = ("text/html", "application/xhtml+xml")
-    return bool(answer.body) and (answer.media_type in html or answer.body.lstrip()[:1] == b"<")
+    return not answer.says_nothing and (answer.media_type in html or _begins(answer.body, b"<"))
+
+
+def is_grpc(answer: Answer) -> bool:
+    """Whether a gRPC server answers; its status stands elsewhere, so that this one says nothing."""
+    return answer.media_type.startswith("application/grpc")
+
+
+def is_json(media_type: str) -> bool:
+    """Whether a body of this type should be JSON."""
+    return media_type in ("application/json", "text/json") or media_type.endswith("+json")
+
+
+def is_text(media_type: str) -> bool:
+    """Whether a body of this type is for people."""
+    return media_type.startswith("text/") and not is_json(media_type)
+
+
+def document_of(answer: Answer) -> object | None:
+    """The body's JSON: by its type, or, whatever the type says, as it begins; None where it is neither. Of what should be
+    JSON and cannot be read it is the text, which is no document of anybody's.
+    """
+    if not is_json(answer.media_type) and not _begins(answer.body, b"{", b"["):
+        return None
+    try:
+        found: object = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        found = None
+    return plain_message(answer.body) if found is None else found
+
+
+def _begins(body: bytes, *signs: bytes) -> bool:
+    """After white space and a mark of the byte order."""
+    return body.lstrip().removeprefix(BOM_UTF8).lstrip()[:1] in signs
 
 
 def _detail(answer: Answer, message: str) -> str:
