@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
@@ -148,3 +149,52 @@ def test_the_token_goes_to_no_proxy_of_the_environment(
         assert (len(server.tokens), proxy.tokens) == (1, [])
         assert said(server.url, "list", "--proxy") == (DONE, "")
         assert (len(server.tokens), len(proxy.tokens)) == (1, 1), "asked for, it is used"
+
+
+HOSTILE = "a\x1b[2J\u202e\nb\ud800"
+
+
+def test_what_a_server_says_moves_no_cursor_and_begins_no_line(
+    said: Callable[..., tuple[int, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    matcher = {"on": HOSTILE, "key": HOSTILE, "op": HOSTILE, "value": HOSTILE}
+    rule = RULE | dict.fromkeys(("id", "name", "action", "expires", "description"), HOSTILE) | {"matchers": [matcher]}
+    with serving(body=json.dumps({"rules": [rule]}).encode()) as server:
+        assert force_cli.main(["list", "--url", server.url], TOKEN) == DONE
+        out = capsys.readouterr().out
+        assert out.count("\n") == 3 and "a\\x1b[2J\\u202e\\nb\\ud800" in out
+        assert all(line.isprintable() for line in out.splitlines())
+        assert force_cli.main(["list", "--json", "--url", server.url], TOKEN) == DONE
+        assert json.loads(capsys.readouterr().out) == [rule]
+        code, text = said(server.url, "show", "another")
+        assert code == REFUSED and text.count("\n") == 1 and text.strip().isprintable()
+    with serving(422, json.dumps({"error": HOSTILE, "fields": {HOSTILE: HOSTILE}}).encode()) as server:
+        code, text = said(server.url)
+        assert code == REFUSED and text.count("\n") == 2 and text.replace("\n", "").isprintable()
+    with serving(302, Location="http://x/\x1b[2J") as server:
+        code, text = said(server.url)
+        assert code == REFUSED and text.strip().isprintable() and "\\x1b[2J" in text
+
+
+def test_a_terminal_without_the_letter_gets_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr("sys.stdout", terminal)
+    with serving(body=json.dumps({"rules": [RULE | {"name": "über"}]}).encode()) as server:
+        assert force_cli.main(["list", "--url", server.url], TOKEN) == DONE
+    terminal.seek(0)
+    assert "\\xfcber" in terminal.read()
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_json_that_is_nested_too_deeply_is_told_in_one_line(said: Callable[..., tuple[int, str]], status: int) -> None:
+    depths = (100_000, 900, 600)
+    bodies = [b"[" * 200_000]
+    for depth in depths:
+        value = b"[" * depth + b"]" * depth
+        rule = json.dumps({"rules": [RULE | {"matchers": [{"on": "a", "op": "eq", "value": 0}]}]}).encode()
+        bodies.append(rule.replace(b'"value": 0', b'"value": ' + value))
+    for body in bodies:
+        with serving(status, body) as server:
+            for words in (("list", "--json"), ("list",)):
+                code, text = said(server.url, *words)
+                assert (code, text) == (DONE, "") or (code == REFUSED and text.count("\n") == 1), text

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import attrs
 
@@ -19,11 +21,32 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 TOKEN_VARIABLE = "TSS_FORCE_SAMPLING_ADMIN_TOKEN"  # noqa: S105  # its name, not its value
 ANSWER_SECS = 30
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # 1,000 rules of the largest size have less
+MAX_REASON_CHARS = 200
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Trouble(Exception):
-    """What to tell who asked; the exit code is REFUSED."""
+    """What to tell who asked, line by line; the exit code is REFUSED."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+
+def tell(lines: Iterable[str], to: TextIO) -> None:
+    """Print them. What a server wrote may be in them, and it may be any server: what would move the cursor, begin a line
+    of its own or have no place in the terminal's encoding is shown by its number.
+    """
+    encoding = to.encoding or "utf-8"
+    for line in lines:
+        shown = "".join([each if each.isprintable() else each.encode("unicode_escape").decode() for each in line])
+        print(shown.encode(encoding, "backslashreplace").decode(encoding), file=to)
+
+
+def tell_trouble(command: str, trouble: Trouble) -> None:
+    """On stderr."""
+    first, *more = trouble.lines
+    tell([f"{command}: {first}", *more], sys.stderr)
 
 
 @attrs.frozen
@@ -48,13 +71,13 @@ class Replica:
             with self._opener().open(request, timeout=ANSWER_SECS) as answer:
                 status, text = answer.status, answer.read(MAX_ANSWER_BYTES)
         except urllib.error.HTTPError as error:
-            raise Trouble(_words(error)) from error
+            raise Trouble(*_words(error)) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = _one_line(str(getattr(error, "reason", error))) or type(error).__name__
+            reason = str(getattr(error, "reason", error)).strip()[:MAX_REASON_CHARS] or type(error).__name__
             raise Trouble(f"no answer from {self.url}: {reason}; --url names another replica") from error
         try:
             return status, json.loads(text or b"null")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self.stranger(status, "no JSON") from error
 
     def stranger(self, status: int, what: str) -> Trouble:
@@ -77,22 +100,17 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _one_line(text: str) -> str:
-    """What a stranger said, fit for a terminal."""
-    return "".join([each if each.isprintable() else " " for each in text])[:200].strip()
-
-
-def _words(error: urllib.error.HTTPError) -> str:
+def _words(error: urllib.error.HTTPError) -> Sequence[str]:
     if error.code in _REDIRECTS:
         where = error.headers.get("Location", "")
-        return f"{error.url} sends on to {where} ({error.code}), where the token does not go: name the replica itself by --url"
+        said = f"{error.url} sends on to {where} ({error.code}), where the token does not go: name the replica itself by --url"
+        return (said,)
     try:
         document = json.loads(error.read(MAX_ANSWER_BYTES))
-        lines = [f"{document['error']} ({error.code})"]
-        lines += [f"  {field}: {fault}" for field, fault in document.get("fields", {}).items()]
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, http.client.HTTPException):
-        return f"{error.url} answers {error.code}: is it the health port, or forceSampling.adminPort, of a tss?"
-    return "\n".join(lines)
+        fields = document.get("fields", {}).items()
+        return (f"{document['error']} ({error.code})", *(f"  {field}: {fault}" for field, fault in fields))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError, http.client.HTTPException):
+        return (f"{error.url} answers {error.code}: is it the health port, or forceSampling.adminPort, of a tss?",)
 
 
 def token(config: str | None, environ: Mapping[str, str]) -> str:
@@ -109,7 +127,8 @@ def token(config: str | None, environ: Mapping[str, str]) -> str:
     try:
         found = load(path, environ).force_sampling.admin_token if path else ""
     except SettingsError as error:
-        raise Trouble(f"no {TOKEN_VARIABLE}, and the settings cannot be read: {error}") from error
+        said = f"no {TOKEN_VARIABLE}, and the settings cannot be read: {error}"
+        raise Trouble(*said.splitlines()) from error
     if not found:
         raise Trouble(
             f"no token: set {TOKEN_VARIABLE}, or name settings that have forceSampling.adminToken by --config"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tss.admin_client import DONE, REFUSED, Replica, Trouble, options, token
+from tss.admin_client import DONE, REFUSED, Replica, Trouble, options, tell, tell_trouble, token
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -59,13 +59,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
     try:
         site = Site(given.url, token(given.config, environ), given.proxy)
         shown = given.does(site, given)
+        lines = _for_machines(shown, given.url) if given.json else _for_people(shown)
     except Trouble as trouble:
-        print(f"tss force: {trouble}", file=sys.stderr)
+        tell_trouble("tss force", trouble)
         return REFUSED
-    if given.json:
-        print(json.dumps(shown, indent=2))
-    else:
-        print(_for_people(shown))
+    tell(lines, sys.stdout)
     return DONE
 
 
@@ -203,21 +201,28 @@ def _value(op: str, word: str) -> object:
 # -- documents to words
 
 
-def _for_people(shown: Any) -> str:
+def _for_machines(shown: Any, url: str) -> Sequence[str]:
+    try:
+        return json.dumps(shown, indent=2).splitlines()
+    except RecursionError as error:  # what could just be read is too deep to be written
+        raise Trouble(f"{url} answers with JSON that is nested too deeply") from error
+
+
+def _for_people(shown: Any) -> Sequence[str]:
     if isinstance(shown, list):
-        return "\n".join(map(_line, shown)) if shown else "no rules"
+        return [line for rule in shown for line in _lines(rule)] or ["no rules"]
     if "removed" in shown:
-        return f"removed {shown['removed']}"
-    return _line(shown)
+        return [f"removed {shown['removed']}"]
+    return _lines(shown)
 
 
-def _line(rule: Document) -> str:
+def _lines(rule: Document) -> Sequence[str]:
     off = "" if rule["enabled"] else ", off"
     lines = [
         f"{rule['id']}  {rule['action']}  {rule['name']}  (until {rule['expires']}, priority {rule['priority']}{off})"
     ]
     lines += [f"    {rule['description']}"] if rule["description"] else []
-    return "\n".join([*lines, *(f"    {_matched(matcher)}" for matcher in rule["matchers"])])
+    return [*lines, *(f"    {_matched(matcher)}" for matcher in rule["matchers"])]
 
 
 def _matched(matcher: Document) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
-from tss.admin_client import DONE, REFUSED, Replica, Trouble, options, token
+from tss.admin_client import DONE, REFUSED, Replica, Trouble, options, tell_trouble, token
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
@@ -26,7 +25,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
         replica = Replica(given.url, token(given.config, environ), given.proxy)
         traces = _release(replica, given.exporter)
     except Trouble as trouble:
-        print(f"tss release: {trouble}", file=sys.stderr)
+        tell_trouble("tss release", trouble)
         return REFUSED
     if given.json:
         print(json.dumps({"exporter": given.exporter, "released": traces}, indent=2))
