@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tss.core.datadog import PEER_TAGS, peer_tags, without_addresses
+from tss.core.datadog.peers import peers_of
 
 UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
 
@@ -21,7 +22,7 @@ def test_what_a_span_or_its_resource_says_of_the_other_side(kind):
         "db.system": 7,
     }
     resource = {"server.address": "other", "db.name": "shop", "peer.service": "Cart Service"}
-    assert peer_tags(kind, own, resource) == [
+    assert peer_tags(kind, own, peers_of(resource)) == [
         "db.name:shop",
         "db.system:7",
         "messaging.system:kafka",

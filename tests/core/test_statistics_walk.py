@@ -64,7 +64,7 @@ def test_facts_are_what_protobuf_reads(made):
 def test_broken_bytes_end_a_walk_and_nothing_else(junk: bytes, data: st.DataObject) -> None:
     whole = message(Span(span_id=b"12345678", name="a", attributes=[pair("a", "b")]), resource={"service.name": "x"})
     cut = data.draw(st.integers(0, len(whole)))
-    walker = Walker(["a"], ["service.name"], service_keys=["service.name"], by_scope=True)
+    walker = Walker(["a"], ["service.name"], service_keys=["service.name"])
     walker.walk([whole[:cut] + junk])
     walker.walk([junk])
     assert len(walker.facts_of([whole])) == 1

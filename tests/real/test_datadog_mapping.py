@@ -21,6 +21,7 @@ from tests.real.conventions import traces
 from tests.real.traffic import sdk_payloads
 from tss.core.datadog import PEER_TAGS, lead, peer_tags, to_spans
 from tss.core.datadog.naming import KEYS
+from tss.core.datadog.peers import peers_of
 from tss.core.datadog.trace import RENAMED
 from tss.core.datadog.values import attributes
 
@@ -335,7 +336,7 @@ def test_peer_tags_of_a_made_up_world(seed):
             for span in part.scope_spans[0].spans:
                 span.attributes.insert(0, *pairs({"_dd.measured": 1}))
                 span.attributes.insert(0, *pairs({"resource.name": span.span_id.hex()}))
-                expected[span.span_id.hex()] = peer_tags(span.kind, attributes(span.attributes), resource)
+                expected[span.span_id.hex()] = peer_tags(span.kind, attributes(span.attributes), peers_of(resource))
         found = _peers(message.SerializeToString())
         assert found == expected
         compared += sum(map(bool, found.values()))

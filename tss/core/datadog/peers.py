@@ -47,19 +47,29 @@ _PEER_TAGS = frozenset(PEER_TAGS)
 _WITH_PEERS = frozenset((CLIENT, PRODUCER, CONSUMER))  # Span.SpanKind
 
 
-def peer_tags(kind: int, own: Mapping[str, Value], resource: Mapping[str, Value]) -> list[str]:
-    """`key:value` for each peer tag of a span, in order, from its attributes and its resource's.
+def peers_of(attributes: Mapping[str, Value]) -> Mapping[str, str]:
+    """`key:value` by key, for each peer tag with text among the attributes of a span or of a resource; empty where nothing
+    is left of the text as a tag."""
+    values = {key: written for key in attributes.keys() & _PEER_TAGS if (written := text(attributes[key]))}
+    return {key: _peer(key, _named(key, value)) for key, value in values.items()}
+
+
+def peer_tags(kind: int, own: Mapping[str, Value], resource: Mapping[str, str]) -> list[str]:
+    """`key:value` for each peer tag of a span, in order, from its attributes and its resource's `peers_of`.
 
     An internal span has no peer: only the service that it would have had, if it goes by another's name.
     """
     if kind in _WITH_PEERS:
-        keys = (own.keys() | resource.keys()) & _PEER_TAGS
-    elif kind == INTERNAL:
-        keys = {BASE_SERVICE}
-    else:
+        return sorted(filter(None, {**resource, **peers_of(own)}.values()))
+    if kind != INTERNAL:
         return []
-    values = {key: _named(key, text(own.get(key)) or text(resource.get(key))) for key in keys}
-    return sorted([f"{key}:{without_addresses(value)}" for key, value in values.items() if value])
+    mine = peers_of({key: own[key] for key in (BASE_SERVICE,) if key in own})
+    found = {**resource, **mine}.get(BASE_SERVICE)
+    return [found] if found else []
+
+
+def _peer(key: str, value: str) -> str:
+    return f"{key}:{without_addresses(value)}" if value else ""
 
 
 def _named(key: str, value: str) -> str:

@@ -20,6 +20,7 @@ MAX_RESOURCE = 5000
 MAX_META_KEY = MAX_METRIC_KEY = 200
 MAX_META_VALUE = 25_000
 MAX_TAG = 200
+MAX_NUMBER = 400  # characters: nobody writes a longer one, and reading it takes their square
 UNNAMED = "unnamed_operation"  # what the agent calls an operation without a letter in its name
 
 Entry = TypeVar("Entry", bound=Message)
@@ -175,7 +176,7 @@ def cut(value: str, limit: int) -> str:
     """At most so many bytes of UTF-8, no character in halves."""
     if len(value) * 4 <= limit or (value.isascii() and len(value) <= limit):
         return value
-    return value.encode()[:limit].decode(errors="ignore")
+    return value[:limit].encode()[:limit].decode(errors="ignore")
 
 
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
@@ -185,6 +186,8 @@ _FRACTION = re.compile(r"[+-]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?+", re.AS
 
 def whole(word: str) -> int | None:
     """The whole number of 64 bits that a text means."""
+    if len(word) > MAX_NUMBER:
+        return None
     if _WHOLE.fullmatch(word) and len(word) <= 20:
         found = int(word)
     elif _FRACTION.fullmatch(word) and (fraction := float(word)).is_integer():

@@ -10,7 +10,7 @@ from libc.string cimport memcmp, memcpy, memset
 from tss.core.statistics.series cimport NAMELESS, OVERFLOW, Series
 from tss.core.statistics.walk cimport Fact, Piece, Walker, bytes_of, duration_of
 
-from tss.core.spanmetrics.naming import Naming
+from tss.core.spanmetrics.naming import Naming, resource_attributes
 from tss.core.spanmetrics.series import KEYS, OVERFLOWS, Exemplar, Point
 from tss.core.spanmetrics.weight import SAMPLE_RATE_KEY, weight_of_bytes
 
@@ -53,7 +53,9 @@ cdef class SpanMetrics:
         keys = [dimension.key for dimension in shape.dimensions]
         self.shape, self.has_examples = shape, shape.exemplars
         self.labels = list(OVERFLOWS)
-        self.walker = Walker(keys, [KEYS[0], *keys], by_status=True, notes=[SAMPLE_RATE_KEY.decode()])
+        self.walker = Walker(
+            keys, [KEYS[0], *keys], by_status=True, notes=[SAMPLE_RATE_KEY.decode()], resource=resource_attributes,
+        )
         self.series = Series(Naming(shape).of_bytes, None, shape.max_series, shape.max_label_bytes)
         self.last_weight = 1
         self.bound_count = len(shape.bounds_ns)

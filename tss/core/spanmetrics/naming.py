@@ -20,10 +20,10 @@ class Naming:
         self._keys = [each.key.encode() for each in shape.dimensions]
         self._defaults = [_cut(each.default or "") or None for each in shape.dimensions]
 
-    def of_bytes(self, span: bytes, resource: bytes, _scope: bytes = b"") -> Labels:
-        """Of a serialized Span and its Resource."""
+    def of_bytes(self, span: bytes, resource: Attributes) -> Labels:
+        """Of a serialized Span and its resource's attributes."""
         found = schema.Span.FromString(span)
-        return self.of(found, by_key(found.attributes), resource_attributes(resource))
+        return self.of(found, by_key(found.attributes), resource)
 
     def of(self, span: Any, own: Attributes, resource: Attributes) -> Labels:
         """Of a `schema.Span` with these attributes."""

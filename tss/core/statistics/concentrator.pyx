@@ -179,7 +179,7 @@ cdef class Concentrator:
     def __cinit__(self, now_ns, max_series=grouping.MAX_SERIES, max_bytes=grouping.MAX_BYTES):
         self.walker = Walker(
             grouping.KEYS, grouping.KEYS, prefixes=grouping.PREFIXES, service_keys=grouping.SERVICE_KEYS,
-            notes=grouping.NOTES, texts=grouping.TEXTS,
+            notes=grouping.NOTES, texts=grouping.TEXTS, resource=grouping.around_of,
         )
         self.series = Resources(grouping.OVERFLOW, max_series, max_bytes // 2)
         self.services = Series(grouping.service_of, "", MOST_SERVICES)

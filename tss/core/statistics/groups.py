@@ -6,7 +6,7 @@ Source: the Datadog agent's concentrator (`pkg/trace/stats`: `OTLPTracesToConcen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,8 +18,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tss.core.datadog import naming, obfuscation
 from tss.core.datadog.naming import KIND_NAMES, Subject
 from tss.core.datadog.origin import origin_of
-from tss.core.datadog.peers import PEER_TAGS, peer_tags
-from tss.core.datadog.values import MAX_RESOURCE, attributes, cut, tag
+from tss.core.datadog.peers import PEER_TAGS, peer_tags, peers_of
+from tss.core.datadog.values import MAX_META_VALUE, MAX_RESOURCE, attributes, cut, tag
 from tss.core.datadog.weight import kept_share
 from tss.core.head import SAMPLE_RATE
 from tss.core.otlp.attributes import value_of
@@ -28,6 +28,7 @@ from tss.core.otlp.wire import WireError
 
 MEASURED = "_dd.measured"
 NOTES = (SAMPLE_RATE, MEASURED)
+MAX_NOTE = 1024  # bytes of such an attribute, whose value is a number: each span of a resource looks at the resource's
 
 _CODES = (
     "http.status_code", "http.response.status_code", "rpc.grpc.status_code", "grpc.code", "rpc.grpc.status.code",
@@ -103,18 +104,18 @@ class Part:
     body: bytes = attrs.field(repr=False)
 
 
-def name_of(span: bytes, resource: bytes, _scope: bytes = b"") -> Name | None:
+def name_of(span: bytes, around: Around) -> Name | None:
     """The series of a serialized span; None if it cannot be made into a name."""
     try:
-        parsed, around = read(Span, span), _resource_of(resource)
+        parsed = read(Span, span)
         return name(parsed.kind, parsed.name, of(parsed.attributes), around)
     except Exception:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone; they are counted
         return None
 
 
-def service_of(span: bytes, resource: bytes, _scope: bytes = b"") -> str | None:
+def service_of(span: bytes, around: Around) -> str | None:
     """The service of a serialized span, likewise."""
-    found = name_of(span, resource)
+    found = name_of(span, around)
     return found and found.service
 
 
@@ -128,20 +129,36 @@ def of(pairs: Iterable[KeyValue]) -> Named:
     return tuple([(key, value if type(value) in (str, int) else None) for key, value in found.items()])  # type: ignore[misc]
 
 
-# Law 5: what is larger is made anew each time. The caches have a limit in entries, and one may be as large as a record.
+@attrs.frozen(eq=False)
+class Around:
+    """What a name may take from a resource, so that naming one more of its spans costs the same however long it is."""
+
+    texts: Mapping[str, str]
+    wholes: Mapping[str, int]
+    peers: Mapping[str, str]  # as `peers.peers_of`
+    size: int  # characters
+
+
+# Law 5: the caches have a limit in entries, and one may be as large as a record, so what is larger is not kept. Of a
+# resource whoever walks over a trace keeps what was made of it until its end.
 MAX_REMEMBERED = 8192
 
 
-def _resource_of(resource: bytes) -> Named:
+def around_of(resource: bytes) -> Around:
+    """Of a serialized Resource; one that cannot be parsed has no attributes."""
     return (_around if len(resource) <= MAX_REMEMBERED else _around.__wrapped__)(resource)
 
 
 @lru_cache(512)
-def _around(resource: bytes) -> Named:
+def _around(resource: bytes) -> Around:
     try:
-        return of(read(Resource, resource).attributes)
+        parsed = read(Resource, resource)
     except WireError:  # the scanner does not look into resources
-        return ()
+        parsed = Resource()
+    found = dict(of(pair for pair in parsed.attributes if pair.key in _KEYS))
+    found = {key: cut(value, MAX_META_VALUE) if type(value) is str else value for key, value in found.items()}
+    texts = naming.texts(found)
+    return Around(texts, naming.wholes(found), peers_of(found), sum(map(len, texts.values())))
 
 
 # The attributes of a span that may be its resource, and have values in them: each span may have another one.
@@ -162,19 +179,19 @@ class Template(NamedTuple):
     resource: str  # if it is made of none of them, all of it; else what stands before that text, of any length
 
 
-def template_of(span: bytes, resource: bytes, present: int) -> Template | None:
+def template_of(span: bytes, around: Around, present: int) -> Template | None:
     """The template of a serialized span; None if it cannot be made into a name. `present` has a bit for each of `TEXTS`
     that the span has itself, as a string that is not empty."""
     try:
-        parsed, around = read(Span, span), _resource_of(resource)
+        parsed = read(Span, span)
         return _template(parsed.kind, parsed.name, of(parsed.attributes), around, present)[0]
     except Exception:  # noqa: BLE001  # as in `name_of`
         return None
 
 
-def name(kind: int, called: str, own: Named, resource: Named) -> Name:
+def name(kind: int, called: str, own: Named, around: Around) -> Name:
     """The series of a span."""
-    template, system = _template(kind, called, own, resource, -1)
+    template, system = _template(kind, called, own, around, -1)
     found = template.name
     if not template.source:
         return found._replace(resource=template.resource)
@@ -183,13 +200,13 @@ def name(kind: int, called: str, own: Named, resource: Named) -> Name:
     return found._replace(resource=obfuscation.resource(whole, found.type, system))
 
 
-def _template(kind: int, called: str, own: Named, resource: Named, present: int) -> tuple[Template, str]:
+def _template(kind: int, called: str, own: Named, around: Around, present: int) -> tuple[Template, str]:
     """And `db.system`."""
     marks = {key: mark for place, (key, mark) in enumerate(_TEXT_MARKS.items()) if present >> place & 1}
     own = tuple([(key, marks[key] if key in marks and type(value) is str and value else value) for key, value in own])
-    size = sum([len(value) for _, value in (*own, *resource) if isinstance(value, str)])
+    size = around.size + sum([len(value) for _, value in own if isinstance(value, str)])
     named = _name if size <= MAX_REMEMBERED else _name.__wrapped__
-    found, system = named(kind, _NAME_MARK if called else "", own, resource)
+    found, system = named(kind, _NAME_MARK if called else "", own, around)
     source = _SOURCES.get(found.resource[-1:], 0)  # a mark is always the last character
     if source:
         text = found.resource[:-1]
@@ -199,11 +216,11 @@ def _template(kind: int, called: str, own: Named, resource: Named, present: int)
 
 
 @lru_cache(2048)
-def _name(kind: int, called: str, own: Named, resource: Named) -> tuple[Name, str]:
+def _name(kind: int, called: str, own: Named, around: Around) -> tuple[Name, str]:
     """The name, with marks for what may be another text each time; and what system that is for."""
-    mine, around = dict(own), dict(resource)
-    texts = {**naming.texts(around), **naming.texts(mine)}
-    subject = Subject(kind, called, mine, texts, {**naming.wholes(around), **naming.wholes(mine)})
+    mine = dict(own)
+    texts = {**around.texts, **naming.texts(mine)}
+    subject = Subject(kind, called, mine, texts, {**around.wholes, **naming.wholes(mine)})
     found = Name(
         _payload(subject),
         naming.service(subject),
@@ -214,7 +231,7 @@ def _name(kind: int, called: str, own: Named, resource: Named) -> tuple[Name, st
         _http_status(subject),
         _grpc_status(subject),
         texts.get(_SYNTHETICS, "").startswith("synthetics"),
-        tuple(peer_tags(kind, mine, around)),
+        tuple(peer_tags(kind, mine, around.peers)),
     )
     return found, subject.find("db")
 

@@ -160,14 +160,14 @@ class Concentrator:
 def _seen(chunk: bytes) -> Iterator[_Seen]:
     for resource_spans in _TracesData.FromString(chunk).resource_spans:
         resource = b"".join(resource_spans.resource)
-        around = _notes(schema.Resource, resource)
+        around, named = _notes(schema.Resource, resource), groups.around_of(resource)
         for raw in (raw for scope_spans in resource_spans.scope_spans for raw in scope_spans.spans):
             span = schema.Span.FromString(raw)
             notes = {**around, **_notes(schema.Span, raw)}
             yield _Seen(
                 raw,
                 span,
-                groups.name_of(raw, resource),
+                groups.name_of(raw, named),
                 MEASURED in notes and groups.is_measured(notes[MEASURED]),
                 groups.weight(span.trace_state, notes.get(SAMPLE_RATE, b"")),
             )
@@ -181,6 +181,8 @@ def _notes(message: Any, holder: bytes) -> Mapping[str, bytes]:
     except DecodeError:  # the scanner does not look into resources
         return {}
     for attribute in pairs:
+        if len(attribute) > groups.MAX_NOTE:
+            continue
         try:
             pair = schema.KeyValue.FromString(attribute)
         except DecodeError:

@@ -273,7 +273,7 @@ cdef class Resources:
         cdef Template *items
         self.missed()
         found = grouping.template_of(
-            walker.span_bytes(fact), walker.resource_bytes(fact),
+            walker.span_bytes(fact), walker.around_of(fact),
             (fact.texts[0].at != NULL) | (fact.texts[1].at != NULL) << 1,
         )
         if found is None:
@@ -366,7 +366,7 @@ cdef class Resources:
         if self.is_tired():
             return OVERFLOW
         self.missed()
-        name = grouping.name_of(walker.span_bytes(fact), walker.resource_bytes(fact))
+        name = grouping.name_of(walker.span_bytes(fact), walker.around_of(fact))
         if name is None:
             return NAMELESS
         text = name.resource.encode(errors="replace")

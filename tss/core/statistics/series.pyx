@@ -94,7 +94,7 @@ cdef class Table:
 
 
 cdef class Series:
-    """Numbers for names. `name` makes one, hashable, of (span bytes, resource bytes, scope bytes); None is no name.
+    """Numbers for names. `name` makes one, hashable, of (span bytes, what the walker made of its resource); None is no name.
 
     Beyond `most` names, or `most_bytes` of them, all new ones are `overflow`, which is number 0. Numbers hold until `clear`.
     """
@@ -118,7 +118,7 @@ cdef class Series:
     cdef uint32_t enter(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE:
         cdef uint32_t number
         self.misses += 1
-        name = self.name(walker.span_bytes(fact), walker.resource_bytes(fact), walker.scope_bytes(fact))
+        name = self.name(walker.span_bytes(fact), walker.around_of(fact))
         if name is None:  # that may be for what the hash does not know of, so it is no answer for the next span
             return NAMELESS
         if name in self.known:

@@ -16,6 +16,7 @@ cdef enum:
     KEY_SLOTS = 1024
     NO_NOTE = 0xFF
     MOST_NOTES = 4
+    MOST_NOTE = 1024  # as `groups.MAX_NOTE`
     MOST_TEXTS = 5
     NOBODY = 0xFFFFFFFF  # no parent among the spans
 
@@ -25,9 +26,9 @@ cdef struct Piece:  # of the chunks, which outlive it
     Pos stop
 
 
-cdef struct Holder:  # a ResourceSpans or a ScopeSpans
+cdef struct Holder:  # a ResourceSpans
     Piece whole  # its message
-    Piece told  # its Resource or InstrumentationScope, if there is just one
+    Piece told  # its Resource, if there is just one
     uint32_t telling  # how many there are of these
     uint64_t series  # the hash of what names a series
     uint64_t service  # the hash of what names the service
@@ -39,7 +40,7 @@ cdef struct Fact:  # of a span
     uint64_t parent_id  # 0: a root
     uint64_t start_ns
     uint64_t end_ns
-    uint64_t series  # the hash of all that names its series, its resource's and its scope's part included
+    uint64_t series  # the hash of all that names its series, its resource's part included
     uint64_t bare  # as `series`, of its name and `texts` only whether they are there
     uint64_t service  # the hash of what names its service
     Piece span  # the Span message
@@ -50,7 +51,6 @@ cdef struct Fact:  # of a span
     int32_t kind
     int32_t status
     uint32_t resource  # the number of its holder
-    uint32_t scope
     uint32_t parent  # after `relate`: which of the facts is its parent's, or NOBODY
     uint32_t again  # after `relate`: whether an earlier span is the same, byte for byte
 
@@ -78,18 +78,16 @@ cdef class Walker:
     cdef Holder *resources
     cdef uint32_t resource_count
     cdef uint32_t resource_room
-    cdef Holder *scopes
-    cdef uint32_t scope_count
-    cdef uint32_t scope_room
     cdef uint32_t *index  # of spans by id, for `relate`
     cdef uint32_t index_room
     cdef uint32_t *twins  # likewise, of spans that are not the first of their id
     cdef Keys span_keys
     cdef Keys resource_keys
     cdef bint by_status
-    cdef bint by_scope
     cdef tuple texts  # of the keys
     cdef Keys prefixes
+    cdef object resource  # reads a Resource message for whoever names series
+    cdef dict around  # what it made of them, by the number of the holder
     cdef tuple held  # the chunks that the facts point into
     cdef readonly uint64_t broken  # chunks that could not be walked to their end
 
@@ -97,8 +95,7 @@ cdef class Walker:
     cpdef forget(self)
     cdef int relate(self) except -1
     cdef bytes span_bytes(self, Fact *fact)
-    cdef bytes resource_bytes(self, Fact *fact)
-    cdef bytes scope_bytes(self, Fact *fact)
+    cdef object around_of(self, Fact *fact)
 
 
 cdef inline bint is_known(uint64_t time_ns) noexcept nogil:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 class Walker:
@@ -13,7 +13,7 @@ class Walker:
         notes: Sequence[str] = ...,
         texts: Sequence[str] = ...,
         by_status: bool = ...,
-        by_scope: bool = ...,
+        resource: Callable[[bytes], Any] = ...,
     ) -> None: ...
     def walk(self, chunks: list[bytes]) -> int: ...
     def forget(self) -> None: ...

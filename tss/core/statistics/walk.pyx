@@ -160,7 +160,7 @@ cdef inline void attribute(Walker walker, Keys *keys, Failure *failure, Pos at, 
         told.series = hashed(told.series, at, stop - at, SEED, ODD)
     if known.service:
         told.service = hashed(told.service, value.at, value.stop - value.at, SEED, ODD)
-    if known.note != NO_NOTE and not told.noted >> known.note & 1 and is_sound(at, stop):
+    if known.note != NO_NOTE and not told.noted >> known.note & 1 and stop - at <= MOST_NOTE and is_sound(at, stop):
         told.noted |= <uint32_t> 1 << known.note
         told.notes[known.note].at, told.notes[known.note].stop = at, stop
 
@@ -254,7 +254,7 @@ cdef bint read_span(Walker walker, Failure *failure, Fact *fact, Told *told) noe
     return True
 
 
-cdef bint walk_span(Walker walker, Failure *failure, Pos at, Pos stop, uint32_t resource, uint32_t scope) except -1:
+cdef bint walk_span(Walker walker, Failure *failure, Pos at, Pos stop, uint32_t resource) except -1:
     """Add the fact of one span. False after trouble."""
     cdef Fact *fact
     cdef Told told
@@ -264,12 +264,10 @@ cdef bint walk_span(Walker walker, Failure *failure, Pos at, Pos stop, uint32_t 
     fact = walker.facts + walker.count
     memset(fact, 0, sizeof(Fact))
     fact.span.at, fact.span.stop = at, stop
-    fact.resource, fact.scope, fact.parent = resource, scope, NOBODY
+    fact.resource, fact.parent = resource, NOBODY
     fact.notes = holder.notes
     told.series, told.service, told.prefixes, told.noted = holder.series, holder.service, 0, 0
     told.notes, told.texts, told.apart = fact.notes, fact.texts, SEED
-    if walker.by_scope:
-        told.series = fold(told.series ^ walker.scopes[scope].series, ODD)
     if not read_span(walker, failure, fact, &told):
         return False
     told.series = fold(told.series ^ (<uint64_t> told.prefixes << 32 | <uint32_t> fact.kind), ODD)
@@ -368,31 +366,11 @@ cdef uint32_t enter_resource(Walker walker, Pos at, Pos stop, Failure *failure) 
     return number
 
 
-cdef uint32_t enter_scope(Walker walker, Pos at, Pos stop, Failure *failure) except? 0xFFFFFFFF:
-    """The number of this ScopeSpans; NOBODY after trouble."""
-    cdef Holder *holder
-    cdef uint32_t number = walker.scope_count
-    if number == walker.scope_room:
-        walker.scopes = <Holder *> grown(walker.scopes, &walker.scope_room, FIRST_HOLDERS, sizeof(Holder))
-    holder = walker.scopes + number
-    memset(holder, 0, sizeof(Holder))
-    holder.whole.at, holder.whole.stop = at, stop
-    if walker.by_scope:
-        if not tell(holder, failure):
-            return NOBODY
-        holder.series = hashed(SEED, holder.told.at, holder.told.stop - holder.told.at, SEED, ODD)
-    walker.scope_count += 1
-    return number
-
-
 cdef bint walk_scope(Walker walker, Failure *failure, Pos at, Pos stop, uint32_t resource) except -1:
-    cdef uint32_t scope = enter_scope(walker, at, stop, failure)
     cdef uint64_t tag = 0
     cdef Piece body
-    if scope == NOBODY:
-        return False
     while next_field(failure, &at, stop, &tag, &body):
-        if tag == (2 << 3 | LENGTH) and not walk_span(walker, failure, body.at, body.stop, resource, scope):
+        if tag == (2 << 3 | LENGTH) and not walk_span(walker, failure, body.at, body.stop, resource):
             return False
     return at != NULL
 
@@ -510,17 +488,18 @@ cdef class Walker:
     """Fills `facts` with what there is to know of each span of a trace, as far as series are named by it.
 
     A span's `series` is a hash of its kind and name, of the attributes among `span_keys`, key and value as they stand,
-    of its resource's among `resource_keys`; with `by_status` of its status code, with `by_scope` of its scope. Spans
+    of its resource's among `resource_keys`; with `by_status` of its status code. Spans
     of different series have different hashes; spans of one series may have several (attributes in another order).
     Of attributes with one of the `prefixes` (32 at most) only that there is one counts. `service_keys`, wherever they
     stand, make a hash of their own. The attributes (KeyValue messages) of `notes`, four keys at most, are pointed to; of
     several with one key the first. `bare` is the same hash without the span's name and the values of `texts`, five of
-    `span_keys` at most: of these only that they are there, as strings that are not empty.
+    `span_keys` at most: of these only that they are there, as strings that are not empty. `resource` reads a Resource
+    message for whoever names series.
     """
 
     def __cinit__(
         self, span_keys=(), resource_keys=(), *, prefixes=(), service_keys=(), notes=(), texts=(), bint by_status=False,
-        bint by_scope=False,
+        resource=bytes,
     ):
         if len(notes) > MOST_NOTES or len(prefixes) > 32 or len(texts) > MOST_TEXTS:
             raise ValueError("at most four notes, five texts and 32 prefixes")
@@ -528,8 +507,8 @@ cdef class Walker:
         resources = asked(resource_keys, service_keys, notes, ())
         starts = [(prefix.encode(), False, False, NO_NOTE, NO_NOTE) for prefix in prefixes]
         self.texts = (spans, resources, starts)
-        self.held = ()
-        self.by_status, self.by_scope = by_status, by_scope
+        self.held, self.around, self.resource = (), {}, resource
+        self.by_status = by_status
         compile_keys(&self.span_keys, spans)
         compile_keys(&self.resource_keys, resources)
         compile_keys(&self.prefixes, starts)
@@ -537,7 +516,6 @@ cdef class Walker:
     def __dealloc__(self):
         free(self.facts)
         free(self.resources)
-        free(self.scopes)
         free(self.index)
         free(self.twins)
         free(self.span_keys.items)
@@ -562,13 +540,13 @@ cdef class Walker:
     cpdef forget(self):
         """Let go of the chunks, and of the memory that only a giant trace needs."""
         self.held = ()
-        self.count = self.resource_count = self.scope_count = 0
-        if self.room > KEPT_FACTS or self.resource_room > KEPT_FACTS or self.scope_room > KEPT_FACTS:
+        self.around = {}
+        self.count = self.resource_count = 0
+        if self.room > KEPT_FACTS or self.resource_room > KEPT_FACTS:
             free(self.facts)
             free(self.resources)
-            free(self.scopes)
-            self.facts, self.resources, self.scopes = NULL, NULL, NULL
-            self.room = self.resource_room = self.scope_room = 0
+            self.facts, self.resources = NULL, NULL
+            self.room = self.resource_room = 0
 
     cdef int relate(self) except -1:
         """Set each fact's `parent` and `again`. Of different spans with one id the first is the parent."""
@@ -582,13 +560,14 @@ cdef class Walker:
         """The Span message."""
         return bytes_of(&fact.span)
 
-    cdef bytes resource_bytes(self, Fact *fact):
-        """The Resource message; of several in one ResourceSpans, what protobuf makes of them."""
-        return told_of(self.resources + fact.resource)
-
-    cdef bytes scope_bytes(self, Fact *fact):
-        """The InstrumentationScope message."""
-        return told_of(self.scopes + fact.scope)
+    cdef object around_of(self, Fact *fact):
+        """What `resource` makes of the span's Resource message; of several in one ResourceSpans, of what protobuf makes of
+        them. Made once for each ResourceSpans: its spans may all be of new series, and the message as long as a record."""
+        cdef uint32_t number = fact.resource
+        found = self.around.get(number)
+        if found is None:
+            found = self.around[number] = self.resource(told_of(self.resources + number))
+        return found
 
     def facts_of(self, list chunks):
         """The facts as Python has them, for tests."""
@@ -603,8 +582,7 @@ cdef class Walker:
                 "span_id": fact.span_id, "parent_id": fact.parent_id, "start_ns": fact.start_ns, "end_ns": fact.end_ns,
                 "series": fact.series, "bare": fact.bare, "service": fact.service, "kind": fact.kind, "status": fact.status,
                 "name": bytes_of(&fact.name), "trace_state": bytes_of(&fact.trace_state), "parent": fact.parent,
-                "span": self.span_bytes(fact), "resource": self.resource_bytes(fact),
-                "scope": self.scope_bytes(fact), "notes": [bytes_of(&note) for note in fact.notes],
+                "span": self.span_bytes(fact), "resource": told_of(self.resources + fact.resource), "notes": [bytes_of(&note) for note in fact.notes],
                 "texts": [bytes_of(&text) for text in fact.texts],
             })
         self.forget()
