@@ -28,6 +28,7 @@ class Report:
 
     def requests(self, now_ns: int) -> Iterator[bytes]:
         self.spans += 1
+        assert self.spans < 100, "it is sent without an interval between"
         for _ in range(self._parts):
             yield bytes(self._size)
 
