@@ -71,8 +71,8 @@ PLANTED = (
     Planted(
         "recall misses the trace whose last record is the first wanted",
         "tss/edges/kafka_recall.py",
-        "told.last >= wanted[partition]",
-        "told.last > wanted[partition]",
+        "told.last >= self.offsets[partition]",
+        "told.last > self.offsets[partition]",
         ("tests/edges/test_kafka_recall.py",),
     ),
     Planted(
