@@ -167,6 +167,19 @@ def test_a_half_needs_one_more_witness_to_be_halved_and_five_tries_to_be_given_u
     assert refuse(evidence, single, FAILING) is Verdict.GIVE_UP
 
 
+def test_a_blamed_trace_that_was_found_by_halving_has_two_tries_of_its_own() -> None:
+    """All that counted against its batch counts against it, but the batch may have been refused for another one."""
+    evidence, each = Evidence(), piece(*range(64))
+    while len(each.items) > 1:
+        assert refuse(evidence, each, BLAMING) is Verdict.HALVE
+        each, _ = each.halves()
+        evidence.takes()
+    assert each.counted >= TRIES
+    assert refuse(evidence, each, BLAMING) is Verdict.HOLD
+    evidence.takes()
+    assert refuse(evidence, each, BLAMING) is Verdict.GIVE_UP
+
+
 @pytest.mark.parametrize("answer", [BUSY, FORBIDDEN])
 def test_what_blames_the_way_is_also_refused_for_five_minutes_beside_others(answer: Answer) -> None:
     evidence, each = Evidence(), piece()

@@ -49,6 +49,7 @@ class Server:
         self.sent: list[tuple[float, int]] = []
         self.knocks = 0
         self.taken: list[int] = []
+        self.taken_at: list[float] = []
 
     @property
     def now(self) -> float:
@@ -61,6 +62,7 @@ class Server:
         outcome = self.answer(self.now, numbers)
         if isinstance(outcome, Accepted):
             self.taken += numbers
+            self.taken_at.append(self.now)
         return outcome
 
     async def knock(self) -> bool:
@@ -219,6 +221,9 @@ async def test_a_poison_trace_does_not_stop_its_lane(autojump_clock: MockClock) 
             await rig.traffic(range(100), 0.5)
             await trio.sleep(40)
             assert len(server.taken) == 99, status
+            # A wrong setting is probed after 30 s, and the first probe is by another trace.
+            longest = max(later - earlier for earlier, later in pairwise([0.0, *server.taken_at]))
+            assert longest < 32, status
             assert trio.current_time() - began < 200, status
             await rig.traffic(range(100, 1000), 1)
             rig.kept.close()
@@ -328,6 +333,7 @@ async def test_an_operator_releases_what_is_held(autojump_clock: MockClock) -> N
         assert 0 < held < waiting
         assert rig.lane.release() == held
         await trio.sleep(1)
+        assert server.sent[-1][0] > 399.9, "whoever released wants to see how it goes on"
         assert set(rig.guilty.values()) == {"http_500"}
         assert len(rig.guilty) == held
         assert rig.lane.release() <= 10  # at most the one batch that was tried since
@@ -372,4 +378,54 @@ async def test_a_dense_poison_with_no_traffic_is_told_apart_by_its_own_halves(au
         await trio.sleep(1800)
         assert set(server.taken) >= set(range(64)) - set(range(0, 64, 8))
         assert set(rig.guilty) <= hexed(*range(0, 64, 8))
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_few_batches_that_are_all_refused_do_not_keep_others_from_being_tried_for_ever(
+    autojump_clock: MockClock,
+) -> None:
+    """At night a firewall refuses as many as may be sent at a time, and in the morning there is traffic again."""
+    server = Server(poison(403, 0, 1, 2, 3), max_traces=1)
+    rig = Rig(server)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        await rig.traffic(range(4), 0.01)
+        await trio.sleep(3600)
+        nursery.start_soon(rig.traffic, range(4, 1000), 1)
+        await trio.sleep(7200)
+        assert set(server.taken) == {*range(4, 1000)}
+        assert set(rig.guilty) == hexed(0, 1, 2, 3)
+        nursery.cancel_scope.cancel()
+
+
+async def test_many_that_are_refused_slowly_leave_room_for_others(autojump_clock: MockClock) -> None:
+    """Each try of a poison trace takes ten seconds of the one request that is allowed at a time."""
+
+    class Slow(Server):
+        async def send(self, traces: Sequence[Trace]) -> Outcome:
+            if isinstance(self.answer(0, [int.from_bytes(each.trace_id[:8], "big") - 1 for each in traces]), Rejected):
+                await trio.sleep(10)
+            return await super().send(traces)
+
+    server = Slow(poison(500, *range(0, 40, 2)), places=1, max_traces=1)
+    rig = Rig(server)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        await rig.traffic(range(40), 0.01)
+        nursery.start_soon(rig.traffic, range(40, 400), 0.01)
+        before = len(server.taken)
+        await trio.sleep(300)
+        assert len(server.taken) - before >= 20
+        nursery.cancel_scope.cancel()
+
+
+async def test_where_many_requests_are_allowed_halving_makes_no_flood(autojump_clock: MockClock) -> None:
+    """A 400 halves at once, and halves are refused at once: before the breaker opens they could double and double."""
+    server = Server(lambda _now, _numbers: http(400), knock=False, places=16)
+    rig = Rig(server)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        nursery.start_soon(rig.traffic, range(16_000), 0.01, 1000)
+        await trio.sleep(60)
+        assert len(server.sent) < 80
         nursery.cancel_scope.cancel()

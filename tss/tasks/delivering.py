@@ -126,8 +126,9 @@ class Delivering:
         if len(self._sending) >= places:
             return None, math.inf
         due = min(self._held, key=_due, default=None)
-        # What is held without a witness keeps its place: if nothing is taken, little is tried. But something else is.
-        is_fresh = self._fresh is not None and len(self._sending) + self._waiting() < max(2, places)
+        # What is held and never had a witness keeps its place: if nothing is taken, little is tried. But something else is.
+        unclear = sum(each.counted < 2 and not self._evidence.has_witness(each) for each in self._held)
+        is_fresh = self._fresh is not None and len(self._sending) + unclear < max(2, places)
         if due is not None and due.due <= now and not (is_fresh and self._was_held):
             return due, now
         if is_fresh:
@@ -176,9 +177,6 @@ class Delivering:
         match outcome:
             case Accepted():
                 self._evidence.takes()
-                if self._lane.breaker.is_open:
-                    for each in self._held:
-                        each.due = -math.inf
                 self._lane.works()
                 await ways.account(self._lane, piece.items, outcome)
                 await self._pass_on([*piece.items])
