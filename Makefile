@@ -50,7 +50,7 @@ mutants: .venv/.lock ## 100 mistakes in tss.tasks and tss.edges, one by one: doe
 	$(PY) -m mutants $(ARGS)
 
 test-debian: .venv/.lock .cache/.servers ## the alerts by a Prometheus and the chart by a real API server: needs Debian's packages
-	$(PY) -m pytest tests/kube tests/real -m debian $(ARGS)
+	$(PY) -m pytest tests/kube tests/real -m debian $(SIDE_BY_SIDE) $(ARGS)
 
 test-image: .venv/.lock .cache/.servers ## the image, built by buildah and run by podman: needs root and Debian's packages
 	$(PY) -m pytest tests/real/test_image.py -m image -s $(ARGS)
@@ -106,7 +106,7 @@ dist: .venv/.lock ## sdist, wheel and the bill of materials (CycloneDX), in dist
 	rm -rf dist build .cache/runtime
 	@cc=$$($(PY) -m toolchain cc) && env $${cc:+CC="$$cc"} $(PY) -m build --no-isolation
 	$(PYTHON) -m venv --without-pip .cache/runtime
-	$(PY) -m pip --python .cache/runtime/bin/python install --quiet --require-hashes --no-deps -r requirements-runtime.lock
+	@$(PY) -m toolchain pip --python .cache/runtime/bin/python install --require-hashes --no-deps -r requirements-runtime.lock
 	$(PY) -m pip --python .cache/runtime/bin/python install --quiet --no-deps --no-index --find-links dist tss
 	.cache/runtime/bin/python -I -m tss --version
 	$(PY) -m cyclonedx_py environment --output-reproducible --output-file dist/sbom.cdx.json .cache/runtime/bin/python
