@@ -95,16 +95,14 @@ class Evidence:
 
     def __init__(self) -> None:
         self.taken = 0  # pieces
-        self.untaken = 0  # refusals since it last took one
         self.knocks = KNOCKS  # traces that may still be given up on the word of an empty request
 
     def __repr__(self) -> str:
-        return f"<Evidence {self.taken} taken, then {self.untaken} refused>"
+        return f"<Evidence {self.taken} taken, {self.knocks} knocks left>"
 
     def takes(self) -> None:
         """The destination took a piece."""
         self.taken += 1
-        self.untaken = 0
         self.knocks = KNOCKS
 
     def has_witness(self, piece: Piece[T]) -> bool:
@@ -140,7 +138,6 @@ class Evidence:
             piece.witnessed_at = min(piece.witnessed_at, now)
         else:
             piece.alone += 1
-            self.untaken += 1
         piece.seen = self.taken
         if not seen and weakly and self._is_guilty(piece, now):
             self.knocks -= 1

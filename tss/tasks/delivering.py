@@ -223,11 +223,9 @@ class Delivering:
 
     def _look_at_way(self, piece: Held, outcome: Again | Misconfigured | Rejected) -> None:
         """Open the breaker when nothing is taken."""
-        retrying, batching = self._lane.destination.retrying, self._lane.destination.batching
         if (
             self._lane.breaker.is_open
-            or piece.alone > retrying.quick_tries
-            or self._evidence.untaken > retrying.quick_tries * (batching.max_in_flight + 1)
+            or piece.alone > self._lane.destination.retrying.quick_tries
             or (isinstance(outcome, Misconfigured) and not piece.is_told_apart)
         ):
             self._lane.stays_down(outcome)
