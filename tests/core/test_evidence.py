@@ -231,3 +231,50 @@ def test_by_knocking_alone_so_many_are_given_up_until_data_is_taken_again() -> N
     assert [bool(each) for each in found] == [True] * KNOCKS + [False] * 5
     evidence.takes()
     assert knock_until(Verdict.GIVE_UP, evidence, piece(), BLAMING)
+
+
+def takes_after(evidence: Evidence, refusals: int, times: int = 1) -> None:
+    """Pieces that it refuses so often, and takes then."""
+    for _ in range(times):
+        each = piece()
+        for _ in range(refusals):
+            refuse(evidence, each, FAILING)
+            evidence.takes()
+        evidence.takes(each)
+
+
+def tries_of(evidence: Evidence, answer: Answer = FAILING) -> int:
+    """Until a trace is given up, with other traffic between."""
+    each, tries = piece(), 1
+    while refuse(evidence, each, answer) is not Verdict.GIVE_UP:
+        evidence.takes()
+        tries += 1
+    return tries
+
+
+@pytest.mark.parametrize("answer", [BLAMING, FAILING])
+def test_the_more_it_refuses_for_nothing_the_more_refusals_are_needed(answer: Answer) -> None:
+    steady, moody = Evidence(), Evidence()
+    takes_after(steady, 0, times=500)
+    takes_after(moody, 2, times=500)
+    assert tries_of(steady, answer) == TRIES
+    assert tries_of(moody, answer) > 8
+    takes_after(moody, 0, times=1000)
+    assert tries_of(moody, answer) == TRIES, "it is well again"
+
+
+def test_the_refusals_of_a_batch_were_for_nothing_only_if_all_of_it_is_taken_in_parts() -> None:
+    found = []
+    for guilty in (False, True):
+        evidence, whole = Evidence(), piece(1, 2, 3, 4)
+        for _ in range(TRIES):
+            refuse(evidence, whole, FAILING)
+            evidence.takes()
+        left, right = whole.halves()
+        for quarter in left.halves():
+            evidence.takes(quarter)
+        if not guilty:
+            evidence.takes(right)
+        found.append(evidence.caprice)
+    assert found[0] > 0.3
+    assert found[1] == 0

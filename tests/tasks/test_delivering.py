@@ -164,6 +164,25 @@ async def test_a_server_that_is_sick_for_a_while_loses_nothing(autojump_clock: M
     assert len([at for at, _ in server.sent if at > 900]) < 80
 
 
+@pytest.mark.parametrize("status", [400, 500])
+async def test_a_server_that_refuses_most_at_random_has_no_healthy_trace_given_up(
+    autojump_clock: MockClock, status: int
+) -> None:
+    """Others are taken all the time, so five refusals say little: one trace in six has them."""
+    chance = random.Random(7)
+    server = Server(
+        lambda now, _numbers: http(status) if chance.random() < min(0.7, now / 1000) else Accepted(), places=8
+    )
+    rig = Rig(server)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        await rig.traffic(range(3_000), 1)
+        rig.kept.close()
+    assert rig.guilty == {}
+    assert sorted(server.taken) == [*range(3_000)]
+    assert rig.settled == 3_000
+
+
 @pytest.mark.parametrize("status", [400, 422, 500])
 async def test_one_poison_trace_among_a_thousand_is_found_alone(autojump_clock: MockClock, status: int) -> None:
     """While other traces are taken: only it becomes a dead letter, and after no fewer than five tries."""

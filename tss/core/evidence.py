@@ -12,6 +12,10 @@ The rule, in one place:
 | any other answer of the server (500, ...) | halved after five counted refusals | given up after five counted refusals of its own |
 | busy, away, no answer in time, wrong credentials | the same, and not before it was refused for 300 s while others were taken | the same |
 
+A server that refuses at random (one sick backend of three, one that sheds load) refuses healthy traces as well, while it takes
+others. How often is known from what it refused and took later. Five refusals are enough while that is rare; where it is not, a
+single trace is given up when only one healthy one in 100,000 would be refused so often.
+
 The first refusal counts, and each one with a witness. A half takes over what counted against the whole, so one more counted
 refusal halves it again. While everything is refused, a larger piece is halved too when it is used as a probe: to halve costs
 nothing, and a half that is taken is the witness that was missing.
@@ -33,6 +37,8 @@ T = TypeVar("T")
 TRIES = 5
 OWN_TRIES = 2  # of a single trace, where the answer blames the data
 WAY_SECS = 300.0
+CHANCE = 1e-5  # that a healthy trace is given up, where the destination refuses at random
+FORGETS = 0.99  # of what is known of its moods, with each piece that it takes
 # Without other data to send, an empty request may be the witness. A server that takes it may refuse all data, so only a few
 # traces may be given up on its word until data is taken again.
 KNOCKS = 10
@@ -57,6 +63,15 @@ def blame_of(outcome: Rejected | Again | Misconfigured) -> Blame:
 
 
 @attrs.define(eq=False)
+class Whole:
+    """What is remembered of a piece that was halved: not its items, which are let go as they are taken."""
+
+    own: int
+    whole: Whole | None
+    halves: int = 2  # that are not taken yet
+
+
+@attrs.define(eq=False)
 class Piece(Generic[T]):
     """A batch, a part of one, or a single trace; and what counts against it."""
 
@@ -70,6 +85,7 @@ class Piece(Generic[T]):
     detail: str = ""
     blame: Blame = Blame.NOBODY
     seen: int = -1  # what the destination had taken when it last refused this
+    whole: Whole | None = attrs.field(default=None, repr=False)  # that it is a half of
 
     @property
     def is_told_apart(self) -> bool:
@@ -79,7 +95,11 @@ class Piece(Generic[T]):
     def halves(self) -> list[Self]:
         """Two pieces that inherit what counts against this one."""
         middle = len(self.items) // 2
-        return [attrs.evolve(self, items=half, tries=0, own=0) for half in (self.items[:middle], self.items[middle:])]
+        whole = Whole(self.own, self.whole)
+        return [
+            attrs.evolve(self, items=half, tries=0, own=0, whole=whole)
+            for half in (self.items[:middle], self.items[middle:])
+        ]
 
 
 class Verdict(enum.Enum):
@@ -96,12 +116,27 @@ class Evidence:
     def __init__(self) -> None:
         self.taken = 0  # pieces
         self.knocks = KNOCKS  # traces that may still be given up on the word of an empty request
+        self._wrongly = 0.0  # refusals of what it took later, and
+        self._rightly = 0.0  # pieces taken; of late
 
     def __repr__(self) -> str:
         return f"<Evidence {self.taken} taken, {self.knocks} knocks left>"
 
-    def takes(self) -> None:
-        """The destination took a piece."""
+    def takes(self, piece: Piece[T] | None = None) -> None:
+        """The destination took a piece. What it refused before, of this or of a larger one that it now has all of, it refused
+        for nothing.
+        """
+        self._rightly = self._rightly * FORGETS + 1
+        self._wrongly *= FORGETS
+        if piece is not None:
+            self._wrongly += piece.own
+            whole = piece.whole
+            while whole is not None:
+                whole.halves -= 1
+                if whole.halves:
+                    break
+                self._wrongly += whole.own
+                whole = whole.whole
         self.taken += 1
         self.knocks = KNOCKS
 
@@ -160,4 +195,11 @@ class Evidence:
             return False
         if len(piece.items) > 1:
             return piece.counted >= TRIES
-        return piece.counted >= TRIES and piece.own >= (OWN_TRIES if piece.blame is Blame.DATA else TRIES)
+        if piece.counted < TRIES or piece.own < (OWN_TRIES if piece.blame is Blame.DATA else TRIES):
+            return False
+        return self.caprice**piece.counted <= CHANCE
+
+    @property
+    def caprice(self) -> float:
+        """How often it refuses what it would take at another time, 0 to 1."""
+        return self._wrongly / max(1.0, self._wrongly + self._rightly)

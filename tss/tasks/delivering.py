@@ -176,7 +176,7 @@ class Delivering:
         outcome = await ways.send(self._lane, piece.items)
         match outcome:
             case Accepted():
-                self._evidence.takes()
+                self._evidence.takes(piece)
                 self._lane.works()
                 await ways.account(self._lane, piece.items, outcome)
                 await self._pass_on([*piece.items])

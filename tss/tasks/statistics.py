@@ -111,7 +111,7 @@ class Sending:
         outcome = await self.backend.send(piece.items[0])
         match outcome:
             case Accepted():
-                self._evidence.takes()
+                self._evidence.takes(piece)
                 self.meter.count(measures.STATS_PAYLOADS, 1, SENT)
             case Refused():
                 self.failed(outcome, lost=True)
