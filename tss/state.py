@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 from tss.core.health import Health
 from tss.core.partition import Partition
+from tss.core.record import SHOWN_PARTITIONS
 from tss.edges.web import status, unready
 from tss.tasks.assignments import Assignments
-
-SHOWN_PARTITIONS = 100  # the entry stays below the 16 KiB at which container runtimes cut a line
 
 
 def entry(health: Health) -> Mapping[str, object]:

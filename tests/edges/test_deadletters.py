@@ -156,7 +156,10 @@ async def test_file(tmp_path):
     assert meter.by_label(measures.DEAD_LETTERS) == {("unreadable", "file"): 2, ("empty", "file"): 1}
 
 
-@pytest.mark.parametrize("found", [b"somebody's", b"somebody's\n", b'{"resourceSpans":[]}\n'])
+@pytest.mark.parametrize("found", [
+    b"somebody's", b"somebody's\n", b'{"resourceSpans":[]}\n', b'{"time":"2026-11-29T12:00:00.123456789Z","level":"INFO","msg":"a"}\n',
+    b'{"time":"2026-11-29T12:00:00.123+00:00","level":"INFO","msg":"a"}\n{"time":"2026-11-2', b'{"time":"soon"}\n',
+])  # fmt: skip
 async def test_somebody_elses_file_is_refused_at_the_start_and_left_as_it_is(tmp_path, found):
     path = tmp_path / "dead.jsonl"
     path.write_bytes(found)
@@ -168,12 +171,21 @@ async def test_somebody_elses_file_is_refused_at_the_start_and_left_as_it_is(tmp
 
 async def test_a_torn_letter_of_ours_is_cut_off(tmp_path):
     path = tmp_path / "dead.jsonl"
-    for tail in (b'{"tim', b'{"time":"2026-'):
+    for tail in (b'{"tim', b'{"time":"2026-', b'{"time":"2026-11-29T12:00:00.123+00:00","rea'):
         with path.open("ab") as file:
             file.write(tail)
         async with open_dead_letters(Settings(path=str(path)), {}, FakeMeter(), Health()) as desk:
             await desk.put([FULL])
-    assert [json.loads(line)["reason"] for line in path.read_bytes().splitlines()] == [FULL.reason] * 2
+    assert [json.loads(line)["reason"] for line in path.read_bytes().splitlines()] == [FULL.reason] * 3
+
+
+async def test_letters_of_the_version_before_are_ours(tmp_path):
+    path = tmp_path / "dead.jsonl"
+    old = b'{"time":"2026-11-01T00:00:00.000+00:00","reason":"empty","detail":"","topic":null}\n'
+    path.write_bytes(old)
+    async with open_dead_letters(Settings(path=str(path)), {}, FakeMeter(), Health()) as desk:
+        await desk.put([FULL])
+    assert path.read_bytes().startswith(old) and path.read_bytes().count(b"\n") == 2
 
 
 async def test_file_that_cannot_be_opened_is_said_at_the_start(tmp_path):

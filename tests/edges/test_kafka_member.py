@@ -279,6 +279,28 @@ def test_what_was_to_be_read_again_only_to_remember_it_is_no_loss() -> None:
     assert lost(made) == {("t", "0"): 20}, "40 to 50 was delivered before"
 
 
+def test_law_4_what_the_client_passes_unread_is_counted_and_told() -> None:
+    broken = KafkaError(KafkaError._BAD_MSG, "failed CRC32C check")
+    made, script, _ = member()
+    script.standing = {0: (11, '{"v":1,"replay":5}')}
+    script.during = lambda: made.assign(0)
+    made.poll()
+    script.during = lambda: None
+    script.messages = [Note((0, 5)), Note((0, 6), broken), Note((0, 8)), Note((0, 9), broken), Note((0, 14))]
+    with capture_logs() as lines:
+        made.poll()
+    assert lost(made) == {("t", "0"): 3}, "below 11 all was delivered before"
+    (line,) = [line for line in lines if "lost_offsets" in line]
+    assert (line["log_level"], line["from_offset"], line["to_offset"]) == ("error", 11, 14)
+    assert line["reason"] == "failed CRC32C check"
+    script.messages = [Note((0, 15), broken)]
+    made.poll()
+    made.seek({0: 10})
+    script.messages = [Note((0, 20))]
+    made.poll()
+    assert lost(made) == {}, "read from elsewhere"
+
+
 def test_lost_partitions_are_not_revoked() -> None:
     made, script, ears = joined()
 
@@ -462,7 +484,7 @@ def test_offsets_of_another_topic_of_the_name_are_void(reset: str) -> None:
         0: (3, 3, False, True),
         1: (60, 10, True, False),
     }
-    assert [line["offsets"] for line in logs if "deleted and made again" in line["event"]] == [{0: 3}]
+    assert [line["offsets"] for line in logs if "deleted and made again" in line["event"]] == [{"0": 3}]
     assert topic_of(script.standing[0][1]) == "two"
 
 

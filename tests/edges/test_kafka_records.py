@@ -115,6 +115,43 @@ def test_law_5_what_a_message_has_beside_its_value_is_looked_at_in_some() -> Non
     assert found.looked == 2 and 42_000 <= found.beside_bytes < 43_000
 
 
+class Unread(Foreign):
+    """What librdkafka gives in place of records that it cannot read."""
+
+    def __init__(self, offset: int, code: int = KafkaError._BAD_MSG) -> None:
+        super().__init__(b"", offset)
+        self._code = code
+
+    def error(self) -> KafkaError:  # type: ignore[override]
+        return KafkaError(self._code, "failed CRC32C check")
+
+
+def gaps(*polls: list[Any], position: int = 0) -> list[tuple[int, int]]:
+    reader, positions = Reader("spans", Encoding.AUTO, Scanner(NOTHING)), {0: position}
+    found = [gap for messages in polls for gap in reader.read(messages, positions, set()).gaps]
+    assert all(gap.partition == 0 and gap.reason == "failed CRC32C check" for gap in found)
+    return [(gap.first, gap.after) for gap in found]
+
+
+def test_law_4_records_that_the_client_passes_unread_are_known_by_their_offsets() -> None:
+    good = [Plain(b"", offset) for offset in range(12)]
+    assert gaps([*good[:3], Unread(3), *good[6:]]) == [(3, 6)]
+    assert gaps([*good[:3], Unread(3)], [Unread(3)], good[6:]) == [(3, 6)], "asked for again, and passed later"
+    assert gaps([Unread(3), Unread(5), good[7]]) == [(3, 7)]
+    assert gaps([Unread(3, KafkaError._BAD_COMPRESSION), good[7]]) == [(3, 7)]
+    assert gaps([Unread(3), *good[5:]], position=4) == [(4, 5)], "of a batch that begins before the position"
+
+
+def test_records_that_are_read_in_a_second_try_are_no_gap() -> None:
+    good = [Plain(b"", offset) for offset in range(12)]
+    assert gaps([*good[:3], Unread(3)], good[3:]) == []
+    assert gaps([Unread(3, KafkaError._AUTO_OFFSET_RESET), *good[6:]]) == [], (
+        "the position is set anew, and that is told there"
+    )
+    assert gaps([Unread(-1001), good[0]], [good[2]]) == []
+    assert gaps([Unread(3), good[0]], [good[1], good[4]]) == [], "read again from before"
+
+
 def test_no_headers_are_none() -> None:
     class Bare(Foreign):
         def headers(self) -> None:  # type: ignore[override]

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
+from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -19,6 +21,10 @@ from typing import Any, Self
 import pytest
 import structlog.testing
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,11 +35,12 @@ from tests.real.brokers import free_ports
 from tests.sinks import OtlpSink
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome
 from tss.core.errors import WrongSetting
+from tss.edges import surroundings
 from tss.edges.otlp_metrics import open_otlp_metrics
 from tss.edges.proxies import Proxy, decide, proxy_for, secrets
 from tss.edges.redis_clients import Way
 from tss.edges.tls import trusted
-from tss.settings import Redis, SpanMetrics
+from tss.settings import Datadog, DatadogExporter, Redis, Settings, SpanMetrics
 
 SQUID = "http://squid:3128"
 
@@ -466,6 +473,21 @@ def test_certificates_that_cannot_be_had_are_told(authority, tmp_path, variable,
     assert "\n" not in str(told.value)
 
 
+def test_a_file_without_a_certificate_is_told_although_it_loads(authority, tmp_path):
+    """As one does that has nothing but a list of revoked certificates."""
+    key = load_pem_private_key(authority.private_key_pem.bytes(), None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes()).subject
+    now = datetime(2026, 1, 1)  # noqa: DTZ001  # naive is UTC here
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer).last_update(now)
+    revoked = builder.next_update(now + timedelta(days=3650)).sign(key, SHA256())
+    path = tmp_path / "revoked.pem"
+    path.write_bytes(revoked.public_bytes(Encoding.PEM))
+    ssl.create_default_context(cafile=path)
+    with pytest.raises(WrongSetting, match="it has no certificates"):
+        trusted({"SSL_CERT_FILE": str(path)})
+
+
 def test_certificates_for_redis_that_cannot_be_had_are_told_too(monkeypatch, tmp_path):
     """redis-py would read them at each connection, and say neither the file nor the variable."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
@@ -528,11 +550,23 @@ def test_what_is_wrong_ends_the_process_with_one_line_and_2(config, command, end
         ("https://backend.test", {"ALL_PROXY": SQUID, "NO_PROXY": "[::1],fd00::/8,10.0.0.0/8"}),
         ("https://[fd00::1]:4318", {"ALL_PROXY": "socks5://squid", "NO_PROXY": "[::1],fd00::/8"}),
         ("http://backend.test", {"SSL_CERT_FILE": "/missing"}),
+        ("https://backend.test", {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "bogus"}),
+        ("https://backend.test", {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}),
     ],
 )
 def test_what_is_right_or_concerns_others_is_no_fault(config, endpoint, environ):
     ended = tss(config, "check", endpoint, environ)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("stats", [True, False])
+def test_where_statistics_go_is_looked_at_too(monkeypatch, stats):
+    """By OTLP the traces go to an address of their own, here a plain one, and the statistics to Datadog's intake."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/missing")
+    exporter = DatadogExporter(name="d", via="otlp", api_key="key", intake_url="http://127.0.0.1:1")
+    settings = Settings(exporters=(exporter,), datadog=Datadog(stats=stats))
+    with pytest.raises(WrongSetting, match="SSL_CERT_FILE") if stats else nullcontext():
+        surroundings.check(settings)
 
 
 async def test_what_a_traceback_ended_before_opens_a_destination(monkeypatch):

@@ -244,6 +244,21 @@ async def test_partial_success_is_not_sent_again_and_put_aside(autojump_clock: M
     assert rig.meter.counted(measures.TRACES_SAMPLED) == 0, "it does not say which trace it has taken whole"
 
 
+async def test_a_remark_is_told_from_time_to_time(autojump_clock: MockClock) -> None:
+    destination = Scripted(*[Accepted(0, "soon full")] * 12)
+    rig = Rig(destination)
+    with structlog.testing.capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.run)
+            for number in range(12):
+                rig.kept.send_nowait([kept(number)])
+                await trio.sleep(10)
+            rig.kept.close()
+    told = [(line["remark"], line["times"]) for line in logs if "remark" in line]
+    assert len(destination.sent) == 12
+    assert told == [("soon full", 1), *[("soon full", 3)] * 3]
+
+
 async def test_batches_are_as_the_destination_likes_them(autojump_clock: MockClock) -> None:
     destination = Scripted(batching=Batching(max_traces=3, linger_secs=1.0, max_bytes=5_000))
     rig = Rig(destination)

@@ -1,6 +1,7 @@
 """The pulse, under a clock that the test moves."""
 
-import pytest
+import time
+
 import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -54,15 +55,14 @@ async def test_a_long_stall_counts_once_and_is_told(mock_clock):
     assert [(entry["log_level"], entry["secs"]) for entry in logs] == [("warning", 7)]
 
 
-@pytest.mark.parametrize("late", [0.02])
-async def test_a_real_stall_is_felt(late):
-    import time
-
+async def test_a_real_stall_is_felt():
+    """On the real clock: whatever else the machine does, the loop was held up for that long, and it can only be longer."""
     meter = FakeMeter()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulse.run, meter)
-        await trio.sleep(pulse.BEAT_SECS - 0.01)
-        time.sleep(0.01 + late)  # noqa: ASYNC251 - that is the point
-        await trio.sleep(0.01)
+        await wait_all_tasks_blocked()  # the beat is due within BEAT_SECS from now
+        time.sleep(pulse.BEAT_SECS + 0.2)  # noqa: ASYNC251 - that is the point
+        while not stalls(meter):
+            await trio.sleep(0.001)
         nursery.cancel_scope.cancel()
-    assert max(stalls(meter)) >= late / 2
+    assert stalls(meter)[0] >= 0.2

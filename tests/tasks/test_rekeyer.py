@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+import pytest
 import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
@@ -15,6 +16,7 @@ from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.alignment import WAITING_BYTES, Alignment, Read
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
+from tss.core.errors import WrongSetting
 from tss.core.health import Health, State
 from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Headers, Polled, Record, Start
 from tss.tasks import rekeyer
@@ -44,6 +46,8 @@ class World:
         self.written: list[tuple[list[int], Mapping[int, int]]] = []
         self.on_answer: Callable[[Outcome], object] = lambda _: None
         self.poison: int | None = None
+        self.made = 0
+        self.make_fails = False
         self.headers: Headers = HEADERS
         self.most = 100
 
@@ -74,6 +78,9 @@ class World:
 
     async def make(self) -> str:
         await trio.lowlevel.checkpoint()
+        self.made += 1
+        if self.make_fails:
+            raise WrongSetting("not allowed")
         return ""
 
     async def write(self, reads: Sequence[Read], ends: Mapping[int, int]) -> Outcome:
@@ -125,6 +132,18 @@ async def test_misconfigured_is_said_at_once(autojump_clock: MockClock) -> None:
     await world.run()
     assert seen[0] is State.DOWN
     assert world.offsets == [0]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_topic_that_is_gone_is_made_again(autojump_clock: MockClock, fails: bool) -> None:
+    world = World(
+        [record(0)], [Misconfigured("unknown_topic_or_part", "gone"), Again("a", "b"), Misconfigured("acl", "")]
+    )
+    world.make_fails = fails
+    with capture_logs() as logs:
+        await world.run()
+    assert (world.made, world.offsets) == (1, [0])
+    assert any("could not be made again" in line["event"] and line["reason"] == "not allowed" for line in logs) is fails
 
 
 async def test_what_went_to_another_meanwhile_is_not_written(autojump_clock: MockClock) -> None:

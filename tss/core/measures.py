@@ -158,7 +158,7 @@ STATS_BYTES = _gauge("stats_bytes_current", "Bytes of these groups and their nam
 STATS_PAYLOADS = _counter("stats_payloads_total", "Tries to send statistics, by result: sent, or what was wrong.", "result")
 # What Kafka is told
 CONSUMER_LAG = _gauge("kafka_consumer_lag", "Records between the read position and the end of the partition.", "topic", "partition", alert="kafka_consumer_lag > 1000")
-RECORDS_LOST = _counter("kafka_records_lost_total", "Offsets that retention, or somebody, deleted before their records were done with: **real loss**. Counted when it is found out, at an assignment or while reading; where a topic is written in transactions it is up to twice the number of records.", "topic", "partition")
+RECORDS_LOST = _counter("kafka_records_lost_total", "Offsets that retention, or somebody, deleted before their records were done with, or that the client could not read (`check.crcs`): **real loss**. Counted when it is found out, at an assignment or while reading; where a topic is written in transactions it is up to twice the number of records.", "topic", "partition")
 OLDEST_AGE = _gauge("kafka_oldest_uncommitted_age_seconds", "How long ago the oldest record that is not done with was written, by the largest record timestamp up to it, which is what retention goes by; 0 while nothing waits, NaN while no record has told a time.", "topic", "partition")
 RETENTION = _gauge("kafka_retention_seconds", "The topic's `retention.ms`, asked every few minutes; +Inf is for ever, NaN: the brokers do not tell (it takes the ACL DescribeConfigs).", "topic")
 RETENTION_BYTES = _gauge("kafka_retention_bytes", "The topic's `retention.bytes`, of each partition; +Inf without a limit, NaN: the brokers do not tell.", "topic")

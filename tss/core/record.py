@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -118,6 +118,20 @@ class Polled:
     read_to: Mapping[int, int] = attrs.field(factory=dict)  # the log's end, by partition in ``ends``, where it is known
     held_bytes: int = 0  # by the records
     waiting_bytes: int = 0  # of what has come and was not read yet
+
+
+SHOWN_PARTITIONS = 100  # an entry of the log stays below the 16 KiB at which container runtimes cut a line
+
+
+def told_of(ids: Iterable[int], **each: Mapping[int, object]) -> dict[str, object]:
+    """The fields of a log entry about these partitions: the lowest ids, under each name what is said of those, and how many
+    partitions more there are.
+    """
+    found = sorted(ids)
+    first = found[:SHOWN_PARTITIONS]
+    fields: dict[str, object] = {"partitions": first}
+    fields |= {name: {str(id): said[id] for id in first} for name, said in each.items()}
+    return fields | ({"more_partitions": len(found) - len(first)} if len(found) > len(first) else {})
 
 
 @attrs.frozen

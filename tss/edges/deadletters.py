@@ -38,7 +38,8 @@ PROBE_SECS = 1.0  # the same of the one try that is made now and then while the 
 LOG_SECS = 5.0  # for the log to write a part of a letter
 LOG = "log"
 TO_THE_LOG = "they go to the log, since their place does not take them"
-BEGINS = b'{"time":"'  # each line of the file
+# Each line of the file, `#` being a digit: a time alone is how other services' logs begin, too (Go's slog).
+BEGINS = b'{"time":"####-##-##T##:##:##.###+00:00","reason":"'
 # Container runtimes cut a log's lines at 16 KiB, and so does `logs` with any text; quotes in here count twice in JSON.
 LOG_PART_CHARS = 7000
 

@@ -144,6 +144,20 @@ class Connection:
             to_offset=first,
         )
 
+    def lose_unread(self, partition: int, first: int, after: int, reason: str) -> None:
+        """The client could not read these offsets, and has gone on with those after them."""
+        self._lost[partition] += after - first
+        log.error(
+            "records could not be read from the brokers' answer: they are lost to this replica, and reading goes on after them;"
+            " look for a broken disk or a proxy that changes bytes, and read them again with another consumer",
+            topic=self._topic,
+            partition=partition,
+            lost_offsets=after - first,
+            from_offset=first,
+            to_offset=after,
+            reason=reason,
+        )
+
     def join(self, *, has_partitions: bool) -> None:
         """The group has given us our share, so a broker answers."""
         self._joined = True

@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotConnect
-from tss.core.record import Start
+from tss.core.record import Start, told_of
 from tss.edges.kafka_errors import HEADLINE, Connection, cause_of, said
 from tss.edges.kafka_identity import TopicIdentity
 from tss.edges.kafka_starts import metadata_of, partitions_at_birth, start, topic_of
@@ -98,7 +98,7 @@ class OffsetLookup:
                 "unread of the new topic",
                 topic=self._topic,
                 topic_id=topic,
-                offsets=anew,
+                **told_of(anew, offsets=anew),
             )
 
     def _new(self, missing: Sequence[int], topic: str) -> set[int]:
@@ -120,7 +120,7 @@ class OffsetLookup:
         old = min([known for known in noted if known is not None], default=0)
         new = {id for id in missing if id >= old}
         if new:
-            log.info("partitions that are new to the group: read from their start", partitions=sorted(new))
+            log.info("partitions that are new to the group: read from their start", **told_of(new))
         return new
 
     def _count(self) -> int:

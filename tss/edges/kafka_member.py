@@ -402,6 +402,7 @@ class Member:
 
     def _assign(self, positions: Mapping[int, int]) -> None:
         self._positions |= positions
+        self._reader.forget(positions)
         self._ends.begin(positions)
         if self._incremental:
             self._drop_waiting(positions)
@@ -467,6 +468,11 @@ class Member:
         self._waiting += [message for message in left if message.partition() not in gone]
         for error, id in read.errors:
             self._on_message_error(error, id)
+        for gap in read.gaps:
+            # What was to be read again only to remember it was delivered long ago, and is no loss.
+            first = max(gap.first, self._unsettled.get(gap.partition, 0))
+            if first < gap.after:
+                self._connection.lose_unread(gap.partition, first, gap.after, gap.reason)
         if stale:
             self._move({id: self._positions[id] for id in stale})
         return read

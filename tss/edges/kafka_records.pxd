@@ -11,6 +11,7 @@ cdef class Reader:
     cdef object _encoding
     cdef CScanner _scanner
     cdef bint _keeping
+    cdef dict _unread
 
     @cython.locals(
         records=list, faults=list, fragments=tuple, scanner=CScanner, record=Record, current="long long",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import cast
 
@@ -11,12 +11,28 @@ from confluent_kafka import KafkaError, Message
 
 from tss.core.otlp import Encoding, Fault, Fragment, Scanner
 from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Headers, Record, headers_bytes, record_of
+from tss.edges.kafka_errors import said
 
 NO_TIMESTAMP_MS = -1
 MAX_NAME_BYTES = 100  # shown of a header's name that is not UTF-8
 NO_LIMIT = 1 << 62
 RECORD_BYTES = 110  # the object, the tuple of its fragments (tests/edges/test_kafka_records.py)
 SAMPLE_MASK = 127  # of one record in 128 the key is looked at, and of the first of each poll
+
+
+# By librdkafka's names: what it gives in place of records that it could not read. Mostly it asks for them again. Where
+# others follow in the same answer it goes on with those (`rdkafka_msgset_reader.c`, 2.16).
+UNREADABLE = frozenset({"_BAD_MSG", "_BAD_COMPRESSION", "_NOT_IMPLEMENTED", "_CRIT_SYS_RESOURCE"})
+
+
+@attrs.frozen
+class Gap:
+    """Offsets of a partition that the client could not read, and passed."""
+
+    partition: int
+    first: int
+    after: int  # the first that could be read again
+    reason: str
 
 
 @attrs.define
@@ -26,6 +42,7 @@ class Reading:
     records: list[Record] = attrs.field(factory=list)
     letters: list[DeadLetter] = attrs.field(factory=list)
     errors: list[tuple[KafkaError, int | None]] = attrs.field(factory=list)  # with the partition, if it is of one
+    gaps: list[Gap] = attrs.field(factory=list)
     stale: set[int] = attrs.field(factory=set)  # partitions that went and came back in the call
     held_bytes: int = (
         0  # by the records, once they are scanned and split, by the headers that are kept, and the letters
@@ -47,6 +64,7 @@ class Reader:
         self._keeping = keeping
         self._encoding = encoding
         self._scanner = scanner
+        self._unread: dict[int, tuple[int, str]] = {}  # by partition the lowest offset that was not read, and why
 
     def read(
         self, messages: Sequence[Message], positions: dict[int, int], gone: AbstractSet[int], max_bytes: int = NO_LIMIT
@@ -65,8 +83,7 @@ class Reader:
             taken += 1
             error = message.error()
             if error is not None:
-                # One of no partition says partition 0, and no topic.
-                found.errors.append((error, None if message.topic() is None else message.partition()))
+                self._hear(found, error, message)
                 continue
             partition: int = message.partition()  # type: ignore[assignment]  # None only where there is an error
             offset: int = message.offset()  # type: ignore[assignment]  # as above
@@ -78,6 +95,8 @@ class Reader:
                 found.stale |= {partition} & positions.keys() & gone
             if not ours:
                 continue
+            if self._unread:
+                self._see_gap(found, partition, after if after >= 0 else positions[partition], offset)
             value = message.value()
             kind, timestamp = message.timestamp()
             fragments = scanner.fragments(value, encoding, faults)
@@ -87,14 +106,31 @@ class Reader:
             records.append(record_of(partition, offset, timestamp if kind else NO_TIMESTAMP_MS, fragments))
             after = offset + 1
             size += _held_bytes(fragments) + (headers_bytes(headers or ()) if self._keeping else 0)
-            if faults:
-                size += self._put_aside(found, faults, message, headers)
+            size += self._put_aside(found, faults, message, headers) if faults else 0
             if size >= max_bytes:
                 break
         if after >= 0:
             positions[current] = after
         found.held_bytes, found.taken = size, taken
         return found
+
+    def forget(self, ids: Iterable[int]) -> None:
+        """These are read from elsewhere now."""
+        for id in ids:
+            self._unread.pop(id, None)
+
+    def _hear(self, found: Reading, error: KafkaError, message: Message) -> None:
+        # One of no partition says partition 0, and no topic.
+        partition, offset = None if message.topic() is None else message.partition(), message.offset()
+        found.errors.append((error, partition))
+        if error.name() in UNREADABLE and partition is not None and offset is not None and offset >= 0:
+            self._unread.setdefault(partition, (offset, said(error)))
+
+    def _see_gap(self, found: Reading, partition: int, expected: int, offset: int) -> None:
+        """Whether what was not read of the partition is passed, now that a record of it comes that was read."""
+        unread = self._unread.pop(partition, None)
+        if unread is not None and (first := max(unread[0], expected)) < offset:
+            found.gaps.append(Gap(partition, first, offset, unread[1]))
 
     def _put_aside(self, found: Reading, faults: list[Fault], message: Message, looked: Headers | None) -> int:
         """Make letters of what could not be read of the last record; returns the bytes that they hold."""

@@ -20,6 +20,7 @@ from tss.edges.unusable import UnusableFile
 log = structlog.get_logger()
 
 _BLOCK_BYTES = 64 * 1024
+_DIGIT, _DIGITS = ord("#"), b"0123456789"
 
 Clock = Callable[[], float]
 
@@ -43,7 +44,7 @@ class LineFile:
     ) -> None:
         """Creates the file, and its folder, where they are missing. Raises CannotOpen, also for somebody else's file.
 
-        ``begins`` is how each line begins, by which ours are told from others.
+        ``begins`` is how each line begins, by which ours are told from others; `#` in it stands for any digit.
         """
         self._path = Path(path)
         self._begins = begins
@@ -155,7 +156,7 @@ class LineFile:
         # After a power cut a tail may be as long as it was, and zeros. A file of nothing else may be anybody's.
         there = os.pread(self._descriptor, len(self._begins), start)
         found = there.rstrip(b"\0")
-        if not self._begins.startswith(found) or (there and not found and not start):
+        if not _is_as(self._begins, found) or (there and not found and not start):
             expected = self._begins.decode("ascii")
             message = f"it is somebody else's file, for its {which} line does not begin with {expected}"
             raise OSError(errno.EEXIST, message)
@@ -171,6 +172,11 @@ class LineFile:
                 return start + newline + 1
             end = start
         return 0
+
+
+def _is_as(pattern: bytes, found: bytes) -> bool:
+    """Whether these bytes, which may be fewer, are as the pattern is."""
+    return all(sign == byte or (sign == _DIGIT and byte in _DIGITS) for sign, byte in zip(pattern, found, strict=False))
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from tss.core.measures import Meter
 from tss.core.otlp import NOTHING, Lookup
 from tss.core.parked import Summary
 from tss.core.partition import Commit, Partition
-from tss.core.record import Record, Start, runs
+from tss.core.record import Record, Start, runs, told_of
 
 log = structlog.get_logger()
 
@@ -83,8 +83,8 @@ class Assignments:
             self._meter.count(measures.REBALANCES, len(came), "assigned")
         commits = self._take_up(starts)
         if starts:
-            told = {str(id): starts[id].told() for id in sorted(starts)}
-            log.info("partitions assigned", partitions=sorted(starts), starts=told)
+            told = {id: start.told() for id, start in starts.items()}
+            log.info("partitions assigned", **told_of(starts, starts=told))
         return commits
 
     def _take_up(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
@@ -154,7 +154,7 @@ class Assignments:
         going = self._forget(ids)
         if going:
             self._meter.count(measures.REBALANCES, len(going), "revoked")
-            log.info("partitions revoked", partitions=sorted(partition.id for partition in going))
+            log.info("partitions revoked", **told_of(partition.id for partition in going))
         if self.parting is not None and going:
             with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
                 self.parting.send_nowait(parting)
@@ -173,7 +173,7 @@ class Assignments:
             self._meter.count(measures.REBALANCES, len(gone), "lost")
             log.warning(
                 "partitions lost: other replicas have them, and nothing of them may be committed",
-                partitions=sorted(partition.id for partition in gone),
+                **told_of(partition.id for partition in gone),
             )
 
     def _drop(self, ids: Sequence[int]) -> list[Partition]:

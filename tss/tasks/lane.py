@@ -94,6 +94,7 @@ class Lane:
     _told_at: float = -math.inf
     _aside: Telling = attrs.field(factory=Telling)
     _refusals: Telling = attrs.field(factory=Telling)
+    _remarks: Telling = attrs.field(factory=Telling)
 
     def works(self) -> None:
         """The destination has taken a batch."""
@@ -148,6 +149,13 @@ class Lane:
             **{"next_try_secs": round(wait_secs, 3), **self.standing.particulars()},
         )
 
+    def remarks(self, remark: str) -> None:
+        """It has taken a batch, and says something of it; told from time to time."""
+        if times := self._remarks.add(1):
+            log.warning(
+                "destination took a batch with a remark", destination=self.destination.name, remark=remark, times=times
+            )
+
     def refuses(self, outcome: Again | Misconfigured | Rejected, traces: int) -> None:
         """It refuses some data while it takes other; said from time to time."""
         if times := self._refusals.add(1):
@@ -181,7 +189,7 @@ async def account(lane: Lane, batch: Sequence[Trace], outcome: Accepted) -> None
     spans = sum(trace.held_spans for trace in batch)
     lane.meter.count(measures.SPANS_EXPORTED, max(0, spans - outcome.rejected_spans), name)
     if outcome.message and not outcome.rejected_spans:
-        log.warning("destination took a batch with a remark", destination=name, remark=outcome.message)
+        lane.remarks(outcome.message)
     if outcome.rejected_spans:
         # It does not say which spans, and sending them again is forbidden (OTLP specification, Partial Success).
         lane.meter.count(measures.EXPORT_REJECTED, outcome.rejected_spans, name)

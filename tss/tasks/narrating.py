@@ -11,6 +11,7 @@ import trio
 
 from tss.core.delivery import Accepted, Outcome
 from tss.core.partition import Commit
+from tss.core.record import told_of
 from tss.core.services import services
 from tss.core.trace import Trace
 
@@ -137,4 +138,6 @@ class Sends:
 def tell_commit(commits: Mapping[int, Commit]) -> None:
     """Kafka has these: at most one line a second or so, however many partitions."""
     if is_told():
-        log.debug("offsets committed", offsets={str(id): commit.offset for id, commit in commits.items()})
+        log.debug(
+            "offsets committed", **told_of(commits, offsets={id: commit.offset for id, commit in commits.items()})
+        )

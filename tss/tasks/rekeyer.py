@@ -19,11 +19,12 @@ import trio
 from tss.core import measures
 from tss.core.alignment import Alignment, Read, ends_of, still_ours
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected, Retrying
+from tss.core.errors import WrongSetting
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.otlp import join
 from tss.core.partition import Commit
-from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Polled, Record, Start, record_of
+from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Polled, Record, Start, record_of, told_of
 from tss.tasks.consumer import DeadLetters
 from tss.tasks.telling import Telling
 
@@ -33,6 +34,7 @@ COMPONENT = "rekey"
 RECORDS_AT_ONCE = 1_000  # in one transaction; as many as one poll reads at most
 RETRYING = Retrying(0.1, max_secs=5.0)
 MAKE_AGAIN_SECS = 2.0
+MISSING = frozenset({"unknown_topic_or_part", "unknown_topic", "unknown_topic_id"})  # reasons of `Topic.write`
 QUICK_TRIES = 2  # a rebalance or an answer that got lost is no trouble yet
 
 
@@ -97,8 +99,8 @@ class Inputs:
             self._meter.count(measures.RECORDS_LOST, 0, self.topic, str(id))  # an increase is seen from 0 on
             self._show_age(id)
         if starts:
-            told = {str(id): starts[id].told() for id in sorted(starts)}
-            log.info("partitions to split by trace assigned", partitions=sorted(starts), starts=told)
+            told = {id: start.told() for id, start in starts.items()}
+            log.info("partitions to split by trace assigned", **told_of(starts, starts=told))
         return {
             id: Commit(start.offset, start.offset, topic=start.topic)
             for id, start in starts.items()
@@ -108,14 +110,14 @@ class Inputs:
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         """Nothing to commit: what was written has its offsets with it."""
         self._forget(ids)
-        log.info("partitions to split by trace revoked", partitions=sorted(ids))
+        log.info("partitions to split by trace revoked", **told_of(ids))
         await trio.lowlevel.checkpoint()
         return {}
 
     def lost(self, ids: Sequence[int]) -> None:
         """What was read of them and is not written is the next owner's to read."""
         self._forget(ids)
-        log.warning("partitions to split by trace lost: other replicas have them", partitions=sorted(ids))
+        log.warning("partitions to split by trace lost: other replicas have them", **told_of(ids))
 
     def identify(self, topic: str) -> None:
         """Nothing to do: what is written has its offsets with it, and they bear the topic's id."""
@@ -218,6 +220,7 @@ class _Rekeyer:
     _telling: Telling = attrs.field(factory=Telling)
     _trouble: Telling = attrs.field(factory=Telling)
     _headers_telling: Telling = attrs.field(factory=Telling)
+    _missing: Telling = attrs.field(factory=Telling)
     _told: str = ""  # the reason last logged
 
     async def read(self) -> int:
@@ -258,6 +261,8 @@ class _Rekeyer:
             if not paused:
                 await self._source.pause()
                 paused = True
+            if outcome.reason in MISSING:
+                await self._make_again()
             await self._wait(min(RETRYING.max_secs, RETRYING.initial_secs * 2.0 ** min(tries, 20)))
             reads = still_ours(reads)
         if paused:
@@ -265,6 +270,15 @@ class _Rekeyer:
             if not self._stop.is_set():
                 self._inputs.alignment.hear(await self.read())
         self._health.up(COMPONENT)
+
+    async def _make_again(self) -> None:
+        """Somebody deleted the topic. What could be made at the start can mostly be made now."""
+        try:
+            reason = await self._topic.make()
+        except WrongSetting as error:  # no reason to end: reading waits, and somebody may make it by hand
+            reason = str(error)
+        if reason and self._missing.add(1):
+            log.warning("the topic between the stages is gone and could not be made again", reason=reason)
 
     async def _wait(self, most_secs: float) -> None:
         """Polls meanwhile: the group expects it, and a rebalance may be why it was not taken."""
