@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,20 +13,24 @@ import attrs
 import msgpack
 import pytest
 import trustme
+from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, TracesData
 
 from tests.contracts.destination import World, check_destination
 from tests.core.spans import message, span, trace_id
-from tests.edges.traces import span_ids, trace, trace_of
+from tests.edges.traces import repeating, span_ids, trace, trace_of
 from tests.faulty import drive
 from tests.real.brokers import free_ports
 from tests.sinks import DatadogIntakeSink, DatadogSink, Reply
 from tss.core import measures
-from tss.core.datadog.parts import Form, OtlpForm, Part, TooLarge
+from tss.core.datadog.parts import PLAN_BYTES, ROOM_BYTES, Form, OtlpForm, Part, SpanForm
+from tss.core.datadog.schema import Span as PbSpan
+from tss.core.datadog.schema import TraceChunk
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected
 from tss.core.otlp.wire import join
+from tss.core.repeating import TooLarge
 from tss.core.trace import Trace
 from tss.edges import datadog as edge
 from tss.edges.datadog import BATCH_BYTES, THREAD_BYTES, DatadogHttp, open_datadog, way_of
@@ -464,6 +470,132 @@ async def test_a_large_batch_is_encoded_in_a_thread(way, sink):
         assert await destination.send(large) == Accepted()
         assert destination.batching.max_bytes == (INTAKE_BYTES if way == OTLP else BATCH_BYTES)
     assert sink.spans == span_ids(large)
+
+
+# ---- spans that repeat a long resource
+
+SPAN_FORMS: Sequence[Callable[[], SpanForm]] = (V04, V07, Intake)
+LONGEST = PLAN_BYTES + PLAN_BYTES // 8
+
+
+@pytest.mark.parametrize("make", SPAN_FORMS)
+def test_a_trace_that_becomes_a_thousand_times_as_long_is_refused_unencoded(make):
+    """530 kB of OTLP, 814 MB of Datadog spans: it took 2.4 GB and 42 s, at each start again."""
+    sent = repeating(1, 400, 2000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge, match=r"its 52\d,\d+ bytes of OTLP become 81\d,\d+,\d+ or more"):
+            make().parts(sent)
+        assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def spans_in(form: SpanForm, parts: Sequence[Part]) -> list[Any]:
+    """The spans of these chunks, less what only the first of a chunk has."""
+    if isinstance(form, Intake):
+        found = [
+            {**MessageToDict(PbSpan.FromString(each))}
+            for part in parts
+            for each in TraceChunk.FromString(part.body).spans
+        ]
+    else:
+        chunks = [msgpack.unpackb(part.body) for part in parts]
+        found = [each for chunk in chunks for each in (chunk["spans"] if isinstance(chunk, dict) else chunk)]
+    for each in found:
+        for name in ("_sampling_priority_v1", "_dd.p.dm", "_dd.p.tid"):
+            each["meta"].pop(name, None)
+            each.get("metrics", {}).pop(name, None)
+    return [{name: value for name, value in each.items() if value} for each in found]
+
+
+@pytest.mark.parametrize("make", SPAN_FORMS)
+def test_what_is_longer_than_the_room_is_encoded_piece_by_piece(make):
+    form = make()
+    sent = repeating(1, 25, 1000)
+    plans = form.parts(sent)
+    assert len(plans) > 5 and all(plan.is_planned and not plan.body for plan in plans)
+    pieces = [form.encoded(plan) for plan in plans]
+    assert all(sum(len(part.body) for part in piece) < LONGEST for piece in pieces)
+    parts = [part for piece in pieces for part in piece]
+    assert [member for part in parts for member in part.members] == list(range(1000))
+    assert {part.origin for part in parts} == {part.origin for part in form.parts(sent, room=1 << 40)}
+    assert spans_in(form, parts) == spans_in(form, form.parts(sent, room=1 << 40))
+
+
+@pytest.mark.parametrize("make", SPAN_FORMS)
+def test_the_room_is_that_of_a_batch(make):
+    form = make()
+    found, refused = edge.encode(form, [repeating(number, 25, 30) for number in range(40)])
+    parts = [part for each in found.values() for part in each]
+    assert refused is None and len(found) == 40
+    assert ROOM_BYTES / 2 < sum(len(part.body) for part in parts) <= ROOM_BYTES
+    together = list(form.requests(parts))
+    planned = [each for each in together if each[0].is_planned]
+    assert all(len({part.is_planned for part in each}) == 1 for each in together)
+    assert sum(map(len, planned)) > len(planned) > 1, "several at once, not all"
+    assert all(sum(part.size for part in each) <= PLAN_BYTES for each in planned)
+
+
+@pytest.mark.parametrize("way", [AGENT, AGENT_V07, INTAKE])
+async def test_a_long_trace_arrives_whole_and_once(way, sink):
+    sent = [repeating(1, 25, 1000, "key.{:04}"), trace(2)]
+    sink.script(Reply(), Reply(503), Reply(), Reply(), Reply(503))
+    outcomes: list[Outcome] = []
+    async with exporter(way, sink.url) as destination:
+        while Accepted() not in outcomes:
+            outcomes.append(await destination.send(sent))
+        assert "0 traces begun" in repr(destination)
+    assert len(outcomes) == 3
+    assert sink.spans == span_ids(sent)
+    assert set(sink.counts.values()) == {1}
+    assert all(len(request.body) < LONGEST for request in sink.requests)
+
+
+async def test_a_server_that_takes_less_gets_a_long_trace_too(intake_sink):
+    intake_sink.max_bytes = 300_000
+    sent = [repeating(1, 25, 800)]
+    async with exporter(INTAKE, intake_sink.url) as destination:
+        assert await destination.send(sent) == Accepted()
+    assert intake_sink.spans == span_ids(sent)
+    assert set(intake_sink.counts.values()) == {1}
+
+
+@pytest.mark.parametrize("way", [AGENT, AGENT_V07, INTAKE])
+async def test_what_became_too_long_is_dead_lettered_alone(way, sink):
+    sent = [trace(1), repeating(2, 400, 2000), trace(3)]
+    async with exporter(way, sink.url) as destination:
+        driven = await drive([destination], [sent])
+        assert "0 traces begun" in repr(destination)
+    [letter] = driven.letters.letters
+    assert (letter.trace_id, letter.reason) == (sent[1].trace_id.hex(), "too_large")
+    assert letter.payload == sent[1].payload
+    assert sink.spans == span_ids([sent[0], sent[2]])
+
+
+def test_otlp_whose_resource_hardly_fits_a_request_is_refused():
+    """Each request would have a span or two beside it."""
+    sent = repeating(1, 15, 1000)
+    with pytest.raises(TooLarge):
+        OtlpForm(17_000).parts(sent)
+    assert sum(len(part.body) for part in OtlpForm(100_000).parts(sent)) < 2 * sent.payload_bytes
+
+
+async def test_a_short_record_that_becomes_long_is_encoded_in_a_thread(agent_sink, monkeypatch):
+    where: list[threading.Thread] = []
+
+    def noting(form: Form, traces: Sequence[Trace]):
+        where.append(threading.current_thread())
+        return encode(form, traces)
+
+    encode = edge.encode
+    monkeypatch.setattr(edge, "encode", noting)
+    long_one = repeating(1, 10, 300)
+    assert long_one.payload_bytes < THREAD_BYTES
+    async with exporter(AGENT, agent_sink.url) as destination:
+        await destination.send([trace(2)])
+        await destination.send([long_one])
+    assert [each is threading.main_thread() for each in where] == [True, False]
 
 
 # ---- 413

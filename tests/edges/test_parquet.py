@@ -25,13 +25,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from tests.contracts.destination import World, check_destination
 from tests.core.spans import span_id, trace_id
-from tests.edges.traces import span_ids, trace, trace_of
+from tests.edges.traces import repeating, span_ids, trace, trace_of
 from tests.faulty import drive, lost
 from tss.core.delivery import Accepted, Again, Refused
 from tss.core.errors import WrongSetting
 from tss.edges.lines import CannotOpen
 from tss.edges.parquet import ParquetFolder, open_parquet
-from tss.edges.parquet_table import COLUMNS, RAW, ROW_GROUP_ROWS, to_parquet
+from tss.edges.parquet_table import COLUMNS, RAW, ROW_GROUP_BYTES, ROW_GROUP_ROWS, to_parquet
 from tss.settings import ParquetExporter
 
 
@@ -468,3 +468,24 @@ def test_rows_of_many_shapes_are_json_free():
     found = pq.read_table(pa.py_buffer(to_parquet([trace_of([full_message().SerializeToString()])], raw=False)))
     (value,) = pc.map_lookup(found["attributes"], pa.scalar("whole"), "first").to_pylist()
     assert json.loads(value) == -5
+
+
+def test_rows_that_repeat_a_long_resource_are_written_few_at_once():
+    sent = repeating(1, 20, 1200)
+    written = pq.ParquetFile(pa.BufferReader(to_parquet([sent], raw=True)))
+    assert written.metadata.num_rows == 1200
+    groups = [written.metadata.row_group(number).num_rows for number in range(written.num_row_groups)]
+    assert len(groups) > 1
+    assert all(rows * 2 * 20_000 <= ROW_GROUP_BYTES for rows in groups), "twice: as attributes and as bytes"
+    ids = written.read(["span_id"]).column(0).to_pylist()
+    assert ids == [span_id(number).hex() for number in range(1200)]
+
+
+async def test_a_trace_that_becomes_a_thousand_times_as_long_is_dead_lettered_alone(folder):
+    sent = [trace(1), repeating(2, 400, 2000), trace(3)]
+    async with exporter(folder) as destination:
+        driven = await drive([destination], [sent])
+    [letter] = driven.letters.letters
+    assert (letter.trace_id, letter.reason) == (sent[1].trace_id.hex(), "too_large")
+    assert letter.payload == sent[1].payload
+    assert table(folder).num_rows == sum(each.held_spans for each in (sent[0], sent[2]))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
 
-from tests.core.spans import message, span, trace_id
+from tests.core.spans import message, span, span_id, trace_id
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.otlp import Encoding, Fragment, scan
 from tss.core.partition import Partition
@@ -36,6 +38,22 @@ def trace(number: int, pieces: int = 2, spans: int = 3, rate: float = 1.0) -> Tr
         for piece in range(pieces)
     ]
     return trace_of(payloads, trace_id(number), rate)
+
+
+def repeating(number: int, attributes: int, spans: int, key: str = "key.{:04}") -> Trace:
+    """Trace `number`, one record, whose resource has so many attributes of a kilobyte and so many small spans."""
+    resource = Resource(
+        attributes=[
+            KeyValue(key=key.format(at), value=AnyValue(string_value=f"{at:04}" * 250)) for at in range(attributes)
+        ]
+    )
+    parents = [None, *[0] * (spans - 1)]
+    members = [Span(trace_id=trace_id(number), span_id=span_id(at), name="a") for at in range(spans)]
+    for each, parent in zip(members, parents, strict=True):
+        each.parent_span_id = b"" if parent is None else span_id(parent)
+        each.start_time_unix_nano, each.end_time_unix_nano = 1_790_000_000_000_000_000, 1_790_000_000_000_000_001
+    data = ResourceSpans(resource=resource, scope_spans=[ScopeSpans(spans=members)])
+    return trace_of([TracesData(resource_spans=[data]).SerializeToString()], trace_id(number))
 
 
 def span_ids(traces: Sequence[Trace]) -> set[tuple[bytes, bytes]]:

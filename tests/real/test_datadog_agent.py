@@ -13,6 +13,7 @@ from tests.edges.traces import span_ids, trace, trace_of
 from tests.real import agent
 from tests.real.traffic import sdk_payloads
 from tss.core.datadog import lead, to_spans
+from tss.core.datadog.trace import Translation
 from tss.core.delivery import Accepted, Rejected
 from tss.edges.datadog import AGENT_HEADERS, open_datadog
 from tss.settings import Datadog, DatadogExporter
@@ -88,12 +89,13 @@ def test_the_checks_are_on(test_agent):
 async def test_a_refusal_of_the_real_thing(test_agent, trace_api, monkeypatch):
     """A tag that is no text is what the agent cannot decode."""
 
-    def broken(payload, rate, now_ns):
-        spans = to_spans(payload, rate, now_ns)
-        spans[0]["meta"]["number"] = 7
-        return spans
+    class Broken(Translation):
+        def spans(self, members):
+            spans = super().spans(members)
+            spans[0]["meta"]["number"] = 7
+            return spans
 
-    monkeypatch.setattr("tss.core.datadog.parts.to_spans", broken)
+    monkeypatch.setattr("tss.core.datadog.parts.Translation", Broken)
     async with exporter(test_agent, trace_api) as destination:
         outcome = await destination.send([trace(1)])
     assert isinstance(outcome, Rejected) and outcome.reason == "http_400"

@@ -14,6 +14,7 @@ from tss.core.otlp.wire import fields
 from tss.core.trace import Trace
 
 Row = dict[str, Any]
+ROW_BYTES = "row_bytes"  # in a row, and no column: about what its columns take
 
 KINDS: Mapping[int, str] = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 STATUSES: Mapping[int, str] = {0: "unset", 1: "ok", 2: "error"}
@@ -37,7 +38,8 @@ def rows(trace: Trace) -> Iterator[Row]:
             spans, envelope = _apart(scope_spans)
             scope = _scope(envelope)
             for span in spans:
-                yield {**_span(span), **scope, **resource, **decision}
+                size = _SPAN_TIMES * len(span) + scope[ROW_BYTES] + resource[ROW_BYTES]
+                yield {**_span(span), **scope, **resource, **decision, ROW_BYTES: size}
 
 
 def _parts(message: bytes, tag: int) -> Iterator[bytes]:
@@ -71,17 +73,32 @@ def _decision(trace: Trace) -> Row:
 
 def _resource(envelope: bytes) -> Row:
     found = texts(read(ResourceSpans, envelope).resource.attributes)
-    return {"service": found.get("service.name"), "resource_attributes": [*found.items()], "otlp_resource": envelope}
+    return {
+        "service": found.get("service.name"),
+        "resource_attributes": [*found.items()],
+        "otlp_resource": envelope,
+        ROW_BYTES: _size(found, envelope),
+    }
 
 
 def _scope(envelope: bytes) -> Row:
     scope = read(ScopeSpans, envelope).scope
+    found = texts(scope.attributes)
     return {
         "scope_name": scope.name or None,
         "scope_version": scope.version or None,
-        "scope_attributes": [*texts(scope.attributes).items()],
+        "scope_attributes": [*found.items()],
         "otlp_scope": envelope,
+        ROW_BYTES: _size(found, envelope) + len(scope.name) + len(scope.version),
     }
+
+
+_SPAN_TIMES = 2  # as it came, and in columns
+_PAIR_BYTES = 8  # of an attribute: where its key and its value end
+
+
+def _size(found: Mapping[str, str], envelope: bytes) -> int:
+    return sum([len(key) + len(value) + _PAIR_BYTES for key, value in found.items()]) + len(envelope)
 
 
 def _span(message: bytes) -> Row:

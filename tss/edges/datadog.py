@@ -7,7 +7,7 @@ has no public documentation.
 from __future__ import annotations
 
 import platform
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,9 +19,10 @@ from isal import igzip
 from zstandard import ZstdCompressor
 
 from tss import __version__
-from tss.core.datadog.parts import Form, NoTraceId, OtlpForm, Part, TooLarge
+from tss.core.datadog.parts import ROOM_BYTES, Form, NoTraceId, OtlpForm, Part
 from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Retrying
 from tss.core.otlp.wire import WireError
+from tss.core.repeating import TooLarge
 from tss.core.trace import Trace
 from tss.edges.datadog_answers import taken_by_datadog
 from tss.edges.datadog_forms import INTAKE_BYTES, V04, V07, Intake
@@ -80,7 +81,7 @@ class Way:
 class Parcel:
     """What is left to be sent of a trace, and what was said of what was sent."""
 
-    parts: list[Part]
+    parts: OrderedDict[Part, None]
     rejected_spans: int = 0
     remark: str = ""
 
@@ -111,7 +112,10 @@ class DatadogHttp:
 
     async def send(self, traces: Sequence[Trace]) -> Outcome:
         """As few requests as can be, one after the other; if one fails, its outcome is the batch's."""
-        outcome = await self._prepare(traces) or await self._deliver(traces)
+        try:
+            outcome = await self._prepare(traces) or await self._deliver(traces)
+        finally:
+            self._form.rest()
         if isinstance(outcome, Accepted):
             self.forget(traces)
         return outcome
@@ -128,15 +132,21 @@ class DatadogHttp:
 
     async def _prepare(self, traces: Sequence[Trace]) -> Refused | None:
         new = [trace for trace in traces if trace not in self._left]
-        size = sum(trace.payload_bytes for trace in new)
+        size = sum(max(trace.payload_bytes, trace.payload_bytes * trace.held_spans // 8) for trace in new)
         found, refused = await self._work(size, partial(encode, self._form, new))
-        self._left |= {trace: Parcel(parts) for trace, parts in found.items()}
+        self._left |= {trace: Parcel(OrderedDict.fromkeys(parts)) for trace, parts in found.items()}
         return refused
 
     async def _deliver(self, traces: Sequence[Trace]) -> Outcome:
         waiting = deque(self._form.requests([part for trace in traces for part in self._left[trace].parts]))
         while waiting:
             parts = waiting.popleft()
+            if parts[0].is_planned:
+                made = await self._made(parts)
+                if isinstance(made, Refused):
+                    return made
+                waiting.extendleft(reversed(made))
+                continue
             answer = await self._post(parts)
             if not isinstance(answer, Answer):
                 return answer
@@ -168,7 +178,7 @@ class DatadogHttp:
         first.rejected_spans += said.rejected_spans
         first.remark = first.remark or said.message
         for part in parts:
-            self._left[part.trace].parts.remove(part)
+            del self._left[part.trace].parts[part]
 
     async def _smaller(self, parts: list[Part]) -> list[list[Part]]:
         """A request's parts as several; none when it is a single span."""
@@ -177,13 +187,32 @@ class DatadogHttp:
             return [parts[:middle], parts[middle:]]
         [part] = parts
         try:
-            halves = await self._work(len(part.body), partial(self._form.halves, part))
+            halves = await self._work(part.trace.payload_bytes, partial(self._form.halves, part))
         except (TooLarge, WireError):
             return []
-        left = self._left[part.trace].parts
-        place = left.index(part)
-        left[place : place + 1] = halves
+        self._replace(part, halves)
         return [[half] for half in halves]
+
+    async def _made(self, plans: Sequence[Part]) -> list[list[Part]] | Refused:
+        """The requests of planned parts, or why there are none."""
+        made: list[Part] = []
+        for plan in plans:
+            work = partial(attempt, partial(self._form.encoded, plan))
+            found, refused = await self._work(plan.size, work)
+            if refused:
+                return refused
+            self._replace(plan, found)
+            made += found
+        return [*self._form.requests(made)]
+
+    def _replace(self, part: Part, others: Sequence[Part]) -> None:
+        """At the front: it is sent first when the batch is sent again, so that never more than one request's parts have been
+        encoded beyond the room."""
+        left = self._left[part.trace].parts
+        del left[part]
+        for other in reversed(others):
+            left[other] = None
+            left.move_to_end(other, last=False)
 
     async def _work(self, size: int, work: Callable[[], T]) -> T:
         """On a thread where it would take long."""
@@ -196,16 +225,26 @@ def encode(form: Form, traces: Sequence[Trace]) -> tuple[Mapping[Trace, list[Par
     """The parts of each, and why there are none of some."""
     found: dict[Trace, list[Part]] = {}
     refused = None
+    room = ROOM_BYTES
     for trace in traces:
-        try:
-            found[trace] = form.parts(trace)
-        except TooLarge as error:
-            refused = Refused("too_large", str(error))
-        except NoTraceId as error:
-            refused = Refused("trace_id_zero", str(error))
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
-            refused = Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
+        parts, trouble = attempt(partial(form.parts, trace, room))
+        room -= sum(len(part.body) for part in parts)
+        if trouble is None:
+            found[trace] = parts
+        refused = trouble or refused
     return found, refused
+
+
+def attempt(work: Callable[[], list[Part]]) -> tuple[list[Part], Refused | None]:
+    """The parts that this makes, or none and why."""
+    try:
+        return work(), None
+    except TooLarge as error:
+        return [], Refused("too_large", str(error))
+    except NoTraceId as error:
+        return [], Refused("trace_id_zero", str(error))
+    except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
+        return [], Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
 
 
 def write(way: Way, parts: Sequence[Part]) -> tuple[bytes, Mapping[str, str]]:

@@ -15,8 +15,7 @@ from tss.core.datadog.obfuscation import obfuscate
 from tss.core.datadog.origin import Origin, origin_of, root_of
 from tss.core.datadog.parts import Part, SpanForm, fill
 from tss.core.datadog.schema import AgentPayload, Span, TraceChunk, TracerPayload
-from tss.core.datadog.trace import MANUAL, USER_KEEP
-from tss.core.trace import Trace
+from tss.core.datadog.trace import MANUAL, USER_KEEP, Translation
 
 AGENT_BYTES = 25 * 1024 * 1024  # the agent's MaxRequestBytes
 INTAKE_BYTES = 3_200_000  # the agent's MaxPayloadSize, "the maximum allowed by the Datadog API"; so for the OTLP intake
@@ -93,9 +92,9 @@ class Intake(SpanForm):
     def __init__(self, limit: int = INTAKE_BYTES) -> None:
         self.limit = limit
 
-    def spans(self, trace: Trace) -> list[DatadogSpan]:
+    def spans(self, translation: Translation, members: Sequence[int]) -> list[DatadogSpan]:
         """Without the values that an agent would take out."""
-        return [obfuscate(span) for span in super().spans(trace)]
+        return [obfuscate(span) for span in super().spans(translation, members)]
 
     def origins(self, spans: Sequence[DatadogSpan]) -> Mapping[Origin, Sequence[int]]:
         """A trace's spans by where each comes from: nobody looks at whole chunks any more."""
@@ -103,6 +102,10 @@ class Intake(SpanForm):
         for place, span in enumerate(spans):
             found.setdefault(origin_of(span), []).append(place)
         return found
+
+    def shared(self, origin: Origin, told: Origin | None) -> Origin:
+        """A chunk's own."""
+        return origin
 
     def requests(self, parts: Sequence[Part]) -> Iterator[list[Part]]:
         """A request has room for any number of origins."""

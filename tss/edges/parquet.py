@@ -18,6 +18,7 @@ import trio
 
 from tss.core.delivery import Accepted, Again, Batching, Outcome, Refused, Retrying
 from tss.core.errors import WrongSetting
+from tss.core.repeating import TooLarge
 from tss.core.trace import Trace
 from tss.edges.lines import CannotOpen, sync_folder
 from tss.edges.rotation import Series
@@ -95,6 +96,8 @@ class ParquetFolder:
     def _write(self, traces: Sequence[Trace]) -> Outcome:
         try:
             content = self._encode(traces, raw=self._raw)
+        except TooLarge as error:
+            return Refused("too_large", str(error))
         except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
             return Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
         try:

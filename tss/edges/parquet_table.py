@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tss.core.spanrows import Row, rows
+from tss.core.repeating import check
+from tss.core.spanrows import ROW_BYTES, Row, rows
 from tss.core.trace import Trace
 
 ROW_GROUP_ROWS = 16_384  # as Python objects some 100 MB at once; readers like a few tens of thousands
+# Law 5: each row repeats its resource, so a row may be as long as a record; usually it is 2 kB. pyarrow takes three times this.
+ROW_GROUP_BYTES = 32 * 1024 * 1024
 ZSTD_LEVEL = 3
 
 # What is freed goes back to the heap that everything else here lives in, and is given back with it.
@@ -52,20 +55,32 @@ RAW = {"otlp_span": pa.binary(), "otlp_scope": pa.binary(), "otlp_resource": pa.
 
 
 def to_parquet(traces: Iterable[Trace], *, raw: bool) -> memoryview:
-    """The file's bytes. Raises what `rows` raises."""
+    """The file's bytes. Raises what `rows` raises, and TooLarge."""
     schema = pa.schema({**COLUMNS, **(RAW if raw else {})})
     out = pa.BufferOutputStream()
     # Words that come again and again are kept once for each group of rows by Parquet's own dictionaries.
     with pq.ParquetWriter(out, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
-        gathered: list[Row] = []
-        for trace in traces:
-            gathered += rows(trace)
-            while len(gathered) >= ROW_GROUP_ROWS:
-                writer.write_batch(_batch(gathered[:ROW_GROUP_ROWS], schema))
-                del gathered[:ROW_GROUP_ROWS]
-        if gathered:
-            writer.write_batch(_batch(gathered, schema))
+        for group in _groups(traces):
+            writer.write_batch(_batch(group, schema))
     return memoryview(out.getvalue())
+
+
+def _groups(traces: Iterable[Trace]) -> Iterator[list[Row]]:
+    """The rows, as many as are written at once."""
+    gathered: list[Row] = []
+    size = 0
+    for trace in traces:
+        written = 0
+        for row in rows(trace):
+            written += row[ROW_BYTES]
+            check(written, trace.payload_bytes)
+            if gathered and (len(gathered) == ROW_GROUP_ROWS or size + row[ROW_BYTES] > ROW_GROUP_BYTES):
+                yield gathered
+                gathered, size = [], 0
+            gathered.append(row)
+            size += row[ROW_BYTES]
+    if gathered:
+        yield gathered
 
 
 def _batch(gathered: Sequence[Row], schema: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 from tss.core.datadog import naming
 from tss.core.datadog.naming import Subject
 from tss.core.datadog.values import (
+    MAX_META_KEY,
     MAX_META_VALUE,
     MAX_SERVICE,
     Value,
@@ -81,21 +82,63 @@ _EXCEPTION: Mapping[str, str] = {
 
 
 def to_spans(payload: bytes, rate: float = 1.0, now_ns: int = NO_TIME) -> list[DatadogSpan]:
-    """All spans of one trace, in their order; `rate` is the probability with which traces like it are kept.
+    """All spans of one trace, in their order (see `Translation`)."""
+    translation = Translation(payload, rate, now_ns)
+    return translation.spans(range(len(translation)))
 
-    ``now_ns`` is when a span ended that does not say when (see `start_and_duration`). Raises WireError (a ValueError) for bytes that `scan` would not have let through.
+
+class Translation:
+    """One trace's spans, each translated when it is asked for: it repeats what its resource and its scope say, so that
+    together they may be a thousand times as long as the trace.
+
+    `rate` is the probability with which traces like it are kept. ``now_ns`` is when a span ended that does not say when (see
+    `start_and_duration`). Raises WireError (a ValueError) for bytes that `scan` would not have let through.
     """
-    spans: list[DatadogSpan] = []
-    sources: list[Span] = []
-    for resource_spans in read(TracesData, payload).resource_spans:
-        place = _Place.of(resource_spans.resource)
-        for scope_spans in resource_spans.scope_spans:
-            scope = _Scope.of(scope_spans.scope)
-            for span in scope_spans.spans:
-                spans.append(_convert(span, place, scope, now_ns))
-                sources.append(span)
-    _mark_tops(spans, sources, rate)
-    return spans
+
+    def __init__(self, payload: bytes, rate: float = 1.0, now_ns: int = NO_TIME) -> None:
+        self._rate, self._now_ns = rate, now_ns
+        self._sources: list[tuple[Span, _Place, _Scope]] = []
+        self._services: dict[int, str] = {}  # by span id
+        for resource_spans in read(TracesData, payload).resource_spans:
+            place = _Place.of(resource_spans.resource)
+            for scope_spans in resource_spans.scope_spans:
+                scope = _Scope.of(scope_spans.scope)
+                for span in scope_spans.spans:
+                    self._sources.append((span, place, scope))
+                    self._services[int.from_bytes(span.span_id, "big")] = _service(span, place)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    @property
+    def root(self) -> int:
+        """The number of the span that speaks for the trace: the first without a parent, else the first."""
+        roots = (number for number, (span, _, _) in enumerate(self._sources) if not _parent(span))
+        return next(roots, 0)
+
+    def sizes(self) -> list[int]:
+        """How long each span will be when it is written, about, without making any."""
+        return [_FIXED_BYTES + place.size + scope.size + span.ByteSize() for span, place, scope in self._sources]
+
+    def spans(self, members: Iterable[int]) -> list[DatadogSpan]:
+        """The spans of these numbers."""
+        return [self._span(*self._sources[member]) for member in members]
+
+    def _span(self, source: Span, place: _Place, scope: _Scope) -> DatadogSpan:
+        """One with the mark of a service that is entered, and at a local root with the weight that makes counts true.
+
+        A span whose parent is not here counts as an entry: presumably the parent is another service's. The agent weighs a
+        chunk's statistics by 1 / `_sample_rate` of its root.
+        """
+        span = _convert(source, place, scope, self._now_ns)
+        parent_service = self._services.get(span["parent_id"]) if span["parent_id"] else None
+        if parent_service != span["service"]:
+            span["metrics"]["_top_level"] = 1.0
+        if parent_service is None:
+            kept = kept_share(_sample_rate(source), source.trace_state, self._rate)
+            if 0 < kept < 1:
+                span["metrics"]["_sample_rate"] = kept
+        return span
 
 
 def lead(chunk: Sequence[DatadogSpan]) -> None:
@@ -116,12 +159,17 @@ class _Place:
     texts: Mapping[str, str]
     wholes: Mapping[str, int]
     tags: Sequence[tuple[str, str]]
+    service: str
+    size: int  # bytes of the tags in a span
 
     @classmethod
     def of(cls, resource: Resource) -> _Place:
         found = attributes(resource.attributes)
         named = [(_renamed(key), text(value)) for key, value in found.items()]
-        return cls(naming.texts(found), naming.wholes(found), [(name, value) for name, value in named if name])
+        tags = [(name, value) for name, value in named if name]
+        texts = naming.texts(found)
+        service = naming.service(Subject(0, "", {}, texts, {}))
+        return cls(texts, naming.wholes(found), tags, service, _written_bytes(tags))
 
 
 @attrs.frozen
@@ -130,6 +178,7 @@ class _Scope:
 
     names: Mapping[str, str]
     tags: Mapping[str, str]
+    size: int  # bytes of both in a span
 
     @classmethod
     def of(cls, scope: InstrumentationScope) -> _Scope:
@@ -140,7 +189,21 @@ class _Scope:
             if scope.version:
                 names[f"otel.{where}.version"] = scope.version
         found = attributes(scope.attributes) if scope.attributes else {}
-        return cls(names, {key: text(value) for key, value in found.items() if key not in _OURS})
+        tags = {key: text(value) for key, value in found.items() if key not in _OURS}
+        return cls(names, tags, _written_bytes([*names.items(), *tags.items()]))
+
+
+_FIXED_BYTES = 512  # of a span without attributes: its fields' names and what every span has in `meta`
+_TAG_BYTES = 8  # around the name and the value of a tag, in any form
+
+
+def _written_bytes(tags: Iterable[tuple[str, str]]) -> int:
+    return sum(
+        [
+            min(len(name.encode()), MAX_META_KEY) + min(len(value.encode()), MAX_META_VALUE) + _TAG_BYTES
+            for name, value in tags
+        ]
+    )
 
 
 def _convert(span: Span, place: _Place, scope: _Scope, now_ns: int) -> DatadogSpan:
@@ -164,7 +227,7 @@ def _convert(span: Span, place: _Place, scope: _Scope, now_ns: int) -> DatadogSp
         "type": naming.span_type(subject),
         "trace_id": int.from_bytes(span.trace_id[-8:], "big"),
         "span_id": int.from_bytes(span.span_id, "big"),
-        "parent_id": int.from_bytes(span.parent_span_id[-8:], "big"),
+        "parent_id": _parent(span),
         "start": start,
         "duration": duration,
         "error": int(span.status.code == Status.STATUS_CODE_ERROR),
@@ -344,21 +407,20 @@ def _set_last(meta: dict[str, str], subject: Subject) -> None:
         del meta["http.status_code"]
 
 
-def _mark_tops(spans: Sequence[DatadogSpan], sources: Sequence[Span], rate: float) -> None:
-    """Mark the spans at which a service is entered, and give local roots the weight that makes counts true.
+_SERVICE_KEYS = frozenset(naming.KEYS["service"])
 
-    A span whose parent is not here counts as an entry: presumably the parent is another service's. The agent weighs a
-    chunk's statistics by 1 / `_sample_rate` of its root.
-    """
-    services = {span["span_id"]: span["service"] for span in spans}
-    for span, source in zip(spans, sources, strict=True):
-        parent_service = services.get(span["parent_id"]) if span["parent_id"] else None
-        if parent_service != span["service"]:
-            span["metrics"]["_top_level"] = 1.0
-        if parent_service is None:
-            kept = kept_share(_sample_rate(source), source.trace_state, rate)
-            if 0 < kept < 1:
-                span["metrics"]["_sample_rate"] = kept
+
+def _service(span: Span, place: _Place) -> str:
+    """As `_convert` names it, without a look at the rest of the span."""
+    own = [pair for pair in span.attributes if pair.key in _SERVICE_KEYS]
+    if not own:
+        return place.service
+    found = attributes(own)
+    return naming.service(Subject(span.kind, span.name, found, {**place.texts, **naming.texts(found)}, {}))
+
+
+def _parent(span: Span) -> int:
+    return int.from_bytes(span.parent_span_id[-8:], "big")
 
 
 def _sample_rate(span: Span) -> Value:
