@@ -663,6 +663,20 @@ def test_a_member_that_lost_its_partitions_is_none_for_its_outbox() -> None:
     assert Outbox.heard == [b""] and ears.heard[-1] == ("lost", 0, 1)
 
 
+def test_law_5_what_the_outbox_holds_is_counted() -> None:
+    class Outbox:
+        held_bytes = 700
+
+        def is_member(self, membership: bytes) -> None: ...
+
+    made, script, _ = joined()
+    script.memberid = lambda: ""  # type: ignore[attr-defined]
+    script.consumer_group_metadata = lambda: b""  # type: ignore[attr-defined]
+    before = made.poll().waiting_bytes
+    made._outbox = Outbox()  # type: ignore[assignment]
+    assert made.poll().waiting_bytes == before + 700
+
+
 def test_what_waits_of_a_partition_that_goes_goes_with_it() -> None:
     made, script = crowded((0, 11), (0, 12), (1, 11), (0, 13), (1, 12))
     assert polled(made) == [(0, 11), (0, 12)]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaError
+from collections.abc import Sequence
+from typing import Any
 
-from tss.core.delivery import Again, Refused
-from tss.edges.kafka_outputs import Source
+import attrs
+from confluent_kafka import KafkaError, Producer
+
+from tss.core.delivery import Accepted, Again, Outcome, Refused
+from tss.edges.kafka_outputs import Covers, Source
 from tss.edges.kafka_recall import Recall
-from tss.edges.kafka_transactions import Doubt, Transactions
+from tss.edges.kafka_transactions import Doubt, Encoded, Transactions, Work
 
 
 def test_law_1_what_may_be_in_the_topic_is_not_sent_in_halves_before_the_topic_was_asked() -> None:
@@ -17,3 +21,38 @@ def test_law_1_what_may_be_in_the_topic_is_not_sent_in_halves_before_the_topic_w
     assert isinstance(transactions._outcome(refusal), Refused)
     transactions._doubt = Doubt(0, {0: 0})
     assert isinstance(transactions._outcome(refusal), Again)
+
+
+class Answered(Transactions):
+    """Without a broker: all is taken."""
+
+    def _ready(self) -> Any:
+        return None
+
+    def _send(self, producer: Producer, encoded: Sequence[Encoded], work: Work) -> KafkaError | None:
+        return None
+
+    def _commit(self, producer: Producer, work: Work) -> Outcome:
+        return Accepted()
+
+
+@attrs.frozen
+class Spans:
+    """An entry with a payload of its own."""
+
+    trace_id: bytes
+    payload: bytes
+    covers: Covers = attrs.field(factory=dict)
+    stamp_ms: int | None = None
+
+
+def test_law_5_what_is_kept_of_the_last_transaction_is_counted_and_is_only_what_was_written() -> None:
+    recall = Recall({}, "kept", Source("group", "spans"))
+    encode = lambda entry: [(entry.payload, (("tenant", b"a"),))]  # noqa: E731
+    transactions = Answered({"transactional.id": "a"}, "kept", encode, recall)
+    entries = [Spans(bytes([number]) * 16, bytes(1_000)) for number in range(10)]
+    assert transactions.run(Work(entries, {}, 0, b"member")) == Accepted()
+    assert 10_000 < transactions.held_bytes < 12_000
+    assert not any(isinstance(entry, Spans) for entry, _ in transactions._before)
+    assert transactions.run(Work(entries[:1], {}, 0, b"member")) == Accepted()
+    assert 1_000 < transactions.held_bytes < 1_200

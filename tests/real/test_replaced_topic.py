@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
@@ -202,3 +203,21 @@ def test_law_1_all_of_a_topic_that_was_made_again_is_split_by_trace(
         until(lambda: {*file_spans(place.kept, written=False)} >= spans(new), 60, daemon.tail)
         daemon.stop()
     assert spans(old) | spans(new) == {*file_spans(place.kept)}
+
+
+def test_a_keyed_topic_that_is_deleted_is_made_again(apache: Broker, tmp_path: Path) -> None:
+    """What was in it goes with it; what comes then goes on, without a restart."""
+    place = make_world(apache, tmp_path, kafka={"rekey": {"enabled": True}})
+    keyed = attrs.evolve(place, topic=f"{place.topic}.by-trace")
+    with place.daemon as daemon:
+        daemon.ready()
+        old = some_traces(5)
+        place.send(*old)
+        until(lambda: {*file_spans(place.kept, written=False)} >= spans(old), 40, daemon.tail)
+        made = len(daemon.said("topic created"))
+        delete(keyed)
+        new = some_traces(2 * len(old))
+        place.send(*new)
+        until(lambda: len(daemon.said("topic created")) > made, 60, daemon.tail)
+        until(lambda: {*file_spans(place.kept, written=False)} >= spans(new), 60, daemon.tail)
+        daemon.stop()

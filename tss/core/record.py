@@ -117,7 +117,7 @@ class Polled:
     sample: Sample = Sample()
     read_to: Mapping[int, int] = attrs.field(factory=dict)  # the log's end, by partition in ``ends``, where it is known
     held_bytes: int = 0  # by the records
-    waiting_bytes: int = 0  # of what has come and was not read yet
+    waiting_bytes: int = 0  # of what has come and was not read yet, and of what was written last
 
 
 SHOWN_PARTITIONS = 100  # an entry of the log stays below the 16 KiB at which container runtimes cut a line

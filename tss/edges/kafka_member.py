@@ -71,6 +71,10 @@ class Group(Protocol):
 class Outbox(Protocol):
     """A destination that has to be told of the membership, and knows what it has; called on the member's thread."""
 
+    @property
+    def held_bytes(self) -> int:
+        """What it holds of what it has written."""
+
     def is_member(self, membership: bytes) -> None:
         """How the group knows us now; empty when it does not."""
 
@@ -212,7 +216,7 @@ class Member:
         sample = Sample(read.sampled, read.unkeyed, self._topic_partitions)
         now_ms = time.time_ns() // 1_000_000
         waiting_bytes = sum([len(message.value() or b"") + len(message.key() or b"") for message in self._waiting])
-        held = read.held_bytes, waiting_bytes
+        held = read.held_bytes, waiting_bytes + (self._outbox.held_bytes if self._outbox else 0)
         return Polled(now_ms, read.records, read.letters, ends, lags, read.headers, sample, read_to, *held)
 
     def pause(self) -> None:

@@ -94,6 +94,11 @@ class RekeyTopic:
 
     # -- from the source, on its thread
 
+    @property
+    def held_bytes(self) -> int:
+        """By what the last transaction wrote."""
+        return self._transactions.held_bytes
+
     def is_member(self, membership: bytes) -> None:
         """How the consumer group knows this replica now; empty when it does not."""
         self._membership = membership

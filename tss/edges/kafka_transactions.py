@@ -70,6 +70,15 @@ class Work:
     membership: bytes  # of the consumer group; what is of an assignment that has ended is refused by it
 
 
+@attrs.frozen
+class Committed:
+    """An entry of a transaction that was committed, without what it was encoded from."""
+
+    trace_id: bytes
+    covers: Covers
+    stamp_ms: int | None
+
+
 @attrs.define
 class Doubt:
     """A transaction of which nobody knows whether it was committed."""
@@ -92,6 +101,7 @@ class Transactions:
         self._failed: KafkaError | None = None  # the first record that was not delivered
         self._doubt: Doubt | None = None
         self._before: list[Encoded] = []  # what the last transaction that was committed had
+        self.held_bytes = 0  # by that, for nobody else holds it any more
         self._before_ms = 0
 
     def __repr__(self) -> str:
@@ -116,7 +126,7 @@ class Transactions:
             producer = self._ready()
             if self._doubt is not None:
                 there = self._found(self._doubt)
-                self._before = [each for each in self._before if not _is_in(each[0], there)]
+                self._keep([each for each in self._before if not _is_in(each[0], there)])
                 encoded = [*self._before, *(each for each in encoded if not _is_in(each[0], there))]
                 if not encoded:
                     self._doubt = None
@@ -129,10 +139,16 @@ class Transactions:
         if trouble is None:
             outcome = self._commit(producer, work)
             if isinstance(outcome, Accepted):
-                self._before, self._before_ms, self._doubt = encoded, work.stamp_ms, None
+                self._before_ms, self._doubt = work.stamp_ms, None
+                self._keep(encoded)
             return outcome
         self._abort(producer, trouble, work)
         return self._outcome(trouble)
+
+    def _keep(self, encoded: Sequence[Encoded]) -> None:
+        """Until the next transaction is committed: its markers may be needed to end this one, or it may be asked for."""
+        self._before = [(Committed(each.trace_id, each.covers, each.stamp_ms), values) for each, values in encoded]
+        self.held_bytes = sum([_size(value, headers) for _, values in encoded for value, headers in values])
 
     def close(self) -> None:
         """What is under way is left to end by itself."""
@@ -359,6 +375,10 @@ def _cause(error: BaseException) -> KafkaError:
             raise error
         error = error.__cause__
     return cause_of(error)
+
+
+def _size(value: bytes, headers: Headers) -> int:
+    return len(value) + sum([len(name) + len(content or b"") for name, content in headers])
 
 
 def _is_in(output: Entry, there: Known) -> bool:
