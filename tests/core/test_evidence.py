@@ -194,7 +194,14 @@ def test_what_blames_the_way_is_also_refused_for_five_minutes_beside_others(answ
 def test_a_probe_is_halved_for_the_sake_of_a_witness_but_not_without_end() -> None:
     assert refuse(Evidence(), piece(1, 2), FAILING, probes=0) is Verdict.HALVE
     assert refuse(Evidence(), piece(1, 2), FAILING, probes=1000) is Verdict.HOLD
-    assert refuse(Evidence(), piece(1, 2), BUSY, probes=0) is Verdict.HOLD, "it never looked at the data"
+
+
+@pytest.mark.parametrize("answer", [BUSY, FORBIDDEN])
+def test_a_probe_whose_answer_blames_the_way_is_halved_after_five_in_a_row(answer: Answer) -> None:
+    evidence, each = Evidence(), piece(1, 2)
+    found = [refuse(evidence, each, answer, probes=0) for _ in range(TRIES)]
+    assert found == [Verdict.HOLD] * (TRIES - 1) + [Verdict.HALVE]
+    assert refuse(evidence, each, answer, probes=None) is Verdict.HOLD, "others are taken: that may be a witness"
 
 
 def knock_until(verdict: Verdict, evidence: Evidence, each: Piece[int], answer: Answer) -> int:

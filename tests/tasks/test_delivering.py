@@ -329,6 +329,35 @@ async def test_traces_that_are_too_large_together_are_taken_in_parts(autojump_cl
     assert server.now < 60
 
 
+async def test_a_server_that_is_too_slow_for_large_batches_gets_smaller_ones(autojump_clock: MockClock) -> None:
+    """A missing answer blames the way. But where that is all there is, a part may be taken, and stops nobody for ever."""
+    server = Server(lambda _now, numbers: Again("timeout", "no answer") if len(numbers) > 30 else Accepted())
+    rig = Rig(server)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        await rig.traffic(range(2000), 0.5, 200)
+        await trio.sleep(3600)
+        assert sorted(server.taken) == [*range(2000)]
+        rig.kept.close()
+    assert rig.letters.letters == []
+
+
+@pytest.mark.parametrize("status", [403, 503])
+async def test_a_firewall_that_refuses_one_tenant_of_many_does_not_stop_the_others(
+    autojump_clock: MockClock, status: int
+) -> None:
+    """With traces of that tenant in each batch, none is taken whole."""
+    server = Server(poison(status, *range(0, 200, 10)), max_traces=20)
+    rig = Rig(server)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        nursery.start_soon(rig.traffic, range(200), 1, 20)
+        await trio.sleep(7200)
+        assert len(server.taken) > 20
+        assert set(rig.guilty) <= hexed(*range(0, 200, 10))
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_cannot_be_written_needs_no_witness(autojump_clock: MockClock) -> None:
     """No server was asked, so it is no error of the way, and none is counted."""
     server = Server(lambda _now, numbers: Refused("unencodable", "no spans") if 3 in numbers else Accepted())

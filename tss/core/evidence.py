@@ -18,7 +18,8 @@ single trace is given up when only one healthy one in 100,000 would be refused s
 
 The first refusal counts, and each one with a witness. A half takes over what counted against the whole, so one more counted
 refusal halves it again. While everything is refused, a larger piece is halved too when it is used as a probe: to halve costs
-nothing, and a half that is taken is the witness that was missing.
+nothing, and a half that is taken is the witness that was missing. Where the answer blames the way, after five refusals in a row:
+it may be a firewall that finds something in each batch, or a server too slow for large ones.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ class Evidence:
         """
         if counts and self._is_guilty(piece, now):
             return Verdict.GIVE_UP if len(piece.items) == 1 else Verdict.HALVE
-        if len(piece.items) == 1 or piece.blame is Blame.WAY:
+        if len(piece.items) == 1 or (piece.blame is Blame.WAY and piece.alone < TRIES):
             return Verdict.HOLD
         if piece.blame is Blame.DATA and probes is None:
             return Verdict.HALVE
