@@ -266,7 +266,7 @@ def test_the_more_it_refuses_for_nothing_the_more_refusals_are_needed(answer: An
     takes_after(moody, 2, times=500)
     assert tries_of(steady, answer) == TRIES
     assert tries_of(moody, answer) > 8
-    takes_after(moody, 0, times=1000)
+    takes_after(moody, 0, times=4000)
     assert tries_of(moody, answer) == TRIES, "it is well again"
 
 

@@ -14,7 +14,7 @@ The rule, in one place:
 
 A server that refuses at random (one sick backend of three, one that sheds load) refuses healthy traces as well, while it takes
 others. How often is known from what it refused and took later. Five refusals are enough while that is rare; where it is not, a
-single trace is given up when only one healthy one in 100,000 would be refused so often.
+single trace is given up when only one healthy one in ten million would be refused so often.
 
 The first refusal counts, and each one with a witness. A half takes over what counted against the whole, so one more counted
 refusal halves it again. While everything is refused, a larger piece is halved too when it is used as a probe: to halve costs
@@ -38,8 +38,8 @@ T = TypeVar("T")
 TRIES = 5
 OWN_TRIES = 2  # of a single trace, where the answer blames the data
 WAY_SECS = 300.0
-CHANCE = 1e-5  # that a healthy trace is given up, where the destination refuses at random
-FORGETS = 0.99  # of what is known of its moods, with each piece that it takes
+CHANCE = 1e-7  # that a healthy trace is given up where the destination refuses at random; small, for how often it does is estimated
+FORGETS = 0.998  # of what is known of its moods, with each piece that it takes
 # Without other data to send, an empty request may be the witness. A server that takes it may refuse all data, so only a few
 # traces may be given up on its word until data is taken again.
 KNOCKS = 10
