@@ -409,6 +409,25 @@ async def test_an_operator_releases_a_trace_that_is_being_sent(autojump_clock: M
     assert rig.settled == 1
 
 
+@pytest.mark.parametrize("knock", [True, False])
+async def test_after_a_release_with_nothing_left_it_is_down_only_if_it_takes_not_even_an_empty_request(
+    autojump_clock: MockClock, knock: bool
+) -> None:
+    """Else the alert would go on, and no replica be ready, until new traces come."""
+    rig = Rig(Server(poison(500, 0), knock=knock))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        await rig.kept.send([kept(0)])
+        await trio.sleep(600)
+        assert rig.is_down()
+        assert rig.lane.release() == 1
+        await trio.sleep(60)
+        assert set(rig.guilty) == hexed(0)
+        assert rig.is_down() is not knock
+        assert (rig.lane.standing.down_secs == 0) is knock
+        rig.kept.close()
+
+
 async def test_nothing_is_released_that_was_not_refused(autojump_clock: MockClock) -> None:
     rig = Rig(Server(lambda _now, _numbers: Accepted()))
     assert rig.lane.release() == 0

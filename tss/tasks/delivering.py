@@ -242,7 +242,13 @@ class Delivering:
             await ways.put_aside(self._lane, piece.items, piece.reason, piece.detail)
             self._lane.destination.forget(piece.items)
             await self._pass_on([*piece.items])
+            # Released, and nothing is left that could be taken: it would be down until new traces come.
+            if self._is_idle_and_down() and await self._lane.destination.knock() and self._is_idle_and_down():
+                self._lane.works()
             await trio.sleep(pause_secs)
+
+    def _is_idle_and_down(self) -> bool:
+        return self._lane.breaker.is_open and self._fresh is None and not self._held and not self._sending
 
     def _wake(self) -> None:
         self._changed.set()
