@@ -99,8 +99,11 @@ class Traffic:
             made.attributes.append(KeyValue(key=key, value=AnyValue(string_value=text)))
         return made
 
-    def record(self, *spans: Span, service: str = "shop") -> bytes:
-        resource = Resource(attributes=[KeyValue(key="service.name", value=AnyValue(string_value=service))])
+    def record(self, *spans: Span, service: str = "shop", **more: str) -> bytes:
+        told = {"service.name": service, **more}
+        resource = Resource(
+            attributes=[KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in told.items()]
+        )
         return TracesData(
             resource_spans=[ResourceSpans(resource=resource, scope_spans=[ScopeSpans(spans=spans)])]
         ).SerializeToString()
@@ -174,6 +177,20 @@ def cardinality(traffic: Traffic) -> Iterator[Batch]:
         ]  # fmt: skip
 
 
+def wide(traffic: Traffic) -> Iterator[Batch]:
+    """Resources of 25 kB with two hundred attributes, of which some name the spans; each span is of a series of its own."""
+    while True:
+        traffic.now_ms += 100
+        yield [
+            (0, traffic.now_ms, traffic.record(
+                *[traffic.span(id, name=traffic.text(20), error=True) for _ in range(10)],
+                **{f"key{number}.{traffic.number}": traffic.text(100) for number in range(200)},
+                **{"host.name": traffic.text(3000), "server.address": traffic.text(3000), "env": traffic.text(500)},
+            ))
+            for id in [traffic.id() for _ in range(20)]
+        ]  # fmt: skip
+
+
 def kept(traffic: Traffic) -> Iterator[Batch]:
     """All is kept, none is delivered soon, and half of it gets late spans."""
     recent: deque[bytes] = deque()
@@ -198,7 +215,7 @@ def broken(traffic: Traffic) -> Iterator[Batch]:
 
 
 KINDS: dict[str, Callable[[Traffic], Iterator[Batch]]] = {
-    each.__name__: each for each in (many_traces, low_water, values, huge, partitions, cardinality, kept, broken)
+    each.__name__: each for each in (many_traces, low_water, values, huge, partitions, cardinality, wide, kept, broken)
 }
 
 

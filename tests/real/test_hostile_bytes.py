@@ -19,6 +19,7 @@ ROUNDS = {
     "huge": 450,
     "partitions": 900,
     "cardinality": 900,
+    "wide": 600,
     "kept": 900,
     "broken": 300,
     "everything": 1200,

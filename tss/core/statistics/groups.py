@@ -142,6 +142,7 @@ class Around:
 # Law 5: the caches have a limit in entries, and one may be as large as a record, so what is larger is not kept. Of a
 # resource whoever walks over a trace keeps what was made of it until its end.
 MAX_REMEMBERED = 8192
+MAX_NAMED = 2048  # characters that one of two thousand names is made of; each has them twice, and usually a few hundred
 
 
 def around_of(resource: bytes) -> Around:
@@ -205,7 +206,7 @@ def _template(kind: int, called: str, own: Named, around: Around, present: int) 
     marks = {key: mark for place, (key, mark) in enumerate(_TEXT_MARKS.items()) if present >> place & 1}
     own = tuple([(key, marks[key] if key in marks and type(value) is str and value else value) for key, value in own])
     size = around.size + sum([len(value) for _, value in own if isinstance(value, str)])
-    named = _name if size <= MAX_REMEMBERED else _name.__wrapped__
+    named = _name if size <= MAX_NAMED else _name.__wrapped__
     found, system = named(kind, _NAME_MARK if called else "", own, around)
     source = _SOURCES.get(found.resource[-1:], 0)  # a mark is always the last character
     if source:
