@@ -19,7 +19,7 @@ from tss.core.partition import Commit
 from tss.core.record import Start
 from tss.edges.kafka_errors import Connection
 from tss.edges.kafka_identity import NO_ID, TRIES, TopicIdentity
-from tss.edges.kafka_member import BATCH_BYTES, Member
+from tss.edges.kafka_member import BATCH_BYTES, UNREAD_TRIES, Member
 from tss.edges.kafka_starts import to_metadata, topic_of
 from tss.settings import Kafka
 
@@ -299,6 +299,23 @@ def test_law_4_what_the_client_passes_unread_is_counted_and_told() -> None:
     script.messages = [Note((0, 20))]
     made.poll()
     assert lost(made) == {}, "read from elsewhere"
+
+
+def test_law_4_a_broken_batch_is_asked_for_again_and_then_passed_offset_by_offset() -> None:
+    """After a wrong checksum librdkafka asks for an offset that it has read out of anything."""
+    made, script, _ = joined()
+    script.calls.clear()
+    places = []
+    for _ in range(UNREAD_TRIES + 3):
+        broken = Note((0, 8), KafkaError(KafkaError._BAD_MSG, "failed CRC32C check"))
+        script.messages = [broken, Note((0, 1 << 62), KafkaError(KafkaError._NOT_IMPLEMENTED)), out_of_range(0)]
+        made.poll()
+        places.append(script.calls[-1])
+    assert places == [("incremental_assign", (0, max(11, 11 + over))) for over in range(1 - UNREAD_TRIES, 4)]
+    assert lost(made) == {}
+    script.messages = [Note((0, 14)), Note((0, 15))]
+    assert polled(made) == [(0, 14), (0, 15)]
+    assert lost(made) == {("t", "0"): 3}, "from 11, which was wanted next, to 14"
 
 
 def test_lost_partitions_are_not_revoked() -> None:

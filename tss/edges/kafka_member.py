@@ -46,6 +46,7 @@ FIRST_RECORDS = 50
 BATCH_BYTES = 4 * 1024 * 1024
 TOPIC_LOOK_SECS = 5.0  # between two looks for a topic that was missing
 LAG_LOOK_SECS = 5.0  # between two questions for the lags while paused; a scrape comes every 15 s or so
+UNREAD_TRIES = 5  # to fetch records whose checksum is wrong; each takes a poll
 OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
 
 
@@ -137,6 +138,7 @@ class Member:
         self._unsettled: dict[
             int, int
         ] = {}  # of the assigned partitions: lower offsets are read again only to remember
+        self._unread_tries: dict[int, int] = {}  # of the assigned partitions, where something could not be read
         self._astray: set[int] = set()  # their position does not exist any more
         self._paused = False
         self._held: set[int] = set()  # paused on their own
@@ -232,6 +234,7 @@ class Member:
         """Read these partitions on from elsewhere; those that have gone meanwhile stay gone."""
         ours = {id: offset for id, offset in positions.items() if id in self._positions}
         self._unsettled |= ours
+        self._forget_unread(ours)
         if ours:
             self._move(ours)
 
@@ -352,6 +355,7 @@ class Member:
                 self._unparked(starts) if self._parked is None else self._parked.take_up(starts, self._group.breathe)
             )
             self._unsettled |= {id: start.offset for id, start in starts.items()}
+            self._forget_unread(starts)
             self._assign({id: start.replay_from for id, start in starts.items()})
             self._connection.join(has_partitions=bool(ids))
             commits = self._group.assigned(starts)
@@ -406,7 +410,6 @@ class Member:
 
     def _assign(self, positions: Mapping[int, int]) -> None:
         self._positions |= positions
-        self._reader.forget(positions)
         self._ends.begin(positions)
         if self._incremental:
             self._drop_waiting(positions)
@@ -431,6 +434,7 @@ class Member:
             self._positions.pop(place.partition, None)
             self._unsettled.pop(place.partition, None)
         self._drop_waiting({place.partition for place in places})
+        self._forget_unread([place.partition for place in places])
         self._ends.begin(place.partition for place in places)
         with self._keeping():
             if self._incremental:
@@ -472,6 +476,8 @@ class Member:
         self._waiting += [message for message in left if message.partition() not in gone]
         for error, id in read.errors:
             self._on_message_error(error, id)
+        for id in [id for id in self._unread_tries if not self._reader.is_unread(id)]:
+            del self._unread_tries[id]
         for gap in read.gaps:
             # What was to be read again only to remember it was delivered long ago, and is no loss.
             first = max(gap.first, self._unsettled.get(gap.partition, 0))
@@ -526,7 +532,13 @@ class Member:
             self._replaced = True
             self._astray.clear()
             return
-        ids = sorted(self._astray)
+        around = {id: self._around(id) for id in self._astray if self._reader.is_unread(id)}
+        if around:
+            self._move(around)
+        ids = sorted(self._astray.difference(around))
+        self._astray.clear()
+        if not ids:
+            return
         first = self._lookup.first(ids)
         for id in ids:
             if first[id] > self._positions[id]:
@@ -536,9 +548,27 @@ class Member:
                     self._connection.lose(id, wanted, first[id])
             else:
                 log.warning("the log ends before the position: read again from its start", partition=id)
-        self._astray.clear()
         self._unsettled |= {id: min(at, self._unsettled[id]) for id, at in first.items()}
         self._move(first)
+
+    def _around(self, id: int) -> int:
+        """Where to read on after a batch with a wrong checksum. librdkafka (2.16) looks for the next batch in the wrong place
+        of the answer, and then asks the brokers for an offset that it has read out of anything.
+
+        The bytes may have changed on the way, so it is asked for a few times. How many offsets the batch has is not told: it
+        is passed one by one, until a record comes that can be read.
+        """
+        tries = self._unread_tries[id] = self._unread_tries.get(id, 0) + 1
+        at = self._positions[id]
+        if tries == 1:
+            log.warning("records cannot be read: they are asked for again", partition=id, offset=at, tries=UNREAD_TRIES)
+        return at + (tries > UNREAD_TRIES)
+
+    def _forget_unread(self, ids: Iterable[int]) -> None:
+        """These are read from elsewhere now."""
+        for id in ids:
+            self._unread_tries.pop(id, None)
+        self._reader.forget(ids)
 
     def _look_for_topic(self) -> None:
         """librdkafka says once that a topic is missing, and nothing when it comes while others own its partitions."""

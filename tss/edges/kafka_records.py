@@ -20,8 +20,8 @@ RECORD_BYTES = 110  # the object, the tuple of its fragments (tests/edges/test_k
 SAMPLE_MASK = 127  # of one record in 128 the key is looked at, and of the first of each poll
 
 
-# By librdkafka's names: what it gives in place of records that it could not read. Mostly it asks for them again. Where
-# others follow in the same answer it goes on with those (`rdkafka_msgset_reader.c`, 2.16).
+# By librdkafka's names: what it gives in place of records that it could not read. It asks for them again, goes on with
+# those that follow in the same answer, or, after a wrong checksum, anywhere (see Member._around).
 UNREADABLE = frozenset({"_BAD_MSG", "_BAD_COMPRESSION", "_NOT_IMPLEMENTED", "_CRIT_SYS_RESOURCE"})
 
 
@@ -83,7 +83,7 @@ class Reader:
             taken += 1
             error = message.error()
             if error is not None:
-                self._hear(found, error, message)
+                self._hear(found, error, message, positions, current, after)
                 continue
             partition: int = message.partition()  # type: ignore[assignment]  # None only where there is an error
             offset: int = message.offset()  # type: ignore[assignment]  # as above
@@ -96,7 +96,7 @@ class Reader:
             if not ours:
                 continue
             if self._unread:
-                self._see_gap(found, partition, after if after >= 0 else positions[partition], offset)
+                self._see_gap(found, partition, offset)
             value = message.value()
             kind, timestamp = message.timestamp()
             fragments = scanner.fragments(value, encoding, faults)
@@ -119,18 +119,26 @@ class Reader:
         for id in ids:
             self._unread.pop(id, None)
 
-    def _hear(self, found: Reading, error: KafkaError, message: Message) -> None:
+    def is_unread(self, id: int) -> bool:
+        """Whether something of the partition could not be read, and nothing after it yet."""
+        return id in self._unread
+
+    def _hear(
+        self, found: Reading, error: KafkaError, message: Message, positions: dict[int, int], current: int, after: int
+    ) -> None:
         # One of no partition says partition 0, and no topic.
         partition, offset = None if message.topic() is None else message.partition(), message.offset()
         found.errors.append((error, partition))
         if error.name() in UNREADABLE and partition is not None and offset is not None and offset >= 0:
-            self._unread.setdefault(partition, (offset, said(error)))
+            # The error names the beginning of a batch, which may lie before what is wanted of it.
+            wanted = after if partition == current and after >= 0 else positions.get(partition, 0)
+            self._unread.setdefault(partition, (max(offset, wanted), said(error)))
 
-    def _see_gap(self, found: Reading, partition: int, expected: int, offset: int) -> None:
+    def _see_gap(self, found: Reading, partition: int, offset: int) -> None:
         """Whether what was not read of the partition is passed, now that a record of it comes that was read."""
         unread = self._unread.pop(partition, None)
-        if unread is not None and (first := max(unread[0], expected)) < offset:
-            found.gaps.append(Gap(partition, first, offset, unread[1]))
+        if unread is not None and unread[0] < offset:
+            found.gaps.append(Gap(partition, unread[0], offset, unread[1]))
 
     def _put_aside(self, found: Reading, faults: list[Fault], message: Message, looked: Headers | None) -> int:
         """Make letters of what could not be read of the last record; returns the bytes that they hold."""
