@@ -358,6 +358,37 @@ async def test_a_firewall_that_refuses_one_tenant_of_many_does_not_stop_the_othe
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    ("status", "taken", "secs"), [(400, 18_000, 300), (500, 17_900, 1200), (503, 8_000, 3600), (403, 1_000, 3600)]
+)
+async def test_a_tenant_of_a_tenth_that_is_refused_does_not_stop_the_others(
+    autojump_clock: MockClock, status: int, taken: int, secs: float
+) -> None:
+    """200 traces a second, one in ten of that tenant: no batch of more than a few has none of them."""
+    server = Server(lambda _now, numbers: http(status) if any(each % 10 == 7 for each in numbers) else Accepted())
+    rig = Rig(server)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        nursery.start_soon(rig.traffic, range(20_000), 0.5, 100)
+        await trio.sleep(secs)
+        nursery.cancel_scope.cancel()
+    assert len(server.taken) >= taken
+    guilty = [int(each.trace_id[:16], 16) - 1 for each in rig.letters.letters]
+    assert all(number % 10 == 7 for number in guilty)
+
+
+async def test_after_an_outage_that_a_small_piece_ended_batches_grow_again(autojump_clock: MockClock) -> None:
+    server = Server(lambda now, _numbers: http(500) if now < 600 else Accepted())
+    rig = Rig(server)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        nursery.start_soon(rig.traffic, range(30_000), 0.5, 300)
+        await trio.sleep(1200)
+        nursery.cancel_scope.cancel()
+    assert len(server.taken) == 30_000 and not rig.letters.letters
+    assert max(size for at, size in server.sent if at > 640) == 300, "as they are gathered"
+
+
 async def test_what_cannot_be_written_needs_no_witness(autojump_clock: MockClock) -> None:
     """No server was asked, so it is no error of the way, and none is counted."""
     server = Server(lambda _now, numbers: Refused("unencodable", "no spans") if 3 in numbers else Accepted())

@@ -44,7 +44,8 @@ FORGETS = 0.998  # of what is known of its moods, with each piece that it takes
 # traces may be given up on its word until data is taken again.
 KNOCKS = 10
 # Pieces that wait without a witness. A batch of 1,000 gives eleven when it is halved down to one trace; more would only make
-# small requests when the destination is back.
+# small requests when the destination is back. The smallest of them is halved all the same: where a tenth of all traces is
+# refused, only pieces of a few traces can be taken.
 MAX_PROBES = 16
 
 
@@ -179,9 +180,12 @@ class Evidence:
             self.knocks -= 1
         return counts
 
-    def verdict(self, piece: Piece[T], now: float, *, counts: bool, probes: int | None) -> Verdict:
+    def verdict(
+        self, piece: Piece[T], now: float, *, counts: bool, probes: int | None, is_smallest: bool = False
+    ) -> Verdict:
         """What becomes of a piece that was just refused. ``counts``: as `refuses` said; ``probes``: how many pieces wait
-        without a witness, while the destination takes nothing; None while it takes something.
+        without a witness, while the destination takes nothing; None while it takes something. ``is_smallest`` of those
+        that wait.
         """
         if counts and self._is_guilty(piece, now):
             return Verdict.GIVE_UP if len(piece.items) == 1 else Verdict.HALVE
@@ -189,7 +193,7 @@ class Evidence:
             return Verdict.HOLD
         if piece.blame is Blame.DATA and probes is None:
             return Verdict.HALVE
-        return Verdict.HALVE if probes is not None and probes < MAX_PROBES else Verdict.HOLD
+        return Verdict.HALVE if probes is not None and (probes < MAX_PROBES or is_smallest) else Verdict.HOLD
 
     def _is_guilty(self, piece: Piece[T], now: float) -> bool:
         if piece.blame is Blame.WAY and not now - piece.witnessed_at >= WAY_SECS:

@@ -3,11 +3,15 @@
 What a refusal means is decided in `core/evidence.py`; here it is acted on. While others are taken, a refused piece waits its
 own time and stops nobody. While nothing is taken the breaker is open: one piece at a time is sent as a probe, no new batch is
 gathered, and so reading stops by itself.
+
+Where a destination refuses many traces (all of one tenant, say), each large batch has one of them. So new batches are cut: into
+halves of what was refused last, and into twice as much once such a part is taken.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -15,7 +19,7 @@ import trio
 
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Misconfigured, Refused, Rejected
-from tss.core.evidence import Blame, Evidence, Piece, Verdict
+from tss.core.evidence import WAY_SECS, Blame, Evidence, Piece, Verdict
 from tss.core.trace import Trace
 from tss.tasks import lane as ways
 from tss.tasks.lane import Lane
@@ -24,6 +28,7 @@ from tss.tasks.lane import Lane
 ASIDE_SECS = 0.1
 NEVER_TRIED = -1
 FRESH_PROBES = 100  # of so many probes in a row one may be by a new batch, whatever is held
+FRESH_PARTS = 5  # the same where new batches are cut: that are few traces, and most likely to be taken
 
 
 @attrs.define(eq=False)
@@ -43,7 +48,9 @@ class Delivering:
         self._lane = lane
         self._pass_on = pass_on
         self._evidence = Evidence()
-        self._fresh: Held | None = None  # a batch that was never tried
+        self._fresh: Held | None = None  # a batch, or a part of one, that was never tried
+        self._most = sys.maxsize  # traces of a new one
+        self._mixed_at = -math.inf  # when it last refused some as if the settings were wrong, and took others
         self._held: list[Held] = []  # refused, waiting for the next try
         self._sending: set[Held] = set()
         self._ended = False  # no more batches come
@@ -95,10 +102,12 @@ class Delivering:
 
     async def _gather(self, gather: Callable[[], Awaitable[list[Trace]]]) -> None:
         while batch := await gather():
-            self._fresh = Held(batch, turn=self._tries)
-            self._wake()
-            while self._fresh is not None:
-                await self._changed.wait()
+            while batch:
+                part, batch = batch[: self._most], batch[self._most :]
+                self._fresh = Held(part, turn=self._tries)
+                self._wake()
+                while self._fresh is not None:
+                    await self._changed.wait()
         self._ended = True
         self._wake()
 
@@ -155,7 +164,8 @@ class Delivering:
         """
         held = sum(len(each.items) > 1 or each.blame is Blame.WAY for each in self._held)
         places = max(2, self._lane.destination.batching.max_in_flight)
-        return held < places or self._lane.breaker.probes % FRESH_PROBES == 0
+        often = FRESH_PROBES if self._most >= self._lane.destination.batching.max_traces else FRESH_PARTS
+        return held < places or self._lane.breaker.probes % often == 0
 
     def _waiting(self) -> int:
         return sum(not self._evidence.has_witness(each) for each in self._held)
@@ -177,6 +187,7 @@ class Delivering:
         match outcome:
             case Accepted():
                 self._evidence.takes(piece)
+                self._learn_size(piece)
                 self._lane.works()
                 await ways.account(self._lane, piece.items, outcome)
                 await self._pass_on([*piece.items])
@@ -184,6 +195,13 @@ class Delivering:
                 await self._is_refused(piece, outcome)
             case _:
                 self._is_not_taken(piece, outcome, knocked=knocked)
+
+    def _learn_size(self, piece: Held) -> None:
+        """From one that was taken."""
+        if piece.whole is not None and self._lane.breaker.is_open:  # all larger ones were refused
+            self._most = min(self._most, len(piece.items))
+        elif piece.whole is None and len(piece.items) >= self._most:
+            self._most = 2 * len(piece.items)
 
     async def _is_refused(self, piece: Held, outcome: Refused) -> None:
         """It can never be sent in this form: no other answers are needed."""
@@ -203,7 +221,8 @@ class Delivering:
         probes = None
         if lane.breaker.is_open:
             probes = max(0, self._waiting() - lane.destination.batching.max_in_flight)
-        verdict = self._evidence.verdict(piece, now, counts=counts, probes=probes)
+        is_smallest = all(len(piece.items) <= len(each.items) for each in self._held)
+        verdict = self._evidence.verdict(piece, now, counts=counts, probes=probes, is_smallest=is_smallest)
         if verdict is Verdict.GIVE_UP:
             lane.works()  # it takes other requests: that is why this one is given up
             self._given_up_in.send_nowait((piece, ASIDE_SECS))
@@ -217,6 +236,7 @@ class Delivering:
             piece.due = now + wait_secs
             self._held.append(piece)
         if piece.is_told_apart:
+            self._mixed_at = now if isinstance(outcome, Misconfigured) else self._mixed_at
             lane.refuses(outcome, len(piece.items))
         elif not lane.breaker.is_open:
             lane.fails(outcome, wait_secs)
@@ -226,11 +246,18 @@ class Delivering:
         if (
             self._lane.breaker.is_open
             or piece.alone > self._lane.destination.retrying.quick_tries
-            or (isinstance(outcome, Misconfigured) and not piece.is_told_apart)
+            or (isinstance(outcome, Misconfigured) and not piece.is_told_apart and not self._is_mixed())
         ):
             self._lane.stays_down(outcome)
 
+    def _is_mixed(self) -> bool:
+        """Whether wrong credentials, as it says, are those of some traces: a firewall, a tenant's quota."""
+        return trio.current_time() - self._mixed_at < WAY_SECS
+
     def _halve(self, piece: Held) -> None:
+        # What a part of it has says nothing new of how many there are; nor does one that takes nothing.
+        if piece.whole is None and not self._lane.breaker.is_open:
+            self._most = min(self._most, max(1, len(piece.items) // 2))
         for half in piece.halves():
             half.due, half.turn = -math.inf, NEVER_TRIED
             self._held.append(half)
