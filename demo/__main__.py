@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -74,16 +74,22 @@ async def _demo(options: argparse.Namespace) -> int:
     with ExitStack() as open_until_the_end:
         broker_child, address = open_until_the_end.enter_context(broker(options.into))
         tss = open_until_the_end.enter_context(daemon(options.into, address, mix))
+        arriving = open_until_the_end.enter_context(
+            trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_send, address, mix, options.seed, state)
             nursery.start_soon(_observe, tss, state)
             nursery.start_soon(show, state)
             nursery.start_soon(_watch, (tss.child, broker_child), died, nursery.cancel_scope)
-            nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+            nursery.start_soon(_stop_on_signal, arriving, nursery.cancel_scope)
             nursery.cancel_scope.deadline = trio.current_time() + options.seconds
         if not died:
             print("stopping ...")
-            await _stop(tss, state)
+            async with trio.open_nursery() as stopping:  # a second Ctrl-C does not wait for the daemon
+                stopping.start_soon(_stop_on_signal, arriving, stopping.cancel_scope)
+                await _stop(tss, state)
+                stopping.cancel_scope.cancel()
     state.promises.arrived(state.file.news())  # what the daemon still delivered while it stopped
     print(summary(state))
     for ended in died:
@@ -191,10 +197,9 @@ async def _watch(children: tuple[Child, ...], died: list[Ended], everything: tri
         await trio.sleep(LOOK_SECS)
 
 
-async def _stop_on_signal(everything: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as arriving:
-        async for _ in arriving:
-            everything.cancel()
+async def _stop_on_signal(arriving: AsyncIterator[int], everything: trio.CancelScope) -> None:
+    async for _ in arriving:
+        everything.cancel()
 
 
 if __name__ == "__main__":

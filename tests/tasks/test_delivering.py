@@ -527,3 +527,15 @@ async def test_where_many_requests_are_allowed_halving_makes_no_flood(autojump_c
         await trio.sleep(60)
         assert len(server.sent) < 80
         nursery.cancel_scope.cancel()
+
+
+async def test_what_was_tried_and_not_taken_is_not_called_untried(autojump_clock: MockClock) -> None:
+    rig = Rig(Server(lambda _now, _numbers: http(500)))
+    rig.health.starting("exporter backend")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.run)
+        nursery.start_soon(rig.traffic, range(1), 1)
+        await trio.sleep(0.5)
+        component = rig.health.components["exporter backend"]
+        nursery.cancel_scope.cancel()
+    assert (component.state, component.detail) == (State.STARTING, "not taken yet: http_500: no")

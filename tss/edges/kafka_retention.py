@@ -22,6 +22,7 @@ from tss.settings import Kafka
 log = structlog.get_logger()
 
 REQUEST_SECS = 4.0
+DENIED = ("TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED")
 
 
 class TopicRetention:
@@ -57,7 +58,8 @@ class TopicRetention:
         try:
             found = self._client.describe_configs([resource], request_timeout=REQUEST_SECS)[resource].result()
         except KafkaException as error:
-            self._tell(said(cause_of(error)))
+            cause = cause_of(error)
+            self._tell(said(cause), is_denied=cause.name() in DENIED)
             return Retention()
         self._told = ""
         return retention_of({name: entry.value for name, entry in found.items()})
@@ -78,11 +80,12 @@ class TopicRetention:
                 continue
         return found
 
-    def _tell(self, reason: str) -> None:
+    def _tell(self, reason: str, *, is_denied: bool) -> None:
         if reason != self._told:
+            remedy = "allow DescribeConfigs on the topic" if is_denied else "they are asked again"
             log.warning(
-                "the brokers do not tell how long the topic keeps its records, so no alert can warn before it deletes them;"
-                " allow DescribeConfigs on the topic",
+                "the brokers do not tell how long the topic keeps its records, so no alert can warn before it deletes "
+                f"them; {remedy}",
                 topic=self.topic,
                 reason=reason,
             )

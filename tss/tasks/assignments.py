@@ -172,7 +172,8 @@ class Assignments:
         if gone := self._drop(ids):
             self._meter.count(measures.REBALANCES, len(gone), "lost")
             log.warning(
-                "partitions lost: other replicas have them, and nothing of them may be committed",
+                "partitions lost: Kafka did not hear from this replica in time, so nothing of them may be committed here; "
+                "whoever gets them next reads again from the last commit, and nothing is lost",
                 **told_of(partition.id for partition in gone),
             )
 

@@ -13,7 +13,7 @@ import trio
 
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Rejected, Retrying
-from tss.core.health import Health
+from tss.core.health import Health, State
 from tss.core.measures import Meter
 from tss.core.record import DeadLetter
 from tss.core.trace import Trace
@@ -137,6 +137,11 @@ class Lane:
 
     def fails(self, outcome: Again | Misconfigured | Rejected, wait_secs: float) -> None:
         """It has not; said when the reason changes and from time to time, not for each try of each batch."""
+        component = self.health.components.get(f"exporter {self.destination.name}")
+        if component is not None and component.state is State.STARTING:
+            self.health.starting(
+                f"exporter {self.destination.name}", f"not taken yet: {outcome.reason}: {outcome.detail}"
+            )
         now = trio.current_time()
         if outcome.reason == self._told and now - self._told_at < TELL_SECS:
             return

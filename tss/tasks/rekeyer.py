@@ -117,7 +117,11 @@ class Inputs:
     def lost(self, ids: Sequence[int]) -> None:
         """What was read of them and is not written is the next owner's to read."""
         self._forget(ids)
-        log.warning("partitions to split by trace lost: other replicas have them", **told_of(ids))
+        log.warning(
+            "partitions to split by trace lost: Kafka did not hear from this replica in time; whoever gets them next reads again "
+            "from the last commit, and nothing is lost",
+            **told_of(ids),
+        )
 
     def identify(self, topic: str) -> None:
         """Nothing to do: what is written has its offsets with it, and they bear the topic's id."""
