@@ -289,7 +289,7 @@ def believes_one_answer(patch: Patch) -> str:
     def verdict(_self, piece, _now, **_):
         if piece.blame is Blame.WAY:
             return Verdict.HOLD
-        return Verdict.HALVE if len(piece.traces) > 1 else Verdict.GIVE_UP
+        return Verdict.HALVE if len(piece.items) > 1 else Verdict.GIVE_UP
 
     patch(Evidence, "verdict", verdict)
     return biting.INNOCENT
@@ -395,9 +395,13 @@ SABOTAGES_OF_A_FLEET = [
 ]
 
 
+# Seen in one world of 170, for nobody may take over the partition that Redis lost: so in many, and first where it was seen.
+RARE = {does_not_read_again_what_redis_lost: (142, 378, *range(600))}
+
+
 @pytest.mark.parametrize("sabotage", SABOTAGES_OF_A_FLEET, ids=lambda sabotage: sabotage.__name__)
 def test_a_sabotage_of_a_fleet_is_noticed(sabotage, monkeypatch):
-    assert bites(sabotage(monkeypatch.setattr), map(fleet, SEEDS))
+    assert bites(sabotage(monkeypatch.setattr), map(fleet, RARE.get(sabotage, SEEDS)))
 
 
 # -- and the harness itself
