@@ -3,6 +3,9 @@
 cimport cython
 
 
+cdef long long _LOW
+
+
 cdef class Table:
     cdef long long _used
     cdef long long _most

@@ -8,6 +8,7 @@ from array import array
 NOTHING = -1
 SLOT_BYTES = 16
 MIN_ROOM = 16
+_LOW = 0xFFFFFFFF  # as a C number (table.pxd): written where it is used, Cython makes a Python integer of it
 # A table is rebuilt when it is four fifths full, and then has this room for each entry that stays: so an entry takes 20
 # to 30 bytes.
 _ROOM_NUMBER, _ROOM_FRACTION = 15, 8
@@ -65,7 +66,7 @@ class Table:
 
     def _slot(self, key: int) -> int:
         """Where the key stands, or the empty slot where it would."""
-        slot = ((key >> 8) & 0xFFFFFFFF) * self._room >> 32  # the last bits choose among tables
+        slot = ((key >> 8) & _LOW) * self._room >> 32  # the last bits choose among tables
         while self._keys[slot] and self._keys[slot] != key:
             slot += 1
             if slot == self._room:

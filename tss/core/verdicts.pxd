@@ -4,6 +4,14 @@ cimport cython
 from tss.core.table cimport Table
 
 
+# As C numbers, for else each use is a look-up and a Python integer.
+cdef long long _TABLES
+cdef long long _CODE_BITS
+cdef long long _CODES
+cdef long long _UNDECIDED
+cdef long long _UNKNOWN
+
+
 cdef class Lookback:
     cdef list _marks
     cdef long long _step

@@ -25,6 +25,8 @@ DECISION_BYTES = 300
 _TABLES = 64  # so that rebuilding one takes a moment only: at a million traces some 0.3 ms
 _CODE_BITS = 16
 _CODES = 1 << _CODE_BITS
+_UNDECIDED = UNDECIDED
+_UNKNOWN = UNKNOWN
 
 
 class Lookback:
@@ -155,7 +157,7 @@ class Verdicts:
         self.next = number + 1
         table = self._tables[key & (_TABLES - 1)]
         floor = self._oldest() << _CODE_BITS if table.is_full() else 0
-        table.put(key, (number << _CODE_BITS) | UNDECIDED, floor)
+        table.put(key, (number << _CODE_BITS) | _UNDECIDED, floor)
         return number
 
     def decide(self, trace_id: bytes, number: int, code: int) -> bool:
@@ -174,10 +176,10 @@ class Verdicts:
         key = key_of(trace_id)
         known = self._tables[key & (_TABLES - 1)].get(key)
         if known < 0:
-            return UNKNOWN
+            return _UNKNOWN
         number = known >> _CODE_BITS
         if number < floor or number < self.next - self._limit:
-            return UNKNOWN
+            return _UNKNOWN
         return known & (_CODES - 1)
 
     # -- decisions
