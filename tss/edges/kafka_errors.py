@@ -133,29 +133,31 @@ class Connection:
 
     def lose(self, partition: int, wanted: int, first: int) -> None:
         """Records were deleted before they were done with: what is wanted is below the first offset that is left."""
-        self._lost[partition] += first - wanted
-        log.error(
+        self._lose(
             "records were deleted before they were done with: they are lost, and reading goes on with the first that is left;"
             " compare the topic's retention with kafka_oldest_uncommitted_age_seconds",
-            topic=self._topic,
-            partition=partition,
-            lost_offsets=first - wanted,
-            from_offset=wanted,
-            to_offset=first,
-        )
+            partition, wanted, first,
+        )  # fmt: skip
 
     def lose_unread(self, partition: int, first: int, after: int, reason: str) -> None:
         """The client could not read these offsets, and has gone on with those after them."""
-        self._lost[partition] += after - first
-        log.error(
+        self._lose(
             "records could not be read from the brokers' answer: they are lost to this replica, and reading goes on after them;"
             " look for a broken disk or a proxy that changes bytes, and read them again with another consumer",
+            partition, first, after, reason=reason,
+        )  # fmt: skip
+
+    def _lose(self, event: str, partition: int, first: int, after: int, **more: str) -> None:
+        """Count the offsets from the first to before the second, and say so."""
+        self._lost[partition] += after - first
+        log.error(
+            event,
             topic=self._topic,
             partition=partition,
             lost_offsets=after - first,
             from_offset=first,
             to_offset=after,
-            reason=reason,
+            **more,
         )
 
     def join(self, *, has_partitions: bool) -> None:

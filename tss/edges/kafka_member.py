@@ -183,14 +183,7 @@ class Member:
         """What has come in."""
         self._call = _Call()
         if self._positions:
-            known = self._identity.known
-            if self._replaced or self._identity.has_changed():
-                self._begin_anew()
-                self._raise_failures()
-            elif self._identity.known != known:
-                self._group.identify(self._identity.known)
-                if self._outbox:
-                    self._outbox.identify(self._identity.known)
+            self._look_at_identity()
         ready = self._has_ready()
         try:
             # Rebalances are settled inside: what waits of a partition that goes is gone after it.
@@ -220,6 +213,17 @@ class Member:
         waiting_bytes = sum([len(message.value() or b"") + len(message.key() or b"") for message in self._waiting])
         held = read.held_bytes, waiting_bytes + (self._outbox.held_bytes if self._outbox else 0)
         return Polled(now_ms, read.records, read.letters, ends, lags, read.headers, sample, read_to, *held)
+
+    def _look_at_identity(self) -> None:
+        """Whether the topic is another one by now, or its id is told that was not before."""
+        known = self._identity.known
+        if self._replaced or self._identity.has_changed():
+            self._begin_anew()
+            self._raise_failures()
+        elif self._identity.known != known:
+            self._group.identify(self._identity.known)
+            if self._outbox:
+                self._outbox.identify(self._identity.known)
 
     def pause(self) -> None:
         """Stop fetching, for partitions to come too."""
