@@ -76,3 +76,7 @@ class Retrying:
     max_secs: float = 30.0
     probe_secs: float = 30.0  # between probes of a misconfigured destination
     quick_tries: int = 3
+
+    def most_secs(self, doublings: int) -> float:
+        """The upper bound of a wait after so many doublings; they may go on for days, and 2.0 ** 1024 is no float."""
+        return min(self.max_secs, self.initial_secs * 2.0 ** min(doublings, 20))

@@ -120,7 +120,7 @@ class Lane:
         retrying = self.destination.retrying
         if isinstance(outcome, Misconfigured):
             return retrying.probe_secs
-        backoff = self.chance.uniform(0, min(retrying.max_secs, retrying.initial_secs * 2.0 ** min(tries - 1, 20)))
+        backoff = self.chance.uniform(0, retrying.most_secs(tries - 1))
         return backoff if outcome.after_secs is None else outcome.after_secs + backoff / 10
 
     def gives_up(self, traces: int, reason: str, detail: str) -> None:

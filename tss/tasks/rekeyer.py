@@ -267,7 +267,7 @@ class _Rekeyer:
                 paused = True
             if outcome.reason in MISSING:
                 await self._make_again()
-            await self._wait(min(RETRYING.max_secs, RETRYING.initial_secs * 2.0 ** min(tries, 20)))
+            await self._wait(RETRYING.most_secs(tries))
             reads = still_ours(reads)
         if paused:
             await self._source.resume()

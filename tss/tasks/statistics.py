@@ -165,4 +165,4 @@ async def _regularly(sending: Sending) -> None:
 
 def _backoff_secs(sending: Sending, tries: int) -> float:
     retrying = sending.backend.retrying
-    return sending.chance.uniform(0, min(retrying.max_secs, retrying.initial_secs * 2 ** min(tries, 30)))
+    return sending.chance.uniform(0, retrying.most_secs(tries))
