@@ -651,7 +651,7 @@ NOW, ENDED = 1_790_000_000_000_000_000, 1_700_000_001_000_000_000  # ns
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
     [
-        (0, ENDED, (ENDED, 0)),  # 11-start-zero: a duration of 54 years is none
+        (0, ENDED, (ENDED, 0)),  # 11-start-zero: a duration of 54 years cannot be right
         (1_700_000_000_000_000, 1_700_000_001_000_000, (NOW - 1_000_000, 1_000_000)),  # 11-start-in-us
         (1_700_000_000, 1_700_000_003, (NOW - 3, 3)),  # in seconds
         (0, 0, (NOW, 0)),
