@@ -188,6 +188,22 @@ def test_both_count_the_same_where_each_span_has_a_resource_of_its_own(
     assert one == other
 
 
+def test_names_that_differ_in_zeros_at_their_end_are_series_of_their_own() -> None:
+    """A hash pads with zeros, so only the size tells these names apart; a series is made of more than its name."""
+    made = [
+        [
+            chunk(
+                "a",
+                span(1, name="x" + "\0" * zeros, attributes={"http.route": "/", "server.address": f"{place}"}, kind=3),
+            )
+        ]
+        for place in range(16)
+        for zeros in range(8)
+    ]
+    assert len({repr(group.name) for group in counted(Concentrator, made)}) == len(made)
+    assert counted(Concentrator, made) == counted(reference.Concentrator, made)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(traces(), max_size=5), st.randoms(use_true_random=False))
 def test_the_order_of_traces_does_not_matter(made: list[list[bytes]], rng: random.Random) -> None:

@@ -1,5 +1,6 @@
 # A hash of bytes for tables in memory: two words at a time, folded by a product of 128 bits. Not for the disk or the
-# wire: it is seeded anew in each process, so that nobody can choose values that all collide.
+# wire: it is seeded anew in each process, so that nobody can choose values that all collide. The size is xored into
+# `so_far`, so that has to be a hash itself, or the same for all of a table.
 
 from libc.stdint cimport uint8_t, uint64_t
 

@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcpy, memset
 
 from tss.core.compression.sqltext cimport MORE_ROOM, NOT_HERE, without_values
-from tss.core.statistics.hashing cimport hashed
+from tss.core.statistics.hashing cimport fold, hashed
 from tss.core.statistics.series cimport MISSING, NAMELESS, OVERFLOW, Table, bytes_of_name
 from tss.core.statistics.walk cimport Fact, Piece, Walker
 
@@ -377,7 +377,8 @@ cdef class Resources:
 
     cdef uint32_t entered(self, uint32_t frame, const uint8_t *text, Py_ssize_t size) except? 0xFFFFFFFE:
         """The number of this series; of a new one if there is room, else OVERFLOW."""
-        cdef uint64_t hash = hashed(SEED ^ frame, text, size, SEED, ODD) or 1
+        # A frame is a small number and so is the size: folded first, for xor alone would let one stand for the other.
+        cdef uint64_t hash = hashed(fold(SEED ^ frame, ODD), text, size, SEED, ODD) or 1
         cdef uint32_t number = self.series.find(hash)
         if number != MISSING:
             return number
