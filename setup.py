@@ -36,7 +36,7 @@ TYPED = (
     "core/table",
     "core/trace",
     "core/verdicts",
-    "edges/kafka_records",
+    "edges/kafka/records",
 )
 # Written for the compiler; `core/otlp/reference.py`, and for the last `edges/signals.py`, stand in for them.
 CYTHON = (
@@ -46,11 +46,11 @@ CYTHON = (
     "core/otlp/protobuf",
     "core/otlp/scanner",
     "core/otlp/values",
-    "core/spanmetrics/counting",
-    "core/statistics/concentrator",
-    "core/statistics/resources",
-    "core/statistics/series",
-    "core/statistics/walk",
+    "core/formats/spanmetrics/counting",
+    "core/formats/apm_stats/concentrator",
+    "core/formats/apm_stats/resources",
+    "core/formats/apm_stats/series",
+    "core/formats/apm_stats/walk",
     "edges/deadline",
 )
 

@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 
 from bench.corpus import Corpus
+from tss.core.formats.apm_stats import Concentrator
 from tss.core.otlp import Encoding, Fault, Scanner
-from tss.core.statistics import Concentrator
 
 ROUNDS = 7
 

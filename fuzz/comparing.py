@@ -9,11 +9,15 @@ from contextlib import suppress
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from tss.core import spanmetrics, statistics
 from tss.core.compression.outline import Outline
-from tss.core.datadog.trace import to_spans
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.duplicates import without_duplicates
+from tss.core.formats import apm_stats as statistics
+from tss.core.formats import spanmetrics
+from tss.core.formats.apm_stats import reference as plain_statistics
+from tss.core.formats.datadog.trace import to_spans
+from tss.core.formats.parquet_rows import rows
+from tss.core.formats.spanmetrics import reference as plain_spanmetrics
 from tss.core.otlp import (
     Ask,
     Encoding,
@@ -31,9 +35,6 @@ from tss.core.otlp import (
 from tss.core.otlp.reading import Readable
 from tss.core.otlp.wire import WireError
 from tss.core.partition import Partition
-from tss.core.spanmetrics import reference as plain_spanmetrics
-from tss.core.spanrows import rows
-from tss.core.statistics import reference as plain_statistics
 from tss.core.trace import Trace
 
 LOOKUPS = (

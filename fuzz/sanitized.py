@@ -30,8 +30,8 @@ MODULES = (
     "tss.core.compression.outline",
     "tss.core.compression.sqltext",
     "tss.core.duplicates",
-    *(f"tss.core.statistics.{name}" for name in ("walk", "series", "resources", "concentrator")),
-    "tss.core.spanmetrics.counting",
+    *(f"tss.core.formats.apm_stats.{name}" for name in ("walk", "series", "resources", "concentrator")),
+    "tss.core.formats.spanmetrics.counting",
 )
 SEEDS = 300  # made messages to begin with
 MOST_BYTES = 4096  # of a case: enough that all arrays leave the stack

@@ -37,7 +37,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from tss.core.datadog import schema
+from tss.core.formats.datadog import schema
 
 SpanId = tuple[bytes, bytes]
 """Trace id (16 bytes) and span id (8 bytes)."""

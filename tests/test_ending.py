@@ -6,7 +6,7 @@ import structlog.testing
 from tss.__main__ import FAILED, WRONG_SETTINGS, _tell
 from tss.core.errors import CannotConnect, LawBroken, StoppedAtOnce, WrongSetting
 from tss.daemon import _naming
-from tss.edges.lines import CannotOpen
+from tss.edges.files.lines import CannotOpen
 
 REFUSED = CannotConnect("Failed to connect to Kafka: refused, check kafka.saslPassword")
 LAW = LawBroken("a settled offset was settled again, which would break law 1")

@@ -11,7 +11,7 @@ from demo.servers import HOST, free_ports
 from tests.fakes.meter import FakeMeter
 from tss.core.force import Rulebook
 from tss.core.health import Health
-from tss.edges.redis_parking import RedisParking
+from tss.edges.redis.parking import RedisParking
 from tss.fleet import Fleet, open_fleet
 from tss.settings import App, FileExporter, ForceSampling, Kafka, KafkaExporter, Redis, Settings
 from tss.tasks.crew import Crew

@@ -108,7 +108,7 @@ USES = [*uses()]
 def test_they_are_found():
     found = {use.where for use in USES}
     assert {
-        "tss.core.datadog.values._FRACTION",
+        "tss.core.formats.datadog.values._FRACTION",
         "tss.edges.logs._URL_PASSWORD",
         "tss.core.compression.sql._TOKEN",
     } <= found

@@ -95,7 +95,8 @@ def _run(settings: Settings) -> NoReturn:
     import structlog  # noqa: PLC0415
     import trio  # noqa: PLC0415
 
-    from tss.edges import heap, logs, proxies, signals  # noqa: PLC0415
+    from tss.edges import heap, logs, signals  # noqa: PLC0415
+    from tss.edges.http import proxies  # noqa: PLC0415
 
     seen, stop_secs = settings.observability, settings.app.shutdown_timeout_secs
     ending = signals.Ending(stop_secs, min(AT_ONCE_SECS, stop_secs), FAILED)

@@ -13,13 +13,13 @@ import trio
 
 from tss import __version__
 from tss.core import measures
-from tss.core.spanmetrics import Exposition, Reporter, SpanMetrics, shape_of
-from tss.core.statistics import Concentrator, SpanObserver
-from tss.core.statistics.groups import MAX_BYTES
-from tss.edges.datadog_stats import open_datadog_stats, way_of
-from tss.edges.datadog_stats_forms import for_intake
+from tss.core.formats.apm_stats import Concentrator, SpanObserver
+from tss.core.formats.apm_stats.groups import MAX_BYTES
+from tss.core.formats.spanmetrics import Exposition, Reporter, SpanMetrics, shape_of
+from tss.edges.http.datadog_stats import open_datadog_stats, way_of
+from tss.edges.http.datadog_stats_forms import for_intake
+from tss.edges.http.otlp_metrics import open_otlp_metrics
 from tss.edges.metrics import PrometheusMeter
-from tss.edges.otlp_metrics import open_otlp_metrics
 from tss.settings import DatadogExporter, Settings
 from tss.tasks import spanmetrics, statistics
 

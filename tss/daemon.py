@@ -21,6 +21,7 @@ from tss.core.alignment import Alignment
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import StoppedAtOnce, WrongSetting
 from tss.core.force import Rulebook
+from tss.core.formats.apm_stats import SpanObserver
 from tss.core.health import Health, State
 from tss.core.measures import Meter
 from tss.core.memory import Memory
@@ -28,23 +29,23 @@ from tss.core.otlp import SCANNER, Lookup
 from tss.core.preparing import Preparation
 from tss.core.routing import Match, Router
 from tss.core.sampling import Sampler, policies
-from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
 from tss.counting import open_counting
-from tss.edges import heap, logs, signals, web
-from tss.edges.admin import AdminApi
+from tss.edges import heap, logs, signals
 from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
-from tss.edges.force_api import ForceApi
-from tss.edges.kafka import KafkaSource
-from tss.edges.kafka_config import client_config
-from tss.edges.kafka_rekey import keyed_settings, open_rekey, source_settings
-from tss.edges.kafka_retention import TopicRetention
-from tss.edges.kafka_scaler import scaler_group
-from tss.edges.kafka_topic import KafkaTopic, open_topic
+from tss.edges.kafka.config import client_config
+from tss.edges.kafka.retention import TopicRetention
+from tss.edges.kafka.scaler import scaler_group
+from tss.edges.kafka.source import KafkaSource
+from tss.edges.kafka_output.rekey import keyed_settings, open_rekey, source_settings
+from tss.edges.kafka_output.topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter
-from tss.edges.release_api import ReleaseApi
 from tss.edges.unusable import UnusableFile
+from tss.edges.web import app as web
+from tss.edges.web.admin import AdminApi
+from tss.edges.web.force_api import ForceApi
+from tss.edges.web.release_api import ReleaseApi
 from tss.fleet import open_fleet
 from tss.settings import ForceSampling, KafkaExporter, Settings
 from tss.tasks import (

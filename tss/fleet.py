@@ -10,11 +10,11 @@ import structlog
 from tss.core.force import Rulebook
 from tss.core.health import Health
 from tss.core.measures import Meter
-from tss.edges.parking import Parked
-from tss.edges.redis_decisions import RedisDecisions
-from tss.edges.redis_link import RedisLink, open_link
-from tss.edges.redis_parking import RedisParking
-from tss.edges.redis_rules import RedisRules
+from tss.edges.redis.decisions import RedisDecisions
+from tss.edges.redis.link import RedisLink, open_link
+from tss.edges.redis.parking import RedisParking
+from tss.edges.redis.rules import RedisRules
+from tss.edges.redis.takeover import Parked
 from tss.settings import KafkaExporter, Settings
 from tss.tasks.crew import Crew
 from tss.tasks.forcing import Forcing

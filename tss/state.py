@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tss.core.health import Health
 from tss.core.partition import Partition
 from tss.core.record import SHOWN_PARTITIONS
-from tss.edges.web import status, unready
+from tss.edges.web.app import status, unready
 from tss.tasks.assignments import Assignments
 
 

@@ -21,17 +21,17 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from tests.core.holding import resident
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.evaluation import evaluate, observe, observe_late_dropped
+from tss.core.formats.apm_stats import Concentrator, SpanObserver
+from tss.core.formats.spanmetrics import SpanMetrics, shape_of
 from tss.core.memory import Memory
 from tss.core.otlp import Ask, Encoding, Lookup, Place, Scanner
 from tss.core.packing import train
 from tss.core.partition import Partition
 from tss.core.preparing import Preparation
 from tss.core.sampling import Sampler, policies
-from tss.core.spanmetrics import SpanMetrics, shape_of
-from tss.core.statistics import Concentrator, SpanObserver
 from tss.core.trace import Trace
 from tss.edges import heap
-from tss.edges.kafka_records import Reader
+from tss.edges.kafka.records import Reader
 from tss.settings import Sampling, SpanCompression
 from tss.settings import SpanMetrics as SpanMetricsSettings
 

@@ -19,10 +19,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from tests.core.otlp_records import blob, span_bodies_in
 from tests.core.spans import span_id, trace_id
-from tss.core import datadog
 from tss.core.compression import Compressed, Compression
 from tss.core.compression.likeness import named
 from tss.core.compression.rules import Rules
+from tss.core.formats import datadog
 from tss.core.otlp import to_json_line
 from tss.core.preparing import Preparation, Prepared
 from tss.settings import SpanCompression

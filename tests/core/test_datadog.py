@@ -22,8 +22,8 @@ from opentelemetry.proto.common.v1.common_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
-from tss.core.datadog import lead, to_spans
-from tss.core.datadog.values import cut, metric_name, tag
+from tss.core.formats.datadog import lead, to_spans
+from tss.core.formats.datadog.values import cut, metric_name, tag
 
 TRACE = bytes(range(1, 17))
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(1, 6)

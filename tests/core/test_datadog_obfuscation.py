@@ -11,11 +11,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.core.test_compression_sql import literals
 from tests.core.test_statistics import chunk, span
 from tests.edges.traces import trace_of
-from tss.core.datadog import to_spans
-from tss.core.datadog.obfuscation import obfuscate
+from tss.core.formats.apm_stats.groups import around_of, name_of
+from tss.core.formats.datadog import to_spans
+from tss.core.formats.datadog.obfuscation import obfuscate
 from tss.core.otlp.schema import TracesData
-from tss.core.statistics.groups import around_of, name_of
-from tss.edges.datadog_forms import V04, V07, Intake
+from tss.edges.http.datadog_forms import V04, V07, Intake
 
 SECRET = "jane@example.com"
 STATEMENTS = ("sql.query", "db.statement", "db.query.text")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tss.core.datadog import PEER_TAGS, peer_tags, without_addresses
-from tss.core.datadog.peers import peers_of
+from tss.core.formats.datadog import PEER_TAGS, peer_tags, without_addresses
+from tss.core.formats.datadog.peers import peers_of
 
 UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
 

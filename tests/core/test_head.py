@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tss.core.datadog.weight import kept_share
+from tss.core.formats.datadog.weight import kept_share
+from tss.core.formats.spanmetrics.weight import MOST, weight
 from tss.core.head import Head, head
-from tss.core.spanmetrics.weight import MOST, weight
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_the_same_in_a_batch_of_the_fuzzer() -> None:
 def test_the_fuzzer_sees_concentrators_that_count_otherwise(monkeypatch):
     """Here the reference takes every span for a root; and only after the first flush."""
     batch("planted", [])
-    monkeypatch.setattr("tss.core.statistics.reference._parent", lambda span: b"")
+    monkeypatch.setattr("tss.core.formats.apm_stats.reference._parent", lambda span: b"")
     with pytest.raises(DivergenceError, match="statistics: "):
         batch("planted", [])
 

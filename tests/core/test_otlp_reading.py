@@ -19,15 +19,15 @@ from fuzz.comparing import compare, read
 from fuzz.making import Maker, mutated
 from tests.core.otlp_records import SPANS, TRACES, Scans, blob, both, one_span
 from tests.edges.traces import trace_of
-from tss.core.datadog.trace import to_spans
+from tss.core.formats.apm_stats import concentrator
+from tss.core.formats.apm_stats import reference as plain_statistics
+from tss.core.formats.datadog.trace import to_spans
+from tss.core.formats.parquet_rows import rows
+from tss.core.formats.spanmetrics import Dimension, Shape, counting
+from tss.core.formats.spanmetrics import reference as plain_spanmetrics
 from tss.core.otlp import Ask, Encoding, FaultReason, Lookup, Place, join, scan, to_json_line
 from tss.core.otlp.nesting import DEEP_BYTES, MAX_VALUE_DEPTH
 from tss.core.otlp.reading import Readable
-from tss.core.spanmetrics import Dimension, Shape, counting
-from tss.core.spanmetrics import reference as plain_spanmetrics
-from tss.core.spanrows import rows
-from tss.core.statistics import concentrator
-from tss.core.statistics import reference as plain_statistics
 
 NOW_NS = 1_760_000_000 * 10**9
 

@@ -7,9 +7,9 @@ from time import process_time
 
 import pytest
 
+from tss.core.formats.apm_stats import Concentrator, SpanObserver
+from tss.core.formats.spanmetrics import SpanMetrics, shape_of
 from tss.core.otlp.wire import varint_bytes
-from tss.core.spanmetrics import SpanMetrics, shape_of
-from tss.core.statistics import Concentrator, SpanObserver
 from tss.settings import SpanMetrics as SpanMetricsSettings
 
 TRACE_ID = b"\1" * 16

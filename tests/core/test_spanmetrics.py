@@ -19,9 +19,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.core.spans import span_id, trace_id
-from tss.core import spanmetrics
-from tss.core.spanmetrics import Dimension, Exemplar, Exposition, Reporter, Shape, reference, shape_of
-from tss.core.spanmetrics.series import MAX_LABEL_CHARS, OVERFLOWS, bytes_of
+from tss.core.formats import spanmetrics
+from tss.core.formats.spanmetrics import Dimension, Exemplar, Exposition, Reporter, Shape, reference, shape_of
+from tss.core.formats.spanmetrics.series import MAX_LABEL_CHARS, OVERFLOWS, bytes_of
 from tss.settings import SpanMetrics as Settings
 
 MS = 1_000_000

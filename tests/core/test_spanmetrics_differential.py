@@ -12,8 +12,8 @@ from fuzz.comparing import has_sound_resources
 from fuzz.making import Maker, mutated
 from tests.core.otlp_records import Record, damaged, records
 from tests.core.test_spanmetrics import message, spans_of
+from tss.core.formats.spanmetrics import Dimension, Shape, counting, reference
 from tss.core.otlp import Encoding, scan
-from tss.core.spanmetrics import Dimension, Shape, counting, reference
 
 MS = 1_000_000
 SHAPES = [

@@ -18,10 +18,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
 from tests.core.otlp_records import records
+from tss.core.formats.apm_stats import Concentrator, Group, groups, reference
+from tss.core.formats.apm_stats.groups import OVERFLOW
+from tss.core.formats.apm_stats.sketch import bin_of, encode, value_of
 from tss.core.otlp import Encoding, reading, scan
-from tss.core.statistics import Concentrator, Group, groups, reference
-from tss.core.statistics.groups import OVERFLOW
-from tss.core.statistics.sketch import bin_of, encode, value_of
 
 NOW_NS = 1_760_000_000 * 10**9
 BOTH = [Concentrator, reference.Concentrator]

@@ -11,8 +11,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
 from tests.core.otlp_records import records
+from tss.core.formats.apm_stats.walk import Walker
 from tss.core.otlp import schema
-from tss.core.statistics.walk import Walker
 
 NOBODY = 0xFFFFFFFF
 SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT

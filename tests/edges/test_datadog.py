@@ -25,16 +25,16 @@ from tests.faulty import drive
 from tests.real.brokers import free_ports
 from tests.sinks import DatadogIntakeSink, DatadogSink, Reply
 from tss.core import measures
-from tss.core.datadog.parts import PLAN_BYTES, ROOM_BYTES, Form, OtlpForm, Part, SpanForm
-from tss.core.datadog.schema import Span as PbSpan
-from tss.core.datadog.schema import TraceChunk
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected
+from tss.core.formats.datadog.parts import PLAN_BYTES, ROOM_BYTES, Form, OtlpForm, Part, SpanForm
+from tss.core.formats.datadog.schema import Span as PbSpan
+from tss.core.formats.datadog.schema import TraceChunk
 from tss.core.otlp.wire import join
 from tss.core.repeating import TooLarge
 from tss.core.trace import Trace
-from tss.edges import datadog as edge
-from tss.edges.datadog import BATCH_BYTES, THREAD_BYTES, DatadogHttp, open_datadog, way_of
-from tss.edges.datadog_forms import AGENT_BYTES, INTAKE_BYTES, V04, V07, Intake
+from tss.edges.http import datadog as edge
+from tss.edges.http.datadog import BATCH_BYTES, THREAD_BYTES, DatadogHttp, open_datadog, way_of
+from tss.edges.http.datadog_forms import AGENT_BYTES, INTAKE_BYTES, V04, V07, Intake
 from tss.settings import Datadog, DatadogExporter
 
 AGENT, AGENT_V07, INTAKE, OTLP = WAYS = ("agent v0.4", "agent v0.7", "intake", "otlp")

@@ -12,10 +12,10 @@ from tests.core.test_statistics import NOW_NS, chunk, span
 from tests.edges.test_datadog import ANSWERS, STRANGERS
 from tests.sinks import HttpSink, Received, Reply, SpanId
 from tss.core.delivery import Accepted, Again, Misconfigured, Rejected
-from tss.core.statistics import Concentrator, Group
+from tss.core.formats.apm_stats import Concentrator, Group
 from tss.counting import ways_of_stats
-from tss.edges.datadog_stats import open_datadog_stats, way_of
-from tss.edges.datadog_stats_forms import MAX_GROUPS, Sender, for_agent, for_intake
+from tss.edges.http.datadog_stats import open_datadog_stats, way_of
+from tss.edges.http.datadog_stats_forms import MAX_GROUPS, Sender, for_agent, for_intake
 from tss.settings import Datadog, DatadogExporter, Settings
 
 

@@ -34,8 +34,8 @@ from tss.edges.deadletters import (
     as_object,
     open_dead_letters,
 )
-from tss.edges.kafka_config import client_config
-from tss.edges.lines import CannotOpen
+from tss.edges.files.lines import CannotOpen
+from tss.edges.kafka.config import client_config
 from tss.settings import DeadLetter as Settings
 from tss.settings import Kafka
 
@@ -444,7 +444,7 @@ async def test_a_full_disk(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tss.edges.lines.os.write", full)
+    monkeypatch.setattr("tss.edges.files.lines.os.write", full)
     counted, logged = await put(place)
     assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
     assert "No space left" in trouble(logged)
@@ -461,7 +461,7 @@ async def test_law_1_a_letter_is_on_the_disk_before_its_offset_may_go(tmp_path, 
         real(descriptor)
 
     real = os.fsync
-    monkeypatch.setattr("tss.edges.lines.os.fsync", fsync)
+    monkeypatch.setattr("tss.edges.files.lines.os.fsync", fsync)
     place = LetterFile(str(path))
     assert [name for name, _ in synced] == ["dead"], "the name of the file, too"
     for _ in range(2):
@@ -476,7 +476,7 @@ async def test_law_1_what_cannot_be_brought_to_the_disk_is_not_kept_there(tmp_pa
     def fsync(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("tss.edges.lines.os.fsync", fsync)
+    monkeypatch.setattr("tss.edges.files.lines.os.fsync", fsync)
     counted, logged = await put(place)
     assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
     assert "Input/output error" in trouble(logged)

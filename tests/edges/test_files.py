@@ -21,8 +21,8 @@ from tests.contracts.destination import World, check_destination
 from tests.core.spans import trace_id
 from tests.edges.traces import span_ids, trace, trace_of
 from tss.core.delivery import Accepted, Again, Refused
-from tss.edges.files import TraceFile, open_file
-from tss.edges.lines import CannotOpen, LineFile
+from tss.edges.files.lines import CannotOpen, LineFile
+from tss.edges.files.tracefile import TraceFile, open_file
 from tss.settings import FileExporter
 
 
@@ -221,7 +221,7 @@ async def test_no_space_left(path):
 import resource, signal, sys, structlog
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from tss.edges.lines import LineFile
+from tss.edges.files.lines import LineFile
 file = LineFile({str(path)!r}, begins=b"", fsync=True)
 file.append(b"one\\n")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
@@ -251,7 +251,7 @@ async def test_a_failing_disk_is_tried_again(path, monkeypatch, number, call):
         await destination.send([trace(1)])
         before = path.read_bytes()
         with monkeypatch.context() as patch:
-            patch.setattr(f"tss.edges.lines.os.{call}", failing)
+            patch.setattr(f"tss.edges.files.lines.os.{call}", failing)
             outcome = await destination.send([trace(2)])
         assert outcome == Again("disk", f"{path}: {os.strerror(number)}")
         assert path.read_bytes() == before
@@ -270,7 +270,7 @@ def test_a_short_write_is_gone_on_with(path, monkeypatch):
         assert writes <= 5, "32 bytes are five times seven at most: it writes the line again and again"
         return real(descriptor, bytes(data)[:7])
 
-    monkeypatch.setattr("tss.edges.lines.os.write", short)
+    monkeypatch.setattr("tss.edges.files.lines.os.write", short)
     file.append(b"a line of more than seven bytes\n")
     file.close()
     assert path.read_bytes() == b"a line of more than seven bytes\n"
@@ -279,7 +279,7 @@ def test_a_short_write_is_gone_on_with(path, monkeypatch):
 _WRITER = """
 import sys
 import structlog
-from tss.edges.lines import LineFile
+from tss.edges.files.lines import LineFile
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 name, path, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 file = LineFile(path, begins=b"", fsync=False)

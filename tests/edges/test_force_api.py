@@ -17,8 +17,8 @@ from tests.fakes.meter import FakeMeter
 from tests.fakes.rules import FakeRules
 from tss.core.force import Rulebook
 from tss.core.health import Health
-from tss.edges import web
-from tss.edges.force_api import ForceApi
+from tss.edges.web import app as web
+from tss.edges.web.force_api import ForceApi
 from tss.settings import ForceSampling
 from tss.tasks.forcing import Forcing
 

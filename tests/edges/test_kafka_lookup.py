@@ -6,8 +6,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from tss.core.errors import CannotConnect
-from tss.edges.kafka_errors import Connection
-from tss.edges.kafka_lookup import OffsetLookup
+from tss.edges.kafka.errors import Connection
+from tss.edges.kafka.lookup import OffsetLookup
 
 
 class AwayAtFirst:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.core.spans import message, span, trace_id
 from tss.core.decision import Decision, Reason, Verdict
-from tss.edges.kafka_outputs import COVERS, DECISION, PART, Output, Source, TooLarge, delivered_of, records
+from tss.edges.kafka_output.outputs import COVERS, DECISION, PART, Output, Source, TooLarge, delivered_of, records
 
 KEEP = Decision(Verdict.KEEP, "latency", Reason.INACTIVE, 0.25)
 SOURCE = Source("group", "spans")

@@ -10,10 +10,10 @@ from tss.core.errors import LawBroken
 from tss.core.health import Health, State
 from tss.core.partition import Commit
 from tss.core.record import Start
-from tss.edges.kafka_config import client_config, connection_config, is_incremental, unreadable_file, without_secrets
-from tss.edges.kafka_ends import LogEnds
-from tss.edges.kafka_errors import Connection, is_fatal
-from tss.edges.kafka_starts import from_metadata, metadata_of, partitions_at_birth, start, to_metadata
+from tss.edges.kafka.config import client_config, connection_config, is_incremental, unreadable_file, without_secrets
+from tss.edges.kafka.ends import LogEnds
+from tss.edges.kafka.errors import Connection, is_fatal
+from tss.edges.kafka.starts import from_metadata, metadata_of, partitions_at_birth, start, to_metadata
 from tss.settings import Kafka
 
 # -- starts

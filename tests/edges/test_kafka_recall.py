@@ -17,9 +17,9 @@ from tests.core.spans import trace_id
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import CannotConnect
 from tss.core.record import Start
-from tss.edges import kafka_recall
-from tss.edges.kafka_outputs import Output, Source, records
-from tss.edges.kafka_recall import MARGIN_MS, Recall
+from tss.edges.kafka_output import recall as kafka_recall
+from tss.edges.kafka_output.outputs import Output, Source, records
+from tss.edges.kafka_output.recall import MARGIN_MS, Recall
 
 KEEP = Decision(Verdict.KEEP, "latency", Reason.INACTIVE, 0.25)
 SOURCE = Source("group", "spans")

@@ -11,10 +11,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.core.spans import message, span, trace_id
 from tss.core.otlp import NOTHING, Encoding, Scanner
 from tss.core.record import UNREADABLE_HEADERS
-from tss.edges.kafka_errors import said
-from tss.edges.kafka_outputs import Source
-from tss.edges.kafka_recall import Recall, _Reading, _Wanted
-from tss.edges.kafka_records import Reader, headers_of
+from tss.edges.kafka.errors import said
+from tss.edges.kafka.records import Reader, headers_of
+from tss.edges.kafka_output.outputs import Source
+from tss.edges.kafka_output.recall import Recall, _Reading, _Wanted
 
 REASON = b"a header's name is not UTF-8: b'\\xff'"
 

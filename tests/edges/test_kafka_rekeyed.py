@@ -12,10 +12,10 @@ from tests.core.spans import message, span, trace_id
 from tss.core.delivery import Accepted
 from tss.core.otlp import Encoding, scan
 from tss.core.record import Start
-from tss.edges.kafka_outputs import Source
-from tss.edges.kafka_rekey import RekeyTopic
-from tss.edges.kafka_rekeyed import SOURCE, Piece, headers_of, told, values
-from tss.edges.kafka_transactions import Work
+from tss.edges.kafka_output.outputs import Source
+from tss.edges.kafka_output.rekey import RekeyTopic
+from tss.edges.kafka_output.rekeyed import SOURCE, Piece, headers_of, told, values
+from tss.edges.kafka_output.transactions import Work
 from tss.settings import Kafka
 
 HOME = Source("group.rekey", "spans")

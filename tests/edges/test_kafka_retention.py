@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tss.core.retention import Retention
-from tss.edges.kafka_retention import retention_of
+from tss.edges.kafka.retention import retention_of
 
 
 @pytest.mark.parametrize(("config", "kept"), [

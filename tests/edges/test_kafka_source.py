@@ -21,10 +21,10 @@ from tss.core.health import Health, State
 from tss.core.otlp import Lookup
 from tss.core.partition import Commit
 from tss.core.record import Polled, Record, Start
-from tss.edges import kafka as edge
-from tss.edges.kafka import KafkaSource
-from tss.edges.kafka_errors import Connection
-from tss.edges.kafka_member import Group, Hear
+from tss.edges.kafka import source as edge
+from tss.edges.kafka.errors import Connection
+from tss.edges.kafka.member import Group, Hear
+from tss.edges.kafka.source import KafkaSource
 from tss.settings import Kafka
 
 PATIENCE_SECS = 20.0  # before a test that hangs fails; a machine under load is no reason

@@ -9,9 +9,9 @@ import attrs
 from confluent_kafka import KafkaError, Producer
 
 from tss.core.delivery import Accepted, Again, Outcome, Refused
-from tss.edges.kafka_outputs import Covers, Source
-from tss.edges.kafka_recall import Recall
-from tss.edges.kafka_transactions import Doubt, Encoded, Transactions, Work
+from tss.edges.kafka_output.outputs import Covers, Source
+from tss.edges.kafka_output.recall import Recall
+from tss.edges.kafka_output.transactions import Doubt, Encoded, Transactions, Work
 
 
 def test_law_1_what_may_be_in_the_topic_is_not_sent_in_halves_before_the_topic_was_asked() -> None:

@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.core.spans import message, span, trace_id
 from tss.core import measures
+from tss.core.formats.spanmetrics import Exposition, Shape, SpanMetrics
 from tss.core.measures import Kind, Measure, Meter
-from tss.core.spanmetrics import Exposition, Shape, SpanMetrics
 from tss.edges.metrics import PrometheusMeter
 
 # As Prometheus 3 asks.

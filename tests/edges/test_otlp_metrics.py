@@ -15,8 +15,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from tests.core.spans import message, span, trace_id
 from tests.sinks import HttpSink, Received, Reply, SpanId
 from tss.core.delivery import Accepted, Again, Misconfigured, Rejected
-from tss.core.spanmetrics import Reporter, Shape, SpanMetrics
-from tss.edges.otlp_metrics import open_otlp_metrics
+from tss.core.formats.spanmetrics import Reporter, Shape, SpanMetrics
+from tss.edges.http.otlp_metrics import open_otlp_metrics
 from tss.settings import SpanMetrics as SpanMetricsSettings
 
 

@@ -23,9 +23,9 @@ from tests.real.brokers import free_ports
 from tests.sinks import OtlpSink, Reply
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected
 from tss.core.otlp import join
-from tss.edges.otlp_answers import PROTOBUF
-from tss.edges.otlphttp import PATH, THREAD_BYTES, OtlpHttp, open_otlp
-from tss.edges.posting import post, retry_after_secs
+from tss.edges.http.otlp_answers import PROTOBUF
+from tss.edges.http.otlphttp import PATH, THREAD_BYTES, OtlpHttp, open_otlp
+from tss.edges.http.posting import post, retry_after_secs
 from tss.settings import OtlpExporter
 
 

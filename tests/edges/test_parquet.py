@@ -29,9 +29,9 @@ from tests.edges.traces import repeating, span_ids, trace, trace_of
 from tests.faulty import drive, lost
 from tss.core.delivery import Accepted, Again, Refused
 from tss.core.errors import WrongSetting
-from tss.edges.lines import CannotOpen
-from tss.edges.parquet import ParquetFolder, open_parquet
-from tss.edges.parquet_table import COLUMNS, RAW, ROW_GROUP_BYTES, ROW_GROUP_ROWS, to_parquet
+from tss.edges.files.lines import CannotOpen
+from tss.edges.files.parquet import ParquetFolder, open_parquet
+from tss.edges.files.parquet_table import COLUMNS, RAW, ROW_GROUP_BYTES, ROW_GROUP_ROWS, to_parquet
 from tss.settings import ParquetExporter
 
 
@@ -298,7 +298,7 @@ async def test_a_failing_disk_is_tried_again(folder, monkeypatch, number, call):
 
     async with exporter(folder) as destination:
         with monkeypatch.context() as patch:
-            patch.setattr(f"tss.edges.parquet.{call}", failing)
+            patch.setattr(f"tss.edges.files.parquet.{call}", failing)
             outcome = await destination.send([trace(1)])
         assert outcome == Again("disk", f"{folder}: {os.strerror(number)}")
         assert [*folder.iterdir()] == []
@@ -330,7 +330,7 @@ _WRITER = """
 import sys, trio, structlog
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 from tests.edges.traces import trace
-from tss.edges.parquet import open_parquet
+from tss.edges.files.parquet import open_parquet
 from tss.settings import ParquetExporter
 
 async def main(path, first):
@@ -438,7 +438,7 @@ async def test_unusable_folder_is_said_at_the_start(folder, sort):
 
 async def test_without_pyarrow_the_setting_is_refused_and_says_what_to_install(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "tss.edges.parquet_table")
+    monkeypatch.delitem(sys.modules, "tss.edges.files.parquet_table")
     with pytest.raises(WrongSetting, match=r"exporters, archive: .*pip install 'tss\[parquet\]'"):
         async with exporter(folder):
             pass
@@ -455,7 +455,7 @@ async def test_can_be_left_behind(folder, monkeypatch):
     import threading
 
     go_on = threading.Event()
-    monkeypatch.setattr("tss.edges.parquet.os.fsync", lambda descriptor: go_on.wait(10))
+    monkeypatch.setattr("tss.edges.files.parquet.os.fsync", lambda descriptor: go_on.wait(10))
     async with exporter(folder) as destination:
         with trio.move_on_after(0.2) as scope:
             await destination.send([trace(1)])

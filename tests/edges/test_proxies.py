@@ -36,9 +36,9 @@ from tests.sinks import OtlpSink
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome
 from tss.core.errors import WrongSetting
 from tss.edges import surroundings
-from tss.edges.otlp_metrics import open_otlp_metrics
-from tss.edges.proxies import Proxy, decide, proxy_for, secrets
-from tss.edges.redis_clients import Way
+from tss.edges.http.otlp_metrics import open_otlp_metrics
+from tss.edges.http.proxies import Proxy, decide, proxy_for, secrets
+from tss.edges.redis.clients import Way
 from tss.edges.tls import trusted
 from tss.settings import Datadog, DatadogExporter, Redis, Settings, SpanMetrics
 

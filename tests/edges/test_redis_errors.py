@@ -6,9 +6,9 @@ import pytest
 from redis import exceptions
 from redis.sentinel import MasterNotFoundError
 
-from tss.edges import redis_errors as reasons
-from tss.edges.redis_clients import Way
-from tss.edges.redis_errors import Reason, reason_of
+from tss.edges.redis import errors as reasons
+from tss.edges.redis.clients import Way
+from tss.edges.redis.errors import Reason, reason_of
 from tss.settings import Redis
 
 

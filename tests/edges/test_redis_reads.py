@@ -21,10 +21,10 @@ from tss.core.force.faults import WrongRule
 from tss.core.parked import Place, chain, to_frame
 from tss.core.recall import from_bytes, mark_of, reach_of, to_bytes
 from tss.core.record import Start
-from tss.edges.parking import Parked
-from tss.edges.redis_decisions import ANYWHERE, SHARDS, RedisDecisions
-from tss.edges.redis_parking import RedisParking
-from tss.edges.redis_rules import RedisRules
+from tss.edges.redis.decisions import ANYWHERE, SHARDS, RedisDecisions
+from tss.edges.redis.parking import RedisParking
+from tss.edges.redis.rules import RedisRules
+from tss.edges.redis.takeover import Parked
 
 T = TypeVar("T")
 IDS = [trace_id(number) for number in range(3)]

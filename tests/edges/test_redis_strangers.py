@@ -14,8 +14,8 @@ import trio
 from tests.fakes.meter import FakeMeter
 from tss.core.errors import Away
 from tss.core.health import Health, State
-from tss.edges.redis_link import COMPONENT, open_link
-from tss.edges.redis_rules import RedisRules
+from tss.edges.redis.link import COMPONENT, open_link
+from tss.edges.redis.rules import RedisRules
 from tss.settings import Redis
 
 ANSWERS = [

@@ -20,10 +20,10 @@ from tss import release_cli
 from tss.admin_client import DONE, REFUSED
 from tss.core.force import Rulebook
 from tss.core.health import Health
-from tss.edges import web
-from tss.edges.admin import AdminApi
-from tss.edges.force_api import ForceApi
-from tss.edges.release_api import ReleaseApi
+from tss.edges.web import app as web
+from tss.edges.web.admin import AdminApi
+from tss.edges.web.force_api import ForceApi
+from tss.edges.web.release_api import ReleaseApi
 from tss.settings import ForceSampling
 
 

@@ -15,9 +15,9 @@ import structlog.testing
 from tests.edges.test_files import spans_in
 from tests.edges.traces import span_ids, trace
 from tss.core.delivery import Accepted, Again
-from tss.edges.files import open_file
-from tss.edges.lines import LineFile
-from tss.edges.rotation import Rotation, Series
+from tss.edges.files.lines import LineFile
+from tss.edges.files.rotation import Rotation, Series
+from tss.edges.files.tracefile import open_file
 from tss.settings import FileExporter
 
 
@@ -156,8 +156,8 @@ _WRITER = """
 import sys
 from pathlib import Path
 import structlog
-from tss.edges.lines import LineFile
-from tss.edges.rotation import Rotation, Series
+from tss.edges.files.lines import LineFile
+from tss.edges.files.rotation import Rotation, Series
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 name, path, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 file = LineFile(str(path), begins=b"", fsync=False, rotation=Rotation(Series.beside(path, 0, 0), max_bytes=50_000))

@@ -20,9 +20,10 @@ from tests.edges.test_web import HERE, port_of, settings
 from tests.fakes.meter import FakeMeter
 from tss.core.force import Rulebook
 from tss.core.health import Health
-from tss.edges import connections, web
-from tss.edges.connections import FAILED, FULL, SLOW, Connections
-from tss.edges.force_api import ForceApi
+from tss.edges.web import app as web
+from tss.edges.web import connections
+from tss.edges.web.connections import FAILED, FULL, SLOW, Connections
+from tss.edges.web.force_api import ForceApi
 from tss.settings import ForceSampling
 
 PIECE = b"".join(b'spans{number="%d",%d} 1.0\n' % (number, number * 7919) for number in range(5000))

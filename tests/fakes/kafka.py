@@ -17,8 +17,8 @@ from tss.core.errors import CannotCommit
 from tss.core.otlp import Encoding, Scan, scan
 from tss.core.partition import Commit
 from tss.core.record import DeadLetter, Polled, Record, Start
-from tss.edges import kafka_starts
-from tss.edges.parking import Parked
+from tss.edges.kafka import starts as kafka_starts
+from tss.edges.redis.takeover import Parked
 from tss.tasks.assignments import Assignments
 
 TOPIC = "traces"

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from tss.core.errors import Away, Full, Lost
-from tss.edges.redis_parking import Parcel, TakenOver
+from tss.edges.redis.parking import Parcel, TakenOver
 
 FIELD_BYTES = 64
 

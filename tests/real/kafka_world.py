@@ -13,7 +13,7 @@ from tests.contracts.source import Group, Sent
 from tests.fakes.meter import FakeMeter
 from tests.real.brokers import Broker
 from tss.core.health import Health
-from tss.edges.kafka import KafkaSource
+from tss.edges.kafka.source import KafkaSource
 from tss.settings import Kafka
 
 _names = count(1)

@@ -12,10 +12,10 @@ import pytest
 from tests.edges.traces import span_ids, trace, trace_of
 from tests.real import agent
 from tests.real.traffic import sdk_payloads
-from tss.core.datadog import lead, to_spans
-from tss.core.datadog.trace import Translation
 from tss.core.delivery import Accepted, Rejected
-from tss.edges.datadog import AGENT_HEADERS, open_datadog
+from tss.core.formats.datadog import lead, to_spans
+from tss.core.formats.datadog.trace import Translation
+from tss.edges.http.datadog import AGENT_HEADERS, open_datadog
 from tss.settings import Datadog, DatadogExporter
 
 
@@ -95,7 +95,7 @@ async def test_a_refusal_of_the_real_thing(test_agent, trace_api, monkeypatch):
             spans[0]["meta"]["number"] = 7
             return spans
 
-    monkeypatch.setattr("tss.core.datadog.parts.Translation", Broken)
+    monkeypatch.setattr("tss.core.formats.datadog.parts.Translation", Broken)
     async with exporter(test_agent, trace_api) as destination:
         outcome = await destination.send([trace(1)])
     assert isinstance(outcome, Rejected) and outcome.reason == "http_400"

@@ -13,11 +13,11 @@ from tests.edges.test_datadog import tagged
 from tests.edges.traces import trace_of
 from tests.real import oracle
 from tests.real.traffic import sdk_payloads
-from tss.core.datadog import lead, to_spans
-from tss.core.datadog.parts import NoTraceId, SpanForm
-from tss.core.statistics import Concentrator
+from tss.core.formats.apm_stats import Concentrator
+from tss.core.formats.datadog import lead, to_spans
+from tss.core.formats.datadog.parts import NoTraceId, SpanForm
 from tss.core.trace import Trace
-from tss.edges.datadog_forms import V04, V07, Intake
+from tss.edges.http.datadog_forms import V04, V07, Intake
 
 Json = dict[str, Any]
 

@@ -24,8 +24,8 @@ from tss.core import measures
 from tss.core.delivery import Retrying
 from tss.core.health import State
 from tss.core.trace import Trace
-from tss.edges.datadog import DatadogHttp
-from tss.edges.posting import BLAMES_DATA
+from tss.edges.http.datadog import DatadogHttp
+from tss.edges.http.posting import BLAMES_DATA
 
 NAME = "datadog"
 way, sink = test_datadog.way, test_datadog.sink  # fixtures, for each of the ways

@@ -19,11 +19,11 @@ from tests.core.test_datadog import CLIENT, data, otlp, pairs
 from tests.real import oracle
 from tests.real.conventions import traces
 from tests.real.traffic import sdk_payloads
-from tss.core.datadog import PEER_TAGS, lead, peer_tags, to_spans
-from tss.core.datadog.naming import KEYS
-from tss.core.datadog.peers import peers_of
-from tss.core.datadog.trace import RENAMED
-from tss.core.datadog.values import attributes
+from tss.core.formats.datadog import PEER_TAGS, lead, peer_tags, to_spans
+from tss.core.formats.datadog.naming import KEYS
+from tss.core.formats.datadog.peers import peers_of
+from tss.core.formats.datadog.trace import RENAMED
+from tss.core.formats.datadog.values import attributes
 
 _MISSING = object()
 Value = Any

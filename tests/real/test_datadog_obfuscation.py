@@ -12,7 +12,7 @@ import pytest
 
 from tests.core.test_compression_sql import FORMS
 from tests.real import oracle
-from tss.core.datadog.obfuscation import obfuscate
+from tss.core.formats.datadog.obfuscation import obfuscate
 
 Json = dict[str, Any]
 STATEMENTS = ("sql.query", "db.statement", "db.query.text")

@@ -12,11 +12,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.core.test_statistics import NOW_NS, chunk, span
 from tests.real import agent, oracle
-from tss.core.datadog import PEER_TAGS
 from tss.core.delivery import Accepted
-from tss.core.statistics import Concentrator, Group, reference
-from tss.edges.datadog_stats import open_datadog_stats
-from tss.edges.datadog_stats_forms import Sender, for_agent, for_intake
+from tss.core.formats.apm_stats import Concentrator, Group, reference
+from tss.core.formats.datadog import PEER_TAGS
+from tss.edges.http.datadog_stats import open_datadog_stats
+from tss.edges.http.datadog_stats_forms import Sender, for_agent, for_intake
 from tss.settings import Datadog, DatadogExporter
 
 SENDER = Sender("tss-0", "1.0")

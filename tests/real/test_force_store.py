@@ -22,8 +22,8 @@ from tss.core.force import Rulebook
 from tss.core.force.changes import Bounds, Change, add, remove
 from tss.core.force.document import draft
 from tss.core.health import Health
-from tss.edges.redis_link import open_link
-from tss.edges.redis_rules import RedisRules
+from tss.edges.redis.link import open_link
+from tss.edges.redis.rules import RedisRules
 from tss.settings import Redis
 from tss.tasks.forcing import Forcing
 

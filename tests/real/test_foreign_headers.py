@@ -18,8 +18,8 @@ from tests.real.foreign import produce_foreign
 from tests.real.kafka_world import KafkaWorld
 from tests.real.test_lifecycle import AGE_SECS, make_world, some_traces, spans
 from tss.core.partition import Commit
-from tss.edges.kafka import KafkaSource
-from tss.edges.kafka_topic import open_topic
+from tss.edges.kafka.source import KafkaSource
+from tss.edges.kafka_output.topic import open_topic
 from tss.settings import KafkaExporter
 
 NAME = b"\xff\xfe"

@@ -14,7 +14,7 @@ from tss.core.errors import CannotCommit, CannotConnect
 from tss.core.health import State
 from tss.core.partition import Commit
 from tss.core.record import Start
-from tss.edges.kafka import KafkaSource
+from tss.edges.kafka.source import KafkaSource
 from tss.settings import Kafka
 
 

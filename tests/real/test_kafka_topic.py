@@ -24,10 +24,10 @@ from tests.real.kafka_world import KafkaWorld
 from tss.core.delivery import Accepted, Again, Misconfigured, Refused
 from tss.core.errors import WrongSetting
 from tss.core.record import Start
-from tss.edges import kafka_transactions
-from tss.edges.kafka import KafkaSource
-from tss.edges.kafka_topic import KafkaTopic, open_topic
-from tss.edges.kafka_transactions import Doubt
+from tss.edges.kafka.source import KafkaSource
+from tss.edges.kafka_output import transactions as kafka_transactions
+from tss.edges.kafka_output.topic import KafkaTopic, open_topic
+from tss.edges.kafka_output.transactions import Doubt
 from tss.settings import KafkaExporter
 
 _names = count(1)

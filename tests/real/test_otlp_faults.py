@@ -25,8 +25,8 @@ from tss.core import measures
 from tss.core.delivery import Retrying
 from tss.core.health import State
 from tss.core.trace import Trace
-from tss.edges.otlphttp import OtlpHttp, open_otlp
-from tss.edges.posting import BLAMES_DATA
+from tss.edges.http.otlphttp import OtlpHttp, open_otlp
+from tss.edges.http.posting import BLAMES_DATA
 from tss.settings import OtlpExporter
 
 

@@ -21,7 +21,7 @@ from tests.real.load import Load
 from tests.real.test_kill import Arrived
 from tests.real.test_replicas import Fleet, share, take_all
 from tss.core.errors import CannotConnect
-from tss.edges.kafka import KafkaSource
+from tss.edges.kafka.source import KafkaSource
 
 PARTITIONS = 4
 SEED = 6

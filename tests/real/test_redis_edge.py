@@ -14,9 +14,9 @@ from tests.fakes.meter import FakeMeter
 from tests.real import redis_server
 from tests.real.redis_server import RedisServer
 from tss.core.health import Health
-from tss.edges.redis_decisions import RedisDecisions
-from tss.edges.redis_link import open_link
-from tss.edges.redis_parking import RedisParking
+from tss.edges.redis.decisions import RedisDecisions
+from tss.edges.redis.link import open_link
+from tss.edges.redis.parking import RedisParking
 from tss.settings import Redis
 
 TTL_SECS = 400

@@ -17,8 +17,8 @@ from tests.real.redis_server import RedisServer, running
 from tss.core import measures
 from tss.core.errors import Away
 from tss.core.health import Health, State
-from tss.edges.redis_link import RedisLink, open_link
-from tss.edges.redis_rules import RedisRules
+from tss.edges.redis.link import RedisLink, open_link
+from tss.edges.redis.rules import RedisRules
 from tss.settings import Redis
 
 

@@ -22,8 +22,8 @@ from tests.real.redis_server import RedisServer
 from tss.core import measures
 from tss.core.errors import Away
 from tss.core.health import Health, State
-from tss.edges import redis_link
-from tss.edges.redis_link import RedisLink, open_link
+from tss.edges.redis import link as redis_link
+from tss.edges.redis.link import RedisLink, open_link
 from tss.settings import Redis
 
 PASSWORD = "s3cr3t/pass@word"

@@ -23,7 +23,7 @@ from tss.core import measures
 from tss.core.delivery import Retrying
 from tss.core.health import Health, State
 from tss.core.trace import Trace
-from tss.edges.otlphttp import open_otlp
+from tss.edges.http.otlphttp import open_otlp
 from tss.settings import OtlpExporter
 from tss.tasks import exporter
 from tss.tasks.lane import Lane

@@ -30,7 +30,7 @@ from tss.core.partition import Commit, Partition
 from tss.core.record import DeadLetter
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
-from tss.edges.parking import Parked
+from tss.edges.redis.takeover import Parked
 from tss.tasks import consumer, evaluator, lane
 from tss.tasks.assignments import Assignments
 from tss.tasks.sharing import Shared

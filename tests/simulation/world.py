@@ -26,7 +26,7 @@ from tss.core.otlp import Lookup
 from tss.core.partition import Commit, Partition
 from tss.core.record import DeadLetter
 from tss.daemon import Outside, StopTimes, select
-from tss.edges.parking import Parked
+from tss.edges.redis.takeover import Parked
 from tss.tasks.assignments import Assignments
 from tss.tasks.sharing import Sharing
 

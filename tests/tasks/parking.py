@@ -19,8 +19,8 @@ from tss.core.sampling import Sampler
 from tss.core.sampling.policy import Policy
 from tss.core.sampling.rest import Rest
 from tss.core.trace import Trace
-from tss.edges.kafka_starts import start, to_metadata
-from tss.edges.parking import Parked
+from tss.edges.kafka.starts import start, to_metadata
+from tss.edges.redis.takeover import Parked
 from tss.tasks import unparker
 from tss.tasks.assignments import Assignments
 from tss.tasks.evaluator import Deciding

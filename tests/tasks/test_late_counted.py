@@ -20,13 +20,13 @@ from tests.fakes.meter import FakeMeter
 from tests.fakes.redis import FakeDecisions, FakeRedis
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.formats.apm_stats import Concentrator, SpanObserver
+from tss.core.formats.spanmetrics import SpanMetrics, shape_of
 from tss.core.health import Health
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Lookup, scan
 from tss.core.partition import Partition
 from tss.core.record import Record
-from tss.core.spanmetrics import SpanMetrics, shape_of
-from tss.core.statistics import Concentrator, SpanObserver
 from tss.core.trace import Trace
 from tss.daemon import Outside, select
 from tss.settings import App, Kafka, Sampling, Settings

@@ -19,7 +19,7 @@ from tss.core.memory import Kept
 from tss.core.otlp import Encoding, scan
 from tss.core.recall import to_bytes
 from tss.core.record import Record
-from tss.edges.parking import Parked
+from tss.edges.redis.takeover import Parked
 
 LONG = trace_id(0)
 EACH_SECS = 50

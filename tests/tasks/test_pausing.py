@@ -17,7 +17,7 @@ from tss.core.delivery import Accepted, Again, Batching, Outcome, Retrying
 from tss.core.health import READING, Health, State
 from tss.core.partition import Partition
 from tss.core.trace import Trace
-from tss.edges import web
+from tss.edges.web import app as web
 from tss.tasks import exporter
 from tss.tasks.lane import Lane
 from tss.tasks.pausing import Pausing

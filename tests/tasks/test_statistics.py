@@ -14,7 +14,7 @@ from tests.core.test_statistics import NOW_NS, chunk, span
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected, Retrying
-from tss.core.statistics import Concentrator, Group, Part
+from tss.core.formats.apm_stats import Concentrator, Group, Part
 from tss.tasks import statistics
 from tss.tasks.statistics import Sending
 

@@ -9,8 +9,8 @@ import attrs
 
 from tss.core.buffer import Buffer
 from tss.core.decision import Decision
+from tss.core.formats.apm_stats import SpanObserver
 from tss.core.sampling.combine import Sampler
-from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
 
 if TYPE_CHECKING:

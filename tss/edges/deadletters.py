@@ -24,8 +24,8 @@ from tss.core.measures import Meter
 from tss.core.record import DeadLetter
 from tss.edges import logs
 from tss.edges.breaker import Breaker
-from tss.edges.kafka_log import logger
-from tss.edges.lines import CannotOpen, LineFile
+from tss.edges.files.lines import CannotOpen, LineFile
+from tss.edges.kafka.log import logger
 from tss.settings import DeadLetter as DeadLetterSettings
 
 log = structlog.get_logger()

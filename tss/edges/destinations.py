@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from tss.edges.datadog import DatadogHttp, open_datadog
-from tss.edges.files import TraceFile, open_file
-from tss.edges.otlphttp import OtlpHttp, open_otlp
-from tss.edges.parquet import ParquetFolder, open_parquet
+from tss.edges.files.parquet import ParquetFolder, open_parquet
+from tss.edges.files.tracefile import TraceFile, open_file
+from tss.edges.http.datadog import DatadogHttp, open_datadog
+from tss.edges.http.otlphttp import OtlpHttp, open_otlp
 from tss.settings import Datadog, DatadogExporter, FileExporter, OtlpExporter, ParquetExporter
 
 Destination = TraceFile | ParquetFolder | OtlpHttp | DatadogHttp

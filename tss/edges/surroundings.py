@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from tss.edges import datadog, datadog_stats
-from tss.edges.proxies import proxy_for
+from tss.edges.http import datadog, datadog_stats
+from tss.edges.http.proxies import proxy_for
 from tss.edges.tls import trusted
 from tss.settings import DatadogExporter, OtlpExporter, Settings
 

@@ -14,9 +14,9 @@ from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.evaluation import Evaluated, evaluate, observe, observe_late_dropped
 from tss.core.force import POLICY, Enforcer, Rulebook
+from tss.core.formats.apm_stats import SpanObserver
 from tss.core.measures import Meter
 from tss.core.sampling import Sampler
-from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace
 from tss.tasks.narrating import Decisions
 from tss.tasks.sharing import ALONE, Memories

@@ -18,8 +18,8 @@ import trio
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected, Retrying
 from tss.core.evidence import Evidence, Piece, Verdict
+from tss.core.formats.apm_stats import Concentrator, Group, Part
 from tss.core.measures import Meter
-from tss.core.statistics import Concentrator, Group, Part
 from tss.tasks.telling import Telling
 
 log = structlog.get_logger()

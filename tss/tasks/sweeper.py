@@ -12,10 +12,10 @@ import trio
 from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.evaluation import observe_late_dropped
+from tss.core.formats.apm_stats import SpanObserver
 from tss.core.measures import Meter
 from tss.core.partition import Partition
 from tss.core.record import Record
-from tss.core.statistics import SpanObserver
 from tss.core.trace import Trace, weight
 from tss.tasks.consumer import Batch
 from tss.tasks.keying import Keying

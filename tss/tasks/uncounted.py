@@ -8,8 +8,8 @@ import attrs
 import structlog
 
 from tss.core import measures
+from tss.core.formats.apm_stats import SpanObserver
 from tss.core.measures import Meter
-from tss.core.statistics import SpanObserver
 from tss.tasks.telling import Telling
 
 log = structlog.get_logger()

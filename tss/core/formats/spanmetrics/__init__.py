@@ -1,0 +1,18 @@
+"""RED metrics of all spans, kept and dropped, counted before sampling (law 7): calls, errors, durations.
+
+`SpanMetrics` counts, `Exposition` writes what it counted for Prometheus, `Reporter` as OTLP.
+"""
+
+from tss.core.formats.spanmetrics.configured import shape_of
+from tss.core.formats.spanmetrics.exposition import Counted, Exposition, prometheus_name
+from tss.core.formats.spanmetrics.otlp import Reporter
+from tss.core.formats.spanmetrics.series import Dimension, Exemplar, Labels, Point, Shape
+
+try:
+    from tss.core.formats.spanmetrics.counting import SpanMetrics
+except ImportError:  # there was no C compiler when this was installed
+    from tss.core.formats.spanmetrics.reference import SpanMetrics
+
+__all__ = [
+    "Counted", "Dimension", "Exemplar", "Exposition", "Labels", "Point", "Reporter", "Shape", "SpanMetrics", "prometheus_name", "shape_of",
+]  # fmt: skip

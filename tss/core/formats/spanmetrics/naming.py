@@ -1,0 +1,69 @@
+"""Which series a span belongs to, and what that is called: by protobuf, for it is done once for each series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from tss.core.formats.spanmetrics.series import KINDS, MAX_LABEL_CHARS, STATUSES, UNKNOWN_SERVICE, Labels, Shape
+from tss.core.otlp import Value, schema
+from tss.core.otlp.attributes import Attributes, by_key
+
+_SERVICE = b"service.name"
+
+
+class Naming:
+    """Finds the labels of spans."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._keys = [each.key.encode() for each in shape.dimensions]
+        self._defaults = [_cut(each.default or "") or None for each in shape.dimensions]
+
+    def of_bytes(self, span: bytes, resource: Attributes) -> Labels:
+        """Of a serialized Span and its resource's attributes."""
+        found = schema.Span.FromString(span)
+        return self.of(found, by_key(found.attributes), resource)
+
+    def of(self, span: Any, own: Attributes, resource: Attributes) -> Labels:
+        """Of a `schema.Span` with these attributes."""
+        kind = span.kind if 0 <= span.kind < len(KINDS) else 0
+        return (
+            _label(resource.get(_SERVICE)) or UNKNOWN_SERVICE,
+            _cut(span.name.decode("utf-8", "replace")),
+            KINDS[kind],
+            STATUSES[status_of(span.status.code)],
+            *(
+                _label(own.get(key, resource.get(key))) or default
+                for key, default in zip(self._keys, self._defaults, strict=True)
+            ),
+        )
+
+
+def status_of(code: int) -> int:
+    """The status code, or 0 for one that does not exist; the number of its overflow too."""
+    return code if 0 <= code < len(STATUSES) else 0
+
+
+def _label(value: Value | None) -> str | None:
+    """A value as the Collector writes it. Arrays, maps and bytes tell nothing apart that anyone would ask for."""
+    match value:
+        case None | bytes() | "":  # to Prometheus a label that is empty is one that is not there
+            return None
+        case bool():
+            return "true" if value else "false"
+        case float() if value.is_integer() and abs(value) < 1e21:
+            return str(int(value))
+    return _cut(str(value))
+
+
+def _cut(text: str) -> str:
+    return text[:MAX_LABEL_CHARS]
+
+
+def resource_attributes(resource: bytes) -> Attributes:
+    """Those of a serialized Resource; one that cannot be parsed has none."""
+    try:
+        return by_key(schema.Resource.FromString(resource).attributes)
+    except DecodeError:
+        return {}

@@ -1,3 +1,0 @@
-# The compiled ones have the reference's interface, to the letter.
-
-from tss.core.spanmetrics.reference import SpanMetrics as SpanMetrics

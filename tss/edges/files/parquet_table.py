@@ -1,0 +1,88 @@
+"""Traces to the bytes of a Parquet file; the only module that needs pyarrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tss.core.formats.parquet_rows import ROW_BYTES, Row, rows
+from tss.core.repeating import check
+from tss.core.trace import Trace
+
+ROW_GROUP_ROWS = 16_384  # as Python objects some 100 MB at once; readers like a few tens of thousands
+# Law 5: each row repeats its resource, so a row may be as long as a record; usually it is 2 kB. pyarrow takes three times this.
+ROW_GROUP_BYTES = 32 * 1024 * 1024
+ZSTD_LEVEL = 3
+
+# What is freed goes back to the heap that everything else here lives in, and is given back with it.
+pa.set_memory_pool(pa.system_memory_pool())
+
+_TIME = pa.timestamp("ns", tz="UTC")
+_TEXTS = pa.map_(pa.string(), pa.string())
+
+# Each column, in order; the last three only where the bytes are kept too.
+COLUMNS: Mapping[str, Any] = {
+    "trace_id": pa.string(),
+    "span_id": pa.string(),
+    "parent_span_id": pa.string(),
+    "service": pa.string(),
+    "name": pa.string(),
+    "kind": pa.string(),
+    "start": _TIME,
+    "duration_ns": pa.int64(),
+    "status": pa.string(),
+    "status_message": pa.string(),
+    "attributes": _TEXTS,
+    "resource_attributes": _TEXTS,
+    "events": pa.list_(pa.struct({"time": _TIME, "name": pa.string(), "attributes": _TEXTS})),
+    "links": pa.list_(
+        pa.struct({"trace_id": pa.string(), "span_id": pa.string(), "trace_state": pa.string(), "attributes": _TEXTS})
+    ),
+    "scope_name": pa.string(),
+    "scope_version": pa.string(),
+    "scope_attributes": _TEXTS,
+    "trace_state": pa.string(),
+    "flags": pa.uint32(),
+    "decision_policy": pa.string(),
+    "decision_reason": pa.string(),
+    "decision_rate": pa.float64(),
+    "late": pa.bool_(),
+}
+RAW = {"otlp_span": pa.binary(), "otlp_scope": pa.binary(), "otlp_resource": pa.binary()}
+
+
+def to_parquet(traces: Iterable[Trace], *, raw: bool) -> memoryview:
+    """The file's bytes. Raises what `rows` raises, and TooLarge."""
+    schema = pa.schema({**COLUMNS, **(RAW if raw else {})})
+    out = pa.BufferOutputStream()
+    # Words that come again and again are kept once for each group of rows by Parquet's own dictionaries.
+    with pq.ParquetWriter(out, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
+        for group in _groups(traces):
+            writer.write_batch(_batch(group, schema))
+    return memoryview(out.getvalue())
+
+
+def _groups(traces: Iterable[Trace]) -> Iterator[list[Row]]:
+    """The rows, as many as are written at once."""
+    gathered: list[Row] = []
+    size = 0
+    for trace in traces:
+        written = 0
+        for row in rows(trace):
+            written += row[ROW_BYTES]
+            check(written, trace.payload_bytes)
+            if gathered and (len(gathered) == ROW_GROUP_ROWS or size + row[ROW_BYTES] > ROW_GROUP_BYTES):
+                yield gathered
+                gathered, size = [], 0
+            gathered.append(row)
+            size += row[ROW_BYTES]
+    if gathered:
+        yield gathered
+
+
+def _batch(gathered: Sequence[Row], schema: Any) -> Any:
+    arrays = [pa.array([row[field.name] for row in gathered], field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

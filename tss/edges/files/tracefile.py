@@ -1,0 +1,78 @@
+"""Kept traces as lines of OTLP JSON, one trace a line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from tss.core.delivery import Accepted, Again, Batching, Outcome, Refused, Retrying
+from tss.core.otlp import to_json_line
+from tss.core.trace import Trace
+from tss.edges.files.lines import LineFile
+from tss.edges.files.rotation import Rotation, Series
+from tss.settings import FileExporter
+
+BEGINS = b'{"resourceSpans":'  # each line of `to_json_line`, for a kept trace has spans
+
+
+class TraceFile:
+    """Adds to one file, which others may add to as well."""
+
+    def __init__(self, settings: FileExporter, file: LineFile, limiter: trio.CapacityLimiter) -> None:
+        self.name = settings.name
+        self.comes_last = False
+        self.batching = Batching(settings.batch_size, settings.batch_timeout_secs, settings.max_in_flight)
+        self.retrying = Retrying(1.0)  # a full disk is not emptied in less
+        self._path = settings.path
+        self._file = file
+        self._limiter = limiter
+
+    def __repr__(self) -> str:
+        return f"<TraceFile {self.name} at {self._path}>"
+
+    async def send(self, traces: Sequence[Trace]) -> Outcome:
+        """All of the lines or none."""
+        # Abandoned when cancelled, for a disk may hang for good, and stopping is bounded.
+        work = partial(self._append, traces)
+        return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
+
+    async def knock(self) -> bool:
+        """There is nobody to ask without data: a full disk takes nothing and an empty write."""
+        return False
+
+    def forget(self, traces: Sequence[Trace]) -> None:
+        """Nothing is remembered of any."""
+
+    def _append(self, traces: Sequence[Trace]) -> Outcome:
+        try:
+            lines = b"".join(to_json_line(trace.payload) for trace in traces)
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
+            return Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
+        try:
+            self._file.append(lines)
+        except OSError as error:
+            return Again("disk", f"{self._path}: {error.strerror}")
+        return Accepted()
+
+
+@asynccontextmanager
+async def open_file(settings: FileExporter) -> AsyncIterator[TraceFile]:
+    """Raises CannotOpen (an OSError)."""
+    limiter = trio.CapacityLimiter(1)
+    opening = partial(LineFile, settings.path, begins=BEGINS, fsync=settings.fsync, rotation=_rotation(settings))
+    file = await trio.to_thread.run_sync(opening, limiter=limiter, abandon_on_cancel=True)
+    try:
+        yield TraceFile(settings, file, limiter)
+    finally:
+        file.close()
+
+
+def _rotation(settings: FileExporter) -> Rotation | None:
+    if not settings.rotate_bytes and not settings.rotate_secs:
+        return None
+    series = Series.beside(Path(settings.path), settings.max_files, settings.max_age_secs)
+    return Rotation(series, settings.rotate_bytes, settings.rotate_secs)

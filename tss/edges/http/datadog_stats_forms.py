@@ -1,0 +1,118 @@
+"""Statistics as Datadog's endpoints take them: msgpack, under the names of Go's fields.
+
+Source: `shared/reference/wire-protocols.md` 1.d (StatsPayload for the intake, ClientStatsPayload for an agent).
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+import msgpack
+
+from tss.core.formats.apm_stats.groups import BUCKET_NS, Group, Part, Payload
+
+# The intake takes 3 MB compressed; the agent's own bound is as many groups.
+MAX_GROUPS = 4000
+# A group with long texts and wide sketches may have 20 kB, and gzip makes of many a fifth at worst.
+MAX_BYTES = 8 * 1024 * 1024
+
+_TRUE, _FALSE = 1, 2  # of the enum Trilean
+
+
+@attrs.frozen
+class Sender:
+    """Who says it: the daemon, in the place of an agent or of a tracer."""
+
+    hostname: str
+    version: str
+
+
+def for_intake(found: Sequence[Group], sender: Sender) -> Iterator[Part]:
+    """StatsPayloads, compressed with gzip, for `/api/v0.2/stats`.
+
+    `ClientComputed` is false, as with what an agent counts itself: true is for what a tracer computed and an agent only
+    passed on, and these are made at the place of the agent.
+    """
+    parts = _parts(found)
+    for part in parts:
+        body = {
+            "AgentHostname": sender.hostname,
+            "AgentEnv": "none",
+            "Stats": [_client_stats(payload, groups) for payload, groups in _by_payload(part)],
+            "AgentVersion": sender.version,
+            "ClientComputed": False,
+            "SplitPayload": len(parts) > 1,
+        }
+        yield Part(len(part), gzip.compress(msgpack.packb(body), 1, mtime=0))
+
+
+def for_agent(found: Sequence[Group], sender: Sender) -> Iterator[Part]:
+    """ClientStatsPayloads for `/v0.6/stats`: one says its environment, host and version once."""
+    for part in _parts(found):
+        for payload, groups in _by_payload(part):
+            body = {**_client_stats(payload, groups), "Lang": "python", "TracerVersion": sender.version}
+            yield Part(len(groups), msgpack.packb(body))
+
+
+def _parts(found: Sequence[Group]) -> list[list[Group]]:
+    """As many groups together as a payload may have, by environment, host and version."""
+    parts: list[list[Group]] = []
+    size = 0
+    for group in sorted(found, key=lambda group: (group.name.payload, group.start_ns)):
+        size += _size(group)
+        if not parts or len(parts[-1]) >= MAX_GROUPS or size > MAX_BYTES:
+            parts.append([])
+            size = _size(group)
+        parts[-1].append(group)
+    return parts
+
+
+def _size(group: Group) -> int:
+    return len(group.ok) + len(group.error) + len(group.name.resource) + 1000
+
+
+def _by_payload(part: Sequence[Group]) -> list[tuple[Payload, list[Group]]]:
+    found: dict[Payload, list[Group]] = {}
+    for group in part:
+        found.setdefault(group.name.payload, []).append(group)
+    return [*found.items()]
+
+
+def _client_stats(payload: Payload, groups: Sequence[Group]) -> dict[str, Any]:
+    buckets: dict[int, list[dict[str, Any]]] = {}
+    for group in groups:
+        buckets.setdefault(group.start_ns, []).append(_group(group))
+    return {
+        "Hostname": payload.hostname,
+        "Env": payload.env,
+        "Version": payload.version,
+        "Stats": [
+            {"Start": start, "Duration": BUCKET_NS, "Stats": each, "AgentTimeShift": 0}
+            for start, each in buckets.items()
+        ],
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    name = group.name
+    return {
+        "Service": name.service,
+        "Name": name.name,
+        "Resource": name.resource,
+        "HTTPStatusCode": name.http_status,
+        "Type": name.type,
+        "Hits": group.hits,
+        "Errors": group.errors,
+        "Duration": group.duration_ns,
+        "OkSummary": group.ok,
+        "ErrorSummary": group.error,
+        "Synthetics": name.synthetics,
+        "TopLevelHits": group.top_level_hits,
+        "SpanKind": name.kind,
+        "PeerTags": name.peer_tags,
+        "IsTraceRoot": _TRUE if group.root else _FALSE,
+        "GRPCStatusCode": name.grpc_status,
+    }

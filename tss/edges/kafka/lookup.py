@@ -1,0 +1,189 @@
+"""Asks the brokers where to begin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import attrs
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tss.core.errors import CannotConnect
+from tss.core.record import Start, told_of
+from tss.edges.kafka.errors import HEADLINE, Connection, cause_of, said
+from tss.edges.kafka.identity import TopicIdentity
+from tss.edges.kafka.starts import metadata_of, partitions_at_birth, start, topic_of
+
+log = structlog.get_logger()
+
+# Each try this long, so that a stop is heard soon; in all half of what the group waits for a member
+# (max.poll.interval.ms, 300 s).
+LOOKUP_SECS = 2.0
+LOOKUP_IN_ALL_SECS = 150.0
+LOOKUP_PAUSE_SECS = 0.2
+
+
+class OffsetLookup:
+    """Tries until the brokers have told: a partition begun elsewhere could lose records.
+
+    Raises CannotConnect when they refuse, or never tell, and whatever `breathe` raises between two tries.
+    """
+
+    def __init__(
+        self,
+        client: Consumer,
+        topic: str,
+        connection: Connection,
+        breathe: Callable[[], None],
+        directory: Callable[[], AdminClient],
+        identity: TopicIdentity,
+    ) -> None:
+        self._client = client
+        self._topic = topic
+        self._connection = connection
+        self._breathe = breathe
+        self._directory = directory
+        self._identity = identity
+        self._told_of_no_id = False
+        self.partitions_at_birth: int | None = None  # as the last `starts` found it: see `_new`
+
+    def starts(self, ids: Sequence[int], reset: str) -> dict[int, Start]:
+        """Where to begin, by partition."""
+        committed = {place.partition: place for place in self._patiently(lambda: self._committed(ids))}
+        first = self.first(ids)
+        before, topic = self._identity.known, self._identity.ask() or self._identity.known
+        self._identity.known = topic
+        is_another = bool(before) and before != topic  # than this process has read
+        missing = [id for id in ids if committed[id].offset < 0]
+        self.partitions_at_birth = None
+        new: set[int] = set()
+        if is_another:
+            new.update(missing)
+        elif missing and reset == "latest":
+            new = self._new(missing, topic)
+        end = self._bounds([id for id in missing if id not in new], OFFSET_END)
+        # Of the others it only says what may have been read before: without it more is asked of Redis.
+        end |= self.ends_if_told([id for id in ids if id not in end])
+        starts = {}
+        for id in ids:
+            offset, metadata = committed[id].offset, metadata_of(committed[id])
+            at = offset if offset >= 0 else None
+            noted = topic_of(metadata)
+            if at is not None and (noted != topic if noted and topic else is_another):
+                starts[id] = attrs.evolve(
+                    start(None, None, first[id], end.get(id), "earliest"), anew=True, why="topic deleted and made again"
+                )
+            else:
+                chosen = "earliest" if id in new else reset
+                starts[id] = attrs.evolve(start(at, metadata, first[id], end.get(id), chosen), anew=is_another)
+                if at is not None and at < first[id]:
+                    self._connection.lose(id, at, first[id])
+        self._tell_of_anew(starts, topic)
+        if not topic and not self._told_of_no_id:
+            self._told_of_no_id = True
+            log.warning(
+                "the brokers do not tell the id of the topic, so one that is deleted and made again cannot be told from "
+                "the old one; allow Describe on the topic (ids need Kafka 2.8)",
+                topic=self._topic,
+            )
+        return {id: attrs.evolve(each, topic=topic) for id, each in starts.items()}
+
+    def _tell_of_anew(self, starts: Mapping[int, Start], topic: str) -> None:
+        anew = {id: each.offset for id, each in starts.items() if each.anew}
+        if anew:
+            log.warning(
+                "the topic was deleted and made again: the old offsets are void, and reading begins with what is "
+                "unread of the new topic",
+                topic=self._topic,
+                topic_id=topic,
+                **told_of(anew, offsets=anew),
+            )
+
+    def _new(self, missing: Sequence[int], topic: str) -> set[int]:
+        """Which of these came while the group was at work: those are read from their start whatever the settings say,
+        or what was written before they were found out about would be lost (law 1).
+
+        A group without any offset is being born: nothing is new. Then each member that begins notes how many partitions
+        there were, or those that join a moment later would take the partitions of their own for new ones.
+        """
+        count = self._count()
+        standing = [place for place in self._patiently(lambda: self._committed(range(count))) if place.offset >= 0]
+        if not standing:
+            self.partitions_at_birth = count
+            return set()
+        topics = {topic_of(metadata_of(place)) for place in standing}
+        if topic and topics - {"", topic}:
+            return set(missing)  # what stands is of a topic of before, so the group was at work when this one came
+        noted = [partitions_at_birth(metadata_of(place)) for place in standing]
+        old = min([known for known in noted if known is not None], default=0)
+        new = {id for id in missing if id >= old}
+        if new:
+            log.info("partitions that are new to the group: read from their start", **told_of(new))
+        return new
+
+    def _count(self) -> int:
+        """How many partitions the topic has.
+
+        Asked through another client: this is called inside a callback of the consumer, whose own `list_topics` ends the
+        process there (seen with confluent-kafka 2.16: "CallState_get: Assertion `cs != NULL' failed").
+        """
+        found: dict[int, object] = {}
+        client = self._directory()
+
+        def ask() -> list[TopicPartition]:
+            topic = client.list_topics(self._topic, timeout=LOOKUP_SECS).topics[self._topic]
+            if topic.error:
+                raise KafkaException(topic.error)
+            found.update(topic.partitions)
+            return []
+
+        self._patiently(ask)
+        return len(found)
+
+    def first(self, ids: Sequence[int]) -> dict[int, int]:
+        """The first offset there is, by partition."""
+        return self._bounds(ids, OFFSET_BEGINNING)
+
+    def ends_if_told(self, ids: Sequence[int]) -> dict[int, int]:
+        """The offset after the last record, by partition, of those that are told at the first try. Raises nothing."""
+        if not ids:
+            return {}
+        asked = [TopicPartition(self._topic, id, OFFSET_END) for id in ids]
+        try:
+            answered = self._client.offsets_for_times(asked, timeout=LOOKUP_SECS)
+        except KafkaException as error:
+            self._connection.note(cause_of(error))
+            return {}
+        return {place.partition: place.offset for place in answered if not place.error}
+
+    def _committed(self, ids: Iterable[int]) -> list[TopicPartition]:
+        return list(self._client.committed([TopicPartition(self._topic, id) for id in ids], timeout=LOOKUP_SECS))
+
+    def _bounds(self, ids: Sequence[int], which: int) -> dict[int, int]:
+        """One request for each broker. (get_watermark_offsets asks partition by partition, and each answer queues
+        behind a fetch that waits.)"""
+        if not ids:
+            return {}
+        asked = [TopicPartition(self._topic, id, which) for id in ids]
+        answered = self._patiently(lambda: self._client.offsets_for_times(asked, timeout=LOOKUP_SECS))
+        return {place.partition: place.offset for place in answered}
+
+    def _patiently(self, ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
+        deadline = time.monotonic() + LOOKUP_IN_ALL_SECS
+        while True:
+            try:
+                answered = ask()
+                refused = next((place.error for place in answered if place.error), None)
+            except KafkaException as error:
+                refused = cause_of(error)
+            if refused is None:
+                return answered
+            self._connection.note(refused)
+            if self._connection.refused:
+                raise self._connection.refused
+            if time.monotonic() > deadline:
+                raise CannotConnect(f"{HEADLINE}: where to begin could not be found out: {said(refused)}")
+            time.sleep(LOOKUP_PAUSE_SECS)
+            self._breathe()

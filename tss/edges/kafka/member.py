@@ -1,0 +1,606 @@
+"""One member of the consumer group: everything that happens on the client's own thread.
+
+librdkafka calls back (rebalances, errors, statistics, log lines) from inside `consume` and `close`, on the thread that
+called them. Nothing may be raised there: confluent-kafka would throw away the messages already collected, or the
+exception. What goes wrong in a callback is kept and raised at the end of the call.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Protocol
+
+import attrs
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
+from tss.core.otlp import NOTHING, Encoding, Lookup, Scanner
+from tss.core.partition import Commit
+from tss.core.record import Polled, Sample, Start
+from tss.edges.kafka.config import admin_config, client_config, is_incremental, unreadable_file, without_secrets
+from tss.edges.kafka.ends import AskedEnds, LogEnds
+from tss.edges.kafka.errors import HEADLINE, Connection, cause_of, is_fatal, said
+from tss.edges.kafka.identity import TopicIdentity
+from tss.edges.kafka.log import logger
+from tss.edges.kafka.lookup import LOOKUP_SECS, OffsetLookup
+from tss.edges.kafka.records import Reader, Reading
+from tss.edges.kafka.starts import to_metadata
+from tss.settings import Kafka
+
+log = structlog.get_logger()
+
+# `consume` waits until it has all or the time is over: the second is the latency at low rates, the first the length of
+# a batch (1,000 records of 4 kB: 4 MB, 1 ms of scanning; with more, what was scanned has left the cache again).
+BATCH_RECORDS = 1_000
+BATCH_SECS = 0.1
+# What a poll returns is small in bytes, too: as it is once it is scanned, for one record may be of a thousand traces. How
+# large records are is only known then: begin small, and follow. Messages that there is no room for wait, as they came, for
+# the next poll; the queue that they come from has a bound in bytes (see kafka_config).
+FIRST_RECORDS = 50
+BATCH_BYTES = 4 * 1024 * 1024
+TOPIC_LOOK_SECS = 5.0  # between two looks for a topic that was missing
+LAG_LOOK_SECS = 5.0  # between two questions for the lags while paused; a scrape comes every 15 s or so
+UNREAD_TRIES = 5  # to fetch records whose checksum is wrong; each takes a poll
+OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
+
+
+class Group(Protocol):
+    """Whom the member tells about its partitions, on its thread."""
+
+    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+        """These are ours; returns what to commit before anything is read."""
+
+    def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
+        """These are to go; returns what to commit before."""
+
+    def lost(self, ids: Sequence[int]) -> None:
+        """These have gone."""
+
+    def identify(self, topic: str) -> None:
+        """The brokers tell the id of the topic, which they did not at the assignment."""
+
+    def breathe(self) -> None:
+        """Called now and then while a call takes long. Raises when nobody waits for the call any more."""
+
+
+class Outbox(Protocol):
+    """A destination that has to be told of the membership, and knows what it has; called on the member's thread."""
+
+    @property
+    def held_bytes(self) -> int:
+        """What it holds of what it has written."""
+
+    def is_member(self, membership: bytes) -> None:
+        """How the group knows us now; empty when it does not."""
+
+    def identify(self, topic: str) -> None:
+        """The id of the input topic, where it was not known when its partitions were assigned."""
+
+    def prepare(self) -> None:
+        """End what was left under way and would keep the offsets from being stable. Raises nothing."""
+
+    def recall(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+        """The same starts, with what the destination has from them on. Raises CannotConnect."""
+
+
+class Parked(Protocol):
+    """What earlier owners have parked of partitions; called on the member's thread."""
+
+    def take_up(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+        """The same starts, with what was parked, or at the floor where that is lost. Raises nothing but breathe's."""
+
+
+Hear = Callable[[CannotCommit | CannotConnect | None], None]
+
+
+@attrs.define
+class _Call:
+    """What has happened in one call of `consume`."""
+
+    gone: set[int] = attrs.field(factory=set)  # revoked or lost; messages collected before that are not ours
+    failure: BaseException | None = None
+
+
+class Member:
+    """A consumer, used by one thread at a time. Raises CannotConnect when the brokers refuse for good."""
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        client_id: str,
+        group: Group,
+        connection: Connection,
+        lookup: Lookup = NOTHING,
+        outbox: Outbox | None = None,
+        parked: Parked | None = None,
+        keeping: bool = False,
+        poll_bytes: int = BATCH_BYTES,
+    ) -> None:
+        self._topic = kafka.input_topic
+        self._poll_bytes = min(poll_bytes, BATCH_BYTES)
+        self._waiting: list[Message] = []  # in order; of these partitions nothing newer was handed over
+        self._reader = Reader(kafka.input_topic, Encoding(kafka.encoding), Scanner(lookup), keeping)
+        self._reset = kafka.auto_offset_reset
+        self._incremental = is_incremental(kafka)
+        self._group = group
+        self._connection = connection
+        self._outbox = outbox
+        self._parked = parked
+        self._ends = LogEnds()
+        self._batch_records = FIRST_RECORDS
+        self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
+        self._unsettled: dict[
+            int, int
+        ] = {}  # of the assigned partitions: lower offsets are read again only to remember
+        self._unread_tries: dict[int, int] = {}  # of the assigned partitions, where something could not be read
+        self._astray: set[int] = set()  # their position does not exist any more
+        self._paused = False
+        self._held: set[int] = set()  # paused on their own
+        self._unheard: dict[tuple[tuple[int, int], ...], list[Hear]] = {}  # commits without an answer, by what they say
+        self._call = _Call()
+        self._topic_partitions = 0  # not known yet
+        self._next_look = 0.0
+        self._next_lag_look = 0.0
+        self._client = self._connect(client_config(kafka, client_id))
+        directory = partial(self._directory, kafka, client_id)
+        self._asked_ends = AskedEnds(self._topic, directory)
+        self._identity = TopicIdentity(self._topic, directory)
+        self._lookup = OffsetLookup(self._client, self._topic, connection, group.breathe, directory, self._identity)
+        self._replaced = False  # the topic is another one: to be begun anew by the next poll
+
+    def __repr__(self) -> str:
+        return f"<Member of {self._topic} positions {self._positions} paused {self._paused} astray {self._astray}>"
+
+    def _directory(self, kafka: Kafka, client_id: str) -> AdminClient:
+        return AdminClient(admin_config(kafka, client_id))
+
+    def _connect(self, config: dict[str, object]) -> Consumer:
+        if unreadable := unreadable_file(config):
+            raise WrongSetting(f"{HEADLINE}: {unreadable}")
+        callbacks = {
+            "error_cb": self._on_error,
+            "stats_cb": self._on_statistics,
+            "on_commit": self._on_commit,
+            "logger": logger(),
+        }
+        try:
+            client = Consumer(config | callbacks)
+            client.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        except KafkaException as error:
+            reason = without_secrets(said(cause_of(error)), config)
+            raise WrongSetting(f"{HEADLINE}: {reason}, check the kafka section") from None
+        return client
+
+    # -- calls
+
+    def poll(self) -> Polled:
+        """What has come in."""
+        self._call = _Call()
+        if self._positions:
+            self._look_at_identity()
+        ready = self._has_ready()
+        try:
+            # Rebalances are settled inside: what waits of a partition that goes is gone after it.
+            messages = self._client.consume(*((1, 0.0) if ready else (self._batch_records, BATCH_SECS)))
+        except KafkaException as error:
+            self._connection.note(cause_of(error))
+            messages = []
+        self._raise_failures()
+        before = self._positions.copy()
+        read = self._read(self._with_waiting(messages))
+        self._go_on_where_possible()
+        self._look_for_topic()
+        self._raise_failures()
+        self._tell_membership()
+        self._batch_records = _next_batch(self._batch_records, read, self._poll_bytes)
+        reached = self._ends.reached(self._positions)
+        waiting = {message.partition() for message in self._waiting}  # of these librdkafka knows a later position
+        ends = {  # with nothing read
+            id: ms for id, ms in reached.items() if self._positions[id] == before.get(id) and id not in waiting
+        }
+        read_to = self._ends.read_to(ends)
+        lags = self._lags_while_paused() if self._paused else self._ends.lags(self._positions)
+        lags = {id: lag for id, lag in lags.items() if self._paused or id not in waiting}
+        self._ends.clear()
+        sample = Sample(read.sampled, read.unkeyed, self._topic_partitions)
+        now_ms = time.time_ns() // 1_000_000
+        waiting_bytes = sum([len(message.value() or b"") + len(message.key() or b"") for message in self._waiting])
+        held = read.held_bytes, waiting_bytes + (self._outbox.held_bytes if self._outbox else 0)
+        return Polled(now_ms, read.records, read.letters, ends, lags, read.headers, sample, read_to, *held)
+
+    def _look_at_identity(self) -> None:
+        """Whether the topic is another one by now, or its id is told that was not before."""
+        known = self._identity.known
+        if self._replaced or self._identity.has_changed():
+            self._begin_anew()
+            self._raise_failures()
+        elif self._identity.known != known:
+            self._group.identify(self._identity.known)
+            if self._outbox:
+                self._outbox.identify(self._identity.known)
+
+    def pause(self) -> None:
+        """Stop fetching, for partitions to come too."""
+        self._paused = True
+        self._next_lag_look = 0.0
+        self._asked_ends.forget()
+        self._ends.begin(self._positions)
+        if self._positions:
+            self._client.pause(self._places(self._positions))
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        """Read these partitions on from elsewhere; those that have gone meanwhile stay gone."""
+        ours = {id: offset for id, offset in positions.items() if id in self._positions}
+        self._unsettled |= ours
+        self._forget_unread(ours)
+        if ours:
+            self._move(ours)
+
+    def resume(self) -> None:
+        """Go on from the positions."""
+        self._paused = False
+        self._ends.begin(self._positions)
+        places = {id: position for id, position in self._positions.items() if id not in self._held}
+        if places:
+            self._client.resume(self._places(places))
+
+    def hold(self, ids: Collection[int]) -> None:
+        """Stop fetching these, and go on with all others."""
+        now = {id: self._positions[id] for id in ids if id in self._positions and id not in self._held}
+        over = {id: self._positions[id] for id in self._held.difference(ids)}
+        self._held = self._held.intersection(ids) | now.keys()
+        self._ends.begin({*now, *over})
+        if now:
+            self._client.pause(self._places(now))
+        if over and not self._paused:
+            self._client.resume(self._places(over))
+
+    def commit_now(self, commits: Mapping[int, Commit]) -> None:
+        """Commit and wait for the answer, for as long as it takes.
+
+        Raises CannotCommit, or CannotConnect when trying again is pointless.
+        """
+        try:
+            answered = self._client.commit(offsets=self._to_commit(commits), asynchronous=False)
+        except KafkaException as error:
+            refusal = self._refusal(cause_of(error), [])
+        else:
+            refusal = self._refusal(None, answered or [])
+        if refusal:
+            raise refusal
+
+    def commit_soon(self, commits: Mapping[int, Commit], hear: Hear, partitions_at_birth: int | None = None) -> None:
+        """Send a commit; the answer is heard in a poll to come (None when all is well)."""
+        places = self._to_commit(commits, partitions_at_birth)
+        self._unheard.setdefault(_said(places), []).append(hear)
+        try:
+            self._client.commit(offsets=places, asynchronous=True)
+        except KafkaException as error:
+            self._on_commit(cause_of(error), places)
+
+    def _to_commit(self, commits: Mapping[int, Commit], partitions: int | None = None) -> list[TopicPartition]:
+        return [
+            TopicPartition(self._topic, id, commit.offset, metadata=to_metadata(commit, partitions))
+            for id, commit in commits.items()
+        ]
+
+    def _refusal(
+        self, error: KafkaError | None, places: Sequence[TopicPartition]
+    ) -> CannotCommit | CannotConnect | None:
+        refused = {f"partition {place.partition}": place.error for place in places if place.error}
+        if error is not None and not refused:
+            refused = {"all partitions": error}
+        for reason in refused.values():
+            if is_fatal(reason):
+                return self._connection.refusal(reason)
+        if refused:
+            return CannotCommit(", ".join(f"{which}: {said(reason)}" for which, reason in refused.items()))
+        return None
+
+    def close(self) -> None:
+        """Leave the group; the partitions are revoked on the way."""
+        self._call = _Call()
+        self._client.close()
+        if self._call.failure:
+            raise self._call.failure
+
+    # -- callbacks
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001  # trio's Cancelled too: it goes on its way at the call's end
+            self._call.failure = self._call.failure or error
+
+    def _on_error(self, error: KafkaError) -> None:
+        with self._keeping():
+            self._connection.note(error)
+
+    def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        with self._keeping():
+            key = _said(places)
+            waiting = self._unheard.get(key, [])
+            if waiting:  # answers come in the order of the commits
+                hear = waiting.pop(0)
+                if not waiting:
+                    del self._unheard[key]
+                hear(self._refusal(error, places))
+
+    def _on_statistics(self, text: str) -> None:
+        with self._keeping():
+            statistics = json.loads(text)
+            now, age = time.time(), time.monotonic() - statistics["ts"] / 1e6
+            # librdkafka's clock is the monotonic one (measured, Linux); where it is not, its seconds must do.
+            emitted = now - age if 0 <= age < 600 else statistics["time"]
+            partitions = statistics["topics"].get(self._topic, {}).get("partitions", {})
+            self._topic_partitions = sum(1 for id in partitions if id != "-1")  # which is librdkafka's own
+            leaders = {partitions[str(id)]["broker"] for id in self._positions if str(id) in partitions}
+            self._connection.see(statistics, leaders, time.monotonic())
+            if not self._paused:
+                self._ends.see(self._positions, partitions, statistics["brokers"], int(emitted * 1000))
+
+    def _on_assign(self, _client: Consumer, places: list[TopicPartition]) -> None:
+        with self._keeping():
+            ids = [place.partition for place in places]
+            if ids and self._outbox is not None:
+                self._outbox.prepare()
+            starts = self._lookup.starts(ids, self._reset) if ids else {}
+            if starts and self._outbox is not None:
+                # Only now: with the offsets stable, what was under way on these partitions is over, or doomed.
+                starts = self._outbox.recall(starts, self._group.breathe)
+            starts = (
+                self._unparked(starts) if self._parked is None else self._parked.take_up(starts, self._group.breathe)
+            )
+            self._unsettled |= {id: start.offset for id, start in starts.items()}
+            self._forget_unread(starts)
+            self._assign({id: start.replay_from for id, start in starts.items()})
+            self._connection.join(has_partitions=bool(ids))
+            commits = self._group.assigned(starts)
+            if commits:
+                self.commit_soon(commits, _log_refusal, self._lookup.partitions_at_birth)
+
+    def _unparked(self, starts: Mapping[int, Start]) -> dict[int, Start]:
+        """Nothing is parked any more (the settings say so), but something was."""
+        for id, start in starts.items():
+            if start.parked is not None and start.parked.floor < start.offset:
+                log.warning("partition read from where its oldest parked trace begins", partition=id, reason="off")
+        return {id: attrs.evolve(start.at_floor(), parked=None) for id, start in starts.items()}
+
+    def _on_revoke(self, _client: Consumer, places: list[TopicPartition]) -> None:
+        ids = self._known(places)
+        with self._keeping():
+            self._tell_membership()  # what is in flight still may go out, under the generation that the group has now
+            commits = self._group.revoked(ids) if ids else {}
+            if commits:
+                # Nobody waits for the answer: a broker that hangs would keep us here. What counts is the order, and
+                # librdkafka sends it before it tells the group that we are done.
+                self.commit_soon(commits, _log_refusal)
+        self._unassign(places)
+
+    def _on_lost(self, _client: Consumer, places: list[TopicPartition]) -> None:
+        ids = self._known(places)
+        self._connection.leave()
+        with self._keeping():
+            if self._outbox is not None:
+                self._outbox.is_member(b"")
+            if ids:
+                self._group.lost(ids)
+        self._unassign(places)
+
+    def _tell_membership(self) -> None:
+        """Asked here and not by who needs it, since the client lets only one thread in at a time, and a callback of
+        ours may be waiting for a transaction."""
+        if self._outbox is None:
+            return
+        id = self._client.memberid()
+        membership = self._client.consumer_group_metadata()
+        # Without a member's id the brokers do not look who commits (KIP-447), and nothing would be fenced.
+        self._outbox.is_member(membership if id and id.encode() in membership else b"")
+
+    # -- assignments
+
+    def _known(self, places: Iterable[TopicPartition]) -> list[int]:
+        return [place.partition for place in places if place.partition in self._positions]
+
+    def _places(self, positions: Mapping[int, int]) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, id, offset) for id, offset in positions.items()]
+
+    def _assign(self, positions: Mapping[int, int]) -> None:
+        self._positions |= positions
+        self._ends.begin(positions)
+        if self._incremental:
+            self._drop_waiting(positions)
+            self._client.incremental_assign(self._places(positions))
+        else:
+            self._waiting.clear()  # all are read on from their positions
+            self._client.assign(self._places(self._positions))
+        paused = {id: at for id, at in self._positions.items() if self._paused or id in self._held}
+        if paused:
+            self._client.pause(self._places(paused))
+        going = {id: at for id, at in positions.items() if id not in paused}
+        if going:
+            # librdkafka remembers a pause beyond the assignment (seen with 2.16): one that went while paused, and comes
+            # back after the others were resumed, would never be fetched again.
+            self._client.resume(self._places(going))
+
+    def _unassign(self, places: list[TopicPartition]) -> None:
+        for place in places:
+            self._call.gone.add(place.partition)
+            self._astray.discard(place.partition)
+            self._held.discard(place.partition)
+            self._positions.pop(place.partition, None)
+            self._unsettled.pop(place.partition, None)
+        self._drop_waiting({place.partition for place in places})
+        self._forget_unread([place.partition for place in places])
+        self._ends.begin(place.partition for place in places)
+        with self._keeping():
+            if self._incremental:
+                self._client.incremental_unassign(places)
+            else:
+                self._client.unassign()
+
+    def _move(self, positions: Mapping[int, int]) -> None:
+        """Read on from elsewhere. `seek` is refused while a partition is not being fetched; assigning anew is not."""
+        if self._incremental:
+            self._client.incremental_unassign(self._places(positions))
+        self._assign(positions)
+
+    def _begin_anew(self) -> None:
+        """The topic was deleted and made again: as if its partitions had gone, and come back as new ones."""
+        self._replaced = False
+        places = self._places(self._positions)
+        if self._incremental:
+            self._client.incremental_unassign(places)
+        for place in places:
+            self._held.discard(place.partition)
+            del self._positions[place.partition]
+        self._on_assign(self._client, places)
+
+    # -- messages
+
+    def _raise_failures(self) -> None:
+        failure = self._call.failure or self._connection.refused
+        if failure:
+            raise failure
+
+    def _read(self, messages: Sequence[Message]) -> Reading:
+        gone = self._call.gone
+        read = self._reader.read(messages, self._positions, gone, self._poll_bytes)
+        left = messages[read.taken :]
+        stale = read.stale.union(
+            id for message in left if (id := message.partition()) in gone and id in self._positions
+        )
+        self._waiting += [message for message in left if message.partition() not in gone]
+        for error, id in read.errors:
+            self._on_message_error(error, id)
+        for id in [id for id in self._unread_tries if not self._reader.is_unread(id)]:
+            del self._unread_tries[id]
+        for gap in read.gaps:
+            # What was to be read again only to remember it was delivered long ago, and is no loss.
+            first = max(gap.first, self._unsettled.get(gap.partition, 0))
+            if first < gap.after:
+                self._connection.lose_unread(gap.partition, first, gap.after, gap.reason)
+        if stale:
+            self._move({id: self._positions[id] for id in stale})
+        return read
+
+    def _is_ready(self, message: Message) -> bool:
+        return not self._paused and message.partition() not in self._held
+
+    def _has_ready(self) -> bool:
+        return any(self._is_ready(message) for message in self._waiting)
+
+    def _with_waiting(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """What waits and is to be read now, before what has just come; the rest of that waits, too."""
+        if not self._waiting:
+            return messages
+        waiting = {message.partition() for message in self._waiting if not self._is_ready(message)}
+        all_of_them = [*self._waiting, *messages]
+        self._waiting = [message for message in all_of_them if message.partition() in waiting]
+        return [message for message in all_of_them if message.partition() not in waiting]
+
+    def _drop_waiting(self, ids: Collection[int]) -> None:
+        """These are read elsewhere now, by us or another."""
+        self._waiting = [message for message in self._waiting if message.partition() not in ids]
+
+    def _lags_while_paused(self) -> dict[int, int]:
+        """Nothing is fetched then, so librdkafka does not hear of new records: ask for the ends now and then."""
+        ends = self._asked_ends.heard()
+        now = time.monotonic()
+        if self._positions and now >= self._next_lag_look:
+            self._next_lag_look = now + LAG_LOOK_SECS
+            self._asked_ends.ask(self._positions)
+        return {id: max(0, end - self._positions[id]) for id, end in ends.items() if id in self._positions}
+
+    def _on_message_error(self, error: KafkaError, id: int | None) -> None:
+        if error.name() in OUT_OF_RANGE and id in self._positions:
+            self._astray.add(id)
+        elif error.name() == "_MAX_POLL_EXCEEDED":
+            # The partitions go through on_lost.
+            log.warning("Kafka was not polled for longer than max.poll.interval.ms", reason=said(error))
+        self._connection.note(error)
+
+    def _go_on_where_possible(self) -> None:
+        """A position that is not in the log any more (retention, a leader without the newest records): nothing that
+        can be read is skipped, so go on with the first record there is."""
+        if not self._astray:
+            return
+        if self._identity.has_changed(now=True):  # what this poll has read was of the old topic, and goes on first
+            self._replaced = True
+            self._astray.clear()
+            return
+        around = {id: self._around(id) for id in self._astray if self._reader.is_unread(id)}
+        if around:
+            self._move(around)
+        ids = sorted(self._astray.difference(around))
+        self._astray.clear()
+        if not ids:
+            return
+        first = self._lookup.first(ids)
+        for id in ids:
+            if first[id] > self._positions[id]:
+                # What was to be read again only to remember it was delivered long ago, and is no loss.
+                wanted = max(self._positions[id], self._unsettled[id])
+                if first[id] > wanted:
+                    self._connection.lose(id, wanted, first[id])
+            else:
+                log.warning("the log ends before the position: read again from its start", partition=id)
+        self._unsettled |= {id: min(at, self._unsettled[id]) for id, at in first.items()}
+        self._move(first)
+
+    def _around(self, id: int) -> int:
+        """Where to read on after a batch with a wrong checksum. librdkafka (2.16) looks for the next batch in the wrong place
+        of the answer, and then asks the brokers for an offset that it has read out of anything.
+
+        The bytes may have changed on the way, so it is asked for a few times. How many offsets the batch has is not told: it
+        is passed one by one, until a record comes that can be read.
+        """
+        tries = self._unread_tries[id] = self._unread_tries.get(id, 0) + 1
+        at = self._positions[id]
+        if tries == 1:
+            log.warning("records cannot be read: they are asked for again", partition=id, offset=at, tries=UNREAD_TRIES)
+        return at + (tries > UNREAD_TRIES)
+
+    def _forget_unread(self, ids: Iterable[int]) -> None:
+        """These are read from elsewhere now."""
+        for id in ids:
+            self._unread_tries.pop(id, None)
+        self._reader.forget(ids)
+
+    def _look_for_topic(self) -> None:
+        """librdkafka says once that a topic is missing, and nothing when it comes while others own its partitions."""
+        now = time.monotonic()
+        if not self._connection.topic_missing or now < self._next_look:
+            return
+        self._next_look = now + TOPIC_LOOK_SECS
+        try:
+            topic = self._client.list_topics(self._topic, timeout=LOOKUP_SECS).topics[self._topic]
+        except KafkaException as error:
+            self._connection.note(cause_of(error))
+        else:
+            self._connection.topic_missing = not topic.partitions
+
+
+def _said(places: Iterable[TopicPartition]) -> tuple[tuple[int, int], ...]:
+    return tuple(sorted((place.partition, place.offset) for place in places))
+
+
+def _log_refusal(error: CannotCommit | CannotConnect | None) -> None:
+    if error:
+        log.warning("offsets not committed on revocation; the next owner reads again", reason=str(error))
+
+
+def _next_batch(records: int, read: Reading, poll_bytes: int) -> int:
+    """How many records to ask for next, by the mean size of those just read; at most doubled at a time."""
+    if not read.records:
+        return records
+    # Until they are read, the messages also have their keys and headers, which only some were looked at for.
+    mean = max(1, read.held_bytes // len(read.records) + read.beside_bytes // max(1, read.looked))
+    return max(1, min(BATCH_RECORDS, 2 * records, poll_bytes // mean))

@@ -1,0 +1,216 @@
+"""Messages to records and dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import cast
+
+import attrs
+from confluent_kafka import KafkaError, Message
+
+from tss.core.otlp import Encoding, Fault, Fragment, Scanner
+from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Headers, Record, headers_bytes, record_of
+from tss.edges.kafka.errors import said
+
+NO_TIMESTAMP_MS = -1
+MAX_NAME_BYTES = 100  # shown of a header's name that is not UTF-8
+NO_LIMIT = 1 << 62
+RECORD_BYTES = 110  # the object, the tuple of its fragments (tests/edges/test_kafka_records.py)
+SAMPLE_MASK = 127  # of one record in 128 the key is looked at, and of the first of each poll
+
+
+# By librdkafka's names: what it gives in place of records that it could not read. It asks for them again, goes on with
+# those that follow in the same answer, or, after a wrong checksum, anywhere (see Member._around).
+UNREADABLE = frozenset({"_BAD_MSG", "_BAD_COMPRESSION", "_NOT_IMPLEMENTED", "_CRIT_SYS_RESOURCE"})
+
+
+@attrs.frozen
+class Gap:
+    """Offsets of a partition that the client could not read, and passed."""
+
+    partition: int
+    first: int
+    after: int  # the first that could be read again
+    reason: str
+
+
+@attrs.define
+class Reading:
+    """What one call of `consume` brought."""
+
+    records: list[Record] = attrs.field(factory=list)
+    letters: list[DeadLetter] = attrs.field(factory=list)
+    errors: list[tuple[KafkaError, int | None]] = attrs.field(factory=list)  # with the partition, if it is of one
+    gaps: list[Gap] = attrs.field(factory=list)
+    stale: set[int] = attrs.field(factory=set)  # partitions that went and came back in the call
+    held_bytes: int = (
+        0  # by the records, once they are scanned and split, by the headers that are kept, and the letters
+    )
+    taken: int = 0  # messages; the rest is for the next poll
+    headers: list[Headers] = attrs.field(factory=list)  # of each record, where they are kept
+    sampled: int = 0  # records whose keys were looked at
+    unkeyed: int = 0
+    looked: int = 0  # messages of which it is known what they hold beside their value, and do not keep
+    beside_bytes: int = 0  # that is so much, of all of these
+
+
+class Reader:
+    """Takes messages apart: a record for each, with the fragments that could be read, and a letter for each thing that
+    could not."""
+
+    def __init__(self, topic: str, encoding: Encoding, scanner: Scanner, keeping: bool = False) -> None:
+        self._topic = topic
+        self._keeping = keeping
+        self._encoding = encoding
+        self._scanner = scanner
+        self._unread: dict[int, tuple[int, str]] = {}  # by partition the lowest offset that was not read, and why
+
+    def read(
+        self, messages: Sequence[Message], positions: dict[int, int], gone: AbstractSet[int], max_bytes: int = NO_LIMIT
+    ) -> Reading:
+        """Only what is of the partitions in ``positions``, which are moved on; without what was collected under an
+        assignment that ended in this same call. Ends with the record that makes it hold ``max_bytes``.
+
+        librdkafka may, or may not, have thrown those away itself. Of a partition that came back in the call nothing
+        tells old messages from new, so all are dropped, and it has to be read again from its start.
+        """
+        found = Reading()
+        records, encoding, scanner = found.records, self._encoding, self._scanner
+        faults: list[Fault] = []
+        current, after, ours, size, taken = -1, -1, False, 0, 0
+        for message in messages:
+            taken += 1
+            error = message.error()
+            if error is not None:
+                self._hear(found, error, message, positions, current, after)
+                continue
+            partition: int = message.partition()  # type: ignore[assignment]  # None only where there is an error
+            offset: int = message.offset()  # type: ignore[assignment]  # as above
+            if partition != current:
+                if after >= 0:
+                    positions[current] = after
+                current, after = partition, -1
+                ours = partition in positions and partition not in gone
+                found.stale |= {partition} & positions.keys() & gone
+            if not ours:
+                continue
+            if self._unread:
+                self._see_gap(found, partition, offset)
+            value = message.value()
+            kind, timestamp = message.timestamp()
+            fragments = scanner.fragments(value, encoding, faults)
+            headers = None
+            if self._keeping or not offset & SAMPLE_MASK or not records:
+                headers = self._look(found, fragments, message)
+            records.append(record_of(partition, offset, timestamp if kind else NO_TIMESTAMP_MS, fragments))
+            after = offset + 1
+            size += _held_bytes(fragments) + (headers_bytes(headers or ()) if self._keeping else 0)
+            size += self._put_aside(found, faults, message, headers) if faults else 0
+            if size >= max_bytes:
+                break
+        if after >= 0:
+            positions[current] = after
+        found.held_bytes, found.taken = size, taken
+        return found
+
+    def forget(self, ids: Iterable[int]) -> None:
+        """These are read from elsewhere now."""
+        for id in ids:
+            self._unread.pop(id, None)
+
+    def is_unread(self, id: int) -> bool:
+        """Whether something of the partition could not be read, and nothing after it yet."""
+        return id in self._unread
+
+    def _hear(
+        self, found: Reading, error: KafkaError, message: Message, positions: dict[int, int], current: int, after: int
+    ) -> None:
+        # One of no partition says partition 0, and no topic.
+        partition, offset = None if message.topic() is None else message.partition(), message.offset()
+        found.errors.append((error, partition))
+        if error.name() in UNREADABLE and partition is not None and offset is not None and offset >= 0:
+            # The error names the beginning of a batch, which may lie before what is wanted of it.
+            wanted = after if partition == current and after >= 0 else positions.get(partition, 0)
+            self._unread.setdefault(partition, (max(offset, wanted), said(error)))
+
+    def _see_gap(self, found: Reading, partition: int, offset: int) -> None:
+        """Whether what was not read of the partition is passed, now that a record of it comes that was read."""
+        unread = self._unread.pop(partition, None)
+        if unread is not None and unread[0] < offset:
+            found.gaps.append(Gap(partition, unread[0], offset, unread[1]))
+
+    def _put_aside(self, found: Reading, faults: list[Fault], message: Message, looked: Headers | None) -> int:
+        """Make letters of what could not be read of the last record; returns the bytes that they hold."""
+        headers = headers_of(message) if looked is None else looked
+        found.letters += self._letters(faults, message, found.records[-1], headers)
+        size = sum([len(fault.payload) for fault in faults]) + len(message.key() or b"")
+        faults.clear()
+        return size if self._keeping else size + headers_bytes(headers)
+
+    def _look(self, found: Reading, fragments: tuple[Fragment, ...], message: Message) -> Headers:
+        headers, key = headers_of(message), _bytes(message.key())
+        if self._keeping:
+            found.headers.append(headers)
+            return headers
+        found.looked += 1
+        found.beside_bytes += headers_bytes(headers) + len(key or b"")
+        if fragments:
+            found.sampled += 1
+            found.unkeyed += len(fragments) > 1 or not _is_key(key, fragments[0].trace_id)
+        return headers
+
+    def _letters(self, faults: list[Fault], message: Message, record: Record, headers: Headers) -> list[DeadLetter]:
+        return [
+            DeadLetter(
+                reason=fault.reason.value,
+                detail=fault.detail,
+                payload=fault.payload,
+                topic=self._topic,
+                partition=record.partition,
+                offset=record.offset,
+                timestamp_ms=record.timestamp_ms,
+                key=_bytes(message.key()),
+                headers=headers,
+            )
+            for fault in faults
+        ]
+
+
+def _held_bytes(fragments: tuple[Fragment, ...]) -> int:
+    """What a record takes."""
+    size = RECORD_BYTES
+    for fragment in fragments:
+        size += fragment.held_bytes()
+    return size
+
+
+def _is_key(key: bytes | None, trace_id: bytes) -> bool:
+    """As the Collector writes it, or in another form that says the same: raw, in capitals, as a UUID."""
+    return key is not None and (key == trace_id or key.lower().replace(b"-", b"") == trace_id.hex().encode())
+
+
+def _bytes(key: str | bytes | None) -> bytes | None:
+    return key.encode() if isinstance(key, str) else key
+
+
+def headers_of(message: Message) -> Headers:
+    """The record's headers, or the marker `UNREADABLE_HEADERS` with the reason. To be called once for each message.
+
+    confluent-kafka decodes the names as UTF-8, and raises SystemError for a name that is not. A second call then
+    returns a list with NULL in place of that name, and reading it ends the process (seen with 2.16).
+    """
+    try:
+        found = message.headers()
+    except Exception as error:  # noqa: BLE001  # whatever the client makes of a stranger's bytes, reading goes on
+        return ((UNREADABLE_HEADERS, _reason(error).encode()),)
+    return tuple(cast(list[tuple[str, bytes | None]], found or []))
+
+
+def _reason(error: Exception) -> str:
+    cause: BaseException | None = error
+    while cause is not None:  # each further name adds a SystemError to the chain
+        if isinstance(cause, UnicodeDecodeError):
+            return f"a header's name is not UTF-8: {cause.object[:MAX_NAME_BYTES]!r}"
+        cause = cause.__cause__ or cause.__context__
+    return repr(error)

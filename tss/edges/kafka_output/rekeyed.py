@@ -1,0 +1,67 @@
+"""The spans of one trace of one record, as a record of the topic between the two stages (`kafka.rekey`).
+
+Key and value are the OpenTelemetry Collector's with `partition_traces_by_id`, so that a Collector may write to the same
+topic: the trace id as 32 lower-case hexadecimal characters, and a serialized TracesData. Headers and timestamp are those
+of the record that the spans came in; one more header, `tss-source`, says which that was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from tss.core.decision import Decision, Reason, Verdict
+from tss.core.delivered import Delivered
+from tss.core.otlp import Fragment
+from tss.core.record import Headers
+from tss.edges.kafka_output.outputs import Covers, Source
+
+SOURCE = "tss-source"
+_NO_DECISION = Decision(Verdict.KEEP, "", Reason.INACTIVE, 1.0)  # nothing is decided yet
+
+
+@attrs.define
+class Piece:
+    """One fragment, ready to be written."""
+
+    fragment: Fragment
+    partition: int
+    offset: int
+    stamp_ms: int
+    headers: list[tuple[str, bytes]]  # of all pieces of its record together
+
+    @property
+    def trace_id(self) -> bytes:
+        """Its key."""
+        return self.fragment.trace_id
+
+    @property
+    def covers(self) -> Covers:
+        """The one record that it is of."""
+        return {self.partition: (self.offset,)}
+
+
+def headers_of(headers: Headers, source: Source, partition: int, offset: int) -> list[tuple[str, bytes]]:
+    """The record's own, and where it stands. One that is of another such stage's making goes."""
+    told = f"{source.group} {source.topic} {partition} {offset}".encode()
+    kept = [(name, value) for name, value in headers if name != SOURCE]
+    return [*kept, (SOURCE, told)]  # type: ignore[list-item]  # a header without a value stays one
+
+
+def values(piece: Piece) -> list[tuple[bytes, list[tuple[str, bytes]]]]:
+    """Its value and headers, for a transaction."""
+    return [(piece.fragment.payload, piece.headers)]
+
+
+def told(
+    key: bytes | None, headers: Mapping[str, bytes | None], source: Source
+) -> tuple[bytes, dict[int, Delivered]] | None:
+    """The trace id and the record of which the topic has it, of one of ours."""
+    try:
+        group, topic, partition, offset = (headers[SOURCE] or b"").decode().rsplit(" ", 3)
+        if (group, topic) != (source.group, source.topic):
+            return None
+        return bytes.fromhex((key or b"").decode("ascii")), {int(partition): Delivered(_NO_DECISION, [int(offset)])}
+    except (KeyError, ValueError):  # somebody else's, whatever it is
+        return None

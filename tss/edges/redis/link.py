@@ -1,0 +1,272 @@
+"""The link to Redis: calls on worker threads, each bounded in time, and none while Redis is known to be away."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from threading import Lock
+from typing import TypeVar
+from urllib.parse import quote
+
+import redis
+import structlog
+import trio
+from redis.exceptions import RedisClusterException, RedisError
+
+from tss.core import measures
+from tss.core.errors import Away
+from tss.core.health import Health
+from tss.core.measures import Meter
+from tss.edges.redis.clients import Way
+from tss.edges.redis.errors import TIMEOUT, UNREADABLE, Reason, reason_of
+from tss.settings import Redis
+from tss.settings.faults import MASK
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+VERSION = 1  # of the layout of all keys (docs/redis.md)
+COMPONENT = "redis"
+PROBE = "probe"  # the operation
+FIRST_PROBE_SECS = 0.1
+PROBE_SECS = 5.0  # and how often a link that nobody uses is looked at
+PROBE_KEY_SECS = 60
+# A small probe may pass where the real calls do not: a slow script, a large hash, a network that loses full packets. Whoever asks
+# then waits for each of them in vain, so from the second one on the link rests. At the longest one call in twelve is waited for.
+FIRST_REST_SECS = 5.0
+MAX_REST_SECS = 60.0
+REPEAT_SECS = 30.0
+
+
+class RedisLink:
+    """Used from trio by `call`, from a thread of its own by `call_now`; both raise Away."""
+
+    def __init__(self, settings: Redis, group: str, meter: Meter, health: Health) -> None:
+        self._way = Way.of(settings)
+        self._prefix = f"tss:{VERSION}", quote(group, safe="")  # a brace in it would be a hash tag
+        self._secrets = [each for each in (settings.password, self._way.url.password) if each]
+        # A connection that hangs and then an answer that does not come; with that a call has had its time.
+        self._call_secs = 2 * settings.connection_timeout_secs
+        self._limiter = trio.CapacityLimiter(settings.pool_size)
+        self._client: redis.Redis | None = None
+        self._connecting = Lock()
+        self._state = _State(self._way.address, meter, health)
+        self._meter = meter
+
+    def __repr__(self) -> str:
+        return f"<RedisLink to {self._way.address} {self._state.trouble or 'up'}>"
+
+    def key(self, *parts: str | int, tag: str = "") -> str:
+        """A key of ours. Keys of one tag share a slot of a Cluster, and so may stand in one script; all without one do."""
+        version, group = self._prefix
+        return ":".join((version, f"{{{group}:{tag}}}" if tag else f"{{{group}}}", *map(str, parts)))
+
+    async def call(self, work: Callable[[redis.Redis], T], *, operation: str = "other") -> T:
+        """Do it on a worker thread. A call that is cancelled or out of time may still have been done."""
+        self._state.check()
+        return await self._bounded(work, operation)
+
+    def call_now(self, work: Callable[[redis.Redis], T], *, operation: str = "other") -> T:
+        """Do it here, blocking: for a thread that is not trio's. Each answer is waited for as long as one to `call`."""
+        self._state.check()
+        return self._attempt(work, operation)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether a call would be refused at once."""
+        return self._state.closed
+
+    def client_now(self) -> redis.Redis:
+        """The client itself, for who listens on a connection for long (pub/sub); raises what redis-py raises."""
+        with self._connecting:  # a Cluster connects here, and must not for each thread
+            if self._client is None:
+                self._client = self._way.connect()
+            return self._client
+
+    def _leave(self, client: redis.Redis) -> None:
+        """The next call connects anew, and asks for the name's address anew.
+
+        A server that answers READONLY, LOADING or MASTERDOWN keeps its connections. After a failover behind one name
+        they would hold the link to the demoted server for ever.
+        """
+        with self._connecting:
+            if self._client is not client:
+                return  # another call has left it already
+            self._client = None
+        pool = getattr(client, "connection_pool", None)  # a Cluster has one for each node; they go with the client
+        if pool is not None:
+            pool.disconnect(inuse_connections=False)  # those in use are other calls', and end with these
+
+    async def _bounded(self, work: Callable[[redis.Redis], T], operation: str) -> T:
+        with trio.move_on_after(self._call_secs):
+            return await trio.to_thread.run_sync(
+                self._attempt, work, operation, limiter=self._limiter, abandon_on_cancel=True
+            )
+        raise self._failed(operation, TIMEOUT, f"no answer within {self._call_secs:g} s")
+
+    def _attempt(self, work: Callable[[redis.Redis], T], operation: str) -> T:
+        began = time.perf_counter()
+        client: redis.Redis | None = None
+        try:
+            client = self.client_now()
+            done = work(client)
+        except (RedisError, RedisClusterException, OSError, *UNREADABLE) as error:
+            reason = reason_of(error)
+            if reason.closes and client is not None:
+                self._leave(client)
+            raise self._failed(operation, reason, self._told(error)) from error
+        self._meter.observe(measures.REDIS_CALLS, time.perf_counter() - began, operation)
+        self._state.succeed(operation)
+        return done
+
+    def _told(self, error: BaseException) -> str:
+        """Its text, without a password: no error is known to have one, and none must."""
+        text = str(error) or type(error).__name__
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return text
+
+    def _failed(self, operation: str, reason: Reason, detail: str) -> Away:
+        self._meter.count(measures.REDIS_ERRORS, 1, operation, reason.label)
+        return Away(self._state.fail(reason, detail, operation))
+
+    async def watch(self) -> None:
+        """Look after Redis for as long as there is a link: the one place that says that it is well again."""
+        wait_secs = FIRST_PROBE_SECS
+        while True:
+            if self._state.trouble:
+                await trio.sleep(max(wait_secs, self._state.rest_secs()))
+                wait_secs = min(2 * wait_secs, PROBE_SECS)
+            else:
+                wait_secs = FIRST_PROBE_SECS
+                await self._state.until_trouble(PROBE_SECS)
+                if self._state.trouble:
+                    continue
+            await self.probe()
+
+    async def probe(self) -> bool:
+        """Whether it takes a small write: a full one, or a replica, would still answer PING."""
+        probe = self.key("probe")
+        try:
+            await self._bounded(lambda client: client.set(probe, b"", ex=PROBE_KEY_SECS), PROBE)
+        except Away:
+            return False
+        self._state.be_up()
+        return True
+
+    def close(self) -> None:
+        """Give the connections back; those of a call that hangs end with it."""
+        if self._client is not None:
+            self._client.close()
+
+
+class _State:
+    """What is known of Redis. Written from any thread."""
+
+    def __init__(self, address: str, meter: Meter, health: Health) -> None:
+        self.trouble = ""
+        self.closed = False
+        self._noticed = trio.Event()
+        self._address = address
+        self._meter = meter
+        self._health = health
+        self._lock = Lock()
+        self._token = trio.lowlevel.current_trio_token()
+        self._told = ""  # the headline last logged
+        self._told_at = 0.0
+        # By operation: how often in a row it ended in a closed link. Its own success alone says that it works again: others may
+        # be small, and pass.
+        self._setbacks: Counter[str] = Counter()
+        self._rests_until = 0.0
+        health.starting(COMPONENT)
+
+    def check(self) -> None:
+        if self.closed:
+            raise Away(self.trouble)
+
+    def succeed(self, operation: str) -> None:
+        """It did what it was asked to."""
+        if self._setbacks:
+            with self._lock:
+                self._setbacks.pop(operation, None)
+
+    def rest_secs(self) -> float:
+        """For how long no probe is worth anything, since it passed before and the real call did not."""
+        return self._rests_until - time.monotonic()
+
+    def _rest(self, operation: str) -> float:
+        """After the first real call that closes the link; those that were under way beside it say nothing more."""
+        self._setbacks[operation] += 1
+        times = self._setbacks[operation]
+        secs = 0.0 if times == 1 else float(min(FIRST_REST_SECS * 2.0 ** min(times - 2, 20), MAX_REST_SECS))
+        self._rests_until = time.monotonic() + secs
+        return secs
+
+    def fail(self, reason: Reason, detail: str, operation: str) -> str:
+        """Take it in; the text says what is wrong and what to check."""
+        said = f"{reason.headline}: {self._address}: {detail}, {reason.check}"
+        with self._lock:
+            is_news = not self.trouble
+            if reason.closes and not self.closed and operation != PROBE and (rest_secs := self._rest(operation)):
+                said = f"{said} (`{operation}` failed {self._setbacks[operation]} times in a row while probes went through; the next try is in {rest_secs:g} s)"
+            self.trouble, self.closed = said, self.closed or reason.closes
+            now = time.monotonic()
+            if reason.headline != self._told or now - self._told_at >= REPEAT_SECS:
+                log.warning(reason.headline, address=self._address, reason=detail, check=reason.check)
+                self._told, self._told_at = reason.headline, now
+        self._health.degraded(COMPONENT, said)
+        self._meter.set(measures.REDIS_UP, 0, self._address)
+        if is_news:
+            self._wake()
+        return said
+
+    def _wake(self) -> None:
+        with suppress(trio.RunFinishedError):  # a thread that nobody waits for any more
+            self._token.run_sync_soon(self._notice)
+
+    def _notice(self) -> None:
+        self._noticed.set()
+
+    async def until_trouble(self, max_secs: float) -> None:
+        self._noticed = trio.Event()
+        if not self.trouble:
+            with trio.move_on_after(max_secs):
+                await self._noticed.wait()
+
+    def be_up(self) -> None:
+        with self._lock:
+            self.trouble, self.closed = "", False
+            if self._told:
+                log.info("Redis is back", address=self._address)
+                self._told = ""
+        self._health.up(COMPONENT)
+        self._meter.set(measures.REDIS_UP, 1, self._address)
+
+
+Run = Callable[[], Awaitable[None]]
+
+
+async def _run(task: Run) -> None:
+    await task()
+
+
+@asynccontextmanager
+async def open_link(
+    settings: Redis, group: str, meter: Meter, health: Health, watch: Callable[[Run], Awaitable[None]] = _run
+) -> AsyncIterator[RedisLink]:
+    """The link, tried once before it is given out; Redis being away is no error. Raises UnusableFile for a file of TLS.
+
+    ``watch`` runs the link's task, for whoever has to know of its death.
+    """
+    link = RedisLink(settings, group, meter, health)
+    async with trio.open_nursery() as nursery:
+        await link.probe()
+        nursery.start_soon(watch, link.watch, name="redis")
+        try:
+            yield link
+        finally:
+            nursery.cancel_scope.cancel()
+            link.close()
