@@ -16,11 +16,11 @@ from tss.core.health import Health
 from tss.core.memory import Memory
 from tss.core.partition import Partition
 from tss.core.record import Record
+from tss.core.throttle import LOG_SECS
 from tss.core.trace import Trace
 from tss.tasks import sweeper
 from tss.tasks.consumer import Batch
 from tss.tasks.keying import Keying
-from tss.tasks.telling import TELL_SECS
 
 WALL_SECS = 1_000_000
 EVENT = "a record's timestamp is ahead of the clock"
@@ -50,7 +50,7 @@ async def told(
                         await trio.testing.wait_all_tasks_blocked()
                     said = [each for each in lines if each["event"].startswith(EVENT)]
                     found.append([(each["partition"], each["offset"], each["ahead_secs"]) for each in said])
-                    clock.jump(TELL_SECS)
+                    clock.jump(LOG_SECS)
     return found
 
 

@@ -11,9 +11,9 @@ from tests.tasks.parking import Owner, World
 from tss.core import measures
 from tss.core.evaluation import Evaluated, observe
 from tss.core.partition import Partition
+from tss.core.throttle import LOG_SECS
 from tss.core.trace import Trace
 from tss.tasks import evaluator
-from tss.tasks.telling import TELL_SECS
 from tss.tasks.uncounted import Uncounted
 
 
@@ -81,7 +81,7 @@ async def test_what_each_trace_may_trigger_is_told_from_time_to_time(autojump_cl
     uncounted, found = Uncounted(meter), Evaluated(kept=[held(number) for number in range(100)])
     with capture_logs() as logged:
         observe(found, [Breaks()], uncounted)
-        await trio.sleep(TELL_SECS)
+        await trio.sleep(LOG_SECS)
         observe(found, [Breaks()], uncounted)
     assert [line["count"] for line in logged] == [1, 100]
     assert {line["by"] for line in logged} == {"Breaks"} and "infinity" in str(logged[0]["reason"])

@@ -15,11 +15,11 @@ from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.health import Health
 from tss.core.memory import Memory
 from tss.core.partition import Partition
+from tss.core.throttle import LOG_SECS
 from tss.core.trace import Trace
 from tss.tasks import sweeper
 from tss.tasks.consumer import Batch
 from tss.tasks.keying import Keying
-from tss.tasks.telling import TELL_SECS
 
 TRACES = 3000
 WALL = 10**12
@@ -62,7 +62,7 @@ async def warned(remembered: int, root_quiet_secs: int, between_secs: float) -> 
 
 async def test_decisions_that_are_forgotten_before_root_quiet_are_warned_of(autojump_clock: MockClock) -> None:
     times, reaches = await warned(remembered=150, root_quiet_secs=20, between_secs=6)  # 15 s of stream time
-    assert len(times) == 1 + int((times[-1] - times[0]) // TELL_SECS) > 1, "once, and then from time to time"
+    assert len(times) == 1 + int((times[-1] - times[0]) // LOG_SECS) > 1, "once, and then from time to time"
     assert reaches == pytest.approx([12.0] * len(times), abs=4)
 
 

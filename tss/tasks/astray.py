@@ -7,11 +7,12 @@ from itertools import islice
 
 import attrs
 import structlog
+import trio
 
 from tss.core import measures
 from tss.core.measures import Meter
+from tss.core.throttle import LogThrottle
 from tss.core.trace import Trace
-from tss.tasks.telling import Telling
 
 log = structlog.get_logger()
 
@@ -25,7 +26,7 @@ class Astray:
     known: frozenset[str]  # the exporters' names
     meter: Meter
     _names: dict[str, None] = attrs.field(factory=dict, init=False)  # those that have not been told of yet
-    _telling: Telling = attrs.field(factory=Telling, init=False)
+    _telling: LogThrottle = attrs.field(factory=LogThrottle, init=False)
 
     def look(self, trace: Trace, chosen: Sequence[str]) -> None:
         """``chosen``: the exporters that the trace is to go to."""
@@ -35,7 +36,7 @@ class Astray:
         self.meter.count(measures.SPANS_ASTRAY, trace.held_spans)
         if len(self._names) < MOST_NAMES:
             self._names |= dict.fromkeys(missing)
-        if count := self._telling.add(trace.held_spans):
+        if count := self._telling.add(trace.held_spans, trio.current_time()):
             log.warning(
                 "spans were decided to go to exporters that are not in the settings any more; they are not sent there",
                 exporters=[*islice(self._names, MOST_NAMES)],

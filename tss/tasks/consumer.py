@@ -14,10 +14,10 @@ from tss.core import measures
 from tss.core.measures import Meter
 from tss.core.partition import Partition
 from tss.core.record import DeadLetter, Polled, Record
+from tss.core.throttle import LogThrottle
 from tss.tasks.assignments import Assignments
 from tss.tasks.keying import Keying
 from tss.tasks.pausing import Pausing
-from tss.tasks.telling import Telling
 
 log = structlog.get_logger()
 
@@ -97,7 +97,7 @@ class _Reader:
     meter: Meter
     keying: Keying
     pausing: Pausing
-    telling: Telling = attrs.field(factory=Telling)
+    telling: LogThrottle = attrs.field(factory=LogThrottle)
     _is_paused: bool = False
     _ahead: deque[tuple[Batch, Sequence[DeadLetter]]] = attrs.field(factory=deque)  # polled while letters waited
 
@@ -167,7 +167,7 @@ class _Reader:
 
     def _tell(self, letters: Sequence[DeadLetter]) -> None:
         """Once, and then from time to time: a topic with the wrong encoding is nothing else."""
-        count = self.telling.add(len(letters))
+        count = self.telling.add(len(letters), trio.current_time())
         if not count:
             return
         first = letters[0]

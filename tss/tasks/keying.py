@@ -15,7 +15,7 @@ from tss.core import measures
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.record import Sample
-from tss.tasks.telling import Telling
+from tss.core.throttle import LogThrottle
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ class Keying:
         self._seen_at = -math.inf  # when something was wrong last
         self._unkeyed_at = -math.inf  # and when that was a key
         self._degraded = False
-        self._telling = Telling()
+        self._telling = LogThrottle()
 
     def __repr__(self) -> str:
         return f"<Keying {'degraded' if self._degraded else 'well'}>"
@@ -66,5 +66,5 @@ class Keying:
         self._seen_at = trio.current_time()
         self._degraded = True
         self._health.degraded(COMPONENT, f"{what}: {advice}")
-        if told := self._telling.add(count):
+        if told := self._telling.add(count, trio.current_time()):
             log.warning(what, seen=told, advice=advice)

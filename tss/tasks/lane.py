@@ -16,10 +16,10 @@ from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome,
 from tss.core.health import Health, State
 from tss.core.measures import Meter
 from tss.core.record import DeadLetter
+from tss.core.throttle import LOG_SECS, LogThrottle
 from tss.core.trace import Trace
 from tss.tasks.consumer import DeadLetters
 from tss.tasks.standing import Standing
-from tss.tasks.telling import TELL_SECS, Telling
 
 log = structlog.get_logger()
 
@@ -92,9 +92,9 @@ class Lane:
     """Give up what is held and was refused, as an operator asks; how many traces. Nothing is, until it delivers."""
     _told: str = ""  # the reason last logged, while there is trouble
     _told_at: float = -math.inf
-    _aside: Telling = attrs.field(factory=Telling)
-    _refusals: Telling = attrs.field(factory=Telling)
-    _remarks: Telling = attrs.field(factory=Telling)
+    _aside: LogThrottle = attrs.field(factory=LogThrottle)
+    _refusals: LogThrottle = attrs.field(factory=LogThrottle)
+    _remarks: LogThrottle = attrs.field(factory=LogThrottle)
 
     def works(self) -> None:
         """The destination has taken a batch."""
@@ -125,7 +125,7 @@ class Lane:
 
     def gives_up(self, traces: int, reason: str, detail: str) -> None:
         """It refuses these for good; said once, and then from time to time with their number."""
-        count = self._aside.add(traces)
+        count = self._aside.add(traces, trio.current_time())
         if count:
             log.error(
                 "destination refuses traces; they were put aside among the dead letters",
@@ -143,7 +143,7 @@ class Lane:
                 f"exporter {self.destination.name}", f"not taken yet: {outcome.reason}: {outcome.detail}"
             )
         now = trio.current_time()
-        if outcome.reason == self._told and now - self._told_at < TELL_SECS:
+        if outcome.reason == self._told and now - self._told_at < LOG_SECS:
             return
         self._told, self._told_at = outcome.reason, now
         log.warning(
@@ -156,14 +156,14 @@ class Lane:
 
     def remarks(self, remark: str) -> None:
         """It has taken a batch, and says something of it; told from time to time."""
-        if times := self._remarks.add(1):
+        if times := self._remarks.add(1, trio.current_time()):
             log.warning(
                 "destination took a batch with a remark", destination=self.destination.name, remark=remark, times=times
             )
 
     def refuses(self, outcome: Again | Misconfigured | Rejected, traces: int) -> None:
         """It refuses some data while it takes other; said from time to time."""
-        if times := self._refusals.add(1):
+        if times := self._refusals.add(1, trio.current_time()):
             log.warning(
                 "destination refuses some traces again and again while it takes others; they are tried again in smaller "
                 "batches, until it is clear which",

@@ -12,7 +12,7 @@ import trio
 from tss.core import measures
 from tss.core.health import DEAD_LETTERS, READING, Health, State
 from tss.core.measures import Meter
-from tss.tasks.telling import TELL_SECS
+from tss.core.throttle import LOG_SECS
 
 log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ class Pausing:
     meter: Meter
     ways: Sequence[Way] = ()
     _since: float = 0.0
-    _told_at: float = -TELL_SECS
+    _told_at: float = -LOG_SECS
     _untold: int = 0
     _is_told: bool = False
 
@@ -54,7 +54,7 @@ class Pausing:
         self.health.particulars[READING] = self.particulars
         self.health.degraded(READING, f"paused: {self.reason()}")
         self._untold += 1
-        self._is_told = now - self._told_at >= TELL_SECS
+        self._is_told = now - self._told_at >= LOG_SECS
         if self._is_told:
             log.warning(
                 "reading is paused, since what was read is not taken fast enough",

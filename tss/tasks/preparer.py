@@ -13,8 +13,8 @@ from tss.core.buffer import Buffer
 from tss.core.decision import Reason
 from tss.core.measures import Meter
 from tss.core.preparing import Preparation, Prepared
+from tss.core.throttle import LogThrottle
 from tss.core.trace import Trace
-from tss.tasks.telling import Telling
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ async def run(
     meter: Meter,
 ) -> None:
     """Until the channel ends. What cannot be prepared goes as it came: that loses nothing."""
-    limiter, telling = trio.CapacityLimiter(1), Telling()
+    limiter, telling = trio.CapacityLimiter(1), LogThrottle()
     with kept, prepared:
         async for traces in kept:
             # What is on several partitions goes as it came: each span must be told from those of the other partition.
@@ -80,10 +80,10 @@ def _prepare(
     return found, errors
 
 
-def _tell(errors: Sequence[Exception], telling: Telling, meter: Meter) -> None:
+def _tell(errors: Sequence[Exception], telling: LogThrottle, meter: Meter) -> None:
     """Once, and then from time to time: one producer may make each trace so."""
     meter.count(measures.TRACES_UNPREPARED, len(errors))
-    if errors and (count := telling.add(len(errors))):
+    if errors and (count := telling.add(len(errors), trio.current_time())):
         first = errors[0]
         log.error("traces could not be prepared and are sent as they came", count=count, reason=first, exc_info=first)
 

@@ -25,8 +25,8 @@ from tss.core.measures import Meter
 from tss.core.otlp import join
 from tss.core.partition import Commit
 from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Polled, Record, Start, record_of, told_of
+from tss.core.throttle import LogThrottle
 from tss.tasks.consumer import DeadLetters
-from tss.tasks.telling import Telling
 
 log = structlog.get_logger()
 
@@ -221,10 +221,10 @@ class _Rekeyer:
     _health: Health
     _chance: random.Random
     _held: set[int] = attrs.field(factory=set)
-    _telling: Telling = attrs.field(factory=Telling)
-    _trouble: Telling = attrs.field(factory=Telling)
-    _headers_telling: Telling = attrs.field(factory=Telling)
-    _missing: Telling = attrs.field(factory=Telling)
+    _telling: LogThrottle = attrs.field(factory=LogThrottle)
+    _trouble: LogThrottle = attrs.field(factory=LogThrottle)
+    _headers_telling: LogThrottle = attrs.field(factory=LogThrottle)
+    _missing: LogThrottle = attrs.field(factory=LogThrottle)
     _told: str = ""  # the reason last logged
 
     async def read(self) -> int:
@@ -281,7 +281,7 @@ class _Rekeyer:
             reason = await self._topic.make()
         except WrongSetting as error:  # no reason to end: reading waits, and somebody may make it by hand
             reason = str(error)
-        if reason and self._missing.add(1):
+        if reason and self._missing.add(1, trio.current_time()):
             log.warning("the topic between the stages is gone and could not be made again", reason=reason)
 
     async def _wait(self, most_secs: float) -> None:
@@ -321,7 +321,7 @@ class _Rekeyer:
         for letter in letters:
             self._meter.count(measures.UNREADABLE, 1, letter.reason)
         await self._dead_letters.put(letters)
-        if count := self._telling.add(len(letters)):
+        if count := self._telling.add(len(letters), trio.current_time()):
             first = letters[0]
             log.warning(
                 "records that cannot be split by trace were put aside among the dead letters",
@@ -336,7 +336,7 @@ class _Rekeyer:
     def _tell_of_headers(self, record: Record, reason: bytes | None) -> None:
         """Its spans go on; instead of its headers the records made of it have one that says so."""
         self._meter.count(measures.REKEY_UNREADABLE_HEADERS)
-        if count := self._headers_telling.add(1):
+        if count := self._headers_telling.add(1, trio.current_time()):
             log.warning(
                 "records are split by trace without their headers, which cannot be read",
                 count=count,
@@ -356,6 +356,6 @@ class _Rekeyer:
     def _tell(self, outcome: Again | Misconfigured | Rejected, tries: int) -> None:
         if tries > QUICK_TRIES or isinstance(outcome, Misconfigured):
             self._health.down(COMPONENT, f"{outcome.reason}: {outcome.detail}")
-        if self._trouble.add(1) or outcome.reason != self._told:
+        if self._trouble.add(1, trio.current_time()) or outcome.reason != self._told:
             self._told = outcome.reason
             log.warning("the keyed topic did not take a batch", reason=outcome.reason, detail=outcome.detail)

@@ -12,8 +12,8 @@ from tss.core import measures
 from tss.core.errors import CannotCommit
 from tss.core.measures import Meter
 from tss.core.readpositions import ReadPositions
+from tss.core.throttle import LogThrottle
 from tss.tasks.assignments import Assignments
-from tss.tasks.telling import Telling
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class _Scaler:
         self._group = group
         self._meter = meter
         self._positions = ReadPositions()
-        self._telling = Telling()
+        self._telling = LogThrottle()
 
     async def turn(self, positions: Mapping[int, int]) -> None:
         """All that is ours."""
@@ -79,7 +79,7 @@ class _Scaler:
                 await self._tell(positions)
         except (CannotCommit, trio.TooSlowError) as error:
             self._meter.count(measures.SCALER_COMMITS, 1, "failed")
-            count = self._telling.add(1)
+            count = self._telling.add(1, trio.current_time())
             if count:
                 reason = str(error) or f"no answer in {ANSWER_SECS:g} s"
                 log.warning("the scaler's group was not told how far was read", count=count, reason=reason)

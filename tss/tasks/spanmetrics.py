@@ -14,7 +14,7 @@ import trio
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Outcome
 from tss.core.measures import Meter
-from tss.tasks.telling import Telling
+from tss.core.throttle import LogThrottle
 
 log = structlog.get_logger()
 
@@ -53,12 +53,12 @@ class Sending:
     backend: Backend
     meter: Meter
     chance: random.Random
-    _failing: Telling = attrs.field(factory=Telling)
+    _failing: LogThrottle = attrs.field(factory=LogThrottle)
 
     def fails(self, reason: str, detail: str) -> None:
         """Counted, and said from time to time."""
         self.meter.count(measures.SPAN_METRICS_EXPORTS, 1, reason)
-        times = self._failing.add(1)
+        times = self._failing.add(1, trio.current_time())
         if times:
             log.warning(
                 "span metrics were not taken; the next sending has them", reason=reason, detail=detail, times=times

@@ -20,7 +20,7 @@ from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, 
 from tss.core.evidence import Evidence, Piece, Verdict
 from tss.core.formats.apm_stats import Concentrator, Group, Part
 from tss.core.measures import Meter
-from tss.tasks.telling import Telling
+from tss.core.throttle import LogThrottle
 
 log = structlog.get_logger()
 
@@ -56,8 +56,8 @@ class Sending:
     _held: list[Piece[Part]] = attrs.field(factory=list)  # refused, longest ago first
     _evidence: Evidence = attrs.field(factory=Evidence)
     _told: dict[measures.Measure, int] = attrs.field(factory=dict)
-    _failing: Telling = attrs.field(factory=Telling)
-    _losing: Telling = attrs.field(factory=Telling)
+    _failing: LogThrottle = attrs.field(factory=LogThrottle)
+    _losing: LogThrottle = attrs.field(factory=LogThrottle)
 
     def watch(self) -> None:
         """Show what is held and what was counted."""
@@ -79,7 +79,7 @@ class Sending:
     def failed(self, outcome: Again | Misconfigured | Rejected | Refused, *, lost: bool = False) -> None:
         """Counted, and said from time to time."""
         self.meter.count(measures.STATS_PAYLOADS, 1, outcome.reason)
-        if times := (self._losing if lost else self._failing).add(1):
+        if times := (self._losing if lost else self._failing).add(1, trio.current_time()):
             log.warning(
                 "statistics were refused" if lost else "statistics were not taken; they are sent again",
                 reason=outcome.reason, detail=outcome.detail, times=times,

@@ -16,10 +16,10 @@ from tss.core.formats.apm_stats import SpanObserver
 from tss.core.measures import Meter
 from tss.core.partition import Partition
 from tss.core.record import Record
+from tss.core.throttle import LogThrottle
 from tss.core.trace import Trace, weight
 from tss.tasks.consumer import Batch
 from tss.tasks.keying import Keying
-from tss.tasks.telling import Telling
 from tss.tasks.uncounted import Uncounted
 
 RECORDS_AT_ONCE = 500  # some 2 ms of the event loop, ten times that where all is interpreted
@@ -94,14 +94,14 @@ class _Remembering:
 
     buffer: Buffer
     _looked_at: float = -math.inf
-    _telling: Telling = attrs.field(factory=Telling)
+    _telling: LogThrottle = attrs.field(factory=LogThrottle)
 
     def look(self) -> None:
         now = trio.current_time()
         if now - self._looked_at < REMEMBERED_LOOK_SECS:
             return
         self._looked_at = now
-        if self.buffer.forgets_too_early() and self._telling.add(1):
+        if self.buffer.forgets_too_early() and self._telling.add(1, trio.current_time()):
             log.warning(
                 "decisions are forgotten before rootQuietSecs are over, so spans that come late may be decided anew: "
                 "raise maxBufferBytes, or add replicas",
@@ -115,7 +115,7 @@ class _Remembering:
 class _Clocks:
     """Warns when a record has moved a partition's stream time far ahead of the wall clock."""
 
-    _telling: Telling = attrs.field(factory=Telling)
+    _telling: LogThrottle = attrs.field(factory=LogThrottle)
 
     def look(self, partition: Partition, run: Sequence[Record], wall_ms: int) -> None:
         """After these records, read at this wall time, were taken in."""
@@ -123,7 +123,7 @@ class _Clocks:
         if ahead_ms < AHEAD_MS:
             return
         newest = [record.offset for record in run if record.timestamp_ms == partition.time.record_ms]
-        if newest and self._telling.add(1):  # else it came in an earlier batch
+        if newest and self._telling.add(1, trio.current_time()):  # else it came in an earlier batch
             log.warning(
                 "a record's timestamp is ahead of the clock: on its partition open traces closed early, and until the "
                 "clock has come there traces close late; correct the producer's clock, or let the brokers date the "

@@ -6,11 +6,12 @@ from collections import defaultdict
 
 import attrs
 import structlog
+import trio
 
 from tss.core import measures
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.measures import Meter
-from tss.tasks.telling import Telling
+from tss.core.throttle import LogThrottle
 
 log = structlog.get_logger()
 
@@ -20,10 +21,10 @@ class Uncounted:
     """Call it with who could not, and why: the trace is missing in what that one counts, and all else goes on."""
 
     meter: Meter
-    _tellings: dict[str, Telling] = attrs.field(factory=lambda: defaultdict(Telling), init=False)
+    _tellings: dict[str, LogThrottle] = attrs.field(factory=lambda: defaultdict(LogThrottle), init=False)
 
     def __call__(self, observer: SpanObserver, error: Exception) -> None:
         by = type(observer).__name__
         self.meter.count(measures.UNCOUNTED_TRACES, 1, by)
-        if count := self._tellings[by].add(1):
+        if count := self._tellings[by].add(1, trio.current_time()):
             log.error("traces could not be counted", by=by, count=count, reason=error, exc_info=error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -13,12 +12,11 @@ from http import HTTPStatus
 import attrs
 import structlog
 
+from tss.core.throttle import LogThrottle
 from tss.edges.web.app import EXPORTERS_PATH, Admin, Answer, Asked
 from tss.settings import ForceSampling
 
 log = structlog.get_logger()
-
-TELL_SECS = 30.0  # between two lines about wrong tokens
 
 
 class Guard:
@@ -27,8 +25,7 @@ class Guard:
     def __init__(self, settings: ForceSampling, clock: Callable[[], float] = time.time) -> None:
         self._token = settings.admin_token.encode()
         self._clock = clock
-        self._wrong_tokens = 0  # that no line has told of yet
-        self._told_at = -math.inf
+        self._wrong_tokens = LogThrottle()
 
     def refusal(self, asked: Asked, what: str) -> Answer | None:
         """Why whoever asks for ``what`` gets no answer, if so."""
@@ -40,18 +37,10 @@ class Guard:
             text = "a token is needed: Authorization: Bearer <forceSampling.adminToken>"
             return fault(HTTPStatus.UNAUTHORIZED, text, headers={"WWW-Authenticate": "Bearer"})
         if not _is_same(token.strip().encode(), self._token):
-            self._tell_wrong(asked.remote, what)
+            if times := self._wrong_tokens.add(1, self._clock()):  # whoever guesses tokens must not fill the log
+                log.warning(f"{what}: a wrong token", remote=asked.remote, times=times)
             return fault(HTTPStatus.FORBIDDEN, "the token is not that of forceSampling.adminToken")
         return None
-
-    def _tell_wrong(self, remote: str, what: str) -> None:
-        """One line, and then from time to time with how often: whoever guesses tokens must not fill the log."""
-        self._wrong_tokens += 1
-        now = self._clock()
-        if 0 <= now - self._told_at < TELL_SECS:
-            return
-        log.warning(f"{what}: a wrong token", remote=remote, times=self._wrong_tokens)
-        self._wrong_tokens, self._told_at = 0, now
 
 
 @attrs.frozen

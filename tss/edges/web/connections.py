@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NoReturn
@@ -14,6 +14,7 @@ import trio
 
 from tss.core import measures
 from tss.core.measures import Meter
+from tss.core.throttle import LogThrottle
 
 log = structlog.get_logger()
 
@@ -22,7 +23,6 @@ log = structlog.get_logger()
 MAX_CONNECTIONS = 64
 REQUEST_SECS = 30  # from the end of its head to the end of its answer; Prometheus waits 10 s by default
 LOOK_SECS = 1
-REPEAT_SECS = 30.0  # between two lines of the log about the same
 # accept(2) has nothing to give but these while the process, or the machine, has no room for another connection.
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _NO_ROOM_SECS = 0.1
@@ -63,8 +63,7 @@ class Connections:
     def __init__(self, port: str, serve: Serve, meter: Meter) -> None:
         self._port, self._serve, self._meter = port, serve, meter
         self._open: set[Connection] = set()
-        self._told_at: dict[str, float] = {}
-        self._untold: Counter[str] = Counter()
+        self._throttles: defaultdict[str, LogThrottle] = defaultdict(LogThrottle)  # by reason
         meter.watch(measures.HTTP_CONNECTIONS, lambda: len(self._open), port)
         for reason in (FULL, SLOW, FAILED):
             meter.count(measures.HTTP_CONNECTIONS_CLOSED, 0, port, reason)
@@ -136,20 +135,16 @@ class Connections:
             connection.stream.socket.close()
 
     def _tell(self, reason: str, peer: str, error: BaseException | None = None) -> None:
-        """Count it; one line, and then from time to time with how often: no client may fill the log."""
+        """Count it, and log it, but no client may fill the log."""
         self._meter.count(measures.HTTP_CONNECTIONS_CLOSED, 1, self._port, reason)
-        self._untold[reason] += 1
-        now = trio.current_time()
-        if now - self._told_at.get(reason, now - REPEAT_SECS) < REPEAT_SECS:
-            return
-        log.warning(
-            f"an HTTP connection was closed: {_REASONS[reason]}",
-            port=self._port,
-            remote=peer,
-            times=self._untold.pop(reason),
-            exc_info=error,
-        )
-        self._told_at[reason] = now
+        if times := self._throttles[reason].add(1, trio.current_time()):
+            log.warning(
+                f"an HTTP connection was closed: {_REASONS[reason]}",
+                port=self._port,
+                remote=peer,
+                times=times,
+                exc_info=error,
+            )
 
 
 _REASONS = {
