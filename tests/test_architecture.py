@@ -1,6 +1,7 @@
 """Which way imports go, and what `core` must not know (ARCHITECTURE.md)."""
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,16 @@ MAY_IMPORT = {
     "settings": {"settings"},
     "tasks": {"core", "tasks"},
     "edges": {"core", "edges", "settings"},
+}
+# The rooms of `edges`, and what each may import of the others. A module beside the packages may import packages.
+ROOMS = {
+    "files": {"unusable"},
+    "http": {"tls"},
+    "kafka": {"kafka_client"},
+    "kafka_client": set(),
+    "kafka_output": {"kafka_client"},
+    "redis": {"tls"},
+    "web": {"logs"},
 }
 CLIENTS = {
     "confluent_kafka", "httpx", "hypercorn", "msgpack", "prometheus_client", "pyarrow", "quart", "quart_trio", "redis", "werkzeug",
@@ -68,6 +79,48 @@ def faults(file: Path, source: str) -> set[str]:
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_imports_go_one_way_and_the_core_is_pure(file: Path) -> None:
     assert faults(file, (ROOT / file).read_text()) == set()
+
+
+def arrows(sources: Iterable[tuple[Path, str]]) -> dict[str, set[str]]:
+    """By room of `edges`, a package or a module beside them: the other rooms that it imports."""
+    found: dict[str, set[str]] = {}
+    for file, source in sources:
+        room = file.relative_to("tss/edges").parts[0].removesuffix(".py")
+        names = imported(ast.parse(source))
+        rooms = {name.split(".")[2] for name in names if name.startswith("tss.edges.")}
+        found.setdefault(room, set()).update(rooms - {room})
+    return found
+
+
+def circle(found: dict[str, set[str]]) -> set[str]:
+    """Rooms that no order of floors can hold: those left when each room that imports nothing more is taken away."""
+    left = {room: set(others) for room, others in found.items()}
+    while floor := {room for room, others in left.items() if not others & left.keys()}:
+        left = {room: others for room, others in left.items() if room not in floor}
+    return set(left)
+
+
+EDGES = [
+    (file, (ROOT / file).read_text()) for file in FILES if file.is_relative_to("tss/edges") and len(file.parts) > 2
+]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_package_of_edges_imports_only_what_it_may(room: str) -> None:
+    assert arrows(EDGES)[room] <= ROOMS[room]
+
+
+def test_the_rooms_of_edges_form_no_circle() -> None:
+    found = arrows(EDGES)
+    assert {file.parts[2] for file, _ in EDGES if len(file.parts) == 4} == ROOMS.keys(), "each package has its rule"
+    assert circle(found) == set()
+
+
+def test_the_guard_sees_a_circle() -> None:
+    sources = {"a/x": "from tss.edges.b import y", "b/y": "from tss.edges.c import z", "c": "import tss.edges.a.x"}
+    found = arrows((Path(f"tss/edges/{name}.py"), source) for name, source in sources.items())
+    assert found == {"a": {"b"}, "b": {"c"}, "c": {"a"}}
+    assert circle(found | {"d": {"a"}, "e": set()}) == {"a", "b", "c", "d"}
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ from tss.counting import open_counting
 from tss.edges import heap, logs, signals
 from tss.edges.deadletters import open_dead_letters
 from tss.edges.destinations import open_destination
-from tss.edges.kafka.config import client_config
 from tss.edges.kafka.retention import TopicRetention
 from tss.edges.kafka.scaler import scaler_group
 from tss.edges.kafka.source import KafkaSource
+from tss.edges.kafka_client.config import client_config
 from tss.edges.kafka_output.rekey import keyed_settings, open_rekey, source_settings
 from tss.edges.kafka_output.topic import KafkaTopic, open_topic
 from tss.edges.metrics import PrometheusMeter

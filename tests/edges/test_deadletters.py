@@ -35,7 +35,7 @@ from tss.edges.deadletters import (
     open_dead_letters,
 )
 from tss.edges.files.lines import CannotOpen
-from tss.edges.kafka.config import client_config
+from tss.edges.kafka_client.config import client_config
 from tss.settings import DeadLetter as Settings
 from tss.settings import Kafka
 

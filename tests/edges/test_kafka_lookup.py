@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from tss.core.errors import CannotConnect
-from tss.edges.kafka.errors import Connection
+from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.lookup import OffsetLookup
 
 

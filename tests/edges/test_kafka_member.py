@@ -17,10 +17,10 @@ from tss.core.errors import CannotConnect
 from tss.core.health import Health, State
 from tss.core.partition import Commit
 from tss.core.record import Start
-from tss.edges.kafka.errors import Connection
+from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.identity import NO_ID, TRIES, TopicIdentity
 from tss.edges.kafka.member import BATCH_BYTES, UNREAD_TRIES, Member
-from tss.edges.kafka.starts import to_metadata, topic_of
+from tss.edges.kafka_client.offset_metadata import to_metadata, topic_of
 from tss.settings import Kafka
 
 

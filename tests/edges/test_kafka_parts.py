@@ -10,10 +10,18 @@ from tss.core.errors import LawBroken
 from tss.core.health import Health, State
 from tss.core.partition import Commit
 from tss.core.record import Start
-from tss.edges.kafka.config import client_config, connection_config, is_incremental, unreadable_file, without_secrets
+from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.ends import LogEnds
-from tss.edges.kafka.errors import Connection, is_fatal
-from tss.edges.kafka.starts import from_metadata, metadata_of, partitions_at_birth, start, to_metadata
+from tss.edges.kafka.starts import start_of
+from tss.edges.kafka_client.config import (
+    client_config,
+    connection_config,
+    is_incremental,
+    unreadable_file,
+    without_secrets,
+)
+from tss.edges.kafka_client.errors import is_fatal
+from tss.edges.kafka_client.offset_metadata import from_metadata, metadata_of, partitions_at_birth, to_metadata
 from tss.settings import Kafka
 
 # -- starts
@@ -38,7 +46,7 @@ def test_how_many_partitions_there_were_at_birth_comes_back() -> None:
 )  # fmt: skip
 def test_foreign_metadata_is_no_replay(text: str | None) -> None:
     assert from_metadata(text)[0] is None
-    assert start(50, text, 0, 100, "latest") == Start(50, 50, committed=True)
+    assert start_of(50, text, 0, 100, "latest") == Start(50, 50, committed=True)
 
 
 @pytest.mark.parametrize("value", ["-1", "9223372036854775808", "1" + 30 * "0", "true", "[]"])
@@ -60,13 +68,13 @@ def test_metadata_that_is_no_text_is_none(error: Exception) -> None:
 
 def test_starts() -> None:
     replay = to_metadata(Commit(50, 20))
-    assert start(50, replay, 0, 100, "latest") == Start(50, 20, committed=True)
-    assert start(50, replay, 30, 100, "latest") == Start(50, 30, committed=True), "the log begins later"
-    assert start(50, to_metadata(Commit(0, 70)), 0, 100, "latest") == Start(50, 50, committed=True)
-    assert start(50, replay, 60, 100, "latest") == Start(60, 60, committed=False), "retention took the offset"
-    assert start(None, None, 5, 100, "latest") == Start(100, 100, committed=False)
-    assert start(None, None, 5, 100, "earliest") == Start(5, 5, committed=False)
-    assert start(150, None, 0, 100, "latest") == Start(150, 150, committed=True), "only a fetch can tell"
+    assert start_of(50, replay, 0, 100, "latest") == Start(50, 20, committed=True)
+    assert start_of(50, replay, 30, 100, "latest") == Start(50, 30, committed=True), "the log begins later"
+    assert start_of(50, to_metadata(Commit(0, 70)), 0, 100, "latest") == Start(50, 50, committed=True)
+    assert start_of(50, replay, 60, 100, "latest") == Start(60, 60, committed=False), "retention took the offset"
+    assert start_of(None, None, 5, 100, "latest") == Start(100, 100, committed=False)
+    assert start_of(None, None, 5, 100, "earliest") == Start(5, 5, committed=False)
+    assert start_of(150, None, 0, 100, "latest") == Start(150, 150, committed=True), "only a fetch can tell"
 
 
 @pytest.mark.parametrize(
@@ -78,12 +86,12 @@ def test_an_end_that_is_too_low_or_not_told_is_none(
     committed: int | None, first: int, end: int | None, told: int | None
 ) -> None:
     """It says up to where somebody else may have read."""
-    assert start(committed, None, first, end, "earliest").end == told
+    assert start_of(committed, None, first, end, "earliest").end == told
 
 
 def test_law_1_nothing_is_begun_at_an_end_that_nobody_told() -> None:
     with pytest.raises(LawBroken):
-        start(None, None, 0, None, "latest")
+        start_of(None, None, 0, None, "latest")
 
 
 # -- ends
@@ -321,11 +329,11 @@ def test_secrets_and_files(tmp_path: object) -> None:
 
 
 @pytest.mark.parametrize(("made", "said"), [
-    (start(None, None, 3, 120, "latest"), "no committed offset, end of the partition: starting at 120"),
-    (start(None, None, 3, 120, "earliest"), "no committed offset, first record there is: starting at 3"),
-    (start(4711, '{"v":1,"replay":4000}', 3, 5000, "latest"), "committed offset: starting at 4711, replay from 4000"),
-    (start(4711, None, 3, 5000, "latest"), "committed offset: starting at 4711"),
-    (start(2, None, 3, 5000, "latest"), "committed offset 2 is deleted, first record that is left: starting at 3"),
+    (start_of(None, None, 3, 120, "latest"), "no committed offset, end of the partition: starting at 120"),
+    (start_of(None, None, 3, 120, "earliest"), "no committed offset, first record there is: starting at 3"),
+    (start_of(4711, '{"v":1,"replay":4000}', 3, 5000, "latest"), "committed offset: starting at 4711, replay from 4000"),
+    (start_of(4711, None, 3, 5000, "latest"), "committed offset: starting at 4711"),
+    (start_of(2, None, 3, 5000, "latest"), "committed offset 2 is deleted, first record that is left: starting at 3"),
 ])  # fmt: skip
 def test_an_assignment_says_where_it_begins_and_why(made: Start, said: str) -> None:
     assert made.told() == said

@@ -11,8 +11,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.core.spans import message, span, trace_id
 from tss.core.otlp import NOTHING, Encoding, Scanner
 from tss.core.record import UNREADABLE_HEADERS
-from tss.edges.kafka.errors import said
-from tss.edges.kafka.records import Reader, headers_of
+from tss.edges.kafka.records import Reader
+from tss.edges.kafka_client.errors import said
+from tss.edges.kafka_client.headers import headers_of
 from tss.edges.kafka_output.outputs import Source
 from tss.edges.kafka_output.recall import Recall, _Reading, _Wanted
 

@@ -22,7 +22,7 @@ from tss.core.otlp import Lookup
 from tss.core.partition import Commit
 from tss.core.record import Polled, Record, Start
 from tss.edges.kafka import source as edge
-from tss.edges.kafka.errors import Connection
+from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.member import Group, Hear
 from tss.edges.kafka.source import KafkaSource
 from tss.settings import Kafka

@@ -17,7 +17,8 @@ from tss.core.errors import CannotCommit
 from tss.core.otlp import Encoding, Scan, scan
 from tss.core.partition import Commit
 from tss.core.record import DeadLetter, Polled, Record, Start
-from tss.edges.kafka import starts as kafka_starts
+from tss.edges.kafka.starts import start_of
+from tss.edges.kafka_client.offset_metadata import to_metadata
 from tss.edges.redis.takeover import Parked
 from tss.tasks.assignments import Assignments
 
@@ -128,7 +129,7 @@ class FakeKafka:
         if log.committed is None:
             offset = 0 if self.habits.reset == "earliest" else log.end
             return Start(offset, offset, committed=False, end=log.end)
-        return kafka_starts.start(log.committed, log.metadata, 0, log.end, self.habits.reset)
+        return start_of(log.committed, log.metadata, 0, log.end, self.habits.reset)
 
     @asynccontextmanager
     async def open_member(
@@ -419,7 +420,7 @@ class FakeMember:
 
     def _write(self, id: int, commit: Commit) -> None:
         log = self._kafka.logs[id]
-        log.committed, log.metadata = commit.offset, kafka_starts.to_metadata(commit)
+        log.committed, log.metadata = commit.offset, to_metadata(commit)
         self._kafka.on_commit(self, id, commit)
 
     def _letters(self, partition: int, entry: Entry) -> list[DeadLetter]:

@@ -17,7 +17,7 @@ from tests.real.brokers import Broker
 from tests.real.daemon import Daemon, file_spans, until
 from tests.real.test_lifecycle import World, make_world, some_traces, spans
 from tss.core.partition import Commit
-from tss.edges.kafka.starts import to_metadata
+from tss.edges.kafka_client.offset_metadata import to_metadata
 
 OLD = 20  # traces
 

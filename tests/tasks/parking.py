@@ -19,7 +19,8 @@ from tss.core.sampling import Sampler
 from tss.core.sampling.policy import Policy
 from tss.core.sampling.rest import Rest
 from tss.core.trace import Trace
-from tss.edges.kafka.starts import start, to_metadata
+from tss.edges.kafka.starts import start_of
+from tss.edges.kafka_client.offset_metadata import to_metadata
 from tss.edges.redis.takeover import Parked
 from tss.tasks import unparker
 from tss.tasks.assignments import Assignments
@@ -89,7 +90,7 @@ class Owner:
 
     def assign(self) -> None:
         world = self.world
-        at = start(world.committed, world.metadata, 0, len(world.records), "earliest")
+        at = start_of(world.committed, world.metadata, 0, len(world.records), "earliest")
         self.starts = self.parked.take_up({0: at}, lambda: None)
         world.take(self.assignments.assigned(self.starts))
         self.position = self.starts[0].replay_from

@@ -25,7 +25,7 @@ from tss.core.record import DeadLetter
 from tss.edges import logs
 from tss.edges.breaker import Breaker
 from tss.edges.files.lines import CannotOpen, LineFile
-from tss.edges.kafka.log import logger
+from tss.edges.kafka_client.client_log import logger
 from tss.settings import DeadLetter as DeadLetterSettings
 
 log = structlog.get_logger()

@@ -1,1 +1,1 @@
-"""Kafka, read: who needs records, offsets, or to know what a topic and a group are, comes in here."""
+"""Kafka as a source: whoever reads the input topic, commits its offsets, or asks about the topic or the group, comes in here."""

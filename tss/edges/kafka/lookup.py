@@ -12,9 +12,11 @@ from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotConnect
 from tss.core.record import Start, told_of
-from tss.edges.kafka.errors import HEADLINE, Connection, cause_of, said
+from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.identity import TopicIdentity
-from tss.edges.kafka.starts import metadata_of, partitions_at_birth, start, topic_of
+from tss.edges.kafka.starts import start_of
+from tss.edges.kafka_client.errors import HEADLINE, cause_of, said
+from tss.edges.kafka_client.offset_metadata import metadata_of, partitions_at_birth, topic_of
 
 log = structlog.get_logger()
 
@@ -73,11 +75,13 @@ class OffsetLookup:
             noted = topic_of(metadata)
             if at is not None and (noted != topic if noted and topic else is_another):
                 starts[id] = attrs.evolve(
-                    start(None, None, first[id], end.get(id), "earliest"), anew=True, why="topic deleted and made again"
+                    start_of(None, None, first[id], end.get(id), "earliest"),
+                    anew=True,
+                    why="topic deleted and made again",
                 )
             else:
                 chosen = "earliest" if id in new else reset
-                starts[id] = attrs.evolve(start(at, metadata, first[id], end.get(id), chosen), anew=is_another)
+                starts[id] = attrs.evolve(start_of(at, metadata, first[id], end.get(id), chosen), anew=is_another)
                 if at is not None and at < first[id]:
                     self._connection.lose(id, at, first[id])
         self._tell_of_anew(starts, topic)

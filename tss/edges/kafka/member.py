@@ -23,14 +23,15 @@ from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
 from tss.core.otlp import NOTHING, Encoding, Lookup, Scanner
 from tss.core.partition import Commit
 from tss.core.record import Polled, Sample, Start
-from tss.edges.kafka.config import admin_config, client_config, is_incremental, unreadable_file, without_secrets
+from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.ends import AskedEnds, LogEnds
-from tss.edges.kafka.errors import HEADLINE, Connection, cause_of, is_fatal, said
 from tss.edges.kafka.identity import TopicIdentity
-from tss.edges.kafka.log import logger
 from tss.edges.kafka.lookup import LOOKUP_SECS, OffsetLookup
 from tss.edges.kafka.records import Reader, Reading
-from tss.edges.kafka.starts import to_metadata
+from tss.edges.kafka_client.client_log import logger
+from tss.edges.kafka_client.config import admin_config, client_config, is_incremental, unreadable_file, without_secrets
+from tss.edges.kafka_client.errors import HEADLINE, cause_of, is_fatal, said
+from tss.edges.kafka_client.offset_metadata import to_metadata
 from tss.settings import Kafka
 
 log = structlog.get_logger()
@@ -41,7 +42,7 @@ BATCH_RECORDS = 1_000
 BATCH_SECS = 0.1
 # What a poll returns is small in bytes, too: as it is once it is scanned, for one record may be of a thousand traces. How
 # large records are is only known then: begin small, and follow. Messages that there is no room for wait, as they came, for
-# the next poll; the queue that they come from has a bound in bytes (see kafka_config).
+# the next poll; the queue that they come from has a bound in bytes (see kafka_client/config).
 FIRST_RECORDS = 50
 BATCH_BYTES = 4 * 1024 * 1024
 TOPIC_LOOK_SECS = 5.0  # between two looks for a topic that was missing

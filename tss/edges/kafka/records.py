@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import cast
 
 import attrs
 from confluent_kafka import KafkaError, Message
 
 from tss.core.otlp import Encoding, Fault, Fragment, Scanner
-from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Headers, Record, headers_bytes, record_of
-from tss.edges.kafka.errors import said
+from tss.core.record import DeadLetter, Headers, Record, headers_bytes, record_of
+from tss.edges.kafka_client.errors import said
+from tss.edges.kafka_client.headers import headers_of
 
 NO_TIMESTAMP_MS = -1
-MAX_NAME_BYTES = 100  # shown of a header's name that is not UTF-8
 NO_LIMIT = 1 << 62
 RECORD_BYTES = 110  # the object, the tuple of its fragments (tests/edges/test_kafka_records.py)
 SAMPLE_MASK = 127  # of one record in 128 the key is looked at, and of the first of each poll
@@ -192,25 +191,3 @@ def _is_key(key: bytes | None, trace_id: bytes) -> bool:
 
 def _bytes(key: str | bytes | None) -> bytes | None:
     return key.encode() if isinstance(key, str) else key
-
-
-def headers_of(message: Message) -> Headers:
-    """The record's headers, or the marker `UNREADABLE_HEADERS` with the reason. To be called once for each message.
-
-    confluent-kafka decodes the names as UTF-8, and raises SystemError for a name that is not. A second call then
-    returns a list with NULL in place of that name, and reading it ends the process (seen with 2.16).
-    """
-    try:
-        found = message.headers()
-    except Exception as error:  # noqa: BLE001  # whatever the client makes of a stranger's bytes, reading goes on
-        return ((UNREADABLE_HEADERS, _reason(error).encode()),)
-    return tuple(cast(list[tuple[str, bytes | None]], found or []))
-
-
-def _reason(error: Exception) -> str:
-    cause: BaseException | None = error
-    while cause is not None:  # each further name adds a SystemError to the chain
-        if isinstance(cause, UnicodeDecodeError):
-            return f"a header's name is not UTF-8: {cause.object[:MAX_NAME_BYTES]!r}"
-        cause = cause.__cause__ or cause.__context__
-    return repr(error)

@@ -15,8 +15,8 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.admin._resource import ResourceType
 
 from tss.core.retention import Retention
-from tss.edges.kafka.config import admin_config
-from tss.edges.kafka.errors import cause_of, said
+from tss.edges.kafka_client.config import admin_config
+from tss.edges.kafka_client.errors import cause_of, said
 from tss.settings import Kafka
 
 log = structlog.get_logger()

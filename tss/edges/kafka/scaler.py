@@ -9,8 +9,8 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotCommit
-from tss.edges.kafka.config import admin_config
-from tss.edges.kafka.errors import cause_of, said
+from tss.edges.kafka_client.config import admin_config
+from tss.edges.kafka_client.errors import cause_of, said
 from tss.settings import Kafka
 
 REQUEST_SECS = 4.0

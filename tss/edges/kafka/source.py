@@ -23,7 +23,7 @@ from tss.core.measures import Meter
 from tss.core.otlp import NOTHING, Lookup
 from tss.core.partition import Commit
 from tss.core.record import Polled, Start
-from tss.edges.kafka.errors import Connection
+from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.member import BATCH_BYTES, Member, Outbox, Parked
 from tss.settings import Kafka
 

@@ -1,1 +1,1 @@
-"""Kafka, written exactly once: the transactions that add output records and move the offsets in one step."""
+"""Kafka as a destination: whoever writes a topic exactly once (kept traces, or rekeyed spans) comes in here."""

@@ -19,8 +19,8 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, Topic
 from tss.core.delivered import Delivered
 from tss.core.errors import CannotConnect
 from tss.core.record import Start
-from tss.edges.kafka.errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
-from tss.edges.kafka.records import headers_of
+from tss.edges.kafka_client.errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
+from tss.edges.kafka_client.headers import headers_of
 from tss.edges.kafka_output.outputs import Source, delivered_of
 
 log = structlog.get_logger()

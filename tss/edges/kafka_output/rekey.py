@@ -25,9 +25,9 @@ from tss.core.delivery import Again, Outcome
 from tss.core.errors import WrongSetting
 from tss.core.partition import Commit
 from tss.core.record import Start
-from tss.edges.kafka.config import admin_config, connection_config, without_secrets
-from tss.edges.kafka.errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
-from tss.edges.kafka.log import logger
+from tss.edges.kafka_client.client_log import logger
+from tss.edges.kafka_client.config import admin_config, connection_config, without_secrets
+from tss.edges.kafka_client.errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
 from tss.edges.kafka_output.outputs import Source
 from tss.edges.kafka_output.recall import Recall
 from tss.edges.kafka_output.rekeyed import Piece, headers_of, told, values

@@ -25,9 +25,9 @@ from tss.core.otlp import join
 from tss.core.partition import Commit, Partition
 from tss.core.record import Start
 from tss.core.trace import Trace
-from tss.edges.kafka.config import client_config, connection_config, without_secrets
-from tss.edges.kafka.errors import HEADLINE, cause_of, said
-from tss.edges.kafka.log import logger
+from tss.edges.kafka_client.client_log import logger
+from tss.edges.kafka_client.config import client_config, connection_config, without_secrets
+from tss.edges.kafka_client.errors import HEADLINE, cause_of, said
 from tss.edges.kafka_output.outputs import Output, Source, records
 from tss.edges.kafka_output.recall import Recall
 from tss.edges.kafka_output.transactions import Transactions, Work

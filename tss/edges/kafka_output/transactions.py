@@ -15,8 +15,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
 from tss.core.errors import CannotConnect
 from tss.core.partition import Commit
-from tss.edges.kafka.errors import TOPIC_MISSING, cause_of, is_fatal, said
-from tss.edges.kafka.starts import to_metadata
+from tss.edges.kafka_client.errors import TOPIC_MISSING, cause_of, is_fatal, said
+from tss.edges.kafka_client.offset_metadata import to_metadata
 from tss.edges.kafka_output.outputs import Covers, Headers, TooLarge
 from tss.edges.kafka_output.recall import MARGIN_MS, Known, Recall
 

@@ -1,1 +1,1 @@
-"""Redis: whoever shares something with other replicas, or parks traces with it, comes in here."""
+"""Redis: whoever shares decisions or force rules with other replicas, or parks traces, comes in here."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tss.edges.kafka.log import logger
+from tss.edges.kafka_client.client_log import logger
 from tss.settings import Kafka
 from tss.settings.checks import security_protocol
 from tss.settings.faults import MASK
@@ -31,7 +31,7 @@ _QUEUE_MESSAGES = 10_000  # a partition; the default of 100 000 small messages i
 # the waiting time of fetches and joins by itself.
 _REQUEST_MS = 10_000
 
-# How soon a partition that is added to the topic is found out about. Nothing of it is lost meanwhile (see kafka_lookup),
+# How soon a partition that is added to the topic is found out about. Nothing of it is lost meanwhile (see kafka/lookup),
 # but nothing of it is sent either, and librdkafka's default is 5 minutes. One small request in this time, a replica.
 # With the protocol `consumer` the brokers find out by themselves.
 _TOPIC_LOOK_MS = 30_000

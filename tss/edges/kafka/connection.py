@@ -1,90 +1,24 @@
-"""Kafka's errors, sorted once: what ends the daemon, what passes, and what an operator is told of either."""
+"""The state of the connection to the brokers, for the log, the metrics and /health."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
 from tss.core import measures
 from tss.core.errors import CannotConnect
 from tss.core.health import Health
 from tss.core.measures import Meter
+from tss.edges.kafka_client.errors import CHECK_PROTOCOL, HEADLINE, TOPIC_MISSING, advice, is_fatal, said
 
 log = structlog.get_logger()
 
-HEADLINE = "Failed to connect to Kafka"
 REPEAT_SECS = 30.0
 SILENCE_SECS = 10.0  # brokers that cannot be reached, and say nothing about it, are trouble after this long
-
-_GROUP = "check kafka.consumerGroup and the ACLs of the group"
-_FENCED = "check that app.instanceId is of one replica only, since kafka.staticMembership is true"
-_TOO_OLD = "check kafka.groupProtocol: consumer needs Apache Kafka 4, or another broker that has KIP-848 switched on"
-# librdkafka ends itself with one error for everything; which it was is only in the text.
-_ENDED = {
-    "instance": _FENCED,
-    "API version not supported": _TOO_OLD,
-    "assignor": "check group.remote.assignor in kafka.properties",
-    "group has reached its maximum": "check the number of replicas against the brokers' group.max.size",
-}
-# By librdkafka's name: what will not mend itself, and what to check.
-FATAL: Mapping[str, str] = {
-    "_FATAL": "check the kafka section",
-    "_AUTHENTICATION": "check kafka.saslUsername, kafka.saslPassword, kafka.saslMechanism and kafka.securityProtocol",
-    "SASL_AUTHENTICATION_FAILED": "check kafka.saslUsername, kafka.saslPassword and kafka.saslMechanism",
-    "UNSUPPORTED_SASL_MECHANISM": "check kafka.saslMechanism",
-    "ILLEGAL_SASL_STATE": "check kafka.securityProtocol",
-    "GROUP_AUTHORIZATION_FAILED": _GROUP,
-    "TOPIC_AUTHORIZATION_FAILED": "check kafka.inputTopic and the ACLs of the topic",
-    "CLUSTER_AUTHORIZATION_FAILED": "check the ACLs of the cluster",
-    "INVALID_GROUP_ID": "check kafka.consumerGroup",
-    "INCONSISTENT_GROUP_PROTOCOL": "check kafka.partitionAssignmentStrategy: all replicas must have the same",
-    "INVALID_SESSION_TIMEOUT": "check kafka.sessionTimeoutMs against the brokers' group.min/max.session.timeout.ms",
-    "TOPIC_EXCEPTION": "check kafka.inputTopic",
-    "FENCED_INSTANCE_ID": _FENCED,
-    "UNRELEASED_INSTANCE_ID": _FENCED,
-    "UNSUPPORTED_ASSIGNOR": "check group.remote.assignor in kafka.properties",
-    "GROUP_MAX_SIZE_REACHED": "check the number of replicas against the brokers' group.max.size",
-    "_UNSUPPORTED_FEATURE": "check kafka.properties",
-    "UNSUPPORTED_VERSION": _TOO_OLD,
-    "_INVALID_ARG": "check the kafka section",
-    "_SSL": "check kafka.sslCaLocation, kafka.sslCertificateLocation and the brokers' certificates",
-}
-TOPIC_MISSING = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID"})
-# A TLS handshake that fails because of a certificate fails again; any other may have met a broker that was stopping.
-_CERTIFICATE = re.compile(r"certificate|unknown ca", re.IGNORECASE)
-# A broker that goes away while a client logs in is also reported as _AUTHENTICATION, with the client's own reason.
-_INTERRUPTED = re.compile(r"failed: Local: |Disconnected|timed out", re.IGNORECASE)
-
-
-def is_fatal(error: KafkaError) -> bool:
-    """Whether trying again is pointless."""
-    name = error.name()
-    if error.fatal():
-        return True
-    if name == "_SSL":
-        return _CERTIFICATE.search(said(error)) is not None
-    if name == "_AUTHENTICATION":
-        return _INTERRUPTED.search(said(error)) is None
-    return name in FATAL
-
-
-def cause_of(error: KafkaException) -> KafkaError:
-    """What the exception is about."""
-    cause: KafkaError = error.args[0]
-    return cause
-
-
-def said(error: KafkaError) -> str:
-    """Its text. Parts of it can come from a broker, and confluent-kafka refuses what is not UTF-8; `str` replaces that."""
-    try:
-        return error.str()
-    except (UnicodeDecodeError, SystemError):
-        return str(error)
 
 
 class Connection:
@@ -100,7 +34,9 @@ class Connection:
         self._brokers = brokers
         self._topic = topic
         # What to say when brokers answer, but none for the group: one that does not know the protocol says nothing.
-        self._no_group = f"no broker answers for the group, {_TOO_OLD}" if group_protocol == "consumer" else "no answer"
+        self._no_group = (
+            f"no broker answers for the group, {CHECK_PROTOCOL}" if group_protocol == "consumer" else "no answer"
+        )
         self._silence = "no answer"
         self._component = component  # of /health
         self._counts: Counter[str] = Counter()
@@ -116,9 +52,7 @@ class Connection:
 
     def refusal(self, error: KafkaError) -> CannotConnect:
         """What ends the daemon."""
-        check = next((hint for words, hint in _ENDED.items() if error.name() == "_FATAL" and words in said(error)), "")
-        check = check or FATAL.get(error.name(), "check the kafka section")
-        return CannotConnect(f"{HEADLINE}: {self._brokers}: {said(error)}, {check}")
+        return CannotConnect(f"{HEADLINE}: {self._brokers}: {said(error)}, {advice(error)}")
 
     def note(self, error: KafkaError) -> None:
         """Sort an error that the client reports. The first fatal one is kept in `refused`."""

@@ -1,0 +1,33 @@
+"""The headers of a message, whatever a stranger has put there."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from confluent_kafka import Message
+
+from tss.core.record import UNREADABLE_HEADERS, Headers
+
+MAX_NAME_BYTES = 100  # shown of a header's name that is not UTF-8
+
+
+def headers_of(message: Message) -> Headers:
+    """The record's headers, or the marker `UNREADABLE_HEADERS` with the reason. To be called once for each message.
+
+    confluent-kafka decodes the names as UTF-8, and raises SystemError for a name that is not. A second call then
+    returns a list with NULL in place of that name, and reading it ends the process (seen with 2.16).
+    """
+    try:
+        found = message.headers()
+    except Exception as error:  # noqa: BLE001  # whatever the client makes of a stranger's bytes, reading goes on
+        return ((UNREADABLE_HEADERS, _reason(error).encode()),)
+    return tuple(cast(list[tuple[str, bytes | None]], found or []))
+
+
+def _reason(error: Exception) -> str:
+    cause: BaseException | None = error
+    while cause is not None:  # each further name adds a SystemError to the chain
+        if isinstance(cause, UnicodeDecodeError):
+            return f"a header's name is not UTF-8: {cause.object[:MAX_NAME_BYTES]!r}"
+        cause = cause.__cause__ or cause.__context__
+    return repr(error)
