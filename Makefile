@@ -33,7 +33,7 @@ test-unit: .venv/.lock ## core, settings, tasks, edges. ARGS='-k ledger'
 
 test-simulation: .venv/.lock ## the whole daemon over fakes and a simulated clock, in many seeds; compiled, and interpreted
 	@$(ALL); run $(PY) -m pytest tests/simulation -n $(WORKERS) $(ARGS); \
-	  run env INTERPRETED=1 $(PY) -m pytest tests/simulation tests/core tests/tasks -n $(WORKERS) $(ARGS); done_all
+	  run env INTERPRETED=1 $(PY) -m pytest tests/simulation tests/core tests/state tests/tasks -n $(WORKERS) $(ARGS); done_all
 
 # What ARGS choose may all be of one kind; 5 is pytest's word for "no test".
 NONE_IS_FINE := $(if $(ARGS),|| [ $$? -eq 5 ])
@@ -46,7 +46,7 @@ test-real: .venv/.lock .cache/.servers ## live Kafka, the embedded broker, the D
 test-flakes: .venv/.lock .cache/.servers ## the real tests ROUNDS times, each time in another order and beside a busy core. ARGS='-k redis'
 	$(PY) -m tests.flakes --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
-mutants: .venv/.lock ## 100 mistakes in tss.tasks and tss.edges, one by one: does a test notice? Hours. ARGS='--seed 3 --minutes 20'
+mutants: .venv/.lock ## 100 mistakes in tss.state, tss.tasks and tss.edges, one by one: does a test notice? Hours. ARGS='--seed 3 --minutes 20'
 	$(PY) -m mutants $(ARGS)
 
 test-debian: .venv/.lock .cache/.servers ## the alerts by a Prometheus and the chart by a real API server: needs Debian's packages

@@ -28,7 +28,7 @@ from mutants.planted import PLANTED, Planted
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "mutants"
 TREE = CACHE / "tree"
-FOLDERS = ["tss/tasks", "tss/edges"]
+FOLDERS = ["tss/state", "tss/tasks", "tss/edges"]
 # In this order: a test of a later group is run only when no test of an earlier one has noticed the mistake.
 # - What needs no other server than the embedded ones.
 # - Of the simulation every fortieth seed: each seed reaches nearly all of the tasks.
@@ -36,7 +36,7 @@ FOLDERS = ["tss/tasks", "tss/edges"]
 #   their own, whose calls are not seen from here.
 GROUPS = [
     [
-        "tests/tasks", "tests/edges", "tests/contracts", "tests/test_ending.py", "tests/test_fleet.py",
+        "tests/state", "tests/tasks", "tests/edges", "tests/contracts", "tests/test_ending.py", "tests/test_fleet.py",
         "tests/test_force_cli.py", "tests/simulation/test_destinations_joined.py",
     ],
     [f"tests/simulation/test_laws.py::test_the_laws_are_kept{who}[{seed}]"

@@ -22,7 +22,7 @@ class Planted:
         return source.replace(self.before.encode(), self.after.encode())
 
 
-ASSIGNMENTS = "tss/tasks/assignments.py"
+ASSIGNMENTS = "tss/state/assignments.py"
 COMMITTER_TESTS = ("tests/tasks/test_committer.py",)
 SIGNALS = "tss/edges/signals.py"
 FORCED_END_TESTS = "tests/real/test_forced_end.py"

@@ -34,8 +34,8 @@ from tests.fakes.meter import FakeMeter
 from tests.sinks import SpanId
 from tss.core.health import Health
 from tss.core.trace import Trace
+from tss.state.lane import Destination, Lane
 from tss.tasks import exporter
-from tss.tasks.lane import Destination, Lane
 
 PIECE_BYTES = 4096
 

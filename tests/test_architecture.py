@@ -13,7 +13,8 @@ FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "tss").rglob("*.py"))
 MAY_IMPORT = {
     "core": {"core"},
     "settings": {"settings"},
-    "tasks": {"core", "tasks"},
+    "state": {"core", "state"},
+    "tasks": {"core", "state", "tasks"},
     "edges": {"core", "edges", "settings"},
 }
 # The rooms of `edges`, and what each may import of the others. A module beside the packages may import packages.
@@ -141,6 +142,19 @@ def test_the_guard_sees_a_circle() -> None:
 )
 def test_the_guard_sees_what_it_guards_against(file: str, source: str, fault: str) -> None:
     assert faults(Path(file), source) == {fault}
+
+
+def runs(source: str) -> int:
+    """How many async functions or methods named `run` a module has."""
+    return sum(isinstance(node, ast.AsyncFunctionDef) and node.name == "run" for node in ast.walk(ast.parse(source)))
+
+
+def test_each_module_of_tasks_has_one_run_and_those_of_state_have_none() -> None:
+    found = {
+        path: runs(path.read_text()) for stratum in ("tasks", "state") for path in (ROOT / "tss" / stratum).glob("*.py")
+    }
+    assert {path for path, count in found.items() if count} == {*(ROOT / "tss" / "tasks").glob("[a-z]*.py")}
+    assert max(found.values()) == 1
 
 
 def unwatched(source: str) -> list[str]:

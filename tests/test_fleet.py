@@ -14,7 +14,7 @@ from tss.core.health import Health
 from tss.edges.redis.parking import RedisParking
 from tss.fleet import Fleet, open_fleet
 from tss.settings import App, FileExporter, ForceSampling, Kafka, KafkaExporter, Redis, Settings
-from tss.tasks.crew import Crew
+from tss.state.crew import Crew
 
 TO_TOPIC = {"kafka": Kafka(input_topic="t"), "exporters": (KafkaExporter(name="k", topic="kept"),)}
 

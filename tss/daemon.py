@@ -15,7 +15,7 @@ import attrs
 import structlog
 import trio
 
-from tss import __version__, state
+from tss import __version__, snapshot
 from tss.core import measures
 from tss.core.alignment import Alignment
 from tss.core.buffer import Buffer, Limits, Waits
@@ -48,6 +48,15 @@ from tss.edges.web.force_api import ForceApi
 from tss.edges.web.release_api import ReleaseApi
 from tss.fleet import open_fleet
 from tss.settings import ForceSampling, KafkaExporter, Settings
+from tss.state.assignments import Assignments
+from tss.state.crew import Crew
+from tss.state.deadletters import DeadLetters
+from tss.state.inputs import Inputs
+from tss.state.keying import Keying
+from tss.state.lane import Destination, Lane
+from tss.state.narrating import Decisions
+from tss.state.pausing import Pausing
+from tss.state.sharing import ALONE, Shared, Sharing
 from tss.tasks import (
     committer,
     consumer,
@@ -63,15 +72,8 @@ from tss.tasks import (
     trimmer,
     unparker,
 )
-from tss.tasks.assignments import Assignments
-from tss.tasks.consumer import Batch, DeadLetters, Source
-from tss.tasks.crew import Crew
-from tss.tasks.keying import Keying
-from tss.tasks.lane import Destination, Lane
-from tss.tasks.narrating import Decisions
+from tss.tasks.consumer import Batch, Source
 from tss.tasks.parker import Parker, Parking
-from tss.tasks.pausing import Pausing
-from tss.tasks.sharing import ALONE, Shared, Sharing
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -221,7 +223,7 @@ async def rekey(
     there, or the stop came first; ends with the transaction that is under way, or when its share of the time is over."""
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
     kafka, name, health = settings.kafka, settings.app.instance_id, outside.health
-    inputs = rekeyer.Inputs(kafka.input_topic, Alignment(round(kafka.rekey.max_ahead_secs * 1000)), outside.meter)
+    inputs = Inputs(kafka.input_topic, Alignment(round(kafka.rekey.max_ahead_secs * 1000)), outside.meter)
     async with open_rekey(kafka, name) as topic, trio.open_nursery() as around:
         ending = trio.CancelScope()
         around.start_soon(_ender, stop, ending, min(times.leave_secs, times.drain_secs))
@@ -372,7 +374,7 @@ async def _signals(stop: trio.Event, heard: AsyncIterator[signal.Signals], healt
     """The first signal asks for an orderly stop; a second one stops at once; SIGUSR1 asks for the state."""
     async for number in heard:
         if number == signals.TELLS:
-            logs.always("state", **state.entry(health))
+            logs.always("state", **snapshot.entry(health))
         elif not stop.is_set():
             log.info("stopping", signal=number.name)
             stop.set()
@@ -470,7 +472,7 @@ def _watch(buffer: Buffer, assignments: Assignments, meter: Meter, health: Healt
     meter.set(measures.BUFFER_TRACES_LIMIT, limits.max_traces)
     meter.set(measures.BUFFER_SPANS_LIMIT, limits.max_spans)
     meter.set(measures.BUFFER_BYTES_LIMIT, limits.max_bytes)
-    health.details["partition_states"] = lambda: state.partitions(assignments)
+    health.details["partition_states"] = lambda: snapshot.partitions(assignments)
     health.numbers |= {
         "openTraces": lambda: buffer.open_traces,
         "openSpans": lambda: buffer.open_spans,

@@ -16,9 +16,9 @@ from tss.edges.redis.parking import RedisParking
 from tss.edges.redis.rules import RedisRules
 from tss.edges.redis.takeover import Parked
 from tss.settings import KafkaExporter, Settings
-from tss.tasks.crew import Crew
+from tss.state.crew import Crew
+from tss.state.sharing import Sharing
 from tss.tasks.forcing import Forcing
-from tss.tasks.sharing import Sharing
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ import trio
 from tests.core.spans import trace_id
 from tests.edges.traces import span_ids, trace, trace_of
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected
-from tss.tasks.lane import Destination
+from tss.state.lane import Destination
 
 SpanId = tuple[bytes, bytes]
 

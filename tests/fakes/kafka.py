@@ -20,7 +20,7 @@ from tss.core.record import DeadLetter, Polled, Record, Start
 from tss.edges.kafka.starts import start_of
 from tss.edges.kafka_client.offset_metadata import to_metadata
 from tss.edges.redis.takeover import Parked
-from tss.tasks.assignments import Assignments
+from tss.state.assignments import Assignments
 
 TOPIC = "traces"
 EPOCH_MS = 1_750_000_000_000  # where simulated time begins

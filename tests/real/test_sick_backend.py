@@ -25,8 +25,8 @@ from tss.core.health import Health, State
 from tss.core.trace import Trace
 from tss.edges.http.otlphttp import open_otlp
 from tss.settings import OtlpExporter
+from tss.state.lane import Lane
 from tss.tasks import exporter
-from tss.tasks.lane import Lane
 
 # What Go's net/http answers on a TLS port to a client that begins with plain HTTP.
 NO_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"

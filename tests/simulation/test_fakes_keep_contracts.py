@@ -15,7 +15,7 @@ from tests.contracts import source as source_contract
 from tests.contracts.source import Check, Group, Member, Sent
 from tests.fakes.destination import FakeDestination, Mood
 from tests.fakes.kafka import FakeKafka, Habits, wall_ms
-from tss.tasks.assignments import Assignments
+from tss.state.assignments import Assignments
 
 
 @attrs.define

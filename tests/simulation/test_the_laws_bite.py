@@ -31,9 +31,11 @@ from tss.core.record import DeadLetter
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
 from tss.edges.redis.takeover import Parked
-from tss.tasks import consumer, evaluator, lane
-from tss.tasks.assignments import Assignments
-from tss.tasks.sharing import Shared
+from tss.state import lane
+from tss.state.assignments import Assignments
+from tss.state.deadletters import DeadLetters
+from tss.state.sharing import Shared
+from tss.tasks import consumer, evaluator
 
 SEEDS = range(60)
 # Where these checks look at something; elsewhere they are silent whatever is done.
@@ -255,7 +257,7 @@ def evaluates_twice(patch: Patch) -> str:
 class Later:
     """Dead letters that wait for a while, where nobody waits for them."""
 
-    place: consumer.DeadLetters
+    place: DeadLetters
     waiting: list[tuple[float, Sequence[DeadLetter]]] = attrs.field(factory=list)
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:

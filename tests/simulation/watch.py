@@ -21,7 +21,7 @@ from tss.core.parked import Summary
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.trace import RECORD_BYTES, TRACE_BYTES, Trace
-from tss.tasks.lane import Lane
+from tss.state.lane import Lane
 
 DROPPED = Decision(Verdict.DROP, "somebody else's", Reason.INACTIVE, 0.0)  # more is not remembered of it
 Place = tuple[int, int]  # (partition, offset)

@@ -27,8 +27,8 @@ from tss.core.partition import Commit, Partition
 from tss.core.record import DeadLetter
 from tss.daemon import Outside, StopTimes, select
 from tss.edges.redis.takeover import Parked
-from tss.tasks.assignments import Assignments
-from tss.tasks.sharing import Sharing
+from tss.state.assignments import Assignments
+from tss.state.sharing import Sharing
 
 OPERATORS_SECS = 60.0  # an operator has patience with a destination for so long
 PATIENCE_SECS = 240.0  # of simulated time, from the end of all faults until everything has to be committed

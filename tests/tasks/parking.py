@@ -22,11 +22,11 @@ from tss.core.trace import Trace
 from tss.edges.kafka.starts import start_of
 from tss.edges.kafka_client.offset_metadata import to_metadata
 from tss.edges.redis.takeover import Parked
+from tss.state.assignments import Assignments
+from tss.state.sharing import ALONE, Memories, Shared, Sharing
 from tss.tasks import unparker
-from tss.tasks.assignments import Assignments
 from tss.tasks.evaluator import Deciding
 from tss.tasks.parker import Parker
-from tss.tasks.sharing import ALONE, Memories, Shared, Sharing
 
 WALL = 10**12
 NOW = 1e9  # when force rules are looked at

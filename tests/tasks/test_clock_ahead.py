@@ -18,9 +18,9 @@ from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.throttle import LOG_SECS
 from tss.core.trace import Trace
+from tss.state.keying import Keying
 from tss.tasks import sweeper
 from tss.tasks.consumer import Batch
-from tss.tasks.keying import Keying
 
 WALL_SECS = 1_000_000
 EVENT = "a record's timestamp is ahead of the clock"

@@ -22,9 +22,9 @@ from tss.core.partition import Commit
 from tss.core.record import Start
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
+from tss.state.assignments import REVOKE_SECS, Assignments
+from tss.state.crew import Crew
 from tss.tasks import committer
-from tss.tasks.assignments import REVOKE_SECS, Assignments
-from tss.tasks.crew import Crew
 
 
 class Broker:

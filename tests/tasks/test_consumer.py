@@ -18,11 +18,11 @@ from tss.core.errors import LawBroken
 from tss.core.health import Health
 from tss.core.memory import Memory
 from tss.core.record import DeadLetter, Polled, Start
+from tss.state.assignments import Assignments
+from tss.state.keying import Keying
+from tss.state.pausing import Pausing
 from tss.tasks import consumer
-from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch
-from tss.tasks.keying import Keying
-from tss.tasks.pausing import Pausing
 
 
 class Endless:

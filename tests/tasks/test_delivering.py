@@ -19,8 +19,8 @@ from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome,
 from tss.core.health import Health, State
 from tss.core.record import DeadLetter
 from tss.core.trace import Trace
+from tss.state.lane import Lane
 from tss.tasks import exporter
-from tss.tasks.lane import Lane
 
 Answering = Callable[[float, Collection[int]], Outcome]
 

@@ -13,8 +13,8 @@ from tss.core.evaluation import Evaluated, observe
 from tss.core.partition import Partition
 from tss.core.throttle import LOG_SECS
 from tss.core.trace import Trace
+from tss.state.uncounted import Uncounted
 from tss.tasks import evaluator
-from tss.tasks.uncounted import Uncounted
 
 
 class Breaks:

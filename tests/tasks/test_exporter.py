@@ -19,9 +19,9 @@ from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome,
 from tss.core.health import Health, State
 from tss.core.partition import Partition
 from tss.core.trace import Trace
+from tss.state.lane import Lane
+from tss.state.sharing import ALONE, Alone, Memories
 from tss.tasks import exporter
-from tss.tasks.lane import Lane
-from tss.tasks.sharing import ALONE, Alone, Memories
 
 HOME = Partition(0, 0, 0)
 

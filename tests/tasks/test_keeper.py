@@ -15,9 +15,9 @@ from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
 from tss.core.record import Record, Start
 from tss.core.retention import Retention
+from tss.state.assignments import Assignments
+from tss.state.inputs import Inputs
 from tss.tasks import keeper
-from tss.tasks.assignments import Assignments
-from tss.tasks.rekeyer import Inputs
 
 WALL_SECS = 10_000.0
 

@@ -31,11 +31,11 @@ from tss.core.trace import Trace
 from tss.daemon import Outside, select
 from tss.settings import App, Kafka, Sampling, Settings
 from tss.settings import SpanMetrics as SpanMetricsSettings
+from tss.state.assignments import Assignments
+from tss.state.keying import Keying
+from tss.state.sharing import Sharing
 from tss.tasks import sweeper
-from tss.tasks.assignments import Assignments
 from tss.tasks.consumer import Batch
-from tss.tasks.keying import Keying
-from tss.tasks.sharing import Sharing
 
 SPANS = 1000
 

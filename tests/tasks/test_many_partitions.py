@@ -15,9 +15,9 @@ from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
 from tss.core.partition import Commit
 from tss.core.record import Start
-from tss.tasks import narrating
-from tss.tasks.assignments import Assignments
-from tss.tasks.rekeyer import Inputs
+from tss.state import narrating
+from tss.state.assignments import Assignments
+from tss.state.inputs import Inputs
 
 LINE_BYTES = 16 * 1024
 IDS = range(3_000)

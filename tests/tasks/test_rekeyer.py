@@ -19,8 +19,8 @@ from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
 from tss.core.errors import WrongSetting
 from tss.core.health import Health, State
 from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Headers, Polled, Record, Start
+from tss.state.inputs import Inputs
 from tss.tasks import rekeyer
-from tss.tasks.rekeyer import Inputs
 
 WALL = 10**12
 HEADERS = (("a", b"1"),)

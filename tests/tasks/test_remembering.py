@@ -17,9 +17,9 @@ from tss.core.memory import Memory
 from tss.core.partition import Partition
 from tss.core.throttle import LOG_SECS
 from tss.core.trace import Trace
+from tss.state.keying import Keying
 from tss.tasks import sweeper
 from tss.tasks.consumer import Batch
-from tss.tasks.keying import Keying
 
 TRACES = 3000
 WALL = 10**12

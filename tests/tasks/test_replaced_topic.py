@@ -15,8 +15,8 @@ from tss.core.record import Record, Start
 from tss.core.sampling import Sampler
 from tss.core.sampling.rest import Rest
 from tss.core.trace import Trace
-from tss.tasks.assignments import Assignments
-from tss.tasks.sharing import Shared, Sharing
+from tss.state.assignments import Assignments
+from tss.state.sharing import Shared, Sharing
 
 WALL = 10**12
 OLD, NEW = "one", "two"

@@ -15,8 +15,8 @@ from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import CannotCommit
 from tss.core.memory import Memory
 from tss.core.record import Start
+from tss.state.assignments import Assignments
 from tss.tasks import scaler
-from tss.tasks.assignments import Assignments
 
 
 @attrs.define

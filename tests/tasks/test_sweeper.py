@@ -13,9 +13,9 @@ from tss.core.health import Health
 from tss.core.memory import Memory
 from tss.core.partition import Partition
 from tss.core.trace import Trace
+from tss.state.keying import Keying
 from tss.tasks import sweeper
 from tss.tasks.consumer import Batch
-from tss.tasks.keying import Keying
 
 ROOT_QUIET_SECS = 30
 TRACES = 1500  # one a second, each in one record

@@ -14,8 +14,8 @@ from tss.core.errors import CannotCommit
 from tss.core.measures import Meter
 from tss.core.partition import Commit
 from tss.core.trace import Trace
-from tss.tasks.assignments import Assignments
-from tss.tasks.narrating import tell_commit
+from tss.state.assignments import Assignments
+from tss.state.narrating import tell_commit
 
 log = structlog.get_logger()
 

@@ -15,9 +15,10 @@ from tss.core.measures import Meter
 from tss.core.partition import Partition
 from tss.core.record import DeadLetter, Polled, Record
 from tss.core.throttle import LogThrottle
-from tss.tasks.assignments import Assignments
-from tss.tasks.keying import Keying
-from tss.tasks.pausing import Pausing
+from tss.state.assignments import Assignments
+from tss.state.deadletters import DeadLetters
+from tss.state.keying import Keying
+from tss.state.pausing import Pausing
 
 log = structlog.get_logger()
 
@@ -44,13 +45,6 @@ class Source(Protocol):
 
     def finish(self) -> None:
         """There will be no more polls."""
-
-
-class DeadLetters(Protocol):
-    """Where what cannot be handled is put aside."""
-
-    async def put(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep them; returns once they are kept somewhere. Never raises."""
 
 
 @attrs.frozen

@@ -21,8 +21,8 @@ from tss.core import measures
 from tss.core.delivery import Accepted, Again, Misconfigured, Refused, Rejected
 from tss.core.evidence import WAY_SECS, Blame, Evidence, Piece, Verdict
 from tss.core.trace import Trace
-from tss.tasks import lane as ways
-from tss.tasks.lane import Lane
+from tss.state import lane as ways
+from tss.state.lane import Lane
 
 # Between two traces that are given up by evidence: ten a second, so that an error in it is seen before it costs much.
 ASIDE_SECS = 0.1

@@ -18,9 +18,9 @@ from tss.core.formats.apm_stats import SpanObserver
 from tss.core.measures import Meter
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
-from tss.tasks.narrating import Decisions
-from tss.tasks.sharing import ALONE, Memories
-from tss.tasks.uncounted import Uncounted
+from tss.state.narrating import Decisions
+from tss.state.sharing import ALONE, Memories
+from tss.state.uncounted import Uncounted
 
 
 @attrs.frozen

@@ -12,11 +12,11 @@ from tss.core import measures
 from tss.core.delivery import Batching
 from tss.core.measures import Meter
 from tss.core.trace import Trace
-from tss.tasks.astray import Astray
+from tss.state.astray import Astray
+from tss.state.lane import Lane
+from tss.state.sharing import ALONE, Memories
+from tss.state.standing import Standing
 from tss.tasks.delivering import Delivering
-from tss.tasks.lane import Lane
-from tss.tasks.sharing import ALONE, Memories
-from tss.tasks.standing import Standing
 
 # A rate over a counter sees its first increase only if it was there before: these are shown as 0 from the start.
 USUAL_REASONS = ("connect", "timeout", "network", "http_400", "http_401", "http_429", "http_500", "http_503")

@@ -19,7 +19,7 @@ from tss.core.packing import Packed
 from tss.core.parked import Parcel, Shelf, Summary, to_frame
 from tss.core.partition import Partition
 from tss.core.trace import Trace
-from tss.tasks.assignments import Assignments
+from tss.state.assignments import Assignments
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from tss.core.errors import CannotCommit
 from tss.core.measures import Meter
 from tss.core.readpositions import ReadPositions
 from tss.core.throttle import LogThrottle
-from tss.tasks.assignments import Assignments
+from tss.state.assignments import Assignments
 
 log = structlog.get_logger()
 

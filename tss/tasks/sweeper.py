@@ -18,9 +18,9 @@ from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.throttle import LogThrottle
 from tss.core.trace import Trace, weight
+from tss.state.keying import Keying
+from tss.state.uncounted import Uncounted
 from tss.tasks.consumer import Batch
-from tss.tasks.keying import Keying
-from tss.tasks.uncounted import Uncounted
 
 RECORDS_AT_ONCE = 500  # some 2 ms of the event loop, ten times that where all is interpreted
 TRACES_AT_ONCE = 500

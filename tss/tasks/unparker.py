@@ -14,7 +14,7 @@ from tss.core.otlp import Scanner
 from tss.core.parked import chain, values_of
 from tss.core.partition import Partition
 from tss.core.trace import Trace
-from tss.tasks.assignments import Assignments
+from tss.state.assignments import Assignments
 from tss.tasks.evaluator import Deciding
 from tss.tasks.parker import Parking
 

@@ -18,8 +18,8 @@ from tss.core.measures import Meter
 from tss.core.record import DeadLetter
 from tss.core.throttle import LOG_SECS, LogThrottle
 from tss.core.trace import Trace
-from tss.tasks.consumer import DeadLetters
-from tss.tasks.standing import Standing
+from tss.state.deadletters import DeadLetters
+from tss.state.standing import Standing
 
 log = structlog.get_logger()
 

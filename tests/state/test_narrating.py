@@ -19,8 +19,8 @@ from tss.core.otlp import Encoding, scan
 from tss.core.partition import Commit, Partition
 from tss.core.services import services
 from tss.core.trace import Trace
-from tss.tasks import narrating
-from tss.tasks.narrating import LINES_A_SEC, Decisions, Sends, tell_commit
+from tss.state import narrating
+from tss.state.narrating import LINES_A_SEC, Decisions, Sends, tell_commit
 
 KEPT = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
 DROPPED = Decision(Verdict.DROP, "rest", Reason.INACTIVE, 0.1)

@@ -18,10 +18,10 @@ from tss.core.health import READING, Health, State
 from tss.core.partition import Partition
 from tss.core.trace import Trace
 from tss.edges.web import app as web
+from tss.state.lane import Lane
+from tss.state.pausing import Pausing
+from tss.state.standing import Standing
 from tss.tasks import exporter
-from tss.tasks.lane import Lane
-from tss.tasks.pausing import Pausing
-from tss.tasks.standing import Standing
 
 EPOCH_SECS = 1_750_000_000.0
 

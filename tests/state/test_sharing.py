@@ -33,8 +33,8 @@ from tss.core.sampling.rest import Rest
 from tss.core.trace import Trace
 from tss.daemon import Outside, select
 from tss.settings import App, Kafka, Sampling, Settings
-from tss.tasks.assignments import Assignments
-from tss.tasks.sharing import REACH_SECS, Shared, Sharing
+from tss.state.assignments import Assignments
+from tss.state.sharing import REACH_SECS, Shared, Sharing
 
 WALL = 10**12
 KEEP = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)

@@ -10,7 +10,7 @@ import trio
 
 from tss.core.delivery import Outcome
 from tss.core.trace import Trace
-from tss.tasks.narrating import Sends
+from tss.state.narrating import Sends
 
 
 @attrs.define

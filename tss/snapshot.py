@@ -8,7 +8,7 @@ from tss.core.health import Health
 from tss.core.partition import Partition
 from tss.core.record import SHOWN_PARTITIONS
 from tss.edges.web.app import status, unready
-from tss.tasks.assignments import Assignments
+from tss.state.assignments import Assignments
 
 
 def entry(health: Health) -> Mapping[str, object]:

@@ -10,7 +10,7 @@ from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.health import Health, State
 from tss.core.record import Sample
-from tss.tasks.keying import CALM_SECS, COMPONENT, Keying
+from tss.state.keying import CALM_SECS, COMPONENT, Keying
 
 
 def made(*, rekeyed: bool = False) -> tuple[Keying, FakeMeter, Health]:
