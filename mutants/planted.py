@@ -69,11 +69,11 @@ PLANTED = (
         REDIS_TESTS,
     ),
     Planted(
-        "recall misses the trace whose last record is the first wanted",
-        "tss/edges/kafka_output/recall.py",
+        "reading back misses the trace whose last record is the first wanted",
+        "tss/edges/kafka_output/readback.py",
         "told.last >= self.offsets[partition]",
         "told.last > self.offsets[partition]",
-        ("tests/edges/test_kafka_recall.py",),
+        ("tests/edges/test_kafka_readback.py",),
     ),
     Planted(
         "what was delivered is forgotten one record too early",

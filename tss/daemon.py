@@ -38,8 +38,8 @@ from tss.edges.kafka.retention import TopicRetention
 from tss.edges.kafka.scaler import scaler_group
 from tss.edges.kafka.source import KafkaSource
 from tss.edges.kafka_client.config import client_config
-from tss.edges.kafka_output.rekey import keyed_settings, open_rekey, source_settings
-from tss.edges.kafka_output.topic import KafkaTopic, open_topic
+from tss.edges.kafka_output.output_topic import KafkaTopic, open_topic
+from tss.edges.kafka_output.rekey_topic import keyed_settings, open_rekey, source_settings
 from tss.edges.metrics import PrometheusMeter
 from tss.edges.unusable import UnusableFile
 from tss.edges.web import app as web

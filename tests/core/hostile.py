@@ -31,7 +31,7 @@ from tss.core.preparing import Preparation
 from tss.core.sampling import Sampler, policies
 from tss.core.trace import Trace
 from tss.edges import heap
-from tss.edges.kafka.records import Reader
+from tss.edges.kafka.records import MessageReader
 from tss.settings import Sampling, SpanCompression
 from tss.settings import SpanMetrics as SpanMetricsSettings
 
@@ -234,7 +234,7 @@ class Daemon:
         limits = Limits(max_bytes, FAR, FAR, 50_000)
         memory = Memory.within(limits.memory_bytes, 600, shared=True)
         self.buffer = Buffer(limits, Waits(2_000, 600_000, FAR), memory, observed=True)
-        self.reader = Reader("spans", Encoding.AUTO, Scanner(ASKS))
+        self.reader = MessageReader("spans", Encoding.AUTO, Scanner(ASKS))
         self.homes: dict[int, Partition] = {}
         self.positions: dict[int, int] = {}
         self.sampler = Sampler(policies(Sampling(error_sample_rate=1.0, default_sample_rate=0.01)))

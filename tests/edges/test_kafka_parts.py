@@ -11,7 +11,7 @@ from tss.core.health import Health, State
 from tss.core.partition import Commit
 from tss.core.record import Start
 from tss.edges.kafka.connection import Connection
-from tss.edges.kafka.ends import LogEnds
+from tss.edges.kafka.ends import PartitionEnds
 from tss.edges.kafka.starts import start_of
 from tss.edges.kafka_client.config import (
     client_config,
@@ -112,7 +112,7 @@ class Shore:
     """One partition and its broker, snapshot by snapshot."""
 
     def __init__(self) -> None:
-        self.ends = LogEnds()
+        self.ends = PartitionEnds()
         self.now_ms = 0
 
     def see(self, topic: dict[str, object], leader: dict[str, object], position: int = 10) -> dict[int, int]:

@@ -11,11 +11,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.core.spans import message, span, trace_id
 from tss.core.otlp import NOTHING, Encoding, Scanner
 from tss.core.record import UNREADABLE_HEADERS
-from tss.edges.kafka.records import Reader
+from tss.edges.kafka.records import MessageReader
 from tss.edges.kafka_client.errors import said
 from tss.edges.kafka_client.headers import headers_of
-from tss.edges.kafka_output.outputs import Source
-from tss.edges.kafka_output.recall import Recall, _Reading, _Wanted
+from tss.edges.kafka_output.output_records import ConsumedTopic
+from tss.edges.kafka_output.readback import Readback, _Progress, _Wanted
 
 REASON = b"a header's name is not UTF-8: b'\\xff'"
 
@@ -64,7 +64,7 @@ class Plain(Foreign):
 
 
 def read(keeping: bool, *messages: Any) -> Any:
-    return Reader("spans", Encoding.AUTO, Scanner(NOTHING), keeping).read([*messages], {0: 0}, set())
+    return MessageReader("spans", Encoding.AUTO, Scanner(NOTHING), keeping).read([*messages], {0: 0}, set())
 
 
 @pytest.mark.parametrize("keeping", [False, True])
@@ -128,7 +128,7 @@ class Unread(Foreign):
 
 
 def gaps(*polls: list[Any], position: int = 0) -> list[tuple[int, int]]:
-    reader, positions = Reader("spans", Encoding.AUTO, Scanner(NOTHING)), {0: position}
+    reader, positions = MessageReader("spans", Encoding.AUTO, Scanner(NOTHING)), {0: position}
     found = [gap for messages in polls for gap in reader.read(messages, positions, set()).gaps]
     assert all(gap.partition == 0 and gap.reason == "failed CRC32C check" for gap in found)
     return [(gap.first, gap.after) for gap in found]
@@ -162,9 +162,9 @@ def test_no_headers_are_none() -> None:
 
 
 def test_what_is_read_back_passes_over_unreadable_headers() -> None:
-    recall, reading = Recall({}, "kept", Source("group", "spans")), _Reading({0: 0}, {0: 2})
+    recall, reading = Readback({}, "kept", ConsumedTopic("group", "spans")), _Progress({0: 0}, {0: 2})
     for each in (Foreign(b""), Plain(b"", 1)):
-        recall._take(each, reading, _Wanted(recall.source, {0: 0}, {}))  # type: ignore[arg-type]
+        recall._take(each, reading, _Wanted(recall.consumed, {0: 0}, {}))  # type: ignore[arg-type]
     assert reading.is_done()
 
 

@@ -9,30 +9,30 @@ import attrs
 from confluent_kafka import KafkaError, Producer
 
 from tss.core.delivery import Accepted, Again, Outcome, Refused
-from tss.edges.kafka_output.outputs import Covers, Source
-from tss.edges.kafka_output.recall import Recall
-from tss.edges.kafka_output.transactions import Doubt, Encoded, Transactions, Work
+from tss.edges.kafka_output.output_records import ConsumedTopic, Covers
+from tss.edges.kafka_output.readback import Readback
+from tss.edges.kafka_output.transactions import Encoded, InDoubt, Transaction, TransactionalProducer
 
 
 def test_law_1_what_may_be_in_the_topic_is_not_sent_in_halves_before_the_topic_was_asked() -> None:
-    recall = Recall({}, "kept", Source("group", "spans"))
-    transactions = Transactions({"transactional.id": "a"}, "kept", lambda _: [], recall)
+    recall = Readback({}, "kept", ConsumedTopic("group", "spans"))
+    transactions = TransactionalProducer({"transactional.id": "a"}, "kept", lambda _: [], recall)
     refusal = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
     assert isinstance(transactions._outcome(refusal), Refused)
-    transactions._doubt = Doubt(0, {0: 0})
+    transactions._in_doubt = InDoubt(0, {0: 0})
     assert isinstance(transactions._outcome(refusal), Again)
 
 
-class Answered(Transactions):
+class Answered(TransactionalProducer):
     """Without a broker: all is taken."""
 
     def _ready(self) -> Any:
         return None
 
-    def _send(self, producer: Producer, encoded: Sequence[Encoded], work: Work) -> KafkaError | None:
+    def _send(self, producer: Producer, encoded: Sequence[Encoded], work: Transaction) -> KafkaError | None:
         return None
 
-    def _commit(self, producer: Producer, work: Work) -> Outcome:
+    def _commit(self, producer: Producer, work: Transaction) -> Outcome:
         return Accepted()
 
 
@@ -47,12 +47,12 @@ class Spans:
 
 
 def test_law_5_what_is_kept_of_the_last_transaction_is_counted_and_is_only_what_was_written() -> None:
-    recall = Recall({}, "kept", Source("group", "spans"))
+    recall = Readback({}, "kept", ConsumedTopic("group", "spans"))
     encode = lambda entry: [(entry.payload, (("tenant", b"a"),))]  # noqa: E731
     transactions = Answered({"transactional.id": "a"}, "kept", encode, recall)
     entries = [Spans(bytes([number]) * 16, bytes(1_000)) for number in range(10)]
-    assert transactions.run(Work(entries, {}, 0, b"member")) == Accepted()
+    assert transactions.run(Transaction(entries, {}, 0, b"member")) == Accepted()
     assert 10_000 < transactions.held_bytes < 12_000
     assert not any(isinstance(entry, Spans) for entry, _ in transactions._before)
-    assert transactions.run(Work(entries[:1], {}, 0, b"member")) == Accepted()
+    assert transactions.run(Transaction(entries[:1], {}, 0, b"member")) == Accepted()
     assert 1_000 < transactions.held_bytes < 1_200

@@ -38,7 +38,7 @@ from tss.core.errors import WrongSetting
 from tss.edges import surroundings
 from tss.edges.http.otlp_metrics import open_otlp_metrics
 from tss.edges.http.proxies import Proxy, decide, proxy_for, secrets
-from tss.edges.redis.clients import Way
+from tss.edges.redis.endpoint import RedisEndpoint
 from tss.edges.tls import trusted
 from tss.settings import Datadog, DatadogExporter, Redis, Settings, SpanMetrics
 
@@ -492,8 +492,8 @@ def test_certificates_for_redis_that_cannot_be_had_are_told_too(monkeypatch, tmp
     """redis-py would read them at each connection, and say neither the file nor the variable."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
     with pytest.raises(WrongSetting, match=r"^SSL_CERT_FILE: "):
-        Way.of(Redis(url="rediss://127.0.0.1"))
-    Way.of(Redis(url="redis://127.0.0.1"))  # has no use for them
+        RedisEndpoint.of(Redis(url="rediss://127.0.0.1"))
+    RedisEndpoint.of(Redis(url="redis://127.0.0.1"))  # has no use for them
 
 
 # The whole process

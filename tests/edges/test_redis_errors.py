@@ -7,7 +7,7 @@ from redis import exceptions
 from redis.sentinel import MasterNotFoundError
 
 from tss.edges.redis import errors as reasons
-from tss.edges.redis.clients import Way
+from tss.edges.redis.endpoint import RedisEndpoint
 from tss.edges.redis.errors import Reason, reason_of
 from tss.settings import Redis
 
@@ -60,12 +60,12 @@ def test_only_what_one_command_is_refused_for_lets_others_try():
     ],
 )
 def test_the_address_has_the_usual_port_and_no_password(settings: Redis, address: str):
-    assert Way.of(settings).address == address
+    assert RedisEndpoint.of(settings).address == address
 
 
 def test_the_keys_beat_the_address():
     settings = Redis(url="redis://u:one@h/2", username="v", password="two")
-    client = Way.of(settings).connect()
+    client = RedisEndpoint.of(settings).connect()
     options = client.connection_pool.connection_kwargs
     assert (options["username"], options["password"], options["db"]) == ("v", "two", 2)
     assert options["socket_timeout"] == options["socket_connect_timeout"] == 5

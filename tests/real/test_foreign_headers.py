@@ -19,7 +19,7 @@ from tests.real.kafka_world import KafkaWorld
 from tests.real.test_lifecycle import AGE_SECS, make_world, some_traces, spans
 from tss.core.partition import Commit
 from tss.edges.kafka.source import KafkaSource
-from tss.edges.kafka_output.topic import open_topic
+from tss.edges.kafka_output.output_topic import open_topic
 from tss.settings import KafkaExporter
 
 NAME = b"\xff\xfe"

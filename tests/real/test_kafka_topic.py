@@ -26,8 +26,8 @@ from tss.core.errors import WrongSetting
 from tss.core.record import Start
 from tss.edges.kafka.source import KafkaSource
 from tss.edges.kafka_output import transactions as kafka_transactions
-from tss.edges.kafka_output.topic import KafkaTopic, open_topic
-from tss.edges.kafka_output.transactions import Doubt
+from tss.edges.kafka_output.output_topic import KafkaTopic, open_topic
+from tss.edges.kafka_output.transactions import InDoubt
 from tss.settings import KafkaExporter
 
 _names = count(1)
@@ -219,23 +219,23 @@ def of(recalled: dict[int, Start]) -> dict[bytes, list[int]]:
     return {id: sorted(known.offsets) for id, known in recalled[0].delivered.items()}
 
 
-async def recall(topic: KafkaTopic, offset: int, since_ms: int | None) -> dict[bytes, list[int]]:
+async def read_back(topic: KafkaTopic, offset: int, since_ms: int | None) -> dict[bytes, list[int]]:
     start = Start(offset, offset, committed=True, since_ms=since_ms)
     await trio.to_thread.run_sync(topic.prepare)  # as the source does
-    return of(await trio.to_thread.run_sync(topic.recall, {0: start}, lambda: None))
+    return of(await trio.to_thread.run_sync(topic.read_back, {0: start}, lambda: None))
 
 
 async def test_it_tells_what_it_has(apache: Broker) -> None:
     place = await Place.make(apache)
     now = time.time_ns() // 1_000_000
     async with place.joined() as topic:
-        assert await recall(topic, 0, now) == {}
+        assert await read_back(topic, 0, now) == {}
         assert await topic.send([trace(1, pieces=1), trace(2, pieces=3)]) == Accepted()
-        assert await recall(topic, 0, now) == {trace_id(1): [0], trace_id(2): [0, 1, 2]}
-        assert await recall(topic, 2, now) == {trace_id(2): [0, 1, 2]}, "what is not to be read again is not told"
-        assert await recall(topic, 3, now) == {}
-        assert await recall(topic, 0, None) == {}, "an offset that somebody set by hand"
-        assert await recall(topic, 0, now + 3_600_000) == {}
+        assert await read_back(topic, 0, now) == {trace_id(1): [0], trace_id(2): [0, 1, 2]}
+        assert await read_back(topic, 2, now) == {trace_id(2): [0, 1, 2]}, "what is not to be read again is not told"
+        assert await read_back(topic, 3, now) == {}
+        assert await read_back(topic, 0, None) == {}, "an offset that somebody set by hand"
+        assert await read_back(topic, 0, now + 3_600_000) == {}
 
 
 async def test_the_one_that_takes_over_begins_with_what_it_has(apache: Broker) -> None:
@@ -299,7 +299,7 @@ async def test_a_former_self_need_not_be_waited_for(apache: Broker) -> None:
         since = topic.clock_ms()
         topic._transactions._producer = None
         began = trio.current_time()
-        assert await recall(topic, 0, since) == {}
+        assert await read_back(topic, 0, since) == {}
         assert trio.current_time() - began < 5
     assert place.there() == []
 
@@ -311,10 +311,10 @@ async def test_after_a_commit_without_an_answer_the_topic_is_asked(apache: Broke
         transactions = topic._transactions
         if was_there:
             assert await topic.send([trace(1), trace(2)]) == Accepted()
-        transactions._doubt = Doubt(topic.clock_ms(), {0: 0})
+        transactions._in_doubt = InDoubt(topic.clock_ms(), {0: 0})
         transactions._discard()
         assert await topic.send([trace(1), trace(2), trace(3)]) == Accepted()
-        assert transactions._doubt is None
+        assert transactions._in_doubt is None
     assert sorted(place.there()) == sorted(span_ids([trace(number) for number in (1, 2, 3)]))
 
 
@@ -390,9 +390,9 @@ async def test_what_it_costs(apache: Broker) -> None:
                 assert await topic.send(batch) == Accepted()
             sizes[size] = (time.perf_counter() - began) / 20 * 1000
         began = time.perf_counter()
-        known = await recall(topic, 0, topic.clock_ms() - 60_000)
+        known = await read_back(topic, 0, topic.clock_ms() - 60_000)
         took = time.perf_counter() - began
-        records = topic._recall.records
+        records = topic._readback.records
     member = Consumer({"bootstrap.servers": apache.bootstrap, "group.id": "cost", "log_level": 0})
     member.subscribe([place.source])
     member.consume(1, 1)
@@ -404,6 +404,6 @@ async def test_what_it_costs(apache: Broker) -> None:
     member.close()
     print(
         f"\na transaction of {', '.join(f'{size}: {ms:.1f} ms' for size, ms in sizes.items())}; read back {records} records "
-        f"in {took:.2f} s, {records / topic._recall.secs:.0f}/s, {len(known)} traces; membership {asked_us:.0f} us"
+        f"in {took:.2f} s, {records / topic._readback.secs:.0f}/s, {len(known)} traces; membership {asked_us:.0f} us"
     )
     assert sizes[500] < 2000 and took < 20

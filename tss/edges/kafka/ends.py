@@ -1,6 +1,6 @@
 """Where partitions end, and up to when that is known: from librdkafka's statistics, or asked where nothing is fetched.
 
-Source: librdkafka STATISTICS.md. What the fields do was measured on Apache Kafka 4.3 and Tansu 0.6; see `LogEnds`.
+Source: librdkafka STATISTICS.md. What the fields do was measured on Apache Kafka 4.3 and Tansu 0.6; see `PartitionEnds`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _End:
     known_ms: int
 
 
-class LogEnds:
+class PartitionEnds:
     """The ends of the assigned partitions.
 
     A partition is at its end when nothing of it is queued and the next offset to fetch is the high watermark (not the
@@ -47,7 +47,7 @@ class LogEnds:
         self._ends: dict[int, _End] = {}
 
     def __repr__(self) -> str:
-        return f"<LogEnds {self._ends}>"
+        return f"<PartitionEnds {self._ends}>"
 
     def begin(self, ids: Iterable[int]) -> None:
         """What is known of these is void: assigned, revoked, moved, paused or resumed."""

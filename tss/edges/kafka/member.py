@@ -24,10 +24,10 @@ from tss.core.otlp import NOTHING, Encoding, Lookup, Scanner
 from tss.core.partition import Commit
 from tss.core.record import Polled, Sample, Start
 from tss.edges.kafka.connection import Connection
-from tss.edges.kafka.ends import AskedEnds, LogEnds
+from tss.edges.kafka.ends import AskedEnds, PartitionEnds
 from tss.edges.kafka.identity import TopicIdentity
 from tss.edges.kafka.lookup import LOOKUP_SECS, OffsetLookup
-from tss.edges.kafka.records import Reader, Reading
+from tss.edges.kafka.records import MessageReader, ReadBatch
 from tss.edges.kafka_client.client_log import logger
 from tss.edges.kafka_client.config import admin_config, client_config, is_incremental, unreadable_file, without_secrets
 from tss.edges.kafka_client.errors import HEADLINE, cause_of, is_fatal, said
@@ -86,7 +86,7 @@ class Outbox(Protocol):
     def prepare(self) -> None:
         """End what was left under way and would keep the offsets from being stable. Raises nothing."""
 
-    def recall(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+    def read_back(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
         """The same starts, with what the destination has from them on. Raises CannotConnect."""
 
 
@@ -126,14 +126,14 @@ class Member:
         self._topic = kafka.input_topic
         self._poll_bytes = min(poll_bytes, BATCH_BYTES)
         self._waiting: list[Message] = []  # in order; of these partitions nothing newer was handed over
-        self._reader = Reader(kafka.input_topic, Encoding(kafka.encoding), Scanner(lookup), keeping)
+        self._reader = MessageReader(kafka.input_topic, Encoding(kafka.encoding), Scanner(lookup), keeping)
         self._reset = kafka.auto_offset_reset
         self._incremental = is_incremental(kafka)
         self._group = group
         self._connection = connection
         self._outbox = outbox
         self._parked = parked
-        self._ends = LogEnds()
+        self._ends = PartitionEnds()
         self._batch_records = FIRST_RECORDS
         self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
         self._unsettled: dict[
@@ -355,7 +355,7 @@ class Member:
             starts = self._lookup.starts(ids, self._reset) if ids else {}
             if starts and self._outbox is not None:
                 # Only now: with the offsets stable, what was under way on these partitions is over, or doomed.
-                starts = self._outbox.recall(starts, self._group.breathe)
+                starts = self._outbox.read_back(starts, self._group.breathe)
             starts = (
                 self._unparked(starts) if self._parked is None else self._parked.take_up(starts, self._group.breathe)
             )
@@ -471,7 +471,7 @@ class Member:
         if failure:
             raise failure
 
-    def _read(self, messages: Sequence[Message]) -> Reading:
+    def _read(self, messages: Sequence[Message]) -> ReadBatch:
         gone = self._call.gone
         read = self._reader.read(messages, self._positions, gone, self._poll_bytes)
         left = messages[read.taken :]
@@ -598,7 +598,7 @@ def _log_refusal(error: CannotCommit | CannotConnect | None) -> None:
         log.warning("offsets not committed on revocation; the next owner reads again", reason=str(error))
 
 
-def _next_batch(records: int, read: Reading, poll_bytes: int) -> int:
+def _next_batch(records: int, read: ReadBatch, poll_bytes: int) -> int:
     """How many records to ask for next, by the mean size of those just read; at most doubled at a time."""
     if not read.records:
         return records

@@ -6,7 +6,7 @@ from tss.core.otlp.scanner cimport Scanner as CScanner  # not under the name tha
 from tss.core.record cimport Record, record_of
 
 
-cdef class Reader:
+cdef class MessageReader:
     cdef str _topic
     cdef object _encoding
     cdef CScanner _scanner

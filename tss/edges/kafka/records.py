@@ -35,7 +35,7 @@ class Gap:
 
 
 @attrs.define
-class Reading:
+class ReadBatch:
     """What one call of `consume` brought."""
 
     records: list[Record] = attrs.field(factory=list)
@@ -54,7 +54,7 @@ class Reading:
     beside_bytes: int = 0  # that is so much, of all of these
 
 
-class Reader:
+class MessageReader:
     """Takes messages apart: a record for each, with the fragments that could be read, and a letter for each thing that
     could not."""
 
@@ -67,14 +67,14 @@ class Reader:
 
     def read(
         self, messages: Sequence[Message], positions: dict[int, int], gone: AbstractSet[int], max_bytes: int = NO_LIMIT
-    ) -> Reading:
+    ) -> ReadBatch:
         """Only what is of the partitions in ``positions``, which are moved on; without what was collected under an
         assignment that ended in this same call. Ends with the record that makes it hold ``max_bytes``.
 
         librdkafka may, or may not, have thrown those away itself. Of a partition that came back in the call nothing
         tells old messages from new, so all are dropped, and it has to be read again from its start.
         """
-        found = Reading()
+        found = ReadBatch()
         records, encoding, scanner = found.records, self._encoding, self._scanner
         faults: list[Fault] = []
         current, after, ours, size, taken = -1, -1, False, 0, 0
@@ -123,7 +123,7 @@ class Reader:
         return id in self._unread
 
     def _hear(
-        self, found: Reading, error: KafkaError, message: Message, positions: dict[int, int], current: int, after: int
+        self, found: ReadBatch, error: KafkaError, message: Message, positions: dict[int, int], current: int, after: int
     ) -> None:
         # One of no partition says partition 0, and no topic.
         partition, offset = None if message.topic() is None else message.partition(), message.offset()
@@ -133,13 +133,13 @@ class Reader:
             wanted = after if partition == current and after >= 0 else positions.get(partition, 0)
             self._unread.setdefault(partition, (max(offset, wanted), said(error)))
 
-    def _see_gap(self, found: Reading, partition: int, offset: int) -> None:
+    def _see_gap(self, found: ReadBatch, partition: int, offset: int) -> None:
         """Whether what was not read of the partition is passed, now that a record of it comes that was read."""
         unread = self._unread.pop(partition, None)
         if unread is not None and unread[0] < offset:
             found.gaps.append(Gap(partition, unread[0], offset, unread[1]))
 
-    def _put_aside(self, found: Reading, faults: list[Fault], message: Message, looked: Headers | None) -> int:
+    def _put_aside(self, found: ReadBatch, faults: list[Fault], message: Message, looked: Headers | None) -> int:
         """Make letters of what could not be read of the last record; returns the bytes that they hold."""
         headers = headers_of(message) if looked is None else looked
         found.letters += self._letters(faults, message, found.records[-1], headers)
@@ -147,7 +147,7 @@ class Reader:
         faults.clear()
         return size if self._keeping else size + headers_bytes(headers)
 
-    def _look(self, found: Reading, fragments: tuple[Fragment, ...], message: Message) -> Headers:
+    def _look(self, found: ReadBatch, fragments: tuple[Fragment, ...], message: Message) -> Headers:
         headers, key = headers_of(message), _bytes(message.key())
         if self._keeping:
             found.headers.append(headers)

@@ -17,8 +17,8 @@ from tss.core.errors import CannotConnect
 from tss.core.partition import Commit
 from tss.edges.kafka_client.errors import TOPIC_MISSING, cause_of, is_fatal, said
 from tss.edges.kafka_client.offset_metadata import to_metadata
-from tss.edges.kafka_output.outputs import Covers, Headers, TooLarge
-from tss.edges.kafka_output.recall import MARGIN_MS, Known, Recall
+from tss.edges.kafka_output.output_records import Covers, Headers, TooLarge
+from tss.edges.kafka_output.readback import MARGIN_MS, Known, Readback
 
 log = structlog.get_logger()
 
@@ -61,7 +61,7 @@ Encoded = tuple[Entry, Sequence[tuple[bytes, Headers]]]
 
 
 @attrs.frozen
-class Work:
+class Transaction:
     """What one transaction has to do: the entries, and the offsets of the partitions that they are of."""
 
     outputs: Sequence[Entry]
@@ -80,32 +80,32 @@ class Committed:
 
 
 @attrs.define
-class Doubt:
+class InDoubt:
     """A transaction of which nobody knows whether it was committed."""
 
     since_ms: int
     wanted: Mapping[int, int]
 
 
-class Transactions:
+class TransactionalProducer:
     """Used by one thread at a time, but for `prepare`."""
 
-    def __init__(self, config: Mapping[str, object], topic: str, encode: Encode, recall: Recall) -> None:
+    def __init__(self, config: Mapping[str, object], topic: str, encode: Encode, readback: Readback) -> None:
         self._config = dict(config)
         self._topic = topic
         self._encode = encode
-        self._recall = recall
+        self._readback = readback
         self._producer: Producer | None = None
         self._making = Lock()  # the source's thread may ask for it too, before it reads the topic back
         self._heard = ""  # the client's last complaint
         self._failed: KafkaError | None = None  # the first record that was not delivered
-        self._doubt: Doubt | None = None
+        self._in_doubt: InDoubt | None = None
         self._before: list[Encoded] = []  # what the last transaction that was committed had
         self.held_bytes = 0  # by that, for nobody else holds it any more
         self._before_ms = 0
 
     def __repr__(self) -> str:
-        return f"<Transactions of {self._config['transactional.id']} on {self._topic}, doubt {self._doubt}>"
+        return f"<TransactionalProducer of {self._config['transactional.id']} on {self._topic}, doubt {self._in_doubt}>"
 
     def prepare(self) -> None:
         """End what a former process of the same name left under way, so that nobody has to wait for its timeout."""
@@ -114,35 +114,35 @@ class Transactions:
         except (KafkaException, SystemError) as error:
             log.warning("no transactions yet", topic=self._topic, reason=self._said(_cause(error)))
 
-    def run(self, work: Work) -> Outcome:
+    def run(self, transaction: Transaction) -> Outcome:
         """All of it or none."""
         try:
-            encoded: list[Encoded] = [(output, self._encode(output)) for output in work.outputs]
+            encoded: list[Encoded] = [(output, self._encode(output)) for output in transaction.outputs]
         except TooLarge as error:
             return Refused("too_large", str(error))
         except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
             return Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
         try:
             producer = self._ready()
-            if self._doubt is not None:
-                there = self._found(self._doubt)
+            if self._in_doubt is not None:
+                there = self._found(self._in_doubt)
                 self._keep([each for each in self._before if not _is_in(each[0], there)])
                 encoded = [*self._before, *(each for each in encoded if not _is_in(each[0], there))]
                 if not encoded:
-                    self._doubt = None
+                    self._in_doubt = None
                     return Accepted()
         except (KafkaException, SystemError) as error:
             return self._outcome(_cause(error))
         except CannotConnect as error:
             return Again("outcome_unknown", str(error))
-        trouble = self._send(producer, encoded, work)
+        trouble = self._send(producer, encoded, transaction)
         if trouble is None:
-            outcome = self._commit(producer, work)
+            outcome = self._commit(producer, transaction)
             if isinstance(outcome, Accepted):
-                self._before_ms, self._doubt = work.stamp_ms, None
+                self._before_ms, self._in_doubt = transaction.stamp_ms, None
                 self._keep(encoded)
             return outcome
-        self._abort(producer, trouble, work)
+        self._abort(producer, trouble, transaction)
         return self._outcome(trouble)
 
     def _keep(self, encoded: Sequence[Encoded]) -> None:
@@ -156,13 +156,13 @@ class Transactions:
 
     # -- one transaction
 
-    def _send(self, producer: Producer, encoded: Sequence[Encoded], work: Work) -> KafkaError | None:
+    def _send(self, producer: Producer, encoded: Sequence[Encoded], transaction: Transaction) -> KafkaError | None:
         self._failed = None
         try:
             producer.begin_transaction()
             for output, values in encoded:
                 key = output.trace_id.hex().encode()
-                stamp_ms = work.stamp_ms if output.stamp_ms is None else output.stamp_ms
+                stamp_ms = transaction.stamp_ms if output.stamp_ms is None else output.stamp_ms
                 for value, headers in values:
                     self._produce(producer, key, value, headers, stamp_ms)
             # Hear of records that are refused before the offsets: their reason is the better one.
@@ -171,8 +171,8 @@ class Transactions:
                 return refused
             if left:
                 return KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001  # confluent-kafka's public constant
-            places = self._places(work.commits)
-            _within(2 * CALL_SECS, producer.send_offsets_to_transaction, places, work.membership, CALL_SECS)
+            places = self._places(transaction.commits)
+            _within(2 * CALL_SECS, producer.send_offsets_to_transaction, places, transaction.membership, CALL_SECS)
         except (KafkaException, SystemError) as error:
             return self._refused() or _cause(error)
         return None
@@ -197,12 +197,12 @@ class Transactions:
                 return
 
     def _places(self, commits: Mapping[int, Commit]) -> list[TopicPartition]:
-        topic = self._recall.source.topic
+        topic = self._readback.consumed.topic
         return [
             TopicPartition(topic, id, commit.offset, metadata=to_metadata(commit)) for id, commit in commits.items()
         ]
 
-    def _commit(self, producer: Producer, work: Work) -> Outcome:
+    def _commit(self, producer: Producer, transaction: Transaction) -> Outcome:
         deadline = time.monotonic() + COMMIT_SECS
         while True:
             try:
@@ -216,11 +216,11 @@ class Transactions:
         # It may be there, and may yet come, even where an abort is asked for: the brokers may have done it and the answer
         # got lost. The next producer ends it one way or the other; then the topic tells.
         log.warning("a transaction ended without an answer; the topic will tell", topic=self._topic, reason=said(cause))
-        self._doubt = self._in_doubt(work)
+        self._in_doubt = self._doubt_about(transaction)
         self._discard()
         return self._outcome(cause)
 
-    def _abort(self, producer: Producer, trouble: KafkaError, work: Work) -> None:
+    def _abort(self, producer: Producer, trouble: KafkaError, transaction: Transaction) -> None:
         """At once, for readers of the topic wait for it; and then a new producer, whose beginning ends what this could
         not. Kept, it would fail once more (measured: with a gap in its sequence, after a record that was too large)."""
         aborted = False
@@ -233,16 +233,16 @@ class Transactions:
                 log.debug("transaction not aborted", topic=self._topic, reason=said(_cause(error)))
         if not aborted or trouble.name() not in _OURS | _GROUP_MOVED:
             # Not asked to be committed, so it should not be there; but where a broker died meanwhile it was (measured).
-            self._doubt = self._in_doubt(work)
+            self._in_doubt = self._doubt_about(transaction)
         self._discard()
 
-    def _in_doubt(self, work: Work) -> Doubt:
+    def _doubt_about(self, transaction: Transaction) -> InDoubt:
         """With what was committed just before: its markers may be what the brokers forgot."""
-        ids = {id for output, _ in self._before for id in output.covers} | work.commits.keys()
-        since_ms = self._before_ms if self._before else work.stamp_ms
-        if self._doubt is not None:
-            since_ms = min(since_ms, self._doubt.since_ms)
-        return Doubt(since_ms, dict.fromkeys(ids, 0))
+        ids = {id for output, _ in self._before for id in output.covers} | transaction.commits.keys()
+        since_ms = self._before_ms if self._before else transaction.stamp_ms
+        if self._in_doubt is not None:
+            since_ms = min(since_ms, self._in_doubt.since_ms)
+        return InDoubt(since_ms, dict.fromkeys(ids, 0))
 
     # -- the producer
 
@@ -268,10 +268,10 @@ class Transactions:
         for deleted (seen with Apache Kafka 4.3.1: "likely deleted already and hence can be skipped"). Then readers are
         held up for ever, and the next transaction that is committed here would commit that one too.
         """
-        if self._doubt is None:
+        if self._in_doubt is None:
             # Those of other replicas too: for them it does nothing. Where all is well nothing is written, for Tansu
             # shows what was aborted.
-            ids = self._recall.under_way(ids)
+            ids = self._readback.under_way(ids)
         if not ids:
             return
         log.info("ending what may be open in the output topic", topic=self._topic, partitions=len(ids))
@@ -291,7 +291,7 @@ class Transactions:
         """The group's offsets are part of transactions too. One that nobody asks for will do: all of a group are in one
         partition."""
         place = TopicPartition(self._topic, 0, 0)
-        reader = Consumer(dict(self._recall.config))
+        reader = Consumer(dict(self._readback.config))
         try:
             membership = reader.consumer_group_metadata()  # of nobody: it has not joined
             _within(2 * CALL_SECS, producer.send_offsets_to_transaction, [place], membership, CALL_SECS)
@@ -306,8 +306,8 @@ class Transactions:
         if producer is not None:
             producer.purge()  # or its end would wait for them
 
-    def _found(self, doubt: Doubt) -> Known:
-        return self._recall.read(doubt.since_ms - MARGIN_MS, doubt.wanted, lambda: None)
+    def _found(self, doubt: InDoubt) -> Known:
+        return self._readback.read(doubt.since_ms - MARGIN_MS, doubt.wanted, lambda: None)
 
     # -- what the client says
 
@@ -325,7 +325,7 @@ class Transactions:
     def _outcome(self, error: KafkaError) -> Outcome:
         name = error.name()
         reason, detail = name.lower().strip("_"), f"topic {self._topic}: {self._said(error)}"
-        if name in _OURS and self._doubt is None:  # halves would ask the topic once, for the first of them
+        if name in _OURS and self._in_doubt is None:  # halves would ask the topic once, for the first of them
             return Refused(reason, detail)
         if name in _GROUP_MOVED:
             return Again("group_moved", detail)

@@ -19,7 +19,7 @@ from tss.core import measures
 from tss.core.errors import Away
 from tss.core.health import Health
 from tss.core.measures import Meter
-from tss.edges.redis.clients import Way
+from tss.edges.redis.endpoint import RedisEndpoint
 from tss.edges.redis.errors import TIMEOUT, UNREADABLE, Reason, reason_of
 from tss.settings import Redis
 from tss.settings.faults import MASK
@@ -45,19 +45,19 @@ class RedisLink:
     """Used from trio by `call`, from a thread of its own by `call_now`; both raise Away."""
 
     def __init__(self, settings: Redis, group: str, meter: Meter, health: Health) -> None:
-        self._way = Way.of(settings)
+        self._endpoint = RedisEndpoint.of(settings)
         self._prefix = f"tss:{VERSION}", quote(group, safe="")  # a brace in it would be a hash tag
-        self._secrets = [each for each in (settings.password, self._way.url.password) if each]
+        self._secrets = [each for each in (settings.password, self._endpoint.url.password) if each]
         # A connection that hangs and then an answer that does not come; with that a call has had its time.
         self._call_secs = 2 * settings.connection_timeout_secs
         self._limiter = trio.CapacityLimiter(settings.pool_size)
         self._client: redis.Redis | None = None
         self._connecting = Lock()
-        self._state = _State(self._way.address, meter, health)
+        self._state = _State(self._endpoint.address, meter, health)
         self._meter = meter
 
     def __repr__(self) -> str:
-        return f"<RedisLink to {self._way.address} {self._state.trouble or 'up'}>"
+        return f"<RedisLink to {self._endpoint.address} {self._state.trouble or 'up'}>"
 
     def key(self, *parts: str | int, tag: str = "") -> str:
         """A key of ours. Keys of one tag share a slot of a Cluster, and so may stand in one script; all without one do."""
@@ -83,7 +83,7 @@ class RedisLink:
         """The client itself, for who listens on a connection for long (pub/sub); raises what redis-py raises."""
         with self._connecting:  # a Cluster connects here, and must not for each thread
             if self._client is None:
-                self._client = self._way.connect()
+                self._client = self._endpoint.connect()
             return self._client
 
     def _leave(self, client: redis.Redis) -> None:

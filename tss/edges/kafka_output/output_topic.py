@@ -28,9 +28,9 @@ from tss.core.trace import Trace
 from tss.edges.kafka_client.client_log import logger
 from tss.edges.kafka_client.config import client_config, connection_config, without_secrets
 from tss.edges.kafka_client.errors import HEADLINE, cause_of, said
-from tss.edges.kafka_output.outputs import Output, Source, records
-from tss.edges.kafka_output.recall import Recall
-from tss.edges.kafka_output.transactions import Transactions, Work
+from tss.edges.kafka_output.output_records import ConsumedTopic, Output, records
+from tss.edges.kafka_output.readback import Readback
+from tss.edges.kafka_output.transactions import Transaction, TransactionalProducer
 from tss.settings import Kafka, KafkaExporter
 
 log = structlog.get_logger()
@@ -46,16 +46,21 @@ class KafkaTopic:
     comes_last: ClassVar[bool] = True  # what is in the topic is not sent again, so every other destination comes first
 
     def __init__(
-        self, settings: KafkaExporter, source: Source, transactions: Transactions, recall: Recall, meter: Meter
+        self,
+        settings: KafkaExporter,
+        consumed: ConsumedTopic,
+        transactions: TransactionalProducer,
+        readback: Readback,
+        meter: Meter,
     ) -> None:
         self.name = settings.name
         # One transaction after the other: a producer has only one, and a batch is as large as the time it took.
         self.batching = Batching(settings.batch_size, settings.batch_timeout_secs, max_in_flight=1)
         self.retrying = Retrying(0.1, max_secs=10.0)
         self._topic = settings.topic
-        self._source = source
+        self._consumed = consumed
         self._transactions = transactions
-        self._recall = recall
+        self._readback = readback
         self._meter = meter
         self._limiter = trio.CapacityLimiter(1)
         self._membership = b""
@@ -79,8 +84,8 @@ class KafkaTopic:
             return Accepted()
         if not membership:
             return Again("not_a_member", "this replica is not in the consumer group at the moment")
-        work = Work(outputs, *self._offsets(traces), membership=membership)
-        run = partial(self._transactions.run, work)
+        transaction = Transaction(outputs, *self._offsets(traces), membership=membership)
+        run = partial(self._transactions.run, transaction)
         # Abandoned when cancelled, for a broker may hang, and stopping is bounded.
         outcome = await trio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=True)
         self._meter.count(measures.TRANSACTIONS, 1, "committed" if isinstance(outcome, Accepted) else "failed")
@@ -128,10 +133,10 @@ class KafkaTopic:
         """The brokers may have left open what a former process of this name began."""
         self._transactions.prepare()
 
-    def recall(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+    def read_back(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
         """The same starts, with what the topic has from them on. Raises CannotConnect."""
-        told = self._recall.delivered(starts, breathe)
-        self._meter.count(measures.RECALLED, self._recall.records)
+        told = self._readback.with_delivered(starts, breathe)
+        self._meter.count(measures.RECALLED, self._readback.records)
         return told
 
     def close(self) -> None:
@@ -193,7 +198,7 @@ async def open_topic(
     settings: KafkaExporter, kafka: Kafka, instance_id: str, meter: Meter
 ) -> AsyncIterator[KafkaTopic]:
     """Nothing is sent yet, and nobody is waited for. Raises WrongSetting for what the client refuses."""
-    source = Source(kafka.consumer_group, kafka.input_topic)
+    consumed = ConsumedTopic(kafka.consumer_group, kafka.input_topic)
     config = producer_config(settings, kafka, instance_id)
     try:
         Producer(config)
@@ -201,10 +206,10 @@ async def open_topic(
         reason = without_secrets(said(cause_of(error)), config)
         raise WrongSetting(f"{HEADLINE}: {reason}, check the exporter's properties") from None
     max_bytes = int(settings.properties.get("message.max.bytes", MESSAGE_BYTES))
-    recall = Recall(reader_config(kafka, instance_id), settings.topic, source)
-    encode = partial(records, source=source, max_bytes=max_bytes)
-    transactions = Transactions(config, settings.topic, encode, recall)
-    topic = KafkaTopic(settings, source, transactions, recall, meter)
+    readback = Readback(reader_config(kafka, instance_id), settings.topic, consumed)
+    encode = partial(records, consumed=consumed, max_bytes=max_bytes)
+    transactions = TransactionalProducer(config, settings.topic, encode, readback)
+    topic = KafkaTopic(settings, consumed, transactions, readback, meter)
     try:
         yield topic
     finally:

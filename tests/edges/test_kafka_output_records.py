@@ -11,10 +11,19 @@ from hypothesis import strategies as st
 
 from tests.core.spans import message, span, trace_id
 from tss.core.decision import Decision, Reason, Verdict
-from tss.edges.kafka_output.outputs import COVERS, DECISION, PART, Output, Source, TooLarge, delivered_of, records
+from tss.edges.kafka_output.output_records import (
+    COVERS,
+    DECISION,
+    PART,
+    ConsumedTopic,
+    Output,
+    TooLarge,
+    delivered_of,
+    records,
+)
 
 KEEP = Decision(Verdict.KEEP, "latency", Reason.INACTIVE, 0.25)
-SOURCE = Source("group", "spans")
+SOURCE = ConsumedTopic("group", "spans")
 PAYLOAD = message([span(1, 0)])
 
 
@@ -79,8 +88,8 @@ def test_what_it_covers_comes_back(covers: dict[int, list[int]]) -> None:
     assert all((each.first, each.last) == (covers[id][0], covers[id][-1]) for id, each in delivered.items())
 
 
-@pytest.mark.parametrize("source", [Source("other", "spans"), Source("group", "other")])
-def test_records_of_another_daemon_are_not_ours(source: Source) -> None:
+@pytest.mark.parametrize("source", [ConsumedTopic("other", "spans"), ConsumedTopic("group", "other")])
+def test_records_of_another_daemon_are_not_ours(source: ConsumedTopic) -> None:
     ((_, headers),) = records(output(), source, 1000)
     assert delivered_of(trace_id(1).hex().encode(), dict(headers), SOURCE) is None
 

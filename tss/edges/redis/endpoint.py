@@ -18,14 +18,14 @@ PORT, SENTINEL_PORT = 6379, 26379
 
 
 @attrs.frozen
-class Way:
+class RedisEndpoint:
     """How to get to Redis. Connects only when used; raises UnusableFile when a file of TLS cannot be used."""
 
     settings: Redis
     url: RedisUrl
 
     @classmethod
-    def of(cls, settings: Redis) -> Way:
+    def of(cls, settings: Redis) -> RedisEndpoint:
         """Look at everything that can be looked at without Redis."""
         url = parse(settings.url)
         if url.tls:

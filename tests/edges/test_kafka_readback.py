@@ -17,12 +17,12 @@ from tests.core.spans import trace_id
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import CannotConnect
 from tss.core.record import Start
-from tss.edges.kafka_output import recall as kafka_recall
-from tss.edges.kafka_output.outputs import Output, Source, records
-from tss.edges.kafka_output.recall import MARGIN_MS, Recall
+from tss.edges.kafka_output import readback
+from tss.edges.kafka_output.output_records import ConsumedTopic, Output, records
+from tss.edges.kafka_output.readback import MARGIN_MS, Readback
 
 KEEP = Decision(Verdict.KEEP, "latency", Reason.INACTIVE, 0.25)
-SOURCE = Source("group", "spans")
+SOURCE = ConsumedTopic("group", "spans")
 Known = dict[int, dict[bytes, list[int]]]
 
 
@@ -118,8 +118,8 @@ class Client:
 @pytest.fixture
 def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
     found = Topic()
-    monkeypatch.setattr(kafka_recall, "Consumer", lambda config: Client(found))
-    monkeypatch.setattr(kafka_recall, "PAUSE_SECS", 0.0)
+    monkeypatch.setattr(readback, "Consumer", lambda config: Client(found))
+    monkeypatch.setattr(readback, "PAUSE_SECS", 0.0)
     return found
 
 
@@ -127,7 +127,7 @@ def breathe() -> None: ...
 
 
 def read(wanted: Mapping[int, int]) -> Known:
-    known = Recall({}, "kept", SOURCE).read(0, wanted, breathe)
+    known = Readback({}, "kept", SOURCE).read(0, wanted, breathe)
     return {id: {trace: sorted(told.offsets) for trace, told in of_it.items()} for id, of_it in known.items()}
 
 
@@ -166,7 +166,7 @@ def test_all_that_is_wanted_is_found(
         topic.messages.append(Message((id, offsets[id]), trace, covers))
         offsets[id] += 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kafka_recall, "Consumer", lambda config: Client(topic))
+        patch.setattr(readback, "Consumer", lambda config: Client(topic))
         found = read(wanted)
     right: dict[int, dict[bytes, set[int]]] = defaultdict(lambda: defaultdict(set))
     for _, trace, covers in written:
@@ -180,7 +180,7 @@ def test_all_that_is_wanted_is_found(
 def test_it_reads_from_a_margin_before_the_earliest_time_that_was_noted(topic: Topic) -> None:
     topic.messages = [Message((0, 5), 1, {3: [7]})]
     starts = {3: Start(7, 7, True, since_ms=90_000), 4: Start(1, 1, True, since_ms=80_000), 5: Start(2, 2, True)}
-    found = Recall({}, "kept", SOURCE).delivered(starts, breathe)
+    found = Readback({}, "kept", SOURCE).with_delivered(starts, breathe)
     assert set(topic.asked_ms) == {80_000 - MARGIN_MS}
     assert [sorted(start.delivered) for start in found.values()] == [[trace_id(1)], [], []]
     assert found == {id: attrs.evolve(start, delivered=found[id].delivered) for id, start in starts.items()}
@@ -190,14 +190,14 @@ def test_law_1_what_it_has_of_a_topic_that_was_deleted_is_not_delivered_of_the_n
     topic.messages = [Message((0, 5), 1, {3: [7]}, topic_id="old"), Message((0, 6), 2, {3: [8]}, topic_id="new")]
     topic.messages.append(Message((0, 7), 3, {3: [9]}))
     for now, traces in (("new", [2, 3]), ("old", [1, 3]), ("", [1, 2, 3])):
-        found = Recall({}, "kept", SOURCE).delivered({3: Start(7, 7, True, since_ms=90_000, topic=now)}, breathe)
+        found = Readback({}, "kept", SOURCE).with_delivered({3: Start(7, 7, True, since_ms=90_000, topic=now)}, breathe)
         assert sorted(found[3].delivered) == sorted(map(trace_id, traces)), now
 
 
 def test_nothing_is_asked_where_nothing_was_noted(topic: Topic) -> None:
     topic.messages = [Message((0, 5), 1, {3: [7]})]
     starts = {3: Start(7, 7, committed=True)}
-    assert Recall({}, "kept", SOURCE).delivered(starts, breathe) == starts
+    assert Readback({}, "kept", SOURCE).with_delivered(starts, breathe) == starts
     assert not topic.asked_ms
 
 
@@ -205,7 +205,7 @@ def test_brokers_that_are_busy_are_asked_again_and_those_that_refuse_are_not(top
     breaths: list[None] = []
     topic.messages = [Message((0, 5), 1, {3: [7]})]
     topic.refusals = [KafkaError(KafkaError.LEADER_NOT_AVAILABLE)] * 2
-    assert Recall({}, "kept", SOURCE).read(0, {3: 0}, lambda: breaths.append(None)).keys() == {3}
+    assert Readback({}, "kept", SOURCE).read(0, {3: 0}, lambda: breaths.append(None)).keys() == {3}
     assert len(breaths) >= 2
     topic.refusals = [KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)]
     with pytest.raises(CannotConnect, match="the output topic could not be read back"):
@@ -221,14 +221,14 @@ def test_records_that_may_not_be_read_are_said(topic: Topic) -> None:
 
 
 def test_a_topic_that_does_not_exist_has_nothing(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_recall, "MISSING_SECS", 0.05)
+    monkeypatch.setattr(readback, "MISSING_SECS", 0.05)
     topic.missing = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
     assert read({3: 0}) == {}
 
 
 def test_an_end_that_never_comes_is_not_waited_for_without_end(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction that somebody has left open."""
-    monkeypatch.setattr(kafka_recall, "IN_ALL_SECS", 0.05)
+    monkeypatch.setattr(readback, "IN_ALL_SECS", 0.05)
     monkeypatch.setattr(Client, "consume", lambda self, count, secs: [])
     topic.messages = [Message((0, 5), 1, {3: [7]})]
     with pytest.raises(CannotConnect, match=r"kept could not be read back in 0.05 s"):

@@ -12,13 +12,13 @@ from tests.core.spans import message, span, trace_id
 from tss.core.delivery import Accepted
 from tss.core.otlp import Encoding, scan
 from tss.core.record import Start
-from tss.edges.kafka_output.outputs import Source
-from tss.edges.kafka_output.rekey import RekeyTopic
-from tss.edges.kafka_output.rekeyed import SOURCE, Piece, headers_of, told, values
-from tss.edges.kafka_output.transactions import Work
+from tss.edges.kafka_output.output_records import ConsumedTopic
+from tss.edges.kafka_output.rekey_records import SOURCE, RekeyedFragment, headers_of, told, values
+from tss.edges.kafka_output.rekey_topic import RekeyTopic
+from tss.edges.kafka_output.transactions import Transaction
 from tss.settings import Kafka
 
-HOME = Source("group.rekey", "spans")
+HOME = ConsumedTopic("group.rekey", "spans")
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=20))
@@ -26,7 +26,7 @@ def test_law_6_split_by_trace_every_span_keeps_its_bytes(spans: list[tuple[int, 
     made = [span(trace, number) for trace, number in spans]
     found = scan(message(made), Encoding.AUTO)
     assert not found.faults
-    pieces = [Piece(each, 3, 7, 1000, []) for each in found.fragments]
+    pieces = [RekeyedFragment(each, 3, 7, 1000, []) for each in found.fragments]
     assert {piece.trace_id for piece in pieces} == {trace_id(trace) for trace, _ in spans}
     for piece in pieces:
         ((value, _),) = values(piece)
@@ -58,14 +58,14 @@ def test_what_is_not_ours_is_let_be(value: bytes | None) -> None:
 
 def test_the_offsets_of_a_transaction_are_those_of_the_topic_that_was_assigned() -> None:
     class Noting:
-        works: ClassVar[list[Work]] = []
+        works: ClassVar[list[Transaction]] = []
 
-        def run(self, work: Work) -> Accepted:
+        def run(self, work: Transaction) -> Accepted:
             self.works.append(work)
             return Accepted()
 
     topic = RekeyTopic(Kafka(brokers="b:1", input_topic="spans"), HOME, Noting(), {})  # type: ignore[arg-type]
-    topic.recall({0: Start(5, 5, committed=True, topic="one")}, lambda: None)
+    topic.read_back({0: Start(5, 5, committed=True, topic="one")}, lambda: None)
     topic._run([], {0: 9}, b"member")
     topic.identify("two")
     topic._run([], {0: 9}, b"member")

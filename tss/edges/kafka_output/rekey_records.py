@@ -15,14 +15,14 @@ from tss.core.decision import Decision, Reason, Verdict
 from tss.core.delivered import Delivered
 from tss.core.otlp import Fragment
 from tss.core.record import Headers
-from tss.edges.kafka_output.outputs import Covers, Source
+from tss.edges.kafka_output.output_records import ConsumedTopic, Covers
 
 SOURCE = "tss-source"
 _NO_DECISION = Decision(Verdict.KEEP, "", Reason.INACTIVE, 1.0)  # nothing is decided yet
 
 
 @attrs.define
-class Piece:
+class RekeyedFragment:
     """One fragment, ready to be written."""
 
     fragment: Fragment
@@ -42,25 +42,25 @@ class Piece:
         return {self.partition: (self.offset,)}
 
 
-def headers_of(headers: Headers, source: Source, partition: int, offset: int) -> list[tuple[str, bytes]]:
+def headers_of(headers: Headers, consumed: ConsumedTopic, partition: int, offset: int) -> list[tuple[str, bytes]]:
     """The record's own, and where it stands. One that is of another such stage's making goes."""
-    told = f"{source.group} {source.topic} {partition} {offset}".encode()
+    told = f"{consumed.group} {consumed.topic} {partition} {offset}".encode()
     kept = [(name, value) for name, value in headers if name != SOURCE]
     return [*kept, (SOURCE, told)]  # type: ignore[list-item]  # a header without a value stays one
 
 
-def values(piece: Piece) -> list[tuple[bytes, list[tuple[str, bytes]]]]:
+def values(piece: RekeyedFragment) -> list[tuple[bytes, list[tuple[str, bytes]]]]:
     """Its value and headers, for a transaction."""
     return [(piece.fragment.payload, piece.headers)]
 
 
 def told(
-    key: bytes | None, headers: Mapping[str, bytes | None], source: Source
+    key: bytes | None, headers: Mapping[str, bytes | None], consumed: ConsumedTopic
 ) -> tuple[bytes, dict[int, Delivered]] | None:
     """The trace id and the record of which the topic has it, of one of ours."""
     try:
         group, topic, partition, offset = (headers[SOURCE] or b"").decode().rsplit(" ", 3)
-        if (group, topic) != (source.group, source.topic):
+        if (group, topic) != (consumed.group, consumed.topic):
             return None
         return bytes.fromhex((key or b"").decode("ascii")), {int(partition): Delivered(_NO_DECISION, [int(offset)])}
     except (KeyError, ValueError):  # somebody else's, whatever it is

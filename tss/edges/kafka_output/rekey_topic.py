@@ -28,11 +28,11 @@ from tss.core.record import Start
 from tss.edges.kafka_client.client_log import logger
 from tss.edges.kafka_client.config import admin_config, connection_config, without_secrets
 from tss.edges.kafka_client.errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
-from tss.edges.kafka_output.outputs import Source
-from tss.edges.kafka_output.recall import Recall
-from tss.edges.kafka_output.rekeyed import Piece, headers_of, told, values
-from tss.edges.kafka_output.topic import CLOSE_SECS, REQUEST_MS, reader_config
-from tss.edges.kafka_output.transactions import Transactions, Work
+from tss.edges.kafka_output.output_records import ConsumedTopic
+from tss.edges.kafka_output.output_topic import CLOSE_SECS, REQUEST_MS, reader_config
+from tss.edges.kafka_output.readback import Readback
+from tss.edges.kafka_output.rekey_records import RekeyedFragment, headers_of, told, values
+from tss.edges.kafka_output.transactions import Transaction, TransactionalProducer
 from tss.settings import Kafka
 
 log = structlog.get_logger()
@@ -50,9 +50,11 @@ _ALIKE = ("retention.ms", "retention.bytes", "max.message.bytes", "message.times
 class RekeyTopic:
     """`Topic` of the rekeyer, and for its source the `Outbox` that is told of the membership."""
 
-    def __init__(self, kafka: Kafka, source: Source, transactions: Transactions, admin: dict[str, Any]) -> None:
+    def __init__(
+        self, kafka: Kafka, consumed: ConsumedTopic, transactions: TransactionalProducer, admin: dict[str, Any]
+    ) -> None:
         self._kafka = kafka
-        self._source = source
+        self._consumed = consumed
         self._transactions = transactions
         self._admin = admin
         self._limiter = trio.CapacityLimiter(1)
@@ -81,16 +83,16 @@ class RekeyTopic:
         pieces = [piece for read in reads for piece in self._pieces(read)]
         commits = {id: Commit(offset, offset, topic=self._topic_id) for id, offset in ends.items()}
         oldest_ms = min([piece.stamp_ms for piece in pieces], default=0)
-        return self._transactions.run(Work(pieces, commits, oldest_ms, membership))
+        return self._transactions.run(Transaction(pieces, commits, oldest_ms, membership))
 
-    def _pieces(self, read: Read) -> list[Piece]:
+    def _pieces(self, read: Read) -> list[RekeyedFragment]:
         record = read.record
         if not record.fragments:
             return []
         # One that the brokers gave no time gets that of its reading.
         stamp_ms = record.timestamp_ms if record.timestamp_ms > 0 else read.read_ms
-        headers = headers_of(read.headers, self._source, record.partition, record.offset)
-        return [Piece(each, record.partition, record.offset, stamp_ms, headers) for each in record.fragments]
+        headers = headers_of(read.headers, self._consumed, record.partition, record.offset)
+        return [RekeyedFragment(each, record.partition, record.offset, stamp_ms, headers) for each in record.fragments]
 
     # -- from the source, on its thread
 
@@ -111,7 +113,7 @@ class RekeyTopic:
         """The brokers may have left open what a former process of this name began."""
         self._transactions.prepare()
 
-    def recall(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+    def read_back(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
         """Nothing to ask: what was written has its offsets with it."""
         breathe()
         self._topic_id = next(iter(starts.values())).topic
@@ -156,16 +158,16 @@ def producer_config(kafka: Kafka, instance_id: str) -> dict[str, object]:
 @asynccontextmanager
 async def open_rekey(kafka: Kafka, instance_id: str) -> AsyncIterator[RekeyTopic]:
     """Nothing is sent yet, and nobody is waited for. Raises WrongSetting for what the client refuses."""
-    source = Source(f"{kafka.consumer_group}.rekey", kafka.input_topic)
+    consumed = ConsumedTopic(f"{kafka.consumer_group}.rekey", kafka.input_topic)
     config = producer_config(kafka, instance_id)
     try:
         Producer(config)
     except KafkaException as error:
         reason = without_secrets(said(cause_of(error)), config)
         raise WrongSetting(f"{HEADLINE}: {reason}, check the kafka section") from None
-    recall = Recall(reader_config(source_settings(kafka), instance_id), kafka.rekey.topic, source, told)
-    transactions = Transactions(config, kafka.rekey.topic, values, recall)
-    topic = RekeyTopic(kafka, source, transactions, admin_config(kafka, instance_id))
+    readback = Readback(reader_config(source_settings(kafka), instance_id), kafka.rekey.topic, consumed, told)
+    transactions = TransactionalProducer(config, kafka.rekey.topic, values, readback)
+    topic = RekeyTopic(kafka, consumed, transactions, admin_config(kafka, instance_id))
     try:
         yield topic
     finally:

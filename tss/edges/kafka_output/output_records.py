@@ -32,7 +32,7 @@ class TooLarge(Exception):
 
 
 @attrs.frozen
-class Source:
+class ConsumedTopic:
     """Who reads what: of several daemons that write to one topic, each minds its own records."""
 
     group: str
@@ -52,12 +52,12 @@ class Output:
     stamp_ms: int | None = None  # when it is written
 
 
-def records(output: Output, source: Source, max_bytes: int) -> list[tuple[bytes, Headers]]:
+def records(output: Output, consumed: ConsumedTopic, max_bytes: int) -> list[tuple[bytes, Headers]]:
     """Values with their headers: mostly one. What is larger than a record may be is cut between its ResourceSpans.
 
     Raises TooLarge when one of these alone is.
     """
-    headers = [(DECISION, _told(output.decision)), (COVERS, _covered(source, output))]
+    headers = [(DECISION, _told(output.decision)), (COVERS, _covered(consumed, output))]
     room = max_bytes - OVERHEAD_BYTES - sum(len(name) + len(value) for name, value in headers)
     if len(output.payload) <= room:
         return [(output.payload, headers)]
@@ -87,18 +87,18 @@ def _told(decision: Decision) -> bytes:
     return json.dumps(told, separators=(",", ":")).encode("ascii")
 
 
-def _covered(source: Source, output: Output) -> bytes:
+def _covered(consumed: ConsumedTopic, output: Output) -> bytes:
     """Of each partition the first offset, and then the distance from one to the next: a digit or two each. Last the id
     of the topic (KIP-516), if it is known: a version that does not know of it passes over it."""
     offsets = {id: [known[0], *(b - a for a, b in pairwise(known))] for id, known in output.covers.items()}
-    told: dict[str, object] = {"group": source.group, "topic": source.topic, "offsets": offsets}
+    told: dict[str, object] = {"group": consumed.group, "topic": consumed.topic, "offsets": offsets}
     if output.topic_id:
         told["id"] = output.topic_id
     return json.dumps(told, separators=(",", ":")).encode("ascii")
 
 
 def delivered_of(
-    key: bytes | None, headers: Mapping[str, bytes | None], source: Source
+    key: bytes | None, headers: Mapping[str, bytes | None], consumed: ConsumedTopic
 ) -> tuple[bytes, dict[int, Delivered]] | None:
     """The trace id, and by partition what a record says that the topic has of it; None when it is not one of ours,
     or of an input topic of the same name that was deleted. A record that does not say its topic's id is believed."""
@@ -106,9 +106,9 @@ def delivered_of(
         return None
     try:
         covers = json.loads(headers[COVERS] or b"")
-        if (covers["group"], covers["topic"]) != (source.group, source.topic):
+        if (covers["group"], covers["topic"]) != (consumed.group, consumed.topic):
             return None
-        if source.topic_id and covers.get("id", source.topic_id) != source.topic_id:
+        if consumed.topic_id and covers.get("id", consumed.topic_id) != consumed.topic_id:
             return None
         told = json.loads(headers[DECISION] or b"")
         to = tuple(map(str, told["to"])) if "to" in told else None

@@ -21,7 +21,7 @@ from tss.core.errors import CannotConnect
 from tss.core.record import Start
 from tss.edges.kafka_client.errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
 from tss.edges.kafka_client.headers import headers_of
-from tss.edges.kafka_output.outputs import Source, delivered_of
+from tss.edges.kafka_output.output_records import ConsumedTopic, delivered_of
 
 log = structlog.get_logger()
 
@@ -38,12 +38,12 @@ TELL_SECS = 10.0
 MISSING_SECS = 5.0  # a topic that is said not to exist for so long does not; a broker that is starting may say so too
 
 Known = dict[int, dict[bytes, Delivered]]
-Told = Callable[[bytes | None, Mapping[str, bytes | None], Source], tuple[bytes, dict[int, Delivered]] | None]
+Told = Callable[[bytes | None, Mapping[str, bytes | None], ConsumedTopic], tuple[bytes, dict[int, Delivered]] | None]
 T = TypeVar("T")
 
 
 @attrs.define
-class _Reading:
+class _Progress:
     """How far it has come."""
 
     positions: dict[int, int]
@@ -63,7 +63,7 @@ class _Reading:
 class _Wanted:
     """What is looked for, and what of it has been found."""
 
-    source: Source
+    consumed: ConsumedTopic
     offsets: Mapping[int, int]  # by partition the first that matters
     known: Known
 
@@ -75,17 +75,17 @@ class _Wanted:
 
 
 @attrs.define
-class Recall:
+class Readback:
     """Reads one topic, by clients of its own that are gone afterwards. ``config`` is that of a consumer."""
 
     config: Mapping[str, object]
     topic: str
-    source: Source
+    consumed: ConsumedTopic
     told: Told = delivered_of  # what a record says of itself
     records: int = 0  # read in the last call
     secs: float = 0.0
 
-    def delivered(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+    def with_delivered(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
         """The same starts, with what the topic has from them on. Nothing is asked where nothing was ever noted: an
         offset that somebody set by hand is one from which all is to be produced again.
 
@@ -96,7 +96,7 @@ class Recall:
             return dict(starts)
         wanted = {id: start.offset for id, start in starts.items()}
         topic_id = next(iter(starts.values())).topic  # the same for all: they are looked up together
-        known = self.read(min(since) - MARGIN_MS, wanted, breathe, attrs.evolve(self.source, topic_id=topic_id))
+        known = self.read(min(since) - MARGIN_MS, wanted, breathe, attrs.evolve(self.consumed, topic_id=topic_id))
         log.info(
             "read back what the output topic has",
             topic=self.topic,
@@ -107,19 +107,23 @@ class Recall:
         return {id: attrs.evolve(start, delivered=known.get(id, {})) for id, start in starts.items()}
 
     def read(
-        self, since_ms: int, wanted: Mapping[int, int], breathe: Callable[[], None], source: Source | None = None
+        self,
+        since_ms: int,
+        wanted: Mapping[int, int],
+        breathe: Callable[[], None],
+        consumed: ConsumedTopic | None = None,
     ) -> Known:
         """What the topic has, written since then, of records of these partitions from these offsets on. With the id of
-        the topic in ``source`` only of that one."""
+        the topic in ``consumed`` only of that one."""
         began = time.monotonic()
         deadline = began + IN_ALL_SECS
-        reading = self._bounds(max(0, since_ms), deadline, breathe)
+        progress = self._bounds(max(0, since_ms), deadline, breathe)
         known: Known = {}
-        if not reading.is_done():
+        if not progress.is_done():
             with _client(self.config, {"isolation.level": "read_committed", "enable.partition.eof": True}) as client:
-                client.assign([TopicPartition(self.topic, id, at) for id, at in reading.positions.items()])
-                self._read(client, reading, _Wanted(source or self.source, wanted, known), deadline, breathe)
-        self.records, self.secs = reading.records, time.monotonic() - began
+                client.assign([TopicPartition(self.topic, id, at) for id, at in progress.positions.items()])
+                self._read(client, progress, _Wanted(consumed or self.consumed, wanted, known), deadline, breathe)
+        self.records, self.secs = progress.records, time.monotonic() - began
         return known
 
     def under_way(self, ids: Sequence[int]) -> list[int]:
@@ -133,42 +137,42 @@ class Recall:
     def _read(
         self,
         client: Consumer,
-        reading: _Reading,
+        progress: _Progress,
         wanted: _Wanted,
         deadline: float,
         breathe: Callable[[], None],
     ) -> None:
         tell = time.monotonic() + TELL_SECS
-        while not reading.is_done():
+        while not progress.is_done():
             for message in client.consume(BATCH_RECORDS, BATCH_SECS):
-                self._take(message, reading, wanted)
+                self._take(message, progress, wanted)
             now = time.monotonic()
             if now > deadline:
                 raise CannotConnect(
-                    f"{HEADLINE}: {self.topic} could not be read back in {IN_ALL_SECS:g} s: {reading.told()}"
+                    f"{HEADLINE}: {self.topic} could not be read back in {IN_ALL_SECS:g} s: {progress.told()}"
                 )
             if now > tell:
-                log.info("still reading back the output topic", topic=self.topic, records=reading.records)
+                log.info("still progress back the output topic", topic=self.topic, records=progress.records)
                 tell = now + TELL_SECS
             breathe()
 
-    def _take(self, message: Message, reading: _Reading, wanted: _Wanted) -> None:
+    def _take(self, message: Message, progress: _Progress, wanted: _Wanted) -> None:
         error = message.error()
         id: int = message.partition()  # type: ignore[assignment]  # None only for errors of no partition, as is the offset
         offset: int = message.offset()  # type: ignore[assignment]
         if error is not None:
             if error.name() == "_PARTITION_EOF":
-                reading.positions[id] = max(reading.positions[id], offset)
+                progress.positions[id] = max(progress.positions[id], offset)
             elif is_fatal(error):
                 raise CannotConnect(f"{HEADLINE}: {self.topic}: {said(error)}, check the ACLs of the topic")
             return
-        reading.positions[id] = max(reading.positions[id], offset + 1)
-        reading.records += 1
-        found = self.told(message.key(), dict(headers_of(message)), wanted.source)
+        progress.positions[id] = max(progress.positions[id], offset + 1)
+        progress.records += 1
+        found = self.told(message.key(), dict(headers_of(message)), wanted.consumed)
         if found is not None:
             wanted.take(*found)
 
-    def _bounds(self, since_ms: int, deadline: float, breathe: Callable[[], None]) -> _Reading:
+    def _bounds(self, since_ms: int, deadline: float, breathe: Callable[[], None]) -> _Progress:
         """From the first record of that time on to the end of the log, transactions under way included."""
         # Uncommitted: for a reader of what is committed the log ends where a transaction is under way.
         with _client(self.config, {"isolation.level": "read_uncommitted"}) as client:
@@ -178,7 +182,7 @@ class Recall:
             ends = _patiently(lambda: self._ask(client, ids, OFFSET_END), deadline, breathe)
         # -1: nothing so late.
         positions = {id: ends[id] if begin[id] < 0 else begin[id] for id in ids}
-        return _Reading(positions, ends)
+        return _Progress(positions, ends)
 
     def _partitions(self, client: Consumer, missing: float) -> list[int]:
         topic = client.list_topics(self.topic, timeout=ASK_SECS).topics[self.topic]
