@@ -37,7 +37,7 @@ FOLDERS = ["tss/state", "tss/tasks", "tss/edges"]
 GROUPS = [
     [
         "tests/state", "tests/tasks", "tests/edges", "tests/contracts", "tests/test_ending.py", "tests/test_fleet.py",
-        "tests/test_force_cli.py", "tests/simulation/test_destinations_joined.py",
+        "tests/commands/test_force.py", "tests/simulation/test_destinations_joined.py",
     ],
     [f"tests/simulation/test_laws.py::test_the_laws_are_kept{who}[{seed}]"
      for seed in range(0, 200, 40) for who in ("", "_by_a_fleet_with_redis")],

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "tss").rglob("*.py"))
 
-# What each stratum may import of tss; `daemon` and `__main__` join them and may import anything.
+# What each stratum may import of tss; `daemon` and `commands` join them and may import anything.
 MAY_IMPORT = {
     "core": {"core"},
     "settings": {"settings"},

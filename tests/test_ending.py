@@ -3,7 +3,8 @@
 import pytest
 import structlog.testing
 
-from tss.__main__ import FAILED, WRONG_SETTINGS, _tell
+from tss.commands import FAILED, WRONG_USE
+from tss.commands.run import _tell
 from tss.core.errors import CannotConnect, LawBroken, StoppedAtOnce, WrongSetting
 from tss.daemon import _naming
 from tss.edges.files.lines import CannotOpen
@@ -40,7 +41,7 @@ def test_an_unexpected_error_keeps_its_traceback_and_what_is_expected_needs_none
 
 
 @pytest.mark.parametrize(
-    ("errors", "code"), [((REFUSED, WRONG), WRONG_SETTINGS), ((REFUSED,), FAILED), ((AT_ONCE,), FAILED)]
+    ("errors", "code"), [((REFUSED, WRONG), WRONG_USE), ((REFUSED,), FAILED), ((AT_ONCE,), FAILED)]
 )
 def test_the_exit_code_is_that_of_the_worst(errors, code):
     assert told(*errors)[0] == code

@@ -1,197 +1,44 @@
-"""Arguments to settings to ``trio.run``; the only exit code: 0 after an orderly stop, 1 for a failure, 2 for settings."""
+"""The command `tss`, and `python -m tss`: its first word names a sub-command. Without one the daemon runs."""
 
 from __future__ import annotations
 
-import argparse
-import gc
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from tss import __version__
-from tss.core.errors import LawBroken, StoppedAtOnce, TssError, WrongSetting
-from tss.settings import (
-    CONFIG_VARIABLE,
-    Settings,
-    SettingsError,
-    is_too_much,
-    load,
-    memory_limit_bytes,
-    render,
-    secrets,
-    without_effect,
-)
+from tss.commands import FAILED
+from tss.commands.parser import parse, program
 
-STOPPED, FAILED, WRONG_SETTINGS = 0, 1, 2
-
-AT_ONCE_SECS = 1.0  # after a second signal: leaving the group takes some ms, unless the broker is what hangs
-TOLD_BY_ITS_MESSAGE = 2  # from this gravity on; what is graver is told with its traceback
+SOURCES = (".pyx", ".pxd", ".py")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the daemon, check its settings, or speak to a running one; returns the exit code."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if given[:1] == ["force"]:
-        from tss import force_cli  # noqa: PLC0415  # the daemon has no use for it
-
-        return force_cli.main(given[1:])
-    if given[:1] == ["release"]:
-        from tss import release_cli  # noqa: PLC0415  # as above
-
-        return release_cli.main(given[1:])
-    if given[:1] == ["size"]:
-        from tss import sizing  # noqa: PLC0415  # as above
-
-        return sizing.main(given[1:])
-    options = _parse(given)
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Do what the command line asks for; returns the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        settings = load(options.config or os.environ.get(CONFIG_VARIABLE), os.environ)
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return WRONG_SETTINGS
-    if options.command == "check":
-        print(render(settings), end="")
-        if without_effect(settings):
-            print(f"without effect, as things are: {', '.join(without_effect(settings))}", file=sys.stderr)
-        return _check_surroundings(settings)
-    return _run(settings)
-
-
-def _check_surroundings(settings: Settings) -> int:
-    from tss.edges import surroundings  # noqa: PLC0415  # brings the HTTP client, which half of the commands do not need
-
-    try:
-        surroundings.check(settings)
-    except WrongSetting as error:
-        print(error, file=sys.stderr)
-        return WRONG_SETTINGS
-    return STOPPED
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m tss",
-        description="Tail Sampling Selector",
-    )
-    parser.add_argument(
-        "command",
-        nargs="?",
-        choices=["run", "check", "force", "release", "size"],
-        default="run",
-        help="check only validates; force: rules that keep or drop for a while; release: put what a destination refuses among "
-        "the dead letters; size: pods, memory and retention for your traffic (these three have a --help of their own)",
-    )
-    parser.add_argument("--config", metavar="FILE", help=f"settings in YAML (default: ${CONFIG_VARIABLE})")
-    parser.add_argument("--version", action="version", version=f"tss {__version__}")
-    options = parser.parse_args(arguments)
-    if options.command in ("force", "release", "size"):
-        parser.error(f"{options.command} comes first: python -m tss {options.command} --help")
-    return options
-
-
-def _run(settings: Settings) -> NoReturn:
-    # Only a run needs the libraries below; --help answers without them, and `check` without most.
-    import structlog  # noqa: PLC0415
-    import trio  # noqa: PLC0415
-
-    from tss.edges import heap, logs, signals  # noqa: PLC0415
-    from tss.edges.http import proxies  # noqa: PLC0415
-
-    seen, stop_secs = settings.observability, settings.app.shutdown_timeout_secs
-    ending = signals.Ending(stop_secs, min(AT_ONCE_SECS, stop_secs), FAILED)
-    holds = signals.block(ending)  # before there is any other thread
-    hidden = (*secrets(settings), *proxies.secrets(os.environ))
-    logs.configure(seen.log_level, seen.json_logging, seen.service_name, settings.app.instance_id, secrets=hidden)
-    logs.hear_the_interpreter()
-    heard = signals.listen(ending, logs.words)
-
-    from tss.core.otlp import SCANNER  # noqa: PLC0415  # a stop is heard while these are loaded
-    from tss.daemon import supervise  # noqa: PLC0415
-
-    log = structlog.get_logger()
-    _collect_garbage_rarely()
-    heap.share_one_arena()
-    kafka = settings.kafka
-    log.info("starting", version=__version__, scanner=SCANNER, topic=kafka.input_topic, group=kafka.consumer_group)
-    if SCANNER != "compiled":
-        log.warning("the compiled modules are missing, so this is several times slower; install with a C compiler")
-    if not holds:
-        log.warning(
-            "a stop may take longer than app.shutdownTimeoutSecs while a library holds the Python interpreter;"
-            " install with a C compiler"
+        options = parse(given, program(sys.argv[0]))
+        code: int = options.call(options, environ)
+    except (ImportError, AttributeError) as error:
+        older = stale_module(Path(__file__).parent)
+        if older is None:
+            raise
+        print(
+            f"{older}: {error}; the compiled modules are older than the sources: run `make setup`",
+            file=sys.stderr,
         )
-    if without_effect(settings):
-        log.warning("these settings have no effect, as things are", keys=without_effect(settings))
-    if is_too_much(settings.app.max_buffer_bytes, memory_limit_bytes()):
-        log.warning(
-            "app.maxBufferBytes is more than the memory limit leaves, the kernel will kill this process when it is full;"
-            " leave it out, or raise the limit",
-            max_buffer_bytes=settings.app.max_buffer_bytes,
-            memory_limit_bytes=memory_limit_bytes(),
-        )
-    code = STOPPED
-    try:
-        trio.run(supervise, settings, heard)
-    except BaseException as error:  # noqa: BLE001  # whatever it is, it is told, and the process ends
-        code = _tell(error)
-    else:
-        log.info("stopped")
-    logs.flush(
-        max(0.2, min(1.0, stop_secs * 0.05))
-    )  # for stderr may hang; of a stop it is a twentieth, if there is one
-    # Without the destructors of client libraries, which may wait for a broker that is away, and without a last flush of
-    # sys.stderr, which may wait for a reader.
-    os._exit(code)
+        return FAILED
+    return code
 
 
-def _tell(error: BaseException) -> int:
-    """Every error that ended the daemon, the worst first; returns the exit code, which is that of the worst."""
-    import structlog  # noqa: PLC0415  # as above
-
-    log = structlog.get_logger()
-    errors = sorted(_leaves(error), key=_gravity)
-    for each in errors:
-        if isinstance(each, StoppedAtOnce):
-            log.warning("stopped at once by a second signal; Kafka still has what was not finished")
-        else:
-            log.critical(str(each) or repr(each), exc_info=None if _gravity(each) >= TOLD_BY_ITS_MESSAGE else each)
-    return WRONG_SETTINGS if isinstance(errors[0], WrongSetting) else FAILED
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    else:
-        yield error
-
-
-def _gravity(error: BaseException) -> int:
-    """The worst is the lowest: a law that breaks, what nobody expected, what another start cannot help, the rest."""
-    match error:
-        case LawBroken():
-            return 0
-        case WrongSetting():
-            return TOLD_BY_ITS_MESSAGE
-        case TssError():
-            return TOLD_BY_ITS_MESSAGE + 1
-        case StoppedAtOnce():
-            return TOLD_BY_ITS_MESSAGE + 2
-        case _:
-            return 1  # an OSError, too: where one is expected, an edge has made it one of ours
-
-
-def _collect_garbage_rarely() -> None:
-    """Open traces are long-lived, and what of them hangs together in circles is taken apart when they end: looking
-    through millions of them again and again would find nothing, and stop everything meanwhile.
-
-    What was loaded at the start is never looked at again. The youngest are looked at after 50,000 more were made than
-    freed; a full collection waits besides for a quarter of new objects, which is the interpreter's own rule.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+def stale_module(package: Path) -> Path | None:
+    """A compiled module that is older than its source, so that an import may fail; None if there is no such module."""
+    for compiled in package.rglob("*.so"):
+        name = compiled.name.partition(".")[0]
+        sources = [compiled.with_name(name + suffix) for suffix in SOURCES]
+        if any(each.exists() and each.stat().st_mtime > compiled.stat().st_mtime for each in sources):
+            return compiled
+    return None
 
 
 if __name__ == "__main__":

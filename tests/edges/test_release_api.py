@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from tests.edges.test_force_api import BEARER, TOKEN
 from tests.edges.test_web import HERE, settings
 from tests.fakes.meter import FakeMeter
-from tss import release_cli
-from tss.admin_client import DONE, REFUSED
+from tss.__main__ import main
+from tss.commands import DONE, FAILED
 from tss.core.force import Rulebook
 from tss.core.health import Health
 from tss.edges.web import app as web
@@ -97,8 +97,8 @@ async def test_a_wrong_name_is_answered_with_the_right_ones() -> None:
 )
 async def test_the_command_releases(name: str, more: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     async with serving() as (url, _):
-        words = [name, "--url", url, *more]
-        ask = partial(release_cli.main, words, {"TSS_FORCE_SAMPLING_ADMIN_TOKEN": TOKEN})
+        words = ["release", name, "--url", url, *more]
+        ask = partial(main, words, {"TSS_FORCE_SAMPLING_ADMIN_TOKEN": TOKEN})
         assert await trio.to_thread.run_sync(ask) == DONE
     assert capsys.readouterr().out.endswith(said)
 
@@ -106,9 +106,9 @@ async def test_the_command_releases(name: str, more: list[str], said: str, capsy
 async def test_the_command_says_in_one_line_why_not(capsys: pytest.CaptureFixture[str]) -> None:
     async with serving() as (url, _):
         for name, token, why in (("nobody", TOKEN, "there are: a b/ü, backend"), ("backend", "x" * 16, "token")):
-            ask = partial(release_cli.main, [name, "--url", url], {"TSS_FORCE_SAMPLING_ADMIN_TOKEN": token})
-            assert await trio.to_thread.run_sync(ask) == REFUSED
+            ask = partial(main, ["release", name, "--url", url], {"TSS_FORCE_SAMPLING_ADMIN_TOKEN": token})
+            assert await trio.to_thread.run_sync(ask) == FAILED
             said = capsys.readouterr().err
             assert said.startswith("tss release: ") and said.count("\n") == 1 and why in said
-    assert release_cli.main(["backend"], {}) == REFUSED
+    assert main(["release", "backend"], {}) == FAILED
     assert "no token" in capsys.readouterr().err

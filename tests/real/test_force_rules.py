@@ -22,7 +22,7 @@ from tests.real.brokers import ROOT, Broker
 from tests.real.daemon import Daemon, Group, daemons, file_spans, until
 from tests.real.redis_server import RedisServer, running
 from tests.real.test_lifecycle import World, make_world, some_traces, spans
-from tss import force_cli
+from tss.__main__ import main
 
 TOKEN_VARIABLE = "TSS_FORCE_SAMPLING_ADMIN_TOKEN"
 ENVIRONMENT = {TOKEN_VARIABLE: "for-the-tests-alone"}
@@ -90,7 +90,7 @@ def two(both: Two, cli: Cli) -> Two:
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     def run(*words: str) -> tuple[int, str, str]:
-        code = force_cli.main(words, ENVIRONMENT)
+        code = main(["force", *words], ENVIRONMENT)
         said = capsys.readouterr()
         return code, said.out, said.err
 
@@ -173,7 +173,7 @@ def test_the_command_line(two: Two, cli: Cli) -> None:
     assert cli("remove", "one", *at)[1] == f"removed {made['id']}\n"
     code, _, error = cli("show", "one", *at)
     assert code == 1 and "no rule with the id or name 'one'" in error
-    wrong = force_cli.main(["list", *at], {TOKEN_VARIABLE: "another token of ours"})
+    wrong = main(["force", "list", *at], {TOKEN_VARIABLE: "another token of ours"})
     assert wrong == 1
     code, _, error = cli("list", "--url", "http://127.0.0.1:9")
     assert code == 1 and "no answer from http://127.0.0.1:9" in error

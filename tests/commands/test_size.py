@@ -1,4 +1,4 @@
-"""`python -m tss size`: what grows with what, and that its values are ones that the daemon and the chart take."""
+"""`tss size`: what grows with what, and that its values are ones that the daemon and the chart take."""
 
 import re
 from pathlib import Path
@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tss import __main__ as command
+from tss.commands.parser import parse
+from tss.commands.size import CPU_SHARE, SPANS_PER_CPU_SEC, Traffic, sheet, size, traffic_of, values
 from tss.settings import load
 from tss.settings.memory import MIB, buffer_bytes
-from tss.sizing import CPU_SHARE, SPANS_PER_CPU_SEC, Traffic, _parse, sheet, size, values
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "sizing.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "sizing.md"
 TRAFFIC = st.builds(
     Traffic,
     rate=st.floats(1, 1e7),
@@ -68,7 +69,7 @@ def test_the_pages_examples_are_what_it_prints() -> None:
     examples = re.findall(r"```\n\$ python -m tss size (.*)\n([^`]*)\n```", PAGE.read_text())
     assert len(examples) == 3
     for arguments, printed in examples:
-        assert sheet(_parse(arguments.split())).rstrip() == printed
+        assert sheet(traffic_of(parse(["size", *arguments.split()], "tss"))).rstrip() == printed
 
 
 def test_it_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:

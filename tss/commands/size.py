@@ -1,12 +1,14 @@
-"""`python -m tss size`: from traffic to pods, memory, partitions, retention and settings; docs/sizing.md explains it."""
+"""`tss size`: from traffic to pods, memory, partitions, retention and settings; docs/sizing.md explains it."""
 
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 
+import attrs
 from attrs import frozen
 
+from tss.commands import DONE
 from tss.settings.document import dump
 from tss.settings.memory import MIB, buffer_bytes
 
@@ -146,13 +148,32 @@ def _bytes(number: float) -> str:
     return f"{number / MIB:.0f} MiB" if number >= 10 * MIB else f"{number / MIB:.1f} MiB"
 
 
-def main(arguments: Sequence[str]) -> int:
-    sys.stdout.write(sheet(_parse(arguments)))
-    return 0
+DESCRIPTION = """\
+From your traffic at its busiest time: how many pods, how much memory, how many partitions, how long Kafka must keep the
+records, and values of the Helm chart to begin with. It asks no server.
+"""
+EPILOG = """\
+example:
+  %(prog)s --rate 2000 --window 40
+
+exit codes: 0 done; 2 a wrong command line
+"""
 
 
-def _parse(arguments: Sequence[str]) -> Traffic:
-    parser = argparse.ArgumentParser("python -m tss size", description="pods, memory and retention for your traffic")
+def call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Print the worksheet; returns the exit code."""
+    sys.stdout.write(sheet(traffic_of(options)))
+    return DONE
+
+
+def traffic_of(options: argparse.Namespace) -> Traffic:
+    """The traffic that the arguments describe."""
+    return Traffic(**{each.name: getattr(options, each.name) for each in attrs.fields(Traffic)})
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Its arguments and its help."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
     add, usual = parser.add_argument, Traffic(rate=1, window=1)
     add("--rate", type=_positive, required=True, help="spans a second at the busiest time")
     add(
@@ -165,7 +186,6 @@ def _parse(arguments: Sequence[str]) -> Traffic:
     add("--outage-hours", type=_positive, default=usual.outage_hours, help="to be survived (default: %(default)g)")
     add("--pod-mib", type=_mib, default=usual.pod_mib, help="memory limit of a pod (default: %(default)d)")
     add("--no-redis", dest="redis", action="store_false", help="without redis.url nothing is parked")
-    return Traffic(**vars(parser.parse_args(arguments)))
 
 
 def _positive(text: str) -> float:

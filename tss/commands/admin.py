@@ -1,4 +1,4 @@
-"""The admin pages of one replica, as the command line asks them."""
+"""The admin pages of one replica, as `force` and `release` ask them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import attrs
 
 from tss.settings import CONFIG_VARIABLE, SettingsError, load
 
-DONE, REFUSED, WRONG_USE = 0, 1, 2
 DEFAULT_URL = "http://127.0.0.1:8080"
 TOKEN_VARIABLE = "TSS_FORCE_SAMPLING_ADMIN_TOKEN"  # noqa: S105  # its name, not its value
 ANSWER_SECS = 30
@@ -26,7 +25,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Trouble(Exception):
-    """What to tell who asked, line by line; the exit code is REFUSED."""
+    """What to tell who asked, line by line; the exit code is FAILED."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__(*lines)
@@ -136,15 +135,20 @@ def token(config: str | None, environ: Mapping[str, str]) -> str:
     return found
 
 
-def options() -> argparse.ArgumentParser:
-    """What every command that asks a replica may be given."""
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
+def shared_options() -> argparse.ArgumentParser:
+    """What every command that asks a replica takes, as a parent parser."""
+    made = argparse.ArgumentParser(add_help=False)
+    add_shared_options(made)
+    return made
+
+
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    """Which replica to ask, with which token, and the form of the answer."""
+    parser.add_argument(
         "--url", default=DEFAULT_URL, help=f"a replica's health address, or its admin address (default: {DEFAULT_URL})"
     )
-    shared.add_argument("--proxy", action="store_true", help="ask by the proxy that HTTP_PROXY and its like name")
-    shared.add_argument(
+    parser.add_argument("--proxy", action="store_true", help="use the proxy of HTTP_PROXY and the like")
+    parser.add_argument(
         "--config", metavar="FILE", help=f"settings to take the token from (default: ${CONFIG_VARIABLE})"
     )
-    shared.add_argument("--json", action="store_true", help="answer in JSON")
-    return shared
+    parser.add_argument("--json", action="store_true", help="answer in JSON")

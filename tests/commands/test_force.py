@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import attrs
 import pytest
 
-from tss import force_cli
-from tss.admin_client import DONE, REFUSED
+from tss.__main__ import main
+from tss.commands import DONE, FAILED
 
 TOKEN = {"TSS_FORCE_SAMPLING_ADMIN_TOKEN": "a-token-of-sixteen"}
 RULE = {
@@ -84,7 +84,7 @@ def raw(answer: bytes) -> Iterator[str]:
 @pytest.fixture
 def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
     def run(url: str, *words: str) -> tuple[int, str]:
-        code = force_cli.main([*(words or ("list",)), "--url", url], TOKEN)
+        code = main(["force", *(words or ("list",)), "--url", url], TOKEN)
         return code, capsys.readouterr().err
 
     return run
@@ -97,7 +97,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
 def test_what_is_no_tss_is_told_in_one_line(said: Callable[..., tuple[int, str]], body: bytes) -> None:
     with serving(body=body) as server:
         code, text = said(server.url)
-    assert code == REFUSED
+    assert code == FAILED
     assert text.startswith(f"tss force: {server.url} answers 200") and text.count("\n") == 1
     assert "of a tss?" in text
 
@@ -105,26 +105,26 @@ def test_what_is_no_tss_is_told_in_one_line(said: Callable[..., tuple[int, str]]
 def test_a_rule_that_is_none_is_told_where_one_was_made(said: Callable[..., tuple[int, str]]) -> None:
     with serving(body=b'{"rules": []}') as server:
         code, text = said(server.url, "add", "n", "--keep", "--match", "name eq a")
-    assert (code, text.count("\n")) == (REFUSED, 1)
+    assert (code, text.count("\n")) == (FAILED, 1)
 
 
 def test_what_speaks_no_http_or_does_not_answer_is_told_in_one_line(said: Callable[..., tuple[int, str]]) -> None:
     for answer in (b"SSH-2.0-x\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort"):
         with raw(answer) as address:
             code, text = said(f"http://{address}")
-        assert code == REFUSED and text.count("\n") == 1, text
+        assert code == FAILED and text.count("\n") == 1, text
         assert text.startswith(("tss force: no answer", f"tss force: http://{address} answers 200 with no JSON"))
     with raw(b"no TLS here") as address:
         code, text = said(f"https://{address}")
-        assert code == REFUSED and text.count("\n") == 1
+        assert code == FAILED and text.count("\n") == 1
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         code, text = said(f"http://127.0.0.1:{closed.getsockname()[1]}")
-    assert (code, text.count("\n")) == (REFUSED, 1)
+    assert (code, text.count("\n")) == (FAILED, 1)
     assert "refused" in text
     for url in ("nonsense", "http://", "http://[::1", "ftp://127.0.0.1:1/x"):
         code, text = said(url)
-        assert code == REFUSED and text.count("\n") == 1, text
+        assert code == FAILED and text.count("\n") == 1, text
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -132,7 +132,7 @@ def test_the_token_follows_no_redirect(said: Callable[..., tuple[int, str]], sta
     with serving(body=b'{"rules": []}') as other, serving(status, Location=f"{other.url}/x") as server:
         code, text = said(server.url)
         assert server.tokens == ["Bearer a-token-of-sixteen"] and other.tokens == []
-    assert code == REFUSED
+    assert code == FAILED
     assert f"sends on to {other.url}/x" in text
 
 
@@ -160,27 +160,27 @@ def test_what_a_server_says_moves_no_cursor_and_begins_no_line(
     matcher = {"on": HOSTILE, "key": HOSTILE, "op": HOSTILE, "value": HOSTILE}
     rule = RULE | dict.fromkeys(("id", "name", "action", "expires", "description"), HOSTILE) | {"matchers": [matcher]}
     with serving(body=json.dumps({"rules": [rule]}).encode()) as server:
-        assert force_cli.main(["list", "--url", server.url], TOKEN) == DONE
+        assert main(["force", "list", "--url", server.url], TOKEN) == DONE
         out = capsys.readouterr().out
         assert out.count("\n") == 3 and "a\\x1b[2J\\u202e\\nb\\ud800" in out
         assert all(line.isprintable() for line in out.splitlines())
-        assert force_cli.main(["list", "--json", "--url", server.url], TOKEN) == DONE
+        assert main(["force", "list", "--json", "--url", server.url], TOKEN) == DONE
         assert json.loads(capsys.readouterr().out) == [rule]
         code, text = said(server.url, "show", "another")
-        assert code == REFUSED and text.count("\n") == 1 and text.strip().isprintable()
+        assert code == FAILED and text.count("\n") == 1 and text.strip().isprintable()
     with serving(422, json.dumps({"error": HOSTILE, "fields": {HOSTILE: HOSTILE}}).encode()) as server:
         code, text = said(server.url)
-        assert code == REFUSED and text.count("\n") == 2 and text.replace("\n", "").isprintable()
+        assert code == FAILED and text.count("\n") == 2 and text.replace("\n", "").isprintable()
     with serving(302, Location="http://x/\x1b[2J") as server:
         code, text = said(server.url)
-        assert code == REFUSED and text.strip().isprintable() and "\\x1b[2J" in text
+        assert code == FAILED and text.strip().isprintable() and "\\x1b[2J" in text
 
 
 def test_a_terminal_without_the_letter_gets_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
     monkeypatch.setattr("sys.stdout", terminal)
     with serving(body=json.dumps({"rules": [RULE | {"name": "über"}]}).encode()) as server:
-        assert force_cli.main(["list", "--url", server.url], TOKEN) == DONE
+        assert main(["force", "list", "--url", server.url], TOKEN) == DONE
     terminal.seek(0)
     assert "\\xfcber" in terminal.read()
 
@@ -197,4 +197,4 @@ def test_json_that_is_nested_too_deeply_is_told_in_one_line(said: Callable[..., 
         with serving(status, body) as server:
             for words in (("list", "--json"), ("list",)):
                 code, text = said(server.url, *words)
-                assert (code, text) == (DONE, "") or (code == REFUSED and text.count("\n") == 1), text
+                assert (code, text) == (DONE, "") or (code == FAILED and text.count("\n") == 1), text

@@ -1,20 +1,36 @@
-"""`python -m tss force`: force rules from the command line, by the pages of any one replica."""
+"""`tss force`: the force rules, by the admin pages of any replica."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tss.admin_client import DONE, REFUSED, Replica, Trouble, options, tell, tell_trouble, token
+from tss.commands import DONE, FAILED
+from tss.commands.admin import Replica, Trouble, shared_options, tell, tell_trouble, token
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Document = dict[str, Any]
+
+DESCRIPTION = """\
+Force rules: keep or drop every trace that matches, until the rule expires. All replicas follow a change at once.
+The daemon needs forceSampling.adminToken and redis.url for it.
+"""
+EPILOG = """\
+examples:
+  %(prog)s add 'one customer' --keep --for 1h --match 'span:customer.id eq 4711'
+  %(prog)s list
+  %(prog)s extend 'one customer' --for 30m
+  %(prog)s remove 'one customer'
+
+The token comes from $TSS_FORCE_SAMPLING_ADMIN_TOKEN or from the settings. %(prog)s VERB --help says more.
+
+exit codes: 0 done; 1 the replica refused or did not answer; 2 a wrong command line
+"""
 
 
 class Site(Replica):
@@ -53,16 +69,15 @@ def _is_rule(document: object) -> bool:
     return all(isinstance(each, dict) and each.keys() >= {"on", "op", "value"} for each in document["matchers"])
 
 
-def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
-    """Do what is asked; returns the exit code."""
-    given = _parser().parse_args(arguments)
+def call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Ask the replica; returns the exit code."""
     try:
-        site = Site(given.url, token(given.config, environ), given.proxy)
-        shown = given.does(site, given)
-        lines = _for_machines(shown, given.url) if given.json else _for_people(shown)
+        site = Site(options.url, token(options.config, environ), options.proxy)
+        shown = options.does(site, options)
+        lines = _for_machines(shown, options.url) if options.json else _for_people(shown)
     except Trouble as trouble:
         tell_trouble("tss force", trouble)
-        return REFUSED
+        return FAILED
     tell(lines, sys.stdout)
     return DONE
 
@@ -109,7 +124,7 @@ def _extend(site: Site, options: argparse.Namespace) -> Any:
 
 
 def _switch(site: Site, options: argparse.Namespace) -> Any:
-    return site.ask("POST", f"/{site.find(options.rule)['id']}/{options.command}")
+    return site.ask("POST", f"/{site.find(options.rule)['id']}/{options.verb}")
 
 
 def _remove(site: Site, options: argparse.Namespace) -> Any:
@@ -121,12 +136,13 @@ def _remove(site: Site, options: argparse.Namespace) -> Any:
 # -- words to documents
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m tss force", description="Keep or drop whatever matches, for a while.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Its arguments and its help."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", title="verbs")
 
     def command(name: str, does: Callable[[Site, argparse.Namespace], Any], text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, parents=[options()], help=text, description=text)
+        made = verbs.add_parser(name, parents=[shared_options()], help=text, description=text)
         made.set_defaults(does=does)
         if name not in ("list", "add"):
             made.add_argument("rule", help="its id or its name")
@@ -146,7 +162,6 @@ def _parser() -> argparse.ArgumentParser:
     command("enable", _switch, "Switch a rule on.")
     command("disable", _switch, "Switch a rule off; it ends when it would have.")
     command("remove", _remove, "Remove a rule.")
-    return parser
 
 
 def _describe(parser: argparse.ArgumentParser, *, needed: bool) -> None:

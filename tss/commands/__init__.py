@@ -1,0 +1,17 @@
+"""The sub-commands of `tss`, a module each. A new one needs two things: its module, and its line in COMMANDS.
+
+A module has `describe(parser)`, which adds its arguments and its help, and `call(options, environ)`, which does the work
+and returns the exit code. It is loaded only when its command is given, so it may import what it needs.
+"""
+
+from collections.abc import Mapping
+
+COMMANDS: Mapping[str, str] = {
+    "run": "run the daemon; also without a command",
+    "check": "check the settings and show which ones are in force",
+    "force": "rules that keep or drop matching traces for a while",
+    "release": "send the traces that an exporter refused to the dead letters",
+    "size": "pods, memory, partitions and retention for your traffic",
+}
+
+DONE, FAILED, WRONG_USE = 0, 1, 2  # exit codes; WRONG_USE: wrong settings or a wrong command line, so do not repeat it

@@ -1,0 +1,31 @@
+"""The option --config: where the settings come from."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from tss.settings import CONFIG_VARIABLE, Settings, load
+
+STDIN = "-"
+_STDIN_PATH = "/dev/stdin"
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Without a default, so that an option before the command stays valid."""
+    parser.add_argument("--config", metavar="FILE", help=config_help())
+
+
+def config_help() -> str:
+    return f"settings in YAML; - reads them from stdin (default: ${CONFIG_VARIABLE})"
+
+
+def path_of(options: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
+    """The file to read; None: the settings are in the environment alone."""
+    path = options.config or environ.get(CONFIG_VARIABLE)
+    return _STDIN_PATH if path == STDIN else path
+
+
+def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    """The settings of that file and the environment. Raises SettingsError with every error in them."""
+    return load(path_of(options, environ), environ)

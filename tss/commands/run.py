@@ -1,0 +1,149 @@
+"""`tss run`: the daemon, from its settings to `trio.run` and the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import NoReturn
+
+from tss import __version__
+from tss.commands import DONE, FAILED, WRONG_USE
+from tss.commands.config import add_config, settings_of
+from tss.core.errors import LawBroken, StoppedAtOnce, TssError, WrongSetting
+from tss.settings import Settings, SettingsError, is_too_much, memory_limit_bytes, secrets, without_effect
+
+AT_ONCE_SECS = 1.0  # after a second signal: leaving the group takes some ms, unless the broker is what hangs
+TOLD_BY_ITS_MESSAGE = 2  # from this gravity on; what is graver is told with its traceback
+
+DESCRIPTION = """\
+Run the daemon: read spans from Kafka, decide once for each trace, send what is kept. SIGTERM stops it in order.
+"""
+EPILOG = """\
+example:
+  %(prog)s --config tss.yaml
+
+exit codes: 0 after an orderly stop; 1 for a failure (start it again, nothing is lost); 2 for settings that cannot work
+"""
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Its arguments and its help."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    add_config(parser)
+
+
+def call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run until stopped. Returns only if the settings are wrong; else it ends the process with the exit code."""
+    try:
+        settings = settings_of(options, environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return WRONG_USE
+    return _run(settings)
+
+
+def _run(settings: Settings) -> NoReturn:
+    # Only a run needs the libraries below; --help answers without them, and `check` without most.
+    import structlog  # noqa: PLC0415
+    import trio  # noqa: PLC0415
+
+    from tss.edges import heap, logs, signals  # noqa: PLC0415
+    from tss.edges.http import proxies  # noqa: PLC0415
+
+    seen, stop_secs = settings.observability, settings.app.shutdown_timeout_secs
+    ending = signals.Ending(stop_secs, min(AT_ONCE_SECS, stop_secs), FAILED)
+    holds = signals.block(ending)  # before there is any other thread
+    hidden = (*secrets(settings), *proxies.secrets(os.environ))
+    logs.configure(seen.log_level, seen.json_logging, seen.service_name, settings.app.instance_id, secrets=hidden)
+    logs.hear_the_interpreter()
+    heard = signals.listen(ending, logs.words)
+
+    from tss.core.otlp import SCANNER  # noqa: PLC0415  # a stop is heard while these are loaded
+    from tss.daemon import supervise  # noqa: PLC0415
+
+    log = structlog.get_logger()
+    _collect_garbage_rarely()
+    heap.share_one_arena()
+    kafka = settings.kafka
+    log.info("starting", version=__version__, scanner=SCANNER, topic=kafka.input_topic, group=kafka.consumer_group)
+    if SCANNER != "compiled":
+        log.warning("the compiled modules are missing, so this is several times slower; install with a C compiler")
+    if not holds:
+        log.warning(
+            "a stop may take longer than app.shutdownTimeoutSecs while a library holds the Python interpreter;"
+            " install with a C compiler"
+        )
+    if without_effect(settings):
+        log.warning("these settings have no effect, as things are", keys=without_effect(settings))
+    if is_too_much(settings.app.max_buffer_bytes, memory_limit_bytes()):
+        log.warning(
+            "app.maxBufferBytes is more than the memory limit leaves, the kernel will kill this process when it is full;"
+            " leave it out, or raise the limit",
+            max_buffer_bytes=settings.app.max_buffer_bytes,
+            memory_limit_bytes=memory_limit_bytes(),
+        )
+    code = DONE
+    try:
+        trio.run(supervise, settings, heard)
+    except BaseException as error:  # noqa: BLE001  # whatever it is, it is told, and the process ends
+        code = _tell(error)
+    else:
+        log.info("stopped")
+    logs.flush(
+        max(0.2, min(1.0, stop_secs * 0.05))
+    )  # for stderr may hang; of a stop it is a twentieth, if there is one
+    # Without the destructors of client libraries, which may wait for a broker that is away, and without a last flush of
+    # sys.stderr, which may wait for a reader.
+    os._exit(code)
+
+
+def _tell(error: BaseException) -> int:
+    """Every error that ended the daemon, the worst first; returns the exit code, which is that of the worst."""
+    import structlog  # noqa: PLC0415  # as above
+
+    log = structlog.get_logger()
+    errors = sorted(_leaves(error), key=_gravity)
+    for each in errors:
+        if isinstance(each, StoppedAtOnce):
+            log.warning("stopped at once by a second signal; Kafka still has what was not finished")
+        else:
+            log.critical(str(each) or repr(each), exc_info=None if _gravity(each) >= TOLD_BY_ITS_MESSAGE else each)
+    return WRONG_USE if isinstance(errors[0], WrongSetting) else FAILED
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _gravity(error: BaseException) -> int:
+    """The worst is the lowest: a law that breaks, what nobody expected, what another start cannot help, the rest."""
+    match error:
+        case LawBroken():
+            return 0
+        case WrongSetting():
+            return TOLD_BY_ITS_MESSAGE
+        case TssError():
+            return TOLD_BY_ITS_MESSAGE + 1
+        case StoppedAtOnce():
+            return TOLD_BY_ITS_MESSAGE + 2
+        case _:
+            return 1  # an OSError, too: where one is expected, an edge has made it one of ours
+
+
+def _collect_garbage_rarely() -> None:
+    """Open traces are long-lived, and what of them hangs together in circles is taken apart when they end: looking
+    through millions of them again and again would find nothing, and stop everything meanwhile.
+
+    What was loaded at the start is never looked at again. The youngest are looked at after 50,000 more were made than
+    freed; a full collection waits besides for a quarter of new objects, which is the interpreter's own rule.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
