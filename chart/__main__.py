@@ -15,11 +15,13 @@ from attrs import frozen
 
 from chart.dashboard import dashboard
 from tss.settings.environment import variable
-from tss.settings.model import EXPORTERS, SECTIONS, about, camel, fields
+from tss.settings.keys import about, camel, fields
+from tss.settings.model import SECTIONS
 from tss.settings.schema import Schema, closed, settings_schema
+from tss.settings.sections.exporters import EXPORTERS
 
 CHART = Path(__file__).resolve().parents[1] / "helm-charts" / "tail-sampling-selector"
-# Of librdkafka's properties those that `settings.kinds.is_secret_property` takes for secrets; RE2, since Helm reads it.
+# Of librdkafka's properties those that `settings.kinds.kafka.is_secret_property` takes for secrets; RE2, since Helm reads it.
 _SECRET_PROPERTY = r'(?:password|secret|\.pem|oauthbearer\.config|token)":'  # noqa: S105  # no password
 _LINE = re.compile(r"( *)([A-Za-z]\w*):(?: .*)?$")
 

@@ -32,7 +32,7 @@ STOP_SECS = 15.0  # shutdownTimeoutSecs, and some
 LAST_LINES, FIRST_LINES = 15, 5
 
 # The daemon's log, a traceback of either, the broker's log.
-_ERROR = re.compile(r"\[(error|critical) *\]|^Traceback|\bfaults? in |^\S+ +ERROR\b|panicked")
+_ERROR = re.compile(r"\[(error|critical) *\]|^Traceback|\berrors? in the settings|^\S+ +ERROR\b|panicked")
 
 ROOT_QUIET_SECS = 3  # short waits: who watches should see a trace end while still remembering its beginning
 INACTIVE_SECS = 15

@@ -15,8 +15,8 @@ from tss.core.sampling import policies
 from tss.settings import (
     Datadog,
     DatadogExporter,
-    Fault,
     FileExporter,
+    InvalidSetting,
     KafkaExporter,
     OtlpExporter,
     ParquetExporter,
@@ -33,9 +33,11 @@ from tss.settings import (
     without_effect,
 )
 from tss.settings.environment import VARIABLES
-from tss.settings.kinds import SqlPattern
-from tss.settings.model import EXPORTERS, SECTIONS, about, camel, fields
+from tss.settings.keys import about, camel, fields
+from tss.settings.kinds.patterns import SqlPattern
+from tss.settings.model import SECTIONS
 from tss.settings.redis_url import RedisUrl, parse
+from tss.settings.sections.exporters import EXPORTERS
 
 MIB = 1024 * 1024
 
@@ -124,26 +126,26 @@ def accept(file: Path) -> Any:
 
 @pytest.fixture
 def refuse(accept: Any) -> Any:
-    def refuse(text: str = "", environ: dict[str, str] | None = None, least: bool = True) -> tuple[Fault, ...]:
+    def refuse(text: str = "", environ: dict[str, str] | None = None, least: bool = True) -> tuple[InvalidSetting, ...]:
         with pytest.raises(SettingsError) as caught:
             accept(text, environ, least)
-        return caught.value.faults
+        return caught.value.errors
 
     return refuse
 
 
 @pytest.fixture
 def refuse_one(refuse: Any) -> Any:
-    def refuse_one(text: str = "", environ: dict[str, str] | None = None, least: bool = True) -> Fault:
-        faults: tuple[Fault, ...] = refuse(text, environ, least)
-        assert len(faults) == 1, faults
-        return faults[0]
+    def refuse_one(text: str = "", environ: dict[str, str] | None = None, least: bool = True) -> InvalidSetting:
+        errors: tuple[InvalidSetting, ...] = refuse(text, environ, least)
+        assert len(errors) == 1, errors
+        return errors[0]
 
     return refuse_one
 
 
-def paths(faults: tuple[Fault, ...]) -> list[str]:
-    return [fault.path for fault in faults]
+def paths(errors: tuple[InvalidSetting, ...]) -> list[str]:
+    return [error.path for error in errors]
 
 
 # ---- the guide
@@ -167,9 +169,9 @@ def test_production_values_are_the_defaults(accept: Any) -> None:
 
 
 def test_a_helm_values_file_is_told_as_such_and_read_on(refuse: Any) -> None:
-    faults = refuse("replicaCount: 3\nconfig:\n  kafka: {autoOffsetReset: newest}\n")
-    assert paths(faults) == ["config", "kafka.autoOffsetReset"]
-    assert "Helm values" in faults[0].hint
+    errors = refuse("replicaCount: 3\nconfig:\n  kafka: {autoOffsetReset: newest}\n")
+    assert paths(errors) == ["config", "kafka.autoOffsetReset"]
+    assert "Helm values" in errors[0].hint
 
 
 # ---- defaults and derived values
@@ -334,26 +336,26 @@ VARIABLE_OF = {known.key: name for name, known in VARIABLES.items()}
 )
 def test_refused(refuse_one: Any, key: str, value: str, found: str, allowed: str, hint: str) -> None:
     section, name = key.split(".")
-    fault = refuse_one(f"{section}: {{{name}: {value}}}")
-    assert (fault.path, fault.found) == (key, found)
-    assert allowed in fault.allowed
-    assert hint in fault.hint
-    assert str(fault).startswith(f"{key}: found {found}; allowed: ")
+    error = refuse_one(f"{section}: {{{name}: {value}}}")
+    assert (error.path, error.found) == (key, found)
+    assert allowed in error.allowed
+    assert hint in error.hint
+    assert str(error).startswith(f"{key}: found {found}; allowed: ")
 
 
 @pytest.mark.parametrize("value", ["kafka", "kafka:0", "kafka:70000", "http://kafka:9092", "[]", "5", "''", "{}"])
 def test_refused_brokers(refuse_one: Any, value: str) -> None:
-    fault = refuse_one(f"kafka: {{brokers: {value}}}", {"TSS_DATADOG_AGENT_URL": "http://a:1"}, least=False)
-    assert fault.path == "kafka.brokers"
-    assert "host:port" in fault.allowed
+    error = refuse_one(f"kafka: {{brokers: {value}}}", {"TSS_DATADOG_AGENT_URL": "http://a:1"}, least=False)
+    assert error.path == "kafka.brokers"
+    assert "host:port" in error.allowed
 
 
-def test_faults_within_lists_and_maps_have_their_place(refuse: Any) -> None:
-    faults = refuse(
+def test_errors_within_lists_and_maps_have_their_place(refuse: Any) -> None:
+    errors = refuse(
         "kafka: {properties: {group.id: x, a: [1], enable.auto.commit: true, group.protocol: consumer}}\n"
         "spanCompression: {sqlPatterns: [a, 5, '']}\n"
     )
-    assert paths(faults) == [
+    assert paths(errors) == [
         "kafka.properties.group.id",
         "kafka.properties.a",
         "kafka.properties.enable.auto.commit",
@@ -361,9 +363,9 @@ def test_faults_within_lists_and_maps_have_their_place(refuse: Any) -> None:
         "spanCompression.sqlPatterns[1]",
         "spanCompression.sqlPatterns[2]",
     ]
-    assert faults[0].hint == "use kafka.consumerGroup"
-    assert "as traces finish" in faults[2].hint
-    assert faults[3].hint == "use kafka.groupProtocol"
+    assert errors[0].hint == "use kafka.consumerGroup"
+    assert "as traces finish" in errors[2].hint
+    assert errors[3].hint == "use kafka.groupProtocol"
 
 
 @pytest.mark.parametrize(
@@ -381,10 +383,10 @@ def test_faults_within_lists_and_maps_have_their_place(refuse: Any) -> None:
     ],
 )  # fmt: skip
 def test_refused_in_span_compression(refuse_one: Any, key: str, value: str, path: str, allowed: str, hint: str) -> None:
-    fault = refuse_one(f"spanCompression: {{{key}: {value}}}")
-    assert fault.path == f"spanCompression.{key}{path}"
-    assert allowed in fault.allowed
-    assert hint in fault.hint
+    error = refuse_one(f"spanCompression: {{{key}: {value}}}")
+    assert error.path == f"spanCompression.{key}{path}"
+    assert allowed in error.allowed
+    assert hint in error.hint
 
 
 def test_sql_patterns_are_texts_or_mappings(accept: Any) -> None:
@@ -399,20 +401,20 @@ def test_sql_patterns_are_texts_or_mappings(accept: Any) -> None:
 @pytest.mark.parametrize("name", ["enable.auto.offset.store", "auto.offset.reset", "bootstrap.servers"])
 @pytest.mark.parametrize("other", ["statistics.interval.ms", "enable.partition.eof"])
 def test_the_daemons_own_properties_are_refused_with_the_reason(refuse: Any, name: str, other: str) -> None:
-    faults = refuse(f"kafka: {{properties: {{{name}: 1, {other}: 1}}}}")
-    assert paths(faults) == [f"kafka.properties.{name}", f"kafka.properties.{other}"]
-    assert all(fault.hint for fault in faults)
+    errors = refuse(f"kafka: {{properties: {{{name}: 1, {other}: 1}}}}")
+    assert paths(errors) == [f"kafka.properties.{name}", f"kafka.properties.{other}"]
+    assert all(error.hint for error in errors)
 
 
 # ---- the file
 
 
-def test_all_faults_at_once_one_line_each(accept: Any, file: Path) -> None:
+def test_all_errors_at_once_one_line_each(accept: Any, file: Path) -> None:
     text = "kafka: {autoOfsetReset: latest, encoding: xml}\nexporters: [{name: a, type: file}]\napp: 5\n"
     with pytest.raises(SettingsError) as caught:
         accept(text, {"TSS_KAFKA_GROUP": "x"})
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"5 faults in the settings of {file} and the environment:"
+    assert lines[0] == f"5 errors in the settings of {file} and the environment:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
         "TSS_KAFKA_GROUP",
         "app",
@@ -438,8 +440,8 @@ def test_all_faults_at_once_one_line_each(accept: Any, file: Path) -> None:
     ],
 )
 def test_unknown_keys_with_the_nearest_known(refuse_one: Any, text: str, path: str, hint: str) -> None:
-    fault = refuse_one(text)
-    assert (fault.path, fault.found, fault.hint) == (path, "an unknown key", hint)
+    error = refuse_one(text)
+    assert (error.path, error.found, error.hint) == (path, "an unknown key", hint)
 
 
 def test_a_misspelt_key_is_not_called_missing_as_well(refuse: Any) -> None:
@@ -468,11 +470,11 @@ def test_a_misspelt_key_is_not_called_missing_as_well(refuse: Any) -> None:
         (f"app: {{maxBufferSpans: {'9' * 5000}}}", "tag"),
     ],
 )
-def test_what_is_no_document_is_one_fault_without_its_words(refuse_one: Any, file: Path, text: str, found: str) -> None:
-    fault = refuse_one(text, least=False)
-    assert fault.path == str(file)
-    assert found in fault.found
-    assert "hunter2" not in str(fault)
+def test_what_is_no_document_is_one_error_without_its_words(refuse_one: Any, file: Path, text: str, found: str) -> None:
+    error = refuse_one(text, least=False)
+    assert error.path == str(file)
+    assert found in error.found
+    assert "hunter2" not in str(error)
 
 
 @pytest.mark.parametrize(
@@ -489,17 +491,17 @@ def test_what_is_no_document_is_one_fault_without_its_words(refuse_one: Any, fil
     ],
 )
 def test_an_error_of_yaml_reads_as_a_sentence(refuse_one: Any, text: str, told: str) -> None:
-    fault = refuse_one(text, least=False)
-    assert fault.found.startswith(f"a YAML error {told}")
-    assert "hunter2" not in str(fault)
+    error = refuse_one(text, least=False)
+    assert error.found.startswith(f"a YAML error {told}")
+    assert "hunter2" not in str(error)
 
 
-def test_without_a_file_the_faults_begin_with_that() -> None:
+def test_without_a_file_the_errors_begin_with_that() -> None:
     with pytest.raises(SettingsError) as caught:
         load(None, {})
-    head, *faults = str(caught.value).splitlines()
-    assert head.startswith("no settings file was given (--config FILE or TSS_CONFIG); 2 faults")
-    assert len(faults) == 2
+    head, *errors = str(caught.value).splitlines()
+    assert head.startswith("no settings file was given (--config FILE or TSS_CONFIG); 2 errors")
+    assert len(errors) == 2
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -507,13 +509,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for name, found in (("missing", "No such file"), (".", "directory"), ("latin", "not UTF-8")):
         with pytest.raises(SettingsError) as caught:
             load(str(tmp_path / name), {})
-        assert [found in fault.found for fault in caught.value.faults] == [True]
+        assert [found in error.found for error in caught.value.errors] == [True]
 
 
 def test_keys_given_twice(refuse: Any) -> None:
-    faults = refuse("kafka:\n  encoding: auto\n  encoding: auto\nexporters: [{name: a, name: b}]\nkafka: {}\n")
-    assert paths(faults)[:3] == ["kafka.encoding", "exporters[0].name", "kafka"]
-    assert faults[0].found == "the same key at lines 2 and 3"
+    errors = refuse("kafka:\n  encoding: auto\n  encoding: auto\nexporters: [{name: a, name: b}]\nkafka: {}\n")
+    assert paths(errors)[:3] == ["kafka.encoding", "exporters[0].name", "kafka"]
+    assert errors[0].found == "the same key at lines 2 and 3"
 
 
 def test_anchors_and_merges_are_fine_and_bombs_are_not_unfolded(accept: Any, refuse: Any) -> None:
@@ -585,10 +587,10 @@ def test_environment_beats_file(accept: Any) -> None:
         ("TSS_APP_ROOT_QUIET_SECS", "700", "TSS_APP_ROOT_QUIET_SECS", "700"),
     ],
 )
-def test_faults_in_variables_name_the_variable(refuse_one: Any, name: str, value: str, path: str, found: str) -> None:
-    fault = refuse_one("", {name: value})
-    assert fault.path == path
-    assert found in fault.found
+def test_errors_in_variables_name_the_variable(refuse_one: Any, name: str, value: str, path: str, found: str) -> None:
+    error = refuse_one("", {name: value})
+    assert error.path == path
+    assert found in error.found
 
 
 @pytest.mark.parametrize(
@@ -603,9 +605,9 @@ def test_faults_in_variables_name_the_variable(refuse_one: Any, name: str, value
     ],
 )
 def test_unknown_variables_with_the_nearest_known(refuse_one: Any, name: str, meant: str) -> None:
-    fault = refuse_one("", {name: "hunter2"})
-    assert (fault.path, fault.hint) == (name, f"did you mean {meant}?" if meant else "")
-    assert "hunter2" not in str(fault)
+    error = refuse_one("", {name: "hunter2"})
+    assert (error.path, error.hint) == (name, f"did you mean {meant}?" if meant else "")
+    assert "hunter2" not in str(error)
 
 
 def test_what_kubernetes_and_others_set_is_left_alone(accept: Any) -> None:
@@ -649,16 +651,16 @@ def test_secret_files_that_cannot_be_read(refuse: Any, tmp_path: Path) -> None:
         "TSS_KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "missing"),
         "TSS_KAFKA_SASL_USERNAME_FILE": str(tmp_path / "missing"),  # no secret: no such variable
     }
-    faults = refuse("", environ)
-    assert paths(faults) == [
+    errors = refuse("", environ)
+    assert paths(errors) == [
         "TSS_DATADOG_API_KEY_FILE",
         "TSS_DATADOG_APPLICATION_KEY_FILE",
         "TSS_KAFKA_SASL_PASSWORD_FILE",
         "TSS_REDIS_PASSWORD_FILE",
         "TSS_KAFKA_SASL_USERNAME_FILE",
     ]
-    assert str(tmp_path / "missing") in faults[0].found
-    assert faults[2].found == "TSS_KAFKA_SASL_PASSWORD set as well"
+    assert str(tmp_path / "missing") in errors[0].found
+    assert errors[2].found == "TSS_KAFKA_SASL_PASSWORD set as well"
 
 
 # ---- exporters
@@ -727,9 +729,9 @@ def test_without_exporters_the_datadog_section_is_the_destination(accept: Any, r
     assert exporter == DatadogExporter(
         name="datadog", via="agent", agent_url="http://agent:8126", site="datadoghq.com", batch_size=9
     )
-    fault = refuse_one(text, {"TSS_KAFKA_BROKERS": "a:1"}, least=False)
-    assert fault.path == "exporters"
-    assert "set datadog.apiKey, or datadog.agentUrl" in fault.hint
+    error = refuse_one(text, {"TSS_KAFKA_BROKERS": "a:1"}, least=False)
+    assert error.path == "exporters"
+    assert "set datadog.apiKey, or datadog.agentUrl" in error.hint
 
 
 # ---- the ways to Datadog
@@ -788,9 +790,9 @@ def test_ways_to_datadog(accept: Any, section: str, exporter: str, expected: tup
     ],
 )
 def test_ways_to_datadog_that_lead_nowhere(refuse_one: Any, section: str, path: str, told: str) -> None:
-    fault = refuse_one(f"datadog: {section}", {"TSS_KAFKA_BROKERS": "a:1"}, least=False)
-    assert fault.path == path
-    assert told in fault.allowed
+    error = refuse_one(f"datadog: {section}", {"TSS_KAFKA_BROKERS": "a:1"}, least=False)
+    assert error.path == path
+    assert told in error.allowed
 
 
 def test_keys_of_a_way_that_nobody_takes_are_named(accept: Any) -> None:
@@ -857,9 +859,9 @@ def test_an_api_key_beside_another_destination_is_accepted(accept: Any) -> None:
     ],
 )
 def test_refused_exporters(refuse_one: Any, text: str, path: str) -> None:
-    fault = refuse_one(f"exporters: {text}", {"TSS_KAFKA_BROKERS": "a:1"}, least=False)
-    assert fault.path == path
-    assert "hunter2" not in str(fault)
+    error = refuse_one(f"exporters: {text}", {"TSS_KAFKA_BROKERS": "a:1"}, least=False)
+    assert error.path == path
+    assert "hunter2" not in str(error)
 
 
 TO_TOPIC = "{name: k, type: kafka, topic: kept}"
@@ -893,9 +895,9 @@ def test_an_exporter_to_a_topic(accept: Any) -> None:
     ],
 )  # fmt: skip
 def test_refused_exporters_to_a_topic(refuse_one: Any, text: str, path: str, hint: str) -> None:
-    fault = refuse_one(text)
-    assert fault.path == path
-    assert hint in fault.hint
+    error = refuse_one(text)
+    assert error.path == path
+    assert hint in error.hint
 
 
 # ---- what keys must agree on
@@ -951,7 +953,7 @@ def test_agreements(accept: Any, text: str) -> None:
     accept(text)
 
 
-def test_a_faulty_value_is_not_compared(refuse_one: Any) -> None:
+def test_an_invalid_value_is_not_compared(refuse_one: Any) -> None:
     assert refuse_one("app: {rootQuietSecs: 700, inactivityTimeoutSecs: x}").path == "app.inactivityTimeoutSecs"
 
 
@@ -1014,8 +1016,8 @@ def test_addresses_of_redis(url: str, expected: RedisUrl) -> None:
     ],
 )
 def test_what_the_keys_of_redis_must_agree_on(refuse_one: Any, redis: str, path: str, found: str) -> None:
-    fault = refuse_one(f"redis: {{{redis}}}")
-    assert (fault.path, fault.found) == (path, found)
+    error = refuse_one(f"redis: {{{redis}}}")
+    assert (error.path, error.found) == (path, found)
 
 
 def test_every_attribute_of_every_class_is_told() -> None:
@@ -1190,11 +1192,11 @@ def test_span_metrics_that_cannot_be(refuse_one: Any, text: str, path: str) -> N
     assert refuse_one(f"spanMetrics: {{{text}}}").path == path
 
 
-def test_a_ca_beside_plaintext_is_a_fault(refuse: Any) -> None:
+def test_a_ca_beside_plaintext_is_an_error(refuse: Any) -> None:
     """Whoever names one believes that the connection is encrypted."""
     text = BASE.replace("'k:9092'", "'k:9092', securityProtocol: plaintext, sslCaLocation: /ca.pem")
-    (fault,) = refuse(text)
-    assert (fault.path, "kafka.sslCaLocation is set" in fault.allowed) == ("kafka.securityProtocol", True)
+    (error,) = refuse(text)
+    assert (error.path, "kafka.sslCaLocation is set" in error.allowed) == ("kafka.securityProtocol", True)
 
 
 def test_an_exporter_takes_what_matches(accept: Any) -> None:
@@ -1220,18 +1222,18 @@ def test_an_exporter_takes_what_matches(accept: Any) -> None:
     ],
 )
 def test_a_match_that_says_nothing_is_refused(refuse: Any, match: str, path: str) -> None:
-    faults = refuse(f"exporters: [{{name: a, type: file, path: p, match: {match}}}]")
-    assert path in paths(faults)
+    errors = refuse(f"exporters: [{{name: a, type: file, path: p, match: {match}}}]")
+    assert path in paths(errors)
 
 
-def test_a_policy_that_there_is_not_is_a_fault(refuse: Any) -> None:
+def test_a_policy_that_there_is_not_is_an_error(refuse: Any) -> None:
     text = "sampling: {sampleLatency: false}\nexporters: [{name: a, type: file, path: p, match: {policies: [eror, latency]}}]"
-    faults = refuse(text)
-    assert [(fault.path, fault.allowed) for fault in faults] == [
+    errors = refuse(text)
+    assert [(error.path, error.allowed) for error in errors] == [
         ("exporters[0].match.policies", "one of errors, default")
     ]
-    assert "latency" in faults[0].found
-    assert "errors" in faults[0].hint
+    assert "latency" in errors[0].found
+    assert "errors" in errors[0].hint
 
 
 @pytest.mark.parametrize("switches", [(True, True), (True, False), (False, True), (False, False)])

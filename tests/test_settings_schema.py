@@ -7,10 +7,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from tss.settings import render
-from tss.settings.model import (
-    EXPORTERS,
-    SECTIONS,
+from tss.settings import (
     Datadog,
     DatadogExporter,
     FileExporter,
@@ -19,10 +16,12 @@ from tss.settings.model import (
     OtlpExporter,
     ParquetExporter,
     Settings,
-    camel,
-    fields,
+    render,
 )
+from tss.settings.keys import camel, fields
+from tss.settings.model import SECTIONS
 from tss.settings.schema import settings_schema
+from tss.settings.sections.exporters import EXPORTERS
 
 SCHEMA = settings_schema()
 VALIDATOR = Draft7Validator(SCHEMA)
@@ -40,7 +39,7 @@ FULL = Settings(
 )
 
 
-def faults(document: object) -> list[str]:
+def errors(document: object) -> list[str]:
     return [f"{error.json_path}: {error.message[:200]}" for error in VALIDATOR.iter_errors(document)]
 
 
@@ -54,7 +53,7 @@ def test_it_is_a_schema() -> None:
 
 def test_it_takes_every_default_and_every_type_of_exporter() -> None:
     assert {each.type for each in FULL.exporters} == EXPORTERS.keys()
-    assert faults(full()) == []
+    assert errors(full()) == []
 
 
 def test_it_takes_null_for_every_key_as_the_daemon_does() -> None:
@@ -62,7 +61,7 @@ def test_it_takes_null_for_every_key_as_the_daemon_does() -> None:
         document: dict[str, Any] = {camel(key.name): None for key in fields(cls)}
         for name in reversed(camel(section).split(".")):
             document = {name: document}
-        assert faults(document) == []
+        assert errors(document) == []
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -76,7 +75,7 @@ def test_it_knows_every_key_and_no_other(section: str) -> None:
     document: Any = {"nonsense": 1}
     for name in reversed(camel(section).split(".")):
         document = {name: document}
-    assert any("nonsense" in fault for fault in faults(document))
+    assert any("nonsense" in error for error in errors(document))
 
 
 # What the tests of the settings say that the daemon takes, beside the defaults.
@@ -96,7 +95,7 @@ TAKEN = [
 
 @pytest.mark.parametrize("document", TAKEN, ids=str)
 def test_it_takes_the_ways_in_which_a_value_can_be_written(document: object) -> None:
-    assert faults(document) == []
+    assert errors(document) == []
 
 
 REFUSED = [
@@ -118,7 +117,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("document", REFUSED, ids=str)
 def test_it_refuses_what_can_be_refused_without_reading(document: object) -> None:
-    assert faults(document)
+    assert errors(document)
 
 
 def test_it_is_made_anew_each_time() -> None:

@@ -26,7 +26,7 @@ from tss.core.formats import datadog
 from tss.core.otlp import to_json_line
 from tss.core.preparing import Preparation, Prepared
 from tss.settings import SpanCompression
-from tss.settings.kinds import SqlPattern
+from tss.settings.kinds.patterns import SqlPattern
 
 MS = 1_000_000
 CLIENT, INTERNAL, SERVER, PRODUCER = (

@@ -1,29 +1,29 @@
 """All settings of the daemon, read from a YAML file and the environment; see docs/settings.md."""
 
-from tss.settings.checks import without_effect
+from tss.settings.effect import without_effect
 from tss.settings.environment import CONFIG_VARIABLE
-from tss.settings.faults import Fault, SettingsError
+from tss.settings.errors import InvalidSetting, SettingsError
 from tss.settings.memory import buffer_bytes, is_too_much, memory_limit_bytes
-from tss.settings.model import (
-    App,
-    Datadog,
+from tss.settings.model import Settings
+from tss.settings.reading import load
+from tss.settings.sections.app import App
+from tss.settings.sections.datadog import Datadog
+from tss.settings.sections.dead_letter import DeadLetter
+from tss.settings.sections.exporters import (
     DatadogExporter,
-    DeadLetter,
     Exporter,
     FileExporter,
-    ForceSampling,
-    Kafka,
     KafkaExporter,
-    Observability,
     OtlpExporter,
     ParquetExporter,
-    Redis,
-    Sampling,
-    Settings,
-    SpanCompression,
-    SpanMetrics,
 )
-from tss.settings.reading import load
+from tss.settings.sections.force_sampling import ForceSampling
+from tss.settings.sections.kafka import Kafka
+from tss.settings.sections.observability import Observability
+from tss.settings.sections.redis import Redis
+from tss.settings.sections.sampling import Sampling
+from tss.settings.sections.span_compression import SpanCompression
+from tss.settings.sections.span_metrics import SpanMetrics
 from tss.settings.writing import reference, render, secrets
 
 __all__ = [
@@ -33,9 +33,9 @@ __all__ = [
     "DatadogExporter",
     "DeadLetter",
     "Exporter",
-    "Fault",
     "FileExporter",
     "ForceSampling",
+    "InvalidSetting",
     "Kafka",
     "KafkaExporter",
     "Observability",

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tss.settings.faults import Fault, Refused
+from tss.settings.errors import InvalidSetting, InvalidValue
 
 _INT, _FLOAT, _TIMESTAMP = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp"))
 _MERGE = "tag:yaml.org,2002:merge"
@@ -61,20 +61,22 @@ _use_plain_numbers(_Loader)
 _use_plain_numbers(_Dumper)
 
 
-def parse(text: str) -> tuple[object, list[Fault]]:
-    """The document's value and its double keys, whose paths are relative to it. Raises Refused when it is no YAML."""
+def parse(text: str) -> tuple[object, list[InvalidSetting]]:
+    """The document's value and its double keys, whose paths are relative to it. Raises InvalidValue when it is no YAML."""
     try:
         loader = _Loader(text)
         root: Any = loader.get_single_node()
         if root is None:
             return None, []
-        faults = list(_double_keys(root, "", set()))  # first, since construction unfolds merges within the nodes
-        return loader.construct_document(root), faults
+        errors = list(_double_keys(root, "", set()))  # first, since construction unfolds merges within the nodes
+        return loader.construct_document(root), errors
     except yaml.YAMLError as error:
-        raise Refused(Fault("", _told(error), "one YAML document")) from None
+        raise InvalidValue(InvalidSetting("", _told(error), "one YAML document")) from None
     except (ValueError, LookupError, AttributeError, RecursionError):
         # PyYAML lets plain Python errors through for a value that does not fit its explicit tag, as `!!int x`.
-        raise Refused(Fault("", "a value unlike its tag, or too deep a nesting", "one YAML document")) from None
+        raise InvalidValue(
+            InvalidSetting("", "a value unlike its tag, or too deep a nesting", "one YAML document")
+        ) from None
 
 
 def _told(error: yaml.YAMLError) -> str:
@@ -100,7 +102,7 @@ def _readable(quoted: "re.Match[str]") -> str:
     return quoted[0] if len(inside) == 1 and inside.isascii() and not inside.isalnum() else "..."
 
 
-def _double_keys(node: Any, path: str, seen: set[int]) -> Iterator[Fault]:
+def _double_keys(node: Any, path: str, seen: set[int]) -> Iterator[InvalidSetting]:
     if id(node) in seen:  # an alias, perhaps to what holds it
         return
     seen.add(id(node))
@@ -111,7 +113,7 @@ def _double_keys(node: Any, path: str, seen: set[int]) -> Iterator[Fault]:
         yield from _double_keys_here(node, path, seen)
 
 
-def _double_keys_here(node: Any, path: str, seen: set[int]) -> Iterator[Fault]:
+def _double_keys_here(node: Any, path: str, seen: set[int]) -> Iterator[InvalidSetting]:
     first_lines: dict[str, int] = {}
     for key, value in node.value:
         if key.tag == _MERGE or not isinstance(key, yaml.ScalarNode):  # other keys are refused by construction
@@ -119,7 +121,7 @@ def _double_keys_here(node: Any, path: str, seen: set[int]) -> Iterator[Fault]:
         below = f"{path}.{key.value}" if path else str(key.value)
         line = key.start_mark.line + 1
         if key.value in first_lines:
-            yield Fault(below, f"the same key at lines {first_lines[key.value]} and {line}", "each key once")
+            yield InvalidSetting(below, f"the same key at lines {first_lines[key.value]} and {line}", "each key once")
         first_lines[key.value] = line
         yield from _double_keys(value, below, seen)
 

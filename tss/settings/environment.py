@@ -7,8 +7,9 @@ from pathlib import Path
 from attrs import frozen
 
 from tss.settings.document import parse
-from tss.settings.faults import Notes, Refused, did_you_mean, nearest
-from tss.settings.model import SECTIONS, about, camel, fields
+from tss.settings.errors import InvalidValue, Notes, did_you_mean, nearest
+from tss.settings.keys import about, camel, fields
+from tss.settings.model import SECTIONS
 
 # Names the settings file, and is read by the command line.
 CONFIG_VARIABLE = "TSS_CONFIG"
@@ -48,7 +49,7 @@ _FILES: Mapping[str, str] = {f"{name}_FILE": name for name, known in VARIABLES.i
 
 
 def read_environment(environ: Mapping[str, str], notes: Notes) -> dict[str, object]:
-    """By key, the raw values that the environment gives. Notes which keys those are, and every fault."""
+    """By key, the raw values that the environment gives. Notes which keys those are, and every error."""
     raws: dict[str, object] = {}
     for name in sorted(environ):
         if name in VARIABLES:
@@ -75,13 +76,13 @@ def _raw(known: Variable, text: str, notes: Notes) -> object:
         return None
     try:
         value, double_keys = parse(text)
-    except Refused as refused:
-        fault = refused.faults[0]
-        notes.add(known.key, fault.found, "its value as YAML text", fault.hint)
+    except InvalidValue as refused:
+        error = refused.errors[0]
+        notes.add(known.key, error.found, "its value as YAML text", error.hint)
         return None
-    for fault in double_keys:
-        dot = "" if fault.path.startswith("[") else "."
-        notes.add(f"{known.key}{dot}{fault.path}", fault.found, fault.allowed)
+    for error in double_keys:
+        dot = "" if error.path.startswith("[") else "."
+        notes.add(f"{known.key}{dot}{error.path}", error.found, error.allowed)
     return value
 
 

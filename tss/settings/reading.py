@@ -1,4 +1,4 @@
-"""From the sources to settings: the YAML file, then the environment, with every fault noted at its place."""
+"""From the sources to settings: the YAML file, then the environment, with every error noted at its place."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -6,38 +6,31 @@ from typing import Any
 
 import attrs
 
-from tss.settings.checks import derive, disagreements
+from tss.settings.checks import conflicts
+from tss.settings.derived import derive
 from tss.settings.document import parse
 from tss.settings.environment import VARIABLES, read_environment
-from tss.settings.faults import MASK, Notes, Refused, SettingsError, did_you_mean, nearest, shape, shown
-from tss.settings.model import (
-    EXPORTERS,
-    SECTIONS,
-    DatadogExporter,
-    Exporter,
-    FileExporter,
-    Settings,
-    about,
-    camel,
-    fields,
-)
+from tss.settings.errors import MASK, InvalidValue, Notes, SettingsError, did_you_mean, nearest, shape, shown
+from tss.settings.keys import about, camel, fields
+from tss.settings.model import SECTIONS, Settings
+from tss.settings.sections.exporters import EXPORTERS, DatadogExporter, Exporter, FileExporter
 
 
 def load(path: str | None, environ: Mapping[str, str], *, root: Path = Path("/")) -> Settings:
     """The settings of the YAML file at `path` (none: of the environment alone), overridden by `environ`.
 
     What is derived (instanceId, maxBufferBytes, securityProtocol) is filled in; `root` is where /proc and /sys are.
-    Raises SettingsError with every fault that could be found.
+    Raises SettingsError with every error that could be found.
     """
     notes = Notes()
     overrides = read_environment(environ, notes)
     document = _document(path, notes) if path is not None else {}
     settings = _settings(document, overrides, notes)
-    for disagreement in disagreements(settings):
-        if notes.sound(*disagreement.keys):
-            notes.add(disagreement.keys[0], disagreement.found, disagreement.allowed, disagreement.hint)
-    if notes.faults:
-        raise SettingsError(tuple(notes.faults), path)
+    for conflict in conflicts(settings):
+        if notes.sound(*conflict.keys):
+            notes.add(conflict.keys[0], conflict.found, conflict.allowed, conflict.hint)
+    if notes.errors:
+        raise SettingsError(tuple(notes.errors), path)
     return derive(settings, root)
 
 
@@ -51,10 +44,10 @@ def _document(path: str, notes: Notes) -> dict[object, object]:
         return _no_document(path, f"no readable file: {error.strerror}", notes)
     except ValueError:
         return _no_document(path, "a file that is not UTF-8 text", notes)
-    except Refused as refused:
-        return _no_document(path, refused.faults[0].found, notes)
-    for fault in double_keys:
-        notes.add(fault.path, fault.found, fault.allowed)
+    except InvalidValue as refused:
+        return _no_document(path, refused.errors[0].found, notes)
+    for double in double_keys:
+        notes.add(double.path, double.found, double.allowed)
     if value is None:  # an empty file: all defaults
         return {}
     if not isinstance(value, dict):
@@ -148,16 +141,13 @@ def _value(attribute: "attrs.Attribute[Any]", raw: object, key: str, notes: Note
             notes.add(key, "nothing", known.kind.allowed, hint)
         return None
     try:
-        value = known.kind.read(raw)
-    except Refused as refused:
-        for fault in refused.faults:
+        return known.kind.read(raw)
+    except InvalidValue as refused:
+        for error in refused.errors:
             # Inside a mapping of secrets the kind has already left the values out.
-            found = MASK if known.secret and not fault.path else fault.found
-            notes.add(key + fault.path, found, fault.allowed, fault.hint or _service_link_hint(key, raw, notes))
+            found = MASK if known.secret and not error.path else error.found
+            notes.add(key + error.path, found, error.allowed, error.hint or _service_link_hint(key, raw, notes))
         return None
-    if known.not_built and value != attribute.default:
-        notes.add(key, shown(raw), shown(attribute.default), known.not_built)
-    return value
 
 
 def _service_link_hint(key: str, raw: object, notes: Notes) -> str:
@@ -199,7 +189,7 @@ def _exporters(raw: object, settings: Settings, notes: Notes) -> tuple[Exporter,
 
 
 def _exporter(raw: object, at: str, settings: Settings, notes: Notes) -> Exporter:
-    placeholder = FileExporter()  # keeps the places of the others right; with a fault noted it is never seen
+    placeholder = FileExporter()  # keeps the places of the others right; with an error noted it is never seen
     if not isinstance(raw, dict):
         notes.add(at, shape(raw), "a mapping with name and type")
         return placeholder

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 from attrs import field, frozen
 
-from tss.settings.faults import MASK
+from tss.settings.errors import MASK
 
 ALLOWED = "an address such as redis://host:6379/0 or rediss://host:6379, or empty"
 

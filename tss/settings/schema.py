@@ -5,7 +5,9 @@ from typing import Any
 
 import attrs
 
-from tss.settings.model import EXPORTERS, SECTIONS, Settings, about, camel, fields
+from tss.settings.keys import about, camel, fields
+from tss.settings.model import SECTIONS, Settings
+from tss.settings.sections.exporters import EXPORTERS
 
 Schema = dict[str, Any]
 

@@ -8,10 +8,14 @@ import attrs
 
 from tss.settings.document import dump
 from tss.settings.environment import variable
-from tss.settings.faults import MASK
-from tss.settings.kinds import OWNED_PROPERTIES, SqlPattern, is_secret_property, redis_url
-from tss.settings.model import EXPORTERS, SECTIONS, About, Exporter, Settings, about, camel, fields, masked
+from tss.settings.errors import MASK, masked
+from tss.settings.keys import About, about, camel, fields
+from tss.settings.kinds.kafka import OWNED_PROPERTIES, is_secret_property
+from tss.settings.kinds.patterns import SqlPattern
+from tss.settings.kinds.redis import redis_url
+from tss.settings.model import SECTIONS, Settings
 from tss.settings.redis_url import passwords, without_password
+from tss.settings.sections.exporters import EXPORTERS, Exporter
 
 # ---- effective settings
 
@@ -86,12 +90,12 @@ from the environment, which beats the file. Everything has a default but `kafka.
 `exporters`, `datadog.apiKey` or `datadog.agentUrl`.
 
 - Variables are named `TSS_<SECTION>_<KEY>`, as listed. Lists and mappings are given as YAML text, such as
-  `TSS_SPAN_COMPRESSION_SQL_PATTERNS='["a", "b"]'`. An empty variable is empty text; for other keys it is a fault.
+  `TSS_SPAN_COMPRESSION_SQL_PATTERNS='["a", "b"]'`. An empty variable is empty text; for other keys it is an error.
 - A secret can be kept in a file: `<VARIABLE>_FILE` names it; the line break at its end does not count. It is shown as
   `{MASK}` everywhere.
 - `null` means the default. Durations may have fractions. Choices may be written in any case.
-- An unknown key or `TSS_` variable is a fault, save those that Kubernetes sets for services (`TSS_..._SERVICE_HOST` and
-  the like). So is a key whose feature is not built yet. All faults are reported at once, and the exit code is 2.
+- An unknown key or `TSS_` variable is an error, save those that Kubernetes sets for services (`TSS_..._SERVICE_HOST` and
+  the like). All errors are reported at once, and the exit code is 2.
 
 `python -m tss check --config FILE` checks the settings and prints the effective ones.
 """
@@ -154,7 +158,7 @@ def _default(field: "attrs.Attribute[Any]", known: About) -> str:
 
 
 def _meaning(known: About) -> str:
-    marks = [known.doc, "**Secret.**" if known.secret else "", "**Not built yet.**" if known.not_built else ""]
+    marks = [known.doc, "**Secret.**" if known.secret else ""]
     return " ".join(mark for mark in marks if mark)
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from tss.edges.kafka_client.client_log import logger
 from tss.settings import Kafka
-from tss.settings.checks import security_protocol
-from tss.settings.faults import MASK
-from tss.settings.kinds import is_secret_property
+from tss.settings.errors import MASK
+from tss.settings.kinds.kafka import is_secret_property
 
 STATISTICS_MS = 1000  # the shortest that librdkafka allows: ends and lags are taken from them
 
@@ -60,7 +59,7 @@ def client_config(kafka: Kafka, client_id: str) -> dict[str, object]:
         # Law 6: bytes that changed are not exported. They are fetched again, and then passed: counted and told. With SSE4.2 it costs 0.1 ns a byte.
         "check.crcs": True,
         "topic.metadata.refresh.interval.ms": _TOPIC_LOOK_MS,
-        "security.protocol": security_protocol(kafka),
+        "security.protocol": kafka.chosen_security_protocol,
         "group.protocol": kafka.group_protocol,
     }
     if kafka.static_membership:
@@ -106,7 +105,7 @@ def without_secrets(text: str, config: Mapping[str, object]) -> str:
 
 
 def _security(kafka: Kafka) -> dict[str, object]:
-    protocol = security_protocol(kafka)
+    protocol = kafka.chosen_security_protocol
     config: dict[str, object] = {}
     if protocol.startswith("sasl_"):
         config |= {

@@ -22,7 +22,7 @@ from tss.core.measures import Meter
 from tss.edges.redis.endpoint import RedisEndpoint
 from tss.edges.redis.errors import TIMEOUT, UNREADABLE, Reason, reason_of
 from tss.settings import Redis
-from tss.settings.faults import MASK
+from tss.settings.errors import MASK
 
 T = TypeVar("T")
 

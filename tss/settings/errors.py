@@ -3,19 +3,19 @@
 import difflib
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from attrs import define, field, frozen
 
 MASK = "***"
 
-# A fault is one line in a terminal; and a document of nested aliases must not unfold into gigabytes here.
+# An error is one line in a terminal; and a document of nested aliases must not unfold into gigabytes here.
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
 
 
 @frozen
-class Fault:
+class InvalidSetting:
     """One thing to mend. `path` is a key (`kafka.autoOffsetReset`), a variable (`TSS_KAFKA_BROKERS`) or a file."""
 
     path: str
@@ -29,27 +29,27 @@ class Fault:
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. Holds every fault, so that one reading is enough to mend them all."""
+    """The settings cannot be used. Holds every error, so that one reading is enough to mend them all."""
 
-    def __init__(self, faults: tuple[Fault, ...], file: str | None) -> None:
-        super().__init__(faults, file)
-        self.faults = faults
+    def __init__(self, errors: tuple[InvalidSetting, ...], file: str | None) -> None:
+        super().__init__(errors, file)
+        self.errors = errors
         self.file = file  # that was read; None when none was given
 
     def __str__(self) -> str:
-        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        count = "1 error" if len(self.errors) == 1 else f"{len(self.errors)} errors"
         head = f"{count} in the settings of {self.file} and the environment:"
         if self.file is None:
             head = f"no settings file was given (--config FILE or TSS_CONFIG); {count} in those of the environment:"
-        return "\n".join([head, *(f"  {fault}" for fault in self.faults)])
+        return "\n".join([head, *(f"  {error}" for error in self.errors)])
 
 
-class Refused(Exception):
-    """A value does not fit its kind. The paths of these faults are relative: "" or "[2]" or ".some.property"."""
+class InvalidValue(Exception):
+    """A value does not fit its kind. The paths of these errors are relative: "" or "[2]" or ".some.property"."""
 
-    def __init__(self, *faults: Fault) -> None:
-        super().__init__(faults)
-        self.faults = faults
+    def __init__(self, *errors: InvalidSetting) -> None:
+        super().__init__(errors)
+        self.errors = errors
 
 
 def shown(raw: object) -> str:
@@ -67,6 +67,13 @@ def shown(raw: object) -> str:
             # The password in redis://user:password@host is a secret in a key that is none.
             return _short.repr(re.sub(r"//\S*@", f"//{MASK}@", raw))
     return _short.repr(raw)
+
+
+def masked(value: object) -> object:
+    """A secret as it may be shown: `***` if it has a value. Of a mapping, only the values are masked."""
+    if isinstance(value, Mapping):
+        return {name: masked(entry) for name, entry in value.items()}
+    return MASK if value else value
 
 
 def shape(raw: object) -> str:
@@ -91,9 +98,9 @@ def did_you_mean(name: str) -> str:
 
 @define
 class Notes:
-    """What one reading has found so far: the faults, which keys they spoil, and which keys came from a variable."""
+    """What one reading has found so far: the errors, which keys they spoil, and which keys came from a variable."""
 
-    faults: list[Fault] = field(factory=list)
+    errors: list[InvalidSetting] = field(factory=list)
     spoiled: set[str] = field(factory=set)
     variables: dict[str, str] = field(factory=dict)
 
@@ -106,10 +113,10 @@ class Notes:
 
     def add(self, key: str, found: str, allowed: str, hint: str = "") -> None:
         self.spoiled.add(key)
-        self.faults.append(Fault(self.place(key), found, allowed, hint))
+        self.errors.append(InvalidSetting(self.place(key), found, allowed, hint))
 
     def sound(self, *keys: str) -> bool:
-        """No fault at, above or below these keys: a check between them would tell nothing but the truth."""
+        """No error at, above or below these keys: a check between them would tell nothing but the truth."""
         return not any(_above(bad, key) or _above(key, bad) for bad in self.spoiled for key in keys)
 
 

@@ -1,0 +1,17 @@
+"""What several keys must agree on."""
+
+from collections.abc import Iterator
+
+from tss.settings.checks import datadog, exporters, kafka, ports, redis, times, topics
+from tss.settings.checks.conflict import Conflict
+from tss.settings.model import Settings
+
+
+def conflicts(settings: Settings) -> Iterator[Conflict]:
+    yield from times.conflicts(settings)
+    yield from kafka.conflicts(settings)
+    yield from redis.conflicts(settings.redis)
+    yield from ports.conflicts(settings)
+    yield from datadog.conflicts(settings)
+    yield from exporters.conflicts(settings)
+    yield from topics.conflicts(settings)

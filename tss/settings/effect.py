@@ -1,0 +1,69 @@
+"""Keys that change nothing, because what they belong to is off."""
+
+import attrs
+
+from tss.settings.keys import camel, fields
+from tss.settings.model import Settings
+from tss.settings.sections.exporters import DatadogExporter
+from tss.settings.sections.kafka import Kafka, Rekey
+from tss.settings.sections.redis import Redis
+from tss.settings.sections.span_compression import SpanCompression
+from tss.settings.sections.span_metrics import SpanMetrics
+
+
+def without_effect(settings: Settings) -> list[str]:
+    """Keys that were changed and change nothing: what they belong to is off, or not built yet."""
+    idle: list[tuple[str, object, tuple[str, ...]]] = [
+        ("datadog", settings.datadog, _idle_datadog(settings)),
+    ]
+    if not settings.redis.url:
+        idle.append(
+            ("redis", settings.redis, tuple(field.name for field in attrs.fields(Redis) if field.name != "url"))
+        )
+        idle.append(("app", settings.app, ("park_after_secs",)))
+    compression = tuple(field.name for field in attrs.fields(SpanCompression) if field.name != "enabled")
+    if not settings.span_compression.enabled:
+        idle.append(("spanCompression", settings.span_compression, compression))
+    if not settings.force_sampling.admin_token:
+        force = ("admin_port", "admin_addr", "default_duration_secs", "max_duration_secs", "max_rules", "poll_secs")
+        idle.append(("forceSampling", settings.force_sampling, force))
+    if not settings.kafka.rekey.enabled:
+        rekey = tuple(field.name for field in fields(Rekey) if field.name not in {"enabled", "topic"})
+        idle.append(("kafka.rekey", settings.kafka.rekey, rekey))
+    idle.append(("spanMetrics", settings.span_metrics, _idle_span_metrics(settings.span_metrics)))
+    unused = {"file": ("topic",), "topic": ("path",), "log": ("path", "topic")}[settings.dead_letter.type]
+    idle.append(("deadLetter", settings.dead_letter, unused))
+    idle.append(("kafka", settings.kafka, _idle_membership(settings.kafka)))
+    protocol = settings.kafka.chosen_security_protocol
+    if not protocol.startswith("sasl_"):
+        idle.append(("kafka", settings.kafka, ("sasl_mechanism",)))
+    return [
+        f"{section}.{camel(name)}"
+        for section, values, names in idle
+        for name in names
+        if getattr(values, name) != getattr(type(values)(), name)
+    ]
+
+
+def _idle_membership(kafka: Kafka) -> tuple[str, ...]:
+    by_the_brokers = (
+        ("partition_assignment_strategy", "session_timeout_ms") if kafka.group_protocol == "consumer" else ()
+    )
+    return by_the_brokers if kafka.enable_auto_commit else (*by_the_brokers, "scaler_group")
+
+
+def _idle_span_metrics(metrics: SpanMetrics) -> tuple[str, ...]:
+    if not metrics.enabled:
+        return tuple(field.name for field in attrs.fields(SpanMetrics) if field.name != "enabled")
+    return () if metrics.otlp_endpoint else ("otlp_headers", "otlp_interval_secs")
+
+
+_AGENT_KEYS = ("agent_url", "trace_api")
+_INTAKE_KEYS = ("api_endpoint", "intake_url", "api_key", "compression")  # the site is there in any case: it is derived
+
+
+def _idle_datadog(settings: Settings) -> tuple[str, ...]:
+    """The keys of the ways to Datadog that no exporter takes."""
+    vias = {each.via for each in settings.effective_exporters if isinstance(each, DatadogExporter)}
+    idle = (() if "agent" in vias else _AGENT_KEYS) + (() if vias & {"intake", "otlp"} else _INTAKE_KEYS)
+    return (*idle, "application_key")

@@ -1,0 +1,63 @@
+"""A kind of value: how it is read from YAML, strictly, and what to answer to another value.
+
+Own readers rather than cattrs: its structuring is lenient where an operator needs it strict (int("5"), bool("false"),
+True as 1), and every scalar would have needed a hook of its own to say found, allowed and hint.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Generic, TypeVar
+
+from attrs import frozen
+
+from tss.settings.errors import InvalidSetting, InvalidValue, shape, shown
+
+T = TypeVar("T")
+
+TEXT: Mapping[str, object] = {"type": "string"}
+FILLED: Mapping[str, object] = {"type": "string", "minLength": 1}
+
+
+def list_of(entry: Mapping[str, object], most: int | None = None, least: int = 0) -> dict[str, object]:
+    limits = {"minItems": least} | ({} if most is None else {"maxItems": most})
+    return {"type": "array", "items": entry, **limits}
+
+
+@frozen
+class Kind(Generic[T]):
+    allowed: str
+    read: Callable[[object], T]
+    # From the environment, the text itself is the value; otherwise the text is read as YAML.
+    literal: bool = False
+    # As JSON Schema: takes whatever `read` takes, and refuses what can be refused without reading.
+    schema: Mapping[str, object] = TEXT
+    # How a value may be shown where some of it is secret; None if all of it may be.
+    show: Callable[[object], object] | None = None
+
+
+def refused(raw: object, allowed: str, hint: str = "", at: str = "") -> InvalidValue:
+    return InvalidValue(InvalidSetting(at, shown(raw), allowed, hint))
+
+
+def collect(parts: Iterable[tuple[str, object, Callable[[object], T]]]) -> list[T]:
+    """Read every part; when some are refused, refuse with all of their errors, each at its place."""
+    values, errors = [], []
+    for at, raw, read in parts:
+        try:
+            values.append(read(raw))
+        except InvalidValue as refused:
+            errors += [InvalidSetting(at + f.path, f.found, f.allowed, f.hint) for f in refused.errors]
+    if errors:
+        raise InvalidValue(*errors)
+    return values
+
+
+def mapping_of(
+    allowed: str, read_item: Callable[[str, object], tuple[str, str]], entry: Mapping[str, object]
+) -> Kind[Mapping[str, str]]:
+    def read(raw: object) -> dict[str, str]:
+        if not isinstance(raw, dict):
+            raise InvalidValue(InvalidSetting("", shape(raw), allowed))
+        return dict(collect((f".{name}", value, partial(read_item, str(name))) for name, value in raw.items()))
+
+    return Kind(allowed, read, schema={"type": "object", "additionalProperties": entry})

@@ -1,0 +1,93 @@
+"""One line of text, one of a few words, an address."""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+
+from tss.settings.errors import did_you_mean, nearest
+from tss.settings.kinds.kind import FILLED, Kind, refused
+
+
+def read_text(raw: object, allowed: str, at: str = "") -> str:
+    if not isinstance(raw, str):
+        scalar = isinstance(raw, bool | int | float)
+        raise refused(raw, allowed, "put it in quotes" if scalar else "", at)
+    # A line break at the end of a secret is the usual slip of `echo ... | base64`, and breaks HTTP headers much later.
+    if not raw.isprintable():
+        raise refused(raw, f"{allowed}, without line breaks or invisible characters", at=at)
+    return raw
+
+
+def text(allowed: str = "text", pattern: str = ".*") -> Kind[str]:
+    """One line of text that matches `pattern` as a whole."""
+
+    def read(raw: object) -> str:
+        value = read_text(raw, allowed)
+        if not re.fullmatch(pattern, value):
+            raise refused(raw, allowed)
+        return value
+
+    return Kind(allowed, read, literal=True)
+
+
+filled = attrs.evolve(text("text, not empty", r".*\S.*"), schema=FILLED)
+site = text(
+    "a name such as datadoghq.eu, without https:// and api.", r"((?!api\.|app\.)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)?"
+)
+
+
+def choice(*names: str, aliases: Mapping[str, str] | None = None) -> Kind[str]:
+    """One of a few words, in any case (INFO is info)."""
+    allowed = "one of " + ", ".join(name or '""' for name in names)
+    table = {name.lower(): name for name in names} | dict(aliases or {})
+
+    def read(raw: object) -> str:
+        value = read_text(raw, allowed)
+        if value.lower() not in table:
+            raise refused(raw, allowed, did_you_mean(nearest(value, names)))
+        return table[value.lower()]
+
+    # In any case is more than an enumeration can say: the usual ways to write them.
+    words = (*names, *(aliases or {}))
+    spelled = dict.fromkeys(spelling for word in words for spelling in (word, word.lower(), word.upper()))
+    return Kind(allowed, read, literal=True, schema={"type": "string", "enum": [*spelled]})
+
+
+def url(empty: bool = False, suffix_added: str = "") -> Kind[str]:
+    """An http(s) base address, returned without a slash at its end."""
+    allowed = "an address such as http://host:port" + (", or empty" if empty else "")
+
+    def read(raw: object) -> str:
+        value = read_text(raw, allowed)
+        if empty and not value:
+            return value
+        hint = _url_hint(value)
+        if hint is None:
+            raise refused(raw, allowed)
+        if suffix_added and value.rstrip("/").endswith(suffix_added):
+            hint = f"leave {suffix_added} out: it is added"
+        if hint:
+            raise refused(raw, allowed, hint)
+        return value.rstrip("/")
+
+    return Kind(allowed, read, literal=True)
+
+
+def _url_hint(value: str) -> str | None:
+    """What is wrong with a base address: None when it is none at all, "" when it is fine."""
+    try:
+        parts = urlsplit(value)
+        sound = _is_http(parts)
+    except ValueError:  # a port out of range, a broken IPv6 address
+        return None
+    if not sound or " " in value:
+        return None
+    if "@" in parts.netloc:
+        return "no user or password here: they would be shown in logs"
+    return "no ? or # here: this is a base address" if "?" in value or "#" in value else ""
+
+
+def _is_http(parts: SplitResult) -> bool:
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

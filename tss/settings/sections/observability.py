@@ -1,0 +1,26 @@
+"""`observability`: logs, metrics, health."""
+
+from attrs import frozen
+
+from tss.settings.keys import key
+from tss.settings.kinds.numbers import port, truth
+from tss.settings.kinds.texts import choice, filled
+
+
+@frozen(kw_only=True)
+class Observability:
+    """What the daemon tells about itself."""
+
+    log_level: str = key(
+        "info",
+        choice("debug", "info", "warning", "error", aliases={"warn": "warning"}),
+        "Least level that is logged (warn is warning).",
+    )
+    json_logging: bool = key(True, truth, "Log JSON, one object a line; false is for people at a terminal.")
+    enable_prometheus: bool = key(True, truth, "Serve /metrics on `metricsPort`.")
+    metrics_port: int = key(9090, port, "Port of /metrics; 0 is any free port.")
+    metrics_addr: str = key("0.0.0.0", filled, "Address that /metrics listens on.")
+    enable_health_check: bool = key(True, truth, "Serve /health on `healthPort`.")
+    health_port: int = key(8080, port, "Port of /health; 0 is any free port.")
+    health_addr: str = key("0.0.0.0", filled, "Address that /health listens on.")
+    service_name: str = key("tail-sampling-selector", filled, "Name of the service in logs and metrics.")
