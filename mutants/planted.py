@@ -87,14 +87,14 @@ PLANTED = (
         "tss/edges/files/lines.py",
         "                    os.fsync(self._descriptor)",
         "                    pass",
-        ("tests/edges/test_deadletters.py",),
+        ("tests/edges/test_dead_letters.py",),
     ),
     Planted(
         "the dead letters' file is opened without syncing",
-        "tss/edges/deadletters.py",
+        "tss/edges/files/dead_letters.py",
         "begins=BEGINS, fsync=True",
         "begins=BEGINS, fsync=False",
-        ("tests/edges/test_deadletters.py",),
+        ("tests/edges/test_dead_letters.py",),
     ),
     Planted(
         "a commit that says the same as one under way is not answered",

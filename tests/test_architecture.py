@@ -19,6 +19,7 @@ MAY_IMPORT = {
 }
 # The rooms of `edges`, and what each may import of the others. A module beside the packages may import packages.
 ROOMS = {
+    "dead_letters": {"files", "kafka_client", "logs"},
     "files": {"unusable"},
     "http": {"tls"},
     "kafka": {"kafka_client"},

@@ -32,7 +32,7 @@ from tss.core.sampling import Sampler, policies
 from tss.core.trace import Trace
 from tss.counting import open_counting
 from tss.edges import heap, logs, signals
-from tss.edges.deadletters import open_dead_letters
+from tss.edges.dead_letters.writer import open_dead_letters
 from tss.edges.destinations import open_destination
 from tss.edges.kafka.retention import TopicRetention
 from tss.edges.kafka.scaler import scaler_group

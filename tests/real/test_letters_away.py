@@ -104,4 +104,4 @@ def comes_back(apache: Broker, daemon: Daemon, topic: str) -> None:
         time.sleep(0.5)
     kept = [*in_log(daemon), *in_topic(apache, "missing-letters")]
     assert {*kept} == {bad(each) for each in range(number)}, "each is in the log or in the topic"
-    assert daemon.said("their place takes them again")
+    assert daemon.said("their file or topic takes them again")

@@ -21,19 +21,18 @@ from confluent_kafka import Consumer
 from tests.fakes.meter import FakeMeter
 from tests.real.brokers import Tansu, free_ports, running
 from tss.core import measures
+from tss.core.formats.dead_letter import as_object
 from tss.core.health import DEAD_LETTERS, Health, State
 from tss.core.record import DeadLetter
-from tss.edges import breaker, deadletters, logs
-from tss.edges.breaker import Breaker
-from tss.edges.deadletters import (
-    DeadLetterOffice,
-    LetterFile,
-    LetterLog,
-    LetterTopic,
-    NotKept,
-    as_object,
-    open_dead_letters,
-)
+from tss.edges import logs
+from tss.edges.dead_letters import breaker, topic, writer
+from tss.edges.dead_letters import log as letter_log
+from tss.edges.dead_letters.breaker import DeadLetterBreaker
+from tss.edges.dead_letters.errors import NotKept
+from tss.edges.dead_letters.log import DeadLetterLog
+from tss.edges.dead_letters.topic import DeadLetterTopic
+from tss.edges.dead_letters.writer import DeadLetterWriter, open_dead_letters
+from tss.edges.files.dead_letters import DeadLetterFile
 from tss.edges.files.lines import CannotOpen
 from tss.edges.kafka_client.config import client_config
 from tss.settings import DeadLetter as Settings
@@ -50,11 +49,9 @@ LETTERS = [FULL, BARE]
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
-    monkeypatch.setattr(deadletters, "PAUSES_SECS", (0.01, 0.02))
-    monkeypatch.setattr(deadletters, "DELIVERY_SECS", 0.3)
-    monkeypatch.setattr(
-        deadletters, "_PRODUCER", {**deadletters._PRODUCER, "delivery.timeout.ms": 300, "socket.timeout.ms": 1000}
-    )
+    monkeypatch.setattr(writer, "PAUSES_SECS", (0.01, 0.02))
+    monkeypatch.setattr(topic, "DELIVERY_SECS", 0.3)
+    monkeypatch.setattr(topic, "_PRODUCER", {**topic._PRODUCER, "delivery.timeout.ms": 300, "socket.timeout.ms": 1000})
 
 
 class Wayward:
@@ -80,9 +77,9 @@ class Wayward:
         pass
 
 
-def office(place, health: Health | None = None) -> tuple[DeadLetterOffice, FakeMeter]:
+def office(place, health: Health | None = None) -> tuple[DeadLetterWriter, FakeMeter]:
     meter = FakeMeter()
-    desk = DeadLetterOffice(place, meter, trio.CapacityLimiter(1), health or Health(), random.Random(1))
+    desk = DeadLetterWriter(place, meter, trio.CapacityLimiter(1), health or Health(), random.Random(1))
     return desk, meter
 
 
@@ -196,7 +193,7 @@ async def test_file_that_cannot_be_opened_is_said_at_the_start(tmp_path):
 
 async def test_what_is_no_text_is_kept_too(tmp_path):
     """A detail may quote half a surrogate pair."""
-    place = LetterFile(str(tmp_path / "dead.jsonl"))
+    place = DeadLetterFile(str(tmp_path / "dead.jsonl"))
     counted, _ = await put(place, [DeadLetter("unreadable", "\ud800", b"x", headers=(("\ud801", b"y"),))])
     place.close()
     assert counted == {("unreadable", "file"): 1}
@@ -217,7 +214,7 @@ async def test_a_large_letter_survives_a_log_that_cuts_long_lines(capsys):
     large = DeadLetter("http_413", "too large", bytes(range(256)) * 200)
     logs.configure("info", True, "tss", "one")
     try:
-        await office(LetterLog())[0].put([large])
+        await office(DeadLetterLog())[0].put([large])
     finally:
         structlog.reset_defaults()
     lines = capsys.readouterr().err.splitlines()
@@ -227,14 +224,14 @@ async def test_a_large_letter_survives_a_log_that_cuts_long_lines(capsys):
 
 async def test_a_letter_waits_for_a_log_that_nobody_reads(monkeypatch):
     """Other lines are dropped then. A letter that is dropped would be lost, for its record is settled after it."""
-    monkeypatch.setattr(deadletters, "LOG_SECS", 0.02)
+    monkeypatch.setattr(letter_log, "LOG_SECS", 0.02)
     large = DeadLetter("http_413", "too large", bytes(range(256)) * 6000)  # more than may wait in the log
     read_fd, write_fd = os.pipe()
     os.write(write_fd, b"." * (fcntl.fcntl(write_fd, fcntl.F_GETPIPE_SZ) - 1) + b"\n")  # from here on it blocks
     with os.fdopen(read_fd) as reader, os.fdopen(write_fd, "w") as writer:
         monkeypatch.setattr(sys, "stderr", writer)
         logs.configure("info", True, "tss", "one")
-        desk, meter = office(LetterLog())
+        desk, meter = office(DeadLetterLog())
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(desk.put, [large])
@@ -242,7 +239,7 @@ async def test_a_letter_waits_for_a_log_that_nobody_reads(monkeypatch):
                 assert not meter.by_label(measures.DEAD_LETTERS)
                 assert logs.dropped() == 0
                 assert desk._health.components[DEAD_LETTERS].state is State.DOWN
-                monkeypatch.setattr(deadletters, "LOG_SECS", 30)
+                monkeypatch.setattr(letter_log, "LOG_SECS", 30)
                 reading = threading.Thread(target=lambda: lines.extend(reader))
                 lines: list[str] = []
                 reading.start()
@@ -312,6 +309,7 @@ def probes_at_once(monkeypatch):
 @pytest.fixture
 def no_probes(monkeypatch):
     monkeypatch.setattr(breaker, "FIRST_PROBE_SECS", 1000.0)
+    monkeypatch.setattr(breaker, "MAX_PROBE_SECS", 1000.0)
 
 
 @pytest.mark.usefixtures("no_probes")
@@ -342,13 +340,13 @@ async def test_a_place_comes_back_by_itself():
     assert put_together(logged) == [b"0", b"1"]
     assert meter.by_label(measures.DEAD_LETTERS) == {("r", "log"): 2, ("r", "file"): 3}
     assert health.components["dead letters"].state is State.UP and not health.particular("dead letters")
-    assert [entry["event"] for entry in logged].count("dead letters: their place takes them again") == 1
+    assert [entry["event"] for entry in logged].count("dead letters: their file or topic takes them again") == 1
 
 
 @pytest.mark.usefixtures("probes_at_once")
 async def test_law_1_a_place_that_hangs_holds_nobody_and_loses_nothing(monkeypatch):
     """Nor is it called a second time meanwhile, by whomever."""
-    monkeypatch.setattr(deadletters, "TRIES_SECS", 0.2)
+    monkeypatch.setattr(writer, "TRIES_SECS", 0.2)
     place, health = Hanging(), Health()
     desk, meter = office(place, health)
     try:
@@ -375,7 +373,7 @@ async def test_law_1_a_place_that_hangs_holds_nobody_and_loses_nothing(monkeypat
 
 @pytest.mark.usefixtures("probes_at_once")
 async def test_a_probe_that_hangs_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(deadletters, "PROBE_SECS", 0.1)
+    monkeypatch.setattr(writer, "PROBE_SECS", 0.1)
 
     class FailsThenHangs(Hanging):
         def keep(self, letters: Sequence[DeadLetter]) -> None:
@@ -417,7 +415,7 @@ async def test_letters_that_are_refused_for_good_say_nothing_of_the_place():
 
 
 async def test_pauses_between_probes_grow_and_have_a_limit(mock_clock):
-    shut = Breaker("helper", "without", Health(), random.Random(2))
+    shut = DeadLetterBreaker(Health(), random.Random(2))
     assert not shut.is_open and not shut.takes_probe()
     shut.fails("away")
     pauses: list[float] = []
@@ -439,7 +437,7 @@ async def test_pauses_between_probes_grow_and_have_a_limit(mock_clock):
 
 
 async def test_a_full_disk(tmp_path, monkeypatch):
-    place = LetterFile(str(tmp_path / "dead.jsonl"))
+    place = DeadLetterFile(str(tmp_path / "dead.jsonl"))
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
@@ -462,7 +460,7 @@ async def test_law_1_a_letter_is_on_the_disk_before_its_offset_may_go(tmp_path, 
 
     real = os.fsync
     monkeypatch.setattr("tss.edges.files.lines.os.fsync", fsync)
-    place = LetterFile(str(path))
+    place = DeadLetterFile(str(path))
     assert [name for name, _ in synced] == ["dead"], "the name of the file, too"
     for _ in range(2):
         await put(place)
@@ -471,7 +469,7 @@ async def test_law_1_a_letter_is_on_the_disk_before_its_offset_may_go(tmp_path, 
 
 
 async def test_law_1_what_cannot_be_brought_to_the_disk_is_not_kept_there(tmp_path, monkeypatch):
-    place = LetterFile(str(tmp_path / "letters.jsonl"))
+    place = DeadLetterFile(str(tmp_path / "letters.jsonl"))
 
     def fsync(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
@@ -517,8 +515,8 @@ def read(broker, topic: str, count: int) -> list:
 
 
 async def test_topic(broker, monkeypatch):
-    monkeypatch.setattr(deadletters, "DELIVERY_SECS", 10)
-    monkeypatch.setattr(deadletters, "_PRODUCER", {**deadletters._PRODUCER, "delivery.timeout.ms": 10_000})
+    monkeypatch.setattr(topic, "DELIVERY_SECS", 10)
+    monkeypatch.setattr(topic, "_PRODUCER", {**topic._PRODUCER, "delivery.timeout.ms": 10_000})
     broker.create_topic("dead")
     connection = client_config(Kafka(brokers=broker.bootstrap), "tss")  # with all that a consumer has
     meter = FakeMeter()
@@ -539,11 +537,11 @@ async def test_topic(broker, monkeypatch):
 
 async def test_a_trace_larger_than_a_client_would_send(broker, monkeypatch):
     """The client's own limit (1 MB) is for the uncompressed record; only the broker's word counts."""
-    monkeypatch.setattr(deadletters, "DELIVERY_SECS", 10)
-    monkeypatch.setattr(deadletters, "_PRODUCER", {**deadletters._PRODUCER, "delivery.timeout.ms": 10_000})
+    monkeypatch.setattr(topic, "DELIVERY_SECS", 10)
+    monkeypatch.setattr(topic, "_PRODUCER", {**topic._PRODUCER, "delivery.timeout.ms": 10_000})
     broker.create_topic("large")
     large = DeadLetter("http_413", "", b"span " * 600_000)
-    counted, _ = await put(LetterTopic("large", {"bootstrap.servers": broker.bootstrap}), [large])
+    counted, _ = await put(DeadLetterTopic("large", {"bootstrap.servers": broker.bootstrap}), [large])
     assert counted == {("http_413", "topic"): 1}
     assert read(broker, "large", 1)[0].value() == large.payload
 
@@ -551,14 +549,14 @@ async def test_a_trace_larger_than_a_client_would_send(broker, monkeypatch):
 async def test_topic_without_a_broker(monkeypatch):
     connection = {"bootstrap.servers": f"127.0.0.1:{free_ports(1)[0]}"}
     began = trio.current_time()
-    counted, logged = await put(LetterTopic("dead", connection))
+    counted, logged = await put(DeadLetterTopic("dead", connection))
     assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
     assert trio.current_time() - began < 8
     assert "topic dead: " in trouble(logged)
 
 
 async def test_topic_with_a_setting_that_no_client_takes():
-    counted, logged = await put(LetterTopic("dead", {"no.such.property": "x"}))
+    counted, logged = await put(DeadLetterTopic("dead", {"no.such.property": "x"}))
     assert counted == {("unreadable", "log"): 1, ("empty", "log"): 1}
     assert "no.such.property" in trouble(logged)
 
