@@ -24,7 +24,7 @@ TYPED = (
     "core/otlp/fragment",
     "core/otlp/rewriting",
     "core/partition",
-    "core/recall",
+    "core/shared_decisions",
     "core/record",
     "core/sampling/combine",
     "core/sampling/errors",

@@ -80,7 +80,7 @@ PLANTED = (
         "tss/core/partition.py",
         "if known.last >= offset}",
         "if known.last > offset}",
-        ("tests/core/test_delivered.py",),
+        ("tests/core/test_output_traces.py",),
     ),
     Planted(
         "the dead letter's file is not synced",

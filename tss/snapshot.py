@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tss.core.health import Health
+from tss.core.logfields import SHOWN_PARTITIONS
 from tss.core.partition import Partition
-from tss.core.record import SHOWN_PARTITIONS
 from tss.edges.web.app import status, unready
 from tss.state.assignments import Assignments
 

@@ -9,7 +9,7 @@ import trio
 
 from tests.core.spans import trace_id
 from tests.edges.traces import span_ids, trace, trace_of
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected, Undeliverable
 from tss.state.lane import Destination
 
 SpanId = tuple[bytes, bytes]
@@ -125,6 +125,6 @@ async def _answers_to_bytes_that_are_no_spans(world: World) -> None:
         return
     rotten = trace_of([b"\x0a\xff\xff\xff"], trace_id(300))
     outcome = await world.destination.send([rotten])
-    assert isinstance(outcome, Refused | Rejected)
+    assert isinstance(outcome, Undeliverable | Rejected)
     world.destination.forget([rotten])
     assert await world.destination.send([trace(301)]) == Accepted()

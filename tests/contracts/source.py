@@ -14,7 +14,9 @@ import trio
 from tests.core.spans import message, span, trace_id
 from tss.core.errors import CannotCommit
 from tss.core.partition import Commit
-from tss.core.record import Polled, Record, Start
+from tss.core.polled import Polled
+from tss.core.record import Record
+from tss.core.startposition import StartPosition
 
 PATIENCE_SECS = 40.0  # joins wait for the members that are there, lost sessions for their end
 
@@ -33,7 +35,7 @@ class Sent:
 class Group(Protocol):
     """What a member tells about its partitions."""
 
-    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]: ...
+    def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]: ...
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]: ...
 
@@ -94,7 +96,7 @@ class Notebook:
     """A Group that writes down what it is told, commits what was read, and reads through its member."""
 
     member: Member | None = None
-    starts: dict[int, Start] = attrs.field(factory=dict)  # of what is assigned now
+    starts: dict[int, StartPosition] = attrs.field(factory=dict)  # of what is assigned now
     events: list[tuple[str, tuple[int, ...]]] = attrs.field(factory=list)
     records: list[Record] = attrs.field(factory=list)
     polls: list[Polled] = attrs.field(factory=list)
@@ -103,7 +105,7 @@ class Notebook:
     commit_on_revoke: Commit | None = None  # instead of what was read
     commits_starts: bool = False  # and nothing else
 
-    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+    def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         self.events.append(("assigned", tuple(sorted(starts))))
         self.starts |= starts
         self.next |= {id: start.offset for id, start in starts.items()}
@@ -209,13 +211,13 @@ async def a_committed_offset_is_taken_up_with_its_replay(world: World) -> None:
     await world.produce(topic, [sent(number) for number in range(10)])
     async with world.open(topic, first) as first.member:
         await first.poll_until(lambda: len(first.records) >= 10)
-        assert first.starts == {0: Start(0, 0, committed=False)}
+        assert first.starts == {0: StartPosition(0, 0, committed=False)}
         first.commit_on_revoke = Commit(6, 4)
         await first.member.commit({0: first.commit_on_revoke})
     async with world.open(topic, second) as second.member:
         begins = 4 if world.keeps_metadata else 6
         await second.poll_until(lambda: len(second.records) >= 10 - begins)
-        assert second.starts == {0: Start(6, begins, committed=True)}
+        assert second.starts == {0: StartPosition(6, begins, committed=True)}
         if world.keeps_metadata:  # Tansu, which does not, names ends too low as well
             assert second.starts[0].end == 10
         assert second.offsets() == [*range(begins, 10)]
@@ -227,7 +229,7 @@ async def without_a_commit_latest_begins_at_the_end(world: World) -> None:
         await world.produce(topic, [sent(number)])
     async with world.open(topic, book, reset="latest") as book.member:
         await book.poll_until(lambda: bool(book.starts))
-        assert book.starts == {0: Start(3, 3, committed=False), 1: Start(0, 0, committed=False)}
+        assert book.starts == {0: StartPosition(3, 3, committed=False), 1: StartPosition(0, 0, committed=False)}
         await world.produce(topic, [sent(4), sent(5, 1)])
         await book.poll_until(lambda: len(book.records) >= 2)
     assert (book.offsets(0), book.offsets(1)) == ([3], [0])
@@ -252,7 +254,7 @@ async def without_a_commit_earliest_begins_at_the_start(world: World) -> None:
     await world.produce(topic, [sent(0), sent(1)])
     async with world.open(topic, book, reset="earliest") as book.member:
         await book.poll_until(lambda: len(book.records) >= 2)
-        assert book.starts == {0: Start(0, 0, committed=False)}
+        assert book.starts == {0: StartPosition(0, 0, committed=False)}
     assert book.offsets() == [0, 1]
 
 
@@ -273,7 +275,7 @@ async def a_member_that_leaves_hands_over(world: World, *, eager: bool = False) 
             await world.produce(topic, [sent(number, number % 2) for number in range(20, 40)])
             await first.poll_until(lambda: [*first.next.values()] == [*second.next.values()] == [20])
             (mine,), (others,) = first.starts, second.starts
-            assert second.starts[others] == Start(10, 0 if world.keeps_metadata else 10, committed=True)
+            assert second.starts[others] == StartPosition(10, 0 if world.keeps_metadata else 10, committed=True)
             nursery.cancel_scope.cancel()
         assert first.events[-1] == ("revoked", (mine,)), "closing revokes"
         await world.produce(topic, [sent(number, number % 2) for number in range(40, 60)])

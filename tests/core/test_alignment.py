@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.spans import fragment
-from tss.core.alignment import SILENCE_MS, WAITING_BYTES, Alignment, Read, ends_of, still_ours
+from tss.core.alignment import SILENCE_MS, WAITING_BYTES, Alignment, ReadRecord, ends_of, still_ours
 from tss.core.record import Record
 
 AHEAD_MS = 1000
@@ -137,7 +137,7 @@ def test_all_goes_in_order_and_within_the_bound(logs: list[list[int]], most: int
     partition of which more is to come."""
     alignment = of(*range(len(logs)))
     rest = {id: [*enumerate(log)] for id, log in enumerate(logs)}
-    gone: list[Read] = []
+    gone: list[ReadRecord] = []
     while any(rest.values()):
         id = chance.choice([id for id, log in rest.items() if log])  # type: ignore[attr-defined]
         offset, ms = rest[id].pop(0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tss.core.delivery import Again, Misconfigured, Rejected
-from tss.core.evidence import KNOCKS, TRIES, WAY_SECS, Evidence, Piece, Verdict
+from tss.core.evidence import KNOCKS, TRIES, WAY_SECS, Evidence, NextStep, Piece
 
 Answer = Rejected | Again | Misconfigured
 
@@ -33,9 +33,9 @@ def refuse(
     *,
     knocked: bool = False,
     probes: int | None = None,
-) -> Verdict:
+) -> NextStep:
     counts = evidence.refuses(each, answer, now, knocked=knocked)
-    return evidence.verdict(each, now, counts=counts, probes=probes)
+    return evidence.next_step(each, now, counts=counts, probes=probes)
 
 
 class Server:
@@ -62,11 +62,11 @@ class Server:
                 self.taken += numbers
                 continue
             match refuse(self.evidence, each, self.answer, self.now, probes=len(left) if sick else None):
-                case Verdict.GIVE_UP:
+                case NextStep.GIVE_UP:
                     self.given_up += numbers
-                case Verdict.HALVE:
+                case NextStep.HALVE:
                     left += each.halves()
-                case Verdict.HOLD:
+                case NextStep.HOLD:
                     left.append(each)
         return left
 
@@ -82,7 +82,7 @@ def test_where_nothing_is_taken_nothing_is_given_up(answer: Answer, tries: list[
     now = 0.0
     for which, open_, secs in tries:
         now += secs
-        assert refuse(evidence, pieces[which], answer, now, probes=0 if open_ else None) is Verdict.HOLD
+        assert refuse(evidence, pieces[which], answer, now, probes=0 if open_ else None) is NextStep.HOLD
 
 
 @given(st.sampled_from(ANSWERS), st.lists(st.booleans(), max_size=60))
@@ -97,7 +97,7 @@ def test_five_refusals_with_a_witness_between_each(answer: Answer, taken: list[b
             continue
         counted += fresh
         fresh = False
-        given_up = refuse(evidence, each, answer, place * 60.0) is Verdict.GIVE_UP
+        given_up = refuse(evidence, each, answer, place * 60.0) is NextStep.GIVE_UP
         if answer in (BLAMING, FAILING):
             assert given_up is (counted >= TRIES)
         else:
@@ -142,12 +142,12 @@ def test_a_server_that_is_sick_and_then_well_has_nothing_given_up(answer: Answer
 
 
 def test_a_batch_that_is_blamed_is_halved_at_once_and_another_after_five_tries() -> None:
-    assert refuse(Evidence(), piece(1, 2), BLAMING) is Verdict.HALVE
+    assert refuse(Evidence(), piece(1, 2), BLAMING) is NextStep.HALVE
     evidence, each = Evidence(), piece(1, 2)
     for _ in range(TRIES - 1):
-        assert refuse(evidence, each, FAILING) is Verdict.HOLD
+        assert refuse(evidence, each, FAILING) is NextStep.HOLD
         evidence.takes()
-    assert refuse(evidence, each, FAILING) is Verdict.HALVE
+    assert refuse(evidence, each, FAILING) is NextStep.HALVE
 
 
 def test_a_half_needs_one_more_witness_to_be_halved_and_five_tries_to_be_given_up() -> None:
@@ -156,28 +156,28 @@ def test_a_half_needs_one_more_witness_to_be_halved_and_five_tries_to_be_given_u
         evidence.takes()
         refuse(evidence, whole, FAILING)
     half, _ = whole.halves()
-    assert refuse(evidence, half, FAILING) is Verdict.HOLD, "nothing was taken since the whole was refused"
+    assert refuse(evidence, half, FAILING) is NextStep.HOLD, "nothing was taken since the whole was refused"
     evidence.takes()
-    assert refuse(evidence, half, FAILING) is Verdict.HALVE
+    assert refuse(evidence, half, FAILING) is NextStep.HALVE
     single, _ = half.halves()
     for _ in range(TRIES - 1):
         evidence.takes()
-        assert refuse(evidence, single, FAILING) is Verdict.HOLD
+        assert refuse(evidence, single, FAILING) is NextStep.HOLD
     evidence.takes()
-    assert refuse(evidence, single, FAILING) is Verdict.GIVE_UP
+    assert refuse(evidence, single, FAILING) is NextStep.GIVE_UP
 
 
 def test_a_blamed_trace_that_was_found_by_halving_has_two_tries_of_its_own() -> None:
     """All that counted against its batch counts against it, but the batch may have been refused for another one."""
     evidence, each = Evidence(), piece(*range(64))
     while len(each.items) > 1:
-        assert refuse(evidence, each, BLAMING) is Verdict.HALVE
+        assert refuse(evidence, each, BLAMING) is NextStep.HALVE
         each, _ = each.halves()
         evidence.takes()
     assert each.counted >= TRIES
-    assert refuse(evidence, each, BLAMING) is Verdict.HOLD
+    assert refuse(evidence, each, BLAMING) is NextStep.HOLD
     evidence.takes()
-    assert refuse(evidence, each, BLAMING) is Verdict.GIVE_UP
+    assert refuse(evidence, each, BLAMING) is NextStep.GIVE_UP
 
 
 @pytest.mark.parametrize("answer", [BUSY, FORBIDDEN])
@@ -186,25 +186,25 @@ def test_what_blames_the_way_is_also_refused_for_five_minutes_beside_others(answ
     refuse(evidence, each, answer, 0)
     evidence.takes()
     for now in range(1000, 1000 + round(WAY_SECS), 10):  # from the first witness on
-        assert refuse(evidence, each, answer, now) is Verdict.HOLD
+        assert refuse(evidence, each, answer, now) is NextStep.HOLD
         evidence.takes()
-    assert refuse(evidence, each, answer, 1000 + WAY_SECS) is Verdict.GIVE_UP
+    assert refuse(evidence, each, answer, 1000 + WAY_SECS) is NextStep.GIVE_UP
 
 
 def test_a_probe_is_halved_for_the_sake_of_a_witness_but_not_without_end() -> None:
-    assert refuse(Evidence(), piece(1, 2), FAILING, probes=0) is Verdict.HALVE
-    assert refuse(Evidence(), piece(1, 2), FAILING, probes=1000) is Verdict.HOLD
+    assert refuse(Evidence(), piece(1, 2), FAILING, probes=0) is NextStep.HALVE
+    assert refuse(Evidence(), piece(1, 2), FAILING, probes=1000) is NextStep.HOLD
 
 
 @pytest.mark.parametrize("answer", [BUSY, FORBIDDEN])
 def test_a_probe_whose_answer_blames_the_way_is_halved_after_five_in_a_row(answer: Answer) -> None:
     evidence, each = Evidence(), piece(1, 2)
     found = [refuse(evidence, each, answer, probes=0) for _ in range(TRIES)]
-    assert found == [Verdict.HOLD] * (TRIES - 1) + [Verdict.HALVE]
-    assert refuse(evidence, each, answer, probes=None) is Verdict.HOLD, "others are taken: that may be a witness"
+    assert found == [NextStep.HOLD] * (TRIES - 1) + [NextStep.HALVE]
+    assert refuse(evidence, each, answer, probes=None) is NextStep.HOLD, "others are taken: that may be a witness"
 
 
-def knock_until(verdict: Verdict, evidence: Evidence, each: Piece[int], answer: Answer) -> int:
+def knock_until(verdict: NextStep, evidence: Evidence, each: Piece[int], answer: Answer) -> int:
     """How many knocks it takes; 0 when it never comes to this."""
     for knocks in range(20):
         knocked = evidence.wants_knock(each)
@@ -214,12 +214,12 @@ def knock_until(verdict: Verdict, evidence: Evidence, each: Piece[int], answer: 
 
 
 def test_an_empty_request_is_a_witness_for_what_blames_the_data_only() -> None:
-    assert knock_until(Verdict.GIVE_UP, Evidence(), piece(), BLAMING) == TRIES - 1
+    assert knock_until(NextStep.GIVE_UP, Evidence(), piece(), BLAMING) == TRIES - 1
     for answer in (FAILING, BUSY, FORBIDDEN):
-        assert knock_until(Verdict.GIVE_UP, Evidence(), piece(), answer) == 0
+        assert knock_until(NextStep.GIVE_UP, Evidence(), piece(), answer) == 0
     each, evidence = piece(), Evidence()
     for _ in range(20):  # whoever knocks all the same learns nothing by it
-        assert refuse(evidence, each, FAILING, knocked=True) is Verdict.HOLD
+        assert refuse(evidence, each, FAILING, knocked=True) is NextStep.HOLD
 
 
 def test_nobody_knocks_where_it_would_tell_nothing() -> None:
@@ -234,10 +234,10 @@ def test_nobody_knocks_where_it_would_tell_nothing() -> None:
 
 def test_by_knocking_alone_so_many_are_given_up_until_data_is_taken_again() -> None:
     evidence = Evidence()
-    found = [knock_until(Verdict.GIVE_UP, evidence, piece(number), BLAMING) for number in range(KNOCKS + 5)]
+    found = [knock_until(NextStep.GIVE_UP, evidence, piece(number), BLAMING) for number in range(KNOCKS + 5)]
     assert [bool(each) for each in found] == [True] * KNOCKS + [False] * 5
     evidence.takes()
-    assert knock_until(Verdict.GIVE_UP, evidence, piece(), BLAMING)
+    assert knock_until(NextStep.GIVE_UP, evidence, piece(), BLAMING)
 
 
 def takes_after(evidence: Evidence, refusals: int, times: int = 1) -> None:
@@ -253,7 +253,7 @@ def takes_after(evidence: Evidence, refusals: int, times: int = 1) -> None:
 def tries_of(evidence: Evidence, answer: Answer = FAILING) -> int:
     """Until a trace is given up, with other traffic between."""
     each, tries = piece(), 1
-    while refuse(evidence, each, answer) is not Verdict.GIVE_UP:
+    while refuse(evidence, each, answer) is not NextStep.GIVE_UP:
         evidence.takes()
         tries += 1
     return tries

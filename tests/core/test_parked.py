@@ -18,8 +18,7 @@ from tss.core.errors import Lost
 from tss.core.memory import Memory
 from tss.core.otlp import NOTHING, Ask, Lineage, Lookup, Place, reference
 from tss.core.otlp.lookup import merge
-from tss.core.parked import NOWHERE, Shelf, Summary, chain, to_frame
-from tss.core.parked import Place as Beside
+from tss.core.parked import NOWHERE, ParkingCheckpoint, Shelf, Summary, chain, to_frame
 from tss.core.partition import Partition
 from tss.core.trace import Trace
 
@@ -148,9 +147,9 @@ def test_a_shelf_has_the_floor_of_what_has_not_settled_and_removes_what_a_commit
     shelf = Shelf("token", 3)
     shelf.put(b"a", 5)
     shelf.put(b"b", 8)
-    assert shelf.place(20) == Beside(5, "token", 3)
+    assert shelf.checkpoint(20) == ParkingCheckpoint(5, "token", 3)
     shelf.end(b"a", 12)
-    assert shelf.place(20) == Beside(8, "token", 3)
+    assert shelf.checkpoint(20) == ParkingCheckpoint(8, "token", 3)
     assert shelf.to_remove(12, 10) == []
     assert shelf.to_remove(13, 10) == [b"a"]
     shelf.removed([b"a"])

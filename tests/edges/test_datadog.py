@@ -25,7 +25,7 @@ from tests.faulty import drive
 from tests.real.brokers import free_ports
 from tests.sinks import DatadogIntakeSink, DatadogSink, Reply
 from tss.core import measures
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected, Undeliverable
 from tss.core.formats.datadog.parts import PLAN_BYTES, ROOM_BYTES, Form, OtlpForm, Part, SpanForm
 from tss.core.formats.datadog.schema import Span as PbSpan
 from tss.core.formats.datadog.schema import TraceChunk
@@ -458,7 +458,7 @@ async def test_a_span_too_large_is_refused(way, sink):
     notes = {f"note{number}": "x" * 25_000 for number in range(AGENT_BYTES // 25_000 + 1)}
     async with exporter(way, sink.url) as destination:
         outcome = await destination.send([tagged(1, 1, **notes)])
-        assert isinstance(outcome, Refused) and outcome.reason == "too_large"
+        assert isinstance(outcome, Undeliverable) and outcome.reason == "too_large"
         assert "0 traces begun" in repr(destination)
     assert not sink.requests
 

@@ -21,9 +21,9 @@ from confluent_kafka import Consumer
 from tests.fakes.meter import FakeMeter
 from tests.real.brokers import Tansu, free_ports, running
 from tss.core import measures
+from tss.core.deadletter import DeadLetter
 from tss.core.formats.dead_letter import as_object
 from tss.core.health import DEAD_LETTERS, Health, State
-from tss.core.record import DeadLetter
 from tss.edges import logs
 from tss.edges.dead_letters import breaker, topic, writer
 from tss.edges.dead_letters import log as letter_log

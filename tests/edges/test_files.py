@@ -20,7 +20,7 @@ import trio
 from tests.contracts.destination import World, check_destination
 from tests.core.spans import trace_id
 from tests.edges.traces import span_ids, trace, trace_of
-from tss.core.delivery import Accepted, Again, Refused
+from tss.core.delivery import Accepted, Again, Undeliverable
 from tss.edges.files.lines import CannotOpen, LineFile
 from tss.edges.files.tracefile import TraceFile, open_file
 from tss.settings import FileExporter
@@ -82,7 +82,7 @@ async def test_a_trace_that_cannot_be_written_spoils_no_line(path):
         await destination.send([trace(1)])
         before = path.read_bytes()
         outcome = await destination.send([trace(2), trace_of([b"\x0a\xff"], trace_id(3))])
-    assert isinstance(outcome, Refused) and outcome.reason == "unencodable"
+    assert isinstance(outcome, Undeliverable) and outcome.reason == "unencodable"
     assert path.read_bytes() == before
 
 

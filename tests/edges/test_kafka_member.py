@@ -16,7 +16,7 @@ from tss.core import measures
 from tss.core.errors import CannotConnect
 from tss.core.health import Health, State
 from tss.core.partition import Commit
-from tss.core.record import Start
+from tss.core.startposition import StartPosition
 from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.identity import NO_ID, TRIES, TopicIdentity
 from tss.edges.kafka.member import BATCH_BYTES, UNREAD_TRIES, Member
@@ -140,7 +140,7 @@ class Ears:
         self.heard: list[tuple[object, ...]] = []
         self.objection: BaseException | None = None
 
-    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+    def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         self.heard.append(("assigned", *sorted(starts)))
         self.starts = dict(starts)
         if self.objection:

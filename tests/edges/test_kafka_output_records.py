@@ -17,7 +17,7 @@ from tss.edges.kafka_output.output_records import (
     PART,
     ConsumedTopic,
     Output,
-    TooLarge,
+    RecordTooLarge,
     delivered_of,
     records,
 )
@@ -109,7 +109,7 @@ def test_a_large_trace_is_cut_between_resources(sizes: list[int], max_bytes: int
     payload = b"".join(message([span(1, number) for number in range(size)]) for size in sizes)
     try:
         made = records(output(payload), SOURCE, max_bytes)
-    except TooLarge as error:
+    except RecordTooLarge as error:
         pytest.fail(f"each of its resources fits into a record: {error}")
     assert b"".join(value for value, _ in made) == payload
     assert all(value for value, _ in made)
@@ -124,7 +124,7 @@ def test_a_large_trace_is_cut_between_resources(sizes: list[int], max_bytes: int
 
 
 def test_a_resource_that_no_record_can_hold_is_refused() -> None:
-    with pytest.raises(TooLarge, match="one resource has"):
+    with pytest.raises(RecordTooLarge, match="one resource has"):
         records(output(message([span(1, number) for number in range(60)])), SOURCE, 1000)
 
 

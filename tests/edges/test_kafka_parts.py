@@ -9,7 +9,7 @@ from tss.core import measures
 from tss.core.errors import LawBroken
 from tss.core.health import Health, State
 from tss.core.partition import Commit
-from tss.core.record import Start
+from tss.core.startposition import StartPosition
 from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.ends import PartitionEnds
 from tss.edges.kafka.starts import start_of
@@ -46,7 +46,7 @@ def test_how_many_partitions_there_were_at_birth_comes_back() -> None:
 )  # fmt: skip
 def test_foreign_metadata_is_no_replay(text: str | None) -> None:
     assert from_metadata(text)[0] is None
-    assert start_of(50, text, 0, 100, "latest") == Start(50, 50, committed=True)
+    assert start_of(50, text, 0, 100, "latest") == StartPosition(50, 50, committed=True)
 
 
 @pytest.mark.parametrize("value", ["-1", "9223372036854775808", "1" + 30 * "0", "true", "[]"])
@@ -68,13 +68,15 @@ def test_metadata_that_is_no_text_is_none(error: Exception) -> None:
 
 def test_starts() -> None:
     replay = to_metadata(Commit(50, 20))
-    assert start_of(50, replay, 0, 100, "latest") == Start(50, 20, committed=True)
-    assert start_of(50, replay, 30, 100, "latest") == Start(50, 30, committed=True), "the log begins later"
-    assert start_of(50, to_metadata(Commit(0, 70)), 0, 100, "latest") == Start(50, 50, committed=True)
-    assert start_of(50, replay, 60, 100, "latest") == Start(60, 60, committed=False), "retention took the offset"
-    assert start_of(None, None, 5, 100, "latest") == Start(100, 100, committed=False)
-    assert start_of(None, None, 5, 100, "earliest") == Start(5, 5, committed=False)
-    assert start_of(150, None, 0, 100, "latest") == Start(150, 150, committed=True), "only a fetch can tell"
+    assert start_of(50, replay, 0, 100, "latest") == StartPosition(50, 20, committed=True)
+    assert start_of(50, replay, 30, 100, "latest") == StartPosition(50, 30, committed=True), "the log begins later"
+    assert start_of(50, to_metadata(Commit(0, 70)), 0, 100, "latest") == StartPosition(50, 50, committed=True)
+    assert start_of(50, replay, 60, 100, "latest") == StartPosition(60, 60, committed=False), (
+        "retention took the offset"
+    )
+    assert start_of(None, None, 5, 100, "latest") == StartPosition(100, 100, committed=False)
+    assert start_of(None, None, 5, 100, "earliest") == StartPosition(5, 5, committed=False)
+    assert start_of(150, None, 0, 100, "latest") == StartPosition(150, 150, committed=True), "only a fetch can tell"
 
 
 @pytest.mark.parametrize(
@@ -335,5 +337,5 @@ def test_secrets_and_files(tmp_path: object) -> None:
     (start_of(4711, None, 3, 5000, "latest"), "committed offset: starting at 4711"),
     (start_of(2, None, 3, 5000, "latest"), "committed offset 2 is deleted, first record that is left: starting at 3"),
 ])  # fmt: skip
-def test_an_assignment_says_where_it_begins_and_why(made: Start, said: str) -> None:
+def test_an_assignment_says_where_it_begins_and_why(made: StartPosition, said: str) -> None:
     assert made.told() == said

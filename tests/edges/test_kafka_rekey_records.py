@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.core.spans import message, span, trace_id
 from tss.core.delivery import Accepted
 from tss.core.otlp import Encoding, scan
-from tss.core.record import Start
+from tss.core.startposition import StartPosition
 from tss.edges.kafka_output.output_records import ConsumedTopic
 from tss.edges.kafka_output.rekey_records import SOURCE, RekeyedFragment, headers_of, told, values
 from tss.edges.kafka_output.rekey_topic import RekeyTopic
@@ -65,7 +65,7 @@ def test_the_offsets_of_a_transaction_are_those_of_the_topic_that_was_assigned()
             return Accepted()
 
     topic = RekeyTopic(Kafka(brokers="b:1", input_topic="spans"), HOME, Noting(), {})  # type: ignore[arg-type]
-    topic.read_back({0: Start(5, 5, committed=True, topic="one")}, lambda: None)
+    topic.read_back({0: StartPosition(5, 5, committed=True, topic="one")}, lambda: None)
     topic._run([], {0: 9}, b"member")
     topic.identify("two")
     topic._run([], {0: 9}, b"member")

@@ -20,7 +20,9 @@ from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
 from tss.core.health import Health, State
 from tss.core.otlp import Lookup
 from tss.core.partition import Commit
-from tss.core.record import Polled, Record, Start
+from tss.core.polled import Polled
+from tss.core.record import Record
+from tss.core.startposition import StartPosition
 from tss.edges.kafka import source as edge
 from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.member import Group, Hear
@@ -29,7 +31,7 @@ from tss.settings import Kafka
 
 PATIENCE_SECS = 20.0  # before a test that hangs fails; a machine under load is no reason
 SHORT_SECS = 0.03  # for what must run out
-START = Start(5, 5, committed=False)
+START = StartPosition(5, 5, committed=False)
 FIRST, SECOND = Commit(7, 6), Commit(9, 8)
 READ = Polled(1, records=[Record(0, 5, 1, ())], lags={0: 3})
 
@@ -137,7 +139,7 @@ class Notebook:
         self.commits: dict[int, Commit] = {}
         self.while_revoking: Callable[[], Awaitable[object]] = at_once
 
-    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+    def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         self.events.append(("assigned", dict(starts)))
         return self.commits
 

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from confluent_kafka import KafkaError, Producer
 
-from tss.core.delivery import Accepted, Again, Outcome, Refused
+from tss.core.delivery import Accepted, Again, Outcome, Undeliverable
 from tss.edges.kafka_output.output_records import ConsumedTopic, Covers
 from tss.edges.kafka_output.readback import Readback
 from tss.edges.kafka_output.transactions import Encoded, InDoubt, Transaction, TransactionalProducer
@@ -18,7 +18,7 @@ def test_law_1_what_may_be_in_the_topic_is_not_sent_in_halves_before_the_topic_w
     recall = Readback({}, "kept", ConsumedTopic("group", "spans"))
     transactions = TransactionalProducer({"transactional.id": "a"}, "kept", lambda _: [], recall)
     refusal = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
-    assert isinstance(transactions._outcome(refusal), Refused)
+    assert isinstance(transactions._outcome(refusal), Undeliverable)
     transactions._in_doubt = InDoubt(0, {0: 0})
     assert isinstance(transactions._outcome(refusal), Again)
 

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from tests.core.spans import message, span, trace_id
 from tss.core import measures
 from tss.core.formats.spanmetrics import Exposition, Shape, SpanMetrics
-from tss.core.measures import Kind, Measure, Meter
+from tss.core.measures import Measure, Meter, MetricType
 from tss.edges.metrics import PrometheusMeter
 
 # As Prometheus 3 asks.
@@ -73,11 +73,11 @@ def fill(meter: Meter) -> None:
     for measure in measures.TABLE:
         labels = [f"some {label}" for label in measure.labels]
         match measure.kind:
-            case Kind.COUNTER:
+            case MetricType.COUNTER:
                 meter.count(measure, 3, *labels)
-            case Kind.GAUGE:
+            case MetricType.GAUGE:
                 meter.set(measure, 3, *labels)
-            case Kind.HISTOGRAM:
+            case MetricType.HISTOGRAM:
                 meter.observe(measure, 3, *labels)
 
 
@@ -88,7 +88,7 @@ def test_every_measure_is_there_from_the_start_under_its_name_and_type(meter):
 def test_every_counter_without_labels_is_0_from_the_start(meter):
     zeros = shown(meter)
     for measure in measures.TABLE:
-        if not measure.labels and measure.kind is not Kind.HISTOGRAM:
+        if not measure.labels and measure.kind is not MetricType.HISTOGRAM:
             assert zeros[measure.name, ()] == 0, measure.name
 
 
@@ -98,13 +98,13 @@ def test_counters_keep_their_names_in_every_format_and_nothing_is_added_to_them(
     samples = shown(meter, accept)
     ours = {measure.name: measure for measure in measures.TABLE}
     for measure in measures.TABLE:
-        name = f"{measure.name}_count" if measure.kind is Kind.HISTOGRAM else measure.name
+        name = f"{measure.name}_count" if measure.kind is MetricType.HISTOGRAM else measure.name
         labels = tuple((label, f"some {label}") for label in measure.labels)
         # The formats sort labels.
         found = [
             value for (each, shown_labels), value in samples.items() if each == name and {*shown_labels} == {*labels}
         ]
-        assert found == [1 if measure.kind is Kind.HISTOGRAM else 3], measure.name
+        assert found == [1 if measure.kind is MetricType.HISTOGRAM else 3], measure.name
     assert not [name for name, _ in samples if name.endswith("_created")]
     rest = {name for name, _ in samples if name not in ours and re.sub("_(bucket|sum|count)$", "", name) not in ours}
     assert all(name.startswith(("process_", "python_")) for name in rest)
@@ -171,7 +171,7 @@ def test_counting_nothing_makes_a_series_appear(meter):
 
 def test_histograms_have_the_tables_buckets(meter):
     for measure in measures.TABLE:
-        if measure.kind is Kind.HISTOGRAM:
+        if measure.kind is MetricType.HISTOGRAM:
             meter.observe(measure, 0, *("x" for _ in measure.labels))
             bounds = [float(dict(labels)["le"]) for name, labels in shown(meter) if name == f"{measure.name}_bucket"]
             assert bounds == [*measure.buckets, float("inf")]
@@ -185,7 +185,7 @@ def test_histograms_have_the_tables_buckets(meter):
         lambda meter: meter.count(measures.TRACES_INGESTED, 1, "one of none"),
         lambda meter: meter.count(measures.TRACES_INGESTED, -1),
         lambda meter: meter.count(measures.PAUSED, 1),
-        lambda meter: meter.set(Measure("not_in_the_table", Kind.GAUGE, ""), 1),
+        lambda meter: meter.set(Measure("not_in_the_table", MetricType.GAUGE, ""), 1),
     ],
 )
 def test_a_wrong_use_is_told_at_once(meter, wrong):
@@ -261,16 +261,16 @@ def as_prometheus_client_writes(openmetrics: bool) -> bytes:
     for measure in measures.TABLE:
         labels = [f"some {label}" for label in measure.labels]
         match measure.kind:
-            case Kind.COUNTER:
+            case MetricType.COUNTER:
                 counter = Counter(measure.name, measure.help, measure.labels, registry=registry)
                 (counter.labels(*labels) if labels else counter).inc(3)
-            case Kind.GAUGE:
+            case MetricType.GAUGE:
                 gauge = Gauge(measure.name, measure.help, measure.labels, registry=registry)
                 (gauge.labels(*labels) if labels else gauge).set(3)
                 if measure is measures.CONSUMER_LAG:
                     for number, value in enumerate(ODD_VALUES):
                         gauge.labels('a "quoted"\nback\\slash ü', str(number)).set(value)
-            case Kind.HISTOGRAM:
+            case MetricType.HISTOGRAM:
                 histogram = Histogram(
                     measure.name, measure.help, measure.labels, buckets=measure.buckets, registry=registry
                 )

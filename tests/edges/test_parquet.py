@@ -27,7 +27,7 @@ from tests.contracts.destination import World, check_destination
 from tests.core.spans import span_id, trace_id
 from tests.edges.traces import repeating, span_ids, trace, trace_of
 from tests.faulty import drive, lost
-from tss.core.delivery import Accepted, Again, Refused
+from tss.core.delivery import Accepted, Again, Undeliverable
 from tss.core.errors import WrongSetting
 from tss.edges.files.lines import CannotOpen
 from tss.edges.files.parquet import ParquetFolder, open_parquet
@@ -275,7 +275,7 @@ def test_an_analysis():
 async def test_a_trace_that_cannot_be_read_spoils_no_file(folder):
     async with exporter(folder) as destination:
         outcome = await destination.send([trace(2), trace_of([b"\x0a\xff"], trace_id(3))])
-        assert isinstance(outcome, Refused) and outcome.reason == "unencodable"
+        assert isinstance(outcome, Undeliverable) and outcome.reason == "unencodable"
         assert files(folder) == []
         driven = await drive([destination], [[trace(2), trace_of([b"\x0a\xff"], trace_id(3))]])
     assert spans_in(folder) == span_ids([trace(2)])

@@ -18,9 +18,9 @@ from tests.fakes.meter import FakeMeter
 from tss.core.errors import Lost
 from tss.core.force.document import expiry, stored
 from tss.core.force.faults import WrongRule
-from tss.core.parked import Place, chain, to_frame
-from tss.core.recall import from_bytes, mark_of, reach_of, to_bytes
-from tss.core.record import Start
+from tss.core.parked import ParkingCheckpoint, chain, to_frame
+from tss.core.shared_decisions import from_bytes, mark_of, reach_of, to_bytes
+from tss.core.startposition import StartPosition
 from tss.edges.redis.decisions import ANYWHERE, SHARDS, RedisDecisions
 from tss.edges.redis.parking import RedisParking
 from tss.edges.redis.rules import RedisRules
@@ -133,7 +133,7 @@ def test_numbers_that_no_broker_has_are_not_known() -> None:
 def test_what_is_parked(triples: list[tuple[bytes, bytes, bytes]]) -> None:
     """All of it, or read again from the floor."""
     hashes = RedisParking(Link(Client([[3, [each for triple in triples for each in triple]]])), 10, 10)
-    place = attrs.evolve(Start(50, 50, committed=True), parked=Place(5, "token", 1))
+    place = attrs.evolve(StartPosition(50, 50, committed=True), parked=ParkingCheckpoint(5, "token", 1))
     taken = Parked(hashes, FakeMeter()).take_up({0: place}, lambda: None)[0]
     ours = [summary for id, summary, _ in triples if len(id) == 16]
     if all(summary == GOLDEN_BYTES for summary in ours):
@@ -157,7 +157,10 @@ def test_law_9_a_stop_is_heard_between_two_partitions() -> None:
         if breaths == 2:
             raise Stopping
 
-    places = {id: attrs.evolve(Start(50, 50, committed=True), parked=Place(5, "token", 1)) for id in range(3)}
+    places = {
+        id: attrs.evolve(StartPosition(50, 50, committed=True), parked=ParkingCheckpoint(5, "token", 1))
+        for id in range(3)
+    }
     with pytest.raises(Stopping):
         Parked(RedisParking(Link(client), 10, 10), FakeMeter()).take_up(places, breathe)
     assert breaths == 2

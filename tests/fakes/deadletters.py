@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from tss.core.record import DeadLetter
+from tss.core.deadletter import DeadLetter
 
 
 class FakeDeadLetters:

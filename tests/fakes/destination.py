@@ -10,7 +10,7 @@ import trio
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
-from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Rejected, Retrying
+from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Rejected, Retrying, Undeliverable
 from tss.core.trace import Trace
 
 
@@ -128,7 +128,7 @@ class FakeDestination:
         try:
             outcome = self._take(payloads, sender)
         except DecodeError as error:
-            return Refused("bad_request", str(error))
+            return Undeliverable("bad_request", str(error))
         await trio.sleep(self.chance.uniform(0, self.max_delay_secs))
         self.answered_spans[sender] += sum(len(spans_of(payload)) for _, payload in payloads) - outcome.rejected_spans
         return outcome

@@ -13,10 +13,13 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+from tss.core.deadletter import DeadLetter
 from tss.core.errors import CannotCommit
 from tss.core.otlp import Encoding, Scan, scan
 from tss.core.partition import Commit
-from tss.core.record import DeadLetter, Polled, Record, Start
+from tss.core.polled import Polled
+from tss.core.record import Record
+from tss.core.startposition import StartPosition
 from tss.edges.kafka.starts import start_of
 from tss.edges.kafka_client.offset_metadata import to_metadata
 from tss.edges.redis.takeover import Parked
@@ -123,12 +126,12 @@ class FakeKafka:
         """Whether everything in the log is committed."""
         return all((log.committed or 0) >= log.end for log in self.logs)
 
-    def start_of(self, partition: int) -> Start:
+    def start_of(self, partition: int) -> StartPosition:
         """Where a member takes the partition up."""
         log = self.logs[partition]
         if log.committed is None:
             offset = 0 if self.habits.reset == "earliest" else log.end
-            return Start(offset, offset, committed=False, end=log.end)
+            return StartPosition(offset, offset, committed=False, end=log.end)
         return start_of(log.committed, log.metadata, 0, log.end, self.habits.reset)
 
     @asynccontextmanager

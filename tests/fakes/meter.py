@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from tss.core.measures import Kind, Measure, Reading
+from tss.core.measures import Measure, MetricType, ReadGauge
 
 
 class FakeMeter:
@@ -13,18 +13,18 @@ class FakeMeter:
         self.counters: defaultdict[tuple[str, tuple[str, ...]], float] = defaultdict(float)
         self.gauges: dict[tuple[str, tuple[str, ...]], float] = {}
         self.observed: defaultdict[tuple[str, tuple[str, ...]], list[float]] = defaultdict(list)
-        self.watched: dict[tuple[str, tuple[str, ...]], Reading] = {}
+        self.watched: dict[tuple[str, tuple[str, ...]], ReadGauge] = {}
 
     def __repr__(self) -> str:
         return f"<FakeMeter {dict(self.counters)}>"
 
     def count(self, measure: Measure, amount: float = 1, *labels: str) -> None:
-        self._hold_against_table(measure, labels, Kind.COUNTER)
+        self._hold_against_table(measure, labels, MetricType.COUNTER)
         assert amount >= 0, f"{measure.name} goes down by {amount}"
         self.counters[measure.name, labels] += amount
 
     def observe(self, measure: Measure, value: float, *labels: str) -> None:
-        self._hold_against_table(measure, labels, Kind.HISTOGRAM)
+        self._hold_against_table(measure, labels, MetricType.HISTOGRAM)
         assert value >= 0, f"{measure.name} observes {value}"
         self.observed[measure.name, labels].append(value)
 
@@ -33,7 +33,7 @@ class FakeMeter:
             self.observe(measure, value, *labels)
 
     def set(self, measure: Measure, value: float, *labels: str) -> None:
-        self._hold_against_table(measure, labels, Kind.GAUGE)
+        self._hold_against_table(measure, labels, MetricType.GAUGE)
         self.gauges[measure.name, labels] = value
 
     def forget(self, measure: Measure, *labels: str) -> None:
@@ -42,8 +42,8 @@ class FakeMeter:
         self.counters.pop((measure.name, labels), None)
         self.watched.pop((measure.name, labels), None)
 
-    def watch(self, measure: Measure, read: Reading, *labels: str) -> None:
-        self._hold_against_table(measure, labels, Kind.GAUGE)
+    def watch(self, measure: Measure, read: ReadGauge, *labels: str) -> None:
+        self._hold_against_table(measure, labels, MetricType.GAUGE)
         assert (measure.name, labels) not in self.watched, f"{measure.name}{labels} is watched twice"
         self.watched[measure.name, labels] = read
 
@@ -60,7 +60,7 @@ class FakeMeter:
         return {labels: value for (name, labels), value in self.counters.items() if name == measure.name and value}
 
     @staticmethod
-    def _hold_against_table(measure: Measure, labels: tuple[str, ...], kind: Kind) -> None:
+    def _hold_against_table(measure: Measure, labels: tuple[str, ...], kind: MetricType) -> None:
         assert measure.kind is kind, f"{measure.name} is a {measure.kind.value}, used as a {kind.value}"
         assert len(labels) == len(measure.labels), f"{measure.name} has labels {measure.labels}, given {labels}"
         assert all(isinstance(label, str) for label in labels), f"{measure.name} is given {labels}"

@@ -13,7 +13,7 @@ from tss.core import measures
 from tss.core.errors import CannotCommit, CannotConnect
 from tss.core.health import State
 from tss.core.partition import Commit
-from tss.core.record import Start
+from tss.core.startposition import StartPosition
 from tss.edges.kafka.source import KafkaSource
 from tss.settings import Kafka
 
@@ -202,7 +202,7 @@ async def test_what_retention_took_is_told_and_passed_over(real: KafkaWorld) -> 
     with capture_logs() as lines:
         async with real.open(topic, second) as second.member:
             await second.poll_until(lambda: len(second.records) == 5)
-            assert second.starts == {0: Start(5, 5, committed=False)}
+            assert second.starts == {0: StartPosition(5, 5, committed=False)}
             await second.member.pause()
             await real.produce(topic, [sent(number) for number in range(10, 30)])
             await trio.to_thread.run_sync(real.broker.delete_records, topic, 20)
@@ -254,7 +254,7 @@ async def test_a_cancelled_daemon_still_leaves_the_group_and_commits(real: Kafka
             await trio.sleep_forever()
     assert first.events[-1] == ("revoked", (0,))
     async with real.open(topic, second) as second.member:
-        await second.poll_until(lambda: second.starts == {0: Start(2, 0, committed=True)})
+        await second.poll_until(lambda: second.starts == {0: StartPosition(2, 0, committed=True)})
 
 
 async def test_a_poll_can_be_cancelled_while_the_broker_hangs(real: KafkaWorld) -> None:

@@ -21,9 +21,9 @@ from tests.edges.traces import span_ids, trace
 from tests.real import output
 from tests.real.brokers import STRANGER, STRANGER_PASSWORD, ApacheKafka, Broker, free_ports
 from tests.real.kafka_world import KafkaWorld
-from tss.core.delivery import Accepted, Again, Misconfigured, Refused
+from tss.core.delivery import Accepted, Again, Misconfigured, Undeliverable
 from tss.core.errors import WrongSetting
-from tss.core.record import Start
+from tss.core.startposition import StartPosition
 from tss.edges.kafka.source import KafkaSource
 from tss.edges.kafka_output import transactions as kafka_transactions
 from tss.edges.kafka_output.output_topic import KafkaTopic, open_topic
@@ -215,12 +215,12 @@ async def test_one_name_for_two_fences_the_first(apache: Broker) -> None:
 # -- what it remembers
 
 
-def of(recalled: dict[int, Start]) -> dict[bytes, list[int]]:
+def of(recalled: dict[int, StartPosition]) -> dict[bytes, list[int]]:
     return {id: sorted(known.offsets) for id, known in recalled[0].delivered.items()}
 
 
 async def read_back(topic: KafkaTopic, offset: int, since_ms: int | None) -> dict[bytes, list[int]]:
-    start = Start(offset, offset, committed=True, since_ms=since_ms)
+    start = StartPosition(offset, offset, committed=True, since_ms=since_ms)
     await trio.to_thread.run_sync(topic.prepare)  # as the source does
     return of(await trio.to_thread.run_sync(topic.read_back, {0: start}, lambda: None))
 
@@ -340,10 +340,10 @@ async def test_what_no_record_can_hold_is_refused_and_the_rest_goes_through(apac
         return [type(outcome) for outcome in outcomes]
 
     async with place.joined(compression="none") as topic:  # told by the broker
-        assert isinstance(await topic.send([big, small]), Refused)
-        assert await sent_alone(topic) == [Refused, Accepted]
+        assert isinstance(await topic.send([big, small]), Undeliverable)
+        assert await sent_alone(topic) == [Undeliverable, Accepted]
     async with place.joined(properties={"message.max.bytes": "2000"}) as topic:  # known before
-        assert isinstance(await topic.send([big]), Refused)
+        assert isinstance(await topic.send([big]), Undeliverable)
         assert await topic.send([trace(3, pieces=12, spans=4)]) == Accepted()
     assert sorted(place.there()) == sorted(span_ids([small, trace(3, pieces=12, spans=4)]))
 

@@ -16,7 +16,7 @@ from tests.real.daemon import until
 from tests.real.prometheus import Prometheus, promtool
 from tests.real.redis_server import RedisServer
 from tests.real.test_lifecycle import make_world, some_traces
-from tss.core.measures import TABLE, Kind
+from tss.core.measures import TABLE, MetricType
 
 FILES = ROOT / "helm-charts" / "tail-sampling-selector" / "files"
 ALERTS = FILES / "alerts.yaml"
@@ -163,10 +163,10 @@ def names(expression: str) -> set[str]:
     return {word for word in words if word not in {"and", "or", "unless", "by", "on"}}
 
 
-SERIES = {measure.name for measure in TABLE if measure.kind is not Kind.HISTOGRAM} | {
+SERIES = {measure.name for measure in TABLE if measure.kind is not MetricType.HISTOGRAM} | {
     f"{measure.name}{end}"
     for measure in TABLE
-    if measure.kind is Kind.HISTOGRAM
+    if measure.kind is MetricType.HISTOGRAM
     for end in ("_bucket", "_sum", "_count")
 }
 # Of prometheus-client itself.

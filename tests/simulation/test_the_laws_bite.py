@@ -20,14 +20,14 @@ from tests.simulation.quiet import quiet
 from tests.simulation.world import run
 from tss.core import evaluation
 from tss.core.buffer import Buffer
+from tss.core.deadletter import DeadLetter
 from tss.core.delivery import Accepted, Again
 from tss.core.errors import LawBroken
-from tss.core.evidence import Blame, Evidence, Verdict
+from tss.core.evidence import Blame, Evidence, NextStep
 from tss.core.memory import DROPPED, UNKNOWN, Memory
 from tss.core.packing import Packed
-from tss.core.parked import Place, Shelf
+from tss.core.parked import ParkingCheckpoint, Shelf
 from tss.core.partition import Commit, Partition
-from tss.core.record import DeadLetter
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
 from tss.edges.redis.takeover import Parked
@@ -288,12 +288,12 @@ def throws_garbage_away(patch: Patch) -> str:
 def believes_one_answer(patch: Patch) -> str:
     """As it once was: whoever answers 500 or 400 to everything has everything among the dead letters."""
 
-    def verdict(_self, piece, _now, **_):
+    def next_step(_self, piece, _now, **_):
         if piece.blame is Blame.WAY:
-            return Verdict.HOLD
-        return Verdict.HALVE if len(piece.items) > 1 else Verdict.GIVE_UP
+            return NextStep.HOLD
+        return NextStep.HALVE if len(piece.items) > 1 else NextStep.GIVE_UP
 
-    patch(Evidence, "verdict", verdict)
+    patch(Evidence, "next_step", next_step)
     return biting.INNOCENT
 
 
@@ -374,7 +374,7 @@ def asks_nobody(patch: Patch) -> str:
 
 
 def names_too_high_a_floor(patch: Patch) -> str:
-    patch(Shelf, "place", lambda self, low_water: Place(low_water, self.token, self.seq))
+    patch(Shelf, "place", lambda self, low_water: ParkingCheckpoint(low_water, self.token, self.seq))
     return biting.LOST
 
 

@@ -20,11 +20,11 @@ from tests.fakes.redis import Mood as RedisMood
 from tests.simulation.oracle import Fact, facts_of
 from tests.simulation.plan import Fault, Plan, Shared, Trouble
 from tests.simulation.watch import HEARING, LIVING, Hearing, Incarnation, Place, watched
+from tss.core.deadletter import DeadLetter
 from tss.core.delivery import Batching, Retrying
 from tss.core.health import Health
 from tss.core.otlp import Lookup
 from tss.core.partition import Commit, Partition
-from tss.core.record import DeadLetter
 from tss.daemon import Outside, StopTimes, select
 from tss.edges.redis.takeover import Parked
 from tss.state.assignments import Assignments

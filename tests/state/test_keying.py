@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.health import Health, State
-from tss.core.record import Sample
+from tss.core.polled import Sample
 from tss.state.keying import CALM_SECS, COMPONENT, Keying
 
 

@@ -26,10 +26,10 @@ from tss.core.health import Health
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Lookup, scan
 from tss.core.partition import UNKNOWN_END, Partition
-from tss.core.record import Start
 from tss.core.sampling import Sampler
 from tss.core.sampling.errors import Errors
 from tss.core.sampling.rest import Rest
+from tss.core.startposition import StartPosition
 from tss.core.trace import Trace
 from tss.daemon import Outside, select
 from tss.settings import App, Kafka, Sampling, Settings
@@ -264,7 +264,7 @@ async def test_law_1_what_is_not_delivered_is_not_said_to_be(autojump_clock: Moc
 def test_a_partition_knows_where_its_log_ended_when_it_came() -> None:
     buffer = Replica(Shelf()).buffer
     assignments = Assignments("t", buffer, FakeMeter(), max_skew_ms=0, replay_secs=0, commits=True)
-    assignments.assigned({0: Start(3, 3, committed=True, end=7), 1: Start(3, 3, committed=True)})
+    assignments.assigned({0: StartPosition(3, 3, committed=True, end=7), 1: StartPosition(3, 3, committed=True)})
     assert [each.horizon for each in assignments] == [7, UNKNOWN_END]
 
 

@@ -19,8 +19,8 @@ from tss.core.errors import CannotCommit, LawBroken, StoppedAtOnce
 from tss.core.memory import Memory
 from tss.core.parked import Shelf
 from tss.core.partition import Commit
-from tss.core.record import Start
 from tss.core.sampling import Sampler
+from tss.core.startposition import StartPosition
 from tss.core.trace import Trace
 from tss.state.assignments import REVOKE_SECS, Assignments
 from tss.state.crew import Crew
@@ -54,7 +54,7 @@ class Rig:
         self.stop.set()
         self.buffer = Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 30_000, 30_000), Memory())
         self.assignments = Assignments("t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=commits)
-        self.assignments.assigned({0: Start(0, 0, committed=False)})
+        self.assignments.assigned({0: StartPosition(0, 0, committed=False)})
         self.crew: Crew | None = None
         self.settled, self._out = trio.open_memory_channel[list[Trace]](10)
 
@@ -214,7 +214,7 @@ async def test_a_task_of_the_house_says_when_it_has_started(autojump_clock: Mock
 
 def test_the_start_is_what_is_committed_at_once() -> None:
     rig = Rig()
-    starts = {1: Start(7, 7, committed=False), 2: Start(9, 3, committed=True)}
+    starts = {1: StartPosition(7, 7, committed=False), 2: StartPosition(9, 3, committed=True)}
     assert rig.assignments.assigned(starts) == {1: Commit(7, 7)}
     assert rig.assignments.assigned({}) == {}
 
@@ -261,7 +261,7 @@ async def test_lost_partitions_are_not_committed(autojump_clock: MockClock) -> N
 def test_law_1_a_partition_is_gone_however_it_went() -> None:
     """Whoever still has something of it in hand looks at this before it sends or commits that."""
     rig = Rig()
-    rig.assignments.assigned({1: Start(0, 0, committed=False)})
+    rig.assignments.assigned({1: StartPosition(0, 0, committed=False)})
     mine, other = rig.assignments
     assert not mine.gone and not other.gone
     rig.assignments.lost([0])
@@ -284,17 +284,17 @@ async def test_law_4_what_came_less_what_went_is_what_a_replica_has() -> None:
         counted = rig.meter.by_label(measures.REBALANCES)
         return counted["assigned",] - counted.get(("revoked",), 0) - counted.get(("lost",), 0)
 
-    rig.assignments.assigned({1: Start(0, 0, committed=False), 2: Start(0, 0, committed=False)})
+    rig.assignments.assigned({1: StartPosition(0, 0, committed=False), 2: StartPosition(0, 0, committed=False)})
     ((before, _),) = rig.assignments.bind([record(0, 100.0)])
     before.ledger.read(0)
     rig.assignments.bind([record(0, 100.0)])  # from an earlier offset
     assert has() == len(rig.assignments) == 3
-    rig.assignments.assigned({1: Start(0, 0, committed=False, topic="another", anew=True)})
+    rig.assignments.assigned({1: StartPosition(0, 0, committed=False, topic="another", anew=True)})
     assert has() == 3
     rig.assignments.lost([0])
     await rig.assignments.revoked([1])
     assert has() == len(rig.assignments) == 1
-    rig.assignments.assigned({0: Start(0, 0, committed=False, topic="another", anew=True)})
+    rig.assignments.assigned({0: StartPosition(0, 0, committed=False, topic="another", anew=True)})
     assert has() == len(rig.assignments) == 2
 
 
@@ -304,13 +304,13 @@ async def test_law_1_an_answer_is_about_the_assignment_it_was_asked_under(parks:
     rig = Rig()
     for end in (rig.assignments.lost, rig.assignments.revoked):
         rig.assignments.lost([0])
-        rig.assignments.assigned({0: Start(7, 7, committed=False, shelf=Shelf("first") if parks else None)})
+        rig.assignments.assigned({0: StartPosition(7, 7, committed=False, shelf=Shelf("first") if parks else None)})
         due = rig.assignments.due()
         assert due[0].offset == 7
         ended = end([0])
         if ended is not None:
             await ended
-        start = Start(3, 3, committed=True, shelf=Shelf("second") if parks else None)
+        start = StartPosition(3, 3, committed=True, shelf=Shelf("second") if parks else None)
         rig.assignments.assigned({0: start})
         rig.assignments.committed(due)
         (partition,) = rig.assignments
@@ -322,7 +322,7 @@ async def test_law_1_an_answer_is_about_the_assignment_it_was_asked_under(parks:
 def test_law_1_an_answer_that_counts_on_what_redis_has_lost_meanwhile_is_none() -> None:
     rig = Rig()
     rig.assignments.lost([0])
-    rig.assignments.assigned({0: Start(7, 7, committed=False, shelf=Shelf("first"))})
+    rig.assignments.assigned({0: StartPosition(7, 7, committed=False, shelf=Shelf("first"))})
     (partition,) = rig.assignments
     due = rig.assignments.due()
     rig.assignments.reread(partition, "lost")

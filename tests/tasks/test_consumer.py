@@ -14,10 +14,12 @@ from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.deadletter import DeadLetter
 from tss.core.errors import LawBroken
 from tss.core.health import Health
 from tss.core.memory import Memory
-from tss.core.record import DeadLetter, Polled, Start
+from tss.core.polled import Polled
+from tss.core.startposition import StartPosition
 from tss.state.assignments import Assignments
 from tss.state.keying import Keying
 from tss.state.pausing import Pausing
@@ -69,7 +71,7 @@ def pausing(meter: FakeMeter | None = None) -> Pausing:
 def made(meter: FakeMeter) -> Assignments:
     buffer = Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(1, 1, 1), Memory())
     assignments = Assignments("t", buffer, meter, max_skew_ms=0, replay_secs=0, commits=True)
-    assignments.assigned({0: Start(0, 0, committed=False)})
+    assignments.assigned({0: StartPosition(0, 0, committed=False)})
     return assignments
 
 
@@ -183,7 +185,7 @@ async def test_dead_letters_of_replayed_records_were_put_aside_the_first_time(au
     source, meter, stop, kept = Endless(letters), FakeMeter(), trio.Event(), FakeDeadLetters()
     assignments = made(meter)
     assignments.lost([0])
-    assignments.assigned({0: Start(5, 0, committed=True)})
+    assignments.assigned({0: StartPosition(5, 0, committed=True)})
     send, receive = trio.open_memory_channel[Batch](1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(consumer.run, source, assignments, kept, send, stop, meter, keying(), pausing(meter))

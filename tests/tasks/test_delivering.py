@@ -15,9 +15,9 @@ from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.meter import FakeMeter
 from tests.tasks.test_exporter import kept
 from tss.core import measures
-from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Rejected, Retrying
+from tss.core.deadletter import DeadLetter
+from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Rejected, Retrying, Undeliverable
 from tss.core.health import Health, State
-from tss.core.record import DeadLetter
 from tss.core.trace import Trace
 from tss.state.lane import Lane
 from tss.tasks import exporter
@@ -389,7 +389,7 @@ async def test_after_an_outage_that_a_small_piece_ended_batches_grow_again(autoj
 
 async def test_what_cannot_be_written_needs_no_witness(autojump_clock: MockClock) -> None:
     """No server was asked, so it is no error of the way, and none is counted."""
-    server = Server(lambda _now, numbers: Refused("unencodable", "no spans") if 3 in numbers else Accepted())
+    server = Server(lambda _now, numbers: Undeliverable("unencodable", "no spans") if 3 in numbers else Accepted())
     rig = Rig(server)
     await rig.all_of(*range(8))
     assert rig.guilty == dict.fromkeys(hexed(3), "unencodable")

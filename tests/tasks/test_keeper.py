@@ -13,8 +13,9 @@ from tss.core import measures
 from tss.core.alignment import Alignment
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
-from tss.core.record import Record, Start
+from tss.core.record import Record
 from tss.core.retention import Retention
+from tss.core.startposition import StartPosition
 from tss.state.assignments import Assignments
 from tss.state.inputs import Inputs
 from tss.tasks import keeper
@@ -52,7 +53,13 @@ async def test_the_headroom_is_what_may_be_deleted_without_a_loss(autojump_clock
     meter, topic, stop = FakeMeter(), Topic(), trio.Event()
     ours, _ = assignments(meter)
     topic.at = {0: 40, 1: 7}
-    ours.assigned({0: Start(100, 90, committed=True), 1: Start(7, 7, committed=True), 2: Start(1, 1, committed=True)})
+    ours.assigned(
+        {
+            0: StartPosition(100, 90, committed=True),
+            1: StartPosition(7, 7, committed=True),
+            2: StartPosition(1, 1, committed=True),
+        }
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run, topic, ours, meter, stop)
         await trio.sleep(0.5)
@@ -73,7 +80,7 @@ async def test_the_headroom_is_what_may_be_deleted_without_a_loss(autojump_clock
 def test_the_age_is_shown_while_a_record_waits_and_ends_with_it() -> None:
     meter = FakeMeter()
     ours, buffer = assignments(meter)
-    ours.assigned({0: Start(5, 5, committed=True)})
+    ours.assigned({0: StartPosition(5, 5, committed=True)})
     age = meter.watched[measures.OLDEST_AGE.name, ("t", "0")]
     assert (age(), meter.counters[measures.RECORDS_LOST.name, ("t", "0")]) == (0, 0)
     (partition,) = ours
@@ -90,7 +97,7 @@ def test_the_age_is_shown_while_a_record_waits_and_ends_with_it() -> None:
 def test_the_first_stage_tells_the_same_of_its_input() -> None:
     meter = FakeMeter()
     inputs = Inputs("in", Alignment(1000), meter, wall_secs=lambda: WALL_SECS)
-    inputs.assigned({0: Start(5, 5, committed=True)})
+    inputs.assigned({0: StartPosition(5, 5, committed=True)})
     age = meter.watched[measures.OLDEST_AGE.name, ("in", "0")]
     assert (inputs.needed(), age()) == ({0: 5}, 0)
     for offset in (5, 6):

@@ -14,14 +14,14 @@ from tss.core.alignment import Alignment
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
 from tss.core.partition import Commit
-from tss.core.record import Start
+from tss.core.startposition import StartPosition
 from tss.state import narrating
 from tss.state.assignments import Assignments
 from tss.state.inputs import Inputs
 
 LINE_BYTES = 16 * 1024
 IDS = range(3_000)
-STARTS = {id: Start(10**12 + id, 10**12, committed=True) for id in IDS}
+STARTS = {id: StartPosition(10**12 + id, 10**12, committed=True) for id in IDS}
 
 
 def assigned() -> Assignments:

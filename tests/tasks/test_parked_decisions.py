@@ -17,8 +17,8 @@ from tss.core.errors import Away
 from tss.core.force import Action, Matcher, Op, Rule, Rulebook, Where
 from tss.core.memory import Kept
 from tss.core.otlp import Encoding, scan
-from tss.core.recall import to_bytes
 from tss.core.record import Record
+from tss.core.shared_decisions import to_bytes
 from tss.edges.redis.takeover import Parked
 
 LONG = trace_id(0)

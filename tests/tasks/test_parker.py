@@ -13,7 +13,8 @@ from tests.tasks.parking import HOURS_3, Owner, World
 from tss.core import measures
 from tss.core.decision import Reason
 from tss.core.errors import Away, Lost
-from tss.core.record import Record, Start
+from tss.core.record import Record
+from tss.core.startposition import StartPosition
 from tss.tasks import sweeper, unparker
 
 LONG = trace_id(0)
@@ -102,7 +103,9 @@ async def test_law_1_redis_flushed_between_two_owners_the_next_reads_from_the_fl
     await owner.leave()
     world.redis.flush()
     owner = Owner(world)
-    assert owner.starts[0] == Start(0, 0, committed=True, parked=owner.starts[0].parked, shelf=owner.starts[0].shelf)
+    assert owner.starts[0] == StartPosition(
+        0, 0, committed=True, parked=owner.starts[0].parked, shelf=owner.starts[0].shelf
+    )
     assert owner.meter.by_label(measures.REREAD) == {("not_fitting",): 1}
     await owner.live()
     assert spans_of(world) == whole()
@@ -415,7 +418,7 @@ async def test_a_parked_trace_of_a_topic_that_was_made_again_is_decided_by_what_
     owner = Owner(world)
     await owner.live()
     assert owner.meter.counted(measures.PARKINGS) == 1
-    owner.assignments.assigned({0: Start(0, 0, committed=False, end=0, topic="new", anew=True)})
+    owner.assignments.assigned({0: StartPosition(0, 0, committed=False, end=0, topic="new", anew=True)})
     await owner.decide()
     assert world.sea[LONG] == [message([span(0, 2, 99)])]
     sweeper.show(owner.buffer, owner.meter)

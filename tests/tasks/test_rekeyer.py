@@ -14,11 +14,14 @@ from tests.core.spans import fragment
 from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
-from tss.core.alignment import WAITING_BYTES, Alignment, Read
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
+from tss.core.alignment import WAITING_BYTES, Alignment, ReadRecord
+from tss.core.deadletter import DeadLetter
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Undeliverable
 from tss.core.errors import WrongSetting
 from tss.core.health import Health, State
-from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Headers, Polled, Record, Start
+from tss.core.polled import Polled
+from tss.core.record import UNREADABLE_HEADERS, Headers, Record
+from tss.core.startposition import StartPosition
 from tss.state.inputs import Inputs
 from tss.tasks import rekeyer
 
@@ -36,7 +39,7 @@ class World:
     def __init__(self, records: Sequence[Record], answers: Sequence[Outcome] = ()) -> None:
         self.meter, self.health, self.letters = FakeMeter(), Health(), FakeDeadLetters()
         self.inputs = Inputs("in", Alignment(1000), self.meter)
-        self.inputs.assigned({0: Start(0, 0, committed=True)})
+        self.inputs.assigned({0: StartPosition(0, 0, committed=True)})
         self.stop = trio.Event()
         self.records = [*records]
         self.broken: list[DeadLetter] = []
@@ -83,12 +86,12 @@ class World:
             raise WrongSetting("not allowed")
         return ""
 
-    async def write(self, reads: Sequence[Read], ends: Mapping[int, int]) -> Outcome:
+    async def write(self, reads: Sequence[ReadRecord], ends: Mapping[int, int]) -> Outcome:
         await trio.sleep(0.01)
         assert all(read.headers == self.headers for read in reads)
         answer: Outcome = self.answers.pop(0) if self.answers else Accepted()
         if any(read.record.offset == self.poison and read.record.fragments for read in reads):
-            answer = Refused("too_large", "no room")
+            answer = Undeliverable("too_large", "no room")
         if isinstance(answer, Accepted):
             self.written.append(([read.record.offset for read in reads if read.record.fragments], ends))
         self.on_answer(answer)
@@ -184,7 +187,7 @@ async def test_what_cannot_be_read_is_put_aside_before_its_offset_goes(autojump_
 
 async def test_a_partition_that_is_ahead_is_not_read_on(autojump_clock: MockClock) -> None:
     world = World([Record(0, offset, 1000, (fragment(1, size=WAITING_BYTES),)) for offset in range(2)])
-    world.inputs.assigned({1: Start(0, 0, committed=True)})
+    world.inputs.assigned({1: StartPosition(0, 0, committed=True)})
     await world.run()
     assert world.held == {0}
     assert world.written == []
@@ -212,7 +215,7 @@ async def test_law_9_a_stop_ends_the_tries(autojump_clock: MockClock) -> None:
 
 async def test_where_a_partition_is_begun_is_committed_at_once() -> None:
     world = World([])
-    commits = world.inputs.assigned({3: Start(8, 8, committed=False), 4: Start(9, 9, committed=True)})
+    commits = world.inputs.assigned({3: StartPosition(8, 8, committed=False), 4: StartPosition(9, 9, committed=True)})
     assert {id: commit.offset for id, commit in commits.items()} == {3: 8}
     assert await world.inputs.revoked([3]) == {}
 

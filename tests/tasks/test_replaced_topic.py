@@ -10,10 +10,11 @@ from tss.core.decision import Reason
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, scan
 from tss.core.parked import Shelf
-from tss.core.recall import from_bytes, mark_of, to_bytes
-from tss.core.record import Record, Start
+from tss.core.record import Record
 from tss.core.sampling import Sampler
 from tss.core.sampling.rest import Rest
+from tss.core.shared_decisions import from_bytes, mark_of, to_bytes
+from tss.core.startposition import StartPosition
 from tss.core.trace import Trace
 from tss.state.assignments import Assignments
 from tss.state.sharing import Shared, Sharing
@@ -30,7 +31,7 @@ def record(offset: int, at_secs: int, trace: int, number: int, parent: int | Non
 class Replica:
     """Of partition 0, with a Redis that outlives it."""
 
-    def __init__(self, redis: FakeRedis, start: Start) -> None:
+    def __init__(self, redis: FakeRedis, start: StartPosition) -> None:
         self.meter = FakeMeter()
         self.buffer = Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 60_000, 10_800_000), Memory())
         self.assignments = Assignments("t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=True)
@@ -59,12 +60,12 @@ class Replica:
         await self.deliver(await self.decide())
 
 
-def anew() -> Start:
-    return Start(0, 0, committed=False, end=10, topic=NEW, anew=True)
+def anew() -> StartPosition:
+    return StartPosition(0, 0, committed=False, end=10, topic=NEW, anew=True)
 
 
-def old() -> Start:
-    return Start(0, 0, committed=True, end=0, topic=OLD)
+def old() -> StartPosition:
+    return StartPosition(0, 0, committed=True, end=0, topic=OLD)
 
 
 async def test_what_is_open_is_decided_as_it_is() -> None:
@@ -99,7 +100,7 @@ async def test_law_1_late_spans_in_the_new_topic_are_not_taken_for_what_was_deli
         )
         replica.sent.clear()
         replica.assignments.lost([0])
-        replica.assignments.assigned({0: Start(7, 7, committed=True, topic=NEW)})
+        replica.assignments.assigned({0: StartPosition(7, 7, committed=True, topic=NEW)})
         replica.read(record(7, 1101, 1, 5, parent=0))
         await replica.turn()
         assert replica.sent == [], "and then it is known"
@@ -114,7 +115,7 @@ async def test_law_1_nor_by_a_replica_that_only_redis_told_of_it() -> None:
     second.read(record(7, 1101, 1, 5, parent=0), record(8, 2000, 9, 0))
     await second.turn()
     assert second.sent == [(trace_id(1), 1)], "late, under the decision that there is"
-    third = Replica(redis, Start(0, 0, committed=True, end=9, topic=NEW))
+    third = Replica(redis, StartPosition(0, 0, committed=True, end=9, topic=NEW))
     third.read(record(7, 1101, 1, 5, parent=0), record(8, 2000, 9, 0))
     await third.turn()
     assert third.sent == [], "of the new topic it is believed"
@@ -122,12 +123,12 @@ async def test_law_1_nor_by_a_replica_that_only_redis_told_of_it() -> None:
 
 async def test_where_no_id_is_told_offsets_are_believed() -> None:
     redis = FakeRedis()
-    first = Replica(redis, Start(0, 0, committed=True, end=0))
+    first = Replica(redis, StartPosition(0, 0, committed=True, end=0))
     first.read(record(500, 1000, 1, 0), record(501, 1100, 2, 0))
     await first.turn()
     [value] = [redis.kept[trace_id(1)]]
     assert b"[[0,500]]" in value, "as the version before wrote it"
-    second = Replica(redis, Start(500, 500, committed=True, end=502))
+    second = Replica(redis, StartPosition(500, 500, committed=True, end=502))
     second.read(record(500, 1000, 1, 0), record(501, 1100, 2, 0))
     await second.turn()
     assert second.sent == []
@@ -165,7 +166,7 @@ def test_what_is_taken_up_anew_is_still_of_the_same_topic() -> None:
 
 
 def test_an_id_that_is_told_later_goes_with_the_next_commit() -> None:
-    replica = Replica(FakeRedis(), Start(0, 0, committed=True, end=0))
+    replica = Replica(FakeRedis(), StartPosition(0, 0, committed=True, end=0))
     replica.assignments.identify(NEW)
     [partition] = replica.assignments
     assert partition.commit().topic == NEW

@@ -14,7 +14,7 @@ from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import CannotCommit
 from tss.core.memory import Memory
-from tss.core.record import Start
+from tss.core.startposition import StartPosition
 from tss.state.assignments import Assignments
 from tss.tasks import scaler
 
@@ -52,7 +52,7 @@ class Rig:
         self.assignments = Assignments("t", buffer, self.meter, max_skew_ms=0, replay_secs=0, commits=True)
 
     def assign(self, **starts: int) -> None:
-        self.assignments.assigned({int(id[1:]): Start(at, at, committed=True) for id, at in starts.items()})
+        self.assignments.assigned({int(id[1:]): StartPosition(at, at, committed=True) for id, at in starts.items()})
 
     def read(self, *offsets: int) -> None:
         self.assignments.bind([record(offset, 1.0) for offset in offsets])

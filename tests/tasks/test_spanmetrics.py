@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Undeliverable
 from tss.tasks import spanmetrics
 from tss.tasks.spanmetrics import REQUEST_BYTES, TRIES, Sending
 
@@ -99,7 +99,7 @@ async def test_a_try_that_failed_is_made_again(autojump_clock):
 
 @pytest.mark.parametrize(
     ("answer", "tries"),
-    [(Again("timeout", "away"), TRIES), (Misconfigured("http_401", "no"), 1), (Refused("http_400", "bad"), 1)],
+    [(Again("timeout", "away"), TRIES), (Misconfigured("http_401", "no"), 1), (Undeliverable("http_400", "bad"), 1)],
 )
 async def test_what_cannot_be_sent_goes_with_the_next_sending(autojump_clock, answer, tries):
     backend, report = Backend(*[answer] * tries), Report()

@@ -22,18 +22,18 @@ WAITING_BYTES = 16 * 1024 * 1024
 
 
 @attrs.define(eq=False)
-class Read:
+class ReadRecord:
     """A record that was read, and has to be written."""
 
     record: Record
     headers: Headers
-    log: Log
+    log: InputPartition
     read_ms: int  # the wall time
     size: int  # bytes of its fragments and its headers
 
 
 @attrs.define(eq=False)
-class Log:
+class InputPartition:
     """One assignment of one partition."""
 
     id: int
@@ -41,7 +41,7 @@ class Log:
     time_ms: int = NO_TIME  # how far it has been read
     at_end: bool = False
     gone: bool = False
-    waiting: deque[Read] = attrs.field(factory=deque, repr=lambda waiting: str(len(waiting)))
+    waiting: deque[ReadRecord] = attrs.field(factory=deque, repr=lambda waiting: str(len(waiting)))
 
     def holds_back(self, wall_ms: int) -> bool:
         """Whether there is more to come of the time before that of others."""
@@ -53,7 +53,7 @@ class Alignment:
 
     def __init__(self, max_ahead_ms: int) -> None:
         self._max_ahead_ms = max_ahead_ms
-        self._logs: dict[int, Log] = {}
+        self._logs: dict[int, InputPartition] = {}
         self._waiting_bytes = 0
         self._held: set[int] = set()
 
@@ -71,7 +71,7 @@ class Alignment:
     def begin(self, ids: Iterable[int]) -> None:
         """These are ours from now on."""
         for id in ids:
-            self._logs[id] = Log(id)
+            self._logs[id] = InputPartition(id)
 
     def forget(self, ids: Iterable[int]) -> None:
         """These are not ours any more, and what waits of them is another's to write."""
@@ -89,7 +89,7 @@ class Alignment:
         if log is not None:
             size = sum([len(fragment.payload) for fragment in record.fragments]) + headers_bytes(headers)
             self._waiting_bytes += size
-            log.waiting.append(Read(record, headers, log, wall_ms, size))
+            log.waiting.append(ReadRecord(record, headers, log, wall_ms, size))
             log.time_ms = max(log.time_ms, _believable(record, wall_ms))
             log.heard_ms, log.at_end = wall_ms, False
 
@@ -109,11 +109,11 @@ class Alignment:
         log = self._logs.get(id)
         return log.waiting[0].record if log is not None and log.waiting else None
 
-    def take(self, most: int, wall_ms: int) -> list[Read]:
+    def take(self, most: int, wall_ms: int) -> list[ReadRecord]:
         """What may go on now, at most so many: each partition's in its order."""
         for log in self._logs.values():
             log.heard_ms = log.heard_ms or wall_ms
-        taken: list[Read] = []
+        taken: list[ReadRecord] = []
         while len(taken) < most:
             limit_ms = self._limit_ms(wall_ms)
             before = len(taken)
@@ -135,7 +135,7 @@ class Alignment:
         return min([each for each in heads if each != NO_TIME] + silent, default=wall_ms) + self._max_ahead_ms
 
 
-def _take_some(log: Log, limit_ms: int | None, most: int, wall_ms: int, taken: list[Read]) -> None:
+def _take_some(log: InputPartition, limit_ms: int | None, most: int, wall_ms: int, taken: list[ReadRecord]) -> None:
     waiting = log.waiting
     while limit_ms is not None and waiting and len(taken) < most:
         if _believable(waiting[0].record, wall_ms) > limit_ms:
@@ -148,11 +148,11 @@ def _believable(record: Record, wall_ms: int) -> int:
     return min(record.timestamp_ms, wall_ms) if record.timestamp_ms > 0 else NO_TIME
 
 
-def still_ours(reads: Iterable[Read]) -> list[Read]:
+def still_ours(reads: Iterable[ReadRecord]) -> list[ReadRecord]:
     """Without those of assignments that have ended."""
     return [read for read in reads if not read.log.gone]
 
 
-def ends_of(reads: Collection[Read]) -> dict[int, int]:
+def ends_of(reads: Collection[ReadRecord]) -> dict[int, int]:
     """By partition, the offset after the last of these."""
     return {read.record.partition: read.record.offset + 1 for read in reads}

@@ -41,7 +41,7 @@ class Rejected:
 
 
 @attrs.frozen
-class Refused:
+class Undeliverable:
     """This batch can never be taken, whoever is asked: it cannot be written in the form that the destination reads.
 
     If it holds several traces, some of them may be: halves are tried.
@@ -51,7 +51,7 @@ class Refused:
     detail: str
 
 
-Outcome = Accepted | Again | Misconfigured | Rejected | Refused
+Outcome = Accepted | Again | Misconfigured | Rejected | Undeliverable
 
 
 @attrs.frozen

@@ -104,7 +104,7 @@ class Piece(Generic[T]):
         ]
 
 
-class Verdict(enum.Enum):
+class NextStep(enum.Enum):
     """What becomes of a piece that was refused."""
 
     HOLD = "hold"
@@ -180,20 +180,20 @@ class Evidence:
             self.knocks -= 1
         return counts
 
-    def verdict(
+    def next_step(
         self, piece: Piece[T], now: float, *, counts: bool, probes: int | None, is_smallest: bool = False
-    ) -> Verdict:
+    ) -> NextStep:
         """What becomes of a piece that was just refused. ``counts``: as `refuses` said; ``probes``: how many pieces wait
         without a witness, while the destination takes nothing; None while it takes something. ``is_smallest`` of those
         that wait.
         """
         if counts and self._is_guilty(piece, now):
-            return Verdict.GIVE_UP if len(piece.items) == 1 else Verdict.HALVE
+            return NextStep.GIVE_UP if len(piece.items) == 1 else NextStep.HALVE
         if len(piece.items) == 1 or (piece.blame is Blame.WAY and piece.alone < TRIES):
-            return Verdict.HOLD
+            return NextStep.HOLD
         if piece.blame is Blame.DATA and probes is None:
-            return Verdict.HALVE
-        return Verdict.HALVE if probes is not None and (probes < MAX_PROBES or is_smallest) else Verdict.HOLD
+            return NextStep.HALVE
+        return NextStep.HALVE if probes is not None and (probes < MAX_PROBES or is_smallest) else NextStep.HOLD
 
     def _is_guilty(self, piece: Piece[T], now: float) -> bool:
         if piece.blame is Blame.WAY and not now - piece.witnessed_at >= WAY_SECS:

@@ -9,7 +9,7 @@ from typing import Protocol
 import attrs
 
 
-class Kind(enum.Enum):
+class MetricType(enum.Enum):
     """The Prometheus type."""
 
     COUNTER = "counter"
@@ -23,14 +23,14 @@ class Measure:
     ``alert`` is the guide's alert on it, in PromQL."""
 
     name: str
-    kind: Kind
+    kind: MetricType
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     alert: str = ""
 
 
-Reading = Callable[[], float]
+ReadGauge = Callable[[], float]
 
 
 class Meter(Protocol):
@@ -51,7 +51,7 @@ class Meter(Protocol):
     def forget(self, measure: Measure, *labels: str) -> None:
         """Stop showing these labels: what they named is gone."""
 
-    def watch(self, measure: Measure, read: Reading, *labels: str) -> None:
+    def watch(self, measure: Measure, read: ReadGauge, *labels: str) -> None:
         """Let a gauge be read at each scrape."""
 
 
@@ -62,15 +62,15 @@ _CALLS = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.
 
 
 def _counter(name: str, text: str, *labels: str, alert: str = "") -> Measure:
-    return Measure(name, Kind.COUNTER, text, labels, alert=alert)
+    return Measure(name, MetricType.COUNTER, text, labels, alert=alert)
 
 
 def _gauge(name: str, text: str, *labels: str, alert: str = "") -> Measure:
-    return Measure(name, Kind.GAUGE, text, labels, alert=alert)
+    return Measure(name, MetricType.GAUGE, text, labels, alert=alert)
 
 
 def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Measure:
-    return Measure(name, Kind.HISTOGRAM, text, labels, buckets)
+    return Measure(name, MetricType.HISTOGRAM, text, labels, buckets)
 
 
 # fmt: off
@@ -139,7 +139,7 @@ EXPORT_LATENCY = _histogram("export_latency_seconds", "Time of one try to send a
 EXPORT_REJECTED = _counter("export_rejected_spans_total", "Spans that a destination named as rejected while it took the rest of their batch.", "destination")
 DEAD_LETTERS = _counter("dead_letters_total", "Records and traces put aside, by reason and by where they were put.", "reason", "place")
 TRANSACTIONS = _counter("kafka_transactions_total", "Transactions on the output topic of an exporter of type kafka, by result; a failed one is sent again.", "result")
-RECALLED = _counter("kafka_output_records_read_back_total", "Records of the output topic that were read when partitions were assigned, to know what it has already.")
+READ_BACK = _counter("kafka_output_records_read_back_total", "Records of the output topic that were read when partitions were assigned, to know what it has already.")
 # What the first stage does (kafka.rekey), and whether there should be one
 REKEY_RECORDS = _counter("rekey_records_total", "Records of the input topic that were split by trace.")
 REKEY_FRAGMENTS = _counter("rekey_fragments_total", "Records that the topic between the stages was given: one for each trace in each record.")

@@ -2,7 +2,7 @@
 
 A trace that stays open for long is *parked*: the bytes of its spans go to Redis as a frame, and beside them its summary,
 which is all that its deadline, the policies and its later fragments need. What Redis has of a partition is only believed
-together with what Kafka was told when the offset was committed (`Place`), so a Redis that has lost or forgotten
+together with what Kafka was told when the offset was committed (`ParkingCheckpoint`), so a Redis that has lost or forgotten
 something is noticed, and the records are read again from the floor.
 """
 
@@ -177,7 +177,7 @@ def _opened(frame: bytes, up_to: int) -> Packed:
 
 
 @attrs.frozen
-class Place:
+class ParkingCheckpoint:
     """What Kafka is told beside an offset: from where on to read when Redis has not, under this token, at least this."""
 
     floor: int
@@ -215,9 +215,9 @@ class Shelf:
         """Memory taken by what is noted of traces. `Limits.shelf_bytes` bounds it: above that none is parked."""
         return NOTE_BYTES * (len(self._floors) + len(self._ended))
 
-    def place(self, low_water: int) -> Place:
+    def checkpoint(self, low_water: int) -> ParkingCheckpoint:
         """For the commit of this offset."""
-        return Place(min([low_water, *self._floors.values()]), self.token, self.seq)
+        return ParkingCheckpoint(min([low_water, *self._floors.values()]), self.token, self.seq)
 
     def put(self, trace_id: bytes, first_offset: int) -> None:
         """Redis has something of this trace, that Kafka may forget."""

@@ -8,10 +8,10 @@ from bisect import bisect_left, bisect_right
 
 import attrs
 
-from tss.core.delivered import Delivered, Produced
 from tss.core.firstmet import FirstMet
 from tss.core.ledger import Ledger
-from tss.core.parked import Place, Shelf
+from tss.core.output_traces import OutputTrace, ProduceTimes
+from tss.core.parked import ParkingCheckpoint, Shelf
 from tss.core.stamps import Stamps
 from tss.core.streamtime import NO_TIME, Ring, StreamTime
 from tss.core.trace import Trace
@@ -33,7 +33,7 @@ class Commit:
     offset: int
     replay_from: int
     since_ms: int | None = None
-    parked: Place | None = None  # what has to be in Redis for that offset to be enough
+    parked: ParkingCheckpoint | None = None  # what has to be in Redis for that offset to be enough
     topic: str = attrs.field(default="", eq=False)  # the id of the topic that the offset is of, where it is known
 
 
@@ -93,7 +93,7 @@ class Partition:
         committed: int | None = None,
         replay_from: int | None = None,
         replay_secs: int = 0,
-        delivered: dict[bytes, Delivered] | None = None,
+        delivered: dict[bytes, OutputTrace] | None = None,
         since_ms: int | None = None,
         shelf: Shelf | None = None,
         end: int | None = None,
@@ -106,7 +106,7 @@ class Partition:
         self.horizon = UNKNOWN_END if end is None else max(end, start)
         self.horizon_ms = NO_TIME  # the stream time there, once it is passed: when the partition became ours
         self.committed = committed  # what Kafka has; None when the group never committed
-        self.committed_place: Place | None = None  # and what it has beside it, of this assignment
+        self.committed_place: ParkingCheckpoint | None = None  # and what it has beside it, of this assignment
         self.shelf = shelf  # what is parked of it; None while nothing can be
         self.ledger = Ledger(start)
         self.time = StreamTime(max_skew_ms)
@@ -125,7 +125,7 @@ class Partition:
         self.delivered = delivered or None
         self.delivered_bytes = _bytes_of(self.delivered)
         self.next_look = 0  # the offset from which on it is looked at again, to let go of what was passed
-        self.produced = Produced()
+        self.produced = ProduceTimes()
         if delivered and since_ms is not None:  # until all of it is passed, whoever comes next has to know it too
             self.produced.note(since_ms, max([known.last for known in delivered.values()]))
         self._replay_secs = replay_secs
@@ -248,7 +248,7 @@ class Partition:
         low_water = self.ledger.low_water
         self.stamps.forget_below(low_water)
         since_ms = None if now_ms is None else self.produced.since_ms(low_water, now_ms)
-        place = None if self.shelf is None else self.shelf.place(low_water)
+        place = None if self.shelf is None else self.shelf.checkpoint(low_water)
         return Commit(low_water, self._replay_before(low_water), since_ms, place, self.topic)
 
     def _replay_before(self, low_water: int) -> int:
@@ -295,5 +295,5 @@ class Partition:
         return 0 if self.shelf is None else self.shelf.held_bytes
 
 
-def _bytes_of(delivered: dict[bytes, Delivered] | None) -> int:
+def _bytes_of(delivered: dict[bytes, OutputTrace] | None) -> int:
     return 0 if delivered is None else sum([known.held_bytes for known in delivered.values()])

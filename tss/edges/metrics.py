@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from tss.core import measures
-from tss.core.measures import Kind, Measure, Reading
+from tss.core.measures import Measure, MetricType, ReadGauge
 
 _Labels = tuple[str, ...]
 _go_text: Callable[[float], str] = floatToGoString
@@ -27,7 +27,7 @@ class PrometheusMeter:
 
     def __init__(self) -> None:
         self._families = [_Family(measure) for measure in measures.TABLE]
-        self._by_kind: dict[Kind, dict[Measure, _Family]] = {kind: {} for kind in Kind}
+        self._by_kind: dict[MetricType, dict[Measure, _Family]] = {kind: {} for kind in MetricType}
         for family in self._families:
             self._by_kind[family.measure.kind][family.measure] = family
         # By measure and labels, for one look-up is cheaper than two.
@@ -66,7 +66,7 @@ class PrometheusMeter:
         self._gauges.pop((measure, labels), None)
         self._by_kind[measure.kind][measure].series.pop(labels, None)
 
-    def watch(self, measure: Measure, read: Reading, *labels: str) -> None:
+    def watch(self, measure: Measure, read: ReadGauge, *labels: str) -> None:
         """Let a gauge be read at each exposition, in the thread that asks for it."""
         (self._gauges.get((measure, labels)) or self._number(self._gauges, measure, labels)).read = read
 
@@ -97,14 +97,14 @@ class PrometheusMeter:
 
     def _number(self, numbers: dict[tuple[Measure, _Labels], _Number], measure: Measure, labels: _Labels) -> _Number:
         """The number of these labels, made now."""
-        kind = Kind.COUNTER if numbers is self._counters else Kind.GAUGE
+        kind = MetricType.COUNTER if numbers is self._counters else MetricType.GAUGE
         found = self._by_kind[kind][measure].at(labels)
         assert isinstance(found, _Number), "only histograms are anything else"  # noqa: S101
         numbers[measure, labels] = found
         return found
 
     def _histogram(self, measure: Measure, labels: _Labels) -> _Histogram:
-        found = self._by_kind[Kind.HISTOGRAM][measure].at(labels)
+        found = self._by_kind[MetricType.HISTOGRAM][measure].at(labels)
         assert isinstance(found, _Histogram), "of this kind"  # noqa: S101
         return found
 
@@ -117,7 +117,7 @@ class _Family:
         self.measure = measure
         self.series: dict[_Labels, _Number | _Histogram] = {}
         self._making = threading.Lock()
-        name = measure.name.removesuffix("_total") if measure.kind is Kind.COUNTER else measure.name
+        name = measure.name.removesuffix("_total") if measure.kind is MetricType.COUNTER else measure.name
         self._heads = {
             False: _head(measure.name, measure.kind.value, _escaped_help(measure.help)),
             True: _head(name, measure.kind.value, _escaped(measure.help)),
@@ -133,7 +133,7 @@ class _Family:
         if len(labels) != len(self.measure.labels):
             raise ValueError(f"{self.measure.name} has the labels {self.measure.labels}, not {len(labels)} of them")
         with self._making:
-            made = _Histogram if self.measure.kind is Kind.HISTOGRAM else _Number
+            made = _Histogram if self.measure.kind is MetricType.HISTOGRAM else _Number
             return self.series.setdefault(labels, made(self.measure, labels))
 
     def texts(self, openmetrics: bool) -> Iterator[str]:
@@ -147,7 +147,7 @@ class _Number:
     """A counter or a gauge with its labels."""
 
     def __init__(self, measure: Measure, labels: _Labels) -> None:
-        self.read: Reading | None = None
+        self.read: ReadGauge | None = None
         self._value = self._shown = 0.0
         self._lock = threading.Lock()
         self._start = _start(measure.name, dict(zip(measure.labels, labels, strict=True)))

@@ -12,11 +12,13 @@ import trio
 from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.errors import LawBroken
+from tss.core.logfields import partition_fields
 from tss.core.measures import Meter
 from tss.core.otlp import NOTHING, Lookup
 from tss.core.parked import Summary
 from tss.core.partition import Commit, Partition
-from tss.core.record import Record, Start, runs, told_of
+from tss.core.record import Record, runs
+from tss.core.startposition import StartPosition
 
 log = structlog.get_logger()
 
@@ -70,7 +72,7 @@ class Assignments:
 
     # -- from the source
 
-    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+    def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         """These partitions are ours from now on, read from where they say. One that is ours already comes again when
         its topic was deleted and made again.
 
@@ -84,10 +86,10 @@ class Assignments:
         commits = self._take_up(starts)
         if starts:
             told = {id: start.told() for id, start in starts.items()}
-            log.info("partitions assigned", **told_of(starts, starts=told))
+            log.info("partitions assigned", **partition_fields(starts, starts=told))
         return commits
 
-    def _take_up(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+    def _take_up(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         """Read these partitions from where they say, whether they have come just now or were ours already."""
         for id, start in starts.items():
             if start.anew:
@@ -154,7 +156,7 @@ class Assignments:
         going = self._forget(ids)
         if going:
             self._meter.count(measures.REBALANCES, len(going), "revoked")
-            log.info("partitions revoked", **told_of(partition.id for partition in going))
+            log.info("partitions revoked", **partition_fields(partition.id for partition in going))
         if self.parting is not None and going:
             with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
                 self.parting.send_nowait(parting)
@@ -174,7 +176,7 @@ class Assignments:
             log.warning(
                 "partitions lost: Kafka did not hear from this replica in time, so nothing of them may be committed here; "
                 "whoever gets them next reads again from the last commit, and nothing is lost",
-                **told_of(partition.id for partition in gone),
+                **partition_fields(partition.id for partition in gone),
             )
 
     def _drop(self, ids: Sequence[int]) -> list[Partition]:
@@ -209,7 +211,7 @@ class Assignments:
         for partition in lost:
             if self._partitions.get(partition.id) is not partition or partition.shelf is None:
                 continue
-            floor, reason = partition.shelf.place(partition.ledger.low_water).floor, partition.shelf.lost
+            floor, reason = partition.shelf.checkpoint(partition.ledger.low_water).floor, partition.shelf.lost
             # Whoever comes next needs what this one could have replayed, be it for the memory of the dropped.
             replay_from = min(floor, partition.commit().replay_from)
             log.warning(
@@ -219,7 +221,7 @@ class Assignments:
             self._meter.count(measures.REREAD, 1, reason)
             self._drop([partition.id])
             # Not committed: what is read from there on has to be told to Kafka, whose answer says that it is still ours.
-            again = Start(floor, replay_from, committed=False, topic=partition.topic)
+            again = StartPosition(floor, replay_from, committed=False, topic=partition.topic)
             self._take_up({partition.id: again})
             moves[partition.id] = replay_from
         return moves
@@ -348,7 +350,7 @@ class Assignments:
             )
         log.warning("partition read again from an earlier offset", partition=partition.id, offset=offset)
         self._drop([partition.id])
-        self._take_up({partition.id: Start(offset, offset, committed=True, topic=partition.topic)})
+        self._take_up({partition.id: StartPosition(offset, offset, committed=True, topic=partition.topic)})
         return self._partitions[partition.id]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from tss.core.record import DeadLetter
+from tss.core.deadletter import DeadLetter
 
 
 class DeadLetters(Protocol):

@@ -10,10 +10,12 @@ import structlog
 import trio
 
 from tss.core import measures
-from tss.core.alignment import Alignment, Read
+from tss.core.alignment import Alignment, ReadRecord
+from tss.core.logfields import partition_fields
 from tss.core.measures import Meter
 from tss.core.partition import Commit
-from tss.core.record import Record, Start, told_of
+from tss.core.record import Record
+from tss.core.startposition import StartPosition
 
 log = structlog.get_logger()
 
@@ -26,7 +28,7 @@ class Inputs:
     ) -> None:
         self.alignment = alignment
         self.topic = topic
-        self.in_hand: Sequence[Read] = ()  # what is being written
+        self.in_hand: Sequence[ReadRecord] = ()  # what is being written
         self._meter = meter
         self._wall_secs = wall_secs
         self._ids: set[int] = set()
@@ -37,7 +39,7 @@ class Inputs:
     def __repr__(self) -> str:
         return f"<Inputs {self.alignment}>"
 
-    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+    def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         """Returns what to commit at once, as where a partition without an offset is begun."""
         self._ids |= starts.keys()
         self.alignment.forget(starts)
@@ -48,7 +50,7 @@ class Inputs:
             self._show_age(id)
         if starts:
             told = {id: start.told() for id, start in starts.items()}
-            log.info("partitions to split by trace assigned", **told_of(starts, starts=told))
+            log.info("partitions to split by trace assigned", **partition_fields(starts, starts=told))
         return {
             id: Commit(start.offset, start.offset, topic=start.topic)
             for id, start in starts.items()
@@ -58,7 +60,7 @@ class Inputs:
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         """Nothing to commit: what was written has its offsets with it."""
         self._forget(ids)
-        log.info("partitions to split by trace revoked", **told_of(ids))
+        log.info("partitions to split by trace revoked", **partition_fields(ids))
         await trio.lowlevel.checkpoint()
         return {}
 
@@ -68,7 +70,7 @@ class Inputs:
         log.warning(
             "partitions to split by trace lost: Kafka did not hear from this replica in time; whoever gets them next reads again "
             "from the last commit, and nothing is lost",
-            **told_of(ids),
+            **partition_fields(ids),
         )
 
     def identify(self, topic: str) -> None:
@@ -90,7 +92,7 @@ class Inputs:
             self._lags[id] = lags[id]
             self._meter.set(measures.CONSUMER_LAG, lags[id], self.topic, str(id))
 
-    def written(self, reads: Sequence[Read]) -> None:
+    def written(self, reads: Sequence[ReadRecord]) -> None:
         """The topic has these."""
         for read in reads:
             record = read.record

@@ -14,7 +14,7 @@ import trio
 from tss.core import measures
 from tss.core.health import Health
 from tss.core.measures import Meter
-from tss.core.record import Sample
+from tss.core.polled import Sample
 from tss.core.throttle import LogThrottle
 
 log = structlog.get_logger()

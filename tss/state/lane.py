@@ -12,10 +12,10 @@ import structlog
 import trio
 
 from tss.core import measures
+from tss.core.deadletter import DeadLetter
 from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Rejected, Retrying
 from tss.core.health import Health, State
 from tss.core.measures import Meter
-from tss.core.record import DeadLetter
 from tss.core.throttle import LOG_SECS, LogThrottle
 from tss.core.trace import Trace
 from tss.state.deadletters import DeadLetters

@@ -10,8 +10,8 @@ import structlog
 import trio
 
 from tss.core.delivery import Accepted, Outcome
+from tss.core.logfields import partition_fields
 from tss.core.partition import Commit
-from tss.core.record import told_of
 from tss.core.services import services
 from tss.core.trace import Trace
 
@@ -139,5 +139,6 @@ def tell_commit(commits: Mapping[int, Commit]) -> None:
     """Kafka has these: at most one line a second or so, however many partitions."""
     if is_told():
         log.debug(
-            "offsets committed", **told_of(commits, offsets={id: commit.offset for id, commit in commits.items()})
+            "offsets committed",
+            **partition_fields(commits, offsets={id: commit.offset for id, commit in commits.items()}),
         )

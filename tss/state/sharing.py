@@ -14,7 +14,16 @@ from tss.core.buffer import Buffer
 from tss.core.errors import Away
 from tss.core.measures import Meter
 from tss.core.partition import Partition
-from tss.core.recall import NOTHING, from_bytes, homes_of, mark_of, reach_of, to_bytes, unknown_here, within_reach
+from tss.core.shared_decisions import (
+    NOTHING,
+    from_bytes,
+    homes_of,
+    mark_of,
+    reach_of,
+    to_bytes,
+    unknown_here,
+    within_reach,
+)
 from tss.core.trace import Trace
 
 # For so long nobody asks again how far others' decisions reach: one who lost a partition and does not know it yet may

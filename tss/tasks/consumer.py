@@ -11,9 +11,11 @@ import structlog
 import trio
 
 from tss.core import measures
+from tss.core.deadletter import DeadLetter
 from tss.core.measures import Meter
 from tss.core.partition import Partition
-from tss.core.record import DeadLetter, Polled, Record
+from tss.core.polled import Polled
+from tss.core.record import Record
 from tss.core.throttle import LogThrottle
 from tss.state.assignments import Assignments
 from tss.state.deadletters import DeadLetters

@@ -18,8 +18,8 @@ import attrs
 import trio
 
 from tss.core import measures
-from tss.core.delivery import Accepted, Again, Misconfigured, Refused, Rejected
-from tss.core.evidence import WAY_SECS, Blame, Evidence, Piece, Verdict
+from tss.core.delivery import Accepted, Again, Misconfigured, Rejected, Undeliverable
+from tss.core.evidence import WAY_SECS, Blame, Evidence, NextStep, Piece
 from tss.core.trace import Trace
 from tss.state import lane as ways
 from tss.state.lane import Lane
@@ -191,7 +191,7 @@ class Delivering:
                 self._lane.works()
                 await ways.account(self._lane, piece.items, outcome)
                 await self._pass_on([*piece.items])
-            case Refused():
+            case Undeliverable():
                 await self._is_refused(piece, outcome)
             case _:
                 self._is_not_taken(piece, outcome, knocked=knocked)
@@ -203,7 +203,7 @@ class Delivering:
         elif piece.whole is None and len(piece.items) >= self._most:
             self._most = 2 * len(piece.items)
 
-    async def _is_refused(self, piece: Held, outcome: Refused) -> None:
+    async def _is_refused(self, piece: Held, outcome: Undeliverable) -> None:
         """It can never be sent in this form: no other answers are needed."""
         if len(piece.items) > 1:
             self._halve(piece)
@@ -222,15 +222,15 @@ class Delivering:
         if lane.breaker.is_open:
             probes = max(0, self._waiting() - lane.destination.batching.max_in_flight)
         is_smallest = all(len(piece.items) <= len(each.items) for each in self._held)
-        verdict = self._evidence.verdict(piece, now, counts=counts, probes=probes, is_smallest=is_smallest)
-        if verdict is Verdict.GIVE_UP:
+        step = self._evidence.next_step(piece, now, counts=counts, probes=probes, is_smallest=is_smallest)
+        if step is NextStep.GIVE_UP:
             lane.works()  # it takes other requests: that is why this one is given up
             self._given_up_in.send_nowait((piece, ASIDE_SECS))
             return
         self._look_at_way(piece, outcome)
         # While the breaker is open its probes have their times, and afterwards nobody has to wait.
         wait_secs = 0.0 if lane.breaker.is_open else lane.wait_secs(outcome, piece.tries)
-        if verdict is Verdict.HALVE:
+        if step is NextStep.HALVE:
             self._halve(piece)
         else:
             piece.due = now + wait_secs

@@ -15,13 +15,15 @@ import structlog
 import trio
 
 from tss.core import measures
-from tss.core.alignment import Read, ends_of, still_ours
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected, Retrying
+from tss.core.alignment import ReadRecord, ends_of, still_ours
+from tss.core.deadletter import DeadLetter
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected, Retrying, Undeliverable
 from tss.core.errors import WrongSetting
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.otlp import join
-from tss.core.record import UNREADABLE_HEADERS, DeadLetter, Polled, Record, record_of
+from tss.core.polled import Polled
+from tss.core.record import UNREADABLE_HEADERS, Record, record_of
 from tss.core.throttle import LogThrottle
 from tss.state.deadletters import DeadLetters
 from tss.state.inputs import Inputs
@@ -64,7 +66,7 @@ class Topic(Protocol):
     async def make(self) -> str:
         """See to it that it is there; returns why it is not, or nothing. Raises WrongSetting."""
 
-    async def write(self, reads: Sequence[Read], ends: Mapping[int, int]) -> Outcome:
+    async def write(self, reads: Sequence[ReadRecord], ends: Mapping[int, int]) -> Outcome:
         """All spans of these records, and by partition the offset to go on from, in one transaction. Raises nothing."""
 
 
@@ -137,14 +139,14 @@ class _Rekeyer:
         return polled.wall_ms
 
     async def hold(self) -> None:
-        """Read no further of partitions that are ahead of others, or memory would have no bound."""
+        """ReadRecord no further of partitions that are ahead of others, or memory would have no bound."""
         held = self._inputs.alignment.hold()
         if held != self._held:
             await self._source.hold(held)
             self._held = held
             self._meter.set(measures.REKEY_AHEAD, len(held))
 
-    async def write(self, reads: list[Read]) -> None:
+    async def write(self, reads: list[ReadRecord]) -> None:
         """Until the topic has them, they are somebody else's, or the stop."""
         tries, paused = 0, False
         while reads and not self._stop.is_set():
@@ -152,7 +154,7 @@ class _Rekeyer:
             self._count(reads, outcome)
             if isinstance(outcome, Accepted):
                 break
-            if isinstance(outcome, Refused):
+            if isinstance(outcome, Undeliverable):
                 await self._refused(reads, outcome)
                 break
             tries += 1
@@ -188,7 +190,7 @@ class _Rekeyer:
                 return
             await trio.sleep(0.05)
 
-    async def _refused(self, reads: list[Read], refused: Refused) -> None:
+    async def _refused(self, reads: list[ReadRecord], refused: Undeliverable) -> None:
         """Halves, until it is clear which record it is; in order, for the offsets go with them."""
         if len(reads) > 1:
             half = len(reads) // 2
@@ -241,7 +243,7 @@ class _Rekeyer:
                 offset=record.offset,
             )
 
-    def _count(self, reads: Sequence[Read], outcome: Outcome) -> None:
+    def _count(self, reads: Sequence[ReadRecord], outcome: Outcome) -> None:
         accepted = isinstance(outcome, Accepted)
         self._meter.count(measures.REKEY_TRANSACTIONS, 1, "committed" if accepted else "failed")
         if accepted:

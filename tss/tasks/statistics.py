@@ -16,8 +16,8 @@ import structlog
 import trio
 
 from tss.core import measures
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused, Rejected, Retrying
-from tss.core.evidence import Evidence, Piece, Verdict
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected, Retrying, Undeliverable
+from tss.core.evidence import Evidence, NextStep, Piece
 from tss.core.formats.apm_stats import Concentrator, Group, Part
 from tss.core.measures import Meter
 from tss.core.throttle import LogThrottle
@@ -76,7 +76,7 @@ class Sending:
             self.meter.count(measure, total - self._told.get(measure, 0))
         self._told = totals
 
-    def failed(self, outcome: Again | Misconfigured | Rejected | Refused, *, lost: bool = False) -> None:
+    def failed(self, outcome: Again | Misconfigured | Rejected | Undeliverable, *, lost: bool = False) -> None:
         """Counted, and said from time to time."""
         self.meter.count(measures.STATS_PAYLOADS, 1, outcome.reason)
         if times := (self._losing if lost else self._failing).add(1, trio.current_time()):
@@ -113,12 +113,12 @@ class Sending:
             case Accepted():
                 self._evidence.takes(piece)
                 self.meter.count(measures.STATS_PAYLOADS, 1, SENT)
-            case Refused():
+            case Undeliverable():
                 self.failed(outcome, lost=True)
             case Rejected():
                 now = trio.current_time()
                 counts = self._evidence.refuses(piece, outcome, now)
-                lost = self._evidence.verdict(piece, now, counts=counts, probes=None) is Verdict.GIVE_UP
+                lost = self._evidence.next_step(piece, now, counts=counts, probes=None) is NextStep.GIVE_UP
                 self.failed(outcome, lost=lost)
                 if not lost:
                     self._held.append(piece)

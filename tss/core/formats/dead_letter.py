@@ -6,7 +6,7 @@ import base64
 import json
 from datetime import UTC, datetime
 
-from tss.core.record import DeadLetter
+from tss.core.deadletter import DeadLetter
 
 # How each line begins, `#` being a digit. The reason is part of it: Go's slog begins its lines with a time, too.
 BEGINS = b'{"time":"####-##-##T##:##:##.###+00:00","reason":"'

@@ -8,7 +8,7 @@ opentelemetry-proto, `trace/v1/trace.proto`, and the JSON rules of `docs/specifi
 from tss.core.otlp.fragment import Encoding, Fault, FaultReason, Fragment, Scan
 from tss.core.otlp.jsonform import to_json_line
 from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Lookup, Place, Value, Values
-from tss.core.otlp.record import LINEAGE_SPANS, SCANNER, Lineage, Scanner, scan
+from tss.core.otlp.scanning import LINEAGE_SPANS, SCANNER, Lineage, Scanner, scan
 from tss.core.otlp.wire import join
 
 __all__ = [

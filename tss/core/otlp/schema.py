@@ -5,7 +5,7 @@ so that one string that is not UTF-8 puts no record aside. Source: opentelemetry
 `common/v1/common.proto` and `resource/v1/resource.proto`.
 """
 
-from tss.core.messages import classes_of
+from tss.core.protobuf_classes import classes_of
 
 _CLASSES = classes_of(
     "tss.seen",

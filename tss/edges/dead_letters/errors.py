@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tss.core.record import DeadLetter
+from tss.core.deadletter import DeadLetter
 
 
 class NotKept(Exception):

@@ -8,8 +8,8 @@ from hashlib import sha256
 
 import structlog
 
+from tss.core.deadletter import DeadLetter
 from tss.core.formats.dead_letter import line
-from tss.core.record import DeadLetter
 from tss.edges import logs
 from tss.edges.dead_letters.errors import NotKept
 from tss.edges.files.dead_letters import utc_now

@@ -9,7 +9,7 @@ from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from tss.core.record import DeadLetter
+from tss.core.deadletter import DeadLetter
 from tss.edges.dead_letters.errors import NotKept
 from tss.edges.kafka_client.client_log import logger
 from tss.edges.kafka_client.errors import TOPIC_MISSING, said

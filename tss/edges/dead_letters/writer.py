@@ -12,9 +12,9 @@ import structlog
 import trio
 
 from tss.core import measures
+from tss.core.deadletter import DeadLetter
 from tss.core.health import DEAD_LETTERS, Health
 from tss.core.measures import Meter
-from tss.core.record import DeadLetter
 from tss.edges.dead_letters.breaker import TO_THE_LOG, DeadLetterBreaker
 from tss.edges.dead_letters.errors import NotKept
 from tss.edges.dead_letters.log import DeadLetterLog

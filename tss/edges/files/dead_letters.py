@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from tss.core.deadletter import DeadLetter
 from tss.core.formats.dead_letter import BEGINS, line
-from tss.core.record import DeadLetter
 from tss.edges.files.lines import LineFile
 
 

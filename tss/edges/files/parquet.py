@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 import trio
 
-from tss.core.delivery import Accepted, Again, Batching, Outcome, Refused, Retrying
+from tss.core.delivery import Accepted, Again, Batching, Outcome, Retrying, Undeliverable
 from tss.core.errors import WrongSetting
 from tss.core.repeating import TooLarge
 from tss.core.trace import Trace
@@ -97,9 +97,9 @@ class ParquetFolder:
         try:
             content = self._encode(traces, raw=self._raw)
         except TooLarge as error:
-            return Refused("too_large", str(error))
+            return Undeliverable("too_large", str(error))
         except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
-            return Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
+            return Undeliverable("unencodable", f"{type(error).__name__}: {error}"[:400])
         try:
             self._put(content)
         except OSError as error:

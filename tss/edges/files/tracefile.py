@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from tss.core.delivery import Accepted, Again, Batching, Outcome, Refused, Retrying
+from tss.core.delivery import Accepted, Again, Batching, Outcome, Retrying, Undeliverable
 from tss.core.otlp import to_json_line
 from tss.core.trace import Trace
 from tss.edges.files.lines import LineFile
@@ -51,7 +51,7 @@ class TraceFile:
         try:
             lines = b"".join(to_json_line(trace.payload) for trace in traces)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
-            return Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
+            return Undeliverable("unencodable", f"{type(error).__name__}: {error}"[:400])
         try:
             self._file.append(lines)
         except OSError as error:

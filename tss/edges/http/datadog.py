@@ -19,7 +19,7 @@ from isal import igzip
 from zstandard import ZstdCompressor
 
 from tss import __version__
-from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Refused, Retrying
+from tss.core.delivery import Accepted, Again, Batching, Misconfigured, Outcome, Retrying, Undeliverable
 from tss.core.formats.datadog.parts import ROOM_BYTES, Form, NoTraceId, OtlpForm, Part
 from tss.core.otlp.wire import WireError
 from tss.core.repeating import TooLarge
@@ -130,7 +130,7 @@ class DatadogHttp:
         for trace in traces:
             self._left.pop(trace, None)
 
-    async def _prepare(self, traces: Sequence[Trace]) -> Refused | None:
+    async def _prepare(self, traces: Sequence[Trace]) -> Undeliverable | None:
         new = [trace for trace in traces if trace not in self._left]
         size = sum(max(trace.payload_bytes, trace.payload_bytes * trace.held_spans // 8) for trace in new)
         found, refused = await self._work(size, partial(encode, self._form, new))
@@ -143,7 +143,7 @@ class DatadogHttp:
             parts = waiting.popleft()
             if parts[0].is_planned:
                 made = await self._made(parts)
-                if isinstance(made, Refused):
+                if isinstance(made, Undeliverable):
                     return made
                 waiting.extendleft(reversed(made))
                 continue
@@ -193,7 +193,7 @@ class DatadogHttp:
         self._replace(part, halves)
         return [[half] for half in halves]
 
-    async def _made(self, plans: Sequence[Part]) -> list[list[Part]] | Refused:
+    async def _made(self, plans: Sequence[Part]) -> list[list[Part]] | Undeliverable:
         """The requests of planned parts, or why there are none."""
         made: list[Part] = []
         for plan in plans:
@@ -221,7 +221,7 @@ class DatadogHttp:
         return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
 
-def encode(form: Form, traces: Sequence[Trace]) -> tuple[Mapping[Trace, list[Part]], Refused | None]:
+def encode(form: Form, traces: Sequence[Trace]) -> tuple[Mapping[Trace, list[Part]], Undeliverable | None]:
     """The parts of each, and why there are none of some."""
     found: dict[Trace, list[Part]] = {}
     refused = None
@@ -235,16 +235,16 @@ def encode(form: Form, traces: Sequence[Trace]) -> tuple[Mapping[Trace, list[Par
     return found, refused
 
 
-def attempt(work: Callable[[], list[Part]]) -> tuple[list[Part], Refused | None]:
+def attempt(work: Callable[[], list[Part]]) -> tuple[list[Part], Undeliverable | None]:
     """The parts that this makes, or none and why."""
     try:
         return work(), None
     except TooLarge as error:
-        return [], Refused("too_large", str(error))
+        return [], Undeliverable("too_large", str(error))
     except NoTraceId as error:
-        return [], Refused("trace_id_zero", str(error))
+        return [], Undeliverable("trace_id_zero", str(error))
     except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
-        return [], Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
+        return [], Undeliverable("unencodable", f"{type(error).__name__}: {error}"[:400])
 
 
 def write(way: Way, parts: Sequence[Part]) -> tuple[bytes, Mapping[str, str]]:

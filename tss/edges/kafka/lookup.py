@@ -11,7 +11,8 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotConnect
-from tss.core.record import Start, told_of
+from tss.core.logfields import partition_fields
+from tss.core.startposition import StartPosition
 from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.identity import TopicIdentity
 from tss.edges.kafka.starts import start_of
@@ -51,7 +52,7 @@ class OffsetLookup:
         self._told_of_no_id = False
         self.partitions_at_birth: int | None = None  # as the last `starts` found it: see `_new`
 
-    def starts(self, ids: Sequence[int], reset: str) -> dict[int, Start]:
+    def starts(self, ids: Sequence[int], reset: str) -> dict[int, StartPosition]:
         """Where to begin, by partition."""
         committed = {place.partition: place for place in self._patiently(lambda: self._committed(ids))}
         first = self.first(ids)
@@ -94,7 +95,7 @@ class OffsetLookup:
             )
         return {id: attrs.evolve(each, topic=topic) for id, each in starts.items()}
 
-    def _tell_of_anew(self, starts: Mapping[int, Start], topic: str) -> None:
+    def _tell_of_anew(self, starts: Mapping[int, StartPosition], topic: str) -> None:
         anew = {id: each.offset for id, each in starts.items() if each.anew}
         if anew:
             log.warning(
@@ -102,7 +103,7 @@ class OffsetLookup:
                 "unread of the new topic",
                 topic=self._topic,
                 topic_id=topic,
-                **told_of(anew, offsets=anew),
+                **partition_fields(anew, offsets=anew),
             )
 
     def _new(self, missing: Sequence[int], topic: str) -> set[int]:
@@ -124,7 +125,7 @@ class OffsetLookup:
         old = min([known for known in noted if known is not None], default=0)
         new = {id for id in missing if id >= old}
         if new:
-            log.info("partitions that are new to the group: read from their start", **told_of(new))
+            log.info("partitions that are new to the group: read from their start", **partition_fields(new))
         return new
 
     def _count(self) -> int:

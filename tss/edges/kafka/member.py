@@ -22,7 +22,8 @@ from confluent_kafka.admin import AdminClient
 from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
 from tss.core.otlp import NOTHING, Encoding, Lookup, Scanner
 from tss.core.partition import Commit
-from tss.core.record import Polled, Sample, Start
+from tss.core.polled import Polled, Sample
+from tss.core.startposition import StartPosition
 from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.ends import AskedEnds, PartitionEnds
 from tss.edges.kafka.identity import TopicIdentity
@@ -54,7 +55,7 @@ OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRU
 class Group(Protocol):
     """Whom the member tells about its partitions, on its thread."""
 
-    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+    def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         """These are ours; returns what to commit before anything is read."""
 
     def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
@@ -86,14 +87,14 @@ class Outbox(Protocol):
     def prepare(self) -> None:
         """End what was left under way and would keep the offsets from being stable. Raises nothing."""
 
-    def read_back(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+    def read_back(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
         """The same starts, with what the destination has from them on. Raises CannotConnect."""
 
 
 class Parked(Protocol):
     """What earlier owners have parked of partitions; called on the member's thread."""
 
-    def take_up(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+    def take_up(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
         """The same starts, with what was parked, or at the floor where that is lost. Raises nothing but breathe's."""
 
 
@@ -367,7 +368,7 @@ class Member:
             if commits:
                 self.commit_soon(commits, _log_refusal, self._lookup.partitions_at_birth)
 
-    def _unparked(self, starts: Mapping[int, Start]) -> dict[int, Start]:
+    def _unparked(self, starts: Mapping[int, StartPosition]) -> dict[int, StartPosition]:
         """Nothing is parked any more (the settings say so), but something was."""
         for id, start in starts.items():
             if start.parked is not None and start.parked.floor < start.offset:

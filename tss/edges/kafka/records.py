@@ -8,8 +8,9 @@ from collections.abc import Set as AbstractSet
 import attrs
 from confluent_kafka import KafkaError, Message
 
+from tss.core.deadletter import DeadLetter
 from tss.core.otlp import Encoding, Fault, Fragment, Scanner
-from tss.core.record import DeadLetter, Headers, Record, headers_bytes, record_of
+from tss.core.record import Headers, Record, headers_bytes, record_of
 from tss.edges.kafka_client.errors import said
 from tss.edges.kafka_client.headers import headers_of
 

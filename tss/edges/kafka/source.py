@@ -22,7 +22,8 @@ from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.otlp import NOTHING, Lookup
 from tss.core.partition import Commit
-from tss.core.record import Polled, Start
+from tss.core.polled import Polled
+from tss.core.startposition import StartPosition
 from tss.edges.kafka.connection import Connection
 from tss.edges.kafka.member import BATCH_BYTES, Member, Outbox, Parked
 from tss.settings import Kafka
@@ -43,7 +44,7 @@ Bound = Mapping[int, tuple[Commit, object]]  # each commit with the assignment t
 class Assignments(Protocol):
     """Who keeps what is read. All are called while a poll, or the closing, is under way."""
 
-    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+    def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         """These partitions are ours from now on; empty when the group has none for us. Returns what to commit at once."""
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
@@ -278,7 +279,7 @@ class KafkaSource:
 
     # -- called by _Bell, on trio's thread
 
-    def _assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+    def _assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         for id in starts:
             self._assignment[id] = object()
         return self._assignments.assigned(starts)
@@ -314,13 +315,13 @@ def _ring(
 class _Bell:
     """`Group` of the member: from its thread to trio's, and back with the answer."""
 
-    _assigned: Callable[[Mapping[int, Start]], dict[int, Commit]]
+    _assigned: Callable[[Mapping[int, StartPosition]], dict[int, Commit]]
     _revoked: Callable[[Sequence[int]], Awaitable[dict[int, Commit]]]
     _lost: Callable[[Sequence[int]], None]
     _identify: Callable[[str], None]
     _tell: Callable[[], None]
 
-    def assigned(self, starts: Mapping[int, Start]) -> dict[int, Commit]:
+    def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         return trio.from_thread.run_sync(self._assigned, starts)
 
     def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import attrs
 
 from tss.core.errors import LawBroken
-from tss.core.record import Start
+from tss.core.startposition import StartPosition
 from tss.edges.kafka_client.offset_metadata import from_metadata
 
 
-def start_of(committed: int | None, metadata: str | None, first: int, end: int | None, reset: str) -> Start:
+def start_of(committed: int | None, metadata: str | None, first: int, end: int | None, reset: str) -> StartPosition:
     """Where to begin, given the group's offset (None when there is none) and what the log holds.
 
     An offset that retention has taken is not `committed`: the new one has yet to be. An offset beyond the end is left
@@ -17,10 +17,12 @@ def start_of(committed: int | None, metadata: str | None, first: int, end: int |
     """
     if committed is None:
         if reset == "earliest":
-            return Start(first, first, committed=False, end=end, why="no committed offset, first record there is")
+            return StartPosition(
+                first, first, committed=False, end=end, why="no committed offset, first record there is"
+            )
         if end is None:
             raise LawBroken("a partition without an offset is begun at an end that nobody told: law 1 would break")
-        return Start(end, end, committed=False, end=end, why="no committed offset, end of the partition")
+        return StartPosition(end, end, committed=False, end=end, why="no committed offset, end of the partition")
     if end is not None and end < max(committed, first):
         end = None
     replay, since_ms, parked = from_metadata(metadata)
@@ -28,6 +30,6 @@ def start_of(committed: int | None, metadata: str | None, first: int, end: int |
         parked = attrs.evolve(parked, floor=max(first, parked.floor))
     if committed < first:
         why = f"committed offset {committed} is deleted, first record that is left"
-        return Start(first, first, committed=False, since_ms=since_ms, end=end, parked=parked, why=why)
+        return StartPosition(first, first, committed=False, since_ms=since_ms, end=end, parked=parked, why=why)
     replay_from = committed if replay is None else min(committed, max(first, replay))
-    return Start(committed, replay_from, committed=True, since_ms=since_ms, end=end, parked=parked)
+    return StartPosition(committed, replay_from, committed=True, since_ms=since_ms, end=end, parked=parked)

@@ -6,7 +6,7 @@ import json
 
 from confluent_kafka import TopicPartition
 
-from tss.core.parked import Place
+from tss.core.parked import ParkingCheckpoint
 from tss.core.partition import Commit
 
 VERSION = 1
@@ -39,7 +39,7 @@ def metadata_of(place: TopicPartition) -> str | None:
         return None
 
 
-def from_metadata(text: str | None) -> tuple[int | None, int | None, Place | None]:
+def from_metadata(text: str | None) -> tuple[int | None, int | None, ParkingCheckpoint | None]:
     """Where to begin reading, since when to read the output topic, and what has to be parked; None when somebody else,
     or a version to come, wrote it."""
     try:
@@ -51,10 +51,10 @@ def from_metadata(text: str | None) -> tuple[int | None, int | None, Place | Non
     return _whole(known.get("replay")), _whole(known.get("since")), _place(known.get("parked"))
 
 
-def _place(value: object) -> Place | None:
+def _place(value: object) -> ParkingCheckpoint | None:
     match value:
         case [floor, str(token), seq] if (at := _whole(floor)) is not None and (number := _whole(seq)) is not None:
-            return Place(at, token, number)
+            return ParkingCheckpoint(at, token, number)
     return None
 
 

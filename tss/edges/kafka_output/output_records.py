@@ -14,8 +14,8 @@ from itertools import accumulate, pairwise
 import attrs
 
 from tss.core.decision import Decision, Reason, Verdict
-from tss.core.delivered import Delivered
 from tss.core.otlp.wire import fields
+from tss.core.output_traces import OutputTrace
 
 COVERS, DECISION, PART = "tss-covers", "tss-decision", "tss-part"
 TRACE_ID_BYTES = 16
@@ -27,7 +27,7 @@ Covers = Mapping[int, Sequence[int]]
 """By partition of the input topic, the offsets of the records that a trace was made of."""
 
 
-class TooLarge(Exception):
+class RecordTooLarge(Exception):
     """No record of this topic can hold it."""
 
 
@@ -55,7 +55,7 @@ class Output:
 def records(output: Output, consumed: ConsumedTopic, max_bytes: int) -> list[tuple[bytes, Headers]]:
     """Values with their headers: mostly one. What is larger than a record may be is cut between its ResourceSpans.
 
-    Raises TooLarge when one of these alone is.
+    Raises RecordTooLarge when one of these alone is.
     """
     headers = [(DECISION, _told(output.decision)), (COVERS, _covered(consumed, output))]
     room = max_bytes - OVERHEAD_BYTES - sum(len(name) + len(value) for name, value in headers)
@@ -73,7 +73,9 @@ def _pieces(payload: bytes, room: int) -> Iterator[bytes]:
     begin = 0
     for _, start, _, stop in fields(payload, 0, len(payload)):
         if stop - start > room:
-            raise TooLarge(f"one resource has {stop - start} bytes, and a record of the topic has room for {room}")
+            raise RecordTooLarge(
+                f"one resource has {stop - start} bytes, and a record of the topic has room for {room}"
+            )
         if stop - begin > room:
             yield payload[begin:start]
             begin = start
@@ -99,7 +101,7 @@ def _covered(consumed: ConsumedTopic, output: Output) -> bytes:
 
 def delivered_of(
     key: bytes | None, headers: Mapping[str, bytes | None], consumed: ConsumedTopic
-) -> tuple[bytes, dict[int, Delivered]] | None:
+) -> tuple[bytes, dict[int, OutputTrace]] | None:
     """The trace id, and by partition what a record says that the topic has of it; None when it is not one of ours,
     or of an input topic of the same name that was deleted. A record that does not say its topic's id is believed."""
     if COVERS not in headers or DECISION not in headers:
@@ -114,7 +116,7 @@ def delivered_of(
         to = tuple(map(str, told["to"])) if "to" in told else None
         decision = Decision(Verdict.KEEP, str(told["policy"]), Reason(told["reason"]), _rate(told["rate"]), to)
         offsets = {int(id): _offsets(known) for id, known in covers["offsets"].items()}
-        return _trace_id(key), {id: Delivered(decision, known) for id, known in offsets.items() if known}
+        return _trace_id(key), {id: OutputTrace(decision, known) for id, known in offsets.items() if known}
     # Somebody else's, whatever it is. Deeply nested JSON ends in a RecursionError, 1e999 as an int in an OverflowError.
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

@@ -23,7 +23,7 @@ from tss.core.errors import WrongSetting
 from tss.core.measures import Meter
 from tss.core.otlp import join
 from tss.core.partition import Commit, Partition
-from tss.core.record import Start
+from tss.core.startposition import StartPosition
 from tss.core.trace import Trace
 from tss.edges.kafka_client.client_log import logger
 from tss.edges.kafka_client.config import client_config, connection_config, without_secrets
@@ -133,10 +133,10 @@ class KafkaTopic:
         """The brokers may have left open what a former process of this name began."""
         self._transactions.prepare()
 
-    def read_back(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+    def read_back(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
         """The same starts, with what the topic has from them on. Raises CannotConnect."""
         told = self._readback.with_delivered(starts, breathe)
-        self._meter.count(measures.RECALLED, self._readback.records)
+        self._meter.count(measures.READ_BACK, self._readback.records)
         return told
 
     def close(self) -> None:

@@ -16,9 +16,9 @@ import attrs
 import structlog
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
-from tss.core.delivered import Delivered
 from tss.core.errors import CannotConnect
-from tss.core.record import Start
+from tss.core.output_traces import OutputTrace
+from tss.core.startposition import StartPosition
 from tss.edges.kafka_client.errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
 from tss.edges.kafka_client.headers import headers_of
 from tss.edges.kafka_output.output_records import ConsumedTopic, delivered_of
@@ -37,8 +37,8 @@ BATCH_SECS = 0.1
 TELL_SECS = 10.0
 MISSING_SECS = 5.0  # a topic that is said not to exist for so long does not; a broker that is starting may say so too
 
-Known = dict[int, dict[bytes, Delivered]]
-Told = Callable[[bytes | None, Mapping[str, bytes | None], ConsumedTopic], tuple[bytes, dict[int, Delivered]] | None]
+Known = dict[int, dict[bytes, OutputTrace]]
+Told = Callable[[bytes | None, Mapping[str, bytes | None], ConsumedTopic], tuple[bytes, dict[int, OutputTrace]] | None]
 T = TypeVar("T")
 
 
@@ -67,7 +67,7 @@ class _Wanted:
     offsets: Mapping[int, int]  # by partition the first that matters
     known: Known
 
-    def take(self, trace_id: bytes, by_partition: Mapping[int, Delivered]) -> None:
+    def take(self, trace_id: bytes, by_partition: Mapping[int, OutputTrace]) -> None:
         for partition, told in by_partition.items():
             if partition in self.offsets and told.last >= self.offsets[partition]:
                 of_it = self.known.setdefault(partition, {})
@@ -85,7 +85,9 @@ class Readback:
     records: int = 0  # read in the last call
     secs: float = 0.0
 
-    def with_delivered(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+    def with_delivered(
+        self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]
+    ) -> dict[int, StartPosition]:
         """The same starts, with what the topic has from them on. Nothing is asked where nothing was ever noted: an
         offset that somebody set by hand is one from which all is to be produced again.
 

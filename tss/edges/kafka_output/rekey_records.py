@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import attrs
 
 from tss.core.decision import Decision, Reason, Verdict
-from tss.core.delivered import Delivered
 from tss.core.otlp import Fragment
+from tss.core.output_traces import OutputTrace
 from tss.core.record import Headers
 from tss.edges.kafka_output.output_records import ConsumedTopic, Covers
 
@@ -56,12 +56,12 @@ def values(piece: RekeyedFragment) -> list[tuple[bytes, list[tuple[str, bytes]]]
 
 def told(
     key: bytes | None, headers: Mapping[str, bytes | None], consumed: ConsumedTopic
-) -> tuple[bytes, dict[int, Delivered]] | None:
+) -> tuple[bytes, dict[int, OutputTrace]] | None:
     """The trace id and the record of which the topic has it, of one of ours."""
     try:
         group, topic, partition, offset = (headers[SOURCE] or b"").decode().rsplit(" ", 3)
         if (group, topic) != (consumed.group, consumed.topic):
             return None
-        return bytes.fromhex((key or b"").decode("ascii")), {int(partition): Delivered(_NO_DECISION, [int(offset)])}
+        return bytes.fromhex((key or b"").decode("ascii")), {int(partition): OutputTrace(_NO_DECISION, [int(offset)])}
     except (KeyError, ValueError):  # somebody else's, whatever it is
         return None

@@ -20,11 +20,11 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from tss.core.alignment import Read
+from tss.core.alignment import ReadRecord
 from tss.core.delivery import Again, Outcome
 from tss.core.errors import WrongSetting
 from tss.core.partition import Commit
-from tss.core.record import Start
+from tss.core.startposition import StartPosition
 from tss.edges.kafka_client.client_log import logger
 from tss.edges.kafka_client.config import admin_config, connection_config, without_secrets
 from tss.edges.kafka_client.errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
@@ -70,7 +70,7 @@ class RekeyTopic:
             partial(make_topic, self._kafka, self._admin), limiter=self._limiter, abandon_on_cancel=True
         )
 
-    async def write(self, reads: Sequence[Read], ends: Mapping[int, int]) -> Outcome:
+    async def write(self, reads: Sequence[ReadRecord], ends: Mapping[int, int]) -> Outcome:
         """All of them in one transaction, with the offsets."""
         membership = self._membership
         if not membership:
@@ -79,13 +79,13 @@ class RekeyTopic:
         # Abandoned when cancelled, for a broker may hang, and stopping is bounded.
         return await trio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=True)
 
-    def _run(self, reads: Sequence[Read], ends: Mapping[int, int], membership: bytes) -> Outcome:
+    def _run(self, reads: Sequence[ReadRecord], ends: Mapping[int, int], membership: bytes) -> Outcome:
         pieces = [piece for read in reads for piece in self._pieces(read)]
         commits = {id: Commit(offset, offset, topic=self._topic_id) for id, offset in ends.items()}
         oldest_ms = min([piece.stamp_ms for piece in pieces], default=0)
         return self._transactions.run(Transaction(pieces, commits, oldest_ms, membership))
 
-    def _pieces(self, read: Read) -> list[RekeyedFragment]:
+    def _pieces(self, read: ReadRecord) -> list[RekeyedFragment]:
         record = read.record
         if not record.fragments:
             return []
@@ -113,7 +113,7 @@ class RekeyTopic:
         """The brokers may have left open what a former process of this name began."""
         self._transactions.prepare()
 
-    def read_back(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+    def read_back(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
         """Nothing to ask: what was written has its offsets with it."""
         breathe()
         self._topic_id = next(iter(starts.values())).topic

@@ -12,12 +12,12 @@ import attrs
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Refused
+from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Undeliverable
 from tss.core.errors import CannotConnect
 from tss.core.partition import Commit
 from tss.edges.kafka_client.errors import TOPIC_MISSING, cause_of, is_fatal, said
 from tss.edges.kafka_client.offset_metadata import to_metadata
-from tss.edges.kafka_output.output_records import Covers, Headers, TooLarge
+from tss.edges.kafka_output.output_records import Covers, Headers, RecordTooLarge
 from tss.edges.kafka_output.readback import MARGIN_MS, Known, Readback
 
 log = structlog.get_logger()
@@ -56,7 +56,7 @@ class Entry(Protocol):
 
 
 Encode = Callable[[Any], Sequence[tuple[bytes, Headers]]]
-"""An entry (of the one kind that its caller writes) to values with their headers. Raises TooLarge."""
+"""An entry (of the one kind that its caller writes) to values with their headers. Raises RecordTooLarge."""
 Encoded = tuple[Entry, Sequence[tuple[bytes, Headers]]]
 
 
@@ -118,10 +118,10 @@ class TransactionalProducer:
         """All of it or none."""
         try:
             encoded: list[Encoded] = [(output, self._encode(output)) for output in transaction.outputs]
-        except TooLarge as error:
-            return Refused("too_large", str(error))
+        except RecordTooLarge as error:
+            return Undeliverable("too_large", str(error))
         except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
-            return Refused("unencodable", f"{type(error).__name__}: {error}"[:400])
+            return Undeliverable("unencodable", f"{type(error).__name__}: {error}"[:400])
         try:
             producer = self._ready()
             if self._in_doubt is not None:
@@ -326,7 +326,7 @@ class TransactionalProducer:
         name = error.name()
         reason, detail = name.lower().strip("_"), f"topic {self._topic}: {self._said(error)}"
         if name in _OURS and self._in_doubt is None:  # halves would ask the topic once, for the first of them
-            return Refused(reason, detail)
+            return Undeliverable(reason, detail)
         if name in _GROUP_MOVED:
             return Again("group_moved", detail)
         if name in _FENCED or (error.fatal() and name == "_FATAL"):

@@ -14,7 +14,7 @@ from tss.core import measures
 from tss.core.errors import Away, Lost
 from tss.core.measures import Meter
 from tss.core.parked import Parcel, Shelf, Summary
-from tss.core.record import Start
+from tss.core.startposition import StartPosition
 
 log = structlog.get_logger()
 
@@ -58,18 +58,18 @@ class Parked:
     hashes: Hashes
     meter: Meter
 
-    def take_up(self, starts: Mapping[int, Start], breathe: Callable[[], None]) -> dict[int, Start]:
+    def take_up(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
         """The same starts, with what was parked where Redis has all of it, or at the floor.
 
         Bounded by the link's own timeouts: once Redis is known to be away the other partitions do not ask again.
         """
-        taken: dict[int, Start] = {}
+        taken: dict[int, StartPosition] = {}
         for id, start in starts.items():
             breathe()
             taken[id] = self._take_up(id, start)
         return taken
 
-    def _take_up(self, id: int, start: Start) -> Start:
+    def _take_up(self, id: int, start: StartPosition) -> StartPosition:
         token, place = secrets.token_hex(8), start.parked
         known = None if place is None else (place.token, place.seq)
         try:
@@ -89,7 +89,7 @@ class Parked:
             return attrs.evolve(self._at_floor(id, start, "not_fitting", str(error)), committed=False)
         return attrs.evolve(self._at_floor(id, start, "not_fitting", "Redis does not have it"), shelf=Shelf(token))
 
-    def _at_floor(self, id: int, start: Start, reason: str, detail: str) -> Start:
+    def _at_floor(self, id: int, start: StartPosition, reason: str, detail: str) -> StartPosition:
         back = start.at_floor()
         if back.offset < start.offset:
             self.meter.count(measures.REREAD, 1, reason)

@@ -23,8 +23,8 @@ from tss.core.formats.apm_stats.groups import (
 )
 from tss.core.formats.datadog import naming
 from tss.core.head import SAMPLE_RATE
-from tss.core.messages import classes_of
 from tss.core.otlp import schema
+from tss.core.protobuf_classes import classes_of
 from tss.core.spantime import start_and_duration
 
 GROUP_BYTES = 1000  # in dicts and counters, about

@@ -17,7 +17,7 @@ from tss.core.otlp import Fragment
 from tss.core.packing import Packer, train
 from tss.core.parked import Shelf
 from tss.core.partition import UNKNOWN_END, Partition
-from tss.core.recall import (
+from tss.core.shared_decisions import (
     CLOCKS_MS,
     NOTHING,
     from_bytes,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.core.spans import fragment, record, trace_id
 from tss.core.buffer import FORGET_RECORDS, Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
-from tss.core.delivered import Delivered, Produced
 from tss.core.memory import Memory
+from tss.core.output_traces import OutputTrace, ProduceTimes
 from tss.core.partition import Commit, Partition
 from tss.core.trace import Trace
 
@@ -26,7 +26,7 @@ def buffer(memory: Memory | None = None) -> Buffer:
 
 def partition(start: int, delivered: dict[int, list[int]], since_ms: int = 5000) -> Partition:
     """One that was taken up at ``start``, when the topic had of these traces what was made of these offsets."""
-    known = {trace_id(number): Delivered(KEEP, offsets) for number, offsets in delivered.items()}
+    known = {trace_id(number): OutputTrace(KEEP, offsets) for number, offsets in delivered.items()}
     return Partition(0, start, 300_000, committed=start, delivered=known, since_ms=since_ms)
 
 
@@ -190,7 +190,7 @@ STEPS = st.lists(st.tuples(st.integers(-200, 3000), st.integers(0, 30), st.integ
 @given(STEPS)
 def test_reading_from_since_on_finds_all_that_reaches_the_low_water(steps: list[tuple[int, int, int]]) -> None:
     """Against all that was noted. The clock may even be behind an earlier owner's: then it begins too early."""
-    produced, noted = Produced(), list[tuple[int, int]]()
+    produced, noted = ProduceTimes(), list[tuple[int, int]]()
     now, low_water = 10_000, 0
     for forward, offset, passed in steps:
         now += forward
@@ -203,7 +203,7 @@ def test_reading_from_since_on_finds_all_that_reaches_the_low_water(steps: list[
 
 
 def test_since_follows_the_low_water() -> None:
-    produced = Produced()
+    produced = ProduceTimes()
     assert produced.since_ms(0, 500) == 500, "nothing was produced: what will be is not older than now"
     for second in range(10):
         produced.note(1000 * second, 10 * second)
@@ -211,7 +211,7 @@ def test_since_follows_the_low_water() -> None:
 
 
 def test_an_hour_of_produced_traces_is_an_entry_a_second() -> None:
-    produced = Produced()
+    produced = ProduceTimes()
     for number in range(100_000):
         produced.note(number * 36, number)
     assert len(produced._entries) <= 3600
@@ -234,7 +234,7 @@ def test_law_5_what_is_known_to_be_delivered_takes_what_is_counted(offsets: int)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     known = {
-        bytes(bytearray(trace_id(number))): Delivered(
+        bytes(bytearray(trace_id(number))): OutputTrace(
             KEEP, range(1000 * number + 10_000, 1000 * number + 10_000 + offsets)
         )
         for number in range(5_000)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from tss.core.decision import Decision
 
 ENTRY_BYTES = 130
-# Measured with tracemalloc (tests/core/test_delivered.py holds them to it): the object, the trace's id, its place in a dict.
+# Measured with tracemalloc (tests/core/test_output_traces.py holds them to it): the object, the trace's id, its place in a dict.
 DELIVERED_BYTES = 170
 OFFSET_BYTES = 45
 SET_BYTES = 300  # where the offsets are a set
@@ -16,7 +16,7 @@ SET_OFFSET_BYTES = 85
 FEW = 4  # up to so many offsets a tuple is smaller than a set, and no slower
 
 
-class Delivered:
+class OutputTrace:
     """A kept trace that the output topic has: its decision, and the records of one partition that are in there.
 
     Exact offsets and not the highest one: late spans overtake each other on their way through other destinations.
@@ -31,7 +31,7 @@ class Delivered:
         self.offsets: Collection[int] = tuple(known) if len(known) <= FEW else frozenset(known)
 
     def __repr__(self) -> str:
-        return f"<Delivered {len(self.offsets)} records from {self.first} to {self.last}, {self.decision}>"
+        return f"<OutputTrace {len(self.offsets)} records from {self.first} to {self.last}, {self.decision}>"
 
     @property
     def held_bytes(self) -> int:
@@ -39,12 +39,12 @@ class Delivered:
         count = len(self.offsets)
         return DELIVERED_BYTES + (count * OFFSET_BYTES if count <= FEW else SET_BYTES + count * SET_OFFSET_BYTES)
 
-    def and_also(self, other: Delivered) -> Delivered:
+    def and_also(self, other: OutputTrace) -> OutputTrace:
         """Both together: a trace and what came late of it."""
-        return Delivered(self.decision, [*self.offsets, *other.offsets])
+        return OutputTrace(self.decision, [*self.offsets, *other.offsets])
 
 
-class Produced:
+class ProduceTimes:
     """When the traces were produced that cover offsets of one partition, as far as somebody may have to know.
 
     Times and offsets both ascend: what was produced later and reaches no further is found by reading from the earlier.
@@ -57,7 +57,7 @@ class Produced:
         self._entries: deque[tuple[int, int]] = deque()  # (ms, highest offset)
 
     def __repr__(self) -> str:
-        return f"<Produced {len(self._entries)} from {[*self._entries][:1]}>"
+        return f"<ProduceTimes {len(self._entries)} from {[*self._entries][:1]}>"
 
     @property
     def held_bytes(self) -> int:

@@ -1,4 +1,4 @@
-# The C types of recall.py, for when it is compiled.
+# The C types of shared_decisions.py, for when it is compiled.
 
 cimport cython
 from tss.core.memory cimport Kept, Memory

@@ -1,0 +1,18 @@
+"""The fields of a log entry about partitions, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+SHOWN_PARTITIONS = 100  # an entry of the log stays below the 16 KiB at which container runtimes cut a line
+
+
+def partition_fields(ids: Iterable[int], **each: Mapping[int, object]) -> dict[str, object]:
+    """The fields of a log entry about these partitions: the lowest ids, under each name what is said of those, and how many
+    partitions more there are.
+    """
+    found = sorted(ids)
+    first = found[:SHOWN_PARTITIONS]
+    fields: dict[str, object] = {"partitions": first}
+    fields |= {name: {str(id): said[id] for id in first} for name, said in each.items()}
+    return fields | ({"more_partitions": len(found) - len(first)} if len(found) > len(first) else {})
