@@ -47,9 +47,7 @@ cdef class Trace:
     cdef public long long number
     cdef public bint late
     cdef public list latecomers
-    cdef public bint put_aside
     cdef public bint withdrawn
-    cdef public long long awaiting
     cdef public Trace older
     cdef public Trace newer
     cdef public Trace quieter

@@ -38,9 +38,9 @@ class Trace:
 
     __slots__ = (
         "_chunk", "_chunks", "_fetched", "_leaving", "_leaving_ms", "_leaving_to", "_lineage", "_missing", "_offset",
-        "_offsets", "_packed", "_span_ids", "awaiting", "branches", "closed_ms", "decision", "due", "end_ns", "errors",
+        "_offsets", "_packed", "_span_ids", "branches", "closed_ms", "decision", "due", "end_ns", "errors",
         "first_ms", "first_offset", "has_root", "held_ms", "held_spans", "home", "last_ms", "late", "latecomers",
-        "livelier", "newer", "number", "older", "parked_to", "payload_bytes", "put_aside", "quieter", "reason",
+        "livelier", "newer", "number", "older", "parked_to", "payload_bytes", "quieter", "reason",
         "shelved", "size", "spans", "start_ns", "taken_over", "touched", "trace_id", "unlooked", "values", "withdrawn",
     )  # fmt: skip
 
@@ -86,9 +86,7 @@ class Trace:
         self.decision: Decision | None = None  # set when it is decided
         self.late = False  # one late fragment, under the decision of the trace it belongs to
         self.latecomers: list[Trace] | None = None  # late fragments that came between closing and decision
-        self.put_aside = False  # some destination refused it, and it is among the dead letters
         self.withdrawn = False  # not sent, at least in part: its partition is another's now, who will send it
-        self.awaiting = 0  # destinations that have not accepted it yet
         self.older: Trace | None = None  # the open traces in the order in which they were opened
         self.newer: Trace | None = None
         self.quieter: Trace | None = None  # and in the order of their last fragments

@@ -90,6 +90,8 @@ class Lane:
     )
     release: Callable[[], int] = lambda: 0
     """Give up what is held and was refused, as an operator asks; how many traces. Nothing is, until it delivers."""
+    dead_lettered: set[Trace] = attrs.field(factory=set, repr=False)
+    """Traces that this destination refused, until the exporter has let go of them: they do not count as sampled."""
     _told: str = ""  # the reason last logged, while there is trouble
     _told_at: float = -math.inf
     _aside: LogThrottle = attrs.field(factory=LogThrottle)
@@ -205,8 +207,7 @@ async def account(lane: Lane, batch: Sequence[Trace], outcome: Accepted) -> None
 async def put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: str) -> None:
     """Into the dead letters."""
     lane.gives_up(len(batch), reason, detail)
-    for trace in batch:
-        trace.put_aside = True
+    lane.dead_lettered.update(batch)
     await lane.dead_letters.put([letter(lane, trace, reason, detail) for trace in batch])
 
 

@@ -45,26 +45,39 @@ async def run(
         astray = Astray(frozenset(lane.destination.name for lane in lanes), meter)
         nursery.start_soon(_run_stage, kept, between_in, first, astray, name="exporter, first")
         nursery.start_soon(_run_stage, between_out, done_in, last, None, name="exporter, last")
-        nursery.start_soon(_settle, done_out, settled, memories, meter)
+        nursery.start_soon(_settle, done_out, settled, lanes, memories, meter)
 
 
 async def _settle(
     done: trio.MemoryReceiveChannel[list[Trace]],
     settled: trio.MemorySendChannel[list[Trace]],
+    lanes: Sequence[Lane],
     memories: Memories,
     meter: Meter,
 ) -> None:
-    """Hand on what every one of its destinations has, once it is remembered, and count it."""
+    """Pass on the traces that all their destinations have taken, once they are remembered, and count them."""
     with done, settled:
         async for first in done:
             traces = _with_more(first, done)
             await memories.keep(traces)
-            whole = [trace for trace in traces if not (trace.late or trace.put_aside)]
+            refused = _take_dead_lettered(traces, lanes)
+            whole = [trace for trace in traces if not trace.late and trace not in refused]
             unrouted = sum(_ways(trace) == () for trace in whole)
             meter.count(measures.TRACES_SAMPLED, len(whole) - unrouted)
             if unrouted:
                 meter.count(measures.TRACES_UNROUTED, unrouted)
             await settled.send(traces)
+
+
+def _take_dead_lettered(traces: list[Trace], lanes: Sequence[Lane]) -> set[Trace]:
+    """Those of the traces that some destination refused; their lanes forget them."""
+    refused: set[Trace] = set()
+    for lane in lanes:
+        if lane.dead_lettered:
+            theirs = lane.dead_lettered.intersection(traces)
+            lane.dead_lettered -= theirs
+            refused |= theirs
+    return refused
 
 
 def _with_more(traces: list[Trace], done: trio.MemoryReceiveChannel[list[Trace]]) -> list[Trace]:
@@ -88,17 +101,20 @@ async def _run_stage(
     lanes: Sequence[Lane],
     astray: Astray | None,
 ) -> None:
-    """Send each trace along its lanes among these; what all of them have taken is done."""
+    """Send each trace along its lanes among these; a trace that all of them have taken is done."""
+    awaiting: dict[Trace, int] = {}
     with kept, done:
         async with trio.open_nursery() as nursery:
             ways: list[tuple[Standing, trio.MemorySendChannel[list[Trace]]]] = []
             for lane in lanes:
                 way, end = trio.open_memory_channel[list[Trace]](LANE_BATCHES)
                 _show(lane, way)
-                nursery.start_soon(_run_lane, lane, end, done.clone(), name=f"exporter to {lane.destination.name}")
+                nursery.start_soon(
+                    _run_lane, lane, end, done.clone(), awaiting, name=f"exporter to {lane.destination.name}"
+                )
                 ways.append((lane.standing, way))
             async for traces in kept:
-                await _fan_out(traces, ways, done, astray)
+                await _fan_out(traces, ways, done, awaiting, astray)
             for _, way in ways:
                 way.close()
 
@@ -118,9 +134,14 @@ async def _fan_out(
     traces: list[Trace],
     ways: Sequence[tuple[Standing, trio.MemorySendChannel[list[Trace]]]],
     done: trio.MemorySendChannel[list[Trace]],
+    awaiting: dict[Trace, int],
     astray: Astray | None,
 ) -> None:
-    """``astray`` looks at each trace once, in the first stage: what one stage does not have, the other may."""
+    """Give each trace to its lanes.
+
+    ``awaiting`` says how many destinations of this stage have not taken a trace yet, where that is more than one: with
+    a single destination nothing is noted. ``astray`` is given in the first stage only, so that it sees each trace once.
+    """
     shares: dict[str, list[Trace]] = {standing.name: [] for standing, _ in ways}
     nowhere = []
     for trace in traces:
@@ -128,7 +149,8 @@ async def _fan_out(
         if chosen and astray is not None:
             astray.look(trace, chosen)
         taken = shares.keys() if chosen is None else [name for name in chosen if name in shares]
-        trace.awaiting = len(taken)
+        if len(taken) > 1:
+            awaiting[trace] = len(taken)
         for name in taken:
             shares[name].append(trace)
         if not taken:
@@ -145,6 +167,7 @@ async def _run_lane(
     lane: Lane,
     waiting: trio.MemoryReceiveChannel[list[Trace]],
     done: trio.MemorySendChannel[list[Trace]],
+    awaiting: dict[Trace, int],
 ) -> None:
     """Gather batches and deliver them."""
 
@@ -152,8 +175,10 @@ async def _run_lane(
         lane.standing.waiting.difference_update(batch)
         taken = []
         for trace in batch:
-            trace.awaiting -= 1
-            if not trace.awaiting:
+            left = awaiting.pop(trace, 1) - 1
+            if left > 1:
+                awaiting[trace] = left
+            elif not left:
                 taken.append(trace)
         if taken:
             await done.send(taken)
