@@ -39,8 +39,8 @@ async def test_with_redis_decisions_are_shared_and_traces_parked_for_longer_than
     fleet = await fleet_of(attrs.evolve(with_redis(), app=App(max_trace_duration_secs=500)))
     assert fleet.sharing is not None
     assert fleet.parked is not None
-    assert isinstance(fleet.parked.hashes, RedisParking)
-    assert fleet.parked.hashes._ttl_secs == 3 * 86_400 + 500
+    assert isinstance(fleet.parked.parking, RedisParking)
+    assert fleet.parked.parking._ttl_secs == 3 * 86_400 + 500
     assert fleet.forcing is None, "without a token"
 
 

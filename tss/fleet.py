@@ -14,7 +14,7 @@ from tss.edges.redis.decisions import RedisDecisions
 from tss.edges.redis.link import RedisLink, open_link
 from tss.edges.redis.parking import RedisParking
 from tss.edges.redis.rules import RedisRules
-from tss.edges.redis.takeover import Parked
+from tss.edges.redis.takeover import ParkedTraces
 from tss.settings import KafkaExporter, Settings
 from tss.state.crew import Crew
 from tss.state.sharing import Sharing
@@ -31,7 +31,7 @@ class Fleet:
     """What there is of it; without Redis nothing."""
 
     sharing: Sharing | None = None
-    parked: Parked | None = None
+    parked: ParkedTraces | None = None
     forcing: Forcing | None = None  # a task that has yet to be started
 
 
@@ -53,7 +53,7 @@ def _sharing(settings: Settings, link: RedisLink) -> Sharing:
     return Sharing(RedisDecisions(link, ttl_secs, remember_dropped=remembers_dropped), ttl_secs, remembers_dropped)
 
 
-def _parked(settings: Settings, link: RedisLink, meter: Meter) -> Parked | None:
+def _parked(settings: Settings, link: RedisLink, meter: Meter) -> ParkedTraces | None:
     """None in a rehearsal, since what is not committed cannot be forgotten by Kafka anyway; and where traces go to an
     output topic, which tells offset by offset what it has: a parked trace has no offsets any more."""
     to_topic = any(isinstance(each, KafkaExporter) for each in settings.effective_exporters)
@@ -61,4 +61,4 @@ def _parked(settings: Settings, link: RedisLink, meter: Meter) -> Parked | None:
         log.info("long-open traces are not parked", because="output topic" if to_topic else "kafka.enableAutoCommit")
         return None
     ttl_secs = PARKED_SECS + settings.app.max_trace_duration_secs
-    return Parked(RedisParking(link, ttl_secs, settings.redis.max_parked_bytes), meter)
+    return ParkedTraces(RedisParking(link, ttl_secs, settings.redis.max_parked_bytes), meter)

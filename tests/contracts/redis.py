@@ -9,17 +9,10 @@ import attrs
 import pytest
 
 from tss.core.errors import Away, Full, Lost
+from tss.core.parked import Parcel
 
 A, B, C = bytes([0] * 15 + [1]), bytes([0] * 15 + [2]), bytes([7] * 16)
 MAX_BYTES = 20_000
-
-
-@attrs.frozen
-class Parcel:
-    trace_id: bytes
-    summary: bytes
-    frame: bytes
-    lookup: str = ""
 
 
 class Decisions(Protocol):

@@ -6,9 +6,10 @@ from functools import partial
 
 import pytest
 
-from tests.contracts.redis import MAX_BYTES, A, Parcel, World, check_redis
+from tests.contracts.redis import MAX_BYTES, A, World, check_redis
 from tests.fakes.redis import FakeDecisions, FakeParking, FakeRedis, Mood
 from tss.core.errors import Away
+from tss.core.parked import Parcel
 
 
 async def test_fake_redis():

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from tss.core.errors import CannotConnect
-from tss.edges.kafka.connection import Connection
+from tss.edges.kafka.connection import BrokerConnection
 from tss.edges.kafka.lookup import OffsetLookup
 
 
@@ -27,7 +27,7 @@ def test_a_lookup_waits_for_brokers_that_are_away_for_a_moment():
     client: Any = AwayAtFirst()
     unused: Any = None
     breaths: list[None] = []
-    lookup = OffsetLookup(client, "t", Connection("b:1", "t"), lambda: breaths.append(None), unused, unused)
+    lookup = OffsetLookup(client, "t", BrokerConnection("b:1", "t"), lambda: breaths.append(None), unused, unused)
     try:
         first = lookup.first([0])
     except CannotConnect as error:

@@ -17,7 +17,7 @@ from tss.core.errors import CannotConnect
 from tss.core.health import Health, State
 from tss.core.partition import Commit
 from tss.core.startposition import StartPosition
-from tss.edges.kafka.connection import Connection
+from tss.edges.kafka.connection import BrokerConnection
 from tss.edges.kafka.identity import NO_ID, TRIES, TopicIdentity
 from tss.edges.kafka.member import BATCH_BYTES, UNREAD_TRIES, Member
 from tss.edges.kafka_client.offset_metadata import to_metadata, topic_of
@@ -187,7 +187,7 @@ class Scripted(Member):
 def member(strategy: str = "cooperative-sticky", poll_bytes: int = BATCH_BYTES) -> tuple[Scripted, Script, Ears]:
     ears = Ears()
     kafka = Kafka(brokers="b:1", input_topic="t", partition_assignment_strategy=strategy)
-    made = Scripted(kafka, "me", ears, Connection("b:1", "t"), poll_bytes=poll_bytes)
+    made = Scripted(kafka, "me", ears, BrokerConnection("b:1", "t"), poll_bytes=poll_bytes)
     return made, made.script, ears
 
 

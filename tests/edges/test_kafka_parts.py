@@ -10,7 +10,7 @@ from tss.core.errors import LawBroken
 from tss.core.health import Health, State
 from tss.core.partition import Commit
 from tss.core.startposition import StartPosition
-from tss.edges.kafka.connection import Connection
+from tss.edges.kafka.connection import BrokerConnection
 from tss.edges.kafka.ends import PartitionEnds
 from tss.edges.kafka.starts import start_of
 from tss.edges.kafka_client.config import (
@@ -206,7 +206,7 @@ def statistics(*, up: bool) -> dict[str, object]:
 
 
 def test_trouble_is_told_once_and_every_half_minute() -> None:
-    connection, meter, health = Connection("b:9092", "t"), FakeMeter(), Health()
+    connection, meter, health = BrokerConnection("b:9092", "t"), FakeMeter(), Health()
 
     def pass_second(now: float, *, up: bool) -> State:
         if not up:
@@ -234,7 +234,7 @@ def test_trouble_is_told_once_and_every_half_minute() -> None:
 
 
 def test_a_leader_that_is_away_is_trouble_even_when_the_group_is_well() -> None:
-    connection, meter, health = Connection("b:9092", "t"), FakeMeter(), Health()
+    connection, meter, health = BrokerConnection("b:9092", "t"), FakeMeter(), Health()
     connection.join(has_partitions=True)
     connection.note(KafkaError(KafkaError._TRANSPORT, "broker 2 is away"))
     connection.see(statistics(up=True), {1, 2}, 0)
@@ -243,7 +243,7 @@ def test_a_leader_that_is_away_is_trouble_even_when_the_group_is_well() -> None:
 
 
 def test_brokers_that_say_nothing_are_trouble_after_a_while() -> None:
-    connection, meter, health = Connection("b:9092", "t"), FakeMeter(), Health()
+    connection, meter, health = BrokerConnection("b:9092", "t"), FakeMeter(), Health()
     connection.tell(meter, health, 0)
     for now in range(9):
         connection.see(statistics(up=False), set(), now)
@@ -257,7 +257,7 @@ def test_brokers_that_answer_but_not_for_the_group_may_not_know_its_protocol() -
     """librdkafka says nothing of one that has never heard of KIP-848, and asks it for ever."""
     silent = statistics(up=False) | {"brokers": {"a": {"nodeid": 1, "state": "UP"}}}
     for protocol, detail in (("classic", "no answer"), ("consumer", "check kafka.groupProtocol")):
-        connection, meter, health = Connection("b:9092", "t", protocol), FakeMeter(), Health()
+        connection, meter, health = BrokerConnection("b:9092", "t", protocol), FakeMeter(), Health()
         for now in (0, 11):
             connection.see(silent, set(), now)
         connection.tell(meter, health, 11)
@@ -274,7 +274,7 @@ def test_brokers_that_answer_but_not_for_the_group_may_not_know_its_protocol() -
     ],
 )
 def test_what_ended_the_client_is_in_its_text(said: str, check: str) -> None:
-    connection = Connection("b:9092", "t")
+    connection = BrokerConnection("b:9092", "t")
     connection.note(KafkaError(KafkaError._FATAL, said))
     assert "check" in str(connection.refused) and check in str(connection.refused)
 

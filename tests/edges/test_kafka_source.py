@@ -24,8 +24,8 @@ from tss.core.polled import Polled
 from tss.core.record import Record
 from tss.core.startposition import StartPosition
 from tss.edges.kafka import source as edge
-from tss.edges.kafka.connection import Connection
-from tss.edges.kafka.member import Group, Hear
+from tss.edges.kafka.connection import BrokerConnection
+from tss.edges.kafka.member import Hear, MemberListener
 from tss.edges.kafka.source import KafkaSource
 from tss.settings import Kafka
 
@@ -43,8 +43,8 @@ class ScriptedMember:
         self,
         kafka: Kafka,
         client_id: str,
-        group: Group,
-        connection: Connection,
+        group: MemberListener,
+        connection: BrokerConnection,
         _lookup: Lookup,
         _outbox: None,
         _parked: None,

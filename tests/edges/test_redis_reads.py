@@ -22,9 +22,10 @@ from tss.core.parked import ParkingCheckpoint, chain, to_frame
 from tss.core.shared_decisions import from_bytes, mark_of, reach_of, to_bytes
 from tss.core.startposition import StartPosition
 from tss.edges.redis.decisions import ANYWHERE, SHARDS, RedisDecisions
+from tss.edges.redis.link import RedisLink
 from tss.edges.redis.parking import RedisParking
 from tss.edges.redis.rules import RedisRules
-from tss.edges.redis.takeover import Parked
+from tss.edges.redis.takeover import ParkedTraces
 
 T = TypeVar("T")
 IDS = [trace_id(number) for number in range(3)]
@@ -67,7 +68,7 @@ class Client:
 
 
 @attrs.define
-class Link:
+class Link(RedisLink):
     client: Client
 
     def key(self, *parts: str | int, tag: str = "") -> str:
@@ -134,7 +135,7 @@ def test_what_is_parked(triples: list[tuple[bytes, bytes, bytes]]) -> None:
     """All of it, or read again from the floor."""
     hashes = RedisParking(Link(Client([[3, [each for triple in triples for each in triple]]])), 10, 10)
     place = attrs.evolve(StartPosition(50, 50, committed=True), parked=ParkingCheckpoint(5, "token", 1))
-    taken = Parked(hashes, FakeMeter()).take_up({0: place}, lambda: None)[0]
+    taken = ParkedTraces(hashes, FakeMeter()).take_over({0: place}, lambda: None)[0]
     ours = [summary for id, summary, _ in triples if len(id) == 16]
     if all(summary == GOLDEN_BYTES for summary in ours):
         assert taken.offset == 50 and all(len(id) == 16 for id in taken.summaries)
@@ -162,7 +163,7 @@ def test_law_9_a_stop_is_heard_between_two_partitions() -> None:
         for id in range(3)
     }
     with pytest.raises(Stopping):
-        Parked(RedisParking(Link(client), 10, 10), FakeMeter()).take_up(places, breathe)
+        ParkedTraces(RedisParking(Link(client), 10, 10), FakeMeter()).take_over(places, breathe)
     assert breaths == 2
 
 
@@ -191,7 +192,7 @@ def test_rules(changed: dict[str, object]) -> None:
 
 @given(st.dictionaries(garbage, garbage, max_size=4))
 async def test_the_hash_of_rules(fields: dict[bytes, bytes]) -> None:
-    found = await RedisRules(Link(Client([fields]))).read()  # type: ignore[arg-type]
+    found = await RedisRules(Link(Client([fields]))).read()
     assert len(found.rules) <= len(fields)
     for document in found.rules.values():
         expiry(document)

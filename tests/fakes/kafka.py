@@ -22,7 +22,7 @@ from tss.core.record import Record
 from tss.core.startposition import StartPosition
 from tss.edges.kafka.starts import start_of
 from tss.edges.kafka_client.offset_metadata import to_metadata
-from tss.edges.redis.takeover import Parked
+from tss.edges.redis.takeover import ParkedTraces
 from tss.state.assignments import Assignments
 
 TOPIC = "traces"
@@ -136,7 +136,7 @@ class FakeKafka:
 
     @asynccontextmanager
     async def open_member(
-        self, name: str, assignments: Assignments, parked: Parked | None = None
+        self, name: str, assignments: Assignments, parked: ParkedTraces | None = None
     ) -> AsyncIterator["FakeMember"]:
         member = FakeMember(self, name, assignments, parked)
         try:
@@ -204,7 +204,9 @@ class Group:
 class FakeMember:
     """Implements Source and Offsets. ``silent_since`` is set while its heartbeats do not arrive."""
 
-    def __init__(self, kafka: FakeKafka, name: str, assignments: Assignments, parked: Parked | None = None) -> None:
+    def __init__(
+        self, kafka: FakeKafka, name: str, assignments: Assignments, parked: ParkedTraces | None = None
+    ) -> None:
         self._parked = parked
         self.serial = next(kafka.serials)
         self.name = name
@@ -373,7 +375,7 @@ class FakeMember:
             return  # while it was giving up partitions it was put out
         starts = {id: self._kafka.start_of(id) for id in ids}
         if self._parked is not None:
-            starts = self._parked.take_up(starts, lambda: None)
+            starts = self._parked.take_over(starts, lambda: None)
         for id, start in starts.items():
             group.owners[id] = self
             self.positions[id] = start.replay_from

@@ -9,7 +9,8 @@ import attrs
 import trio
 
 from tss.core.errors import Away, Full, Lost
-from tss.edges.redis.parking import Parcel, TakenOver
+from tss.core.parked import Parcel
+from tss.edges.redis.parking import RedisParking, TakenOver
 
 FIELD_BYTES = 64
 
@@ -131,8 +132,8 @@ class FakeDecisions:
 
 
 @attrs.frozen
-class FakeParking:
-    """RedisParking."""
+class FakeParking(RedisParking):
+    """What is parked, in dicts."""
 
     redis: FakeRedis
     max_bytes: int = 1 << 28

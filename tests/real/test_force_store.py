@@ -22,7 +22,7 @@ from tss.core.force import Rulebook
 from tss.core.force.changes import Bounds, Change, add, remove
 from tss.core.force.document import draft
 from tss.core.health import Health
-from tss.edges.redis.link import open_link
+from tss.edges.redis.link import RedisLink, open_link
 from tss.edges.redis.rules import RedisRules
 from tss.settings import Redis
 from tss.tasks.forcing import Forcing
@@ -33,22 +33,22 @@ CHANGES = 100
 ids = map(str, itertools.count())
 
 
-class PlainLink:
+class PlainLink(RedisLink):
     """The least that the store asks of a link."""
 
     def __init__(self, server: RedisServer) -> None:
-        self._client = server.client()
+        self._plain = server.client()
 
     async def call(self, work: Callable[[Any], T], *, operation: str = "") -> T:
         try:
-            return await trio.to_thread.run_sync(work, self._client)
+            return await trio.to_thread.run_sync(work, self._plain)
         except (redis.RedisError, OSError) as error:
             raise Away(str(error)) from error
 
     def client_now(self) -> redis.Redis:
-        return self._client
+        return self._plain
 
-    def key(self, *parts: str | int) -> str:
+    def key(self, *parts: str | int, tag: str = "") -> str:
         return ":".join(map(str, ("tss:1:test", *parts)))
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.redis import MAX_BYTES, A, B, Parcel, World, check_redis
+from tests.contracts.redis import MAX_BYTES, A, B, World, check_redis
 from tests.fakes.meter import FakeMeter
 from tests.real import redis_server
 from tests.real.redis_server import RedisServer
 from tss.core.health import Health
+from tss.core.parked import Parcel
 from tss.edges.redis.decisions import RedisDecisions
 from tss.edges.redis.link import open_link
 from tss.edges.redis.parking import RedisParking

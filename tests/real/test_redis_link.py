@@ -20,6 +20,7 @@ from tests.real import redis_server
 from tests.real.brokers import Certificates
 from tests.real.redis_server import RedisServer
 from tss.core import measures
+from tss.core.delivery import Retrying
 from tss.core.errors import Away
 from tss.core.health import Health, State
 from tss.edges.redis import link as redis_link
@@ -124,7 +125,7 @@ async def test_a_server_that_hangs_is_a_timeout_for_everybody_at_once():
 
 async def test_probes_that_pass_do_not_open_the_way_to_calls_that_time_out(monkeypatch: pytest.MonkeyPatch):
     """A call that waits for what never comes, as one of a slow script does, while small writes are done at once."""
-    monkeypatch.setattr(redis_link, "FIRST_REST_SECS", 1.0)
+    monkeypatch.setattr(redis_link, "RESTING", Retrying(1.0, max_secs=60.0))
     seen = Seen()
     with redis_server.running() as server:
         async with linked(server.url, seen, connection_timeout_secs=0.2) as link:

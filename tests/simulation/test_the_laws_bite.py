@@ -30,7 +30,7 @@ from tss.core.parked import ParkingCheckpoint, Shelf
 from tss.core.partition import Commit, Partition
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
-from tss.edges.redis.takeover import Parked
+from tss.edges.redis.takeover import ParkedTraces
 from tss.state import lane
 from tss.state.assignments import Assignments
 from tss.state.deadletters import DeadLetters
@@ -379,7 +379,7 @@ def names_too_high_a_floor(patch: Patch) -> str:
 
 
 def believes_a_redis_that_lost_it(patch: Patch) -> str:
-    patch(Parked, "_at_floor", lambda self, id, start, reason, detail: start)
+    patch(ParkedTraces, "_at_floor", lambda self, id, start, reason, detail: start)
     return biting.LOST
 
 

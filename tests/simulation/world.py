@@ -26,7 +26,7 @@ from tss.core.health import Health
 from tss.core.otlp import Lookup
 from tss.core.partition import Commit, Partition
 from tss.daemon import Outside, StopTimes, select
-from tss.edges.redis.takeover import Parked
+from tss.edges.redis.takeover import ParkedTraces
 from tss.state.assignments import Assignments
 from tss.state.sharing import Sharing
 
@@ -36,12 +36,12 @@ NEVER = 1 << 62
 DECISION_TTL_SECS = 3600.0  # longer than any run
 
 
-class ParkedHere(Parked):
+class ParkedHere(ParkedTraces):
     """Without the thread for what blocks: the simulation has none."""
 
     async def begin(self, partition: int, token: str) -> None:
         await trio.lowlevel.checkpoint()
-        self.hashes.take_over(partition, None, token)
+        self.parking.take_over(partition, None, token)
 
 
 @attrs.define

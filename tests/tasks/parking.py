@@ -21,7 +21,7 @@ from tss.core.sampling.rest import Rest
 from tss.core.trace import Trace
 from tss.edges.kafka.starts import start_of
 from tss.edges.kafka_client.offset_metadata import to_metadata
-from tss.edges.redis.takeover import Parked
+from tss.edges.redis.takeover import ParkedTraces
 from tss.state.assignments import Assignments
 from tss.state.sharing import ALONE, Memories, Shared, Sharing
 from tss.tasks import unparker
@@ -71,7 +71,7 @@ class Owner:
             "t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=True, lookup=sampler.lookup
         )
         self.parking = FakeParking(world.redis, max_bytes)
-        self.parked = Parked(self.parking, self.meter)
+        self.parked = ParkedTraces(self.parking, self.meter)
         self.parker = Parker(
             self.parked, self.buffer, self.assignments, self.meter, turn_after_secs * 1000, self._token,
             sampler.lookup.fingerprint,
@@ -91,7 +91,7 @@ class Owner:
     def assign(self) -> None:
         world = self.world
         at = start_of(world.committed, world.metadata, 0, len(world.records), "earliest")
-        self.starts = self.parked.take_up({0: at}, lambda: None)
+        self.starts = self.parked.take_over({0: at}, lambda: None)
         world.take(self.assignments.assigned(self.starts))
         self.position = self.starts[0].replay_from
 

@@ -19,7 +19,7 @@ from tss.core.memory import Kept
 from tss.core.otlp import Encoding, scan
 from tss.core.record import Record
 from tss.core.shared_decisions import to_bytes
-from tss.edges.redis.takeover import Parked
+from tss.edges.redis.takeover import ParkedTraces
 
 LONG = trace_id(0)
 EACH_SECS = 50
@@ -183,7 +183,7 @@ async def test_revoked_while_a_late_one_waits_for_its_spans_nothing_of_it_stays(
         raise Away("it has just gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Parked, "fetch", away)
+        patch.setattr(ParkedTraces, "fetch", away)
         await owner.live()
         assert [trace.late for trace in owner.waiting] == [True]
         owner.assignments._forget([0])

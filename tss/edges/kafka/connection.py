@@ -21,7 +21,7 @@ REPEAT_SECS = 30.0
 SILENCE_SECS = 10.0  # brokers that cannot be reached, and say nothing about it, are trouble after this long
 
 
-class Connection:
+class BrokerConnection:
     """How the connection to the brokers is. Errors and statistics come in on the client's thread, `tell` on trio's.
 
     No lock: the one limiter of the source keeps the two apart.
@@ -48,7 +48,9 @@ class Connection:
         self._told_at = 0.0
 
     def __repr__(self) -> str:
-        return f"<Connection to {self._brokers} joined {self._joined} reachable {self._reachable} {self._reason!r}>"
+        return (
+            f"<BrokerConnection to {self._brokers} joined {self._joined} reachable {self._reachable} {self._reason!r}>"
+        )
 
     def refusal(self, error: KafkaError) -> CannotConnect:
         """What ends the daemon."""

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from tss.core.errors import CannotConnect
 from tss.core.logfields import partition_fields
 from tss.core.startposition import StartPosition
-from tss.edges.kafka.connection import Connection
+from tss.edges.kafka.connection import BrokerConnection
 from tss.edges.kafka.identity import TopicIdentity
 from tss.edges.kafka.starts import start_of
 from tss.edges.kafka_client.errors import HEADLINE, cause_of, said
@@ -38,7 +38,7 @@ class OffsetLookup:
         self,
         client: Consumer,
         topic: str,
-        connection: Connection,
+        connection: BrokerConnection,
         breathe: Callable[[], None],
         directory: Callable[[], AdminClient],
         identity: TopicIdentity,

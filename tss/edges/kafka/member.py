@@ -24,7 +24,7 @@ from tss.core.otlp import NOTHING, Encoding, Lookup, Scanner
 from tss.core.partition import Commit
 from tss.core.polled import Polled, Sample
 from tss.core.startposition import StartPosition
-from tss.edges.kafka.connection import Connection
+from tss.edges.kafka.connection import BrokerConnection
 from tss.edges.kafka.ends import AskedEnds, PartitionEnds
 from tss.edges.kafka.identity import TopicIdentity
 from tss.edges.kafka.lookup import LOOKUP_SECS, OffsetLookup
@@ -52,7 +52,7 @@ UNREAD_TRIES = 5  # to fetch records whose checksum is wrong; each takes a poll
 OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
 
 
-class Group(Protocol):
+class MemberListener(Protocol):
     """Whom the member tells about its partitions, on its thread."""
 
     def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
@@ -91,10 +91,10 @@ class Outbox(Protocol):
         """The same starts, with what the destination has from them on. Raises CannotConnect."""
 
 
-class Parked(Protocol):
+class Takeover(Protocol):
     """What earlier owners have parked of partitions; called on the member's thread."""
 
-    def take_up(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
+    def take_over(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
         """The same starts, with what was parked, or at the floor where that is lost. Raises nothing but breathe's."""
 
 
@@ -116,11 +116,11 @@ class Member:
         self,
         kafka: Kafka,
         client_id: str,
-        group: Group,
-        connection: Connection,
+        listener: MemberListener,
+        connection: BrokerConnection,
         lookup: Lookup = NOTHING,
         outbox: Outbox | None = None,
-        parked: Parked | None = None,
+        parked: Takeover | None = None,
         keeping: bool = False,
         poll_bytes: int = BATCH_BYTES,
     ) -> None:
@@ -130,7 +130,7 @@ class Member:
         self._reader = MessageReader(kafka.input_topic, Encoding(kafka.encoding), Scanner(lookup), keeping)
         self._reset = kafka.auto_offset_reset
         self._incremental = is_incremental(kafka)
-        self._group = group
+        self._listener = listener
         self._connection = connection
         self._outbox = outbox
         self._parked = parked
@@ -153,7 +153,7 @@ class Member:
         directory = partial(self._directory, kafka, client_id)
         self._asked_ends = AskedEnds(self._topic, directory)
         self._identity = TopicIdentity(self._topic, directory)
-        self._lookup = OffsetLookup(self._client, self._topic, connection, group.breathe, directory, self._identity)
+        self._lookup = OffsetLookup(self._client, self._topic, connection, listener.breathe, directory, self._identity)
         self._replaced = False  # the topic is another one: to be begun anew by the next poll
 
     def __repr__(self) -> str:
@@ -223,7 +223,7 @@ class Member:
             self._begin_anew()
             self._raise_failures()
         elif self._identity.known != known:
-            self._group.identify(self._identity.known)
+            self._listener.identify(self._identity.known)
             if self._outbox:
                 self._outbox.identify(self._identity.known)
 
@@ -356,15 +356,17 @@ class Member:
             starts = self._lookup.starts(ids, self._reset) if ids else {}
             if starts and self._outbox is not None:
                 # Only now: with the offsets stable, what was under way on these partitions is over, or doomed.
-                starts = self._outbox.read_back(starts, self._group.breathe)
+                starts = self._outbox.read_back(starts, self._listener.breathe)
             starts = (
-                self._unparked(starts) if self._parked is None else self._parked.take_up(starts, self._group.breathe)
+                self._unparked(starts)
+                if self._parked is None
+                else self._parked.take_over(starts, self._listener.breathe)
             )
             self._unsettled |= {id: start.offset for id, start in starts.items()}
             self._forget_unread(starts)
             self._assign({id: start.replay_from for id, start in starts.items()})
             self._connection.join(has_partitions=bool(ids))
-            commits = self._group.assigned(starts)
+            commits = self._listener.assigned(starts)
             if commits:
                 self.commit_soon(commits, _log_refusal, self._lookup.partitions_at_birth)
 
@@ -379,7 +381,7 @@ class Member:
         ids = self._known(places)
         with self._keeping():
             self._tell_membership()  # what is in flight still may go out, under the generation that the group has now
-            commits = self._group.revoked(ids) if ids else {}
+            commits = self._listener.revoked(ids) if ids else {}
             if commits:
                 # Nobody waits for the answer: a broker that hangs would keep us here. What counts is the order, and
                 # librdkafka sends it before it tells the group that we are done.
@@ -393,7 +395,7 @@ class Member:
             if self._outbox is not None:
                 self._outbox.is_member(b"")
             if ids:
-                self._group.lost(ids)
+                self._listener.lost(ids)
         self._unassign(places)
 
     def _tell_membership(self) -> None:

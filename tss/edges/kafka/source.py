@@ -24,8 +24,8 @@ from tss.core.otlp import NOTHING, Lookup
 from tss.core.partition import Commit
 from tss.core.polled import Polled
 from tss.core.startposition import StartPosition
-from tss.edges.kafka.connection import Connection
-from tss.edges.kafka.member import BATCH_BYTES, Member, Outbox, Parked
+from tss.edges.kafka.connection import BrokerConnection
+from tss.edges.kafka.member import BATCH_BYTES, Member, Outbox, Takeover
 from tss.settings import Kafka
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ TURN_SECS = 1.0
 Bound = Mapping[int, tuple[Commit, object]]  # each commit with the assignment that it was made under
 
 
-class Assignments(Protocol):
+class RebalanceListener(Protocol):
     """Who keeps what is read. All are called while a poll, or the closing, is under way."""
 
     def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
@@ -71,12 +71,12 @@ class KafkaSource:
     def __init__(
         self,
         kafka: Kafka,
-        assignments: Assignments,
+        listener: RebalanceListener,
         meter: Meter,
         health: Health,
         lookup: Lookup,
         outbox: Outbox | None,
-        parked: Parked | None,
+        parked: Takeover | None,
         component: str,
         keeping: bool,
         poll_bytes: int,
@@ -88,10 +88,10 @@ class KafkaSource:
         self._lookup = lookup
         self._outbox = outbox
         self._parked = parked
-        self._assignments = assignments
+        self._listener = listener
         self._meter = meter
         self._health = health
-        self._connection = Connection(kafka.brokers, kafka.input_topic, kafka.group_protocol, component)
+        self._connection = BrokerConnection(kafka.brokers, kafka.input_topic, kafka.group_protocol, component)
         self._one_at_a_time = trio.CapacityLimiter(1)
         self._assignment: dict[int, object] = {}  # by partition: what tells one assignment of it from the next
         self._revoking = False
@@ -111,13 +111,13 @@ class KafkaSource:
         cls,
         kafka: Kafka,
         client_id: str,
-        assignments: Assignments,
+        listener: RebalanceListener,
         meter: Meter,
         health: Health,
         *,
         lookup: Lookup = NOTHING,
         outbox: Outbox | None = None,
-        parked: Parked | None = None,
+        parked: Takeover | None = None,
         close_secs: float = CLOSE_SECS,
         component: str = "kafka",
         keeping: bool = False,
@@ -130,7 +130,7 @@ class KafkaSource:
 
         Raises CannotConnect for settings that the client refuses.
         """
-        source = cls(kafka, assignments, meter, health, lookup, outbox, parked, component, keeping, poll_bytes)
+        source = cls(kafka, listener, meter, health, lookup, outbox, parked, component, keeping, poll_bytes)
         health.starting(component, "joining the consumer group")
         await source._join(client_id)
         try:
@@ -251,12 +251,12 @@ class KafkaSource:
         return not self._finished and (self._polling or trio.current_time() - self._polled_at < within_secs)
 
     async def _join(self, client_id: str) -> None:
-        bell = _Bell(self._assigned, self._revoked, self._lost, self._assignments.identify, self._tell)
+        listener = _ListenerOnTrio(self._assigned, self._revoked, self._lost, self._listener.identify, self._tell)
         self._member = await trio.to_thread.run_sync(
             Member,
             self._kafka,
             client_id,
-            bell,
+            listener,
             self._connection,
             self._lookup,
             self._outbox,
@@ -277,25 +277,25 @@ class KafkaSource:
     def _tell(self) -> None:
         self._connection.tell(self._meter, self._health, time.monotonic())
 
-    # -- called by _Bell, on trio's thread
+    # -- called by _ListenerOnTrio, on trio's thread
 
     def _assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         for id in starts:
             self._assignment[id] = object()
-        return self._assignments.assigned(starts)
+        return self._listener.assigned(starts)
 
     async def _revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         self._revoking = True
         for scope in self._commits:
             scope.cancel()
         try:
-            return await self._assignments.revoked(ids)
+            return await self._listener.revoked(ids)
         finally:
             self._revoking = False
             self._forget(ids)
 
     def _lost(self, ids: Sequence[int]) -> None:
-        self._assignments.lost(ids)
+        self._listener.lost(ids)
         self._forget(ids)
 
     def _forget(self, ids: Sequence[int]) -> None:
@@ -312,8 +312,8 @@ def _ring(
 
 
 @attrs.frozen
-class _Bell:
-    """`Group` of the member: from its thread to trio's, and back with the answer."""
+class _ListenerOnTrio:
+    """`MemberListener` of the member: from its thread to trio's, and back with the answer."""
 
     _assigned: Callable[[Mapping[int, StartPosition]], dict[int, Commit]]
     _revoked: Callable[[Sequence[int]], Awaitable[dict[int, Commit]]]

@@ -8,7 +8,7 @@ import structlog
 
 log = structlog.get_logger()
 
-_TOLD_ELSEWHERE = ("FAIL ", "ERROR ")  # connections that fail, a line a try: `Connection` tells of them, once
+_TOLD_ELSEWHERE = ("FAIL ", "ERROR ")  # connections that fail, a line a try: `BrokerConnection` tells of them, once
 
 
 class _Bridge(logging.Handler):

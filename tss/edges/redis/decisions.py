@@ -12,11 +12,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import redis
 
-T = TypeVar("T")
+from tss.edges.redis.link import RedisLink
 
 SHARDS = 4  # as many nodes of a Cluster share the work, and as many commands a small batch needs
 BUCKETS = 4  # in the time a decision is kept: what is kept longer than asked is a quarter of it
@@ -55,19 +55,11 @@ Item = bytes | str | int
 Command = tuple[list[str], list[Item]]  # the keys, the values
 
 
-class Link(Protocol):
-    """What of RedisLink is used."""
-
-    def key(self, *parts: str | int, tag: str = "") -> str: ...
-
-    async def call(self, work: Callable[[redis.Redis], T], *, operation: str = "other") -> T: ...
-
-
 class RedisDecisions:
     """Raises Away. Values are bytes of the caller's own; ids are 16 bytes."""
 
     def __init__(
-        self, link: Link, ttl_secs: float, *, remember_dropped: bool, clock: Callable[[], float] = time.time
+        self, link: RedisLink, ttl_secs: float, *, remember_dropped: bool, clock: Callable[[], float] = time.time
     ) -> None:
         self._token = secrets.token_hex(8)  # whose decisions these are: not the replica's, which may have other lives
         self._link = link

@@ -16,6 +16,7 @@ import trio
 from redis.exceptions import RedisClusterException, RedisError
 
 from tss.core import measures
+from tss.core.delivery import Retrying
 from tss.core.errors import Away
 from tss.core.health import Health
 from tss.core.measures import Meter
@@ -31,13 +32,13 @@ log = structlog.get_logger()
 VERSION = 1  # of the layout of all keys (docs/redis.md)
 COMPONENT = "redis"
 PROBE = "probe"  # the operation
-FIRST_PROBE_SECS = 0.1
-PROBE_SECS = 5.0  # and how often a link that nobody uses is looked at
+LOOK_SECS = 5.0  # between two probes of a link that nobody uses
+PROBING = Retrying(0.1, max_secs=LOOK_SECS)  # between two probes while Redis is away
 PROBE_KEY_SECS = 60
-# A small probe may pass where the real calls do not: a slow script, a large hash, a network that loses full packets. Whoever asks
-# then waits for each of them in vain, so from the second one on the link rests. At the longest one call in twelve is waited for.
-FIRST_REST_SECS = 5.0
-MAX_REST_SECS = 60.0
+# A small probe may pass where real calls fail: a slow script, a large hash, a network that loses full packets. Each real
+# call then waits for its timeout in vain. So the link rests after the second failure in a row, longer each time. With the
+# longest rest one call in twelve is waited for.
+RESTING = Retrying(5.0, max_secs=60.0)
 REPEAT_SECS = 30.0
 
 
@@ -135,14 +136,14 @@ class RedisLink:
 
     async def watch(self) -> None:
         """Look after Redis for as long as there is a link: the one place that says that it is well again."""
-        wait_secs = FIRST_PROBE_SECS
+        probes = 0
         while True:
             if self._state.trouble:
-                await trio.sleep(max(wait_secs, self._state.rest_secs()))
-                wait_secs = min(2 * wait_secs, PROBE_SECS)
+                await trio.sleep(max(PROBING.most_secs(probes), self._state.rest_secs()))
+                probes += 1
             else:
-                wait_secs = FIRST_PROBE_SECS
-                await self._state.until_trouble(PROBE_SECS)
+                probes = 0
+                await self._state.until_trouble(LOOK_SECS)
                 if self._state.trouble:
                     continue
             await self.probe()
@@ -201,7 +202,7 @@ class _State:
         """After the first real call that closes the link; those that were under way beside it say nothing more."""
         self._setbacks[operation] += 1
         times = self._setbacks[operation]
-        secs = 0.0 if times == 1 else float(min(FIRST_REST_SECS * 2.0 ** min(times - 2, 20), MAX_REST_SECS))
+        secs = 0.0 if times == 1 else RESTING.most_secs(times - 2)
         self._rests_until = time.monotonic() + secs
         return secs
 

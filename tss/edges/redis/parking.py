@@ -5,16 +5,16 @@ All writes are scripts on one key: atomic, fit for a Cluster, and refused when a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import attrs
 import redis
 
 from tss.core.errors import Full, Lost
-
-T = TypeVar("T")
+from tss.core.parked import Parcel
+from tss.edges.redis.link import RedisLink
 
 TRACE_ID_BYTES = 16
 FIELDS_AT_A_TIME = 5000  # what a script may unpack onto Lua's stack is 8,000 values
@@ -120,24 +120,6 @@ redis.call('EXPIRE', key, ARGV[2])
 return 1"""
 
 
-class Parcel(Protocol):
-    """What is parked of one trace at one time."""
-
-    @property
-    def trace_id(self) -> bytes: ...
-    @property
-    def summary(self) -> bytes:
-        """Takes the place of the one before."""
-
-    @property
-    def frame(self) -> bytes:
-        """Comes after those before."""
-
-    @property
-    def lookup(self) -> str:
-        """Of what lookup the values in the summary are, in hexadecimal digits; empty when that is not known."""
-
-
 @attrs.frozen
 class TakenOver:
     """What stands in a partition's hash: all that was parked up to ``seq``, and perhaps more."""
@@ -147,20 +129,10 @@ class TakenOver:
     lookups: dict[bytes, str] = attrs.field(factory=dict, repr=False)  # of those of which it is known
 
 
-class Link(Protocol):
-    """What of RedisLink is used."""
-
-    def key(self, *parts: str | int, tag: str = "") -> str: ...
-
-    async def call(self, work: Callable[[redis.Redis], T], *, operation: str = "other") -> T: ...
-
-    def call_now(self, work: Callable[[redis.Redis], T], *, operation: str = "other") -> T: ...
-
-
 class RedisParking:
     """Raises Away, Lost and Full. A token is of one assignment of one partition, and never empty."""
 
-    def __init__(self, link: Link, ttl_secs: float, max_bytes: int) -> None:
+    def __init__(self, link: RedisLink, ttl_secs: float, max_bytes: int) -> None:
         self._link = link
         self._ttl_secs = max(1, round(ttl_secs))
         self._max_bytes = max_bytes

@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn
 
 import redis
 import trio
@@ -19,8 +19,7 @@ from redis.exceptions import RedisClusterException
 
 from tss.core.force.changes import Stored
 from tss.edges.redis.errors import UNREADABLE
-
-T = TypeVar("T")
+from tss.edges.redis.link import RedisLink
 
 LOOK_SECS = 0.25  # how long the listening thread waits at a time: the end of the daemon need not wait longer
 AGAIN_SECS = 1.0  # after a lost connection; the rules are polled meanwhile
@@ -41,23 +40,10 @@ return 1
 """
 
 
-class Link(Protocol):
-    """The way to Redis (`edges/redis/link`)."""
-
-    async def call(self, work: Callable[[redis.Redis], T], *, operation: str = ...) -> T:
-        """Run ``work`` with the client, on a thread. Raises Away."""
-
-    def client_now(self) -> redis.Redis:
-        """The client itself. Raises what redis-py raises."""
-
-    def key(self, *parts: str | int) -> str:
-        """The name that these parts have in Redis, which is this group's alone."""
-
-
 class RedisRules:
     """See the store of `tasks/forcing`. Listening has a thread and a connection of its own, beside those of the link's calls."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._key = link.key("force", "rules")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import attrs
 import structlog
@@ -15,50 +14,19 @@ from tss.core.errors import Away, Lost
 from tss.core.measures import Meter
 from tss.core.parked import Parcel, Shelf, Summary
 from tss.core.startposition import StartPosition
+from tss.edges.redis.parking import RedisParking
 
 log = structlog.get_logger()
 
 
-class TakenOver(Protocol):
-    """What stood there."""
-
-    @property
-    def seq(self) -> int:
-        """Up to where."""
-
-    @property
-    def summaries(self) -> Mapping[bytes, bytes]:
-        """By trace id."""
-
-    @property
-    def lookups(self) -> Mapping[bytes, str]:
-        """By trace id, of what lookup the summary's values are. Versions before did not say."""
-
-
-class Hashes(Protocol):
-    """One hash a partition (`RedisParking`)."""
-
-    def take_over(self, partition: int, known: tuple[str, int] | None, token: str) -> TakenOver | None:
-        """Blocking. None when what is known does not fit; then it begins anew under the token. Raises Away."""
-
-    async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int) -> int:
-        """Raises Away, Full, Lost."""
-
-    async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
-        """Raises Away, Lost."""
-
-    async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
-        """Raises Away, Lost."""
-
-
 @attrs.frozen
-class Parked:
-    """`Parked` of the member, on its thread, and `Parking` of the tasks."""
+class ParkedTraces:
+    """`Takeover` of the member, on its thread, and `Parking` of the tasks."""
 
-    hashes: Hashes
+    parking: RedisParking
     meter: Meter
 
-    def take_up(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
+    def take_over(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
         """The same starts, with what was parked where Redis has all of it, or at the floor.
 
         Bounded by the link's own timeouts: once Redis is known to be away the other partitions do not ask again.
@@ -66,14 +34,14 @@ class Parked:
         taken: dict[int, StartPosition] = {}
         for id, start in starts.items():
             breathe()
-            taken[id] = self._take_up(id, start)
+            taken[id] = self._take_over(id, start)
         return taken
 
-    def _take_up(self, id: int, start: StartPosition) -> StartPosition:
+    def _take_over(self, id: int, start: StartPosition) -> StartPosition:
         token, place = secrets.token_hex(8), start.parked
         known = None if place is None else (place.token, place.seq)
         try:
-            found = self.hashes.take_over(id, known, token)
+            found = self.parking.take_over(id, known, token)
             if place is None:  # nothing was parked, as far as Kafka knows
                 return attrs.evolve(start, shelf=Shelf(token))
             if found is not None:
@@ -101,16 +69,16 @@ class Parked:
 
     async def begin(self, partition: int, token: str) -> None:
         """Clear what is there; from now on it is that token's. Raises Away."""
-        await trio.to_thread.run_sync(self.hashes.take_over, partition, None, token)
+        await trio.to_thread.run_sync(self.parking.take_over, partition, None, token)
 
     async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int) -> int:
         """Put these. Raises Away, Full, Lost."""
-        return await self.hashes.park(partition, token, seq, parcels, unheard)
+        return await self.parking.park(partition, token, seq, parcels, unheard)
 
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
         """Their frames. Raises Away, Lost."""
-        return await self.hashes.fetch(partition, token, ids)
+        return await self.parking.fetch(partition, token, ids)
 
     async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
         """They are done with. Raises Away, Lost."""
-        await self.hashes.remove(partition, token, ids)
+        await self.parking.remove(partition, token, ids)
