@@ -24,8 +24,8 @@ from tss.core.otlp import (
     Fault,
     FaultReason,
     Fragment,
+    Location,
     Lookup,
-    Place,
     lineage,
     reference,
     scanner,
@@ -39,10 +39,10 @@ from tss.core.trace import Trace
 
 LOOKUPS = (
     Lookup(),
-    Lookup((Ask(Place.RESOURCE, "service.name"),)),
+    Lookup((Ask(Location.RESOURCE, "service.name"),)),
     Lookup((
-        Ask(Place.SPAN, "http.status"), Ask(Place.SPAN, "k"), Ask(Place.SCOPE, "k"), Ask(Place.SPAN, ""), Ask(Place.NAME),
-        Ask(Place.KIND), Ask(Place.STATUS), Ask(Place.TRACE_STATE), Ask(Place.RESOURCE, "k"),
+        Ask(Location.SPAN, "http.status"), Ask(Location.SPAN, "k"), Ask(Location.SCOPE, "k"), Ask(Location.SPAN, ""), Ask(Location.NAME),
+        Ask(Location.KIND), Ask(Location.STATUS), Ask(Location.TRACE_STATE), Ask(Location.RESOURCE, "k"),
     )),
 )  # fmt: skip
 _BOTH = [(scanner.Scanner(lookup), reference.Scanner(lookup)) for lookup in LOOKUPS]

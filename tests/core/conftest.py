@@ -5,6 +5,7 @@ import os
 from tests.interpreted import ASKED
 
 _OF_BOTH = [
+    "test_apm_stats_walk.py",
     "test_otlp_differential.py",
     "test_otlp_lineage.py",
     "test_otlp_reading.py",
@@ -12,7 +13,6 @@ _OF_BOTH = [
     "test_otlp_values.py",
     "test_preparing_interpreted.py",
     "test_spanmetrics_differential.py",
-    "test_statistics_walk.py",
 ]
 
 collect_ignore = _OF_BOTH if os.environ.get(ASKED) else []

@@ -24,7 +24,7 @@ from tss.core.evaluation import evaluate, observe, observe_late_dropped
 from tss.core.formats.apm_stats import Concentrator, SpanObserver
 from tss.core.formats.spanmetrics import SpanMetrics, shape_of
 from tss.core.memory import Memory
-from tss.core.otlp import Ask, Encoding, Lookup, Place, Scanner
+from tss.core.otlp import Ask, Encoding, Location, Lookup, Scanner
 from tss.core.packing import train
 from tss.core.partition import Partition
 from tss.core.preparing import Preparation
@@ -37,7 +37,7 @@ from tss.settings import SpanMetrics as SpanMetricsSettings
 
 START_MS = 1_700_000_000_000
 FAR = 10**15
-ASKS = Lookup.of([Ask(Place.SPAN, "user"), Ask(Place.SPAN, "query"), Ask(Place.RESOURCE, "service.name")])
+ASKS = Lookup.of([Ask(Location.SPAN, "user"), Ask(Location.SPAN, "query"), Ask(Location.RESOURCE, "service.name")])
 
 Batch = list[tuple[int, int, bytes]]  # partition, time in ms, value
 

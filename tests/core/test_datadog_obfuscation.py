@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.core.test_apm_stats import chunk, span
 from tests.core.test_compression_sql import literals
-from tests.core.test_statistics import chunk, span
 from tests.edges.traces import trace_of
 from tss.core.formats.apm_stats.groups import around_of, name_of
 from tss.core.formats.datadog import to_spans

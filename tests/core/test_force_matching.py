@@ -18,7 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from tests.core.spans import span_id, trace_id
 from tss.core.force import Action, Enforcer, Matcher, Op, Rule, Where
 from tss.core.force.document import MAX_PATTERN, draft
-from tss.core.force.faults import WrongRule
+from tss.core.force.errors import WrongRule
 from tss.core.otlp.lookup import MAX_VALUES
 
 Attributes = Mapping[str, Any]
@@ -214,7 +214,7 @@ def test_no_expression_takes_long(pattern: str) -> None:
 def test_what_is_no_expression_is_refused(pattern: object) -> None:
     with pytest.raises(WrongRule) as refused:
         draft({"name": "a", "action": "keep", "matchers": [{"on": "name", "op": "regex", "value": pattern}]})
-    assert [*refused.value.faults] == ["matchers[0].value"]
+    assert [*refused.value.fields] == ["matchers[0].value"]
 
 
 # -- against a walk over the spans that knows nothing of scanning ahead

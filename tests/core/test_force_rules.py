@@ -20,7 +20,7 @@ from tss.core.evaluation import evaluate
 from tss.core.force import Action, Enforcer, Matcher, Op, Rule, Rulebook, Where
 from tss.core.force.changes import Bounds, add, extend, living, replace, switch
 from tss.core.force.document import draft, duration, expiry, shown, stored
-from tss.core.force.faults import WrongRule
+from tss.core.force.errors import WrongRule
 from tss.core.memory import Memory
 from tss.core.partition import Partition
 from tss.core.routing import Match, Router
@@ -181,7 +181,7 @@ def test_no_rule_outlasts_its_bound(first: int, more: int, passed: int) -> None:
     else:
         with pytest.raises(WrongRule) as refused:
             extend("1", more, BOUNDS, now, None)(rules)
-        assert [*refused.value.faults] == ["durationSecs"]
+        assert [*refused.value.fields] == ["durationSecs"]
 
 
 def test_a_change_keeps_what_it_does_not_name() -> None:

@@ -25,7 +25,7 @@ from tss.core.formats.datadog.trace import to_spans
 from tss.core.formats.parquet_rows import rows
 from tss.core.formats.spanmetrics import Dimension, Shape, counting
 from tss.core.formats.spanmetrics import reference as plain_spanmetrics
-from tss.core.otlp import Ask, Encoding, FaultReason, Lookup, Place, join, scan, to_json_line
+from tss.core.otlp import Ask, Encoding, FaultReason, Location, Lookup, join, scan, to_json_line
 from tss.core.otlp.nesting import DEEP_BYTES, MAX_VALUE_DEPTH
 from tss.core.otlp.reading import Readable
 
@@ -236,7 +236,7 @@ def test_the_first_of_a_key_counts_within_a_map() -> None:
 
 def test_the_first_of_a_key_counts_in_a_lookup() -> None:
     pairs = blob(9, attribute(b"k", text(b"first"))) + blob(9, attribute(b"k", text(b"second")))
-    (fragment,) = scan(one_span(rest=pairs), Encoding.OTLP_PROTO, Lookup((Ask(Place.SPAN, "k"),))).fragments
+    (fragment,) = scan(one_span(rest=pairs), Encoding.OTLP_PROTO, Lookup((Ask(Location.SPAN, "k"),))).fragments
     assert fragment.values == (("first",),)
 
 

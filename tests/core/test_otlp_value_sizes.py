@@ -12,14 +12,14 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from tests.core.spans import message, record, span
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
-from tss.core.otlp import Ask, Encoding, Lookup, Place, Scanner
+from tss.core.otlp import Ask, Encoding, Location, Lookup, Scanner
 from tss.core.otlp.fragment import values_bytes
 from tss.core.otlp.lookup import Values
 from tss.core.packing import Packer
 from tss.core.partition import Partition
 from tss.core.trace import PACK_MIN_BYTES
 
-ASKS = Lookup.of([Ask(Place.SPAN, "user"), Ask(Place.SPAN, "query"), Ask(Place.SPAN, "missing")])
+ASKS = Lookup.of([Ask(Location.SPAN, "user"), Ask(Location.SPAN, "query"), Ask(Location.SPAN, "missing")])
 
 
 def told_of(size: int, number: int) -> bytes:

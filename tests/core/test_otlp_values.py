@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.core.otlp_records import FIXED64, LENGTH, SPANS, TRACES, VARINT, Scans, blob, both, one_span, tag, varint
-from tss.core.otlp import MAX_VALUES, Ask, Encoding, Lookup, Place, Value, Values
+from tss.core.otlp import MAX_VALUES, Ask, Encoding, Location, Lookup, Value, Values
 
 
 def attribute(key: bytes, value: bytes) -> bytes:
@@ -49,7 +49,7 @@ def several(raw: Sequence[bytes]) -> bytes:
 
 
 def the_value(scan: Scans, value: bytes) -> Value:
-    ((found,),) = values(scan, one_span(rest=blob(9, attribute(b"k", value))), Ask(Place.SPAN, "k"))
+    ((found,),) = values(scan, one_span(rest=blob(9, attribute(b"k", value))), Ask(Location.SPAN, "k"))
     return found
 
 
@@ -82,7 +82,7 @@ def test_each_type_of_value(scan: Scans, raw: bytes, value: Value) -> None:
 
 @both
 def test_a_value_that_is_no_number_is_found_once(scan: Scans) -> None:
-    ((found,),) = values(scan, several([double(math.nan)] * 2), Ask(Place.SPAN, "k"))
+    ((found,),) = values(scan, several([double(math.nan)] * 2), Ask(Location.SPAN, "k"))
     assert isinstance(found, float)
     assert math.isnan(found)
 
@@ -90,14 +90,14 @@ def test_a_value_that_is_no_number_is_found_once(scan: Scans) -> None:
 @both
 def test_values_are_told_apart_by_type_and_come_in_order(scan: Scans) -> None:
     raw = [whole(1), double(1.0), tag(2, VARINT) + b"\x01", text(b"1"), whole(1), double(-0.0), double(0.0), text(b"1")]
-    (found,) = values(scan, several(raw), Ask(Place.SPAN, "k"))
+    (found,) = values(scan, several(raw), Ask(Location.SPAN, "k"))
     assert list(map(repr, found)) == ["1", "1.0", "True", "'1'", "-0.0", "0.0"]
 
 
 @both
 def test_texts_that_differ_only_in_what_is_not_utf8_are_one(scan: Scans) -> None:
     raw = [text(value) for value in (b"\xff", b"\xfe", b"\xff")]
-    assert values(scan, several(raw), Ask(Place.SPAN, "k")) == (("\ufffd",),)
+    assert values(scan, several(raw), Ask(Location.SPAN, "k")) == (("\ufffd",),)
 
 
 @both
@@ -105,16 +105,16 @@ def test_each_place_has_its_own(scan: Scans) -> None:
     resource, scope = blob(1, attribute(b"k", text(b"resource"))), blob(3, attribute(b"k", text(b"scope")))
     plain = blob(5, b"GET /") + blob(3, b"v=1") + tag(6, VARINT) + varint(3) + blob(15, tag(3, VARINT) + varint(2))
     value = resource_spans(resource, scope, span(0, attribute(b"k", text(b"span")), rest=plain))
-    asks = [Ask(place, "k") for place in (Place.SPAN, Place.SCOPE, Place.RESOURCE)]
-    asks += [Ask(place) for place in (Place.STATUS, Place.KIND, Place.NAME, Place.TRACE_STATE)]
+    asks = [Ask(place, "k") for place in (Location.SPAN, Location.SCOPE, Location.RESOURCE)]
+    asks += [Ask(place) for place in (Location.STATUS, Location.KIND, Location.NAME, Location.TRACE_STATE)]
     assert values(scan, value, *asks) == (("span",), ("scope",), ("resource",), (2,), (3,), ("GET /",), ("v=1",))
-    assert values(scan, value, Ask(Place.SPAN, "other"), Ask(Place.RESOURCE, "")) == ((), ())
+    assert values(scan, value, Ask(Location.SPAN, "other"), Ask(Location.RESOURCE, "")) == ((), ())
     assert values(scan, value) == ()
 
 
 @both
 def test_fields_that_a_span_does_not_have_are_protobufs_defaults(scan: Scans) -> None:
-    asks = [Ask(place) for place in (Place.STATUS, Place.KIND, Place.NAME, Place.TRACE_STATE)]
+    asks = [Ask(place) for place in (Location.STATUS, Location.KIND, Location.NAME, Location.TRACE_STATE)]
     assert values(scan, one_span(), *asks) == ((0,), (0,), ("",), ("",))
 
 
@@ -124,7 +124,7 @@ def test_a_resource_counts_for_the_traces_below_it_wherever_it_stands(scan: Scan
     resource = blob(1, blob(1, attribute(b"k", text(b"b"))))
     second = blob(1, blob(2, blob(2, span(2))) + resource + blob(1, blob(1, attribute(b"k", text(b"c")))))
     third = resource_spans(blob(1, attribute(b"k", text(b"nobody's"))), b"")
-    found = scan(first + second + third, Encoding.OTLP_PROTO, Lookup((Ask(Place.RESOURCE, "k"),)))
+    found = scan(first + second + third, Encoding.OTLP_PROTO, Lookup((Ask(Location.RESOURCE, "k"),)))
     assert [fragment.values for fragment in found.fragments] == [(("a", "b"),), (("a",),)]
 
 
@@ -142,44 +142,44 @@ def test_a_resource_counts_for_the_traces_below_it_wherever_it_stands(scan: Scan
 def test_an_attribute_that_cannot_be_read_has_no_value(scan: Scans, bad: bytes) -> None:
     """The record is good all the same, and so is the next of that name."""
     good = attribute(b"k", text(b"good"))
-    ask = Ask(Place.SPAN, "k")
+    ask = Ask(Location.SPAN, "k")
     assert values(scan, one_span(rest=blob(9, bad) + blob(9, good)), ask) == (("good",),)
     resource = blob(1, bad) + blob(1, good)
-    assert values(scan, resource_spans(resource, b"", span(0)), Ask(Place.RESOURCE, "k")) == (("good",),)
+    assert values(scan, resource_spans(resource, b"", span(0)), Ask(Location.RESOURCE, "k")) == (("good",),)
 
 
 @both
 def test_a_resource_that_cannot_be_read_has_no_values(scan: Scans) -> None:
     resource = blob(1, attribute(b"k", text(b"good"))) + b"\xff"
-    assert values(scan, resource_spans(resource, b"", span(0)), Ask(Place.RESOURCE, "k")) == ((),)
+    assert values(scan, resource_spans(resource, b"", span(0)), Ask(Location.RESOURCE, "k")) == ((),)
 
 
 @both
 def test_a_key_is_the_last_and_a_value_is_both(scan: Scans) -> None:
     pair = blob(1, b"k") + blob(2, whole(1)) + blob(1, b"other") + blob(2, b"") + blob(1, b"k")
-    assert values(scan, one_span(rest=blob(9, pair)), Ask(Place.SPAN, "k")) == ((1,),)
+    assert values(scan, one_span(rest=blob(9, pair)), Ask(Location.SPAN, "k")) == ((1,),)
 
 
 @both
 def test_keys_alike_in_length_and_ending_are_told_apart(scan: Scans) -> None:
     keys = [f"{letter}.name" for letter in "abcdefghijklmnop"]
     rest = b"".join(blob(9, attribute(key.encode(), text(key.encode()))) for key in keys)
-    asks = [Ask(Place.SPAN, key) for key in reversed(keys[::2])]
+    asks = [Ask(Location.SPAN, key) for key in reversed(keys[::2])]
     assert values(scan, one_span(rest=rest), *asks) == tuple((key,) for key in reversed(keys[::2]))
 
 
 @both
 def test_no_more_than_the_most_values_are_kept(scan: Scans) -> None:
     raw = [whole(number) for number in range(3 * MAX_VALUES)]
-    assert values(scan, several(raw), Ask(Place.SPAN, "k")) == (tuple(range(MAX_VALUES)),)
+    assert values(scan, several(raw), Ask(Location.SPAN, "k")) == (tuple(range(MAX_VALUES)),)
 
 
 @both
-@pytest.mark.parametrize("place", [Place.SPAN, Place.RESOURCE, Place.SCOPE])
-def test_of_a_key_given_twice_the_first_counts(scan: Scans, place: Place) -> None:
+@pytest.mark.parametrize("place", [Location.SPAN, Location.RESOURCE, Location.SCOPE])
+def test_of_a_key_given_twice_the_first_counts(scan: Scans, place: Location) -> None:
     """As in the Collector's map, whatever the types."""
     pairs = [attribute(b"k", text(b"first")), attribute(b"j", whole(1)), attribute(b"k", whole(2))]
-    own = {Place.SPAN: pairs, Place.RESOURCE: [], Place.SCOPE: []}[place]
+    own = {Location.SPAN: pairs, Location.RESOURCE: [], Location.SCOPE: []}[place]
     resource = b"".join(blob(1, pair) for pair in pairs)
     scope = b"".join(blob(3, pair) for pair in pairs)
     value = blob(1, blob(1, resource) + blob(2, blob(1, scope) + blob(2, span(0, *own))))
@@ -198,4 +198,4 @@ def test_of_a_key_given_twice_the_first_counts(scan: Scans, place: Place) -> Non
 )
 def test_the_first_of_a_key_counts_without_a_value_too(scan: Scans, unset: bytes) -> None:
     later = attribute(b"k", text(b"later"))
-    assert values(scan, one_span(rest=blob(9, unset) + blob(9, later)), Ask(Place.SPAN, "k")) == ((),)
+    assert values(scan, one_span(rest=blob(9, unset) + blob(9, later)), Ask(Location.SPAN, "k")) == ((),)

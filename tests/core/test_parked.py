@@ -16,7 +16,7 @@ from tests.core.spans import fragment, record, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.errors import Lost
 from tss.core.memory import Memory
-from tss.core.otlp import NOTHING, Ask, Lineage, Lookup, Place, reference
+from tss.core.otlp import NOTHING, Ask, Lineage, Location, Lookup, reference
 from tss.core.otlp.lookup import merge
 from tss.core.parked import NOWHERE, ParkingCheckpoint, Shelf, Summary, chain, to_frame
 from tss.core.partition import Partition
@@ -105,13 +105,14 @@ def test_nesting_without_end_is_lost(nested: bytes) -> None:
         Summary.from_bytes(b"\x01" + len(nested).to_bytes(4, "big") + bytes(4) + nested)
 
 
-ASKED = Lookup.of([Ask(Place.SPAN, "tier"), Ask(Place.RESOURCE, "tier")])
-OTHER = Lookup.of([Ask(Place.RESOURCE, "tier"), Ask(Place.SPAN, "tier")])
+ASKED = Lookup.of([Ask(Location.SPAN, "tier"), Ask(Location.RESOURCE, "tier")])
+OTHER = Lookup.of([Ask(Location.RESOURCE, "tier"), Ask(Location.SPAN, "tier")])
 
 
 def test_values_are_of_the_lookup_that_they_were_found_by() -> None:
     assert (
-        len({ASKED.fingerprint, OTHER.fingerprint, NOTHING.fingerprint, Lookup.of([Ask(Place.NAME)]).fingerprint}) == 4
+        len({ASKED.fingerprint, OTHER.fingerprint, NOTHING.fingerprint, Lookup.of([Ask(Location.NAME)]).fingerprint})
+        == 4
     )
     assert ASKED.fingerprint == "014627fd6bc3aaa8", "it outlives the process"
     told = attrs.evolve(GOLDEN, lookup=ASKED.fingerprint, values=GOLDEN.values[:2])

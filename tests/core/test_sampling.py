@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.core.spans import fragment, message, span, trace_id
 from tss.core.decision import Reason, Verdict
 from tss.core.errors import LawBroken
-from tss.core.otlp import MAX_VALUES, Ask, Encoding, Place, Scanner
+from tss.core.otlp import MAX_VALUES, Ask, Encoding, Location, Scanner
 from tss.core.otlp.lookup import merge
 from tss.core.partition import Partition
 from tss.core.sampling import Sampler, policies
@@ -105,7 +105,7 @@ class Tenant(Policy):
     """Asks 1 for the traces of one tenant: what a policy on attributes looks like."""
 
     def __init__(self, tenant: str) -> None:
-        super().__init__("tenant", (Ask(Place.SPAN, "tenant"), Ask(Place.NAME)))
+        super().__init__("tenant", (Ask(Location.SPAN, "tenant"), Ask(Location.NAME)))
         self.tenant = tenant
 
     def rate(self, trace: Trace) -> float | None:
@@ -114,7 +114,7 @@ class Tenant(Policy):
 
 def test_what_policies_ask_is_looked_up_in_the_scan_and_gathered_over_all_fragments() -> None:
     sampler = Sampler([Tenant("acme"), Tenant("other"), Rest(0.0)])
-    assert sampler.lookup.asks == (Ask(Place.SPAN, "tenant"), Ask(Place.NAME))  # each once
+    assert sampler.lookup.asks == (Ask(Location.SPAN, "tenant"), Ask(Location.NAME))  # each once
     scanner = Scanner(sampler.lookup)
     made = Trace(trace_id(1), Partition(0, 0, 0), 0)
     for number, tenant in enumerate(["nobody", "acme", "nobody"]):

@@ -8,11 +8,11 @@ from typing import Any
 import msgpack
 import pytest
 
-from tests.core.test_statistics import NOW_NS, chunk, span
+from tests.core.test_apm_stats import NOW_NS, chunk, span
 from tests.edges.test_datadog import ANSWERS, STRANGERS
 from tests.sinks import HttpSink, Received, Reply, SpanId
 from tss.core.delivery import Accepted, Again, Misconfigured, Rejected
-from tss.core.formats.apm_stats import Concentrator, Group
+from tss.core.formats.apm_stats import Concentrator, GroupedStats
 from tss.counting import ways_of_stats
 from tss.edges.http.datadog_stats import open_datadog_stats, way_of
 from tss.edges.http.datadog_stats_forms import MAX_GROUPS, Sender, for_agent, for_intake
@@ -40,7 +40,7 @@ class StatsSink(HttpSink):
         return b""
 
 
-def groups(count: int = 3) -> list[Group]:
+def groups(count: int = 3) -> list[GroupedStats]:
     made = Concentrator(NOW_NS)
     for number in range(count):
         host = {"host.name": f"h{number % 2}"}

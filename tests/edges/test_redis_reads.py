@@ -17,7 +17,7 @@ from tests.core.test_parked import GOLDEN_BYTES
 from tests.fakes.meter import FakeMeter
 from tss.core.errors import Lost
 from tss.core.force.document import expiry, stored
-from tss.core.force.faults import WrongRule
+from tss.core.force.errors import WrongRule
 from tss.core.parked import ParkingCheckpoint, chain, to_frame
 from tss.core.shared_decisions import from_bytes, mark_of, reach_of, to_bytes
 from tss.core.startposition import StartPosition

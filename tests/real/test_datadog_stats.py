@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.core.test_statistics import NOW_NS, chunk, span
+from tests.core.test_apm_stats import NOW_NS, chunk, span
 from tests.real import agent, oracle
 from tss.core.delivery import Accepted
-from tss.core.formats.apm_stats import Concentrator, Group, reference
+from tss.core.formats.apm_stats import Concentrator, GroupedStats, reference
 from tss.core.formats.datadog import PEER_TAGS
 from tss.edges.http.datadog_stats import open_datadog_stats
 from tss.edges.http.datadog_stats_forms import Sender, for_agent, for_intake
@@ -78,11 +78,11 @@ def traces(seed: int, count: int, **fields: Any) -> list[list[bytes]]:
     return made
 
 
-def ours(made: list[list[bytes]], kind: Any = Concentrator) -> list[Group]:
+def ours(made: list[list[bytes]], kind: Any = Concentrator) -> list[GroupedStats]:
     found = kind(NOW_NS)
     for chunks in made:
         found.add(b"", chunks, False)
-    groups: list[Group] = found.take(NOW_NS)
+    groups: list[GroupedStats] = found.take(NOW_NS)
     return groups
 
 

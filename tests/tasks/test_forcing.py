@@ -19,7 +19,7 @@ from tss.core.errors import Away
 from tss.core.force import Rulebook
 from tss.core.force.changes import Bounds, Change, Stored, add, remove, switch
 from tss.core.force.document import draft
-from tss.core.force.faults import Conflict, NoSuchRule
+from tss.core.force.errors import Conflict, NoSuchRule
 from tss.tasks.forcing import GONE_NAMES, Forcing
 
 BOUNDS = Bounds(60, 600, 500)

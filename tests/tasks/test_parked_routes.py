@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from tests.core.spans import span, trace_id
 from tests.tasks.parking import Owner, World
 from tss.core import measures
-from tss.core.otlp import Ask, Encoding, Lookup, Place, Scanner
+from tss.core.otlp import Ask, Encoding, Location, Lookup, Scanner
 from tss.core.record import Record
 from tss.core.routing import Match, Router
 from tss.core.sampling.policy import Policy
@@ -119,7 +119,7 @@ class Gold(Policy):
     """Keeps what has a tier."""
 
     def __init__(self) -> None:
-        super().__init__("gold", (Ask(Place.RESOURCE, "tier"),))
+        super().__init__("gold", (Ask(Location.RESOURCE, "tier"),))
 
     def rate(self, trace: Trace) -> float | None:
         return 1.0 if trace.values and trace.values[0] else 0.0

@@ -10,11 +10,11 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from tests.core.test_statistics import NOW_NS, chunk, span
+from tests.core.test_apm_stats import NOW_NS, chunk, span
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected, Retrying
-from tss.core.formats.apm_stats import Concentrator, Group, Part
+from tss.core.formats.apm_stats import Concentrator, GroupedStats, StatsBody
 from tss.tasks import statistics
 from tss.tasks.statistics import Sending
 
@@ -30,11 +30,11 @@ class FakeBackend:
         self.accepted: list[bytes] = []
         self.hangs = False
 
-    async def encode(self, found: Sequence[Group]) -> Sequence[Part]:
+    async def encode(self, found: Sequence[GroupedStats]) -> Sequence[StatsBody]:
         await trio.lowlevel.checkpoint()
-        return [Part(1, f"{group.name.resource} {group.hits}".encode()) for group in found]
+        return [StatsBody(1, f"{group.name.resource} {group.hits}".encode()) for group in found]
 
-    async def send(self, part: Part) -> Outcome:
+    async def send(self, part: StatsBody) -> Outcome:
         self.tries.append((trio.current_time(), part.body))
         if self.hangs:
             await trio.sleep_forever()
@@ -106,7 +106,7 @@ async def test_what_is_refused_while_others_are_taken_is_lost_after_five_tries(
     autojump_clock: MockClock, status: int
 ) -> None:
     class Picky(FakeBackend):
-        async def send(self, part: Part) -> Outcome:
+        async def send(self, part: StatsBody) -> Outcome:
             if part.body.startswith(b"bad"):
                 self.tries.append((trio.current_time(), part.body))
                 return Rejected(f"http_{status}", "", blames_data=status == 400)
@@ -135,7 +135,7 @@ async def test_where_everything_is_refused_nothing_is_lost_and_little_is_held(
     class Sick(FakeBackend):
         well = False
 
-        async def send(self, part: Part) -> Outcome:
+        async def send(self, part: StatsBody) -> Outcome:
             if not self.well:
                 self.tries.append((trio.current_time(), part.body))
                 return Rejected(f"http_{status}", "", blames_data=status == 400)

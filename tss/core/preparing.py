@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from tss.core.compression import Compression, Configured
+from tss.core.compression import Compression, CompressionSettings
 from tss.core.duplicates import without_duplicates
 from tss.core.otlp.wire import WireError
 
@@ -22,7 +22,7 @@ class Prepared:
 class Preparation:
     """Prepares traces one by one. Keeps nothing from one to the next, so that threads may share it."""
 
-    def __init__(self, compression: Configured) -> None:
+    def __init__(self, compression: CompressionSettings) -> None:
         self._compression = Compression(compression) if compression.enabled else None
 
     def prepare(self, payload: bytes, *, complete: bool) -> Prepared:

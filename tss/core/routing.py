@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from tss.core.otlp.lookup import Ask, Place, Value, Values
+from tss.core.otlp.lookup import Ask, Location, Value, Values
 from tss.core.patterns import expression, whole
 
 ALL: tuple[str, ...] | None = None
@@ -33,10 +33,10 @@ class Router:
     def __init__(self, matches: Mapping[str, Match]) -> None:
         """``matches`` by the destination's name."""
         self.asks = tuple(
-            Ask(place, key)
+            Ask(location, key)
             for match in matches.values()
             for key in match.attributes
-            for place in (Place.SPAN, Place.RESOURCE)
+            for location in (Location.SPAN, Location.RESOURCE)
         )
         self._routes = not all(match.takes_all for match in matches.values())
         self._takers = [(name, match, _patterns(match)) for name, match in matches.items()]
@@ -71,8 +71,8 @@ def _fits(patterns: _Patterns, found: Mapping[Ask, tuple[Value, ...]]) -> bool:
     return all(
         any(
             pattern.fullmatch(_text(value))
-            for place in (Place.SPAN, Place.RESOURCE)
-            for value in found.get(Ask(place, key), ())
+            for location in (Location.SPAN, Location.RESOURCE)
+            for value in found.get(Ask(location, key), ())
         )
         for key, pattern in patterns
     )

@@ -16,7 +16,7 @@ from tss.core.errors import Away
 from tss.core.force import Rule, Rulebook
 from tss.core.force.changes import Change, Stored, living
 from tss.core.force.document import expiry, shown, stored
-from tss.core.force.faults import Conflict, WrongRule
+from tss.core.force.errors import Conflict, WrongRule
 from tss.core.measures import Meter
 
 log = structlog.get_logger()

@@ -18,7 +18,7 @@ import trio
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected, Retrying, Undeliverable
 from tss.core.evidence import Evidence, NextStep, Piece
-from tss.core.formats.apm_stats import Concentrator, Group, Part
+from tss.core.formats.apm_stats import Concentrator, GroupedStats, StatsBody
 from tss.core.measures import Meter
 from tss.core.throttle import LogThrottle
 
@@ -36,10 +36,10 @@ class Backend(Protocol):
 
     retrying: Retrying
 
-    async def encode(self, found: Sequence[Group]) -> Sequence[Part]:
+    async def encode(self, found: Sequence[GroupedStats]) -> Sequence[StatsBody]:
         """The groups as requests."""
 
-    async def send(self, part: Part) -> Outcome:
+    async def send(self, part: StatsBody) -> Outcome:
         """Send one of them once. Never raises for what the world may do."""
 
 
@@ -51,9 +51,9 @@ class Sending:
     backend: Backend
     meter: Meter
     chance: random.Random
-    _taken: list[Group] = attrs.field(factory=list)  # and not written yet, which a stop may cut off
-    _waiting: list[Piece[Part]] = attrs.field(factory=list)  # written, and not sent yet
-    _held: list[Piece[Part]] = attrs.field(factory=list)  # refused, longest ago first
+    _taken: list[GroupedStats] = attrs.field(factory=list)  # and not written yet, which a stop may cut off
+    _waiting: list[Piece[StatsBody]] = attrs.field(factory=list)  # written, and not sent yet
+    _held: list[Piece[StatsBody]] = attrs.field(factory=list)  # refused, longest ago first
     _evidence: Evidence = attrs.field(factory=Evidence)
     _told: dict[measures.Measure, int] = attrs.field(factory=dict)
     _failing: LogThrottle = attrs.field(factory=LogThrottle)
@@ -106,7 +106,7 @@ class Sending:
                 return wait_secs
         return 0
 
-    async def _try(self, piece: Piece[Part]) -> float:
+    async def _try(self, piece: Piece[StatsBody]) -> float:
         """Send it once; how long to wait before the same is tried again, or 0: it is taken, given up or held."""
         outcome = await self.backend.send(piece.items[0])
         match outcome:

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from tss.core.compression.composite import composite
-from tss.core.compression.likeness import Key, Likeness, Member
+from tss.core.compression.likeness import Candidate, Key, Likeness
 from tss.core.compression.outline import Outline, Seen
-from tss.core.compression.rules import Configured, Rules, SqlPattern
+from tss.core.compression.rules import CompressionSettings, Rules, SqlPattern
 from tss.core.otlp.rewriting import rewritten
 
-__all__ = ["Compressed", "Compression", "Configured", "SqlPattern"]
+__all__ = ["Compressed", "Compression", "CompressionSettings", "SqlPattern"]
 
 # INTERNAL, CLIENT, PRODUCER. A server's or consumer's span is another process's side of a call.
 _KINDS = frozenset((1, 3, 4))
@@ -38,7 +38,7 @@ class Compressed:
 class Compression:
     """Compresses the traces it is given. Keeps nothing from one to the next, so that threads may share it."""
 
-    def __init__(self, configured: Configured) -> None:
+    def __init__(self, configured: CompressionSettings) -> None:
         self._rules = Rules.of(configured)
 
     def compress(self, payload: bytes, *, complete: bool) -> Compressed:
@@ -59,9 +59,9 @@ class Compression:
             groups += 1
         return Compressed(rewritten(payload, changes), spans, groups)
 
-    def _runs(self, outline: Outline, *, complete: bool) -> Iterator[tuple[str, Sequence[Member]]]:
+    def _runs(self, outline: Outline, *, complete: bool) -> Iterator[tuple[str, Sequence[Candidate]]]:
         """What becomes one, each with its normalised name."""
-        alike: dict[Key, list[Member]] = {}
+        alike: dict[Key, list[Candidate]] = {}
         likeness = Likeness(self._rules, complete=complete)
         for seen in self._candidates(outline):
             outline.look_at(seen)
@@ -90,10 +90,10 @@ class Compression:
             and 0 <= seen.end_ns - seen.start_ns <= self._rules.max_duration_ns
         )
 
-    def _in_windows(self, members: list[Member]) -> Iterator[Sequence[Member]]:
+    def _in_windows(self, members: list[Candidate]) -> Iterator[Sequence[Candidate]]:
         """Runs that start within the window, from the first on, and are long enough."""
         members.sort(key=_in_time)
-        run: list[Member] = []
+        run: list[Candidate] = []
         for member in members:
             if run and member.seen.start_ns - run[0].seen.start_ns > self._rules.window_ns:
                 if len(run) >= self._rules.min_count:
@@ -104,5 +104,5 @@ class Compression:
             yield run
 
 
-def _in_time(member: Member) -> tuple[int, bytes]:
+def _in_time(member: Candidate) -> tuple[int, bytes]:
     return member.seen.start_ns, member.seen.span_id

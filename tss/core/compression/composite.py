@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from tss.core.compression.likeness import PREFIX, STATEMENTS, Member, fact_of
+from tss.core.compression.likeness import PREFIX, STATEMENTS, Candidate, fact_of
 from tss.core.compression.outline import Outline
 from tss.core.otlp.wire import varint_bytes
 
@@ -17,7 +17,7 @@ _MOST = 2**32 - 1  # of a count in a span
 _ATTRIBUTE, _SPAN, _NAME = b"\x4a", b"\x12", b"\x2a"
 
 
-def composite(outline: Outline, name: str, members: Sequence[Member]) -> bytes:
+def composite(outline: Outline, name: str, members: Sequence[Candidate]) -> bytes:
     """The field of a ScopeSpans that stands for these spans, given in order of start and id, under their
     normalised name.
 
@@ -51,7 +51,7 @@ def _field(tag: bytes, content: bytes) -> bytes:
     return tag + varint_bytes(len(content)) + content
 
 
-def _common(members: Sequence[Member]) -> list[bytes]:
+def _common(members: Sequence[Candidate]) -> list[bytes]:
     """The attributes that all have, byte for byte, in the first one's order."""
     first = members[0].seen.attributes
     left = {raw for raw in first if not raw.startswith(PREFIX, 2)}
@@ -61,7 +61,7 @@ def _common(members: Sequence[Member]) -> list[bytes]:
     return [raw for raw in dict.fromkeys(first) if raw in left]
 
 
-def _statements(members: Sequence[Member], common: Sequence[bytes]) -> Iterable[KeyValue]:
+def _statements(members: Sequence[Candidate], common: Sequence[bytes]) -> Iterable[KeyValue]:
     """The statement of all, normalised, where theirs differ in values only."""
     first, _, statement = members[0]
     if not statement or any(other.statement != statement for other in members):
@@ -72,7 +72,7 @@ def _statements(members: Sequence[Member], common: Sequence[bytes]) -> Iterable[
             yield _text(fact[0].decode(), statement)
 
 
-def _counts(members: Sequence[Member], name: str, *, same_name: bool) -> Iterable[KeyValue]:
+def _counts(members: Sequence[Candidate], name: str, *, same_name: bool) -> Iterable[KeyValue]:
     first, statement, _ = members[0]
     durations = [seen.end_ns - seen.start_ns for seen, *_ in members]
     exact = same_name and all(other.raw == statement for other in members)

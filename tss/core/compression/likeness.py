@@ -51,7 +51,7 @@ Key = tuple[bytes, int, int, int, bytes, int, str]
 """Parent, kind, status, place, trace state (it has the weight), what it is doing, normalised name: equal for alike spans."""
 
 
-class Member(NamedTuple):
+class Candidate(NamedTuple):
     """A span that may become one with others of its key."""
 
     seen: Seen
@@ -83,7 +83,7 @@ class Likeness:
         self._wanted: dict[str, bool] = {}
         self._groups: dict[str, str | None] = {}
 
-    def of(self, seen: Seen) -> tuple[Key, Member] | None:
+    def of(self, seen: Seen) -> tuple[Key, Candidate] | None:
         """None for a span that is to stay as it is."""
         if seen.excepted:
             return None
@@ -104,7 +104,7 @@ class Likeness:
         if name is None or not self._wants(operation or _text(seen.name)):
             return None
         key = (seen.parent, seen.kind, seen.code, seen.place, seen.trace_state, doing.number, name)
-        return key, Member(seen, raw or "", statement)
+        return key, Candidate(seen, raw or "", statement)
 
     def _sorted(self, attributes: Sequence[bytes]) -> tuple[tuple[bytes, ...], str | None]:
         """Those that tell what a span does, and its statement."""

@@ -23,7 +23,7 @@ class SqlPattern(Protocol):
     def group_name(self) -> str: ...
 
 
-class Configured(Protocol):
+class CompressionSettings(Protocol):
     """The ``spanCompression`` section of the settings."""
 
     @property
@@ -54,7 +54,7 @@ class Rules:
     statements: tuple[tuple[Any, str], ...]  # and the name of the group, "" for the statement's own
 
     @classmethod
-    def of(cls, configured: Configured) -> Rules:
+    def of(cls, configured: CompressionSettings) -> Rules:
         """Raises ValueError for a pattern that is none; the settings have seen to it that all are."""
         return cls(
             configured.min_compression_count,

@@ -1,4 +1,4 @@
-"""Changes of the set of rules: each takes the rules as they are and gives them as they are to be, or raises Refused.
+"""Changes of the set of rules: each takes the rules as they are and gives them as they are to be, or raises ChangeRefused.
 
 A change is tried again on what another replica has made of the rules meanwhile, so it holds nothing but what was asked for.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from tss.core.force.document import Draft, when
-from tss.core.force.faults import Conflict, NoSuchRule, Stale, WrongRule
+from tss.core.force.errors import Conflict, NoSuchRule, Stale, WrongRule
 from tss.core.force.rule import Rule
 
 Rules = Mapping[str, Rule]

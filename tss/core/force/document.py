@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from tss.core.force.faults import WrongRule
+from tss.core.force.errors import WrongRule
 from tss.core.force.matching import number
 from tss.core.force.rule import KINDS, STATUSES, Action, Matcher, Op, Rule, Scalar, Wanted, Where
 from tss.core.patterns import expression
@@ -42,15 +42,15 @@ class Draft:
     expires: float | None = None
 
 
-class Reader:
+class JsonFields:
     """Takes fields out of a JSON object, and notes what is wrong with each."""
 
-    def __init__(self, document: object, faults: dict[str, str], at: str = "") -> None:
-        self.faults = faults
+    def __init__(self, document: object, errors: dict[str, str], at: str = "") -> None:
+        self.errors = errors
         self._at = f"{at}." if at else ""
         self._left: dict[str, Any] = dict(document) if isinstance(document, dict) else {}
         if not isinstance(document, dict):
-            self.faults[at or "body"] = "a JSON object is expected"
+            self.errors[at or "body"] = "a JSON object is expected"
 
     def take(self, name: str, read: Callable[[Any], T], default: T) -> T:
         """The field, read; the default where it is absent or wrong."""
@@ -60,77 +60,77 @@ class Reader:
         try:
             return read(given)
         except ValueError as error:
-            self.faults[self._at + name] = str(error)
+            self.errors[self._at + name] = str(error)
             return default
 
     def need(self, name: str, read: Callable[[Any], T], allowed: str, default: T) -> T:
         """The same of a field that has to be there."""
         if self._left.get(name) is None:
             self._left.pop(name, None)
-            self.faults.setdefault(self._at + name, f"is missing: {allowed} is expected")
+            self.errors.setdefault(self._at + name, f"is missing: {allowed} is expected")
             return default
         return self.take(name, read, default)
 
     def end(self, known: str) -> None:
         """Nothing else may be there: a field that is misspelt must not be passed over."""
         for name in self._left:
-            self.faults[self._at + str(name)] = f"is not known; known are {known}"
+            self.errors[self._at + str(name)] = f"is not known; known are {known}"
 
 
 def draft(document: object) -> Draft:
     """What a request asks for. Raises WrongRule."""
-    faults: dict[str, str] = {}
-    reader = Reader(document, faults)
+    errors: dict[str, str] = {}
+    fields = JsonFields(document, errors)
     made = Draft(
-        name=reader.need("name", _name, "a name", ""),
-        action=reader.need("action", _action, "keep or drop", Action.KEEP),
-        matchers=reader.need("matchers", lambda given: _matchers(given, faults), "a list of matchers", ()),
-        description=reader.take("description", _text(MAX_DESCRIPTION), ""),
-        enabled=reader.take("enabled", _truth, default=True),
-        priority=reader.take("priority", _priority, 0),
-        duration_secs=reader.take("durationSecs", _maybe(_duration), None),
-        expires=reader.take("expires", _maybe(_moment), None),
+        name=fields.need("name", _name, "a name", ""),
+        action=fields.need("action", _action, "keep or drop", Action.KEEP),
+        matchers=fields.need("matchers", lambda given: _matchers(given, errors), "a list of matchers", ()),
+        description=fields.take("description", _text(MAX_DESCRIPTION), ""),
+        enabled=fields.take("enabled", _truth, default=True),
+        priority=fields.take("priority", _priority, 0),
+        duration_secs=fields.take("durationSecs", _maybe(_duration), None),
+        expires=fields.take("expires", _maybe(_moment), None),
     )
     for name in ("id", "created", "revision"):  # so that what was shown can be given back changed
-        reader.take(name, str, "")
-    reader.end("name, action, matchers, description, enabled, priority, durationSecs, expires")
+        fields.take(name, str, "")
+    fields.end("name, action, matchers, description, enabled, priority, durationSecs, expires")
     if made.duration_secs is not None and made.expires is not None:
-        faults["durationSecs"] = "is given beside expires: one of the two is expected"
-    if faults:
-        raise WrongRule(faults)
+        errors["durationSecs"] = "is given beside expires: one of the two is expected"
+    if errors:
+        raise WrongRule(errors)
     return made
 
 
 def duration(document: object) -> float | None:
     """What a request to extend a rule says: ``durationSecs``, if anything. Raises WrongRule."""
-    faults: dict[str, str] = {}
-    reader = Reader(document, faults)
-    found = reader.take("durationSecs", _maybe(_duration), None)
-    reader.end("durationSecs")
-    if faults:
-        raise WrongRule(faults)
+    errors: dict[str, str] = {}
+    fields = JsonFields(document, errors)
+    found = fields.take("durationSecs", _maybe(_duration), None)
+    fields.end("durationSecs")
+    if errors:
+        raise WrongRule(errors)
     return found
 
 
 def stored(document: object) -> Rule:
     """A rule that `shown` has written. Raises WrongRule."""
-    faults: dict[str, str] = {}
-    reader = Reader(document, faults)
+    errors: dict[str, str] = {}
+    fields = JsonFields(document, errors)
     rule = Rule(
-        id=reader.need("id", _text(MAX_NAME), "an id", ""),
-        name=reader.need("name", _name, "a name", ""),
-        action=reader.need("action", _action, "keep or drop", Action.KEEP),
-        matchers=reader.need("matchers", lambda given: _matchers(given, faults), "a list of matchers", ()),
-        created=reader.need("created", _moment, "a time", 0.0),
-        expires=reader.need("expires", _moment, "a time", 0.0),
-        description=reader.take("description", _text(MAX_DESCRIPTION), ""),
-        enabled=reader.take("enabled", _truth, default=True),
-        priority=reader.take("priority", _priority, 0),
-        revision=reader.take("revision", _revision, 1),
+        id=fields.need("id", _text(MAX_NAME), "an id", ""),
+        name=fields.need("name", _name, "a name", ""),
+        action=fields.need("action", _action, "keep or drop", Action.KEEP),
+        matchers=fields.need("matchers", lambda given: _matchers(given, errors), "a list of matchers", ()),
+        created=fields.need("created", _moment, "a time", 0.0),
+        expires=fields.need("expires", _moment, "a time", 0.0),
+        description=fields.take("description", _text(MAX_DESCRIPTION), ""),
+        enabled=fields.take("enabled", _truth, default=True),
+        priority=fields.take("priority", _priority, 0),
+        revision=fields.take("revision", _revision, 1),
     )
-    reader.end("those of this version of tss")
-    if faults:
-        raise WrongRule(faults)
+    fields.end("those of this version of tss")
+    if errors:
+        raise WrongRule(errors)
     return rule
 
 
@@ -250,27 +250,27 @@ def _member(kind: type[M], given: Any) -> M:
 # -- matchers
 
 
-def _matchers(given: Any, faults: dict[str, str]) -> tuple[Matcher, ...]:
+def _matchers(given: Any, errors: dict[str, str]) -> tuple[Matcher, ...]:
     if not isinstance(given, list) or not 0 < len(given) <= MAX_MATCHERS:
         raise ValueError(f"a list of 1 to {MAX_MATCHERS} matchers is expected")
-    return tuple(matcher(each, faults, f"matchers[{place}]") for place, each in enumerate(given))
+    return tuple(matcher(each, errors, f"matchers[{place}]") for place, each in enumerate(given))
 
 
-def matcher(document: object, faults: dict[str, str], at: str) -> Matcher:
-    """One of them; what is wrong with it goes to ``faults``."""
-    reader = Reader(document, faults, at)
-    where = reader.need("on", lambda on: _member(Where, on), ", ".join(each.value for each in Where), Where.SPAN)
+def matcher(document: object, errors: dict[str, str], at: str) -> Matcher:
+    """One of them; what is wrong with it goes to ``errors``."""
+    fields = JsonFields(document, errors, at)
+    where = fields.need("on", lambda on: _member(Where, on), ", ".join(each.value for each in Where), Where.SPAN)
     key = ""
     if where in (Where.RESOURCE, Where.SPAN):
-        key = reader.need("key", _text(MAX_TEXT, 1), "the attribute's name", "")
-    op = reader.need("op", lambda op: _member(Op, op), ", ".join(each.value for each in Op), Op.EXISTS)
+        key = fields.need("key", _text(MAX_TEXT, 1), "the attribute's name", "")
+    op = fields.need("op", lambda op: _member(Op, op), ", ".join(each.value for each in Op), Op.EXISTS)
     allowed = "a value"
     value: Wanted = True
     if op is Op.EXISTS:
-        value = reader.take("value", _truth, default=True)
+        value = fields.take("value", _truth, default=True)
     else:
-        value = reader.need("value", lambda given: _value(op, where, given), allowed, value)
-    reader.end("on, key (of an attribute), op, value")
+        value = fields.need("value", lambda given: _value(op, where, given), allowed, value)
+    fields.end("on, key (of an attribute), op, value")
     return Matcher(where, key, op, value)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from tss.core.otlp.lookup import Ask, Place
+from tss.core.otlp.lookup import Ask, Location
 
 POLICY = "force"
 """What routing and the metrics call all of them; a decision's policy is this, a colon, and the rule's name."""
@@ -53,12 +53,12 @@ Wanted = Scalar | tuple[Scalar, ...]
 KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")  # by OTLP's number, as are these
 STATUSES = ("unset", "ok", "error")
 
-_PLACES = {
-    Where.RESOURCE: Place.RESOURCE,
-    Where.SPAN: Place.SPAN,
-    Where.NAME: Place.NAME,
-    Where.KIND: Place.KIND,
-    Where.STATUS: Place.STATUS,
+_LOCATIONS = {
+    Where.RESOURCE: Location.RESOURCE,
+    Where.SPAN: Location.SPAN,
+    Where.NAME: Location.NAME,
+    Where.KIND: Location.KIND,
+    Where.STATUS: Location.STATUS,
 }
 
 
@@ -74,7 +74,7 @@ class Matcher:
     @property
     def ask(self) -> Ask:
         """What is to be looked up for it."""
-        return Ask(_PLACES[self.where], self.key)
+        return Ask(_LOCATIONS[self.where], self.key)
 
 
 @attrs.frozen

@@ -7,12 +7,29 @@ opentelemetry-proto, `trace/v1/trace.proto`, and the JSON rules of `docs/specifi
 
 from tss.core.otlp.fragment import Encoding, Fault, FaultReason, Fragment, Scan
 from tss.core.otlp.jsonform import to_json_line
-from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Lookup, Place, Value, Values
+from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Location, Lookup, Value, Values
 from tss.core.otlp.scanning import LINEAGE_SPANS, SCANNER, Lineage, Scanner, scan
 from tss.core.otlp.wire import join
 
 __all__ = [
-    "LINEAGE_SPANS", "MAX_VALUES", "NOTHING", "SCANNER", "Ask", "Encoding", "Fault", "FaultReason", "Fragment", "Lineage",
-    "Lookup", "Place", "Scan", "Scanner", "Value", "Values", "join", "scan", "to_json_line",
+    "LINEAGE_SPANS",
+    "MAX_VALUES",
+    "NOTHING",
+    "SCANNER",
+    "Ask",
+    "Encoding",
+    "Fault",
+    "FaultReason",
+    "Fragment",
+    "Lineage",
+    "Location",
+    "Lookup",
+    "Scan",
+    "Scanner",
+    "Value",
+    "Values",
+    "join",
+    "scan",
+    "to_json_line",
 ]  # fmt: skip
 """`SCANNER` says which implementation is at work, "compiled" or "protobuf": shown in /health and a metric."""

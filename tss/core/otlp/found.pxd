@@ -17,7 +17,7 @@ cdef enum Level:  # of what holds spans
     RESOURCE
     SCOPE
 
-cdef enum Kind:  # of a trace: a real one, or what is wrong with its spans' ids
+cdef enum TraceKind:  # of a trace: a real one, or what is wrong with its spans' ids
     GOOD
     BAD_TRACE_ID
     BAD_SPAN_ID
@@ -73,7 +73,7 @@ cdef struct Trace:
     uint32_t named  # spans that name a parent
     uint32_t bad_id  # where the first bad id stands
     uint32_t bad_length
-    uint8_t kind  # Kind
+    uint8_t kind  # TraceKind
     uint8_t has_root
 
 
@@ -151,7 +151,7 @@ cdef struct Scan:
     uint32_t *index  # of good traces by their ids, once there are more than a few: number + 1, or 0
     uint32_t index_room
     uint32_t last_trace
-    uint32_t[3] bad_traces  # by Kind
+    uint32_t[3] bad_traces  # by TraceKind
     Failure failure
 
 

@@ -17,7 +17,7 @@ Values = tuple[tuple[Value, ...], ...]
 MAX_VALUES = 64  # of one ask in one trace; a policy that needs more asks for something that is no property of a trace
 
 
-class Place(enum.Enum):
+class Location(enum.Enum):
     """Where a value stands."""
 
     SPAN = "span"  # an attribute of a span
@@ -33,7 +33,7 @@ class Place(enum.Enum):
 class Ask:
     """One thing to look up; ``key`` is the attribute's."""
 
-    place: Place
+    location: Location
     key: str = ""
 
 
@@ -51,7 +51,7 @@ class Lookup:
     @property
     def fingerprint(self) -> str:
         """What is asked, in 16 hexadecimal digits: values that outlive the settings are of one lookup, and say so by it."""
-        told = json.dumps([[ask.place.value, ask.key] for ask in self.asks], separators=(",", ":"))
+        told = json.dumps([[ask.location.value, ask.key] for ask in self.asks], separators=(",", ":"))
         return sha256(told.encode()).hexdigest()[:16]
 
 

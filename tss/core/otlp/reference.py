@@ -14,7 +14,7 @@ from tss.core.otlp import nesting, schema, wire
 from tss.core.otlp.attributes import Attributes, by_key
 from tss.core.otlp.envelope import MAX_MESSAGE_BYTES, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, Fault, FaultReason, Fragment
-from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Lookup, Place, Value, Values
+from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Location, Lookup, Value, Values
 
 LINEAGE_SPANS = 65_536  # ids a lineage remembers: 0.8 MB; a trace beyond it is kept or dropped for other reasons
 
@@ -45,7 +45,7 @@ class Scanner:
 
     def __init__(self, lookup: Lookup = NOTHING) -> None:
         self._lookup = lookup
-        self._places = frozenset(ask.place for ask in lookup.asks)
+        self._locations = frozenset(ask.location for ask in lookup.asks)
 
     def fragments(self, value: bytes | None, encoding: Encoding, faults: list[Fault]) -> tuple[Fragment, ...]:
         """One fragment for each trace in a record's value, by first appearance. Never raises, whatever the bytes.
@@ -89,15 +89,15 @@ class Scanner:
 
     def _spans(self, data: Any) -> Iterator[_Seen]:
         for group in data.resource_spans:
-            resource = self._attributes(Place.RESOURCE, schema.Resource, group.resource)
+            resource = self._attributes(Location.RESOURCE, schema.Resource, group.resource)
             for within in group.scope_spans:
-                scope = self._attributes(Place.SCOPE, schema.InstrumentationScope, within.scope)
+                scope = self._attributes(Location.SCOPE, schema.InstrumentationScope, within.scope)
                 for span in within.spans:
                     yield span, resource, scope
 
-    def _attributes(self, place: Place, message: Any, holders: Iterable[bytes]) -> Attributes:
+    def _attributes(self, location: Location, message: Any, holders: Iterable[bytes]) -> Attributes:
         """The attributes of resources or scopes, whose class is `message`."""
-        if place not in self._places:
+        if location not in self._locations:
             return {}
         found: dict[bytes, Value | None] = {}
         for holder in holders:
@@ -111,19 +111,19 @@ class Scanner:
     def each_span(self, data: Any) -> Iterator[Values]:
         """The values of each span by itself."""
         for span, resource, scope in self._spans(data):
-            holders = {Place.RESOURCE: resource, Place.SCOPE: scope, Place.SPAN: self._of_span(span)}
+            holders = {Location.RESOURCE: resource, Location.SCOPE: scope, Location.SPAN: self._of_span(span)}
             yield tuple(tuple(_asked(ask, span, holders)) for ask in self._lookup.asks)
 
     def _of_span(self, span: Any) -> Attributes:
-        return by_key(span.attributes) if Place.SPAN in self._places else {}
+        return by_key(span.attributes) if Location.SPAN in self._locations else {}
 
     def _values(self, members: Sequence[_Seen]) -> Values:
-        if not self._places:
+        if not self._locations:
             return ()
         # By what tells values apart: 1, 1.0 and True are three, and so are 0.0 and -0.0.
         found: list[dict[object, Value]] = [{} for _ in self._lookup.asks]
         for span, resource, scope in members:
-            holders = {Place.RESOURCE: resource, Place.SCOPE: scope, Place.SPAN: self._of_span(span)}
+            holders = {Location.RESOURCE: resource, Location.SCOPE: scope, Location.SPAN: self._of_span(span)}
             for ask, values in zip(self._lookup.asks, found, strict=True):
                 for value in _asked(ask, span, holders):
                     key = struct.pack("<d", value) if isinstance(value, float) else value
@@ -149,19 +149,19 @@ def _with_values(data: Any) -> Iterator[tuple[bytes, int]]:
                 yield from ((link, nesting.LINK) for link in span.links)
 
 
-def _asked(ask: Ask, span: Any, holders: dict[Place, Attributes]) -> Iterable[Value]:
-    match ask.place:
-        case Place.NAME:
+def _asked(ask: Ask, span: Any, holders: dict[Location, Attributes]) -> Iterable[Value]:
+    match ask.location:
+        case Location.NAME:
             return (span.name.decode("utf-8", "replace"),)
-        case Place.TRACE_STATE:
+        case Location.TRACE_STATE:
             return (span.trace_state.decode("utf-8", "replace"),)
-        case Place.KIND:
+        case Location.KIND:
             return (span.kind,)
-        case Place.STATUS:
+        case Location.STATUS:
             return (span.status.code,)
-        case place:
+        case location:
             wanted = ask.key.encode("utf-8", "surrogatepass")
-            value = holders[place].get(wanted)
+            value = holders[location].get(wanted)
             return () if value is None else (value,)
 
 

@@ -16,7 +16,7 @@ from libc.string cimport memset
 
 from tss.core.otlp.found cimport (
     BAD_SPAN_ID, BAD_TRACE_ID, GOOD, INT, MESSAGE, NAMED, NONE, NOT_PLAIN, ODD, PLAIN_KIND, PLAIN_NAME, PLAIN_STATUS,
-    PLAIN_TRACE_STATE, RESOURCE, ROOT, SCOPE, TEXT, Chain, Hit, Holder, Key, Keys, Kind, Level, Run, Scan, Span, Text,
+    PLAIN_TRACE_STATE, RESOURCE, ROOT, SCOPE, TEXT, Chain, Hit, Holder, Key, Keys, TraceKind, Level, Run, Scan, Span, Text,
     Trace, grow, holders, release, runs, set_up, spans, traces,
 )
 from tss.core.otlp.fragment cimport Fragment
@@ -32,7 +32,7 @@ from tss.core.otlp.values cimport (
 
 from tss.core.otlp.envelope import MAX_MESSAGE_BYTES, OPENING_BRACE, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, Fault, FaultReason
-from tss.core.otlp.lookup import NOTHING, Place
+from tss.core.otlp.lookup import NOTHING, Location
 from tss.core.otlp.wire import MAX_SPLIT_BYTES
 
 cdef enum:
@@ -115,7 +115,7 @@ cdef uint32_t slot_for(Scan *s, uint64_t high, uint64_t low) noexcept nogil:
     return slot
 
 
-cdef bint new_trace(Scan *s, Kind kind, uint64_t high, uint64_t low) noexcept nogil:
+cdef bint new_trace(Scan *s, TraceKind kind, uint64_t high, uint64_t low) noexcept nogil:
     """Append one, without spans. False: no memory."""
     cdef Trace *trace
     if s.traces.used == s.traces.room and not grow(s, &s.traces):
@@ -150,7 +150,7 @@ cdef uint32_t good_trace(Scan *s, uint64_t high, uint64_t low) noexcept nogil:
     return number
 
 
-cdef uint32_t bad_trace(Scan *s, Kind kind, Text *found) noexcept nogil:
+cdef uint32_t bad_trace(Scan *s, TraceKind kind, Text *found) noexcept nogil:
     """The number of what stands for all spans of this kind; `found` is the bad id. NONE if there is no memory."""
     cdef uint32_t number = s.bad_traces[<int> kind]
     if number == NONE:
@@ -609,17 +609,17 @@ cdef class Scanner:
 
     def __cinit__(self, lookup=NOTHING):
         cdef dict plain = {
-            Place.NAME: PLAIN_NAME, Place.KIND: PLAIN_KIND, Place.STATUS: PLAIN_STATUS,
-            Place.TRACE_STATE: PLAIN_TRACE_STATE,
+            Location.NAME: PLAIN_NAME, Location.KIND: PLAIN_KIND, Location.STATUS: PLAIN_STATUS,
+            Location.TRACE_STATE: PLAIN_TRACE_STATE,
         }
         cdef list asks = [
-            (at, ask.place, ask.key.encode("utf-8", "surrogatepass")) for at, ask in enumerate(lookup.asks)
+            (at, ask.location, ask.key.encode("utf-8", "surrogatepass")) for at, ask in enumerate(lookup.asks)
         ]
         self.keys = [text for _, _, text in asks]
         self.texts = [None] * SHARED_TEXTS
-        compile_keys(&self.wanted.spans, [(at, text) for at, place, text in asks if place is Place.SPAN])
-        compile_keys(&self.wanted.resources, [(at, text) for at, place, text in asks if place is Place.RESOURCE])
-        compile_keys(&self.wanted.scopes, [(at, text) for at, place, text in asks if place is Place.SCOPE])
+        compile_keys(&self.wanted.spans, [(at, text) for at, place, text in asks if place is Location.SPAN])
+        compile_keys(&self.wanted.resources, [(at, text) for at, place, text in asks if place is Location.RESOURCE])
+        compile_keys(&self.wanted.scopes, [(at, text) for at, place, text in asks if place is Location.SCOPE])
         self.wanted.asks = len(asks)
         self.wanted.plain = <int *> calloc(len(asks) or 1, sizeof(int))
         if self.wanted.plain == NULL:

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import msgpack
 
-from tss.core.formats.apm_stats.groups import BUCKET_NS, Group, Part, Payload
+from tss.core.formats.apm_stats.groups import BUCKET_NS, GroupedStats, Payload, StatsBody
 
 # The intake takes 3 MB compressed; the agent's own bound is as many groups.
 MAX_GROUPS = 4000
@@ -30,7 +30,7 @@ class Sender:
     version: str
 
 
-def for_intake(found: Sequence[Group], sender: Sender) -> Iterator[Part]:
+def for_intake(found: Sequence[GroupedStats], sender: Sender) -> Iterator[StatsBody]:
     """StatsPayloads, compressed with gzip, for `/api/v0.2/stats`.
 
     `ClientComputed` is false, as with what an agent counts itself: true is for what a tracer computed and an agent only
@@ -46,20 +46,20 @@ def for_intake(found: Sequence[Group], sender: Sender) -> Iterator[Part]:
             "ClientComputed": False,
             "SplitPayload": len(parts) > 1,
         }
-        yield Part(len(part), gzip.compress(msgpack.packb(body), 1, mtime=0))
+        yield StatsBody(len(part), gzip.compress(msgpack.packb(body), 1, mtime=0))
 
 
-def for_agent(found: Sequence[Group], sender: Sender) -> Iterator[Part]:
+def for_agent(found: Sequence[GroupedStats], sender: Sender) -> Iterator[StatsBody]:
     """ClientStatsPayloads for `/v0.6/stats`: one says its environment, host and version once."""
     for part in _parts(found):
         for payload, groups in _by_payload(part):
             body = {**_client_stats(payload, groups), "Lang": "python", "TracerVersion": sender.version}
-            yield Part(len(groups), msgpack.packb(body))
+            yield StatsBody(len(groups), msgpack.packb(body))
 
 
-def _parts(found: Sequence[Group]) -> list[list[Group]]:
+def _parts(found: Sequence[GroupedStats]) -> list[list[GroupedStats]]:
     """As many groups together as a payload may have, by environment, host and version."""
-    parts: list[list[Group]] = []
+    parts: list[list[GroupedStats]] = []
     size = 0
     for group in sorted(found, key=lambda group: (group.name.payload, group.start_ns)):
         size += _size(group)
@@ -70,18 +70,18 @@ def _parts(found: Sequence[Group]) -> list[list[Group]]:
     return parts
 
 
-def _size(group: Group) -> int:
+def _size(group: GroupedStats) -> int:
     return len(group.ok) + len(group.error) + len(group.name.resource) + 1000
 
 
-def _by_payload(part: Sequence[Group]) -> list[tuple[Payload, list[Group]]]:
-    found: dict[Payload, list[Group]] = {}
+def _by_payload(part: Sequence[GroupedStats]) -> list[tuple[Payload, list[GroupedStats]]]:
+    found: dict[Payload, list[GroupedStats]] = {}
     for group in part:
         found.setdefault(group.name.payload, []).append(group)
     return [*found.items()]
 
 
-def _client_stats(payload: Payload, groups: Sequence[Group]) -> dict[str, Any]:
+def _client_stats(payload: Payload, groups: Sequence[GroupedStats]) -> dict[str, Any]:
     buckets: dict[int, list[dict[str, Any]]] = {}
     for group in groups:
         buckets.setdefault(group.start_ns, []).append(_group(group))
@@ -96,7 +96,7 @@ def _client_stats(payload: Payload, groups: Sequence[Group]) -> dict[str, Any]:
     }
 
 
-def _group(group: Group) -> dict[str, Any]:
+def _group(group: GroupedStats) -> dict[str, Any]:
     name = group.name
     return {
         "Service": name.service,

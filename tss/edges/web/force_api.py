@@ -14,7 +14,7 @@ from tss.core.errors import Away
 from tss.core.force import Rule, Rulebook, changes
 from tss.core.force.changes import Bounds, Change
 from tss.core.force.document import draft, duration, shown, when
-from tss.core.force.faults import Conflict, NoSuchRule, Refused, Stale, WrongRule
+from tss.core.force.errors import ChangeRefused, Conflict, NoSuchRule, Stale, WrongRule
 from tss.edges.web.admin import Guard, document, fault
 from tss.edges.web.app import ADMIN_PATH, Answer, Asked
 from tss.settings import ForceSampling
@@ -46,14 +46,14 @@ class ForceApi:
         try:
             return await self._routed(asked)
         except WrongRule as error:
-            return fault(HTTPStatus.UNPROCESSABLE_ENTITY, "this is no rule", fields=error.faults)
+            return fault(HTTPStatus.UNPROCESSABLE_ENTITY, "this is no rule", fields=error.fields)
         except Conflict as error:
             return fault(HTTPStatus.CONFLICT, str(error), fields={error.field: str(error)})
         except NoSuchRule as error:
             return fault(HTTPStatus.NOT_FOUND, str(error))
         except Stale as error:
             return fault(HTTPStatus.PRECONDITION_FAILED, str(error))
-        except Refused as error:
+        except ChangeRefused as error:
             return fault(HTTPStatus.CONFLICT, str(error))
         except Away as error:
             text = f"{error}: nothing was changed, as far as is known; rules go on until they expire; try again"

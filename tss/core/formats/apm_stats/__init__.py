@@ -8,14 +8,14 @@ Spans that come after their trace was decided are counted when they come, whethe
 
 from typing import Protocol
 
-from tss.core.formats.apm_stats.groups import Group, Name, Part, Payload
+from tss.core.formats.apm_stats.groups import GroupedStats, Name, Payload, StatsBody
 
 try:
     from tss.core.formats.apm_stats.concentrator import Concentrator
 except ImportError:  # there was no C compiler when this was installed
     from tss.core.formats.apm_stats.reference import Concentrator
 
-__all__ = ["Concentrator", "Group", "Name", "Part", "Payload", "SpanObserver"]
+__all__ = ["Concentrator", "GroupedStats", "Name", "Payload", "SpanObserver", "StatsBody"]
 
 
 class SpanObserver(Protocol):

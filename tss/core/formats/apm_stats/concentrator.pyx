@@ -13,7 +13,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from tss.core.formats.apm_stats.hashing cimport fold
 from tss.core.formats.apm_stats.resources cimport Resources
-from tss.core.formats.apm_stats.series cimport NAMELESS, OVERFLOW, Series
+from tss.core.formats.apm_stats.series cimport NAMELESS, OVERFLOW, SeriesNumbers
 from tss.core.formats.apm_stats.walk cimport NOBODY, Fact, Piece, Walker, bytes_of, duration_of, is_known
 
 from tss.core.formats.apm_stats import groups as grouping
@@ -54,7 +54,7 @@ cdef struct Sketch:
     uint64_t zeros
 
 
-cdef struct Group:  # counts in parts of ONE
+cdef struct Counts:  # counts in parts of ONE
     uint64_t bucket  # its start in ns
     uint32_t series
     uint32_t root
@@ -160,8 +160,8 @@ cdef class Concentrator:
 
     cdef Walker walker
     cdef Resources series
-    cdef Series services
-    cdef Group *items
+    cdef SeriesNumbers services
+    cdef Counts *items
     cdef uint32_t used
     cdef uint32_t room
     cdef uint32_t *index  # of groups by what they are of: number + 1, or 0
@@ -182,7 +182,7 @@ cdef class Concentrator:
             notes=grouping.NOTES, texts=grouping.TEXTS, resource=grouping.around_of,
         )
         self.series = Resources(grouping.OVERFLOW, max_series, max_bytes // 2)
-        self.services = Series(grouping.service_of, "", MOST_SERVICES)
+        self.services = SeriesNumbers(grouping.service_of, "", MOST_SERVICES)
         self.most_bytes = max_bytes
         self.opening = sketches.OPENING
         self.tick(now_ns)
@@ -210,7 +210,7 @@ cdef class Concentrator:
         return self.series.misses
 
     cdef uint64_t size(self) noexcept:
-        return self.sketch_bytes + self.used * sizeof(Group) + self.series.text_bytes
+        return self.sketch_bytes + self.used * sizeof(Counts) + self.series.text_bytes
 
     def tick(self, now_ns):
         """Let time pass."""
@@ -274,7 +274,7 @@ cdef class Concentrator:
         cdef uint64_t duration = duration_of(fact), bucket = self.newest
         cdef bint failed = fact.status == ERROR
         cdef int32_t place = 0
-        cdef Group *group
+        cdef Counts *group
         cdef Sketch *sketch
         if series == NAMELESS:
             self.unreadable += 1
@@ -302,11 +302,11 @@ cdef class Concentrator:
             sketch.bins[place - sketch.first] += 1
         return 0
 
-    cdef Group *room_for(
+    cdef Counts *room_for(
         self, uint64_t bucket, uint32_t series, bint root, bint failed, uint64_t duration, int32_t place
     ) except NULL:
         """The group, and room in its sketch; the overflow group of the bucket, which may always grow, if there is none."""
-        cdef Group *group = NULL
+        cdef Counts *group = NULL
         cdef bint full = self.size() >= self.most_bytes
         if series != OVERFLOW:
             group = self.group(bucket, series, root, not full)
@@ -319,10 +319,10 @@ cdef class Concentrator:
             self.sketch_bytes += widen(&group.sketches[failed], place)
         return group
 
-    cdef Group *group(self, uint64_t bucket, uint32_t series, bint root, bint make) except? NULL:
+    cdef Counts *group(self, uint64_t bucket, uint32_t series, bint root, bint make) except? NULL:
         """The group of this key; a new one if there is none and it may be made, else NULL."""
         cdef uint32_t slot = self.slot(bucket, series, root)
-        cdef Group *group
+        cdef Counts *group
         if self.index[slot]:
             return self.items + self.index[slot] - 1
         if not make:
@@ -331,7 +331,7 @@ cdef class Concentrator:
             self.grow()
             slot = self.slot(bucket, series, root)
         group = self.items + self.used
-        memset(group, 0, sizeof(Group))
+        memset(group, 0, sizeof(Counts))
         group.bucket, group.series, group.root = bucket, series, root
         self.used += 1
         self.index[slot] = self.used
@@ -340,7 +340,7 @@ cdef class Concentrator:
     cdef uint32_t slot(self, uint64_t bucket, uint32_t series, bint root) noexcept:
         """The slot in the index that has this group, or would have it."""
         cdef uint32_t slot = fold(bucket ^ <uint64_t> series << 1 ^ root, 0x9E3779B97F4A7C15u) % self.index_room
-        cdef Group *group
+        cdef Counts *group
         while self.index[slot]:
             group = self.items + self.index[slot] - 1
             if group.bucket == bucket and group.series == series and group.root == <uint32_t> root:
@@ -353,7 +353,7 @@ cdef class Concentrator:
     cdef int grow(self) except -1:
         """Twice the room, and a new index."""
         cdef uint32_t number, slot
-        cdef Group *items = <Group *> realloc(self.items, <size_t> self.room * 2 * sizeof(Group))
+        cdef Counts *items = <Counts *> realloc(self.items, <size_t> self.room * 2 * sizeof(Counts))
         if items == NULL:
             raise MemoryError
         self.items = items
@@ -388,7 +388,7 @@ cdef class Concentrator:
         free(self.index)
         self.index = NULL
         self.room = FIRST_GROUPS
-        self.items = <Group *> calloc(self.room, sizeof(Group))
+        self.items = <Counts *> calloc(self.room, sizeof(Counts))
         if self.items == NULL:
             raise MemoryError
         self.make_index()
@@ -398,7 +398,7 @@ cdef class Concentrator:
     def take(self, now_ns):
         """All that was counted since the last time."""
         cdef uint32_t number
-        cdef Group *group
+        cdef Counts *group
         cdef list found = []
         self.tick(now_ns)
         for number in range(self.used):
@@ -407,7 +407,7 @@ cdef class Concentrator:
             start = min(max(group.bucket, self.oldest), self.newest)
             totals = grouping.made_whole(start, name, root, (group.hits, group.errors, group.tops))
             ok, error = encoded(&group.sketches[0], self.opening), encoded(&group.sketches[1], self.opening)
-            found.append(grouping.Group(start, name, root, *totals, group.duration_ns, ok, error))
+            found.append(grouping.GroupedStats(start, name, root, *totals, group.duration_ns, ok, error))
         self.empty()
         return found
 

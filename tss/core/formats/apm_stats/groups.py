@@ -82,7 +82,7 @@ OVERFLOW = Name(
 
 
 @attrs.frozen
-class Group:
+class GroupedStats:
     """Spans of one series, roots or not, that ended within the same ten seconds, as far as they were taken now."""
 
     start_ns: int
@@ -97,7 +97,7 @@ class Group:
 
 
 @attrs.frozen
-class Part:
+class StatsBody:
     """A body, and how many groups are in it."""
 
     groups: int

@@ -18,7 +18,7 @@ from tss.core.formats.apm_stats.groups import (
     MEASURED,
     ONE,
     OVERFLOW,
-    Group,
+    GroupedStats,
     Name,
 )
 from tss.core.formats.datadog import naming
@@ -148,7 +148,7 @@ class Concentrator:
         """Let time pass."""
         self._now_ns = now_ns
 
-    def take(self, now_ns: int) -> list[Group]:
+    def take(self, now_ns: int) -> list[GroupedStats]:
         """All that was counted since the last time, by time of the bucket."""
         self.tick(now_ns)
         found, self._groups, self._names, self._bytes = self._groups, {}, set(), 0
@@ -208,9 +208,9 @@ def _weight_of_root(everything: Sequence[_Seen], by_id: Mapping[bytes, _Seen]) -
     return (leads or everything)[0].weight if everything else 0
 
 
-def _group(start_ns: int, name: Name, root: bool, counts: _Counts) -> Group:
+def _group(start_ns: int, name: Name, root: bool, counts: _Counts) -> GroupedStats:
     hits, errors, tops = groups.made_whole(start_ns, name, root, (counts.hits, counts.errors, counts.top_level_hits))
-    return Group(
+    return GroupedStats(
         start_ns, name, root, hits, errors, tops, counts.duration_ns, _sketch(counts.ok), _sketch(counts.error)
     )
 

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from tss.core.formats.apm_stats.series cimport Table
+from tss.core.formats.apm_stats.series cimport HashTable
 from tss.core.formats.apm_stats.walk cimport Fact, Piece, Walker
 
 
@@ -20,9 +20,9 @@ cdef struct Lately:
 
 
 cdef class Resources:
-    cdef Table templates  # by Fact.bare
-    cdef Table series  # by frame and resource
-    cdef Table others  # by Fact.series: of spans whose texts only Python can read
+    cdef HashTable templates  # by Fact.bare
+    cdef HashTable series  # by frame and resource
+    cdef HashTable others  # by Fact.series: of spans whose texts only Python can read
     cdef Template *items
     cdef uint32_t used
     cdef uint32_t room

@@ -11,7 +11,7 @@ from libc.string cimport memchr, memcpy, memset
 
 from tss.core.compression.sqltext cimport MORE_ROOM, NOT_HERE, without_values
 from tss.core.formats.apm_stats.hashing cimport fold, hashed
-from tss.core.formats.apm_stats.series cimport MISSING, NAMELESS, OVERFLOW, Table, bytes_of_name
+from tss.core.formats.apm_stats.series cimport MISSING, NAMELESS, OVERFLOW, HashTable, bytes_of_name
 from tss.core.formats.apm_stats.walk cimport Fact, Piece, Walker
 
 from tss.core.compression import sql
@@ -186,7 +186,7 @@ cdef Py_ssize_t commands(const uint8_t *text, Py_ssize_t size, uint8_t *out) noe
     return length
 
 
-# Series -------------------------------------------------------------------------------------------------------------
+# Series ------------------------------------------------------------------------------------------------------
 
 
 cdef class Resources:
@@ -199,7 +199,7 @@ cdef class Resources:
 
     def __cinit__(self, overflow, uint32_t most, uint64_t most_bytes):
         self.overflow, self.most, self.most_bytes = overflow, most, most_bytes
-        self.templates, self.series, self.others = Table(), Table(), Table()
+        self.templates, self.series, self.others = HashTable(), HashTable(), HashTable()
         self.scratch = <uint8_t *> malloc(SCRATCH_BYTES)
         self.whole = <uint8_t *> malloc(MOST_TEXT + CHARACTER_BYTES)
         self.lately = <Lately *> malloc(SEEN_LATELY * sizeof(Lately))

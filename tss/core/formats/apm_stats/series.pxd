@@ -10,7 +10,7 @@ cdef enum:
     MISSING = 0xFFFFFFFD  # what is not in a table
 
 
-cdef class Table:
+cdef class HashTable:
     cdef uint64_t *hashes  # 0 is an empty slot
     cdef uint32_t *numbers
     cdef uint32_t room
@@ -26,8 +26,8 @@ cdef class Table:
 cdef uint64_t bytes_of_name(name)
 
 
-cdef class Series:
-    cdef Table table
+cdef class SeriesNumbers:
+    cdef HashTable table
     cdef readonly uint32_t most
     cdef readonly uint64_t most_bytes
     cdef object name

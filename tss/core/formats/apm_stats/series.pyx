@@ -23,7 +23,7 @@ cdef uint64_t bytes_of_name(name):
     return size
 
 
-cdef class Table:
+cdef class HashTable:
     """Numbers by hashes, which are never 0."""
 
     def __cinit__(self):
@@ -93,7 +93,7 @@ cdef class Table:
         return 0
 
 
-cdef class Series:
+cdef class SeriesNumbers:
     """Numbers for names. `name` makes one, hashable, of (span bytes, what the walker made of its resource); None is no name.
 
     Beyond `most` names, or `most_bytes` of them, all new ones are `overflow`, which is number 0. Numbers hold until `clear`.
@@ -101,7 +101,7 @@ cdef class Series:
 
     def __cinit__(self, name, overflow, uint32_t most, uint64_t most_bytes=1 << 62):
         self.name, self.most, self.most_bytes = name, most, most_bytes
-        self.known, self.names, self.table = {}, [overflow], Table()
+        self.known, self.names, self.table = {}, [overflow], HashTable()
 
     cpdef clear(self):
         """Forget all names; their numbers mean nothing from now on."""

@@ -3,8 +3,8 @@
 `SpanMetrics` counts, `Exposition` writes what it counted for Prometheus, `Reporter` as OTLP.
 """
 
-from tss.core.formats.spanmetrics.configured import shape_of
 from tss.core.formats.spanmetrics.exposition import Counted, Exposition, prometheus_name
+from tss.core.formats.spanmetrics.from_settings import shape_of
 from tss.core.formats.spanmetrics.otlp import Reporter
 from tss.core.formats.spanmetrics.series import Dimension, Exemplar, Labels, Point, Shape
 

@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from tss.core.formats.apm_stats.series cimport NAMELESS, OVERFLOW, Series
+from tss.core.formats.apm_stats.series cimport NAMELESS, OVERFLOW, SeriesNumbers
 from tss.core.formats.apm_stats.walk cimport Fact, Piece, Walker, bytes_of, duration_of
 
 from tss.core.formats.spanmetrics.naming import Naming, resource_attributes
@@ -35,7 +35,7 @@ cdef class SpanMetrics:
     cdef readonly uint64_t spans
     cdef readonly list labels
     cdef Walker walker
-    cdef Series series
+    cdef SeriesNumbers series
     cdef uint64_t *bounds
     cdef uint32_t bound_count
     cdef bint has_examples
@@ -56,7 +56,7 @@ cdef class SpanMetrics:
         self.walker = Walker(
             keys, [KEYS[0], *keys], by_status=True, notes=[SAMPLE_RATE_KEY.decode()], resource=resource_attributes,
         )
-        self.series = Series(Naming(shape).of_bytes, None, shape.max_series, shape.max_label_bytes)
+        self.series = SeriesNumbers(Naming(shape).of_bytes, None, shape.max_series, shape.max_label_bytes)
         self.last_weight = 1
         self.bound_count = len(shape.bounds_ns)
         self.bounds = <uint64_t *> calloc(self.bound_count or 1, sizeof(uint64_t))

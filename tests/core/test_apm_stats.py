@@ -18,7 +18,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
 from tests.core.otlp_records import records
-from tss.core.formats.apm_stats import Concentrator, Group, groups, reference
+from tss.core.formats.apm_stats import Concentrator, GroupedStats, groups, reference
 from tss.core.formats.apm_stats.groups import OVERFLOW
 from tss.core.formats.apm_stats.sketch import bin_of, encode, value_of
 from tss.core.otlp import Encoding, reading, scan
@@ -60,7 +60,7 @@ def chunk(service: str, *spans: Span, **resource: Any) -> bytes:
     return TracesData(resource_spans=[group]).SerializeToString()
 
 
-def counted(kind: Callable[[int], Any], traces: Iterable[list[bytes]]) -> list[Group]:
+def counted(kind: Callable[[int], Any], traces: Iterable[list[bytes]]) -> list[GroupedStats]:
     made: Concentrator = kind(NOW_NS)
     for chunks in traces:
         made.add(b"", chunks, False)

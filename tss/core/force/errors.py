@@ -7,26 +7,26 @@ from collections.abc import Mapping
 from tss.core.errors import TssError
 
 
-class Refused(TssError):
+class ChangeRefused(TssError):
     """A change that is not made."""
 
 
-class WrongRule(Refused):
-    """What was given does not make a rule: ``faults`` says of each field what is wrong with it."""
+class WrongRule(ChangeRefused):
+    """What was given does not make a rule: ``fields`` has the error of each wrong field by its name."""
 
-    def __init__(self, faults: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{field}: {fault}" for field, fault in faults.items()))
-        self.faults = dict(faults)
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {error}" for field, error in errors.items()))
+        self.fields = dict(errors)
 
 
-class NoSuchRule(Refused):
+class NoSuchRule(ChangeRefused):
     """There is no rule of this id, or not any more."""
 
     def __init__(self, rule_id: str) -> None:
         super().__init__(f"there is no rule with the id {rule_id!r}; it may have expired")
 
 
-class Conflict(Refused):
+class Conflict(ChangeRefused):
     """The rule does not go together with those that are there; ``field`` is what would have to be another."""
 
     def __init__(self, field: str, text: str) -> None:
@@ -34,7 +34,7 @@ class Conflict(Refused):
         self.field = field
 
 
-class Stale(Refused):
+class Stale(ChangeRefused):
     """Who asks for the change has seen an older revision of the rule."""
 
     def __init__(self, wanted: int, found: int) -> None:

@@ -10,7 +10,7 @@ from tss.core.formats.spanmetrics.series import Dimension, Shape
 NS_PER_MS = 1_000_000
 
 
-class Configured(Protocol):
+class SpanMetricsSettings(Protocol):
     """The settings' section `spanMetrics`, as far as it is about counting."""
 
     @property
@@ -26,7 +26,7 @@ class Configured(Protocol):
     def exemplars(self) -> bool: ...
 
 
-def shape_of(settings: Configured) -> Shape:
+def shape_of(settings: SpanMetricsSettings) -> Shape:
     """`key=default` is a dimension with a default."""
     bounds_ns = tuple(round(bound * NS_PER_MS) for bound in settings.buckets_ms)
     return Shape(tuple(map(_dimension, settings.dimensions)), bounds_ns, settings.max_series, settings.exemplars)

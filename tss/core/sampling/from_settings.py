@@ -10,7 +10,7 @@ from tss.core.sampling.policy import Policy
 from tss.core.sampling.rest import Rest
 
 
-class Configured(Protocol):
+class SamplingSettings(Protocol):
     """The ``sampling`` section of the settings."""
 
     @property
@@ -27,7 +27,7 @@ class Configured(Protocol):
     def default_sample_rate(self) -> float: ...
 
 
-def policies(sampling: Configured) -> list[Policy]:
+def policies(sampling: SamplingSettings) -> list[Policy]:
     """The policies in the order in which they are named when several ask for the same rate."""
     chosen: list[Policy] = []
     if sampling.always_sample_errors:
