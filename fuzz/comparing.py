@@ -88,6 +88,10 @@ def compare(value: bytes, lookup: int, encoding: Encoding = Encoding.OTLP_PROTO)
         raise DivergenceError(
             f"{value.hex()} {lookup}\ncompiled: {found} {our_faults}\nreference: {expected} {their_faults}"
         )
+    for fragment in found:
+        ours_each, theirs_each = ours.each_span(fragment.payload), theirs.each_span(fragment.payload)
+        if repr(ours_each) != repr(theirs_each) or len(ours_each) != fragment.spans:
+            raise DivergenceError(f"{value.hex()} {lookup}: each span\ncompiled: {ours_each}\nreference: {theirs_each}")
     return found
 
 

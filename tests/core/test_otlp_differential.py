@@ -59,3 +59,9 @@ def test_the_fuzzer_sees_a_duplicate_that_stays(monkeypatch):
     monkeypatch.setattr("fuzz.comparing.without_duplicates", lambda payload: (payload, 0))
     with pytest.raises(DivergenceError, match="without duplicates"):
         batch("planted", [])
+
+
+def test_the_fuzzer_sees_values_of_another_span(monkeypatch):
+    monkeypatch.setattr("tss.core.otlp.reference.Scanner.each_span", lambda self, message: [])
+    with pytest.raises(DivergenceError, match="each span"):
+        batch("planted", [])

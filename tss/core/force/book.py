@@ -11,7 +11,6 @@ from tss.core.force.rule import Action, Rule, in_order
 from tss.core.otlp import Encoding, Lookup, Scanner, Values
 from tss.core.otlp.fragment import Fault
 from tss.core.otlp.lookup import merge
-from tss.core.otlp.reference import each_span
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
 
@@ -49,7 +48,7 @@ class Enforcer:
             if len(conditions) == 1 and _is_plain(values, *conditions[0]):
                 return rule
             if spans is None:
-                spans = list(each_span(payload, self.lookup))
+                spans = self._scanner.each_span(payload)
             if _any_fits(spans, conditions):
                 return rule
         return None

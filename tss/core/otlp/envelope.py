@@ -1,4 +1,4 @@
-"""Around both scanners: from a record's value to the message in it, and the words for spans with bad ids."""
+"""What both implementations of scanner and lineage share: limits, the message in a record's value, texts of errors."""
 
 from tss.core.otlp import jsonform
 from tss.core.otlp.fragment import Encoding, Fault, FaultReason
@@ -13,6 +13,8 @@ _LINE_END = 0x0A
 
 # Protobuf's own bound; Kafka's is lower. Below it every position fits 32 bits.
 MAX_MESSAGE_BYTES = 2**31 - 1
+
+LINEAGE_SPANS = 65_536  # ids a lineage remembers: 0.8 MB; a trace beyond it is kept or dropped for other reasons
 
 _RULES = {
     FaultReason.INVALID_TRACE_ID: "trace id is not 16 bytes or is all zero",

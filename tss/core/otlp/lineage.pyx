@@ -7,7 +7,7 @@ from libc.stdlib cimport calloc, free, realloc
 
 from tss.core.otlp.ids cimport Seed, id_at, new_seed, slot_of_id
 
-from tss.core.otlp.reference import LINEAGE_SPANS
+from tss.core.otlp.envelope import LINEAGE_SPANS
 
 cdef enum:
     OBJECT_BYTES = 64  # of the Python object

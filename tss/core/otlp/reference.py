@@ -12,11 +12,9 @@ from google.protobuf.message import DecodeError
 
 from tss.core.otlp import nesting, schema, wire
 from tss.core.otlp.attributes import Attributes, by_key
-from tss.core.otlp.envelope import MAX_MESSAGE_BYTES, bad_spans, message_of
+from tss.core.otlp.envelope import LINEAGE_SPANS, MAX_MESSAGE_BYTES, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, Fault, FaultReason, Fragment
 from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Location, Lookup, Value, Values
-
-LINEAGE_SPANS = 65_536  # ids a lineage remembers: 0.8 MB; a trace beyond it is kept or dropped for other reasons
 
 _ZERO_TRACE_ID = bytes(16)
 _ZERO_SPAN_ID = bytes(8)
@@ -108,11 +106,20 @@ class Scanner:
             found = {**by_key(attributes), **found}
         return found
 
-    def each_span(self, data: Any) -> Iterator[Values]:
-        """The values of each span by itself."""
+    def each_span(self, message: bytes) -> list[Values]:
+        """The values asked for, of each span of a serialized `TracesData`, in the order of the spans.
+
+        Raises WireError for bytes that cannot be read.
+        """
+        try:
+            data = _parse(message)
+        except DecodeError as error:
+            raise wire.WireError(str(error), 0) from None
+        found: list[Values] = []
         for span, resource, scope in self._spans(data):
             holders = {Location.RESOURCE: resource, Location.SCOPE: scope, Location.SPAN: self._of_span(span)}
-            yield tuple(tuple(_asked(ask, span, holders)) for ask in self._lookup.asks)
+            found.append(tuple(tuple(_asked(ask, span, holders)) for ask in self._lookup.asks))
+        return found
 
     def _of_span(self, span: Any) -> Attributes:
         return by_key(span.attributes) if Location.SPAN in self._locations else {}
@@ -130,11 +137,6 @@ class Scanner:
                     if len(values) < MAX_VALUES:
                         values.setdefault((type(value), key), value)
         return tuple(tuple(values.values()) for values in found)
-
-
-def each_span(message: bytes, lookup: Lookup) -> Iterator[Values]:
-    """What is asked for, of each span by itself, in their order. Raises DecodeError for what no scan would let through."""
-    return Scanner(lookup).each_span(_parse(message))
 
 
 def _with_values(data: Any) -> Iterator[tuple[bytes, int]]:

@@ -8,4 +8,5 @@ cdef class Scanner:
     cdef list keys  # whose bytes the tables point to
     cdef list texts  # some of the last values found
     cpdef tuple fragments(self, value, encoding, list faults)
+    cpdef list each_span(self, bytes message)
     cdef tuple scan(self, bytes message, bytes arrived, list faults)

@@ -27,13 +27,13 @@ from tss.core.otlp.protobuf cimport (
 )
 from tss.core.otlp.values cimport (
     DEEP_BYTES, KEY_VALUE, OF_EVENT, OF_LINK, OF_RESOURCE, OF_SCOPE, SHARED_TEXTS, WITHOUT, Nested, attribute, attributes,
-    is_too_deep, keep, slot_of, values_of,
+    is_too_deep, keep, slot_of, values_of, values_of_each_span,
 )
 
 from tss.core.otlp.envelope import MAX_MESSAGE_BYTES, OPENING_BRACE, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, Fault, FaultReason
 from tss.core.otlp.lookup import NOTHING, Location
-from tss.core.otlp.wire import MAX_SPLIT_BYTES
+from tss.core.otlp.wire import MAX_SPLIT_BYTES, WireError
 
 cdef enum:
     # What stands on the stack; records with more go to the heap. 48 spans of 56 bytes are 2.7 kB.
@@ -562,13 +562,27 @@ cdef tuple results(Scan *s, bytes message, bytes arrived, list faults, list text
     return tuple(found)
 
 
-cdef int put_aside(Scan *s, bytes arrived, list faults) except -1:
-    """Tell what is wrong with a message that could not be read to its end."""
+cdef object error_of(Scan *s):
+    """The error of a message that could not be read to its end, as a WireError."""
     if s.failure.what == NO_MEMORY:
         raise MemoryError
     what = TROUBLES[<int> s.failure.what].format(a=s.failure.a, b=s.failure.b)
-    faults.append(Fault(FaultReason.UNREADABLE, f"{what} at byte {s.failure.where - s.base}", arrived))
-    return 0
+    return WireError(what, s.failure.where - s.base)
+
+
+cdef bint read(Scan *s, Wanted *wanted, Firsts *firsts, bytes message):
+    """Read a message to its end; False after trouble. The caller has to `finish` either way."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(message)
+    cdef bint whole
+    s.base = <Pos> PyBytes_AS_STRING(message)
+    s.stop = s.base + size
+    s.wanted = wanted
+    start(s, firsts)
+    if size < WITHOUT_GIL_BYTES:
+        return walk_holder(s, NONE, MESSAGE, s.base, s.base, s.base, s.stop)
+    with nogil:
+        whole = walk_holder(s, NONE, MESSAGE, s.base, s.base, s.base, s.stop)
+    return whole
 
 
 # The front doors ----------------------------------------------------------------------------------------------------
@@ -648,25 +662,31 @@ cdef class Scanner:
     cdef tuple scan(self, bytes message, bytes arrived, list faults):
         cdef Scan s
         cdef Firsts firsts
-        cdef bint read
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(message)
-        if <uint64_t> size > MOST_BYTES:
-            faults.append(Fault(FaultReason.UNREADABLE, f"a message of {size} bytes", arrived))
+        if <uint64_t> PyBytes_GET_SIZE(message) > MOST_BYTES:
+            faults.append(Fault(FaultReason.UNREADABLE, f"a message of {PyBytes_GET_SIZE(message)} bytes", arrived))
             return ()
-        s.base = <Pos> PyBytes_AS_STRING(message)
-        s.stop = s.base + size
-        s.wanted = &self.wanted
-        start(&s, &firsts)
         try:
-            if size >= WITHOUT_GIL_BYTES:
-                with nogil:
-                    read = walk_holder(&s, NONE, MESSAGE, s.base, s.base, s.base, s.stop)
-            else:
-                read = walk_holder(&s, NONE, MESSAGE, s.base, s.base, s.base, s.stop)
-            if read:
+            if read(&s, &self.wanted, &firsts, message):
                 return results(&s, message, arrived, faults, self.texts)
-            put_aside(&s, arrived, faults)
+            faults.append(Fault(FaultReason.UNREADABLE, str(error_of(&s)), arrived))
             return ()
+        finally:
+            finish(&s)
+
+    cpdef list each_span(self, bytes message):
+        """The values asked for, of each span of a serialized `TracesData`, in the order of the spans.
+
+        Raises WireError for bytes that cannot be read.
+        """
+        cdef Scan s
+        cdef Firsts firsts
+        cdef list alive = []
+        if <uint64_t> PyBytes_GET_SIZE(message) > MOST_BYTES:
+            raise WireError(f"a message of {PyBytes_GET_SIZE(message)} bytes", 0)
+        try:
+            if not read(&s, &self.wanted, &firsts, message):
+                raise error_of(&s)
+            return values_of_each_span(&s, self.texts, alive)
         finally:
             finish(&s)
 

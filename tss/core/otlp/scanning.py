@@ -1,8 +1,8 @@
 """A record's value, in whatever encoding, to its fragments and faults; and which scanner does it, chosen here, once."""
 
+from tss.core.otlp.envelope import LINEAGE_SPANS
 from tss.core.otlp.fragment import Encoding, Fault, Scan
 from tss.core.otlp.lookup import NOTHING, Lookup
-from tss.core.otlp.reference import LINEAGE_SPANS
 
 try:
     from tss.core.otlp.lineage import Lineage

@@ -27,3 +27,4 @@ cdef bint keep(Scan *s, Hit *hit, uint32_t ask, Chain *chain) noexcept nogil
 cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Chain *chain) noexcept nogil
 cdef bint attributes(Scan *s, Keys *keys, uint64_t wanted, Pos start, Pos stop, Chain *chain) noexcept nogil
 cdef tuple values_of(Scan *s, Trace *trace, list texts, list alive)
+cdef list values_of_each_span(Scan *s, list texts, list alive)

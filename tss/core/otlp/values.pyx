@@ -368,3 +368,23 @@ cdef int take_all(Scan *s, Trace *trace, Found *found, list alive) except -1:
         take(s, spans(s)[at].hits, found, alive)
         at = spans(s)[at].next
     return 0
+
+
+cdef list values_of_each_span(Scan *s, list texts, list alive):
+    """The values asked for, of each span of the message. `alive` is as for `values_of`."""
+    cdef Found *found = <Found *> malloc((s.wanted.asks or 1) * sizeof(Found))
+    cdef uint32_t at, number
+    cdef list each = []
+    if found == NULL:
+        raise MemoryError
+    try:
+        for at in range(s.spans.used):
+            for number in range(s.wanted.asks):
+                found[number].last, found[number].values = NONE, 0
+            take(s, holders(s)[holder_of(s, at, RESOURCE)].hits.first, found, alive)
+            take(s, holders(s)[holder_of(s, at, SCOPE)].hits.first, found, alive)
+            take(s, spans(s)[at].hits, found, alive)
+            each.append(tuple([values_of_ask(s, found + number, texts) for number in range(s.wanted.asks)]))
+        return each
+    finally:
+        free(found)
