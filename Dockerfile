@@ -7,6 +7,8 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends gcc libc6-dev \
  && apt-get clean && rm -rf /var/lib/apt/lists/*
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+# `--build-arg PARQUET=yes` adds pyarrow, which exporters of type parquet need: some 150 MB.
+ARG PARQUET=no
 WORKDIR /src
 COPY requirements.lock requirements-runtime.lock ./
 # /opt/build compiles and stays behind; /opt/tss goes into the image, and has no pip.
@@ -17,6 +19,11 @@ RUN awk '/^[a-z]/ { wanted = /^(cython|setuptools|wheel)==/ } wanted' requiremen
  && /opt/build/bin/pip install --quiet --require-hashes --no-deps -r requirements-build.lock \
  && /opt/build/bin/pip --python /opt/tss/bin/python install --quiet --require-hashes --no-deps --no-compile \
       --only-binary :all: -r requirements-runtime.lock
+RUN if [ "$PARQUET" = yes ]; then \
+      awk '/^[a-z]/ { wanted = /^pyarrow==/ } wanted' requirements.lock > requirements-parquet.lock \
+      && /opt/build/bin/pip --python /opt/tss/bin/python install --quiet --require-hashes --no-deps --no-compile \
+           --only-binary :all: -r requirements-parquet.lock; \
+    fi
 COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE ./
 COPY tss tss
 # A missing compiler makes a slow daemon and no failure, so it is asked. The C that was compiled is no use at run time.

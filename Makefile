@@ -12,7 +12,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-simulation test-real test-flakes test-debian test-image mutants fuzz check format docs bench bench-collector soak lock dist audit clean
+.PHONY: help setup run test test-unit test-simulation test-real test-flakes test-pythons test-debian test-image mutants fuzz check format docs bench bench-collector soak lock dist audit clean
 
 help: ## what there is (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test-flakes: .venv/.lock .cache/.servers ## the real tests ROUNDS times, each ti
 
 mutants: .venv/.lock ## 100 mistakes in tss.state, tss.tasks and tss.edges, one by one: does a test notice? Hours. ARGS='--seed 3 --minutes 20'
 	$(PY) -m mutants $(ARGS)
+
+test-pythons: .venv/.lock ## the quick tests on each newer Python of this machine. ARGS=--newest
+	$(PY) -m tests.pythons $(ARGS)
 
 test-debian: .venv/.lock .cache/.servers ## the alerts by a Prometheus and the chart by a real API server: needs Debian's packages
 	$(PY) -m pytest tests/kube tests/real -m debian $(SIDE_BY_SIDE) $(ARGS)
@@ -107,7 +110,7 @@ dist: .venv/.lock ## sdist, wheel and the bill of materials (CycloneDX), in dist
 	@cc=$$($(PY) -m toolchain cc) && env $${cc:+CC="$$cc"} $(PY) -m build --no-isolation
 	$(PYTHON) -m venv --without-pip .cache/runtime
 	@$(PY) -m toolchain pip --python .cache/runtime/bin/python install --require-hashes --no-deps -r requirements-runtime.lock
-	$(PY) -m pip --python .cache/runtime/bin/python install --quiet --no-deps --no-index --find-links dist tss
+	$(PY) -m pip --python .cache/runtime/bin/python install --quiet --no-deps --no-index --find-links dist tail-sampling-selector
 	.cache/runtime/bin/python -I -m tss --version
 	$(PY) -m cyclonedx_py environment --output-reproducible --output-file dist/sbom.cdx.json .cache/runtime/bin/python
 

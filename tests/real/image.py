@@ -19,8 +19,8 @@ from tests.real.brokers import ROOT
 HOME = ROOT / ".cache" / "image"
 BASE = "docker.io/library/python:3.11-slim"
 IMAGE = "localhost/tail-sampling-selector:test"
+IMAGE_WITH_PARQUET = "localhost/tail-sampling-selector:test-parquet"
 TOOLS = ("buildah", "podman", "runc", "debootstrap")
-_DEBIAN = "http://deb.debian.org/debian"
 # What this machine's packages are verified and found by, for the steps that download; none of it gets into the image.
 _FROM_HERE = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/apt/apt.conf.d")
 
@@ -47,7 +47,7 @@ def _base() -> Path:
         tree.mkdir(parents=True)
         packages = "--include=ca-certificates,python3,python3-venv,python3-dev"
         subprocess.run(
-            ["debootstrap", "--variant=minbase", packages, "bookworm", str(tree), _DEBIAN],
+            ["debootstrap", "--variant=minbase", packages, "bookworm", str(tree)],
             check=True,
             stdout=subprocess.DEVNULL,
         )
@@ -63,15 +63,18 @@ def _import(tree: Path) -> None:
         subprocess.run(["podman", "import", "--quiet", "-", BASE], stdin=tar.stdout, check=True)
 
 
-def build() -> float:
-    """Build it from the working tree; returns the seconds. Raises RuntimeError with the end of what buildah said."""
+def build(tag: str = IMAGE, *arguments: str) -> float:
+    """Build it from the working tree; returns the seconds. Raises RuntimeError with the end of what buildah said.
+
+    ``arguments`` are build arguments as NAME=value.
+    """
     prepare()
     began = time.monotonic()
     volumes = [f"--volume={path}:{path}:ro" for path in _FROM_HERE if Path(path).exists()]
     how = ["--isolation", "chroot", "--network", "host", "--pull-never", "--format", "docker"]
-    labels = ["--build-arg", "VERSION=0.0.1-test", "--build-arg", "REVISION=of-a-test"]
+    given = [f"--build-arg={each}" for each in ("VERSION=0.0.1-test", "REVISION=of-a-test", *arguments)]
     done = subprocess.run(
-        ["buildah", "bud", *how, *volumes, *labels, "-t", IMAGE, "."],
+        ["buildah", "bud", *how, *volumes, *given, "-t", tag, "."],
         check=False,
         cwd=ROOT,
         capture_output=True,
@@ -97,12 +100,12 @@ _LOCKED_UP = (
 
 @contextmanager
 def running(
-    name: str, *options: str, entrypoint: tuple[str, ...] = (), arguments: tuple[str, ...] = ()
+    name: str, *options: str, entrypoint: tuple[str, ...] = (), arguments: tuple[str, ...] = (), tag: str = IMAGE
 ) -> Iterator[str]:
     """A container of the image, removed afterwards; `entrypoint` in place of the daemon."""
     instead = [f"--entrypoint={entrypoint[0]}"] if entrypoint else []
     run = ["--runtime", "runc", "--cgroup-manager=cgroupfs", "run", "--detach", f"--name={name}"]
-    done = podman(*run, *_LOCKED_UP, *instead, *options, IMAGE, *entrypoint[1:], *arguments)
+    done = podman(*run, *_LOCKED_UP, *instead, *options, tag, *entrypoint[1:], *arguments)
     assert done.returncode == 0, done.stderr
     try:
         yield name

@@ -49,8 +49,8 @@ def config() -> dict:
     )
 
 
-def out_of(name: str, *entrypoint: str) -> str:
-    with image.running(name, entrypoint=entrypoint) as container:
+def out_of(name: str, *entrypoint: str, tag: str = image.IMAGE) -> str:
+    with image.running(name, entrypoint=entrypoint, tag=tag) as container:
         image.podman("wait", container)
         done = image.podman("logs", container)
         return done.stdout + done.stderr
@@ -76,6 +76,13 @@ def test_wrong_settings_are_told_as_everywhere() -> None:
     with image.running(f"tss-wrong-{os.getpid()}", arguments=("check",)) as container:
         assert image.podman("wait", container).stdout.strip() == "2"
         assert "kafka.brokers: found nothing" in image.podman("logs", container).stderr
+
+
+def test_parquet_is_in_it_if_asked_for() -> None:
+    question = "python", "-c", "import importlib.util as util; print(util.find_spec('pyarrow') is not None)"
+    assert out_of(f"tss-plain-{os.getpid()}", *question).strip() == "False"
+    image.build(image.IMAGE_WITH_PARQUET, "PARQUET=yes")
+    assert out_of(f"tss-parquet-{os.getpid()}", *question, tag=image.IMAGE_WITH_PARQUET).strip() == "True"
 
 
 def settings_of(place: World) -> tuple[str, str, str]:

@@ -89,6 +89,8 @@ def test_the_wheel_runs_with_the_images_lock_and_nothing_else(released: Path, tm
     assert said.startswith(f"compiled {python.parents[1]}") and said.strip().endswith(".so")
     settings = {"TSS_KAFKA_BROKERS": "kafka:9092", "TSS_DATADOG_API_KEY": "k", "TSS_REDIS_URL": "redis://redis:6379"}
     assert "kafka:9092" in run(python, "-I", "-m", "tss", "check", cwd=tmp_path, **settings)
+    command = python.with_name("tss")
+    assert run(command, "--version", cwd=tmp_path) == run(python, "-I", "-m", "tss", "--version", cwd=tmp_path)
     run(python, "-I", "-c", EVERY_MODULE, cwd=tmp_path)
 
 
@@ -98,11 +100,11 @@ def test_the_bill_of_materials_is_the_daemon_and_the_images_lock(released: Path)
     bill = json.loads(text)
     pinned = re.findall(r"^([a-z0-9.-]+)==([^ ]+) ", (ROOT / "requirements-runtime.lock").read_text(), re.MULTILINE)
     found = {(canonicalize_name(each["name"]), each["version"]) for each in bill["components"]}
-    assert bill["bomFormat"] == "CycloneDX" and found == {*pinned, ("tss", tss.__version__)}
+    assert bill["bomFormat"] == "CycloneDX" and found == {*pinned, ("tail-sampling-selector", tss.__version__)}
     assert all(each["purl"] for each in bill["components"])
     assert sum(bool(each.get("licenses")) for each in bill["components"]) > 0.9 * len(found)
     needs = {each["ref"].split("==")[0]: each.get("dependsOn", []) for each in bill["dependencies"]}
-    assert {"trio", "confluent-kafka"} <= {need.split("==")[0] for need in needs["tss"]}
+    assert {"trio", "confluent-kafka"} <= {need.split("==")[0] for need in needs["tail-sampling-selector"]}
 
 
 @pytest.mark.parametrize("environment", [{"CC": "false"}, {"TSS_BUILD": "python"}], ids=["no compiler", "not wanted"])
