@@ -13,7 +13,7 @@ import tests.interpreted  # noqa: F401  # for its effect
 
 # Both measure the machine: on a busy one an example waits longer than its 200 ms for a processor, now and then.
 # EXAMPLES=10 in the environment tries fewer where a property does not say how many.
-EXAMPLES = int(os.environ.get("EXAMPLES", settings.default.max_examples))
+EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
 settings.register_profile("tss", deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tss")
 
