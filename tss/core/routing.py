@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from tss.core.otlp.lookup import Ask, Location, Value, Values
+from tss.core.otlp.valuetext import as_text
 from tss.core.patterns import expression, whole
 
 ALL: tuple[str, ...] | None = None
@@ -70,23 +71,9 @@ def _pattern(texts: Sequence[str]) -> Any:
 def _fits(patterns: _Patterns, found: Mapping[Ask, tuple[Value, ...]]) -> bool:
     return all(
         any(
-            pattern.fullmatch(_text(value))
+            pattern.fullmatch(as_text(value) or "")
             for location in (Location.SPAN, Location.RESOURCE)
             for value in found.get(Ask(location, key), ())
         )
         for key, pattern in patterns
     )
-
-
-def _text(value: Value) -> str:
-    """A value as YAML's people write it. Arrays and maps are bytes here, and only ``*`` fits them."""
-    match value:
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case bytes():
-            return ""
-        case float() if value.is_integer():  # who writes a pattern does not know which type a client sends
-            return str(int(value))
-    return repr(value)

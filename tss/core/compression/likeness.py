@@ -193,6 +193,7 @@ def _first(found: dict[bytes, object], keys: Sequence[bytes]) -> str:
 
 
 def _text(value: object) -> str:
+    """For a name that groups spans. It is no `as_text`: strings arrive as bytes here, and other types are a client's error."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 

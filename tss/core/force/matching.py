@@ -13,6 +13,7 @@ from typing import Any
 
 from tss.core.force.rule import KINDS, STATUSES, Matcher, Op, Scalar, Where
 from tss.core.otlp.lookup import MAX_VALUES, Value
+from tss.core.otlp.valuetext import as_text
 from tss.core.patterns import expression
 
 Test = Callable[[Value], bool]
@@ -20,20 +21,6 @@ Test = Callable[[Value], bool]
 
 _NUMBER = re.compile(r"[+-]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?+", re.ASCII)
 _LONGEST_NUMBER = 40  # letters; a longer one is no measurement, and `int` takes the square of its length
-
-
-def text(value: Value) -> str | None:
-    """A value as YAML's people write it; None for what has no text."""
-    match value:
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case bytes():
-            return None
-        case float() if value.is_integer():
-            return str(int(value))
-    return repr(value)
 
 
 def number(value: Value) -> int | float | None:
@@ -94,12 +81,12 @@ def _test(op: Op, wanted: Any) -> Test:
             return lambda _: True
         case Op.GT | Op.GTE | Op.LT | Op.LTE:
             return _compared(op, wanted)
-    return _part(op, str(text(wanted)))
+    return _part(op, str(as_text(wanted)))
 
 
 def _one_of(wanted: Sequence[Scalar]) -> Test:
-    texts = frozenset(text(each) for each in wanted)
-    return lambda value: not isinstance(value, bytes) and text(value) in texts
+    texts = frozenset(as_text(each) for each in wanted)
+    return lambda value: not isinstance(value, bytes) and as_text(value) in texts
 
 
 def _part(op: Op, wanted: str) -> Test:
@@ -115,7 +102,7 @@ def _part(op: Op, wanted: str) -> Test:
 
 def _on_text(test: Callable[[str], bool]) -> Test:
     def tested(value: Value) -> bool:
-        found = text(value)
+        found = as_text(value)
         return found is not None and test(found)
 
     return tested

@@ -65,7 +65,7 @@ def attributes(pairs: Iterable[KeyValue]) -> dict[str, Value]:
 
 
 def text(value: Value) -> str:
-    """A value as the Collector writes it into a tag."""
+    """A value as the Collector's Datadog exporter writes it into a tag: other than `as_text`, arrays and maps as JSON."""
     match value:
         case str():
             return value

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from tss.core.formats.spanmetrics.series import KINDS, MAX_LABEL_CHARS, STATUSES, UNKNOWN_SERVICE, Labels, Shape
 from tss.core.otlp import Value, schema
 from tss.core.otlp.attributes import Attributes, by_key
+from tss.core.otlp.valuetext import as_text
 
 _SERVICE = b"service.name"
 
@@ -46,15 +47,12 @@ def status_of(code: int) -> int:
 
 
 def _label(value: Value | None) -> str | None:
-    """A value as the Collector writes it. Arrays, maps and bytes tell nothing apart that anyone would ask for."""
-    match value:
-        case None | bytes() | "":  # to Prometheus a label that is empty is one that is not there
-            return None
-        case bool():
-            return "true" if value else "false"
-        case float() if value.is_integer() and abs(value) < 1e21:
-            return str(int(value))
-    return _cut(str(value))
+    """A value as a label. None for an empty text, which to Prometheus is a missing label, and for bytes, arrays and maps."""
+    if value is None:
+        return None
+    if isinstance(value, float) and abs(value) >= 1e21:
+        return _cut(str(value))  # the Collector writes such numbers with an exponent
+    return _cut(as_text(value) or "") or None
 
 
 def _cut(text: str) -> str:
