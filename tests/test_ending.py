@@ -6,7 +6,7 @@ import structlog.testing
 from tss.commands import FAILED, WRONG_USE
 from tss.commands.run import _tell
 from tss.core.errors import CannotConnect, LawBroken, StoppedAtOnce, WrongSetting
-from tss.daemon import _naming
+from tss.daemon.outside import names_setting
 from tss.edges.files.lines import CannotOpen
 
 REFUSED = CannotConnect("Failed to connect to Kafka: refused, check kafka.saslPassword")
@@ -49,7 +49,7 @@ def test_the_exit_code_is_that_of_the_worst(errors, code):
 
 def test_only_a_file_that_cannot_be_used_is_a_fault_of_the_settings():
     """Exit code 2 says: do not start it again. Too many open files, or a socket that breaks, pass."""
-    with pytest.raises(WrongSetting, match="exporters, file: /x: cannot be opened"), _naming("exporters, file"):
+    with pytest.raises(WrongSetting, match="exporters, file: /x: cannot be opened"), names_setting("exporters, file"):
         raise CannotOpen(13, "Permission denied", "/x")
-    with pytest.raises(OSError, match="Too many open files"), _naming("exporters, file"):
+    with pytest.raises(OSError, match="Too many open files"), names_setting("exporters, file"):
         raise SURPRISE

@@ -11,8 +11,8 @@ from demo.servers import HOST, free_ports
 from tests.fakes.meter import FakeMeter
 from tss.core.force import Rulebook
 from tss.core.health import Health
+from tss.daemon.fleet import Fleet, open_fleet
 from tss.edges.redis.parking import RedisParking
-from tss.fleet import Fleet, open_fleet
 from tss.settings import App, FileExporter, ForceSampling, Kafka, KafkaExporter, Redis, Settings
 from tss.state.crew import Crew
 

@@ -13,7 +13,7 @@ from tests.edges.test_datadog import ANSWERS, STRANGERS
 from tests.sinks import HttpSink, Received, Reply, SpanId
 from tss.core.delivery import Accepted, Again, Misconfigured, Rejected
 from tss.core.formats.apm_stats import Concentrator, GroupedStats
-from tss.counting import ways_of_stats
+from tss.daemon.counting import ways_of_stats
 from tss.edges.http.datadog_stats import open_datadog_stats, way_of
 from tss.edges.http.datadog_stats_forms import MAX_GROUPS, Sender, for_agent, for_intake
 from tss.settings import Datadog, DatadogExporter, Settings

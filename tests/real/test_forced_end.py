@@ -60,7 +60,7 @@ os.getpid = lambda: 1
     # Nothing but what a second signal has to break off.
     "shutdown": """
 import trio
-from tss import daemon
+from tss.daemon import supervisor
 async def hang(*_, **__):
     try:
         await trio.sleep_forever()
@@ -68,7 +68,7 @@ async def hang(*_, **__):
         with trio.CancelScope(shield=True):
             held.touch()
             await trio.sleep_forever()
-daemon.select = hang
+supervisor.select = hang
 """,
 }
 START = """

@@ -1,4 +1,4 @@
-"""The whole daemon (`tss.daemon.select`) over fake edges and a simulated clock, from a seed.
+"""The whole daemon (`tss.daemon.selection.select`) over fake edges and a simulated clock, from a seed.
 
 `plan` draws a seed's settings, traffic and faults; `world` lives through it, with `watch` looking on from inside;
 `oracle` works out from the log alone what is true; `laws` holds what happened against it. `test_the_laws_bite` proves

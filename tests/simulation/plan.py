@@ -11,7 +11,7 @@ from tests.fakes.destination import Mood
 from tests.fakes.kafka import TOPIC, Habits
 from tests.fakes.redis import Mood as RedisMood
 from tests.simulation.traffic import Tastes, Write, ahead, writes
-from tss.daemon import StopTimes
+from tss.daemon.stopping import StopTimes
 from tss.settings import App, Kafka, Sampling, Settings
 
 MIB = 1024 * 1024

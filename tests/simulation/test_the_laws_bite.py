@@ -190,7 +190,7 @@ def puts_no_refused_trace_aside(patch: Patch) -> str:
 
 
 def waits_for_ever_when_stopping(patch: Patch) -> str:
-    from tss.daemon import StopTimes
+    from tss.daemon.stopping import StopTimes
 
     ever = StopTimes(10_000.0, 10_000.0, 1.0, 5.0)
     patch(StopTimes, "of", classmethod(lambda _cls, _timeout_secs, _graceful, *, parks=False: ever))

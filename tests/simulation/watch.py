@@ -10,7 +10,6 @@ from typing import Any
 
 import attrs
 
-import tss.daemon
 from tests.fakes.kafka import FakeMember
 from tests.fakes.meter import FakeMeter
 from tss.core.buffer import Buffer, Limits, Waits
@@ -21,6 +20,7 @@ from tss.core.parked import Summary
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.trace import RECORD_BYTES, TRACE_BYTES, Trace
+from tss.daemon import wiring
 from tss.state.lane import Lane
 
 DROPPED = Decision(Verdict.DROP, "somebody else's", Reason.INACTIVE, 0.0)  # more is not remembered of it
@@ -213,9 +213,9 @@ class WatchedBuffer(Buffer):
 @contextmanager
 def watched() -> Iterator[None]:
     """Let every daemon started meanwhile have a watched buffer."""
-    daemon: Any = tss.daemon
-    original, daemon.Buffer = daemon.Buffer, WatchedBuffer
+    wired: Any = wiring
+    original, wired.Buffer = wired.Buffer, WatchedBuffer
     try:
         yield
     finally:
-        daemon.Buffer = original
+        wired.Buffer = original

@@ -25,7 +25,9 @@ from tss.core.delivery import Batching, Retrying
 from tss.core.health import Health
 from tss.core.otlp import Lookup
 from tss.core.partition import Commit, Partition
-from tss.daemon import Outside, StopTimes, select
+from tss.daemon.outside import Outside
+from tss.daemon.selection import select
+from tss.daemon.stopping import StopTimes
 from tss.edges.redis.takeover import ParkedTraces
 from tss.state.assignments import Assignments
 from tss.state.sharing import Sharing

@@ -31,7 +31,8 @@ from tss.core.sampling.errors import Errors
 from tss.core.sampling.rest import Rest
 from tss.core.startposition import StartPosition
 from tss.core.trace import Trace
-from tss.daemon import Outside, select
+from tss.daemon.outside import Outside
+from tss.daemon.selection import select
 from tss.settings import App, Kafka, Sampling, Settings
 from tss.state.assignments import Assignments
 from tss.state.sharing import REACH_SECS, Shared, Sharing

@@ -176,7 +176,7 @@ async def test_law_1_a_task_that_dies_during_a_stop_takes_the_last_commit_with_i
     try:
         with trio.move_on_after(2):
             async with trio.open_nursery() as nursery:
-                crew.start_in(nursery)(_works, rig, how, name="exporter")
+                crew.work(nursery, "exporter", _works, rig, how)
                 nursery.start_soon(rig.run)
     except* LawBroken:
         assert "dies" in how

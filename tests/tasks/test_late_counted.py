@@ -28,7 +28,8 @@ from tss.core.otlp import Encoding, Lookup, scan
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.trace import Trace
-from tss.daemon import Outside, select
+from tss.daemon.outside import Outside
+from tss.daemon.selection import select
 from tss.settings import App, Kafka, Sampling, Settings
 from tss.settings import SpanMetrics as SpanMetricsSettings
 from tss.state.assignments import Assignments

@@ -62,7 +62,7 @@ def _run(settings: Settings) -> NoReturn:
     heard = signals.listen(ending, logs.words)
 
     from tss.core.otlp import SCANNER  # noqa: PLC0415  # a stop is heard while these are loaded
-    from tss.daemon import supervise  # noqa: PLC0415
+    from tss.daemon.supervisor import supervise  # noqa: PLC0415
 
     log = structlog.get_logger()
     _collect_garbage_rarely()

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from functools import partial
+from typing import ParamSpec
 
 import trio
 
 from tss.core.errors import StoppedAtOnce
 
-
-class Start(Protocol):
-    """As a nursery's ``start_soon``."""
-
-    def __call__(self, run: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
-        """Start it, and wait for nothing."""
+P = ParamSpec("P")
 
 
 class Crew:
@@ -39,18 +35,22 @@ class Crew:
         if self._dead:
             distrust()
 
-    def start_in(self, nursery: trio.Nursery) -> Start:
-        """For those who work upstream of the committer: it waits for their end."""
+    def start(
+        self, nursery: trio.Nursery, name: str, run: Callable[P, Awaitable[object]], /, *args: P.args, **more: P.kwargs
+    ) -> None:
+        """Start a task that may go on after the last commit."""
+        nursery.start_soon(partial(self.watch, run, *args, **more), name=name)
 
-        def start(run: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
-            self._working += 1
-            nursery.start_soon(self._work, run, args, name=name)
+    def work(
+        self, nursery: trio.Nursery, name: str, run: Callable[P, Awaitable[object]], /, *args: P.args, **more: P.kwargs
+    ) -> None:
+        """Start a task upstream of the committer, which waits for its end."""
+        self._working += 1
+        nursery.start_soon(self._work, partial(run, *args, **more), name=name)
 
-        return start
-
-    async def _work(self, run: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+    async def _work(self, run: Callable[[], Awaitable[object]]) -> None:
         try:
-            await self.watch(run, *args)
+            await self.watch(run)
         finally:
             self._working -= 1
             if not self._working:

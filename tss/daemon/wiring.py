@@ -1,0 +1,188 @@
+"""From the settings to the objects that the tasks of one selection share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import attrs
+import trio
+
+from tss.core import measures
+from tss.core.buffer import Buffer, Waits
+from tss.core.health import Health
+from tss.core.measures import Meter
+from tss.core.memory import Memory
+from tss.core.otlp import Lookup
+from tss.core.preparing import Preparation
+from tss.core.routing import Match, Router
+from tss.core.sampling import Sampler, policies
+from tss.core.trace import Trace
+from tss.daemon import snapshot
+from tss.daemon.outside import Outside, limits
+from tss.daemon.stopping import StopTimes
+from tss.settings import Settings
+from tss.state.assignments import Assignments
+from tss.state.keying import Keying
+from tss.state.lane import Lane
+from tss.state.narrating import Decisions
+from tss.state.pausing import Pausing
+from tss.state.sharing import ALONE, Memories, Shared
+from tss.tasks.evaluator import Deciding
+from tss.tasks.parker import Parker
+
+Batches = trio.MemorySendChannel[list[Trace]]
+
+
+@attrs.frozen
+class Parts:
+    """What the tasks of one selection share."""
+
+    outside: Outside
+    times: StopTimes
+    buffer: Buffer
+    sampler: Sampler
+    assignments: Assignments
+    memories: Memories
+    lanes: Sequence[Lane]
+    keying: Keying
+    pausing: Pausing
+    preparation: Preparation
+    parker: Parker | None  # None: nothing is parked
+    decisions: Decisions = attrs.field(factory=Decisions)
+
+    def deciding(self, *, kept: Batches, settled: Batches) -> Deciding:
+        """All that a task needs to decide; it owns these ends of the channels."""
+        return Deciding(
+            kept=kept,
+            settled=settled,
+            sampler=self.sampler,
+            buffer=self.buffer,
+            observers=self.outside.observers,
+            meter=self.outside.meter,
+            memories=self.memories,
+            rulebook=self.outside.rulebook,
+            clock=time.time,
+            told=self.decisions,
+        )
+
+
+def wire(settings: Settings, outside: Outside) -> Parts:
+    """Make the parts, and show their gauges."""
+    app, meter, health, sharing = settings.app, outside.meter, outside.health, outside.sharing
+    buffer = _buffer(settings, shared=sharing is not None, observed=bool(outside.observers))
+    sampler = _sampler(settings)
+    assignments = _assignments(settings, outside, buffer, sampler.lookup)
+    lanes = _lanes(settings, outside)
+    _watch(buffer, assignments, meter, health)
+    return Parts(
+        outside=outside,
+        times=StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown, parks=outside.parking is not None),
+        buffer=buffer,
+        sampler=sampler,
+        assignments=assignments,
+        memories=Shared(sharing, buffer, meter) if sharing else ALONE,
+        lanes=lanes,
+        keying=Keying(meter, health, rekeyed=settings.kafka.rekey.enabled),
+        pausing=Pausing(health, meter, [lane.standing for lane in lanes]),
+        preparation=Preparation(settings.span_compression),
+        parker=_parker(settings, outside, buffer, assignments, sampler.lookup),
+    )
+
+
+def _buffer(settings: Settings, *, shared: bool, observed: bool) -> Buffer:
+    bounds = limits(settings)
+    memory = Memory.within(bounds.memory_bytes, settings.app.decision_memory_secs, shared=shared)
+    return Buffer(bounds, _waits(settings), memory, observed=observed)
+
+
+def _waits(settings: Settings) -> Waits:
+    app = settings.app
+    return Waits(
+        round(app.root_quiet_secs * 1000),
+        round(app.inactivity_timeout_secs * 1000),
+        round(app.max_trace_duration_secs * 1000),
+    )
+
+
+def _sampler(settings: Settings) -> Sampler:
+    matches = {each.name: Match(**each.match) for each in settings.effective_exporters}
+    return Sampler(policies(settings.sampling), Router(matches))
+
+
+def _assignments(settings: Settings, outside: Outside, buffer: Buffer, lookup: Lookup) -> Assignments:
+    assignments = Assignments(
+        settings.kafka.input_topic,
+        buffer,
+        outside.meter,
+        max_skew_ms=round(settings.app.max_clock_skew_secs * 1000),
+        replay_secs=round(settings.app.replay_secs),
+        commits=settings.kafka.enable_auto_commit,
+        clock_ms=outside.clock_ms,
+        lookup=lookup,
+    )
+    outside.crew.on_death(assignments.distrust)
+    return assignments
+
+
+def _lanes(settings: Settings, outside: Outside) -> list[Lane]:
+    lanes = [
+        Lane(
+            topic=settings.kafka.input_topic,
+            destination=destination,
+            dead_letters=outside.dead_letters,
+            health=outside.health,
+            meter=outside.meter,
+            chance=outside.chance,
+        )
+        for destination in outside.destinations
+    ]
+    outside.lanes.update({lane.destination.name: lane for lane in lanes})
+    return lanes
+
+
+def _parker(
+    settings: Settings, outside: Outside, buffer: Buffer, assignments: Assignments, lookup: Lookup
+) -> Parker | None:
+    if outside.parking is None:
+        return None
+    outside.meter.watch(measures.PARKED_TRACES, lambda: sum(len(each.shelf or ()) for each in assignments))
+    return Parker(
+        parking=outside.parking,
+        buffer=buffer,
+        assignments=assignments,
+        meter=outside.meter,
+        after_ms=round(settings.app.park_after_secs * 1000),
+        make_token=lambda: f"{outside.chance.getrandbits(64):016x}",
+        lookup=lookup.fingerprint,
+    )
+
+
+def _held(buffer: Buffer, kind: str) -> int:
+    return buffer.held_by_kind()[kind]
+
+
+def _watch(buffer: Buffer, assignments: Assignments, meter: Meter, health: Health) -> None:
+    bounds, memory = buffer.limits, buffer.memory
+    meter.watch(measures.BUFFER_TRACES, lambda: buffer.open_traces)
+    meter.watch(measures.BUFFER_SPANS, lambda: buffer.open_spans)
+    meter.watch(measures.BUFFER_BYTES, lambda: buffer.held_bytes)
+    for kind in buffer.held_by_kind():
+        meter.watch(measures.HELD_BYTES, partial(_held, buffer, kind), kind)
+    meter.watch(measures.MEMORY_REACH, buffer.reach_secs)
+    meter.watch(measures.TIME_AHEAD, lambda: buffer.ahead_secs(round(time.time() * 1000)))
+    meter.watch(measures.MEMORY_KEPT, lambda: memory.kept)
+    meter.watch(measures.MEMORY_DROPPED, lambda: memory.dropped)
+    meter.set(measures.BUFFER_TRACES_LIMIT, bounds.max_traces)
+    meter.set(measures.BUFFER_SPANS_LIMIT, bounds.max_spans)
+    meter.set(measures.BUFFER_BYTES_LIMIT, bounds.max_bytes)
+    health.details["partition_states"] = lambda: snapshot.partitions(assignments)
+    health.numbers |= {
+        "openTraces": lambda: buffer.open_traces,
+        "openSpans": lambda: buffer.open_spans,
+        "tracesOnTwoPartitions": lambda: buffer.on_two_partitions,
+        "heldBytes": lambda: buffer.held_bytes,
+        "partitions": lambda: len(assignments),
+        "uncommittedRecords": lambda: sum(each.ledger.uncommitted for each in assignments),
+    }
