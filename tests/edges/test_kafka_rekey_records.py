@@ -13,7 +13,7 @@ from tss.core.delivery import Accepted
 from tss.core.otlp import Encoding, scan
 from tss.core.startposition import StartPosition
 from tss.edges.kafka_output.output_records import ConsumedTopic
-from tss.edges.kafka_output.rekey_records import SOURCE, RekeyedFragment, headers_of, told, values
+from tss.edges.kafka_output.rekey_records import SOURCE, entry_of, headers_of, told
 from tss.edges.kafka_output.rekey_topic import RekeyTopic
 from tss.edges.kafka_output.transactions import Transaction
 from tss.settings import Kafka
@@ -26,10 +26,10 @@ def test_law_6_split_by_trace_every_span_keeps_its_bytes(spans: list[tuple[int, 
     made = [span(trace, number) for trace, number in spans]
     found = scan(message(made), Encoding.AUTO)
     assert not found.faults
-    pieces = [RekeyedFragment(each, 3, 7, 1000, []) for each in found.fragments]
+    pieces = [entry_of(each, 3, 7, 1000, []) for each in found.fragments]
     assert {piece.trace_id for piece in pieces} == {trace_id(trace) for trace, _ in spans}
     for piece in pieces:
-        ((value, _),) = values(piece)
+        ((value, _),) = piece.records
         ours = [each for each, (trace, _) in zip(made, spans, strict=True) if trace_id(trace) == piece.trace_id]
         assert value == message(ours)
         assert piece.covers == {3: (7,)}

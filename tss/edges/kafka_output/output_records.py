@@ -8,7 +8,7 @@ records of the input topic it was made of.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, pairwise
 
 import attrs
@@ -16,15 +16,12 @@ import attrs
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.otlp.wire import fields
 from tss.core.output_traces import OutputTrace
+from tss.edges.kafka_output.entry import Covers, Entry, RecordHeaders
 
 COVERS, DECISION, PART = "tss-covers", "tss-decision", "tss-part"
 TRACE_ID_BYTES = 16
 MOST_OFFSETS = 1 << 63  # Kafka's are signed 64-bit numbers
 OVERHEAD_BYTES = 256  # of a record beside value and headers: the key, the headers' names, lengths, batch
-
-Headers = Sequence[tuple[str, bytes]]
-Covers = Mapping[int, Sequence[int]]
-"""By partition of the input topic, the offsets of the records that a trace was made of."""
 
 
 class RecordTooLarge(Exception):
@@ -49,10 +46,14 @@ class Output:
     decision: Decision
     covers: Covers
     topic_id: str = ""  # of the input topic that the offsets are of
-    stamp_ms: int | None = None  # when it is written
 
 
-def records(output: Output, consumed: ConsumedTopic, max_bytes: int) -> list[tuple[bytes, Headers]]:
+def entry_of(output: Output, consumed: ConsumedTopic, max_bytes: int) -> Entry:
+    """Encode it. Its records bear the time of the transaction. Raises RecordTooLarge."""
+    return Entry(output.trace_id, output.covers, None, records(output, consumed, max_bytes))
+
+
+def records(output: Output, consumed: ConsumedTopic, max_bytes: int) -> list[tuple[bytes, RecordHeaders]]:
     """Values with their headers: mostly one. What is larger than a record may be is cut between its ResourceSpans.
 
     Raises RecordTooLarge when one of these alone is.

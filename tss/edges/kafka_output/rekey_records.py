@@ -9,37 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import attrs
-
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.otlp import Fragment
 from tss.core.output_traces import OutputTrace
 from tss.core.record import Headers
-from tss.edges.kafka_output.output_records import ConsumedTopic, Covers
+from tss.edges.kafka_output.entry import Entry, RecordHeaders
+from tss.edges.kafka_output.output_records import ConsumedTopic
 
 SOURCE = "tss-source"
 _NO_DECISION = Decision(Verdict.KEEP, "", Reason.INACTIVE, 1.0)  # nothing is decided yet
-
-
-@attrs.define
-class RekeyedFragment:
-    """One fragment, ready to be written."""
-
-    fragment: Fragment
-    partition: int
-    offset: int
-    stamp_ms: int
-    headers: list[tuple[str, bytes]]  # of all pieces of its record together
-
-    @property
-    def trace_id(self) -> bytes:
-        """Its key."""
-        return self.fragment.trace_id
-
-    @property
-    def covers(self) -> Covers:
-        """The one record that it is of."""
-        return {self.partition: (self.offset,)}
 
 
 def headers_of(headers: Headers, consumed: ConsumedTopic, partition: int, offset: int) -> list[tuple[str, bytes]]:
@@ -49,9 +27,9 @@ def headers_of(headers: Headers, consumed: ConsumedTopic, partition: int, offset
     return [*kept, (SOURCE, told)]  # type: ignore[list-item]  # a header without a value stays one
 
 
-def values(piece: RekeyedFragment) -> list[tuple[bytes, list[tuple[str, bytes]]]]:
-    """Its value and headers, for a transaction."""
-    return [(piece.fragment.payload, piece.headers)]
+def entry_of(fragment: Fragment, partition: int, offset: int, stamp_ms: int, headers: RecordHeaders) -> Entry:
+    """One fragment as one record. ``headers`` are shared by all fragments of its record."""
+    return Entry(fragment.trace_id, {partition: (offset,)}, stamp_ms, [(fragment.payload, headers)])
 
 
 def told(

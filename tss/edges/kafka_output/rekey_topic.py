@@ -28,10 +28,11 @@ from tss.core.startposition import StartPosition
 from tss.edges.kafka_client.client_log import logger
 from tss.edges.kafka_client.config import admin_config, connection_config, without_secrets
 from tss.edges.kafka_client.errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
+from tss.edges.kafka_output.entry import Entry
 from tss.edges.kafka_output.output_records import ConsumedTopic
 from tss.edges.kafka_output.output_topic import CLOSE_SECS, REQUEST_MS, reader_config
 from tss.edges.kafka_output.readback import Readback
-from tss.edges.kafka_output.rekey_records import RekeyedFragment, headers_of, told, values
+from tss.edges.kafka_output.rekey_records import entry_of, headers_of, told
 from tss.edges.kafka_output.transactions import Transaction, TransactionalProducer
 from tss.settings import Kafka
 
@@ -80,19 +81,22 @@ class RekeyTopic:
         return await trio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=True)
 
     def _run(self, reads: Sequence[ReadRecord], ends: Mapping[int, int], membership: bytes) -> Outcome:
-        pieces = [piece for read in reads for piece in self._pieces(read)]
+        entries = [entry for read in reads for entry in self._entries(read)]
         commits = {id: Commit(offset, offset, topic=self._topic_id) for id, offset in ends.items()}
-        oldest_ms = min([piece.stamp_ms for piece in pieces], default=0)
-        return self._transactions.run(Transaction(pieces, commits, oldest_ms, membership))
+        oldest_ms = min([self._stamp_ms(read) for read in reads if read.record.fragments], default=0)
+        return self._transactions.run(Transaction(entries, commits, oldest_ms, membership))
 
-    def _pieces(self, read: ReadRecord) -> list[RekeyedFragment]:
+    def _entries(self, read: ReadRecord) -> list[Entry]:
         record = read.record
         if not record.fragments:
             return []
-        # One that the brokers gave no time gets that of its reading.
-        stamp_ms = record.timestamp_ms if record.timestamp_ms > 0 else read.read_ms
+        stamp_ms = self._stamp_ms(read)
         headers = headers_of(read.headers, self._consumed, record.partition, record.offset)
-        return [RekeyedFragment(each, record.partition, record.offset, stamp_ms, headers) for each in record.fragments]
+        return [entry_of(each, record.partition, record.offset, stamp_ms, headers) for each in record.fragments]
+
+    def _stamp_ms(self, read: ReadRecord) -> int:
+        """The record's timestamp, or the time of its reading where the brokers gave none."""
+        return read.record.timestamp_ms if read.record.timestamp_ms > 0 else read.read_ms
 
     # -- from the source, on its thread
 
@@ -166,7 +170,7 @@ async def open_rekey(kafka: Kafka, instance_id: str) -> AsyncIterator[RekeyTopic
         reason = without_secrets(said(cause_of(error)), config)
         raise WrongSetting(f"{HEADLINE}: {reason}, check the kafka section") from None
     readback = Readback(reader_config(source_settings(kafka), instance_id), kafka.rekey.topic, consumed, told)
-    transactions = TransactionalProducer(config, kafka.rekey.topic, values, readback)
+    transactions = TransactionalProducer(config, kafka.rekey.topic, readback)
     topic = RekeyTopic(kafka, consumed, transactions, admin_config(kafka, instance_id))
     try:
         yield topic

@@ -1,4 +1,57 @@
-"""One transactional producer: everything that happens on its own thread. A batch of entries is one transaction."""
+"""A transactional producer: a batch of entries, and the offsets that it covers, are written whole or not at all.
+
+States, from the first use on::
+
+                  _ready                    _send                      _commit
+    NO PRODUCER ----------> READY ------------------------> OPEN ------------------> READY (Accepted)
+        ^                     ^                              |                         |
+        |                     | _ready                       | error                   | no answer (case 6)
+        |                     |                              v                         |
+        |  surely aborted     |                          ABORTING                      |
+        |  (cases 2, 3)       |                              |                         |
+        +---------------------|------------------------------+                         |
+                              |                              | perhaps not aborted     |
+                              |                              | (cases 1, 4, 5)         |
+                              |                              v                         |
+                              +-------------------------- IN DOUBT <-------------------+
+
+NO PRODUCER and IN DOUBT both have no client: after an error the client is discarded (case 3). IN DOUBT also remembers
+that a transaction may be committed or not. The next `run` then makes a client, whose beginning ends that transaction
+one way or the other. It reads the topic back, and sends only the entries that the topic lacks. Its commit ends the
+doubt; so does a topic that lacks nothing.
+
+What brokers and librdkafka really do. The code refers to these cases by number:
+
+1.  *Fenced.* Another client with this transactional id has begun: two replicas have one `app.instanceId`. Or the
+    coordinator aborted the transaction, because it took longer than `transactionTimeoutSecs`. The client is dead. The
+    outcome is `Again`: the next client fences the other one.
+2.  *The group has moved.* The partitions were assigned to another member. The brokers refuse the offsets of a member
+    that is not in the group's generation any more (KIP-447). The transaction is aborted; the new owner sends its traces.
+3.  *A record is refused,* because it is too large or invalid. The transaction is aborted, and the batch is undeliverable.
+    A client that is used again after this fails once more (measured: its sequence numbers have a gap). So each abort is
+    followed by a new client.
+4.  *A call never returns* (librdkafka issue 5456; seen with 2.16: `send_offsets_to_transaction`, after a broker was
+    killed and had come back). The call runs on a thread of its own, which is left behind with its client (`_within`).
+    An abort would not return either, so none is tried.
+5.  *A broker dies during the abort.* Nobody asked for a commit, but the transaction was in the topic (measured).
+6.  *A commit is not answered.* The coordinator may have moved, or a broker may hang. The call is repeated for
+    `COMMIT_SECS`. After that the transaction may be committed already, or may still become so. This is even true where
+    the client demands an abort: the brokers may have committed, and the answer was lost.
+7.  *The brokers forget to end a transaction.* It ends (its timeout is enough) while a partition has no leader. The
+    coordinator then calls it complete, and it stays open in the partition, which the coordinator takes for deleted (seen
+    with Apache Kafka 4.3.1: "likely deleted already and hence can be skipped"). Readers wait for ever, and the next
+    transaction that is committed here would commit that one too. So a new client first aborts one transaction on these
+    partitions, and on the group's offsets (`_end_open_transactions`).
+8.  *A broker forgets a transaction that it reported as committed.* It is killed between its answer and the markers in
+    the topic. So the entries of the last committed transaction are kept until the next one is committed: its markers end
+    both. In doubt, the topic is asked for these entries too.
+9.  *A former process left a transaction open.* Readers, and the next owner of its partitions, would wait for its
+    timeout. `prepare` makes the client at once, and its beginning ends that transaction.
+10. *A fatal error comes as a SystemError.* confluent-kafka raises it out of any call. A delivery report in the same call
+    meets the pending exception, and the SystemError has the fatal error as its cause, or no cause at all (seen with
+    `flush`).
+11. *The topic is missing.* librdkafka would say nothing for half a minute, so the client asks for its metadata first.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +59,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, Queue
 from threading import Lock, Thread
-from typing import Any, Protocol
 
 import attrs
 import structlog
@@ -17,21 +69,23 @@ from tss.core.errors import CannotConnect
 from tss.core.partition import Commit
 from tss.edges.kafka_client.errors import TOPIC_MISSING, cause_of, is_fatal, said
 from tss.edges.kafka_client.offset_metadata import to_metadata
-from tss.edges.kafka_output.output_records import Covers, Headers, RecordTooLarge
+from tss.edges.kafka_output.entry import Entry, RecordHeaders
 from tss.edges.kafka_output.readback import MARGIN_MS, Known, Readback
 
 log = structlog.get_logger()
 
-# Each call of the client that waits for a broker. What is not done by then is aborted and sent again; a broker that
-# works answers in milliseconds.
+# The limit of each call that waits for a broker; a working broker answers in milliseconds. A batch that is not written
+# by then is aborted and sent again.
 CALL_SECS = 5.0
-COMMIT_SECS = 15.0  # but of a commit it is better to hear than to have to look
+COMMIT_SECS = 15.0  # longer: an answer is cheaper than reading the topic back
 
-_OURS = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_MSG", "INVALID_TIMESTAMP"})
+_RECORD_REFUSED = frozenset(
+    {"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "INVALID_MSG", "INVALID_TIMESTAMP"}
+)
 _GROUP_MOVED = frozenset(
     {"ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "FENCED_INSTANCE_ID", "STALE_MEMBER_EPOCH", "REBALANCE_IN_PROGRESS"}
 )
-_SETTING = TOPIC_MISSING | {
+_MISCONFIGURED = TOPIC_MISSING | {
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "INVALID_TRANSACTION_TIMEOUT", "UNSUPPORTED_VERSION",
     "UNSUPPORTED_FOR_MESSAGE_FORMAT", "POLICY_VIOLATION", "NOT_ENOUGH_REPLICAS",
 }  # fmt: skip
@@ -39,133 +93,101 @@ _PURGED = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
 _FENCED = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "INVALID_TXN_STATE"})
 
 
-class Entry(Protocol):
-    """What is written whole: the spans of one trace."""
-
-    @property
-    def trace_id(self) -> bytes:
-        """Its key."""
-
-    @property
-    def covers(self) -> Covers:
-        """What it was made of."""
-
-    @property
-    def stamp_ms(self) -> int | None:
-        """Its records' time; None: that of the transaction."""
-
-
-Encode = Callable[[Any], Sequence[tuple[bytes, Headers]]]
-"""An entry (of the one kind that its caller writes) to values with their headers. Raises RecordTooLarge."""
-Encoded = tuple[Entry, Sequence[tuple[bytes, Headers]]]
-
-
 @attrs.frozen
 class Transaction:
-    """What one transaction has to do: the entries, and the offsets of the partitions that they are of."""
+    """What one transaction writes: the entries, and the offsets of the partitions that they cover."""
 
-    outputs: Sequence[Entry]
+    entries: Sequence[Entry]
     commits: Mapping[int, Commit]
     stamp_ms: int  # no record of it is older
-    membership: bytes  # of the consumer group; what is of an assignment that has ended is refused by it
-
-
-@attrs.frozen
-class Committed:
-    """An entry of a transaction that was committed, without what it was encoded from."""
-
-    trace_id: bytes
-    covers: Covers
-    stamp_ms: int | None
+    membership: bytes  # of the consumer group; the brokers refuse that of an ended assignment (case 2)
 
 
 @attrs.define
 class InDoubt:
-    """A transaction of which nobody knows whether it was committed."""
+    """A transaction that may be committed or not."""
 
-    since_ms: int
-    wanted: Mapping[int, int]
+    since_ms: int  # none of its records is older
+    wanted: Mapping[int, int]  # by input partition the first offset that its entries may cover
 
 
 class TransactionalProducer:
-    """Used by one thread at a time, but for `prepare`."""
+    """Used by one thread at a time, except `prepare`."""
 
-    def __init__(self, config: Mapping[str, object], topic: str, encode: Encode, readback: Readback) -> None:
+    def __init__(self, config: Mapping[str, object], topic: str, readback: Readback) -> None:
         self._config = dict(config)
         self._topic = topic
-        self._encode = encode
         self._readback = readback
         self._producer: Producer | None = None
-        self._making = Lock()  # the source's thread may ask for it too, before it reads the topic back
-        self._heard = ""  # the client's last complaint
-        self._failed: KafkaError | None = None  # the first record that was not delivered
+        self._making = Lock()  # `prepare` is called on the source's thread, before it reads the topic back
+        self._last_error = ""  # that the client reported; its exceptions often lack the reason
+        self._failed: KafkaError | None = None  # of the first record that was not delivered
         self._in_doubt: InDoubt | None = None
-        self._before: list[Encoded] = []  # what the last transaction that was committed had
-        self.held_bytes = 0  # by that, for nobody else holds it any more
+        self._before: Sequence[Entry] = []  # of the last committed transaction (case 8)
+        self.held_bytes = 0  # by these entries, which nobody else counts any more
         self._before_ms = 0
 
     def __repr__(self) -> str:
-        return f"<TransactionalProducer of {self._config['transactional.id']} on {self._topic}, doubt {self._in_doubt}>"
+        return f"<TransactionalProducer {self._config['transactional.id']} on {self._topic}, in doubt {self._in_doubt}>"
 
     def prepare(self) -> None:
-        """End what a former process of the same name left under way, so that nobody has to wait for its timeout."""
+        """Make the client now, since a former process may have left a transaction open (case 9). Raises nothing."""
         try:
             self._ready()
         except (KafkaException, SystemError) as error:
-            log.warning("no transactions yet", topic=self._topic, reason=self._said(_cause(error)))
+            log.warning(
+                "transactions cannot begin yet: they are tried again with the next batch",
+                topic=self._topic,
+                reason=self._reason(_cause(error)),
+            )
 
     def run(self, transaction: Transaction) -> Outcome:
-        """All of it or none."""
-        try:
-            encoded: list[Encoded] = [(output, self._encode(output)) for output in transaction.outputs]
-        except RecordTooLarge as error:
-            return Undeliverable("too_large", str(error))
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
-            return Undeliverable("unencodable", f"{type(error).__name__}: {error}"[:400])
+        """Write all of it or nothing."""
+        entries = transaction.entries
         try:
             producer = self._ready()
             if self._in_doubt is not None:
                 there = self._found(self._in_doubt)
-                self._keep([each for each in self._before if not _is_in(each[0], there)])
-                encoded = [*self._before, *(each for each in encoded if not _is_in(each[0], there))]
-                if not encoded:
+                self._keep([each for each in self._before if not _is_in(each, there)])
+                entries = [*self._before, *(each for each in entries if not _is_in(each, there))]
+                if not entries:
                     self._in_doubt = None
                     return Accepted()
         except (KafkaException, SystemError) as error:
             return self._outcome(_cause(error))
         except CannotConnect as error:
             return Again("outcome_unknown", str(error))
-        trouble = self._send(producer, encoded, transaction)
+        trouble = self._send(producer, entries, transaction)
         if trouble is None:
             outcome = self._commit(producer, transaction)
             if isinstance(outcome, Accepted):
                 self._before_ms, self._in_doubt = transaction.stamp_ms, None
-                self._keep(encoded)
+                self._keep(entries)
             return outcome
         self._abort(producer, trouble, transaction)
         return self._outcome(trouble)
 
-    def _keep(self, encoded: Sequence[Encoded]) -> None:
-        """Until the next transaction is committed: its markers may be needed to end this one, or it may be asked for."""
-        self._before = [(Committed(each.trace_id, each.covers, each.stamp_ms), values) for each, values in encoded]
-        self.held_bytes = sum([_size(value, headers) for _, values in encoded for value, headers in values])
+    def _keep(self, entries: Sequence[Entry]) -> None:
+        """Until the next transaction is committed (case 8)."""
+        self._before = entries
+        self.held_bytes = sum([_size(value, headers) for each in entries for value, headers in each.records])
 
     def close(self) -> None:
-        """What is under way is left to end by itself."""
+        """Let go of the client. An open transaction ends with its timeout, or at the next start (case 9)."""
         self._discard()
 
     # -- one transaction
 
-    def _send(self, producer: Producer, encoded: Sequence[Encoded], transaction: Transaction) -> KafkaError | None:
+    def _send(self, producer: Producer, entries: Sequence[Entry], transaction: Transaction) -> KafkaError | None:
         self._failed = None
         try:
             producer.begin_transaction()
-            for output, values in encoded:
-                key = output.trace_id.hex().encode()
-                stamp_ms = transaction.stamp_ms if output.stamp_ms is None else output.stamp_ms
-                for value, headers in values:
+            for entry in entries:
+                key = entry.trace_id.hex().encode()
+                stamp_ms = transaction.stamp_ms if entry.stamp_ms is None else entry.stamp_ms
+                for value, headers in entry.records:
                     self._produce(producer, key, value, headers, stamp_ms)
-            # Hear of records that are refused before the offsets: their reason is the better one.
+            # Before the offsets are sent: the reason why a record is refused tells more than the error that follows.
             left = producer.flush(CALL_SECS)
             if refused := self._refused():
                 return refused
@@ -180,7 +202,7 @@ class TransactionalProducer:
     def _refused(self) -> KafkaError | None:
         return self._failed  # set by a callback
 
-    def _produce(self, producer: Producer, key: bytes, value: bytes, headers: Headers, stamp_ms: int) -> None:
+    def _produce(self, producer: Producer, key: bytes, value: bytes, headers: RecordHeaders, stamp_ms: int) -> None:
         while True:
             try:
                 producer.produce(
@@ -191,7 +213,7 @@ class TransactionalProducer:
                     timestamp=stamp_ms,
                     on_delivery=self._delivered,
                 )
-            except BufferError:  # the queue is full: let some of it go
+            except BufferError:  # the client's queue is full: wait until some of it is sent
                 producer.poll(0.05)
             else:
                 return
@@ -213,32 +235,34 @@ class TransactionalProducer:
                 return Accepted()
             if cause.txn_requires_abort() or not cause.retriable() or time.monotonic() > deadline:
                 break
-        # It may be there, and may yet come, even where an abort is asked for: the brokers may have done it and the answer
-        # got lost. The next producer ends it one way or the other; then the topic tells.
-        log.warning("a transaction ended without an answer; the topic will tell", topic=self._topic, reason=said(cause))
+        # Case 6.
+        log.warning(
+            "it is not known whether a transaction was committed: the topic is read back before the next one",
+            topic=self._topic,
+            reason=said(cause),
+        )
         self._in_doubt = self._doubt_about(transaction)
         self._discard()
         return self._outcome(cause)
 
     def _abort(self, producer: Producer, trouble: KafkaError, transaction: Transaction) -> None:
-        """At once, for readers of the topic wait for it; and then a new producer, whose beginning ends what this could
-        not. Kept, it would fail once more (measured: with a gap in its sequence, after a record that was too large)."""
+        """At once, since readers of the topic wait for the end of the transaction. The client goes too (case 3)."""
         aborted = False
-        # After a call that did not return there would be no end to this one either.
+        # Case 4: after a call that did not return, this one would not return either.
         if not trouble.fatal() and trouble.name() != "_TIMED_OUT":
             try:
                 _within(2 * CALL_SECS, producer.abort_transaction, CALL_SECS)
                 aborted = True
             except (KafkaException, SystemError) as error:
-                log.debug("transaction not aborted", topic=self._topic, reason=said(_cause(error)))
-        if not aborted or trouble.name() not in _OURS | _GROUP_MOVED:
-            # Not asked to be committed, so it should not be there; but where a broker died meanwhile it was (measured).
+                log.debug("a transaction could not be aborted", topic=self._topic, reason=said(_cause(error)))
+        if not aborted or trouble.name() not in _RECORD_REFUSED | _GROUP_MOVED:
+            # Case 5.
             self._in_doubt = self._doubt_about(transaction)
         self._discard()
 
     def _doubt_about(self, transaction: Transaction) -> InDoubt:
-        """With what was committed just before: its markers may be what the brokers forgot."""
-        ids = {id for output, _ in self._before for id in output.covers} | transaction.commits.keys()
+        """Of this transaction, and of the one before (case 8)."""
+        ids = {id for entry in self._before for id in entry.covers} | transaction.commits.keys()
         since_ms = self._before_ms if self._before else transaction.stamp_ms
         if self._in_doubt is not None:
             since_ms = min(since_ms, self._in_doubt.since_ms)
@@ -249,32 +273,26 @@ class TransactionalProducer:
     def _ready(self) -> Producer:
         with self._making:
             if self._producer is None:
-                self._heard = ""
-                producer = Producer(self._config | {"error_cb": self._hear})
-                # Of a topic that is missing librdkafka would say nothing for half a minute.
+                self._last_error = ""
+                producer = Producer(self._config | {"error_cb": self._on_error})
+                # Case 11.
                 topic = producer.list_topics(self._topic, timeout=CALL_SECS).topics[self._topic]
                 if topic.error:
                     raise KafkaException(topic.error)
                 _within(2 * CALL_SECS, producer.init_transactions, CALL_SECS)
-                self._end_what_is_open(producer, [*topic.partitions])
+                self._end_open_transactions(producer, [*topic.partitions])
                 self._producer = producer
             return self._producer
 
-    def _end_what_is_open(self, producer: Producer, ids: Sequence[int]) -> None:
-        """Abort one transaction more, whose markers end whatever a former producer of this id began.
-
-        That should be over by now, and mostly is. But brokers forget: a transaction that ends (its timeout is enough)
-        while a partition has no leader is complete to its coordinator, and stays open in the partition, which it takes
-        for deleted (seen with Apache Kafka 4.3.1: "likely deleted already and hence can be skipped"). Then readers are
-        held up for ever, and the next transaction that is committed here would commit that one too.
-        """
+    def _end_open_transactions(self, producer: Producer, ids: Sequence[int]) -> None:
+        """Abort one transaction, whose markers end whatever a former client of this id began (case 7)."""
         if self._in_doubt is None:
-            # Those of other replicas too: for them it does nothing. Where all is well nothing is written, for Tansu
-            # shows what was aborted.
+            # In these partitions a transaction is open, of this id or of another replica: on those the abort has no
+            # effect. Usually there is none, and nothing is written: readers at Tansu see aborted records.
             ids = self._readback.under_way(ids)
         if not ids:
             return
-        log.info("ending what may be open in the output topic", topic=self._topic, partitions=len(ids))
+        log.info("aborting transactions that may be open in the output topic", topic=self._topic, partitions=len(ids))
         self._failed = None
         producer.begin_transaction()
         for id in ids:
@@ -288,15 +306,17 @@ class TransactionalProducer:
         _within(2 * CALL_SECS, producer.abort_transaction, CALL_SECS)
 
     def _touch_offsets(self, producer: Producer) -> None:
-        """The group's offsets are part of transactions too. One that nobody asks for will do: all of a group are in one
-        partition."""
+        """Make the group's offsets part of the transaction. All offsets of a group are in one partition, so the offset of
+        a topic that the group does not read is enough."""
         place = TopicPartition(self._topic, 0, 0)
         reader = Consumer(dict(self._readback.config))
         try:
-            membership = reader.consumer_group_metadata()  # of nobody: it has not joined
+            membership = reader.consumer_group_metadata()  # without a member, since the client has not joined
             _within(2 * CALL_SECS, producer.send_offsets_to_transaction, [place], membership, CALL_SECS)
         except KafkaException as error:
-            if not _cause(error).txn_requires_abort():  # refused, but its partition is part of the transaction by then
+            if not _cause(
+                error
+            ).txn_requires_abort():  # after such a refusal the partition is part of the transaction already
                 raise
         finally:
             reader.close()
@@ -304,47 +324,49 @@ class TransactionalProducer:
     def _discard(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.purge()  # or its end would wait for them
+            producer.purge()  # or its destructor would wait for the records
 
     def _found(self, doubt: InDoubt) -> Known:
         return self._readback.read(doubt.since_ms - MARGIN_MS, doubt.wanted, lambda: None)
 
-    # -- what the client says
+    # -- callbacks and errors of the client
 
-    def _hear(self, error: KafkaError) -> None:
-        self._heard = said(error)
+    def _on_error(self, error: KafkaError) -> None:
+        self._last_error = said(error)
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        # What is purged has failed because of something else, and perhaps in the transaction before.
+        # A purged record failed because of another error, perhaps in the transaction before.
         if error is not None and self._failed is None and error.name() not in _PURGED:
             self._failed = error
 
-    def _said(self, error: KafkaError) -> str:
-        return f"{said(error)} ({self._heard})" if self._heard else said(error)
+    def _reason(self, error: KafkaError) -> str:
+        return f"{said(error)} ({self._last_error})" if self._last_error else said(error)
 
     def _outcome(self, error: KafkaError) -> Outcome:
         name = error.name()
-        reason, detail = name.lower().strip("_"), f"topic {self._topic}: {self._said(error)}"
-        if name in _OURS and self._in_doubt is None:  # halves would ask the topic once, for the first of them
+        reason, detail = name.lower().strip("_"), f"topic {self._topic}: {self._reason(error)}"
+        # In doubt the batch stays whole. Split in halves, only the first half would be looked for in the topic.
+        if name in _RECORD_REFUSED and self._in_doubt is None:
             return Undeliverable(reason, detail)
         if name in _GROUP_MOVED:
             return Again("group_moved", detail)
         if name in _FENCED or (error.fatal() and name == "_FATAL"):
             return Again(
                 "fenced",
-                f"{detail}; a transaction took longer than transactionTimeoutSecs, or two replicas have one "
+                f"{detail}; a transaction took longer than transactionTimeoutSecs, or two replicas have the same "
                 "app.instanceId",
             )
-        if name in _SETTING or is_fatal(error):
+        if name in _MISCONFIGURED or is_fatal(error):
             return Misconfigured(reason, detail)
         return Again(reason, detail)
 
 
 def _within(secs: float, call: Callable[..., None], *arguments: object) -> None:
-    """Call it on a thread that can be left behind: librdkafka's own limits of time do not always hold. (librdkafka
-    issue 5456; seen with 2.16: after a broker that was killed had come back, `send_offsets_to_transaction` never returned.)
+    """Call it on a thread that can be left behind, since librdkafka's own timeouts do not always hold (case 4).
 
-    What is left behind keeps its producer. It can end nothing any more: the next one's beginning fences it.
+    That thread keeps its client. The client can end no transaction any more: the beginning of the next one fences it.
+
+    Raises what the call raises, or KafkaException (_TIMED_OUT) after ``secs``.
     """
     answer: Queue[BaseException | None] = Queue(1)
 
@@ -366,8 +388,7 @@ def _within(secs: float, call: Callable[..., None], *arguments: object) -> None:
 
 
 def _cause(error: BaseException) -> KafkaError:
-    """confluent-kafka raises a fatal error out of whatever call it met it in; a delivery that is reported in the same
-    call trips over that, and what comes out is a SystemError because of it, or of nothing (seen of `flush`)."""
+    """The client's error behind an exception (case 10). Raises the exception itself where there is none."""
     while not isinstance(error, KafkaException):
         if error.__cause__ is None and isinstance(error, SystemError):
             return KafkaError(KafkaError._FATAL, "the client ended", fatal=True)  # noqa: SLF001  # as above
@@ -377,14 +398,14 @@ def _cause(error: BaseException) -> KafkaError:
     return cause_of(error)
 
 
-def _size(value: bytes, headers: Headers) -> int:
+def _size(value: bytes, headers: RecordHeaders) -> int:
     return len(value) + sum([len(name) + len(content or b"") for name, content in headers])
 
 
-def _is_in(output: Entry, there: Known) -> bool:
-    """Whether the topic has it. By its trace id and any of its records: a transaction is there whole or not at all."""
-    for id, offsets in output.covers.items():
-        known = there.get(id, {}).get(output.trace_id)
+def _is_in(entry: Entry, there: Known) -> bool:
+    """Whether the topic has it. One partition is enough, since a transaction is there whole or not at all."""
+    for id, offsets in entry.covers.items():
+        known = there.get(id, {}).get(entry.trace_id)
         if known is not None and set(offsets) <= set(known.offsets):
             return True
     return False
