@@ -71,6 +71,7 @@ check: .venv/.lock ## lint, format, types, and that the generated pages are fres
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	@$(PY) -m tss.settings | diff -u docs/settings.md - || { echo 'docs/settings.md is stale: make docs'; exit 1; }
+	@$(PY) -m tss.settings --schema | diff -u docs/tss.schema.json - || { echo 'docs/tss.schema.json is stale: make docs'; exit 1; }
 	@$(PY) -m tss.edges.metrics | diff -u docs/metrics.md - || { echo 'docs/metrics.md is stale: make docs'; exit 1; }
 	@$(PY) -m chart --check
 
@@ -80,6 +81,7 @@ format: .venv/.lock ## format, and mend what lint can mend
 
 docs: .venv/.lock ## make the generated pages anew
 	$(PY) -m tss.settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+	$(PY) -m tss.settings --schema > docs/tss.schema.json.new && mv docs/tss.schema.json.new docs/tss.schema.json
 	$(PY) -m tss.edges.metrics > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 	$(PY) -m chart
 

@@ -102,6 +102,10 @@ def _config(text: str) -> Schema:
     read = yaml.safe_load(text)["config"]
     for section, keys in read.items():
         found["properties"][section]["required"] = [*keys]
+    # The templates compute the pod's grace period from this key. A text such as "30s", which the daemon takes too, would be 0 there.
+    stop = found["properties"]["app"]["properties"]["shutdownTimeoutSecs"]
+    stop["type"] = "number"
+    del stop["pattern"]
     return found | {"required": [*read]}
 
 

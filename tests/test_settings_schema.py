@@ -1,6 +1,10 @@
 """The settings as JSON Schema: it takes whatever the daemon takes, and refuses what it can."""
 
 import copy
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +24,7 @@ from tss.settings import (
 )
 from tss.settings.keys import camel, fields
 from tss.settings.model import SECTIONS
-from tss.settings.schema import settings_schema
+from tss.settings.schema import document_schema, settings_schema
 from tss.settings.sections.exporters import EXPORTERS
 
 SCHEMA = settings_schema()
@@ -124,3 +128,55 @@ def test_it_is_made_anew_each_time() -> None:
     before = copy.deepcopy(SCHEMA)
     settings_schema()["properties"].clear()
     assert settings_schema() == before
+
+
+# ---- as it is published for editors
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = json.loads((ROOT / "docs" / "tss.schema.json").read_text())
+
+
+def test_the_published_schema_is_fresh() -> None:
+    assert document_schema() == PUBLISHED, "run: make docs"
+    Draft7Validator.check_schema(PUBLISHED)
+
+
+def _examples() -> Iterator[Any]:
+    """Every tss.yaml of the repository, and what its pages show of one."""
+    compose = ROOT / "deploy" / "compose" / "tss.yaml"
+    yield pytest.param(yaml.safe_load(compose.read_text()), id=str(compose.relative_to(ROOT)))
+    for values in sorted((ROOT / "helm-charts").glob("*/ci/*-values.yaml")):
+        yield pytest.param(yaml.safe_load(values.read_text())["config"], id=values.name)
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+            document = yaml.safe_load(block)
+            if isinstance(document, dict) and document.keys() & PUBLISHED["properties"].keys():
+                yield pytest.param(document, id=f"{page.name}: {', '.join(document)}")
+
+
+EXAMPLES = [*_examples()]
+
+
+@pytest.mark.parametrize("document", EXAMPLES)
+def test_every_example_is_valid(document: object) -> None:
+    assert [error.message for error in Draft7Validator(PUBLISHED).iter_errors(document)] == []
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) > 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kafka: {broker: 'kafka:9092'}",
+        "kafak: {brokers: 'kafka:9092'}",
+        "exporters: [{name: a, type: file, pth: kept.jsonl, path: kept.jsonl}]",
+        "kafka: {rekey: {enable: true}}",
+        "exporters: [{name: a, type: file}]",
+        "app: {rootQuietSecs: 30 sec}",
+        "app: {maxBufferBytes: 2GB of memory}",
+    ],
+)
+def test_a_misspelt_document_is_not(text: str) -> None:
+    assert list(Draft7Validator(PUBLISHED).iter_errors(yaml.safe_load(text)))

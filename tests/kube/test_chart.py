@@ -525,6 +525,8 @@ def test_what_does_not_go_together_is_refused_with_what_to_do(
         ("keda.kafka.group=a", "'?consumerGroup'?"),
         ("config.app.maxBufferSpans=many", "integer"),
         ("config.sampling.errorSampleRate=2", "1"),
+        ("config.app.rootQuietSecs=30 sec", "pattern"),
+        ("config.app.shutdownTimeoutSecs=30s", "number"),  # the chart computes with it
         ("config.observability.logLevel=loud", "'?debug'?"),
         ("image.pullPolicy=Sometimes", "'?IfNotPresent'?"),
         ("image.digest=sha256:abc", "pattern"),
@@ -540,6 +542,19 @@ def test_what_does_not_go_together_is_refused_with_what_to_do(
 def test_an_unknown_key_or_value_is_refused_with_those_that_there_are(value: str, words: str, version: int) -> None:
     with pytest.raises(Refused, match=words):
         template(*LEAST, value, version=version)
+
+
+@pytest.mark.parametrize("version", tools.HELMS)
+def test_the_daemons_units_pass_the_chart(version: int) -> None:
+    values = (
+        "config.app.rootQuietSecs=45s",
+        "config.app.maxBufferBytes=256MiB",
+        "config.sampling.errorSampleRate=10%",
+        "config.spanMetrics.bucketsMs={2ms,1s}",
+    )
+    found = settings(rendered(*LEAST, *values, version=version))
+    assert (found.app.root_quiet_secs, found.app.max_buffer_bytes) == (45, 256 * 1024**2)
+    assert (found.sampling.error_sample_rate, found.span_metrics.buckets_ms) == (0.1, (2, 1000))
 
 
 @pytest.mark.parametrize("version", tools.HELMS)

@@ -12,6 +12,16 @@ from tss.settings.sections.exporters import EXPORTERS
 Schema = dict[str, Any]
 
 
+def document_schema() -> Schema:
+    """JSON Schema of tss.yaml, to be published for editors."""
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$comment": "Made by `python -m tss.settings --schema`: do not edit.",
+        "title": "Settings of the Tail Sampling Selector (tss.yaml)",
+        **settings_schema(),
+    }
+
+
 def settings_schema() -> Schema:
     """Of the settings file: the sections and `exporters`. JSON Schema, draft 7."""
     top = {camel(name): section_schema(name) for name in SECTIONS if "." not in name}

@@ -93,11 +93,31 @@ from the environment, which beats the file. Everything has a default but `kafka.
   `TSS_SPAN_COMPRESSION_SQL_PATTERNS='["a", "b"]'`. An empty variable is empty text; for other keys it is an error.
 - A secret can be kept in a file: `<VARIABLE>_FILE` names it; the line break at its end does not count. It is shown as
   `{MASK}` everywhere.
-- `null` means the default. Durations may have fractions. Choices may be written in any case.
+- `null` means the default. Choices may be written in any case.
+- A number may have a fraction, unless the table says "a whole number". The end of a key's name says the unit of a number:
+  `...Secs`, `...Ms`, `...Bytes`; a `...Rate` is a share from 0 to 1. Or write the unit, in the file and in variables alike:
+
+  | sort | units | examples |
+  |---|---|---|
+  | duration | `ms`, `s`, `m`, `h`, `d` | `30s`, `1.5h`, `1h30m` |
+  | size | `B`, `kB`, `MB`, `GB` (1000), `KiB`, `MiB`, `GiB` or `Ki`, `Mi`, `Gi` (1024) | `2GiB`, `500 MB` |
+  | share | `%` | `10%`, `0.5 %` |
+
+  Upper and lower case count: `5M` is refused. Counts have no unit: write `1000000`, not `1M`.
 - An unknown key or `TSS_` variable is an error, save those that Kubernetes sets for services (`TSS_..._SERVICE_HOST` and
   the like). All errors are reported at once, and the exit code is 2.
 
 `python -m tss check --config FILE` checks the settings and prints the effective ones.
+
+Editors that know [JSON Schema](tss.schema.json) complete the keys and mark mistakes. For VS Code (YAML extension), Neovim, Emacs and
+others with yaml-language-server, put this line at the top of `tss.yaml`, with the path or the address of the schema:
+
+```yaml
+# yaml-language-server: $schema=docs/tss.schema.json
+```
+
+JetBrains IDEs take the same file under Settings, Languages & Frameworks, Schemas and DTDs, JSON Schema Mappings. `python -m tss.settings --schema` prints
+the schema of the installed version. Helm's values have their own, which the chart brings along.
 """
 
 _EXPORTERS = """\
@@ -143,8 +163,12 @@ def _table(cls: Any, section: str | None) -> Iterator[str]:
         known = about(field)
         variables = f"<br>`{variable(section, field.name)}`" if section else ""
         cells = (f"`{camel(field.name)}`{variables}", _default(field, known), known.kind.allowed, _meaning(known))
-        yield f"| {' | '.join(cells)} |"
+        yield _row(*cells)
     yield ""
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
 def _default(field: "attrs.Attribute[Any]", known: About) -> str:
@@ -154,7 +178,14 @@ def _default(field: "attrs.Attribute[Any]", known: About) -> str:
         return known.default_doc
     default = {} if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
     plain = _plain(field.name, default, known)
-    return f"`{dump([plain]).removeprefix('- ').strip()}`" if plain != "" else "empty"
+    return f"`{_in_one_line(plain)}`" if plain != "" else "empty"
+
+
+def _in_one_line(plain: object) -> str:
+    """As YAML that fits into the cell of a table."""
+    if isinstance(plain, list):
+        return f"[{', '.join(map(_in_one_line, plain))}]"
+    return dump([plain]).removeprefix("- ").strip()
 
 
 def _meaning(known: About) -> str:
@@ -165,5 +196,5 @@ def _meaning(known: About) -> str:
 def _owned_properties() -> Iterator[str]:
     yield "Not allowed in `properties`:\n\n| property | reason |\n|---|---|"
     for name, reason in OWNED_PROPERTIES.items():
-        yield f"| `{name}` | {reason} |"
+        yield _row(f"`{name}`", reason)
     yield ""

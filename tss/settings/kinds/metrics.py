@@ -6,6 +6,7 @@ from itertools import pairwise
 from tss.settings.kinds.kind import Kind, collect, list_of, refused
 from tss.settings.kinds.numbers import WEEK_SECS, number
 from tss.settings.kinds.texts import read_text
+from tss.settings.kinds.units import MILLISECONDS
 
 _DIMENSION = re.compile(r"[^\s=]+(=.*)?")
 _DIMENSION_ALLOWED = "an attribute's key, or key=default"
@@ -49,13 +50,13 @@ dimensions = Kind(
 
 MAX_BOUNDS = 100  # each is one more number in every series
 _SMALLEST_BOUND_MS = 1e-6  # a nanosecond: spans tell no less
+_bound = number(_SMALLEST_BOUND_MS, 1000 * WEEK_SECS, units=MILLISECONDS)
 
 
 def _read_bounds(raw: object) -> tuple[float, ...]:
     if not isinstance(raw, list) or not 0 < len(raw) <= MAX_BOUNDS:
         raise refused(raw, bounds.allowed)
-    read = number(_SMALLEST_BOUND_MS, 1000 * WEEK_SECS).read
-    found = tuple(collect((f"[{place}]", entry, read) for place, entry in enumerate(raw)))
+    found = tuple(collect((f"[{place}]", entry, _bound.read) for place, entry in enumerate(raw)))
     for place, (one, other) in enumerate(pairwise(found)):
         if other - one < _SMALLEST_BOUND_MS:
             raise refused(raw[place + 1], f"more than {one:g}, the one before", at=f"[{place + 1}]")
@@ -63,7 +64,7 @@ def _read_bounds(raw: object) -> tuple[float, ...]:
 
 
 bounds = Kind(
-    f"a list of rising numbers above 0, at most {MAX_BOUNDS}",
+    f'a list of rising numbers above 0, or durations such as "500ms", at most {MAX_BOUNDS}',
     _read_bounds,
-    schema=list_of({"type": "number", "exclusiveMinimum": 0}, MAX_BOUNDS, 1),
+    schema=list_of(_bound.schema, MAX_BOUNDS, 1),
 )

@@ -1,8 +1,11 @@
-"""true and false, numbers, durations, sizes, rates."""
+"""true and false; whole numbers and fractions, with a unit where the key has one: durations, sizes, shares."""
 
 import math
+import re
+from collections.abc import Mapping
 
 from tss.settings.kinds.kind import Kind, refused
+from tss.settings.kinds.units import SECONDS, SHARE, Units
 
 
 def _read_truth(raw: object) -> bool:
@@ -18,47 +21,76 @@ def _within(low: float, high: float | None) -> str:
     return f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
 
 
-def whole(low: int, high: int | None = None) -> Kind[int]:
-    allowed = f"a whole number, {_within(low, high)}"
+def whole(low: int, high: int | None = None, units: Units | None = None) -> Kind[int]:
+    """A whole number from `low` to `high`; with `units` also a text such as "64MiB" that makes a whole number."""
+    allowed = f"a whole number, {_within(low, high)}{_or_text(units)}"
 
     def read(raw: object) -> int:
+        value = _plain(raw, units)
         # Helm's templates print 1000000 as 1e+06. Beyond 2**53 a float no longer knows which whole number it is.
-        if isinstance(raw, float) and raw.is_integer() and abs(raw) <= 2**53:
-            raw = int(raw)
-        if isinstance(raw, bool) or not isinstance(raw, int) or raw < low or (high is not None and raw > high):
-            raise refused(raw, allowed, _unquote(raw))
-        return min(raw, 2**53)  # what is meant is "no limit", and the core counts in 64 bits
+        if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+            raise refused(raw, allowed, _hint(raw, units))
+        return min(value, 2**53)  # a larger number means "no limit", and the core counts in 64 bits
 
     limits = {"minimum": low} | ({} if high is None else {"maximum": high})
-    return Kind(allowed, read, schema={"type": "integer", **limits})
+    return Kind(allowed, read, schema=_schema("integer", limits, units))
 
 
-def number(low: float, high: float, above: bool = False) -> Kind[float]:
-    """From `low` to `high`, fractions too; `above` leaves `low` itself out."""
-    allowed = f"a number above {low:,} and up to {high:,}" if above else f"a number, {_within(low, high)}"
+def number(low: float, high: float, above: bool = False, units: Units | None = None) -> Kind[float]:
+    """From `low` to `high`, with fractions; `above` excludes `low`. With `units` also a text such as "30s"."""
+    within = f"a number above {low:,} and up to {high:,}" if above else f"a number, {_within(low, high)}"
+    allowed = f"{within}{_or_text(units)}"
 
     def read(raw: object) -> float:
-        # NaN fails every comparison, so the range must be asked for, not its contrary.
-        fits = isinstance(raw, int | float) and not isinstance(raw, bool) and low <= raw <= high
-        if not fits or (above and raw == low):
-            raise refused(raw, allowed, _unquote(raw))
-        return float(raw)  # type: ignore[arg-type]  # it fits
+        value = _plain(raw, units)
+        # NaN fails every comparison, so test for "inside", not for "outside".
+        inside = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        if not inside or (above and value == low):
+            raise refused(raw, allowed, _hint(raw, units))
+        return float(value)  # type: ignore[arg-type]  # it is inside
 
     lowest = "exclusiveMinimum" if above else "minimum"
-    return Kind(allowed, read, schema={"type": "number", lowest: low, "maximum": high})
+    return Kind(allowed, read, schema=_schema("number", {lowest: low, "maximum": high}, units))
 
 
-def _unquote(raw: object) -> str:
+def _or_text(units: Units | None) -> str:
+    return f', or {units.called} such as "{units.example}"' if units else ""
+
+
+def _schema(sort: str, limits: Mapping[str, float], units: Units | None) -> dict[str, object]:
+    # JSON Schema applies the limits to numbers only, and the pattern to texts only.
+    return {"type": [sort, "string"], "pattern": units.pattern, **limits} if units else {"type": sort, **limits}
+
+
+def _plain(raw: object, units: Units | None) -> object:
+    """A text with a unit as the number in the key's own unit; any other value unchanged."""
+    amount = units.amount(raw) if units and isinstance(raw, str) else None
+    if amount is None:
+        return raw
+    return int(amount) if amount.denominator == 1 else float(amount)
+
+
+def _hint(raw: object, units: Units | None) -> str:
+    if units is SHARE and isinstance(raw, int | float) and 1 < raw <= 100:
+        return f'for {raw:g} percent write {raw / 100:g} or "{raw:g}%"'
+    if not isinstance(raw, str):
+        return ""
+    if units:
+        return units.hint(raw)
+    if re.fullmatch(r"[0-9.]+ ?[A-Za-z%]+", raw):
+        return "write the number in full, without a unit"
     try:
-        finite = isinstance(raw, str) and math.isfinite(float(raw))
+        finite = math.isfinite(float(raw))
     except ValueError:
         return ""
     return "this is text: write the number without quotes" if finite else ""
 
 
 WEEK_SECS = 604_800
-# No duration here makes sense beyond a topic's usual retention, and a slip such as ms for s is caught.
-secs = number(0, WEEK_SECS)
-positive_secs = number(0, WEEK_SECS, above=True)
-rate = number(0, 1)
+# A longer duration makes no sense, since topics usually keep records for a week; and the limit catches ms for s.
+secs = number(0, WEEK_SECS, units=SECONDS)
+positive_secs = number(0, WEEK_SECS, above=True, units=SECONDS)
+rate = number(0, 1, units=SHARE)
 port = whole(0, 65535)

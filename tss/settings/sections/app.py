@@ -5,6 +5,7 @@ from attrs import frozen
 from tss.settings.keys import key
 from tss.settings.kinds.numbers import positive_secs, secs, truth, whole
 from tss.settings.kinds.texts import text
+from tss.settings.kinds.units import BYTES
 
 
 @frozen(kw_only=True)
@@ -21,7 +22,7 @@ class App:
     max_buffer_traces: int = key(100_000, whole(1), "Open traces held in memory at most.")
     max_buffer_bytes: int = key(
         0,
-        whole(0),
+        whole(0, units=BYTES),
         "Bytes of open traces held in memory at most; from two fifths of it on quiet ones are compressed in place, and at the limit the oldest traces are decided early.",
         default_doc="two thirds of the memory limit (cgroup or machine) less 128 MiB, at least 32 MiB; `0` means the same",
     )

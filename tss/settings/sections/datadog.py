@@ -7,6 +7,7 @@ from attrs import frozen
 from tss.settings.keys import key
 from tss.settings.kinds.numbers import positive_secs, secs, truth, whole
 from tss.settings.kinds.texts import choice, site, text, url
+from tss.settings.kinds.units import MILLISECONDS
 
 DATADOG_API = "https://api.datadoghq.com"
 
@@ -57,7 +58,9 @@ class Datadog:
     max_retries: int = key(
         3, whole(0, 1000), "Quick retries before a failure is reported; kept traces are not dropped after that either."
     )
-    retry_initial_delay_ms: int = key(1000, whole(1, 600_000), "Pause before the first retry; it doubles each time.")
+    retry_initial_delay_ms: int = key(
+        1000, whole(1, 600_000, units=MILLISECONDS), "Pause before the first retry; it doubles each time."
+    )
 
     @property
     def chosen_via(self) -> str:

@@ -11,6 +11,7 @@ from tss.settings.kinds.kafka import properties, topic
 from tss.settings.kinds.numbers import WEEK_SECS, number, positive_secs, secs, truth, whole
 from tss.settings.kinds.routing import match
 from tss.settings.kinds.texts import choice, filled, site, text, url
+from tss.settings.kinds.units import BYTES, MILLISECONDS, SECONDS
 from tss.settings.sections.datadog import (
     COMPRESSIONS,
     INTAKE_COMPRESSION_DOC,
@@ -30,7 +31,7 @@ _MATCH_DOC = (
     "a text or a list, `*` and `?` stand for other letters), all that is given must fit; empty: every trace."
 )
 _IN_FLIGHT_DOC = "Requests under way at the same time at most."
-_YEARS = number(0, 520 * WEEK_SECS)
+_YEARS = number(0, 520 * WEEK_SECS, units=SECONDS)
 
 
 @frozen(kw_only=True)
@@ -48,7 +49,7 @@ class FileExporter:
     batch_timeout_secs: float = key(0.2, secs, _BATCH_TIMEOUT_DOC)
     rotate_bytes: int = key(
         0,
-        whole(0),
+        whole(0, units=BYTES),
         "A file that would grow beyond this gets a name with the time, and a new one is begun; 0 is never (logrotate may).",
     )
     rotate_secs: float = key(
@@ -73,7 +74,7 @@ class ParquetExporter:
     batch_timeout_secs: float = key(60, secs, "A file is written when its first trace has waited this long.")
     batch_bytes: int = key(
         0,
-        whole(0),
+        whole(0, units=BYTES),
         "Bytes of OTLP in one file at most; they are held in memory until it is written.",
         default_doc="64 MiB, or a 32nd of `app.maxBufferBytes` if that is less; `0` means the same",
     )
@@ -96,7 +97,9 @@ class OtlpExporter:
     bearer_token: str = key("", text(), "Token for `Authorization: Bearer`.", secret=True)
     compression: str = key("gzip", choice("gzip", "none"), "How requests are compressed.")
     request_timeout_secs: float = key(30, positive_secs, "Time for one request.")
-    retry_initial_delay_ms: int = key(1000, whole(1, 600_000), "Pause before the first retry; it doubles each time.")
+    retry_initial_delay_ms: int = key(
+        1000, whole(1, 600_000, units=MILLISECONDS), "Pause before the first retry; it doubles each time."
+    )
     ssl_ca_location: str = key("", text(), "File with the CA certificates to trust (PEM); empty: the usual ones.")
     ssl_certificate_location: str = key(
         "", text(), "File with the client's certificate, and those between it and the CA (PEM); needs `sslKeyLocation`."
@@ -180,7 +183,7 @@ class KafkaExporter:
     batch_timeout_secs: float = key(0.5, secs, _BATCH_TIMEOUT_DOC)
     transaction_timeout_secs: float = key(
         30,
-        number(1, 60),
+        number(1, 60, units=SECONDS),
         "Brokers abort a transaction that takes longer; when a replica is killed in one, readers of the topic, and who takes over its partitions, wait for that, unless it comes back under the same `app.instanceId`.",
     )
     properties: Mapping[str, str] = key({}, properties, "Further librdkafka properties of the producer.")

@@ -5,6 +5,7 @@ from attrs import frozen
 from tss.settings.keys import key
 from tss.settings.kinds.numbers import WEEK_SECS, number, port, whole
 from tss.settings.kinds.texts import filled, text
+from tss.settings.kinds.units import SECONDS
 
 _TOKEN_TOO = "Has an effect only with `adminToken`."  # noqa: S105  # about the token, and none
 _YEAR_SECS = 52 * WEEK_SECS
@@ -34,14 +35,16 @@ class ForceSampling:
         "Has an effect only with `adminPort`.",
     )
     default_duration_secs: float = key(
-        3600, number(0, _YEAR_SECS, above=True), f"How long a rule lasts that does not say. {_TOKEN_TOO}"
+        3600, number(0, _YEAR_SECS, above=True, units=SECONDS), f"How long a rule lasts that does not say. {_TOKEN_TOO}"
     )
     max_duration_secs: float = key(
-        WEEK_SECS, number(0, _YEAR_SECS, above=True), f"No rule ends later than this from now. {_TOKEN_TOO}"
+        WEEK_SECS,
+        number(0, _YEAR_SECS, above=True, units=SECONDS),
+        f"No rule ends later than this from now. {_TOKEN_TOO}",
     )
     max_rules: int = key(100, whole(1, 1000), f"Rules at a time at most. {_TOKEN_TOO}")
     poll_secs: float = key(
         5,
-        number(0.1, 3600),
+        number(0.1, 3600, units=SECONDS),
         f"Time between two looks at Redis, should a change not have been heard of. {_TOKEN_TOO}",
     )

@@ -8,6 +8,7 @@ from tss.settings.keys import key
 from tss.settings.kinds.kafka import brokers, properties, topic, topic_or_empty
 from tss.settings.kinds.numbers import number, positive_secs, secs, truth, whole
 from tss.settings.kinds.texts import choice, filled, text
+from tss.settings.kinds.units import MILLISECONDS, SECONDS
 
 _PROTOCOLS = choice("", "plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 
@@ -38,7 +39,7 @@ class Rekey:
     )
     retention_ms: int = key(
         0,
-        whole(0),
+        whole(0, units=MILLISECONDS),
         f"How long it keeps records, counted from their first writing, as that of the input topic. {_MADE_TOO}",
         default_doc="the input topic's; `0` means the same",
     )
@@ -58,7 +59,7 @@ class Rekey:
         default_doc="5, or half of `app.rootQuietSecs` if that is less; `0` means the same",
     )
     transaction_timeout_secs: float = key(
-        15, number(1, 60), f"Brokers abort a transaction that takes longer. {_REKEY_TOO}"
+        15, number(1, 60, units=SECONDS), f"Brokers abort a transaction that takes longer. {_REKEY_TOO}"
     )
 
 
@@ -78,7 +79,7 @@ class Kafka:
     # Brokers allow 6 s to 30 min unless told otherwise, and say so themselves; librdkafka's own limit is an hour.
     session_timeout_ms: int = key(
         30_000,
-        whole(1, 3_600_000),
+        whole(1, 3_600_000, units=MILLISECONDS),
         "A replica silent for this long loses its partitions. With `groupProtocol` consumer the brokers say how long.",
     )
     commit_interval_secs: float = key(5, positive_secs, "Time between two commits of offsets.")

@@ -6,6 +6,7 @@ from tss.settings.keys import key
 from tss.settings.kinds.numbers import positive_secs, truth, whole
 from tss.settings.kinds.redis import redis_url
 from tss.settings.kinds.texts import text
+from tss.settings.kinds.units import BYTES
 
 _WITH_URL = "Has an effect only with `url`."
 
@@ -42,5 +43,7 @@ class Redis:
         f"Remember dropped traces, too, in 80 MiB of Redis for the whole group: 4 bytes each. {_WITH_URL}",
     )
     max_parked_bytes: int = key(
-        268_435_456, whole(1), f"Bytes of parked traces of one partition at most; more stay in memory. {_WITH_URL}"
+        268_435_456,
+        whole(1, units=BYTES),
+        f"Bytes of parked traces of one partition at most; more stay in memory. {_WITH_URL}",
     )

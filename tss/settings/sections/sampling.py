@@ -4,6 +4,7 @@ from attrs import frozen
 
 from tss.settings.keys import key
 from tss.settings.kinds.numbers import WEEK_SECS, number, rate, truth
+from tss.settings.kinds.units import MILLISECONDS
 
 
 @frozen(kw_only=True)
@@ -14,7 +15,7 @@ class Sampling:
     error_sample_rate: float = key(1, rate, "Share kept of the traces with an error.")
     sample_latency: bool = key(True, truth, "Look for slow traces, and keep `latencySampleRate` of them.")
     latency_threshold_ms: float = key(
-        5000, number(0, 1000 * WEEK_SECS), "A trace that lasts this long or longer is slow."
+        5000, number(0, 1000 * WEEK_SECS, units=MILLISECONDS), "A trace that lasts this long or longer is slow."
     )
     latency_sample_rate: float = key(0.1, rate, "Share kept of the slow traces.")
     default_sample_rate: float = key(0, rate, "Share kept of all other traces.")

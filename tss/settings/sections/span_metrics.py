@@ -9,6 +9,7 @@ from tss.settings.kinds.headers import headers
 from tss.settings.kinds.metrics import bounds, dimensions
 from tss.settings.kinds.numbers import number, truth, whole
 from tss.settings.kinds.texts import choice, url
+from tss.settings.kinds.units import SECONDS
 
 _METRICS_TOO = "Has an effect only with `enabled`."
 _OTLP_TOO = "Has an effect only with `otlpEndpoint`."
@@ -50,4 +51,4 @@ class SpanMetrics:
         f"Base address of a backend that is sent them by OTLP/HTTP too; /v1/metrics is added. {_METRICS_TOO}",
     )
     otlp_headers: Mapping[str, str] = key({}, headers, f"Headers of every request. {_OTLP_TOO}", secret=True)
-    otlp_interval_secs: float = key(60, number(1, 3600), f"Time between two sendings. {_OTLP_TOO}")
+    otlp_interval_secs: float = key(60, number(1, 3600, units=SECONDS), f"Time between two sendings. {_OTLP_TOO}")
