@@ -15,7 +15,7 @@ from tss.core.formats.apm_stats.groups import around_of, name_of
 from tss.core.formats.datadog import to_spans
 from tss.core.formats.datadog.obfuscation import obfuscate
 from tss.core.otlp.schema import TracesData
-from tss.edges.http.datadog_forms import V04, V07, Intake
+from tss.edges.http.datadog_trace_forms import V04, V07, Intake
 
 SECRET = "jane@example.com"
 STATEMENTS = ("sql.query", "db.statement", "db.query.text")

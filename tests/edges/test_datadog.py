@@ -32,9 +32,9 @@ from tss.core.formats.datadog.schema import TraceChunk
 from tss.core.otlp.wire import join
 from tss.core.repeating import TooLarge
 from tss.core.trace import Trace
-from tss.edges.http import datadog as edge
-from tss.edges.http.datadog import BATCH_BYTES, THREAD_BYTES, DatadogHttp, open_datadog, way_of
-from tss.edges.http.datadog_forms import AGENT_BYTES, INTAKE_BYTES, V04, V07, Intake
+from tss.edges.http import datadog_traces as edge
+from tss.edges.http.datadog_trace_forms import AGENT_BYTES, INTAKE_BYTES, V04, V07, Intake
+from tss.edges.http.datadog_traces import BATCH_BYTES, THREAD_BYTES, DatadogTraces, endpoint_of, open_datadog
 from tss.settings import Datadog, DatadogExporter
 
 AGENT, AGENT_V07, INTAKE, OTLP = WAYS = ("agent v0.4", "agent v0.7", "intake", "otlp")
@@ -75,7 +75,7 @@ def settings_of(way: str, url: str, **more) -> DatadogExporter:
 
 
 @asynccontextmanager
-async def exporter(way: str, url: str, *, computes_stats: bool = False, **shared) -> AsyncIterator[DatadogHttp]:
+async def exporter(way: str, url: str, *, computes_stats: bool = False, **shared) -> AsyncIterator[DatadogTraces]:
     """`shared` are keys of the section; those that an exporter has of its own hold for it."""
     section = Datadog(**{"request_timeout_secs": 5} | shared)
     own = {name: shared[name] for name in ("batch_size", "batch_timeout_secs", "compression") if name in shared}
@@ -192,7 +192,7 @@ async def test_it_is_told_who_computes_statistics(way, sink, header, alone, with
 
 def test_addresses_follow_from_the_site():
     def address(**keys) -> str:
-        found = way_of(DatadogExporter(**keys), computes_stats=False)
+        found = endpoint_of(DatadogExporter(**keys), computes_stats=False)
         return found.base_url + found.path
 
     assert address(via="intake", site="datadoghq.eu") == "https://trace.agent.datadoghq.eu/api/v0.2/traces"
@@ -202,7 +202,7 @@ def test_addresses_follow_from_the_site():
 
 
 async def test_the_key_is_not_shown(intake_sink):
-    way = way_of(settings_of(INTAKE, intake_sink.url), computes_stats=False)
+    way = endpoint_of(settings_of(INTAKE, intake_sink.url), computes_stats=False)
     async with exporter(INTAKE, intake_sink.url) as destination:
         assert "key" not in repr(destination) + repr(way)
 
@@ -432,7 +432,7 @@ def test_the_limits():
             3_200_000,
         )
     )
-    assert way_of(settings_of(OTLP, "http://a"), computes_stats=False).form.limit == INTAKE_BYTES
+    assert endpoint_of(settings_of(OTLP, "http://a"), computes_stats=False).form.limit == INTAKE_BYTES
 
 
 async def test_a_giant_trace_and_small_ones_arrive_whole(way, sink):
@@ -762,7 +762,9 @@ async def test_what_a_setting_must_mend(way, sink, status):
 
 async def test_a_wrong_key_is_named(way, sink):
     outcome = await outcome_of(way, sink, Reply(401, {"Content-Type": "text/plain"}, b"API key is invalid"))
-    assert outcome == Misconfigured("http_401", "401 Unauthorized: API key is invalid")
+    assert outcome == Misconfigured(
+        "http_401", "401 Unauthorized: API key is invalid; check the exporter's apiKey and site"
+    )
 
 
 @pytest.mark.parametrize("status", [400, 422])

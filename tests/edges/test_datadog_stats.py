@@ -14,7 +14,7 @@ from tests.sinks import HttpSink, Received, Reply, SpanId
 from tss.core.delivery import Accepted, Again, Misconfigured, Rejected
 from tss.core.formats.apm_stats import Concentrator, GroupedStats
 from tss.daemon.counting import ways_of_stats
-from tss.edges.http.datadog_stats import open_datadog_stats, way_of
+from tss.edges.http.datadog_stats import endpoint_of, open_datadog_stats
 from tss.edges.http.datadog_stats_forms import MAX_GROUPS, Sender, for_agent, for_intake
 from tss.settings import Datadog, DatadogExporter, Settings
 
@@ -108,7 +108,7 @@ async def test_an_answer_means_what_it_means_for_traces(status: int, outcome: ty
 
 
 def test_by_otlp_they_go_to_the_intake() -> None:
-    way = way_of(DatadogExporter(name="d", via="otlp", api_key="key", site="datadoghq.eu"))
+    way = endpoint_of(DatadogExporter(name="d", via="otlp", api_key="key", site="datadoghq.eu"))
     assert (way.base_url, way.path) == ("https://trace.agent.datadoghq.eu", "/api/v0.2/stats")
     assert way.headers["DD-Api-Key"] == "key"
     assert "key" not in repr(way).replace("datadog", "")

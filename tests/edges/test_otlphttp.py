@@ -23,9 +23,11 @@ from tests.real.brokers import free_ports
 from tests.sinks import OtlpSink, Reply
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected
 from tss.core.otlp import join
+from tss.edges.http.answers import retry_after_secs
+from tss.edges.http.gzip_body import THREAD_BYTES
 from tss.edges.http.otlp_answers import PROTOBUF
-from tss.edges.http.otlphttp import PATH, THREAD_BYTES, OtlpHttp, open_otlp
-from tss.edges.http.posting import post, retry_after_secs
+from tss.edges.http.otlp_traces import PATH, OtlpTraces, open_otlp
+from tss.edges.http.posting import post
 from tss.settings import OtlpExporter
 
 
@@ -36,7 +38,7 @@ def sink():
 
 
 @asynccontextmanager
-async def exporter(url: str, **settings) -> AsyncIterator[OtlpHttp]:
+async def exporter(url: str, **settings) -> AsyncIterator[OtlpTraces]:
     defaults: dict[str, Any] = {"name": "backend", "endpoint": url, "request_timeout_secs": 5}
     async with open_otlp(OtlpExporter(**defaults | settings)) as destination:
         yield destination
@@ -302,7 +304,9 @@ async def test_wrong_token_is_named(sink):
     outcome = await outcome_of(
         sink, Reply(401, {"Content-Type": "text/plain"}, b"token expired"), bearer_token="secret"
     )
-    assert outcome == Misconfigured("http_401", "401 Unauthorized: token expired")
+    assert outcome == Misconfigured(
+        "http_401", "401 Unauthorized: token expired; check the exporter's bearerToken and headers"
+    )
 
 
 @pytest.mark.parametrize("status", [400, 408, 413, 422, 500, 501, 505, 599])

@@ -15,7 +15,7 @@ from tests.real.traffic import sdk_payloads
 from tss.core.delivery import Accepted, Rejected
 from tss.core.formats.datadog import lead, to_spans
 from tss.core.formats.datadog.trace import Translation
-from tss.edges.http.datadog import AGENT_HEADERS, open_datadog
+from tss.edges.http.datadog_traces import AGENT_HEADERS, open_datadog
 from tss.settings import Datadog, DatadogExporter
 
 

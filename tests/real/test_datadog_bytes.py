@@ -17,7 +17,7 @@ from tss.core.formats.apm_stats import Concentrator
 from tss.core.formats.datadog import lead, to_spans
 from tss.core.formats.datadog.parts import NoTraceId, SpanForm
 from tss.core.trace import Trace
-from tss.edges.http.datadog_forms import V04, V07, Intake
+from tss.edges.http.datadog_trace_forms import V04, V07, Intake
 
 Json = dict[str, Any]
 

@@ -24,8 +24,8 @@ from tss.core import measures
 from tss.core.delivery import Retrying
 from tss.core.health import State
 from tss.core.trace import Trace
-from tss.edges.http.datadog import DatadogHttp
-from tss.edges.http.posting import BLAMES_DATA
+from tss.edges.http.answers import BLAMES_DATA
+from tss.edges.http.datadog_traces import DatadogTraces
 
 NAME = "datadog"
 way, sink = test_datadog.way, test_datadog.sink  # fixtures, for each of the ways
@@ -38,7 +38,7 @@ def proxy(sink):
 
 
 @asynccontextmanager
-async def hurried(way: str, url: str, **shared: Any) -> AsyncIterator[DatadogHttp]:
+async def hurried(way: str, url: str, **shared: Any) -> AsyncIterator[DatadogTraces]:
     """As ever, but a test cannot wait for its pauses."""
     usual: dict[str, Any] = {"request_timeout_secs": 0.5, "batch_timeout_secs": 0.01, "compression": "none"} | shared
     async with exporter(way, url, **usual) as destination:

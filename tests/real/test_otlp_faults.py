@@ -25,8 +25,8 @@ from tss.core import measures
 from tss.core.delivery import Retrying
 from tss.core.health import State
 from tss.core.trace import Trace
-from tss.edges.http.otlphttp import OtlpHttp, open_otlp
-from tss.edges.http.posting import BLAMES_DATA
+from tss.edges.http.answers import BLAMES_DATA
+from tss.edges.http.otlp_traces import OtlpTraces, open_otlp
 from tss.settings import OtlpExporter
 
 
@@ -43,7 +43,7 @@ def proxy(sink):
 
 
 @asynccontextmanager
-async def exporter(url: str, name: str = "backend", **settings) -> AsyncIterator[OtlpHttp]:
+async def exporter(url: str, name: str = "backend", **settings) -> AsyncIterator[OtlpTraces]:
     usual: dict[str, Any] = {"request_timeout_secs": 0.5, "compression": "none", "batch_timeout_secs": 0.01} | settings
     async with open_otlp(OtlpExporter(name=name, endpoint=url, **usual)) as destination:
         destination.retrying = Retrying(0.01, max_secs=0.1, probe_secs=0.05)  # as ever, but a test cannot wait for it

@@ -23,7 +23,7 @@ from tss.core import measures
 from tss.core.delivery import Retrying
 from tss.core.health import Health, State
 from tss.core.trace import Trace
-from tss.edges.http.otlphttp import open_otlp
+from tss.edges.http.otlp_traces import open_otlp
 from tss.settings import OtlpExporter
 from tss.state.lane import Lane
 from tss.tasks import exporter

@@ -16,7 +16,7 @@ from tss.core import measures
 from tss.core.formats.apm_stats import Concentrator, SpanObserver
 from tss.core.formats.apm_stats.groups import MAX_BYTES
 from tss.core.formats.spanmetrics import Exposition, Reporter, SpanMetrics, shape_of
-from tss.edges.http.datadog_stats import open_datadog_stats, way_of
+from tss.edges.http.datadog_stats import endpoint_of, open_datadog_stats
 from tss.edges.http.datadog_stats_forms import for_intake
 from tss.edges.http.otlp_metrics import open_otlp_metrics
 from tss.edges.metrics import PrometheusMeter
@@ -60,7 +60,7 @@ def ways_of_stats(settings: Settings) -> Collection[DatadogExporter]:
     if not settings.datadog.stats:
         return ()
     datadogs = [each for each in settings.effective_exporters if isinstance(each, DatadogExporter)]
-    ways = [(way_of(each), each) for each in datadogs]
+    ways = [(endpoint_of(each), each) for each in datadogs]
     return {
         (way.base_url, way.path, each.api_key if way.write is for_intake else ""): each for way, each in ways
     }.values()

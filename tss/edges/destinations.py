@@ -6,11 +6,11 @@ from contextlib import AbstractAsyncContextManager
 
 from tss.edges.files.parquet import ParquetFolder, open_parquet
 from tss.edges.files.tracefile import TraceFile, open_file
-from tss.edges.http.datadog import DatadogHttp, open_datadog
-from tss.edges.http.otlphttp import OtlpHttp, open_otlp
+from tss.edges.http.datadog_traces import DatadogTraces, open_datadog
+from tss.edges.http.otlp_traces import OtlpTraces, open_otlp
 from tss.settings import Datadog, DatadogExporter, FileExporter, OtlpExporter, ParquetExporter
 
-Destination = TraceFile | ParquetFolder | OtlpHttp | DatadogHttp
+Destination = TraceFile | ParquetFolder | OtlpTraces | DatadogTraces
 
 
 def open_destination(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from tss.edges.http import datadog, datadog_stats
+from tss.edges.http import datadog_stats, datadog_traces
 from tss.edges.http.proxies import proxy_for
 from tss.edges.tls import trusted
 from tss.settings import DatadogExporter, OtlpExporter, Settings
@@ -25,8 +25,8 @@ def _destinations(settings: Settings) -> Iterator[tuple[str, bool]]:
         if isinstance(each, OtlpExporter):
             yield each.endpoint, each.ssl_verify and not each.ssl_ca_location
         elif isinstance(each, DatadogExporter) and each.via != "agent":
-            yield datadog.way_of(each, computes_stats=False).base_url, True
+            yield datadog_traces.endpoint_of(each, computes_stats=False).base_url, True
             if settings.datadog.stats:
-                yield datadog_stats.way_of(each).base_url, True
+                yield datadog_stats.endpoint_of(each).base_url, True
     if settings.span_metrics.enabled and settings.span_metrics.otlp_endpoint:
         yield settings.span_metrics.otlp_endpoint, True

@@ -1,30 +1,39 @@
-"""What a Datadog agent's or intake's answer says, to traces and to statistics alike."""
+"""How a Datadog agent or intake answers, to traces and to APM statistics."""
 
 from __future__ import annotations
 
-from tss.core.delivery import Accepted, Misconfigured
-from tss.edges.http.posting import Answer, document_of, is_grpc, is_page, stranger
+from tss.core.delivery import Accepted
+from tss.edges.http.answers import Answer, AnswerRules, document_of, is_page
+from tss.edges.http.otlp_answers import message
 
-WHOSE = "Datadog"
+AGENT_ADDRESS = "the exporter's agentUrl"
+INTAKE_ADDRESS = "the exporter's site and intakeUrl"
 
 
-def taken_by_datadog(answer: Answer) -> Accepted | Misconfigured:
-    """What a 2xx says. One that neither an agent nor an intake sends is no success: a web page, gRPC, another service's JSON.
+def _read(answer: Answer) -> Accepted | None:
+    """An agent answers traces with its sampling rates and statistics with the word OK; so do servers that stand in for one.
 
-    An agent answers traces with its sampling rates, statistics with the word OK, and so do others that stand in for one. What the
-    trace intake answers is documented nowhere. Datadog's other intakes answer with one of the three below.
+    The trace intake's answers are not documented. Datadog's other intakes send one of the three documents below.
     """
-    if is_grpc(answer):
-        return stranger(answer, WHOSE)
-    if answer.says_nothing or answer.is_compressed:
-        return Accepted()
     if is_page(answer):
-        return stranger(answer, WHOSE)
+        return None
     document = document_of(answer)
-    if document is None or document == "OK":  # plain words; some that stand in for an agent say application/json
+    if document is None or document == "OK":  # plain words; some stand-ins for an agent send "OK" as application/json
         return Accepted()
     if isinstance(document, dict) and (
         "rate_by_service" in document or document in ({}, {"status": "ok"}, {"errors": []})
     ):
         return Accepted()
-    return stranger(answer, WHOSE)
+    return None
+
+
+DATADOG = AnswerRules(
+    server="Datadog",
+    again=frozenset((408, 429, 502, 503, 504)),
+    # 415 comes from something in between that takes no msgpack or zstd. It says nothing about the data.
+    misconfigured=frozenset((401, 402, 403, 404, 405, 407, 415)),
+    read=_read,
+    message=message,
+    credentials="the exporter's apiKey and site",
+    address=INTAKE_ADDRESS,
+)

@@ -1,6 +1,6 @@
-"""Statistics as Datadog's endpoints take them: msgpack, under the names of Go's fields.
+"""APM statistics as Datadog's endpoints take them: msgpack, with the names of the fields in Go.
 
-Source: `shared/reference/wire-protocols.md` 1.d (StatsPayload for the intake, ClientStatsPayload for an agent).
+Source: datadog-agent, `pkg/proto/pbgo/trace/stats.pb.go` (StatsPayload for the intake, ClientStatsPayload for an agent).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import msgpack
 
 from tss.core.formats.apm_stats.groups import BUCKET_NS, GroupedStats, Payload, StatsBody
 
-# The intake takes 3 MB compressed; the agent's own bound is as many groups.
+# The intake takes 3 MB compressed; the agent's own limit is this number of groups.
 MAX_GROUPS = 4000
-# A group with long texts and wide sketches may have 20 kB, and gzip makes of many a fifth at worst.
+# A group with long texts and wide sketches may have 20 kB. Gzip makes many of them at least five times smaller.
 MAX_BYTES = 8 * 1024 * 1024
 
-_TRUE, _FALSE = 1, 2  # of the enum Trilean
+_TRUE, _FALSE = 1, 2  # the enum Trilean
 
 
 @attrs.frozen
 class Sender:
-    """Who says it: the daemon, in the place of an agent or of a tracer."""
+    """The daemon, in the role of an agent or of a tracer."""
 
     hostname: str
     version: str
@@ -33,8 +33,8 @@ class Sender:
 def for_intake(found: Sequence[GroupedStats], sender: Sender) -> Iterator[StatsBody]:
     """StatsPayloads, compressed with gzip, for `/api/v0.2/stats`.
 
-    `ClientComputed` is false, as with what an agent counts itself: true is for what a tracer computed and an agent only
-    passed on, and these are made at the place of the agent.
+    `ClientComputed` is false, as in the statistics that an agent computes itself. True is for statistics that a tracer
+    computed and an agent passed on; here the daemon has the role of the agent.
     """
     parts = _parts(found)
     for part in parts:
@@ -50,7 +50,7 @@ def for_intake(found: Sequence[GroupedStats], sender: Sender) -> Iterator[StatsB
 
 
 def for_agent(found: Sequence[GroupedStats], sender: Sender) -> Iterator[StatsBody]:
-    """ClientStatsPayloads for `/v0.6/stats`: one says its environment, host and version once."""
+    """ClientStatsPayloads for `/v0.6/stats`: each has one environment, host and version."""
     for part in _parts(found):
         for payload, groups in _by_payload(part):
             body = {**_client_stats(payload, groups), "Lang": "python", "TracerVersion": sender.version}
@@ -58,7 +58,7 @@ def for_agent(found: Sequence[GroupedStats], sender: Sender) -> Iterator[StatsBo
 
 
 def _parts(found: Sequence[GroupedStats]) -> list[list[GroupedStats]]:
-    """As many groups together as a payload may have, by environment, host and version."""
+    """The groups in lists that fit into a payload, sorted by environment, host and version."""
     parts: list[list[GroupedStats]] = []
     size = 0
     for group in sorted(found, key=lambda group: (group.name.payload, group.start_ns)):

@@ -1,10 +1,11 @@
-"""What an OTLP server's answer says, whichever signal was sent.
+"""How an OTLP server answers, to traces and to metrics.
 
 Source: opentelemetry-proto, `docs/specification.md`, "OTLP/HTTP Response".
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import attrs
@@ -12,55 +13,41 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from tss.core.delivery import Accepted, Misconfigured
+from tss.core.delivery import Accepted
 from tss.core.otlp.wire import WireError, fields
-from tss.edges.http.posting import Answer, document_of, is_grpc, is_json, is_page, is_text, plain_message, stranger
+from tss.edges.http.answers import Answer, AnswerRules, document_of, is_json, is_page, is_text, plain_message
 
 PROTOBUF = "application/x-protobuf"
-WHOSE = "an OTLP server"
 
 _STATUS_MESSAGE = 2 << 3 | 2  # google.rpc.Status: string message = 2
-_MOST = 2**63  # one more than an int64 can be
+_INT64_END = 2**63
 
 
 @attrs.frozen
-class Response:
-    """A signal's Export...ServiceResponse. Its only field is the partial success, which counts what was rejected."""
+class OtlpResponse:
+    """A signal's Export...ServiceResponse. Its only field is the partial success, which counts the rejected items."""
 
     message: Any  # the protobuf class
     rejected: str  # the field's name
-    json_rejected: str  # and its name in JSON
+    json_rejected: str  # its name in JSON
 
 
-TRACES = Response(ExportTraceServiceResponse, "rejected_spans", "rejectedSpans")
-METRICS = Response(ExportMetricsServiceResponse, "rejected_data_points", "rejectedDataPoints")
-
-
-def success(answer: Answer, response: Response) -> Accepted | Misconfigured:
-    """What a 2xx says. One that no OTLP server sends is no success: a wrong port would else eat everything in silence.
-
-    Taken are: an empty body; protobuf that can be read; a JSON object of this response's fields; plain words, as some
-    proxies answer; and what was compressed unasked.
-    """
-    if is_grpc(answer):
-        return stranger(answer, WHOSE)
-    if answer.says_nothing or answer.is_compressed:
-        return Accepted()
+def _read(answer: Answer, response: OtlpResponse) -> Accepted | None:
+    """Accepts protobuf that can be read, a JSON object of this response's fields, and plain words (some proxies send them)."""
     # Protobuf first: a partial success of 91 bytes begins with a line feed and a bracket.
     if not is_json(answer.media_type) and not is_text(answer.media_type):
         found = _of_protobuf(answer, response)
         if found is not None:
             return found
     if is_page(answer):
-        return stranger(answer, WHOSE)
+        return None
     document = document_of(answer)
     if document is not None:
-        return _of_json(answer, document, response)
-    words = is_text(answer.media_type) or not answer.media_type
-    return Accepted() if words else stranger(answer, WHOSE)
+        return _of_json(document, response)
+    return Accepted() if is_text(answer.media_type) or not answer.media_type else None
 
 
-def _of_protobuf(answer: Answer, response: Response) -> Accepted | None:
+def _of_protobuf(answer: Answer, response: OtlpResponse) -> Accepted | None:
     try:
         partial_success = response.message.FromString(answer.body).partial_success
     except DecodeError:
@@ -69,34 +56,34 @@ def _of_protobuf(answer: Answer, response: Response) -> Accepted | None:
     return Accepted(max(0, rejected), plain_message(partial_success.error_message.encode()))
 
 
-def _of_json(answer: Answer, found: object, response: Response) -> Accepted | Misconfigured:
-    """Proto3's JSON: camel case or the names of the fields, null is absent."""
-    if not isinstance(found, dict) or found.keys() - {"partialSuccess", "partial_success"}:
-        return stranger(answer, WHOSE)
-    told = found.get("partialSuccess") or found.get("partial_success") or {}
-    if not isinstance(told, dict):
-        return stranger(answer, WHOSE)
+def _of_json(document: object, response: OtlpResponse) -> Accepted | None:
+    """Proto3's JSON: keys in camel case or with the fields' own names; null means absent."""
+    if not isinstance(document, dict) or document.keys() - {"partialSuccess", "partial_success"}:
+        return None
+    success = document.get("partialSuccess") or document.get("partial_success") or {}
+    if not isinstance(success, dict):
+        return None
     try:
-        rejected = _whole(told.get(response.json_rejected) or told.get(response.rejected) or 0)
+        rejected = _int64(success.get(response.json_rejected) or success.get(response.rejected) or 0)
     except (ValueError, TypeError, OverflowError):
-        return stranger(answer, WHOSE)
-    text = str(told.get("errorMessage") or told.get("error_message") or "")
+        return None
+    text = str(success.get("errorMessage") or success.get("error_message") or "")
     return Accepted(max(0, rejected), plain_message(text.encode("utf-8", "replace")))
 
 
-def _whole(value: Any) -> int:
-    """An int64 of proto3's JSON: a number or a text, either of them also with an exponent. Raises for what is none."""
+def _int64(value: Any) -> int:
+    """An int64 of proto3's JSON: a number or a string, either with or without an exponent. Raises for anything else."""
     try:
         number = int(value)
     except ValueError:
         number = int(float(value))
-    if not -_MOST <= number < _MOST:
+    if not -_INT64_END <= number < _INT64_END:
         raise OverflowError(f"{number} is no int64")
     return number
 
 
 def message(answer: Answer) -> str:
-    """The message of the google.rpc.Status that the specification asks for, or whatever stands there instead."""
+    """The message of the google.rpc.Status that the specification asks for, or the text that is there instead."""
     if answer.media_type != PROTOBUF:
         return plain_message(answer.body)
     try:
@@ -106,3 +93,30 @@ def message(answer: Answer) -> str:
     except WireError:
         pass
     return ""
+
+
+def _rules(response: OtlpResponse, credentials: str, address: str) -> AnswerRules:
+    return AnswerRules(
+        server="an OTLP server",
+        # The specification has only these tried again. Other statuses are tried again here too, a few times: a sick server may
+        # send any status, and only tries show whether the data is wrong (core/evidence.py).
+        again=frozenset((429, 502, 503, 504)),
+        # A wrong token, path or compression says nothing about the data, so the data must not be dead-lettered.
+        misconfigured=frozenset((401, 403, 404, 405, 407, 415)),
+        read=partial(_read, response=response),
+        message=message,
+        credentials=credentials,
+        address=address,
+    )
+
+
+TRACES = _rules(
+    OtlpResponse(ExportTraceServiceResponse, "rejected_spans", "rejectedSpans"),
+    "the exporter's bearerToken and headers",
+    "the exporter's endpoint, to which the daemon adds /v1/traces",
+)
+METRICS = _rules(
+    OtlpResponse(ExportMetricsServiceResponse, "rejected_data_points", "rejectedDataPoints"),
+    "spanMetrics.otlpHeaders",
+    "spanMetrics.otlpEndpoint, to which the daemon adds /v1/metrics",
+)

@@ -1,4 +1,4 @@
-"""Metrics to any OTLP/HTTP backend; the rules are those of traces.
+"""Span metrics to any OTLP/HTTP server.
 
 Source: opentelemetry-proto, `docs/specification.md`, "OTLP/HTTP".
 """
@@ -7,24 +7,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
-
-import trio
-from isal import igzip
 
 from tss import __version__
 from tss.core.delivery import Outcome
-from tss.edges.http.otlp_answers import METRICS, PROTOBUF, message, success
-from tss.edges.http.otlphttp import GZIP_LEVEL, RULES, THREAD_BYTES
-from tss.edges.http.posting import Answer, Client, judge, open_client, post
+from tss.edges.http.gzip_body import compress
+from tss.edges.http.otlp_answers import METRICS, PROTOBUF
+from tss.edges.http.posting import Client, open_client, send
 from tss.settings import SpanMetrics
 
 PATH = "/v1/metrics"
-TIMEOUT_SECS = 10.0  # the specification's default; whoever takes longer gets the next sending
+TIMEOUT_SECS = 10.0  # the specification's default
 
 
 class OtlpMetrics:
-    """Sends to one backend."""
+    """Sends to one server."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -34,14 +30,8 @@ class OtlpMetrics:
 
     async def send(self, body: bytes) -> Outcome:
         """One ExportMetricsServiceRequest, serialized."""
-        compress = partial(igzip.compress, body, GZIP_LEVEL, mtime=0)
-        small = len(body) < THREAD_BYTES
-        packed = compress() if small else await trio.to_thread.run_sync(compress, abandon_on_cancel=True)
         headers = {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}
-        answer = await post(self._client, PATH, packed, headers, TIMEOUT_SECS)
-        if not isinstance(answer, Answer):
-            return answer
-        return success(answer, METRICS) if answer.accepted else judge(answer, RULES, message(answer))
+        return await send(self._client, PATH, await compress(body), headers, TIMEOUT_SECS, METRICS)
 
 
 @asynccontextmanager

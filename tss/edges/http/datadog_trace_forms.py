@@ -1,6 +1,6 @@
-"""Datadog's own spans in the three forms they are sent in.
+"""Datadog's own spans in the three forms in which they are sent.
 
-Source: `shared/reference/wire-protocols.md` 1.a (to an agent: v0.4 and v0.7) and 1.b (to the intake).
+Source: datadog-agent, `pkg/proto/pbgo/trace` (v0.4 and v0.7 to an agent, AgentPayload to the intake) and `pkg/trace/api/api.go`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from tss.core.formats.datadog.schema import AgentPayload, Span, TraceChunk, Trac
 from tss.core.formats.datadog.trace import MANUAL, USER_KEEP, Translation
 
 AGENT_BYTES = 25 * 1024 * 1024  # the agent's MaxRequestBytes
-INTAKE_BYTES = 3_200_000  # the agent's MaxPayloadSize, "the maximum allowed by the Datadog API"; so for the OTLP intake
+INTAKE_BYTES = (
+    3_200_000  # the agent's MaxPayloadSize, "the maximum allowed by the Datadog API"; used for the OTLP intake too
+)
 
 _PRIORITY = int(USER_KEEP)
 
@@ -26,15 +28,15 @@ _PRIORITY = int(USER_KEEP)
 class V04(SpanForm):
     """msgpack: an array of traces, each an array of spans.
 
-    The agent takes environment and version of a whole request from its first trace that has any (`Agent.Process`), so
-    only traces that agree in both share one.
+    The agent takes the environment and version of a whole request from its first trace that has them (`Agent.Process`), so
+    only traces with the same environment and version share a request.
     """
 
     def __init__(self, limit: int = AGENT_BYTES) -> None:
         self.limit = limit
 
     def origins(self, spans: Sequence[DatadogSpan]) -> Mapping[Origin, Sequence[int]]:
-        """All spans of a trace, and no more of its origin than the agent asks for."""
+        """All spans of a trace under one origin: only the environment and version, which the agent reads."""
         root = origin_of(root_of(spans))
         return {Origin(root.env, root.app_version): range(len(spans))}
 
@@ -48,18 +50,18 @@ class V04(SpanForm):
         return _array(parts)
 
     def headers(self, parts: Sequence[Part]) -> Mapping[str, str]:
-        """The agent counts by it what it had to drop."""
+        """The agent uses this count for the traces that it had to drop."""
         return {"X-Datadog-Trace-Count": str(len(parts))}
 
 
 class V07(V04):
-    """msgpack: a TracerPayload, which says once where its chunks come from and what their priority is.
+    """msgpack: a TracerPayload, which has one origin for all its chunks.
 
-    So there is a request for each origin: many where traces come from many hosts and containers.
+    So each origin needs a request of its own: many requests if traces come from many hosts and containers.
     """
 
     def origins(self, spans: Sequence[DatadogSpan]) -> Mapping[Origin, Sequence[int]]:
-        """All spans of a trace: the agent computes statistics by whole chunks."""
+        """All spans of a trace under one origin: the agent computes APM statistics from whole chunks."""
         return SpanForm.origins(self, spans)
 
     def chunk(self, spans: Sequence[DatadogSpan]) -> bytes:
@@ -86,25 +88,25 @@ def _array(parts: Sequence[Part]) -> bytes:
 class Intake(SpanForm):
     """protobuf: an AgentPayload with a TracerPayload for each origin, as the agent itself sends them.
 
-    Its own host's name and environment stay empty: they would count for every span that does not say its own.
+    The payload's own host name and environment stay empty: Datadog would use them for each span that has none.
     """
 
     def __init__(self, limit: int = INTAKE_BYTES) -> None:
         self.limit = limit
 
     def spans(self, translation: Translation, members: Sequence[int]) -> list[DatadogSpan]:
-        """Without the values that an agent would take out."""
+        """Without the values that an agent would obfuscate."""
         return [obfuscate(span) for span in super().spans(translation, members)]
 
     def origins(self, spans: Sequence[DatadogSpan]) -> Mapping[Origin, Sequence[int]]:
-        """A trace's spans by where each comes from: nobody looks at whole chunks any more."""
+        """A trace's spans by origin: after the agent, nothing looks at whole chunks."""
         found: dict[Origin, list[int]] = {}
         for place, span in enumerate(spans):
             found.setdefault(origin_of(span), []).append(place)
         return found
 
     def shared(self, origin: Origin, told: Origin | None) -> Origin:
-        """A chunk's own."""
+        """The chunk's own origin."""
         return origin
 
     def requests(self, parts: Sequence[Part]) -> Iterator[list[Part]]:
@@ -114,7 +116,7 @@ class Intake(SpanForm):
     def chunk(self, spans: Sequence[DatadogSpan]) -> bytes:
         """A TraceChunk."""
         packed = [Span(**span).SerializeToString() for span in spans]
-        # An agent copies the tag from the first span.
+        # An agent copies this tag from the first span.
         message: bytes = TraceChunk(priority=_PRIORITY, spans=packed, tags={"_dd.p.dm": MANUAL}).SerializeToString()
         return message
 
@@ -130,6 +132,6 @@ class Intake(SpanForm):
         return message
 
     def headers(self, parts: Sequence[Part]) -> Mapping[str, str]:
-        """As the agent's trace writer says it."""
+        """The header that the agent's trace writer sends."""
         languages = sorted({part.origin.language_name for part in parts} - {""})
         return {"X-Datadog-Reported-Languages": "|".join(languages)} if languages else {}

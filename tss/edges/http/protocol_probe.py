@@ -1,7 +1,7 @@
-"""What a port speaks that does not answer in HTTP/1.1: it is asked once more, in a way that shows the first bytes of its answer.
+"""Finds out which protocol a port speaks that does not answer in HTTP/1.1, from the first bytes of its answer.
 
-A client of HTTP throws these bytes away, so that an exporter at a gRPC port only ever meets a broken connection. Servers of gRPC
-(grpc-go, grpcio, Netty) begin with their SETTINGS, whatever they are asked (RFC 9113, 3.4 and 6.5).
+An HTTP client drops these bytes, so an exporter at a gRPC port would only report a broken connection. gRPC servers (grpc-go,
+grpcio, Netty) begin with their SETTINGS frame, whatever the request is (RFC 9113, 3.4 and 6.5).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ALERT, _MAJOR_VERSION = 21, 3  # the first two bytes of a TLS record
 
 
 async def other_protocol(url: httpx.URL) -> str:
-    """What it speaks, for people; empty where it speaks HTTP/1.1, or where nothing is to be seen. It is told no secret."""
+    """The protocol, for people; empty if it is HTTP/1.1 or cannot be recognised. The probe sends no secret."""
     with trio.move_on_after(MAX_SECS):
         try:
             return await (_behind_tls(url) if url.scheme == "https" else _in_plain(url))
@@ -39,7 +39,7 @@ async def _in_plain(url: httpx.URL) -> str:
 
 
 async def _behind_tls(url: httpx.URL) -> str:
-    """Some take a client without HTTP/2 and begin with SETTINGS all the same, others end the handshake or the connection."""
+    """Some HTTP/2 servers take a client without HTTP/2 and begin with SETTINGS anyway. Others end the handshake or the connection."""
     try:
         async with await _open(url, "http/1.1") as stream:
             await stream.do_handshake()
@@ -56,15 +56,15 @@ async def _behind_tls(url: httpx.URL) -> str:
 
 async def _open(url: httpx.URL, protocol: str) -> trio.SSLStream[trio.SocketStream]:
     context = ssl.create_default_context()
-    # Whoever it is: nothing is sent there but this greeting.
+    # Any server may answer: the probe sends it nothing secret.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols([protocol])
-    # Not to wait for an answer to the end of TLS.
+    # So that closing does not wait for the server to end TLS.
     return await trio.open_ssl_over_tcp_stream(url.host, url.port or 443, ssl_context=context, https_compatible=True)
 
 
 async def _answer(stream: trio.abc.Stream, host: str) -> bytes:
-    """The first bytes, as many as tell what it is; fewer where the connection ends."""
+    """The first bytes, as many as show the protocol; fewer if the connection ends."""
     await stream.send_all(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     first = b""
     while len(first) < _FRAME_HEAD_BYTES:
