@@ -18,7 +18,7 @@ from tss.edges.kafka_output.output_records import (
     ConsumedTopic,
     Output,
     RecordTooLarge,
-    delivered_of,
+    output_traces_of,
     records,
 )
 
@@ -66,7 +66,7 @@ def test_law_1_what_is_of_a_topic_that_was_deleted_is_not_taken_for_delivered(
     covers: bytes, topic_id: str, found: bool
 ) -> None:
     key, decision = TOLD
-    told = delivered_of(key, {COVERS: covers, DECISION: decision}, attrs.evolve(SOURCE, topic_id=topic_id))
+    told = output_traces_of(key, {COVERS: covers, DECISION: decision}, attrs.evolve(SOURCE, topic_id=topic_id))
     assert (told is not None) is found
     if told is not None:
         assert told[1][3].offsets == (100, 101, 250)
@@ -79,7 +79,7 @@ def test_law_1_what_is_of_a_topic_that_was_deleted_is_not_taken_for_delivered(
 )
 def test_what_it_covers_comes_back(covers: dict[int, list[int]]) -> None:
     ((_, headers),) = records(output(covers=covers), SOURCE, 10**6)
-    found = delivered_of(trace_id(1).hex().encode(), dict(headers), SOURCE)
+    found = output_traces_of(trace_id(1).hex().encode(), dict(headers), SOURCE)
     assert found is not None
     id, delivered = found
     assert id == trace_id(1)
@@ -91,7 +91,7 @@ def test_what_it_covers_comes_back(covers: dict[int, list[int]]) -> None:
 @pytest.mark.parametrize("source", [ConsumedTopic("other", "spans"), ConsumedTopic("group", "other")])
 def test_records_of_another_daemon_are_not_ours(source: ConsumedTopic) -> None:
     ((_, headers),) = records(output(), source, 1000)
-    assert delivered_of(trace_id(1).hex().encode(), dict(headers), SOURCE) is None
+    assert output_traces_of(trace_id(1).hex().encode(), dict(headers), SOURCE) is None
 
 
 @pytest.mark.parametrize("covers", [b"", b"{", b"[]", b"7", b"null", b'{"group":"group","topic":"spans"}',
@@ -99,8 +99,8 @@ def test_records_of_another_daemon_are_not_ours(source: ConsumedTopic) -> None:
                                     b'{"group":"group","topic":"spans","offsets":7}'])  # fmt: skip
 def test_headers_that_somebody_else_made_up_are_let_be(covers: bytes) -> None:
     told = json.dumps({"policy": "p", "reason": "inactive", "rate": 1}).encode()
-    assert delivered_of(b"00" * 16, {COVERS: covers, DECISION: told}, SOURCE) is None
-    assert delivered_of(None, {}, SOURCE) is None
+    assert output_traces_of(b"00" * 16, {COVERS: covers, DECISION: told}, SOURCE) is None
+    assert output_traces_of(None, {}, SOURCE) is None
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=12), st.integers(900, 3000))
@@ -148,4 +148,4 @@ OURS = b'{"group":"group","topic":"spans","offsets":{"0":%s}}'
     ],
 )  # fmt: skip
 def test_headers_that_look_like_ours_and_are_not_are_let_be(key: bytes, covers: bytes, told: bytes) -> None:
-    assert delivered_of(key, {COVERS: covers, DECISION: told}, SOURCE) is None
+    assert output_traces_of(key, {COVERS: covers, DECISION: told}, SOURCE) is None

@@ -184,7 +184,7 @@ def test_it_reads_from_a_margin_before_the_earliest_time_that_was_noted(topic: T
         4: StartPosition(1, 1, True, since_ms=80_000),
         5: StartPosition(2, 2, True),
     }
-    found = Readback({}, "kept", SOURCE).with_delivered(starts, breathe)
+    found = Readback({}, "kept", SOURCE).with_output_traces(starts, breathe)
     assert set(topic.asked_ms) == {80_000 - MARGIN_MS}
     assert [sorted(start.delivered) for start in found.values()] == [[trace_id(1)], [], []]
     assert found == {id: attrs.evolve(start, delivered=found[id].delivered) for id, start in starts.items()}
@@ -194,7 +194,7 @@ def test_law_1_what_it_has_of_a_topic_that_was_deleted_is_not_delivered_of_the_n
     topic.messages = [Message((0, 5), 1, {3: [7]}, topic_id="old"), Message((0, 6), 2, {3: [8]}, topic_id="new")]
     topic.messages.append(Message((0, 7), 3, {3: [9]}))
     for now, traces in (("new", [2, 3]), ("old", [1, 3]), ("", [1, 2, 3])):
-        found = Readback({}, "kept", SOURCE).with_delivered(
+        found = Readback({}, "kept", SOURCE).with_output_traces(
             {3: StartPosition(7, 7, True, since_ms=90_000, topic=now)}, breathe
         )
         assert sorted(found[3].delivered) == sorted(map(trace_id, traces)), now
@@ -203,7 +203,7 @@ def test_law_1_what_it_has_of_a_topic_that_was_deleted_is_not_delivered_of_the_n
 def test_nothing_is_asked_where_nothing_was_noted(topic: Topic) -> None:
     topic.messages = [Message((0, 5), 1, {3: [7]})]
     starts = {3: StartPosition(7, 7, committed=True)}
-    assert Readback({}, "kept", SOURCE).with_delivered(starts, breathe) == starts
+    assert Readback({}, "kept", SOURCE).with_output_traces(starts, breathe) == starts
     assert not topic.asked_ms
 
 

@@ -13,7 +13,7 @@ from tss.core.delivery import Accepted
 from tss.core.otlp import Encoding, scan
 from tss.core.startposition import StartPosition
 from tss.edges.kafka_output.output_records import ConsumedTopic
-from tss.edges.kafka_output.rekey_records import SOURCE, entry_of, headers_of, told
+from tss.edges.kafka_output.rekey_records import SOURCE, entry_of, output_traces_of, with_source
 from tss.edges.kafka_output.rekey_topic import RekeyTopic
 from tss.edges.kafka_output.transactions import Transaction
 from tss.settings import Kafka
@@ -36,12 +36,12 @@ def test_law_6_split_by_trace_every_span_keeps_its_bytes(spans: list[tuple[int, 
 
 
 def test_headers_go_on_and_say_where_from() -> None:
-    headers = headers_of((("a", b"1"), (SOURCE, b"of another stage"), ("empty", None)), HOME, 3, 7)
+    headers = with_source((("a", b"1"), (SOURCE, b"of another stage"), ("empty", None)), HOME, 3, 7)
     assert headers == [("a", b"1"), ("empty", None), (SOURCE, b"group.rekey spans 3 7")]
 
 
 def test_what_it_was_made_of_comes_back() -> None:
-    found = told(trace_id(1).hex().encode(), dict(headers_of((), HOME, 3, 7)), HOME)
+    found = output_traces_of(trace_id(1).hex().encode(), dict(with_source((), HOME, 3, 7)), HOME)
     assert found is not None
     id, delivered = found
     assert (id, {partition: [*each.offsets] for partition, each in delivered.items()}) == (trace_id(1), {3: [7]})
@@ -51,9 +51,9 @@ def test_what_it_was_made_of_comes_back() -> None:
     "value", [None, b"", b"x", b"other.rekey spans 3 7", b"group.rekey other 3 7", b"group.rekey spans x 7", b"\xff"]
 )
 def test_what_is_not_ours_is_let_be(value: bytes | None) -> None:
-    assert told(trace_id(1).hex().encode(), {SOURCE: value}, HOME) is None
-    assert told(None, {}, HOME) is None
-    assert told(b"no id", dict(headers_of((), HOME, 3, 7)), HOME) is None
+    assert output_traces_of(trace_id(1).hex().encode(), {SOURCE: value}, HOME) is None
+    assert output_traces_of(None, {}, HOME) is None
+    assert output_traces_of(b"no id", dict(with_source((), HOME, 3, 7)), HOME) is None
 
 
 def test_the_offsets_of_a_transaction_are_those_of_the_topic_that_was_assigned() -> None:

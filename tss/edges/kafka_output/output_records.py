@@ -1,8 +1,8 @@
-"""A kept trace as records of the output topic, and what such a record tells whoever has to know of it later.
+"""A kept trace as records of the output topic, and back from such a record to what the topic has.
 
 Key and value are the OpenTelemetry Collector's with `partition_traces_by_id`: the trace id as 32 lower-case hexadecimal
-characters, and the serialized TracesData. The headers are ours: `tss-decision` is why it was kept, `tss-covers` which
-records of the input topic it was made of.
+characters, and the serialized TracesData. The headers are ours. `tss-decision` says why the trace was kept, `tss-covers`
+which records of the input topic its spans came in (docs/kafka-output.md).
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from tss.edges.kafka_output.entry import Covers, Entry, RecordHeaders
 COVERS, DECISION, PART = "tss-covers", "tss-decision", "tss-part"
 TRACE_ID_BYTES = 16
 MOST_OFFSETS = 1 << 63  # Kafka's are signed 64-bit numbers
-OVERHEAD_BYTES = 256  # of a record beside value and headers: the key, the headers' names, lengths, batch
+OVERHEAD_BYTES = 256  # of a record beside value and headers: its key, lengths, and the batch around it
 
 
 class RecordTooLarge(Exception):
-    """No record of this topic can hold it."""
+    """A trace has a resource that no record of this topic can hold."""
 
 
 @attrs.frozen
 class ConsumedTopic:
-    """Who reads what: of several daemons that write to one topic, each minds its own records."""
+    """A topic as one consumer group reads it. Several daemons may write to one output topic: each knows its own records
+    by these names."""
 
     group: str
     topic: str
-    topic_id: str = ""  # that the topic has now; empty where the brokers do not tell it
+    topic_id: str = ""  # of the topic as it is now (KIP-516); empty where the brokers do not tell it
 
 
 @attrs.frozen
@@ -45,7 +46,7 @@ class Output:
     payload: bytes = attrs.field(repr=lambda payload: f"{len(payload)} bytes")
     decision: Decision
     covers: Covers
-    topic_id: str = ""  # of the input topic that the offsets are of
+    topic_id: str = ""  # of the input topic that has these offsets
 
 
 def entry_of(output: Output, consumed: ConsumedTopic, max_bytes: int) -> Entry:
@@ -54,11 +55,11 @@ def entry_of(output: Output, consumed: ConsumedTopic, max_bytes: int) -> Entry:
 
 
 def records(output: Output, consumed: ConsumedTopic, max_bytes: int) -> list[tuple[bytes, RecordHeaders]]:
-    """Values with their headers: mostly one. What is larger than a record may be is cut between its ResourceSpans.
+    """Values with their headers, mostly one. A trace that is larger than a record may be is cut between its ResourceSpans.
 
-    Raises RecordTooLarge when one of these alone is.
+    Raises RecordTooLarge when one ResourceSpans alone is larger.
     """
-    headers = [(DECISION, _told(output.decision)), (COVERS, _covered(consumed, output))]
+    headers = [(DECISION, _decision_json(output.decision)), (COVERS, _covers_json(consumed, output))]
     room = max_bytes - OVERHEAD_BYTES - sum(len(name) + len(value) for name, value in headers)
     if len(output.payload) <= room:
         return [(output.payload, headers)]
@@ -83,28 +84,31 @@ def _pieces(payload: bytes, room: int) -> Iterator[bytes]:
     yield payload[begin:]
 
 
-def _told(decision: Decision) -> bytes:
-    told: dict[str, object] = {"policy": decision.policy, "reason": decision.reason.value, "rate": decision.rate}
-    if decision.destinations is not None:  # what comes late of it has to go there too
-        told["to"] = decision.destinations
-    return json.dumps(told, separators=(",", ":")).encode("ascii")
+def _decision_json(decision: Decision) -> bytes:
+    values: dict[str, object] = {"policy": decision.policy, "reason": decision.reason.value, "rate": decision.rate}
+    if decision.destinations is not None:  # late spans have to go there too
+        values["to"] = decision.destinations
+    return json.dumps(values, separators=(",", ":")).encode("ascii")
 
 
-def _covered(consumed: ConsumedTopic, output: Output) -> bytes:
-    """Of each partition the first offset, and then the distance from one to the next: a digit or two each. Last the id
-    of the topic (KIP-516), if it is known: a version that does not know of it passes over it."""
+def _covers_json(consumed: ConsumedTopic, output: Output) -> bytes:
+    """By partition the first offset, then the distance from each offset to the next, which takes a digit or two. The
+    topic's id (KIP-516), if known, comes last; versions that do not know it ignore it."""
     offsets = {id: [known[0], *(b - a for a, b in pairwise(known))] for id, known in output.covers.items()}
-    told: dict[str, object] = {"group": consumed.group, "topic": consumed.topic, "offsets": offsets}
+    values: dict[str, object] = {"group": consumed.group, "topic": consumed.topic, "offsets": offsets}
     if output.topic_id:
-        told["id"] = output.topic_id
-    return json.dumps(told, separators=(",", ":")).encode("ascii")
+        values["id"] = output.topic_id
+    return json.dumps(values, separators=(",", ":")).encode("ascii")
 
 
-def delivered_of(
+def output_traces_of(
     key: bytes | None, headers: Mapping[str, bytes | None], consumed: ConsumedTopic
 ) -> tuple[bytes, dict[int, OutputTrace]] | None:
-    """The trace id, and by partition what a record says that the topic has of it; None when it is not one of ours,
-    or of an input topic of the same name that was deleted. A record that does not say its topic's id is believed."""
+    """The trace id of a record and, by input partition, the part of the trace that it has.
+
+    None for a record of another daemon, and for one of a deleted input topic of the same name. A record without a topic
+    id is taken as one of the topic that exists.
+    """
     if COVERS not in headers or DECISION not in headers:
         return None
     try:
@@ -113,32 +117,32 @@ def delivered_of(
             return None
         if consumed.topic_id and covers.get("id", consumed.topic_id) != consumed.topic_id:
             return None
-        told = json.loads(headers[DECISION] or b"")
-        to = tuple(map(str, told["to"])) if "to" in told else None
-        decision = Decision(Verdict.KEEP, str(told["policy"]), Reason(told["reason"]), _rate(told["rate"]), to)
+        values = json.loads(headers[DECISION] or b"")
+        to = tuple(map(str, values["to"])) if "to" in values else None
+        decision = Decision(Verdict.KEEP, str(values["policy"]), Reason(values["reason"]), _rate(values["rate"]), to)
         offsets = {int(id): _offsets(known) for id, known in covers["offsets"].items()}
         return _trace_id(key), {id: OutputTrace(decision, known) for id, known in offsets.items() if known}
-    # Somebody else's, whatever it is. Deeply nested JSON ends in a RecursionError, 1e999 as an int in an OverflowError.
+    # Another program's record. Deeply nested JSON raises RecursionError, and int(1e999) raises OverflowError.
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
 def _rate(value: object) -> float:
-    rate = float(value)  # type: ignore[arg-type]  # a TypeError says so
+    rate = float(value)  # type: ignore[arg-type]  # a wrong type raises TypeError, which the caller catches
     if not 0.0 < rate <= 1.0:
-        raise ValueError(f"no rate: {rate}")
+        raise ValueError(f"not a rate: {rate}")
     return rate
 
 
 def _offsets(steps: Iterable[object]) -> list[int]:
     found = [*accumulate(map(int, steps))]  # type: ignore[arg-type]  # as above
     if not all(0 <= offset < MOST_OFFSETS for offset in found):
-        raise ValueError("no offsets")
+        raise ValueError("not offsets")
     return found
 
 
 def _trace_id(key: bytes | None) -> bytes:
     found = bytes.fromhex((key or b"").decode("ascii"))
     if len(found) != TRACE_ID_BYTES:
-        raise ValueError("no trace id")
+        raise ValueError("not a trace id")
     return found

@@ -150,7 +150,7 @@ class KafkaTopic:
 
     def read_back(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
         """The same starts, with the traces that the topic has from there on. Raises CannotConnect."""
-        found = self._readback.with_delivered(starts, breathe)
+        found = self._readback.with_output_traces(starts, breathe)
         self._meter.count(measures.READ_BACK, self._readback.records)
         return found
 

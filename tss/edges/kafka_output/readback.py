@@ -1,8 +1,8 @@
-"""Reads the output topic back: what it has of the partitions that have just become ours.
+"""Reads the output topic back, to find out which traces of the assigned partitions it has.
 
-Whoever owned them before may have died in the middle of a transaction. Once the group's offsets are stable such a
-transaction is over, or can only end in being aborted, since the group has moved on; so what counts is all that is
-committed below the end of the log as it is now, and until the last stable offset has got there it is not known.
+The owner before may have died in the middle of a transaction. Once the group's offsets are stable, that transaction has
+ended, or it can only be aborted, since the group has moved on. So the topic is read up to its end as it is now. An open
+transaction holds the last stable offset back: the reader waits until that offset has reached this end.
 """
 
 from __future__ import annotations
@@ -21,39 +21,40 @@ from tss.core.output_traces import OutputTrace
 from tss.core.startposition import StartPosition
 from tss.edges.kafka_client.errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
 from tss.edges.kafka_client.headers import headers_of
-from tss.edges.kafka_output.output_records import ConsumedTopic, delivered_of
+from tss.edges.kafka_output.output_records import ConsumedTopic, output_traces_of
 
 log = structlog.get_logger()
 
-# With the reader's own timestamps the first record is found exactly. Only where the topic has LogAppendTime is this
-# between the brokers' clocks and ours.
+# Reading begins earlier by this much. It only matters where the topic has LogAppendTime: then the brokers' clocks, and
+# not ours, made the timestamps.
 MARGIN_MS = 30_000
-ASK_SECS = 2.0  # each try, so that a stop is heard soon
+ASK_SECS = 2.0  # the timeout of one request; between two requests a stop is noticed
 PAUSE_SECS = 0.2
-# Together with the look-up of the offsets less than what the group waits for a member (max.poll.interval.ms, 300 s).
+# Together with the lookup of the offsets (150 s) less than the group waits for a member (max.poll.interval.ms, 300 s).
 IN_ALL_SECS = 120.0
 BATCH_RECORDS = 1000
 BATCH_SECS = 0.1
-TELL_SECS = 10.0
-MISSING_SECS = 5.0  # a topic that is said not to exist for so long does not; a broker that is starting may say so too
+TELL_SECS = 10.0  # between two log lines about the progress
+MISSING_SECS = 5.0  # a broker that is starting may report an existing topic as missing, but not for this long
 
 Known = dict[int, dict[bytes, OutputTrace]]
-Told = Callable[[bytes | None, Mapping[str, bytes | None], ConsumedTopic], tuple[bytes, dict[int, OutputTrace]] | None]
+"""By input partition, by trace id."""
+Parse = Callable[[bytes | None, Mapping[str, bytes | None], ConsumedTopic], tuple[bytes, dict[int, OutputTrace]] | None]
+"""A record's key and headers to its trace id and, by input partition, the part of the trace; None for other records."""
 T = TypeVar("T")
 
 
 @attrs.define
 class _Progress:
-    """How far it has come."""
+    """How far the topic has been read."""
 
-    positions: dict[int, int]
+    positions: dict[int, int]  # by partition of the output topic
     ends: dict[int, int]
     records: int = 0
 
-    def told(self) -> str:
-        """What is not read yet, for people."""
+    def __str__(self) -> str:
         left = {id: end - self.positions[id] for id, end in self.ends.items() if self.positions[id] < end}
-        return f"{self.records} records were read; of partitions {sorted(left)} up to {sum(left.values())} are left"
+        return f"{self.records} records were read, up to {sum(left.values())} are left in partitions {sorted(left)}"
 
     def is_done(self) -> bool:
         return all(self.positions[id] >= end for id, end in self.ends.items())
@@ -61,43 +62,45 @@ class _Progress:
 
 @attrs.define
 class _Wanted:
-    """What is looked for, and what of it has been found."""
+    """The traces that are looked for, and those found so far."""
 
     consumed: ConsumedTopic
-    offsets: Mapping[int, int]  # by partition the first that matters
+    offsets: Mapping[int, int]  # by input partition the first that matters
     known: Known
 
     def take(self, trace_id: bytes, by_partition: Mapping[int, OutputTrace]) -> None:
-        for partition, told in by_partition.items():
-            if partition in self.offsets and told.last >= self.offsets[partition]:
-                of_it = self.known.setdefault(partition, {})
-                of_it[trace_id] = of_it[trace_id].and_also(told) if trace_id in of_it else told
+        for partition, found in by_partition.items():
+            if partition in self.offsets and found.last >= self.offsets[partition]:
+                traces = self.known.setdefault(partition, {})
+                traces[trace_id] = traces[trace_id].and_also(found) if trace_id in traces else found
 
 
 @attrs.define
 class Readback:
-    """Reads one topic, by clients of its own that are gone afterwards. ``config`` is that of a consumer."""
+    """Reads one topic that is written in transactions. Each call makes its own clients, and closes them."""
 
-    config: Mapping[str, object]
+    config: Mapping[str, object]  # of a consumer
     topic: str
     consumed: ConsumedTopic
-    told: Told = delivered_of  # what a record says of itself
+    parse: Parse = output_traces_of
     records: int = 0  # read in the last call
-    secs: float = 0.0
+    secs: float = 0.0  # that the last call took
 
-    def with_delivered(
+    def with_output_traces(
         self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]
     ) -> dict[int, StartPosition]:
-        """The same starts, with what the topic has from them on. Nothing is asked where nothing was ever noted: an
-        offset that somebody set by hand is one from which all is to be produced again.
+        """The same starts, with the traces that the topic has from there on.
 
-        Raises CannotConnect when that cannot be found out, and what `breathe` raises.
+        The topic is not read where no time is committed beside the offsets. Somebody set such an offset by hand, to
+        have everything from there on written again.
+
+        Raises CannotConnect when the topic cannot be read, and whatever `breathe` raises.
         """
         since = [start.since_ms for start in starts.values() if start.since_ms is not None]
         if not since:
             return dict(starts)
         wanted = {id: start.offset for id, start in starts.items()}
-        topic_id = next(iter(starts.values())).topic  # the same for all: they are looked up together
+        topic_id = next(iter(starts.values())).topic  # the same for all, which are looked up together
         known = self.read(min(since) - MARGIN_MS, wanted, breathe, attrs.evolve(self.consumed, topic_id=topic_id))
         log.info(
             "read back what the output topic has",
@@ -115,8 +118,11 @@ class Readback:
         breathe: Callable[[], None],
         consumed: ConsumedTopic | None = None,
     ) -> Known:
-        """What the topic has, written since then, of records of these partitions from these offsets on. With the id of
-        the topic in ``consumed`` only of that one."""
+        """The traces in records that are not older than ``since_ms``, as far as they cover ``wanted``: input partitions,
+        from these offsets on. With a topic id in ``consumed``, traces of another topic of that name are left out.
+
+        Raises CannotConnect, and whatever `breathe` raises.
+        """
         began = time.monotonic()
         deadline = began + IN_ALL_SECS
         progress = self._bounds(max(0, since_ms), deadline, breathe)
@@ -129,7 +135,7 @@ class Readback:
         return known
 
     def under_way(self, ids: Sequence[int]) -> list[int]:
-        """Those of these partitions in which a transaction is, of whomever. Raises KafkaException."""
+        """Partitions in which any producer's transaction is open. Raises KafkaException."""
         with _client(self.config, {"isolation.level": "read_committed"}) as client:
             stable = self._ask(client, ids, OFFSET_END)
         with _client(self.config, {"isolation.level": "read_uncommitted"}) as client:
@@ -150,9 +156,7 @@ class Readback:
                 self._take(message, progress, wanted)
             now = time.monotonic()
             if now > deadline:
-                raise CannotConnect(
-                    f"{HEADLINE}: {self.topic} could not be read back in {IN_ALL_SECS:g} s: {progress.told()}"
-                )
+                raise CannotConnect(f"{HEADLINE}: {self.topic} could not be read back in {IN_ALL_SECS:g} s: {progress}")
             if now > tell:
                 log.info("still progress back the output topic", topic=self.topic, records=progress.records)
                 tell = now + TELL_SECS
@@ -160,7 +164,7 @@ class Readback:
 
     def _take(self, message: Message, progress: _Progress, wanted: _Wanted) -> None:
         error = message.error()
-        id: int = message.partition()  # type: ignore[assignment]  # None only for errors of no partition, as is the offset
+        id: int = message.partition()  # type: ignore[assignment]  # it and the offset are None only in errors without a partition
         offset: int = message.offset()  # type: ignore[assignment]
         if error is not None:
             if error.name() == "_PARTITION_EOF":
@@ -170,19 +174,19 @@ class Readback:
             return
         progress.positions[id] = max(progress.positions[id], offset + 1)
         progress.records += 1
-        found = self.told(message.key(), dict(headers_of(message)), wanted.consumed)
+        found = self.parse(message.key(), dict(headers_of(message)), wanted.consumed)
         if found is not None:
             wanted.take(*found)
 
     def _bounds(self, since_ms: int, deadline: float, breathe: Callable[[], None]) -> _Progress:
-        """From the first record of that time on to the end of the log, transactions under way included."""
-        # Uncommitted: for a reader of what is committed the log ends where a transaction is under way.
+        """From the first record of that time to the end of each partition, open transactions included."""
+        # Uncommitted: for a committed read, the partition ends where a transaction is open.
         with _client(self.config, {"isolation.level": "read_uncommitted"}) as client:
             missing = time.monotonic() + MISSING_SECS
             ids = _patiently(lambda: self._partitions(client, missing), deadline, breathe)
             begin = _patiently(lambda: self._ask(client, ids, since_ms), deadline, breathe)
             ends = _patiently(lambda: self._ask(client, ids, OFFSET_END), deadline, breathe)
-        # -1: nothing so late.
+        # -1: the partition has no record of that time or later.
         positions = {id: ends[id] if begin[id] < 0 else begin[id] for id in ids}
         return _Progress(positions, ends)
 
@@ -191,7 +195,7 @@ class Readback:
         if topic.error is None:
             return [*topic.partitions]
         if topic.error.name() in TOPIC_MISSING and time.monotonic() > missing:
-            return []  # nothing is in it; sending will tell of it
+            return []  # it has no traces; sending to it reports that it is missing
         raise KafkaException(topic.error)
 
     def _ask(self, client: Consumer, ids: Sequence[int], what: int) -> dict[int, int]:
@@ -214,7 +218,7 @@ def _client(config: Mapping[str, object], more: Mapping[str, object]) -> Iterato
 
 
 def _patiently(ask: Callable[[], T], deadline: float, breathe: Callable[[], None]) -> T:
-    """Raises CannotConnect when the brokers refuse, or do not tell in time."""
+    """Ask until there is an answer. Raises CannotConnect when the brokers refuse, or do not answer in time."""
     while True:
         try:
             return ask()

@@ -1,8 +1,8 @@
-"""The spans of one trace of one record, as a record of the topic between the two stages (`kafka.rekey`).
+"""One trace's spans of one input record, as a record of the topic between the two stages (`kafka.rekey`).
 
 Key and value are the OpenTelemetry Collector's with `partition_traces_by_id`, so that a Collector may write to the same
 topic: the trace id as 32 lower-case hexadecimal characters, and a serialized TracesData. Headers and timestamp are those
-of the record that the spans came in; one more header, `tss-source`, says which that was.
+of the input record. One more header, `tss-source`, has the group, topic, partition and offset of that record.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tss.edges.kafka_output.entry import Entry, RecordHeaders
 from tss.edges.kafka_output.output_records import ConsumedTopic
 
 SOURCE = "tss-source"
-_NO_DECISION = Decision(Verdict.KEEP, "", Reason.INACTIVE, 1.0)  # nothing is decided yet
+_NO_DECISION = Decision(Verdict.KEEP, "", Reason.INACTIVE, 1.0)  # the second stage decides; nobody reads this one
 
 
-def headers_of(headers: Headers, consumed: ConsumedTopic, partition: int, offset: int) -> list[tuple[str, bytes]]:
-    """The record's own, and where it stands. One that is of another such stage's making goes."""
-    told = f"{consumed.group} {consumed.topic} {partition} {offset}".encode()
+def with_source(headers: Headers, consumed: ConsumedTopic, partition: int, offset: int) -> list[tuple[str, bytes]]:
+    """The record's own headers, and `tss-source`. One that another rekeying stage wrote is replaced."""
+    source = f"{consumed.group} {consumed.topic} {partition} {offset}".encode()
     kept = [(name, value) for name, value in headers if name != SOURCE]
-    return [*kept, (SOURCE, told)]  # type: ignore[list-item]  # a header without a value stays one
+    return [*kept, (SOURCE, source)]  # type: ignore[list-item]  # a header without a value stays without
 
 
 def entry_of(fragment: Fragment, partition: int, offset: int, stamp_ms: int, headers: RecordHeaders) -> Entry:
@@ -32,14 +32,14 @@ def entry_of(fragment: Fragment, partition: int, offset: int, stamp_ms: int, hea
     return Entry(fragment.trace_id, {partition: (offset,)}, stamp_ms, [(fragment.payload, headers)])
 
 
-def told(
+def output_traces_of(
     key: bytes | None, headers: Mapping[str, bytes | None], consumed: ConsumedTopic
 ) -> tuple[bytes, dict[int, OutputTrace]] | None:
-    """The trace id and the record of which the topic has it, of one of ours."""
+    """The trace id, and the input record that its spans came in; None for a record of another stage or program."""
     try:
         group, topic, partition, offset = (headers[SOURCE] or b"").decode().rsplit(" ", 3)
         if (group, topic) != (consumed.group, consumed.topic):
             return None
         return bytes.fromhex((key or b"").decode("ascii")), {int(partition): OutputTrace(_NO_DECISION, [int(offset)])}
-    except (KeyError, ValueError):  # somebody else's, whatever it is
+    except (KeyError, ValueError):  # another program's header or key
         return None
