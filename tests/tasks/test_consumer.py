@@ -207,6 +207,6 @@ async def test_a_topic_that_cannot_be_read_at_all_is_told_of_twice_a_minute(auto
                 polled += 1
                 if polled == 1000:  # 100 s
                     stop.set()
-    told = [line["count"] for line in lines if "cannot be read as spans" in line["event"]]
+    told = [line["count"] for line in lines if "could not be read as spans" in line["event"]]
     assert len(told) == 4
     assert polled - 300 <= sum(told) <= polled, "what is told later has been counted meanwhile"

@@ -37,7 +37,9 @@ class World:
     """A source of one partition, a topic with answers to come, and what was written."""
 
     def __init__(self, records: Sequence[Record], answers: Sequence[Outcome] = ()) -> None:
-        self.meter, self.health, self.letters = FakeMeter(), Health(), FakeDeadLetters()
+        self.meter, self.health = FakeMeter(), Health()
+        self.letters: FakeDeadLetters = FakeDeadLetters()
+        self.polls = self.pauses = 0
         self.inputs = Inputs("in", Alignment(1000), self.meter)
         self.inputs.assigned({0: StartPosition(0, 0, committed=True)})
         self.stop = trio.Event()
@@ -56,6 +58,7 @@ class World:
 
     async def poll(self) -> Polled:
         await trio.sleep(0.1)
+        self.polls += 1
         if self.paused:
             return Polled(WALL)
         now, self.records = self.records[: self.most], self.records[self.most :]
@@ -67,6 +70,7 @@ class World:
     async def pause(self) -> None:
         await trio.lowlevel.checkpoint()
         self.paused = True
+        self.pauses += 1
 
     async def resume(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -163,7 +167,7 @@ async def test_law_4_what_no_record_can_hold_is_put_aside_alone_and_the_rest_goe
     world.poison = 13
     with capture_logs() as lines:
         await world.run()
-    told = [line for line in lines if "put aside among the dead letters" in line["event"]]
+    told = [line for line in lines if "could not be split by trace and were dead-lettered" in line["event"]]
     assert [(line["count"], line["reason"], line["offset"]) for line in told] == [(1, "too_large", 13)]
     assert world.offsets == [offset for offset in range(20) if offset != 13]
     assert [letter.offset for letter in world.letters.letters] == [13]
@@ -183,6 +187,54 @@ async def test_what_cannot_be_read_is_put_aside_before_its_offset_goes(autojump_
     await world.run()
     assert kept == [1]
     assert world.written == [([], {0: 1})]
+
+
+class Stuck(FakeDeadLetters):
+    """A store of dead letters that takes nothing until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.takes = trio.Event()
+
+    async def put(self, letters: Sequence[DeadLetter]) -> None:
+        await self.takes.wait()
+        await super().put(letters)
+
+
+@pytest.mark.parametrize("too_large", [True, False])
+async def test_it_polls_on_while_a_dead_letter_is_not_taken(autojump_clock: MockClock, too_large: bool) -> None:
+    """Or the group would give its partitions to another replica after max.poll.interval.ms, again and again."""
+    world = World([record(0), record(1)] if too_large else [Record(0, 0, 1000, ()), record(1)])
+    world.poison = 0 if too_large else None
+    world.broken = [] if too_large else [DeadLetter("unreadable", "", b"x", "in", 0, 0)]
+    world.letters = stuck = Stuck()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        await trio.sleep(600)
+        assert (world.paused, world.pauses, world.letters.letters) == (True, 1, [])
+        assert world.polls > 5000
+        assert world.written == [], "no offset goes on before its letter is kept"
+        stuck.takes.set()
+        with trio.fail_after(10):
+            while len(world.offsets) < 1:
+                await trio.sleep(0.1)
+        assert (world.paused, world.pauses) == (False, 1)
+        world.stop.set()
+    assert [letter.offset for letter in world.letters.letters] == [0]
+    assert world.offsets == [1]
+
+
+async def test_what_goes_to_another_while_its_dead_letter_waits_is_not_written(autojump_clock: MockClock) -> None:
+    world = World([record(0)])
+    world.poison = 0
+    world.letters = stuck = Stuck()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run)
+        await trio.sleep(100)
+        world.inputs.lost([0])
+        stuck.takes.set()
+    assert [letter.offset for letter in world.letters.letters] == [0]
+    assert world.written == []
 
 
 async def test_a_partition_that_is_ahead_is_not_read_on(autojump_clock: MockClock) -> None:

@@ -32,13 +32,13 @@ from tss.state.deadletters import DeadLetters
 from tss.state.lane import Destination, Lane
 from tss.state.sharing import Sharing
 from tss.tasks.committer import Offsets
-from tss.tasks.consumer import Source
+from tss.tasks.consumer import InputReader
 from tss.tasks.keeper import Keeping
 from tss.tasks.parker import Parking
 from tss.tasks.scaler import ReadGroup
 
 
-class GroupMember(Source, Offsets, Protocol):
+class GroupMember(InputReader, Offsets, Protocol):
     """A member of the consumer group: reads, and commits what has been settled."""
 
 

@@ -130,7 +130,7 @@ class Lane:
         count = self._aside.add(traces, trio.current_time())
         if count:
             log.error(
-                "destination refuses traces; they were put aside among the dead letters",
+                "destination refuses traces; they were dead-lettered",
                 destination=self.destination.name,
                 traces=count,
                 reason=reason,

@@ -10,15 +10,13 @@ import attrs
 import structlog
 import trio
 
-from tss.core import measures
 from tss.core.deadletter import DeadLetter
 from tss.core.measures import Meter
 from tss.core.partition import Partition
 from tss.core.polled import Polled
 from tss.core.record import Record
-from tss.core.throttle import LogThrottle
 from tss.state.assignments import Assignments
-from tss.state.deadletters import DeadLetters
+from tss.state.deadletters import DeadLetters, InputDeadLetters
 from tss.state.keying import Keying
 from tss.state.pausing import Pausing
 
@@ -27,7 +25,7 @@ log = structlog.get_logger()
 PATIENCE_SECS = 1.0  # a full channel empties many times in a second, unless a destination is slow: then reading pauses
 
 
-class Source(Protocol):
+class InputReader(Protocol):
     """The input topic, as a member of the consumer group."""
 
     async def poll(self) -> Polled:
@@ -60,7 +58,7 @@ class Batch:
 
 
 async def run(
-    source: Source,
+    source: InputReader,
     assignments: Assignments,
     dead_letters: DeadLetters,
     polled: trio.MemorySendChannel[Batch],
@@ -70,7 +68,13 @@ async def run(
     pausing: Pausing,
 ) -> None:
     """Poll until told to stop. The channel's bound is what makes a slow destination felt here."""
-    reader = _Reader(source, assignments, dead_letters, meter, keying, pausing)
+    unreadable = InputDeadLetters(
+        dead_letters,
+        meter,
+        "records could not be read as spans and were dead-lettered",
+        check="kafka.encoding, and the producers of the topic",
+    )
+    reader = _Reader(source, assignments, unreadable, keying, pausing)
     with polled:
         while not stop.is_set():
             batch = await reader.read()
@@ -85,16 +89,14 @@ async def run(
 
 @attrs.define
 class _Reader:
-    """Polls, and sees to it that what cannot be read is put aside, counted and told."""
+    """Polls, and dead-letters the records that cannot be read."""
 
-    source: Source
+    source: InputReader
     assignments: Assignments
-    dead_letters: DeadLetters
-    meter: Meter
+    unreadable: InputDeadLetters
     keying: Keying
     pausing: Pausing
-    telling: LogThrottle = attrs.field(factory=LogThrottle)
-    _is_paused: bool = False
+    _pauses: int = 0  # that have not ended: a full channel and dead letters each have theirs
     _ahead: deque[tuple[Batch, Sequence[DeadLetter]]] = attrs.field(factory=deque)  # polled while letters waited
 
     async def read(self) -> Batch:
@@ -102,20 +104,28 @@ class _Reader:
         committed."""
         batch, letters = self._ahead.popleft() if self._ahead else await self._poll()
         if letters:
-            await self._keep(letters)
+            await self.unreadable.keep(letters, self)
         return batch
 
     async def pause(self) -> None:
-        """Read on only for the sake of the group."""
-        self.pausing.begins()
-        await self.source.pause()
-        self._is_paused = True
+        """Go on polling only for the sake of the group."""
+        self._pauses += 1
+        if self._pauses == 1:
+            self.pausing.begins()
+            await self.source.pause()
 
     async def resume(self) -> None:
-        """Go on reading."""
-        self._is_paused = False
-        await self.source.resume()
-        self.pausing.ends()
+        """Go on reading, once every pause has ended."""
+        self._pauses -= 1
+        if not self._pauses:
+            await self.source.resume()
+            self.pausing.ends()
+
+    async def poll(self) -> None:
+        """Poll while letters wait; what comes is read after them."""
+        batch, letters = await self._poll()
+        if batch.runs or batch.ends or letters:
+            self._ahead.append((batch, letters))
 
     async def _poll(self) -> tuple[Batch, Sequence[DeadLetter]]:
         moves = self.assignments.rewind()
@@ -132,50 +142,6 @@ class _Reader:
         letters = [each for each in read.dead_letters if not assignments.is_settled(each.partition, each.offset)]
         size = assignments.holds(read.held_bytes if runs else 0, read.waiting_bytes)
         return Batch(read.wall_ms, runs, ends, size), letters
-
-    async def _keep(self, letters: Sequence[DeadLetter]) -> None:
-        """For as long as that takes: with polls meanwhile, or the group gives the partitions to somebody else."""
-        for letter in letters:
-            self.meter.count(measures.UNREADABLE, 1, letter.reason)
-        kept = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._put, letters, kept)
-            with trio.move_on_after(PATIENCE_SECS):
-                await kept.wait()
-            if not kept.is_set():
-                await self._poll_until(kept)
-        self._tell(letters)
-
-    async def _put(self, letters: Sequence[DeadLetter], kept: trio.Event) -> None:
-        await self.dead_letters.put(letters)
-        kept.set()
-
-    async def _poll_until(self, kept: trio.Event) -> None:
-        is_ours = not self._is_paused
-        if is_ours:
-            await self.pause()
-        while not kept.is_set():
-            batch, letters = await self._poll()
-            if batch.runs or batch.ends or letters:
-                self._ahead.append((batch, letters))
-        if is_ours:
-            await self.resume()
-
-    def _tell(self, letters: Sequence[DeadLetter]) -> None:
-        """Once, and then from time to time: a topic with the wrong encoding is nothing else."""
-        count = self.telling.add(len(letters), trio.current_time())
-        if not count:
-            return
-        first = letters[0]
-        log.warning(
-            "records that cannot be read as spans were put aside among the dead letters",
-            count=count,
-            reason=first.reason,
-            detail=first.detail,
-            topic=first.topic,
-            partition=first.partition,
-            offset=first.offset,
-        )
 
 
 async def _hold_back(reader: _Reader, polled: trio.MemorySendChannel[Batch], stop: trio.Event, batch: Batch) -> None:

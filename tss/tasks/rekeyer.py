@@ -25,7 +25,7 @@ from tss.core.otlp import join
 from tss.core.polled import Polled
 from tss.core.record import UNREADABLE_HEADERS, Record, record_of
 from tss.core.throttle import LogThrottle
-from tss.state.deadletters import DeadLetters
+from tss.state.deadletters import DeadLetters, InputDeadLetters
 from tss.state.inputs import Inputs
 
 log = structlog.get_logger()
@@ -34,11 +34,11 @@ COMPONENT = "rekey"
 RECORDS_AT_ONCE = 1_000  # in one transaction; as many as one poll reads at most
 RETRYING = Retrying(0.1, max_secs=5.0)
 MAKE_AGAIN_SECS = 2.0
-MISSING = frozenset({"unknown_topic_or_part", "unknown_topic", "unknown_topic_id"})  # reasons of `Topic.write`
+MISSING = frozenset({"unknown_topic_or_part", "unknown_topic", "unknown_topic_id"})  # reasons of `KeyedTopic.write`
 QUICK_TRIES = 2  # a rebalance or an answer that got lost is no trouble yet
 
 
-class Source(Protocol):
+class UnkeyedInput(Protocol):
     """The input topic, as a member of a consumer group of this stage's own."""
 
     async def poll(self) -> Polled:
@@ -60,7 +60,7 @@ class Source(Protocol):
         """There will be no more polls."""
 
 
-class Topic(Protocol):
+class KeyedTopic(Protocol):
     """The topic between the stages."""
 
     async def make(self) -> str:
@@ -70,7 +70,7 @@ class Topic(Protocol):
         """All spans of these records, and by partition the offset to go on from, in one transaction. Raises nothing."""
 
 
-async def make(topic: Topic, stop: trio.Event, health: Health) -> None:
+async def make(topic: KeyedTopic, stop: trio.Event, health: Health) -> None:
     """See to it that the topic is there, for as long as it takes: the brokers, or the input topic, may yet come."""
     health.starting(COMPONENT)
     told = ""
@@ -85,9 +85,9 @@ async def make(topic: Topic, stop: trio.Event, health: Health) -> None:
 
 
 async def run(
-    source: Source,
+    source: UnkeyedInput,
     inputs: Inputs,
-    topic: Topic,
+    topic: KeyedTopic,
     dead_letters: DeadLetters,
     stop: trio.Event,
     meter: Meter,
@@ -95,7 +95,13 @@ async def run(
     chance: random.Random,
 ) -> None:
     """Until told to stop; what is in hand then, and not written, is read again."""
-    rekeyer = _Rekeyer(source, inputs, topic, dead_letters, stop, meter, health, chance)
+    unhandled = InputDeadLetters(
+        dead_letters,
+        meter,
+        "records could not be split by trace and were dead-lettered",
+        check="kafka.encoding, kafka.rekey.topic's max.message.bytes, and the producers of the input topic",
+    )
+    rekeyer = _Rekeyer(source, inputs, topic, unhandled, stop, meter, health, chance)
     while not stop.is_set():
         wall_ms = await rekeyer.read()
         while not stop.is_set() and (reads := inputs.alignment.take(RECORDS_AT_ONCE, wall_ms)):
@@ -109,24 +115,33 @@ async def run(
 
 @attrs.define
 class _Rekeyer:
-    _source: Source
+    _source: UnkeyedInput
     _inputs: Inputs
-    _topic: Topic
-    _dead_letters: DeadLetters
+    _topic: KeyedTopic
+    _unhandled: InputDeadLetters
     _stop: trio.Event
     _meter: Meter
     _health: Health
     _chance: random.Random
     _held: set[int] = attrs.field(factory=set)
-    _telling: LogThrottle = attrs.field(factory=LogThrottle)
+    _letters: list[DeadLetter] = attrs.field(factory=list)  # that have to be kept before anything is written
+    _pauses: int = 0  # that have not ended: writing and dead letters each have theirs
+    _wall_ms: int = 0  # of the last poll
     _trouble: LogThrottle = attrs.field(factory=LogThrottle)
     _headers_telling: LogThrottle = attrs.field(factory=LogThrottle)
     _missing: LogThrottle = attrs.field(factory=LogThrottle)
     _told: str = ""  # the reason last logged
 
     async def read(self) -> int:
-        """One poll. What cannot be read is put aside before its record can be written, and so before its offset goes."""
+        """Poll once; returns the wall time (ms). A record that cannot be read is dead-lettered before it can be written, since
+        its offset is committed with that write."""
+        await self.poll()
+        await self._keep_letters()
+        return self._wall_ms
+
+    async def poll(self) -> None:
         polled = await self._source.poll()
+        self._wall_ms = polled.wall_ms
         alignment = self._inputs.alignment
         for record, headers in zip(polled.records, polled.headers, strict=True):
             alignment.add(record, headers, polled.wall_ms)
@@ -134,12 +149,27 @@ class _Rekeyer:
                 self._tell_of_headers(record, headers[0][1])
         alignment.reach(polled.ends)
         self._inputs.show_lags(polled.lags)
-        if polled.dead_letters:
-            await self._put_aside(polled.dead_letters)
-        return polled.wall_ms
+        self._letters += polled.dead_letters
+
+    async def _keep_letters(self) -> None:
+        """Until none waits. The polls meanwhile may bring more."""
+        while self._letters:
+            letters, self._letters = self._letters, []
+            await self._unhandled.keep(letters, self)
+
+    async def pause(self) -> None:
+        self._pauses += 1
+        if self._pauses == 1:
+            await self._source.pause()
+
+    async def resume(self) -> None:
+        self._pauses -= 1
+        if not self._pauses:
+            await self._source.resume()
+            self._inputs.alignment.hear(self._wall_ms)  # nobody was silent, nobody could be heard
 
     async def hold(self) -> None:
-        """ReadRecord no further of partitions that are ahead of others, or memory would have no bound."""
+        """Read no further of partitions that are ahead of others, or memory would have no bound."""
         held = self._inputs.alignment.hold()
         if held != self._held:
             await self._source.hold(held)
@@ -160,14 +190,14 @@ class _Rekeyer:
             tries += 1
             self._tell(outcome, tries)
             if not paused:
-                await self._source.pause()
+                await self.pause()
                 paused = True
             if outcome.reason in MISSING:
                 await self._make_again()
             await self._wait(RETRYING.most_secs(tries))
             reads = still_ours(reads)
         if paused:
-            await self._source.resume()
+            await self.resume()
             if not self._stop.is_set():
                 self._inputs.alignment.hear(await self.read())
         self._health.up(COMPONENT)
@@ -209,26 +239,10 @@ class _Rekeyer:
             timestamp_ms=record.timestamp_ms,
             headers=read.headers,
         )
-        await self._put_aside([letter])
-        await self.write(
-            [attrs.evolve(read, record=record_of(record.partition, record.offset, record.timestamp_ms, ()))]
-        )
-
-    async def _put_aside(self, letters: Sequence[DeadLetter]) -> None:
-        for letter in letters:
-            self._meter.count(measures.UNREADABLE, 1, letter.reason)
-        await self._dead_letters.put(letters)
-        if count := self._telling.add(len(letters), trio.current_time()):
-            first = letters[0]
-            log.warning(
-                "records that cannot be split by trace were put aside among the dead letters",
-                count=count,
-                reason=first.reason,
-                detail=first.detail,
-                topic=first.topic,
-                partition=first.partition,
-                offset=first.offset,
-            )
+        self._letters.append(letter)
+        await self._keep_letters()  # with polls, so that the partition may have gone meanwhile
+        without_spans = record_of(record.partition, record.offset, record.timestamp_ms, ())
+        await self.write(still_ours([attrs.evolve(read, record=without_spans)]))
 
     def _tell_of_headers(self, record: Record, reason: bytes | None) -> None:
         """Its spans go on; instead of its headers the records made of it have one that says so."""
