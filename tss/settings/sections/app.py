@@ -15,41 +15,53 @@ class App:
     instance_id: str = key(
         "",
         text(),
-        "Name of this replica in logs, in metrics and, with `kafka.staticMembership`, in the group.",
+        "Name of this replica in logs and metrics. With `kafka.staticMembership` also its name in the consumer group.",
         default_doc="the host's name",
     )
-    max_buffer_spans: int = key(1_000_000, whole(1), "Spans of open traces held in memory at most.")
-    max_buffer_traces: int = key(100_000, whole(1), "Open traces held in memory at most.")
+    max_buffer_spans: int = key(1_000_000, whole(1), "The most spans of open traces held in memory.")
+    max_buffer_traces: int = key(100_000, whole(1), "The most open traces held in memory.")
     max_buffer_bytes: int = key(
         0,
         whole(0, units=BYTES),
-        "Bytes of open traces held in memory at most; from two fifths of it on quiet ones are compressed in place, and at the limit the oldest traces are decided early.",
-        default_doc="two thirds of the memory limit (cgroup or machine) less 128 MiB, at least 32 MiB; `0` means the same",
+        "The most bytes of open traces held in memory. At two fifths of this limit, quiet traces are compressed in memory. At the limit, the oldest traces are decided early.",
+        default_doc="two thirds of (memory limit - 128 MiB), at least 32 MiB; the memory limit is that of the cgroup or the machine; `0` means the same",
     )
     max_trace_spans: int = key(50_000, whole(1), "A trace with this many spans is decided at once.")
-    shutdown_timeout_secs: float = key(30, positive_secs, "An orderly stop takes no longer than this.")
-    evaluation_workers: int = key(4, whole(1, 64), "Tasks that evaluate complete traces.")
+    shutdown_timeout_secs: float = key(30, positive_secs, "The longest time that an orderly stop may take.")
+    evaluation_workers: int = key(4, whole(1, 64), "Number of tasks that evaluate complete traces.")
     graceful_shutdown: bool = key(
-        True, truth, "On SIGTERM finish what is in hand; with false stop at once (nothing is lost: Kafka still has it)."
+        True,
+        truth,
+        "On SIGTERM, finish the traces in progress. With false, stop at once: nothing is lost, because Kafka still has the records.",
     )
-    inactivity_timeout_secs: float = key(600, positive_secs, "A trace is decided when no span came for this long.")
+    inactivity_timeout_secs: float = key(
+        600, positive_secs, "A trace is decided when no span has arrived for this long."
+    )
     max_trace_duration_secs: float = key(10_800, positive_secs, "A trace is decided when it has been open this long.")
     root_quiet_secs: float = key(
-        30, secs, "A trace whose root is there and no parent is missing is decided when quiet for this long."
+        30,
+        secs,
+        "A trace that has its root span and misses no parent span is decided when no span has arrived for this long.",
     )
     park_after_secs: float = key(
-        60, positive_secs, "A trace open for longer moves to Redis; has an effect only with `redis.url`."
+        60,
+        positive_secs,
+        "The spans of a trace that is open for longer move to Redis. Has an effect only with `redis.url`.",
     )
-    max_clock_skew_secs: float = key(300, secs, "A record dated further ahead of the clock than this counts as now.")
+    max_clock_skew_secs: float = key(
+        300,
+        secs,
+        "A record with a timestamp further ahead of the clock than this is read as if its timestamp were now.",
+    )
     replay_secs: float = key(
         60,
         secs,
-        "How far before the committed offset the log is read again at a start, so that late spans of traces already "
-        "decided meet the same verdict; 0 is off.",
+        "How far before the committed offset the daemon starts to read. This rebuilds recent decisions, so that late spans "
+        "follow them. 0: start at the committed offset.",
     )
     decision_memory_secs: float = key(
         600,
         positive_secs,
-        "For how long, in the topic's time, a decision is remembered, so that late spans follow it; less where "
-        "`maxBufferBytes` has no room for so many.",
+        "For how long a decision is remembered, so that late spans follow it. Measured in the time of the topic's records. "
+        "Shorter if `maxBufferBytes` is too small for all decisions of that time.",
     )

@@ -1,4 +1,4 @@
-"""`deadLetter`: where records and traces go that nobody can take."""
+"""`deadLetter`: where unreadable records and refused traces go."""
 
 from attrs import frozen
 
@@ -9,10 +9,14 @@ from tss.settings.kinds.texts import choice, filled
 
 @frozen(kw_only=True)
 class DeadLetter:
-    """Where records that cannot be parsed go, and traces that a destination refuses for good."""
+    """Where the daemon puts records that cannot be parsed, and traces that a destination refuses permanently."""
 
-    type: str = key("file", choice("file", "topic", "log"), "Put them in a file, in a Kafka topic, or only log them.")
-    path: str = key(
-        "tss-dead-letter.jsonl", filled, "The file, for type file; the log, where the default cannot be written."
+    type: str = key(
+        "file", choice("file", "topic", "log"), "Write dead letters to a file, to a Kafka topic, or only to the log."
     )
-    topic: str = key("", topic_or_empty, "The topic, required for type topic.")
+    path: str = key(
+        "tss-dead-letter.jsonl",
+        filled,
+        "File for type file. If the default file cannot be written, dead letters go to the log.",
+    )
+    topic: str = key("", topic_or_empty, "Topic for type topic; required there.")

@@ -23,90 +23,104 @@ from tss.settings.sections.datadog import (
     Datadog,
 )
 
-_NAME_DOC = "Name of the destination in logs and metrics; no two may share one."
-_BATCH_DOC = "Traces in one batch at most."
-_BATCH_TIMEOUT_DOC = "A batch is sent when its first trace has waited this long."
+_NAME_DOC = "Name of the destination in logs and metrics. Each destination needs its own."
+_BATCH_DOC = "The most traces in one batch."
+_BATCH_TIMEOUT_DOC = "A batch is sent when its first trace has waited this long, even if it is not full."
 _MATCH_DOC = (
-    "Which kept traces it takes: `policies` (names of those that kept them) and `attributes` (of a span or its resource: "
-    "a text or a list, `*` and `?` stand for other letters), all that is given must fit; empty: every trace."
+    "Which kept traces go to this destination. `policies`: names of the policies that kept them. `attributes`: values of a span or its "
+    "resource, each a text or a list, with the wildcards `*` and `?`. A trace must match all that are given. Empty: all traces."
 )
-_IN_FLIGHT_DOC = "Requests under way at the same time at most."
+_IN_FLIGHT_DOC = "The most concurrent requests."
 _YEARS = number(0, 520 * WEEK_SECS, units=SECONDS)
 
 
 @frozen(kw_only=True)
 class FileExporter:
-    """Kept traces as lines of OTLP JSON. The file may be shared by replicas, and moved away by logrotate."""
+    """Writes kept traces as lines of OTLP JSON. Several replicas may write to the same file, and logrotate may move it."""
 
     type: ClassVar[str] = "file"
     max_in_flight: ClassVar[int] = 1  # one file has one writer
 
     name: str = key("", filled, _NAME_DOC, required=True)
     match: Mapping[str, Any] = key({}, match, _MATCH_DOC)
-    path: str = key("", filled, "File to add lines to.", required=True)
-    fsync: bool = key(True, truth, "Have each batch on the disk before its offsets go; false trusts the system.")
+    path: str = key("", filled, "File that lines are appended to.", required=True)
+    fsync: bool = key(
+        True,
+        truth,
+        "Write each batch to the disk (fsync) before its offsets are committed. With false, the operating system decides when.",
+    )
     batch_size: int = key(100, whole(1, 10_000), _BATCH_DOC)
     batch_timeout_secs: float = key(0.2, secs, _BATCH_TIMEOUT_DOC)
     rotate_bytes: int = key(
         0,
         whole(0, units=BYTES),
-        "A file that would grow beyond this gets a name with the time, and a new one is begun; 0 is never (logrotate may).",
+        "A file that would grow larger than this is rotated: it is renamed with the current time, and a new file starts. 0: never (logrotate may do it).",
     )
     rotate_secs: float = key(
-        0, secs, "The same at each full multiple of this, in UTC: 3600 is on the hour, with the next trace; 0 is never."
+        0,
+        secs,
+        "Rotate at each multiple of this time in UTC, with the next trace: 3600 rotates every full hour. 0: never.",
     )
-    max_files: int = key(0, whole(0), "Put-away files kept; the oldest beyond it are **deleted**; 0 keeps all.")
-    max_age_secs: float = key(0, _YEARS, "Put-away files older than this are **deleted**; 0 keeps all.")
+    max_files: int = key(0, whole(0), "How many rotated files are kept. Older ones are **deleted**. 0: keep all.")
+    max_age_secs: float = key(0, _YEARS, "Rotated files older than this are **deleted**. 0: keep all.")
 
 
 @frozen(kw_only=True)
 class ParquetExporter:
-    """Kept traces as Parquet, a row for each span, for analysis. Needs pyarrow: `pip install 'tss[parquet]'`."""
+    """Writes kept traces as Parquet files for analysis, with one row per span. Needs pyarrow: `pip install 'tail-sampling-selector[parquet]'`."""
 
     type: ClassVar[str] = "parquet"
-    max_in_flight: ClassVar[int] = 1  # the next batch is gathered while one is written; more would only hold more
+    max_in_flight: ClassVar[int] = (
+        1  # one batch is collected while another is written; more would only take more memory
+    )
 
     name: str = key("", filled, _NAME_DOC, required=True)
     match: Mapping[str, Any] = key({}, match, _MATCH_DOC)
-    path: str = key("", filled, "Folder in which each batch becomes a file.", required=True)
-    raw: bool = key(True, truth, "Keep the bytes of each span too: without them, what has no column is lost.")
-    batch_size: int = key(10_000, whole(1, 1_000_000), "Traces in one file at most.")
-    batch_timeout_secs: float = key(60, secs, "A file is written when its first trace has waited this long.")
+    path: str = key("", filled, "Folder for the files. Each batch becomes one file.", required=True)
+    raw: bool = key(
+        True, truth, "Also store the bytes of each span. Without them, fields that have no column are lost."
+    )
+    batch_size: int = key(10_000, whole(1, 1_000_000), "The most traces in one file.")
+    batch_timeout_secs: float = key(
+        60, secs, "A file is written when its first trace has waited this long, even if it is not full."
+    )
     batch_bytes: int = key(
         0,
         whole(0, units=BYTES),
-        "Bytes of OTLP in one file at most; they are held in memory until it is written.",
+        "The most bytes of OTLP in one file. They are held in memory until the file is written.",
         default_doc="64 MiB, or a 32nd of `app.maxBufferBytes` if that is less; `0` means the same",
     )
-    max_files: int = key(0, whole(0), "Files kept; the oldest beyond it are **deleted**; 0 keeps all.")
-    max_age_secs: float = key(0, _YEARS, "Files older than this are **deleted**; 0 keeps all.")
+    max_files: int = key(0, whole(0), "How many files are kept. Older ones are **deleted**. 0: keep all.")
+    max_age_secs: float = key(0, _YEARS, "Files older than this are **deleted**. 0: keep all.")
 
 
 @frozen(kw_only=True)
 class OtlpExporter:
-    """Any OTLP/HTTP backend."""
+    """Sends kept traces to any OTLP/HTTP backend."""
 
     type: ClassVar[str] = "otlp"
 
     name: str = key("", filled, _NAME_DOC, required=True)
     match: Mapping[str, Any] = key({}, match, _MATCH_DOC)
     endpoint: str = key(
-        "", url(suffix_added="/v1/traces"), "Base address of the backend; /v1/traces is added.", required=True
+        "", url(suffix_added="/v1/traces"), "Base address of the backend. The daemon adds /v1/traces.", required=True
     )
-    headers: Mapping[str, str] = key({}, headers, "Headers of every request.", secret=True)
+    headers: Mapping[str, str] = key({}, headers, "Headers of each request.", secret=True)
     bearer_token: str = key("", text(), "Token for `Authorization: Bearer`.", secret=True)
-    compression: str = key("gzip", choice("gzip", "none"), "How requests are compressed.")
-    request_timeout_secs: float = key(30, positive_secs, "Time for one request.")
+    compression: str = key("gzip", choice("gzip", "none"), "Compression of requests.")
+    request_timeout_secs: float = key(30, positive_secs, "Time limit for one request.")
     retry_initial_delay_ms: int = key(
-        1000, whole(1, 600_000, units=MILLISECONDS), "Pause before the first retry; it doubles each time."
+        1000, whole(1, 600_000, units=MILLISECONDS), "Pause before the first retry. It doubles with each retry."
     )
-    ssl_ca_location: str = key("", text(), "File with the CA certificates to trust (PEM); empty: the usual ones.")
+    ssl_ca_location: str = key("", text(), "File with the CA certificates to trust (PEM). Empty: the default ones.")
     ssl_certificate_location: str = key(
-        "", text(), "File with the client's certificate, and those between it and the CA (PEM); needs `sslKeyLocation`."
+        "",
+        text(),
+        "File with the client's certificate and the intermediate certificates up to the CA (PEM). Needs `sslKeyLocation`.",
     )
     ssl_key_location: str = key("", text(), "File with the client's key (PEM).")
     ssl_key_password: str = key("", text(), "Password of the client's key.", secret=True)
-    ssl_verify: bool = key(True, truth, "Verify the backend's certificate and name; false is for trying things out.")
+    ssl_verify: bool = key(True, truth, "Verify the backend's certificate and host name. Use false only for tests.")
     batch_size: int = key(1_000, whole(1, 10_000), _BATCH_DOC)
     batch_timeout_secs: float = key(1, secs, _BATCH_TIMEOUT_DOC)
     max_in_flight: int = key(4, whole(1, 64), _IN_FLIGHT_DOC)
@@ -114,7 +128,7 @@ class OtlpExporter:
 
 @frozen(kw_only=True)
 class DatadogExporter:
-    """Datadog. Time limits and retries are those of the `datadog` section."""
+    """Sends kept traces to Datadog. Time limits and retries are set in the `datadog` section."""
 
     type: ClassVar[str] = "datadog"
 
@@ -124,15 +138,17 @@ class DatadogExporter:
         "",
         VIAS,
         VIA_DOC,
-        default_doc="`agent` with an `agentUrl` here, `intake` with an `apiKey`, `site` or `intakeUrl` here, else `datadog.via`",
+        default_doc="`agent` if `agentUrl` is set here, `intake` if `apiKey`, `site` or `intakeUrl` is set here, else `datadog.via`",
     )
-    agent_url: str = key("", url(empty=True), "Datadog agent that takes the traces.", default_doc="`datadog.agentUrl`")
+    agent_url: str = key(
+        "", url(empty=True), "Address of the Datadog agent that receives the traces.", default_doc="`datadog.agentUrl`"
+    )
     trace_api: str = key("v0.4", TRACE_APIS, TRACE_API_DOC, default_doc="`datadog.traceApi`")
     site: str = key("", site, "Datadog's site.", default_doc="`datadog.site`")
     intake_url: str = key(
-        "", url(empty=True), INTAKE_URL_DOC, default_doc="`datadog.intakeUrl`, unless there is a `site` here"
+        "", url(empty=True), INTAKE_URL_DOC, default_doc="`datadog.intakeUrl`, unless `site` is set here"
     )
-    api_key: str = key("", text(), "API key, for the intakes.", secret=True, default_doc="`datadog.apiKey`")
+    api_key: str = key("", text(), "API key for the intakes.", secret=True, default_doc="`datadog.apiKey`")
     compression: str = key("gzip", COMPRESSIONS, INTAKE_COMPRESSION_DOC, default_doc="`datadog.compression`")
     batch_size: int = key(100, whole(1, 10_000), _BATCH_DOC, default_doc="`datadog.batchSize`")
     batch_timeout_secs: float = key(5, secs, _BATCH_TIMEOUT_DOC, default_doc="`datadog.batchTimeoutSecs`")
@@ -140,7 +156,7 @@ class DatadogExporter:
 
     @classmethod
     def of(cls, datadog: Datadog, **given: Any) -> "DatadogExporter":
-        """The exporter that the datadog section stands for, but for what is given."""
+        """An exporter with the values of the datadog section, except for the given ones."""
         shared: dict[str, Any] = {
             "name": "datadog",
             "via": _via_of(given) or datadog.chosen_via,
@@ -157,7 +173,7 @@ class DatadogExporter:
 
 
 def _via_of(given: Mapping[str, Any]) -> str:
-    """What an exporter's own keys say."""
+    """The `via` that follows from an exporter's own keys; empty if none follows."""
     if given.get("via"):
         return str(given["via"])
     if given.get("agent_url"):
@@ -167,26 +183,24 @@ def _via_of(given: Mapping[str, Any]) -> str:
 
 @frozen(kw_only=True)
 class KafkaExporter:
-    """A topic of the cluster that the spans come from: each kept trace once, keyed by its trace id, for readers of what is committed (`isolation.level` read_committed)."""
+    """Writes each kept trace exactly once to a topic in the cluster of the input topic. The record key is the trace id. Readers need `isolation.level` read_committed."""
 
     type: ClassVar[str] = "kafka"
 
     name: str = key("", filled, _NAME_DOC, required=True)
     match: Mapping[str, Any] = key({}, match, _MATCH_DOC)
     topic: str = key(
-        "", topic, "Topic for kept traces; not compacted, and not that of another exporter.", required=True
+        "", topic, "Topic for kept traces. It must not be compacted, and no other exporter may use it.", required=True
     )
-    compression: str = key(
-        "zstd", choice("zstd", "lz4", "snappy", "gzip", "none"), "How batches of records are compressed."
-    )
-    batch_size: int = key(500, whole(1, 10_000), "Traces in one transaction at most.")
+    compression: str = key("zstd", choice("zstd", "lz4", "snappy", "gzip", "none"), "Compression of record batches.")
+    batch_size: int = key(500, whole(1, 10_000), "The most traces in one transaction.")
     batch_timeout_secs: float = key(0.5, secs, _BATCH_TIMEOUT_DOC)
     transaction_timeout_secs: float = key(
         30,
         number(1, 60, units=SECONDS),
-        "Brokers abort a transaction that takes longer; when a replica is killed in one, readers of the topic, and who takes over its partitions, wait for that, unless it comes back under the same `app.instanceId`.",
+        "Brokers abort a transaction that takes longer than this. If a replica is killed during a transaction, readers of the topic and the replica that takes over its partitions wait until then. They do not wait if it restarts under the same `app.instanceId`.",
     )
-    properties: Mapping[str, str] = key({}, properties, "Further librdkafka properties of the producer.")
+    properties: Mapping[str, str] = key({}, properties, "More librdkafka properties for the producer.")
 
 
 Exporter = FileExporter | ParquetExporter | OtlpExporter | DatadogExporter | KafkaExporter

@@ -7,44 +7,46 @@ from tss.settings.kinds.numbers import WEEK_SECS, number, port, whole
 from tss.settings.kinds.texts import filled, text
 from tss.settings.kinds.units import SECONDS
 
-_TOKEN_TOO = "Has an effect only with `adminToken`."  # noqa: S105  # about the token, and none
+_IF_TOKEN = "Has an effect only with `adminToken`."  # noqa: S105  # a sentence about the token
 _YEAR_SECS = 52 * WEEK_SECS
 
 
 @frozen(kw_only=True)
 class ForceSampling:
-    """Rules that keep or drop whatever matches, for a while: docs/force-rules.md. On with a token; the rules are in Redis."""
+    """Temporary rules that keep or drop all matching traces: see docs/force-rules.md. A token turns them on; the rules are in Redis."""
 
     admin_token: str = key(
         "",
-        text("16 letters, digits or signs of ASCII or more, without spaces", r"[!-~]{16,}|"),
-        "Token that /admin/force-rules and /admin/exporters ask for (`Authorization: Bearer`); empty: there are no such pages, and no rules.",
+        text("16 or more printable ASCII characters, without spaces", r"[!-~]{16,}|"),
+        "Token for /admin/force-rules and /admin/exporters (`Authorization: Bearer`). Empty: these pages and the rules are off.",
         secret=True,
     )
     admin_port: int = key(
         0,
         port,
-        "Port of /admin/force-rules and /admin/exporters alone, which then are not on `observability.healthPort`; 0: they are there, "
-        "beside the probes. "
-        f"{_TOKEN_TOO}",
+        "Separate port for /admin/force-rules and /admin/exporters. 0: they are on `observability.healthPort`, together with the "
+        "probes. "
+        f"{_IF_TOKEN}",
     )
     admin_addr: str = key(
         "127.0.0.1",
         filled,
-        "Address that `adminPort` listens on; the default is reached from within the pod and by `kubectl port-forward` only. "
+        "Address that `adminPort` listens on. The default can only be reached from inside the pod and by `kubectl port-forward`. "
         "Has an effect only with `adminPort`.",
     )
     default_duration_secs: float = key(
-        3600, number(0, _YEAR_SECS, above=True, units=SECONDS), f"How long a rule lasts that does not say. {_TOKEN_TOO}"
+        3600,
+        number(0, _YEAR_SECS, above=True, units=SECONDS),
+        f"How long a rule lasts if it has no duration of its own. {_IF_TOKEN}",
     )
     max_duration_secs: float = key(
         WEEK_SECS,
         number(0, _YEAR_SECS, above=True, units=SECONDS),
-        f"No rule ends later than this from now. {_TOKEN_TOO}",
+        f"The longest duration of a rule, from the time it is made. {_IF_TOKEN}",
     )
-    max_rules: int = key(100, whole(1, 1000), f"Rules at a time at most. {_TOKEN_TOO}")
+    max_rules: int = key(100, whole(1, 1000), f"The most rules at the same time. {_IF_TOKEN}")
     poll_secs: float = key(
         5,
         number(0.1, 3600, units=SECONDS),
-        f"Time between two looks at Redis, should a change not have been heard of. {_TOKEN_TOO}",
+        f"Time between two reads of the rules from Redis, in case a notification of a change was lost. {_IF_TOKEN}",
     )

@@ -9,18 +9,18 @@ from tss.settings.kinds.texts import choice, filled
 
 @frozen(kw_only=True)
 class Observability:
-    """What the daemon tells about itself."""
+    """Logs, metrics and health of the daemon."""
 
     log_level: str = key(
         "info",
         choice("debug", "info", "warning", "error", aliases={"warn": "warning"}),
-        "Least level that is logged (warn is warning).",
+        "The lowest level that is logged. warn means warning.",
     )
-    json_logging: bool = key(True, truth, "Log JSON, one object a line; false is for people at a terminal.")
+    json_logging: bool = key(True, truth, "Log one JSON object per line. With false, log text for a terminal.")
     enable_prometheus: bool = key(True, truth, "Serve /metrics on `metricsPort`.")
-    metrics_port: int = key(9090, port, "Port of /metrics; 0 is any free port.")
+    metrics_port: int = key(9090, port, "Port of /metrics. 0: any free port.")
     metrics_addr: str = key("0.0.0.0", filled, "Address that /metrics listens on.")
     enable_health_check: bool = key(True, truth, "Serve /health on `healthPort`.")
-    health_port: int = key(8080, port, "Port of /health; 0 is any free port.")
+    health_port: int = key(8080, port, "Port of /health. 0: any free port.")
     health_addr: str = key("0.0.0.0", filled, "Address that /health listens on.")
     service_name: str = key("tail-sampling-selector", filled, "Name of the service in logs and metrics.")

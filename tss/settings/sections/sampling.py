@@ -9,19 +9,21 @@ from tss.settings.kinds.units import MILLISECONDS
 
 @frozen(kw_only=True)
 class Sampling:
-    """Which traces are kept. Chance is taken from the trace id, so every replica and every rerun agrees."""
+    """Which traces are kept. The random choice depends only on the trace id, so all replicas and all reruns decide the same."""
 
-    always_sample_errors: bool = key(True, truth, "Look for traces with an error, and keep `errorSampleRate` of them.")
-    error_sample_rate: float = key(1, rate, "Share kept of the traces with an error.")
-    sample_latency: bool = key(True, truth, "Look for slow traces, and keep `latencySampleRate` of them.")
-    latency_threshold_ms: float = key(
-        5000, number(0, 1000 * WEEK_SECS, units=MILLISECONDS), "A trace that lasts this long or longer is slow."
+    always_sample_errors: bool = key(
+        True, truth, "Detect traces with an error, and keep the share `errorSampleRate` of them."
     )
-    latency_sample_rate: float = key(0.1, rate, "Share kept of the slow traces.")
-    default_sample_rate: float = key(0, rate, "Share kept of all other traces.")
+    error_sample_rate: float = key(1, rate, "Share of the traces with an error that is kept.")
+    sample_latency: bool = key(True, truth, "Detect slow traces, and keep the share `latencySampleRate` of them.")
+    latency_threshold_ms: float = key(
+        5000, number(0, 1000 * WEEK_SECS, units=MILLISECONDS), "A trace is slow if it lasts this long or longer."
+    )
+    latency_sample_rate: float = key(0.1, rate, "Share of the slow traces that is kept.")
+    default_sample_rate: float = key(0, rate, "Share of all other traces that is kept.")
 
     @property
     def policies(self) -> tuple[str, ...]:
-        """The names that decisions give to what keeps traces by these settings."""
+        """The names of the policies that are in force, as decisions name them."""
         chosen = (self.always_sample_errors and "errors", self.sample_latency and "latency", "default")
         return tuple(name for name in chosen if name)
