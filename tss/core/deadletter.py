@@ -7,7 +7,7 @@ import attrs
 
 @attrs.frozen
 class DeadLetter:
-    """Bytes that could not be handled, why, and where they came from; whole, so that it can be mended and sent again."""
+    """The whole bytes, the reason and the origin, so that somebody can repair the data and send it again."""
 
     reason: str
     detail: str
@@ -18,5 +18,5 @@ class DeadLetter:
     timestamp_ms: int | None = None
     key: bytes | None = None
     headers: tuple[tuple[str, bytes | None], ...] = ()
-    trace_id: str = ""  # hex, of a refused trace
+    trace_id: str = ""  # hex; of a trace that a destination refused
     destination: str = ""  # the exporter that refused it

@@ -1,4 +1,4 @@
-"""What can be decided of a trace, and why."""
+"""The decision about a trace and its reason."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import attrs
 
 
 class Verdict(enum.Enum):
-    """What happens to a trace."""
+    """Whether a trace is kept."""
 
     KEEP = "keep"
     DROP = "drop"
 
 
 class Reason(enum.Enum):
-    """Why a trace was decided when it was. The value is the metric label, the log field and the answer of a look-up."""
+    """Why a trace was decided at that time. The value is the metric label, the log field and the answer of a lookup."""
 
     ROOT_QUIET = "root_quiet"  # root seen, no parent missing, quiet for rootQuietSecs
     INACTIVE = "inactive"  # quiet for inactivityTimeoutSecs
@@ -26,11 +26,11 @@ class Reason(enum.Enum):
 
 @attrs.frozen(cache_hash=True)
 class Decision:
-    """The one ending of a trace. ``rate`` is the probability with which traces like it are kept, in [0, 1].
+    """The decision about one trace. ``rate`` is the probability with which traces like it are kept, in [0, 1].
 
-    ``policy`` is ``force:`` and the rule's name where a force rule had the last word.
+    ``policy`` is the policy that decided, or ``force:`` and the rule's name if a force rule did.
 
-    ``destinations`` are the names of those that a kept trace goes to; None is all of them.
+    ``destinations`` are the names of the destinations of a kept trace; None means all.
     """
 
     verdict: Verdict
@@ -39,7 +39,7 @@ class Decision:
     rate: float
     destinations: tuple[str, ...] | None = None
     keeps: bool = attrs.field(init=False, eq=False, repr=False)
-    """Whether the trace goes to the destinations. A field, for it is read several times for each trace."""
+    """Whether the trace is kept. It is a field, because it is read several times for each trace."""
 
     @keeps.default
     def _is_kept(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a destination answers to a batch."""
+"""Delivery to a destination: its answer to a batch, the size of a batch, and how failed attempts are repeated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import attrs
 
 @attrs.frozen
 class Accepted:
-    """Taken for good, but for ``rejected_spans`` of which the destination said it will never take them."""
+    """The destination has the batch. It rejected ``rejected_spans`` of its spans for good, and says why in ``message``."""
 
     rejected_spans: int = 0
     message: str = ""
@@ -15,7 +15,7 @@ class Accepted:
 
 @attrs.frozen
 class Again:
-    """Not taken now; the same batch may be sent again, after ``after_secs`` if the destination named a time."""
+    """The destination cannot take the batch now. Retry the same batch, after ``after_secs`` if the destination named a time."""
 
     reason: str
     detail: str
@@ -24,7 +24,7 @@ class Again:
 
 @attrs.frozen
 class Misconfigured:
-    """Not taken, and nothing will be until somebody changes a setting (credentials, address): hold, and probe slowly."""
+    """The destination takes nothing until somebody changes a setting (credentials, address). Hold the batch; probe slowly."""
 
     reason: str
     detail: str
@@ -32,19 +32,19 @@ class Misconfigured:
 
 @attrs.frozen
 class Rejected:
-    """A server answered with an error. Whether the data is wrong or the way, only its other answers show: see `evidence`."""
+    """The server answered with an error. Only its other answers show whether the data or the connection is wrong: see `evidence`."""
 
     reason: str
     detail: str
     blames_data: bool = False  # the status says that the request was wrong, not the server
-    after_secs: float | None = None  # when it wants to be asked again, if it named a time
+    after_secs: float | None = None  # the retry time that it named, if any
 
 
 @attrs.frozen
 class Undeliverable:
-    """This batch can never be taken, whoever is asked: it cannot be written in the form that the destination reads.
+    """No attempt can deliver this batch: it cannot be encoded in the form that the destination reads.
 
-    If it holds several traces, some of them may be: halves are tried.
+    If the batch holds several traces, each half is tried, because some of its traces may be deliverable.
     """
 
     reason: str
@@ -56,8 +56,8 @@ Outcome = Accepted | Again | Misconfigured | Rejected | Undeliverable
 
 @attrs.frozen
 class Batching:
-    """How a destination likes its batches: up to ``max_traces`` or ``max_bytes`` (one larger trace goes alone), gathered
-    for at most ``linger_secs``, ``max_in_flight`` at a time."""
+    """The limits of a batch: ``max_traces``, ``max_bytes`` (a larger trace is a batch of its own), and ``linger_secs`` of
+    waiting for more traces. At most ``max_in_flight`` batches are under way at a time."""
 
     max_traces: int
     linger_secs: float
@@ -69,14 +69,14 @@ class Batching:
 class Retrying:
     """Full-jitter backoff: the n-th wait is uniform in [0, min(max, initial * 2**n)] seconds.
 
-    After ``quick_tries`` tries again the destination counts as down; it is tried all the same.
+    After ``quick_tries`` retries the destination counts as down; the retries go on.
     """
 
     initial_secs: float
     max_secs: float = 30.0
-    probe_secs: float = 30.0  # between probes of a misconfigured destination
+    probe_secs: float = 30.0  # between probes of a destination that is misconfigured
     quick_tries: int = 3
 
     def most_secs(self, doublings: int) -> float:
-        """The upper bound of a wait after so many doublings; they may go on for days, and 2.0 ** 1024 is no float."""
+        """The upper bound of a wait, in seconds. ``doublings`` may grow for days, and 2.0 ** 1024 would overflow."""
         return min(self.max_secs, self.initial_secs * 2.0 ** min(doublings, 20))

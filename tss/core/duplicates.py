@@ -1,16 +1,16 @@
 # cython: boundscheck=False, wraparound=False
-"""Spans that a trace has twice: sent again by a client or a collector, and both in the log."""
+"""Duplicate spans: a client or a collector sent a span again, and the topic has it twice."""
 
 from tss.core.otlp.cursor import Cursor
 from tss.core.otlp.rewriting import rewritten
 
 
 def without_duplicates(payload: bytes) -> tuple[bytes, int]:
-    """A trace's serialized `TracesData` with each span once, and how many were taken out: the very same object for none.
+    """A trace's serialized `TracesData` without duplicate spans, and how many were removed; the same object if 0.
 
-    The first one in the payload, which is in log order, stays. A span is a repetition only if the same bytes were there
-    before. The same id is not enough: forked processes and seeded SDKs give one id to different spans, and Zipkin's
-    clients give it to both halves of a call.
+    The first of equal spans stays; the payload is in the order of offsets. Two spans are duplicates only if their bytes
+    are equal. The same span id is not enough: forked processes and seeded SDKs give one id to different spans, and
+    Zipkin's clients give one id to both halves of a call.
     """
     repeated = _Repeated(payload).found()
     if not repeated:
@@ -19,17 +19,17 @@ def without_duplicates(payload: bytes) -> tuple[bytes, int]:
 
 
 class _Repeated:
-    """The walk over one payload."""
+    """One pass over a payload."""
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
         self.cursor = Cursor(payload)
-        self.firsts: dict[bytes, int] = {}  # where the field of the first span of an id starts
-        self.others: set[bytes] = set()  # the fields of further spans with that id which say something else
+        self.firsts: dict[bytes, int] = {}  # by span id: where the field of the first span with it starts
+        self.others: set[bytes] = set()  # the fields of further spans with a known id and other bytes
         self.starts: list[int] = []
 
     def found(self) -> list[int]:
-        """Where the fields of repetitions start."""
+        """Where the fields of duplicates start."""
         cursor, size = self.cursor, len(self.payload)
         while cursor.at < size:
             cursor.step(size)
@@ -66,7 +66,7 @@ class _Repeated:
             self.again(first, self.payload[field:stop])
 
     def again(self, first: int, whole: bytes) -> None:
-        """A span whose id was there before. With the field's length in front, equal bytes have an equal end."""
+        """A span with a known id. Each field begins with its length, so equal bytes end at the same byte."""
         if whole in self.others or whole == self.payload[first : first + len(whole)]:
             self.starts.append(self.cursor.at - len(whole))
         else:

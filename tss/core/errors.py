@@ -1,39 +1,39 @@
-"""The daemon's own errors, sorted by what the reader must do."""
+"""The daemon's own errors, by what the reader has to do."""
 
 from __future__ import annotations
 
 
 class TssError(Exception):
-    """Everything this package raises on purpose."""
+    """The base of all errors that this package raises on purpose."""
 
 
 class LawBroken(TssError):
-    """Our bug: going on would break a law of the design, so the process stops with this sentence."""
+    """A bug of ours: going on would break a law of the design (ARCHITECTURE.md), so the process stops with this message."""
 
 
 class CannotConnect(TssError):
-    """Yours to mend: a server refuses us for good (credentials, authorisation, fencing)."""
+    """The operator has to act: a server refuses the daemon permanently (credentials, authorisation, fencing)."""
 
 
 class WrongSetting(CannotConnect):
-    """Yours to mend, in the settings: nothing was even tried with this value. Trying again is pointless (exit code 2)."""
+    """The operator has to change a setting: no attempt was made with this value. A restart cannot help (exit code 2)."""
 
 
 class CannotCommit(TssError):
-    """Nobody's fault: this commit did not go through; the next one covers it."""
+    """Nobody has to act: this commit failed, and the next one includes it."""
 
 
 class Away(TssError):
-    """Nobody's fault: Redis does not answer, or not as it should. What needs it falls back; it is tried again by itself."""
+    """Nobody has to act: Redis does not answer, or answers wrongly. The daemon works without it and retries automatically."""
 
 
 class Lost(TssError):
-    """Redis does not have any more what was put there: the partition's records have to be read from Kafka again."""
+    """Redis has lost parked spans: the partition's records have to be read from Kafka again."""
 
 
 class Full(TssError):
-    """A bound of what may stand in Redis is reached: what was to go there stays in memory."""
+    """Redis holds as much as it may: further spans stay in memory."""
 
 
 class StoppedAtOnce(TssError):
-    """Yours: a second signal came while the daemon was stopping."""
+    """The operator sent a second signal while the daemon was stopping."""

@@ -1,4 +1,4 @@
-"""The rate of a sampler at the head of the trace, as its spans tell it.
+"""The rate of a head sampler, read from the spans of the trace.
 
 Sources: OpenTelemetry, "TraceState: Probability Sampling" (`ot=th`, and `ot=p` before it); W3C, "Trace Context", section
 "tracestate Header"; the Datadog agent's OTLP intake for `_sample_rate`.
@@ -15,14 +15,14 @@ SAMPLE_RATE = "_sample_rate"
 _SPACE = 1 << 56  # of thresholds
 _THRESHOLD = re.compile("[0-9a-f]{1,14}")
 _POWER = re.compile("[0-9]{1,2}")
-_NEVER = 63  # the power that means: not sampled
+_NEVER = 63  # this power means: not sampled
 
 
 @attrs.frozen
 class Head:
-    """``rate`` is the probability with which it kept the span, above 0. ``own``: it had randomness of its own.
+    """``rate`` is the probability with which the head sampler kept the span, above 0. ``own``: it used its own randomness.
 
-    A head sampler without compared the trace id with a threshold, as this daemon does: then the lower rate is that of both.
+    Otherwise it compared the trace id with a threshold, as this daemon does. Then the rate of both together is the lower one.
     """
 
     rate: float
@@ -30,8 +30,7 @@ class Head:
 
 
 def head(sample_rate: object, trace_state: str) -> Head | None:
-    """From the value of a span's `_sample_rate`, or else from its trace state. None if neither says anything that can
-    be right."""
+    """The head sampler, from a span's `_sample_rate`, else from its trace state. None if neither has a valid rate."""
     if isinstance(sample_rate, int | float) and not isinstance(sample_rate, bool) and 0 < sample_rate <= 1:
         return Head(float(sample_rate), own=True)
     told = _of_opentelemetry(trace_state)
@@ -44,8 +43,8 @@ def head(sample_rate: object, trace_state: str) -> Head | None:
 
 
 def _of_opentelemetry(trace_state: str) -> dict[str, str]:
-    """OpenTelemetry's member of a trace state, `ot=th:c;rv:...`, by key. Of two the first counts: the newest is written
-    in front."""
+    """OpenTelemetry's member of a trace state, `ot=th:c;rv:...`, by key. The first of two counts, because the newest
+    member is written first."""
     for member in trace_state.split(","):
         vendor, _, values = member.strip(" \t").partition("=")
         if vendor == "ot":

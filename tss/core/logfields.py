@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-SHOWN_PARTITIONS = 100  # an entry of the log stays below the 16 KiB at which container runtimes cut a line
+SHOWN_PARTITIONS = 100  # keeps a log line below 16 KiB, at which container runtimes cut it
 
 
 def partition_fields(ids: Iterable[int], **each: Mapping[int, object]) -> dict[str, object]:
-    """The fields of a log entry about these partitions: the lowest ids, under each name what is said of those, and how many
-    partitions more there are.
+    """The fields of a log line about these partitions.
+
+    They are the lowest ids, under each name of ``each`` its values for those ids, and the number of further partitions.
     """
     found = sorted(ids)
     first = found[:SHOWN_PARTITIONS]

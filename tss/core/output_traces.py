@@ -1,4 +1,8 @@
-"""What the output topic already has of a partition, and from when on it has to be read to know that."""
+"""Which records of a partition the output topic already has, and the time from which that topic has to be read to know.
+
+An exporter of type kafka produces each record once. After an assignment it reads back the newest part of the output topic,
+so that records which are read again are not produced again.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,18 @@ from collections.abc import Collection, Iterable
 from tss.core.decision import Decision
 
 ENTRY_BYTES = 130
-# Measured with tracemalloc (tests/core/test_output_traces.py holds them to it): the object, the trace's id, its place in a dict.
+# The object, the trace id and the entry in a dict, measured with tracemalloc; tests/core/test_output_traces.py checks them.
 DELIVERED_BYTES = 170
 OFFSET_BYTES = 45
-SET_BYTES = 300  # where the offsets are a set
+SET_BYTES = 300  # if the offsets are a set
 SET_OFFSET_BYTES = 85
-FEW = 4  # up to so many offsets a tuple is smaller than a set, and no slower
+FEW = 4  # up to this many offsets a tuple is smaller than a set, and no slower
 
 
 class OutputTrace:
-    """A kept trace that the output topic has: its decision, and the records of one partition that are in there.
+    """A kept trace in the output topic: its decision, and the offsets of its records on one input partition.
 
-    Exact offsets and not the highest one: late spans overtake each other on their way through other destinations.
+    It has each offset, not only the highest: late spans overtake each other, because they wait for other destinations.
     """
 
     __slots__ = ("decision", "first", "last", "offsets")
@@ -35,20 +39,21 @@ class OutputTrace:
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken."""
+        """Its memory in bytes."""
         count = len(self.offsets)
         return DELIVERED_BYTES + (count * OFFSET_BYTES if count <= FEW else SET_BYTES + count * SET_OFFSET_BYTES)
 
     def and_also(self, other: OutputTrace) -> OutputTrace:
-        """Both together: a trace and what came late of it."""
+        """Both together: a trace and its late spans are separate entries in the topic."""
         return OutputTrace(self.decision, [*self.offsets, *other.offsets])
 
 
 class ProduceTimes:
-    """When the traces were produced that cover offsets of one partition, as far as somebody may have to know.
+    """When records of one input partition were produced to the output topic, for records that may be read again.
 
-    Times and offsets both ascend: what was produced later and reaches no further is found by reading from the earlier.
-    One entry a second at most, so an hour of log held back by one long trace takes 3600 of them.
+    Times and offsets both ascend. A trace that was produced later, but reaches no higher offset, needs no entry: whoever
+    reads from the earlier time finds it. There is at most one entry a second, so a trace that holds back the commit for
+    an hour causes at most 3600 entries.
     """
 
     __slots__ = ("_entries",)
@@ -61,13 +66,13 @@ class ProduceTimes:
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken by the entries: a tuple of two numbers each."""
+        """The memory of the entries in bytes; each is a tuple of two numbers."""
         return ENTRY_BYTES * len(self._entries)
 
     def note(self, now_ms: int, offset: int) -> None:
-        """A trace that reaches up to this offset is about to be produced."""
+        """A trace whose highest offset is ``offset`` is about to be produced."""
         entries = self._entries
-        while entries and now_ms < entries[-1][0]:  # an earlier owner's clock was ahead of ours
+        while entries and now_ms < entries[-1][0]:  # the clock of an earlier owner was ahead of ours
             offset = max(offset, entries.pop()[1])
         if entries and offset <= entries[-1][1]:
             return
@@ -77,7 +82,7 @@ class ProduceTimes:
             entries.append((now_ms, offset))
 
     def since_ms(self, low_water: int, now_ms: int) -> int:
-        """From when on the output topic has all that was, or will be, produced of records at or above the low water."""
+        """The time (ms) from which the output topic has to be read to find every trace with records at or above the low water."""
         entries = self._entries
         while entries and entries[0][1] < low_water:
             entries.popleft()

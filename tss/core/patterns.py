@@ -1,6 +1,6 @@
-"""Operators' patterns that meet producers' text: all are RE2's, whose time grows with the length of the text alone.
+"""Operators' patterns for text of producers, all as RE2 expressions, whose time grows only with the length of the text.
 
-Python's own `re` takes 10 s for `^(\\w+\\s?)+$` and a text of 28 letters, and nothing else runs meanwhile.
+Python's own `re` takes 10 s for `^(\\w+\\s?)+$` and a text of 28 letters, and the whole process waits meanwhile.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from typing import Any
 
 import re2
 
-_BYTES = 1 << 20  # for the automata of one expression; RE2 starts them anew when they would take more
+_BYTES = 1 << 20  # memory for the automata of one expression; RE2 discards them when they would take more
 
 
 def expression(pattern: str, *, any_case: bool = False, any_character: bool = False) -> Any:
-    """A compiled regular expression. `any_character`: a dot stands for line breaks, too.
+    """A compiled regular expression. `any_character`: a dot also matches line breaks.
 
-    Raises ValueError, with RE2's reason: it has neither look-around nor backreferences.
+    Raises ValueError with RE2's reason. RE2 has neither look-around nor backreferences.
     """
     options = re2.Options()
     options.log_errors = False
@@ -30,12 +30,12 @@ def expression(pattern: str, *, any_case: bool = False, any_character: bool = Fa
 
 
 def escaped(text: str) -> str:
-    """The expression of a text that means itself."""
+    """The expression that matches exactly this text."""
     found: str = re2.escape(text)
     return found
 
 
 def whole(glob: str, *, one: bool = True) -> str:
-    """The expression of a glob that has to fit all of a text: `*` is any run of characters; with `one`, `?` is any one."""
+    """The expression of a glob for a whole text: `*` matches any characters; with `one`, `?` matches one character."""
     found = escaped(glob).replace(r"\*", ".*")
     return rf"\A(?:{found})\z" if not one else rf"\A(?:{found})\z".replace(r"\?", ".")

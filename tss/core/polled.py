@@ -12,19 +12,19 @@ from tss.core.record import Headers, Record
 
 @attrs.frozen
 class Sample:
-    """Of the records of a poll a few, looked at for their keys."""
+    """Some records of a poll whose keys were checked."""
 
     records: int = 0
-    unkeyed: int = 0  # of several traces, or with another key than their trace's id
-    partitions: int = 0  # of the topic; 0: not known
+    unkeyed: int = 0  # records of several traces, or whose key is not their trace's id
+    partitions: int = 0  # of the topic; 0: unknown
 
 
 @attrs.frozen
 class Polled:
-    """One look at the topic.
+    """What one poll brought.
 
-    ``ends`` maps partitions with nothing more to read to the wall time (ms) up to which that is known; ``lags``
-    maps partitions whose end is known to the number of records between the read position and it.
+    ``ends`` has the partitions that were read to their end, with the wall time (ms) at which that was true. ``lags`` has
+    the partitions whose end is known, with the number of records between the read position and the end.
     """
 
     wall_ms: int
@@ -32,8 +32,8 @@ class Polled:
     dead_letters: Sequence[DeadLetter] = ()
     ends: Mapping[int, int] = attrs.field(factory=dict)
     lags: Mapping[int, int] = attrs.field(factory=dict)
-    headers: Sequence[Headers] = ()  # of each record, where they were asked for
+    headers: Sequence[Headers] = ()  # of each record, if they were asked for
     sample: Sample = Sample()
-    read_to: Mapping[int, int] = attrs.field(factory=dict)  # the log's end, by partition in ``ends``, where it is known
-    held_bytes: int = 0  # by the records
-    waiting_bytes: int = 0  # of what has come and was not read yet, and of what was written last
+    read_to: Mapping[int, int] = attrs.field(factory=dict)  # the end offset, by partition in ``ends``, if it is known
+    held_bytes: int = 0  # memory of the records
+    waiting_bytes: int = 0  # of messages that were fetched and not read yet, and of the last ones written

@@ -1,4 +1,4 @@
-"""What is done to a kept trace between its decision and its export: duplicates go, runs of alike spans become one."""
+"""Changes to a kept trace between its decision and its export: duplicates are removed, similar spans compressed."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from tss.core.otlp.wire import WireError
 
 @attrs.frozen
 class Prepared:
-    """What goes out, and what became of the rest."""
+    """The payload to export, and how many spans were removed or compressed."""
 
     payload: bytes
-    duplicates: int = 0  # spans that were there already
-    compressed_spans: int = 0  # spans that are in composites now
+    duplicates: int = 0  # removed spans
+    compressed_spans: int = 0  # spans that became part of a composite
     groups: int = 0  # composites
 
 
 class Preparation:
-    """Prepares traces one by one. Keeps nothing from one to the next, so that threads may share it."""
+    """Prepares traces one by one. It has no state, so threads may share it."""
 
     def __init__(self, compression: CompressionSettings) -> None:
         self._compression = Compression(compression) if compression.enabled else None
 
     def prepare(self, payload: bytes, *, complete: bool) -> Prepared:
-        """A kept trace's serialized `TracesData`, one or several concatenated; the very same object if nothing changes.
+        """A kept trace's serialized `TracesData`, one or several concatenated; the same object if nothing changes.
 
-        `complete`: it was closed as `root_quiet`, and this is all of it; False for late spans.
+        `complete`: the trace was closed as `root_quiet`, and the payload has all its spans; False for late spans.
         """
         unique, duplicates = payload, 0
         try:
@@ -37,6 +37,6 @@ class Preparation:
                 return Prepared(unique, duplicates)
             compressed = self._compression.compress(unique, complete=complete)
         except WireError:
-            # The scanner does not look into everything, such as links. Spans that are broken in there go as they came.
+            # The scanner does not read everything, links for example. Spans that are broken there are sent unchanged.
             return Prepared(unique, duplicates)
         return Prepared(compressed.payload, duplicates, compressed.spans, compressed.groups)

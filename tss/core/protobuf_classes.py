@@ -1,4 +1,4 @@
-"""Protobuf classes from a table of their fields: for schemas of our own, which read only what is looked at."""
+"""Protobuf classes from a table of their fields, for schemas of our own that have only the fields that are read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,15 +21,15 @@ _KINDS = {
 
 
 def classes_of(package: str, messages: Mapping[str, Fields]) -> dict[str, Any]:
-    """A class for each message; of its fields each has a name, a number, and a kind.
+    """A class for each message. A field has a name, a number and a kind.
 
-    Before a kind "*" is a repeated field, "|" one of the message's oneof, "map " a map from text. What is none of the
-    kinds above is a message of the same package.
+    A kind may have a prefix: "*" for a repeated field, "|" for a member of the message's oneof, "map " for a map from
+    text. A kind that `_KINDS` does not have is a message of the same package.
     """
     file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
     for name, fields in messages.items():
         _add(file, name, fields)
-    pool = descriptor_pool.DescriptorPool()  # its own: the default one knows some of these names already
+    pool = descriptor_pool.DescriptorPool()  # a pool of its own: the default pool already has some of these names
     pool.AddSerializedFile(file.SerializeToString())
     return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in messages}
 
@@ -52,7 +52,7 @@ def _add(file: descriptor_pb2.FileDescriptorProto, name: str, fields: Fields) ->
 
 
 def _entry(message: descriptor_pb2.DescriptorProto, field_name: str, kind: str) -> str:
-    """The message that protobuf wants for a map's entries."""
+    """The message of a map's entries, which protobuf requires."""
     name = "".join(word.capitalize() for word in field_name.split("_")) + "Entry"
     entry = message.nested_type.add(name=name)
     entry.options.map_entry = True

@@ -1,45 +1,45 @@
-"""What to tell the scaler's group: how far each partition has been read."""
+"""Which read positions to commit to the group of the scaler (`kafka.scalerGroup`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-# A partition that changes hands is read again from its low water, which takes seconds and is no backlog. What goes back
-# for longer is: records that have to be read, at a speed that more replicas would raise.
+# After a rebalance a partition is read again from its low water. That takes seconds, and more replicas would not help. If a
+# position stays lower for longer than this, the records are a backlog, and more replicas would help.
 PATIENCE_SECS = 30.0
-# Kafka forgets an offset of a group without members that nobody commits again (offsets.retention.minutes, 7 days).
+# A group without members loses its offsets after offsets.retention.minutes (7 days), unless they are committed again.
 REPEAT_SECS = 3600.0
 
 
 class ReadPositions:
-    """The positions that stand under the group, by partition, and what of ours has to be told."""
+    """The positions that the group has committed, and which of ours have to be committed next."""
 
     def __init__(self) -> None:
         self._standing: dict[int, int] = {}
         self._told_at: dict[int, float] = {}
-        self._behind_since: dict[int, float] = {}  # those that are read again, below what stands
+        self._behind_since: dict[int, float] = {}  # since when our position is below the committed one, by partition
 
     def __repr__(self) -> str:
         return f"<ReadPositions {self._standing}, read again {sorted(self._behind_since)}>"
 
     def keep(self, ids: Iterable[int]) -> None:
-        """Only these are ours still: what stands of others may be another's by the time that they come back."""
+        """Only these partitions are still assigned. Another replica may commit positions of the others."""
         ours = set(ids)
         for known in (self._standing, self._told_at, self._behind_since):
             for id in known.keys() - ours:
                 del known[id]
 
     def unknown(self, positions: Mapping[int, int]) -> list[int]:
-        """The partitions of which it is not known what stands."""
+        """The partitions whose committed position is unknown."""
         return [id for id in positions if id not in self._standing]
 
     def learn(self, standing: Mapping[int, int], now: float) -> None:
-        """What the group has of partitions that have come."""
+        """The committed positions of partitions that were just assigned."""
         self._standing |= standing
         self._told_at |= dict.fromkeys(standing, now)
 
     def due(self, positions: Mapping[int, int], now: float) -> dict[int, int]:
-        """What to commit."""
+        """The positions to commit now."""
         return {id: position for id, position in positions.items() if self._is_due(id, position, now)}
 
     def _is_due(self, id: int, position: int, now: float) -> bool:

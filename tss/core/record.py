@@ -15,7 +15,7 @@ class Record:
     def __init__(self, partition: int, offset: int, timestamp_ms: int, fragments: tuple[Fragment, ...]) -> None:
         self.partition = partition
         self.offset = offset
-        self.timestamp_ms = timestamp_ms  # milliseconds since the epoch; negative when the broker gave none
+        self.timestamp_ms = timestamp_ms  # milliseconds since the epoch; negative if the record has no timestamp
         self.fragments = fragments
 
     def __eq__(self, other: object) -> bool:
@@ -32,7 +32,7 @@ class Record:
 
 
 def record_of(partition: int, offset: int, timestamp_ms: int, fragments: tuple[Fragment, ...]) -> Record:
-    """A `Record`, for those who make many: compiled, no argument becomes an object on the way."""
+    """A `Record`, for callers that make many: compiled, no number becomes a Python object on the way."""
     record = Record.__new__(Record)
     record.partition = partition
     record.offset = offset
@@ -42,7 +42,7 @@ def record_of(partition: int, offset: int, timestamp_ms: int, fragments: tuple[F
 
 
 def runs(records: Sequence[Record]) -> list[list[Record]]:
-    """The records in their order, cut where the partition changes and where its offsets do not ascend."""
+    """The records in their order, in runs of one partition with ascending offsets."""
     found: list[list[Record]] = []
     run: list[Record] = []
     partition = offset = -1
@@ -59,12 +59,12 @@ def runs(records: Sequence[Record]) -> list[list[Record]]:
 Headers = tuple[tuple[str, bytes | None], ...]
 
 UNREADABLE_HEADERS = "tss-headers-unreadable"
-"""The one header of a record whose own headers cannot be read; its value is the reason. They still stand in the topic,
+"""The only header of a record whose own headers cannot be read. Its value is the reason. The topic still has the headers,
 at the record's offset."""
 
 HEADER_BYTES = 150  # the tuple of one header, and its name and value as objects
 
 
 def headers_bytes(headers: Headers) -> int:
-    """What they take in memory."""
+    """Their memory in bytes."""
     return sum([HEADER_BYTES + len(name) + len(value or b"") for name, value in headers])

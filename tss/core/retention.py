@@ -9,7 +9,7 @@ import attrs
 
 @attrs.frozen
 class Retention:
-    """A topic's limits: infinite where it has none, NaN where they are not known."""
+    """A topic's limits: infinite if it has no limit, NaN if the limit is unknown."""
 
     secs: float = math.nan
     bytes: float = math.nan  # of each partition

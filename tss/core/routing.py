@@ -1,4 +1,4 @@
-"""Which destinations a kept trace goes to: by the policy that kept it, and by attributes of its spans."""
+"""The destinations of a kept trace, by the policy that kept it and by attributes of its spans."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from tss.core.otlp.valuetext import as_text
 from tss.core.patterns import expression, whole
 
 ALL: tuple[str, ...] | None = None
-"""Every destination: what a decision says where nothing is routed."""
+"""In a decision: the trace goes to all destinations."""
 
 
 @attrs.frozen
 class Match:
-    """What one destination takes: traces that one of ``policies`` kept (none given: any did), and that have, for each of
-    ``attributes``, a span or a resource whose value fits one of the patterns (``*`` and ``?`` stand for other letters)."""
+    """Which traces one destination takes.
+
+    One of ``policies`` must have kept the trace; if there are no policies, any may have. For each of ``attributes`` a span
+    or a resource must have a value that fits one of the patterns, in which ``*`` is any text and ``?`` any character.
+    """
 
     policies: tuple[str, ...] = ()
     attributes: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
@@ -29,10 +32,10 @@ class Match:
 
 
 class Router:
-    """Names the destinations of a trace once, at its decision, so that what comes late of it goes the same ways."""
+    """Names the destinations of a trace once, at its decision, so that late spans go to the same destinations."""
 
     def __init__(self, matches: Mapping[str, Match]) -> None:
-        """``matches`` by the destination's name."""
+        """``matches``: by the name of the destination."""
         self.asks = tuple(
             Ask(location, key)
             for match in matches.values()
@@ -41,10 +44,12 @@ class Router:
         )
         self._routes = not all(match.takes_all for match in matches.values())
         self._takers = [(name, match, _patterns(match)) for name, match in matches.items()]
-        self._known: dict[tuple[str, ...], tuple[str, ...]] = {}  # few, and each is of many traces
+        self._known: dict[
+            tuple[str, ...], tuple[str, ...]
+        ] = {}  # equal tuples become one object: there are few, each of many traces
 
     def destinations(self, policy: str, asks: Sequence[Ask], values: Values) -> tuple[str, ...] | None:
-        """Names, in the settings' order; ALL where nothing is routed. ``asks`` and ``values`` are the trace's lookup."""
+        """The names in the order of the settings; ALL if every destination takes all. ``values`` are the trace's, by ``asks``."""
         if not self._routes:
             return ALL
         found = dict(zip(asks, values, strict=True)) if values else {}
@@ -64,7 +69,7 @@ def _patterns(match: Match) -> _Patterns:
 
 
 def _pattern(texts: Sequence[str]) -> Any:
-    """One expression for all of them; ``fnmatch`` would also give brackets a meaning."""
+    """One expression for all patterns; ``fnmatch`` is not used, because brackets have a meaning in it."""
     return expression("|".join(map(whole, texts)), any_character=True)
 
 

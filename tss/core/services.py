@@ -1,4 +1,4 @@
-"""Which services a trace's spans are of, read from its bytes: for people, and rarely."""
+"""The services of a trace, read from its bytes, for texts that people read. Called rarely, so it uses protobuf."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tss.core.otlp.wire import fields
 _RESOURCE_SPANS = 1 << 3 | 2  # TracesData.resource_spans
 _RESOURCE = 1 << 3 | 2  # ResourceSpans.resource
 MOST_SERVICES = 3
-MOST_LOOKS = 16  # at resources of one trace
+MOST_LOOKS = 16  # the most resources of one trace that are read
 
 
 def services(chunks: Iterable[bytes]) -> list[str]:
-    """The first names in their order, each once; shortened by the two limits. Raises ValueError for broken bytes."""
+    """The first service names in their order, each once, within both limits. Raises ValueError for broken bytes."""
     found: dict[str, None] = {}
     looks = 0
     for chunk in chunks:
@@ -31,7 +31,7 @@ def services(chunks: Iterable[bytes]) -> list[str]:
 
 
 def _names(chunk: bytes, start: int, stop: int) -> list[str]:
-    """Of one ResourceSpans; the scopes in it are passed over unread."""
+    """The name of one ResourceSpans. Its scopes are skipped."""
     envelope = b"".join([chunk[begin:after] for tag, begin, _, after in fields(chunk, start, stop) if tag == _RESOURCE])
     attributes = read(ResourceSpans, envelope).resource.attributes
     return [each.value.string_value for each in attributes if each.key == "service.name"][:1]

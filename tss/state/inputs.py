@@ -96,7 +96,7 @@ class Inputs:
         """The topic has these."""
         for read in reads:
             record = read.record
-            if record.partition in self._ids and not read.log.gone:
+            if record.partition in self._ids and not read.partition.gone:
                 self._next[record.partition] = record.offset + 1
                 newest = self._written_ms.get(record.partition, 0)
                 self._written_ms[record.partition] = max(newest, record.timestamp_ms)
@@ -108,7 +108,7 @@ class Inputs:
         }
 
     def _oldest(self, id: int) -> Record | None:
-        in_hand = (each.record for each in self.in_hand if each.record.partition == id and not each.log.gone)
+        in_hand = (each.record for each in self.in_hand if each.record.partition == id and not each.partition.gone)
         return next(in_hand, self.alignment.waiting_from(id))
 
     def _show_age(self, id: int) -> None:
