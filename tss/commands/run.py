@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from tss import __version__
 from tss.commands import DONE, FAILED, WRONG_USE
-from tss.commands.config import add_config, settings_of
+from tss.commands.config import add_config, path_of, settings_of
 from tss.core.errors import LawBroken, StoppedAtOnce, TssError, WrongSetting
 from tss.settings import Settings, SettingsError, is_too_much, memory_limit_bytes, secrets, without_effect
 
@@ -42,10 +42,29 @@ def call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return WRONG_USE
-    return _run(settings)
+    return _run(settings, path_of(options, environ))
 
 
-def _run(settings: Settings) -> NoReturn:
+def in_force(settings: Settings, path: str | None) -> Mapping[str, object]:
+    """The fields of the first log line: where the settings come from, and what they make of this replica."""
+    sampling = settings.sampling
+    rates = {
+        "errors": sampling.error_sample_rate,
+        "latency": sampling.latency_sample_rate,
+        "default": sampling.default_sample_rate,
+    }
+    return {
+        "file": path or "none, only the environment",
+        "topic": settings.kafka.input_topic,
+        "group": settings.kafka.consumer_group,
+        "policies": {name: rates[name] for name in settings.policies},  # with the rate of each
+        "destinations": [f"{each.name} ({each.type})" for each in settings.effective_exporters],
+        "memory_limit_bytes": memory_limit_bytes(),
+        "max_buffer_bytes": settings.app.max_buffer_bytes,
+    }
+
+
+def _run(settings: Settings, path: str | None) -> NoReturn:
     # Only a run needs the libraries below; --help answers without them, and `check` without most.
     import structlog  # noqa: PLC0415
     import trio  # noqa: PLC0415
@@ -67,8 +86,7 @@ def _run(settings: Settings) -> NoReturn:
     log = structlog.get_logger()
     _collect_garbage_rarely()
     heap.share_one_arena()
-    kafka = settings.kafka
-    log.info("starting", version=__version__, scanner=SCANNER, topic=kafka.input_topic, group=kafka.consumer_group)
+    log.info("starting", version=__version__, scanner=SCANNER, **in_force(settings, path))
     if SCANNER != "compiled":
         log.warning("the compiled modules are missing, so this is several times slower; install with a C compiler")
     if not holds:

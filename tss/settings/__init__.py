@@ -24,7 +24,7 @@ from tss.settings.sections.redis import Redis
 from tss.settings.sections.sampling import Sampling
 from tss.settings.sections.span_compression import SpanCompression
 from tss.settings.sections.span_metrics import SpanMetrics
-from tss.settings.writing import reference, render, secrets
+from tss.settings.writing import effective, reference, render, secrets
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -48,6 +48,7 @@ __all__ = [
     "SpanCompression",
     "SpanMetrics",
     "buffer_bytes",
+    "effective",
     "is_too_much",
     "load",
     "memory_limit_bytes",

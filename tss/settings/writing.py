@@ -22,11 +22,16 @@ from tss.settings.sections.exporters import EXPORTERS, Exporter
 
 def render(settings: Settings) -> str:
     """The settings as YAML, secrets as ***. Without secrets, loading this text gives the same settings."""
+    return dump(effective(settings))
+
+
+def effective(settings: Settings) -> dict[str, object]:
+    """Every key with its value, by section as in the YAML file, secrets as ***."""
     document: dict[str, object] = {}
     for field in attrs.fields(Settings):
         value = getattr(settings, field.name)
         document[camel(field.name)] = [_exporter(each) for each in value] if field.name == "exporters" else _keys(value)
-    return dump(document)
+    return document
 
 
 def _exporter(exporter: Exporter) -> dict[str, object]:
