@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
-from tests.words import found_in, texts_of_cython, texts_of_page, texts_of_python
+from tests.words import ROOT, found_in, texts_of_cython, texts_of_page, texts_of_python
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,9 @@ def test_cython_is_read_in_comments_and_docstrings_only() -> None:
 
 def test_a_page_is_read_outside_of_its_code() -> None:
     assert [line for line, text in texts_of_page("a fault\n```\nfaults\n```\nfault") if found_in(text)] == [1, 5]
+
+
+def test_the_name_of_somebody_elses_package_is_never_recommended() -> None:
+    """`tss` on the index is another project; ours is tail-sampling-selector."""
+    command = ["git", "grep", "--fixed-strings", "-I", "-e", "tss" + "[parquet]", "-e", "pip install " + "tss"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout == ""
