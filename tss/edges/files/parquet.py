@@ -156,6 +156,8 @@ def _encoder(name: str) -> Encoder:
         # Nobody else should pay its 40 MB, or need it.
         from tss.edges.files.parquet_table import to_parquet  # noqa: PLC0415
     except ImportError as error:
-        missing = f"exporters, {name}: type parquet needs pyarrow ({error}): pip install 'tail-sampling-selector[parquet]'"
+        missing = (
+            f"exporters, {name}: type parquet needs pyarrow ({error}): pip install 'tail-sampling-selector[parquet]'"
+        )
         raise WrongSetting(missing) from error
     return to_parquet
