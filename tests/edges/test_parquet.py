@@ -439,7 +439,7 @@ async def test_unusable_folder_is_said_at_the_start(folder, sort):
 async def test_without_pyarrow_the_setting_is_refused_and_says_what_to_install(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "tss.edges.files.parquet_table")
-    with pytest.raises(WrongSetting, match=r"exporters, archive: .*pip install 'tss\[parquet\]'"):
+    with pytest.raises(WrongSetting, match=r"exporters, archive: .*pip install 'tail-sampling-selector\[parquet\]'"):
         async with exporter(folder):
             pass
 

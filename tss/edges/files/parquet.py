@@ -146,12 +146,12 @@ class ParquetFolder:
 async def open_parquet(settings: ParquetExporter) -> AsyncIterator[ParquetFolder]:
     """Raises CannotOpen (an OSError), or WrongSetting without pyarrow."""
     limiter = trio.CapacityLimiter(1)
-    folder = ParquetFolder(settings, _encoder(settings.name), limiter)
+    folder = ParquetFolder(settings, encoder(settings.name), limiter)
     await trio.to_thread.run_sync(folder.prepare, limiter=limiter, abandon_on_cancel=True)
     yield folder
 
 
-def _encoder(name: str) -> Encoder:
+def encoder(name: str) -> Encoder:
     try:
         # Nobody else should pay its 40 MB, or need it.
         from tss.edges.files.parquet_table import to_parquet  # noqa: PLC0415

@@ -115,10 +115,16 @@ class DatadogTraces:
             self.forget(traces)
         return outcome
 
+    async def ask(self) -> Outcome:
+        """The outcome of a request without spans."""
+        answer = await self._post([])
+        if not isinstance(answer, Answer):
+            return answer
+        return self._taken(answer) if answer.accepted else judge(answer, self._endpoint.rules)
+
     async def knock(self) -> bool:
         """Whether it takes a request without spans."""
-        answer = await self._post([])
-        return isinstance(answer, Answer) and answer.accepted and isinstance(self._taken(answer), Accepted)
+        return isinstance(await self.ask(), Accepted)
 
     def forget(self, traces: Sequence[Trace]) -> None:
         """They are not sent again: their remaining parts are let go."""

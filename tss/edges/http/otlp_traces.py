@@ -49,10 +49,13 @@ class OtlpTraces:
             headers["Content-Encoding"] = "gzip"
         return await send(self._client, PATH, body, headers, self._timeout_secs, TRACES)
 
+    async def ask(self) -> Outcome:
+        """The outcome of a request without spans: an empty body is an empty ExportTraceServiceRequest."""
+        return await send(self._client, PATH, b"", {"Content-Type": PROTOBUF}, self._timeout_secs, TRACES)
+
     async def knock(self) -> bool:
-        """Whether it takes a request without spans: an empty body is an empty ExportTraceServiceRequest."""
-        outcome = await send(self._client, PATH, b"", {"Content-Type": PROTOBUF}, self._timeout_secs, TRACES)
-        return isinstance(outcome, Accepted)
+        """Whether it takes a request without spans."""
+        return isinstance(await self.ask(), Accepted)
 
     def forget(self, traces: Sequence[Trace]) -> None:
         """Nothing to do: nothing is remembered about a trace."""
