@@ -30,15 +30,15 @@ def _quantile(share: float, histogram: str, by: str = "") -> str:
     return f"histogram_quantile({share}, sum by ({labels}) (rate({histogram}_bucket[{_WINDOW}])))"
 
 
-# The first five are the deployment guide's.
+# The first five panels are the deployment guide's.
 ROWS: dict[str, list[Panel]] = {
     "At a glance": [
-        Panel("Throughput", "What comes in, and what is sent.", "ops", {
+        Panel("Throughput", "Traces and spans that arrive, and those that are sent.", "ops", {
             "traces in": _rate("traces_ingested_total"), "spans in": _rate("spans_ingested_total"),
             "traces kept": _rate("traces_sampled_total"),
             "spans to {{destination}}": _rate("spans_exported_total", "destination"),
         }),
-        Panel("Latency", "Time of one try to send a batch.", "s", {
+        Panel("Latency", "Time of one attempt to send a batch.", "s", {
             "p50 {{destination}}": _quantile(0.5, "export_latency_seconds", "destination"),
             "p95 {{destination}}": _quantile(0.95, "export_latency_seconds", "destination"),
             "p99 {{destination}}": _quantile(0.99, "export_latency_seconds", "destination"),
@@ -48,31 +48,35 @@ ROWS: dict[str, list[Panel]] = {
             "spans {{instance}}": "buffer_spans_current / buffer_spans_limit",
             "bytes {{instance}}": "buffer_bytes_current / buffer_bytes_limit",
         }),
-        Panel("Kafka", "Lag is what has not been read; uncommitted is the window in which traces wait.", "short", {
+        Panel("Kafka", "Lag counts records that are not read yet. Uncommitted records belong to traces that wait for their decision or delivery.", "short", {
             "lag": "sum(kafka_consumer_lag)", "most of one partition": "max(kafka_consumer_lag)",
             "uncommitted": "sum(kafka_uncommitted_records)",
         }),
-        Panel("Errors", "Failed tries to send, and what was put aside.", "ops", {
+        Panel("Errors", "Failed attempts to send, and dead letters.", "ops", {
             "{{destination}} {{reason}}": _rate("export_errors_total", "destination, reason"),
             "dead letters {{reason}}": _rate("dead_letters_total", "reason"),
             "rejected by {{destination}}": _rate("export_rejected_spans_total", "destination"),
         }),
+        Panel("Destinations down", "Seconds since a destination stopped taking batches, and the traces that wait for it.", "short", {
+            "seconds {{destination}} {{instance}}": "exporter_down_seconds",
+            "traces held for {{destination}}": "sum by (destination) (exporter_held_traces)",
+        }),
     ],
     "Decisions": [
-        Panel("Kept share", "Of traces, and of spans.", "percentunit", {
+        Panel("Kept share", "Share of traces, and of spans.", "percentunit", {
             "traces": _share("decisions_total"),
             "spans": _share("decided_spans_total"),
         }),
         Panel("Kept, by policy", "The policy that had the last word.", "ops", {
             "{{policy}}": _rate(f"decisions_total{_KEPT}", "policy"),
         }),
-        Panel("When", "Why a trace was decided when it was; pressure is want of memory.", "ops", {
+        Panel("When", "The reason why a trace was decided at that time. Pressure means that memory was short.", "ops", {
             "{{reason}}": _rate("decisions_total", "reason"),
         }),
         Panel("Delay", "From a trace's first record to its decision.", "s", {
             "p50": _quantile(0.5, "decision_delay_seconds"), "p99": _quantile(0.99, "decision_delay_seconds"),
         }),
-        Panel("Late and repeated", "Spans that followed an earlier decision; spans read again of what was sent.", "ops", {
+        Panel("Late and repeated", "Spans that followed an earlier decision, and spans that were read or sent twice.", "ops", {
             "late, {{verdict}}": _rate("late_spans_total", "verdict"),
             "read again": _rate("duplicate_spans_total"), "twice in a trace": _rate("export_duplicate_spans_total"),
         }),
@@ -81,14 +85,14 @@ ROWS: dict[str, list[Panel]] = {
         }),
     ],
     "Replicas": [
-        Panel("Memory", "Resident, and what is held in traces.", "bytes", {
+        Panel("Memory", "Resident memory, and bytes held in traces.", "bytes", {
             "resident {{instance}}": "process_resident_memory_bytes and on (instance) tss_build_info",
             "held {{instance}}": "buffer_bytes_current",
         }),
         Panel("CPU", "Cores.", "short", {
             "{{instance}}": f"rate(process_cpu_seconds_total[{_WINDOW}]) and on (instance) tss_build_info",
         }),
-        Panel("Event loop", "How much too late it woke a sleeper.", "s", {
+        Panel("Event loop", "Delay of a task that asked to be woken.", "s", {
             "p99 {{instance}}": _quantile(0.99, "event_loop_stall_seconds", "instance"),
         }),
         Panel("Ready", "0 while Kafka or a destination is away, or the group is being joined.", "short", {"{{instance}}": "tss_ready"}),
@@ -103,17 +107,17 @@ ROWS: dict[str, list[Panel]] = {
             "{{topic}}": "max by (topic) (kafka_oldest_uncommitted_age_seconds) / on (topic) min by (topic) (kafka_retention_seconds)",
             "lost {{topic}}": _rate("kafka_records_lost_total", "topic"),
         }),
-        Panel("Kafka's own errors", "Those that the client went on after.", "ops", {
+        Panel("Kafka's own errors", "Errors after which the client went on.", "ops", {
             "{{error}}": _rate("kafka_errors_total", "error"),
         }),
     ],
     "Redis": [
-        Panel("Up", "0 while a replica goes on without.", "short", {"{{instance}}": "redis_up"}),
-        Panel("Calls", "Time of one.", "s", {"p99 {{operation}}": _quantile(0.99, "redis_call_seconds", "operation")}),
-        Panel("Parked traces", "In Redis, and not settled yet.", "short", {
+        Panel("Up", "0 while a replica works without Redis.", "short", {"{{instance}}": "redis_up"}),
+        Panel("Calls", "Time of one call.", "s", {"p99 {{operation}}": _quantile(0.99, "redis_call_seconds", "operation")}),
+        Panel("Parked traces", "Traces that are in Redis and not settled yet.", "short", {
             "{{instance}}": "parked_traces", "waiting for Redis": "sum(unparking_waiting_traces)",
         }),
-        Panel("Decisions of others", "Traces that Redis was asked for, and what it knew.", "ops", {
+        Panel("Decisions of others", "Traces that Redis was asked about, by its answer.", "ops", {
             "{{outcome}}": _rate("decision_lookups_total", "outcome"),
         }),
     ],
