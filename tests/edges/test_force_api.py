@@ -17,7 +17,7 @@ from tests.fakes.meter import FakeMeter
 from tests.fakes.rules import FakeRules
 from tss.core.force import Rulebook
 from tss.core.health import Health
-from tss.edges.web import app as web
+from tss.edges.web import messages, pages, server
 from tss.edges.web.force_api import ForceApi
 from tss.settings import ForceSampling
 from tss.tasks.forcing import Forcing
@@ -60,10 +60,10 @@ async def serving(
     book, store, clock = Rulebook(), FakeRules(), Clock()
     forcing = Forcing(book, store, FakeMeter(), clock)
     api = ForceApi(sampling or ForceSampling(admin_token=TOKEN, max_rules=3), book, has_redis=has_redis, clock=clock)
-    facts = web.Facts(Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=api)
+    facts = pages.Facts(Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=api.answer)
     client = httpx.AsyncClient(trust_env=False, timeout=5)
     async with trio.open_nursery() as nursery, client:
-        ports = await nursery.start(web.run, settings(), facts)
+        ports = await nursery.start(server.run, settings(), facts)
         if joined:
             api.change = forcing.change
             nursery.start_soon(forcing.run, 60)
@@ -229,7 +229,7 @@ async def test_what_is_no_object_is_refused_and_why(body: bytes, says: str) -> N
 
 async def test_a_body_has_a_limit() -> None:
     async with serving() as site:
-        answer = await site.client.post(site.url, headers=BEARER, content=b" " * (web.MAX_BODY_BYTES + 1))
+        answer = await site.client.post(site.url, headers=BEARER, content=b" " * (messages.MAX_BODY_BYTES + 1))
         assert answer.status_code == 413
 
 
@@ -292,9 +292,11 @@ async def test_wrong_tokens_do_not_fill_the_log() -> None:
 
 async def test_with_a_port_of_their_own_the_pages_are_there_alone() -> None:
     api = ForceApi(ForceSampling(admin_token=TOKEN), Rulebook(), has_redis=False)
-    facts = web.Facts(Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=api, admin_at=(HERE, 0))
+    facts = pages.Facts(
+        Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=api.answer, admin_at=(HERE, 0)
+    )
     async with trio.open_nursery() as nursery, httpx.AsyncClient(trust_env=False, timeout=5) as client:
-        ports = await nursery.start(web.run, settings(), facts)
+        ports = await nursery.start(server.run, settings(), facts)
         assert len({ports.health, ports.metrics, ports.admin}) == 3
         own = await client.get(f"http://{HERE}:{ports.admin}/admin/force-rules", headers=BEARER)
         assert (own.status_code, "set redis.url" in own.text) == (503, True)

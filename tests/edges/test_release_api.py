@@ -20,7 +20,7 @@ from tss.__main__ import main
 from tss.commands import DONE, FAILED
 from tss.core.force import Rulebook
 from tss.core.health import Health
-from tss.edges.web import app as web
+from tss.edges.web import pages, server
 from tss.edges.web.admin import AdminApi
 from tss.edges.web.force_api import ForceApi
 from tss.edges.web.release_api import ReleaseApi
@@ -44,9 +44,11 @@ async def serving(token: str = TOKEN) -> AsyncIterator[tuple[str, ReleaseApi]]:
     force = ForceApi(ForceSampling(admin_token=token), Rulebook(), has_redis=False)
     api = ReleaseApi(force.guard)
     api.exporters = {"backend": Holding(7), "a b/ü": Holding(3)}
-    facts = web.Facts(Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=AdminApi(force, api))
+    facts = pages.Facts(
+        Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=AdminApi(force.answer, api.answer).answer
+    )
     async with trio.open_nursery() as nursery:
-        ports = await nursery.start(web.run, settings(), facts)
+        ports = await nursery.start(server.run, settings(), facts)
         yield f"http://{HERE}:{ports.health}", api
         nursery.cancel_scope.cancel()
 

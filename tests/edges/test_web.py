@@ -22,7 +22,7 @@ from tss.core.formats.spanmetrics import Exposition, Shape, SpanMetrics
 from tss.core.health import Health
 from tss.edges import logs
 from tss.edges.metrics import PrometheusMeter
-from tss.edges.web import app as web
+from tss.edges.web import messages, pages, server
 from tss.settings import Observability
 
 HERE = "127.0.0.1"
@@ -60,8 +60,8 @@ class Site:
     def __init__(self, numbers: Callable[[], Mapping[str, float]] = dict) -> None:
         self.health = Health()
         self.meter = PrometheusMeter()
-        self.facts = web.Facts(self.health, "reference", self.meter.exposition, self.meter, numbers)
-        self.ports = web.Ports(None, None)
+        self.facts = pages.Facts(self.health, "reference", self.meter.exposition, self.meter, numbers)
+        self.ports = server.Ports(None, None)
         self.client = httpx.AsyncClient(trust_env=False, timeout=5)
 
     async def get(self, path: str, **more) -> httpx.Response:
@@ -80,12 +80,12 @@ async def answer(client: httpx.AsyncClient, url: str, **more) -> httpx.Response:
 async def serving(observability: Observability, site: Site | None = None) -> AsyncIterator[Site]:
     site = site or Site()
     async with trio.open_nursery() as nursery, site.client:
-        site.ports = await nursery.start(web.run, observability, site.facts)
+        site.ports = await nursery.start(server.run, observability, site.facts)
         yield site
         nursery.cancel_scope.cancel()
 
 
-def port_of(ports: web.Ports, name: str) -> int:
+def port_of(ports: server.Ports, name: str) -> int:
     port = getattr(ports, name)
     assert isinstance(port, int)
     return port
@@ -134,9 +134,9 @@ async def test_no_page_shows_a_secret(monkeypatch):
 
 
 async def test_uptime_is_counted(autojump_clock):
-    pages = web.Pages(Site().facts, trio.current_time())
+    shown = pages.Pages(Site().facts, trio.current_time())
     await trio.sleep(90)
-    assert json.loads((await pages.health()).body)["uptime_secs"] == 90
+    assert json.loads((await shown.health()).body)["uptime_secs"] == 90
 
 
 @pytest.mark.parametrize(
@@ -155,16 +155,16 @@ async def test_uptime_is_counted(autojump_clock):
 )  # fmt: skip
 def test_status_and_readiness(components, stopping, status, reason):
     health = health_of(components, stopping=stopping)
-    assert web.status(health) == status
-    assert web.unready(health) == reason
+    assert pages.status(health) == status
+    assert pages.unready(health) == reason
 
 
 def test_there_is_a_reason_exactly_when_the_daemon_is_not_ready():
     for kafka, other, stopping in itertools.product((None, UP, DOWN, STARTING), (None, UP, DOWN, STARTING), (0, 1)):
         states = {"kafka": kafka, "exporter a": other}
         health = health_of({name: state for name, state in states.items() if state}, stopping=bool(stopping))
-        assert (web.unready(health) == "") == health.ready
-        assert (web.status(health) == "ok") == health.ready
+        assert (pages.unready(health) == "") == health.ready
+        assert (pages.status(health) == "ok") == health.ready
 
 
 async def test_readiness_follows_the_daemon():
@@ -229,14 +229,14 @@ async def test_without_health_checks_there_are_metrics_only():
 
 async def test_with_neither_it_only_waits_for_its_end():
     async with serving(settings(health=False, metrics=False)) as site:
-        assert site.ports == web.Ports(None, None)
+        assert site.ports == server.Ports(None, None)
 
 
 async def test_a_port_in_use_is_told_by_its_key():
     with socket.create_server((HERE, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(web.CannotListen) as told:
-            await web.run(settings(health_port=port), Site().facts)
+        with pytest.raises(server.CannotListen) as told:
+            await server.run(settings(health_port=port), Site().facts)
     assert str(told.value) == f"observability.healthPort {port} on 127.0.0.1 is in use"
 
 
@@ -247,15 +247,15 @@ async def test_after_a_fault_nothing_stays_open():
         observability = Observability(
             health_addr=HERE, health_port=port, metrics_addr=HERE, metrics_port=taken.getsockname()[1]
         )
-        with pytest.raises(web.CannotListen, match=r"observability\.metricsPort"):
-            await web.run(observability, Site().facts)
+        with pytest.raises(server.CannotListen, match=r"observability\.metricsPort"):
+            await server.run(observability, Site().facts)
         socket.create_server((HERE, port)).close()
 
 
 @pytest.mark.parametrize("addr", ["192.0.2.1", "no.such.host.invalid"])
 async def test_an_address_of_somebody_else_is_told_by_its_key(addr):
-    with pytest.raises(web.CannotListen) as told:
-        await web.run(settings(addr=addr), Site().facts)
+    with pytest.raises(server.CannotListen) as told:
+        await server.run(settings(addr=addr), Site().facts)
     assert str(told.value) == f"observability.healthAddr {addr} is not an address of this machine"
 
 
@@ -377,7 +377,7 @@ async def test_the_signals_are_left_alone():
 
 def test_importing_it_imports_nothing_heavy():
     heavy = "quart", "hypercorn", "flask", "werkzeug", "h2"
-    code = f"import sys, tss.edges.web.app; print([each for each in {heavy} if each in sys.modules])"
+    code = f"import sys, tss.edges.web.server; print([each for each in {heavy} if each in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
@@ -406,7 +406,7 @@ class Slow:
 
 def site_of(slow: Slow) -> Site:
     site = Site()
-    site.facts = web.Facts(site.health, "reference", slow, site.meter)
+    site.facts = pages.Facts(site.health, "reference", slow, site.meter)
     return site
 
 
@@ -426,11 +426,11 @@ async def test_gzip_is_for_those_who_take_it_and_all_get_the_same():
 
 async def test_scrapes_take_turns_and_the_loop_goes_on_between_the_pieces():
     slow = Slow()
-    scrapes, ticks, ends = web.Scrapes(slow), 0, 0
+    scrapes, ticks, ends = pages.Scrapes(slow), 0, 0
 
     async def scrape() -> None:
         nonlocal ends
-        answer = await scrapes.answer(web.Accepted())
+        answer = await scrapes.answer(messages.AcceptHeaders())
         assert answer.status == 200
         ends += 1
 
@@ -446,7 +446,7 @@ async def test_scrapes_take_turns_and_the_loop_goes_on_between_the_pieces():
 
 async def test_the_loop_goes_on_while_an_answer_is_unpacked_for_nobody():
     """HEAD sends no body, so nothing but the unpacking itself lets others have their turn."""
-    packed, ticks, parts = (await web.Scrapes(Slow()).answer(web.Accepted())).packed, 0, []
+    packed, ticks, parts = (await pages.Scrapes(Slow()).answer(messages.AcceptHeaders())).long_body, 0, []
     assert packed is not None
 
     async def unpack() -> None:
@@ -459,7 +459,7 @@ async def test_the_loop_goes_on_while_an_answer_is_unpacked_for_nobody():
             await trio.lowlevel.checkpoint()
     assert sum(parts) == len(Slow().text)
     assert ticks >= len(parts) > 10
-    assert max(parts) <= web.PART_BYTES
+    assert max(parts) <= messages.PART_BYTES
 
 
 async def test_a_scrape_of_many_series_holds_few_bytes_and_the_loop_goes_on():
@@ -498,13 +498,13 @@ PLAIN = {"Accept-Encoding": "identity"}
 
 
 async def test_answers_that_nobody_reads_are_bounded(monkeypatch):
-    monkeypatch.setattr(web, "MAX_UNSENT_BYTES", 1000)
-    scrapes = web.Scrapes(Slow())
-    unread = await scrapes.answer(web.Accepted())
-    refused = await scrapes.answer(web.Accepted())
+    monkeypatch.setattr(pages, "MAX_UNSENT_BYTES", 1000)
+    scrapes = pages.Scrapes(Slow())
+    unread = await scrapes.answer(messages.AcceptHeaders())
+    refused = await scrapes.answer(messages.AcceptHeaders())
     assert (unread.status, refused.status, refused.headers.get("Retry-After")) == (200, 503, "10")
     del unread
-    assert (await scrapes.answer(web.Accepted())).status == 200
+    assert (await scrapes.answer(messages.AcceptHeaders())).status == 200
 
 
 @pytest.mark.parametrize(
@@ -517,7 +517,7 @@ async def test_a_head_without_end_is_refused(request_start):
         stream = await trio.open_tcp_stream(HERE, port_of(site.ports, "health"))
         async with stream:
             with trio.fail_after(10):
-                await stream.send_all((request_start + filler * web.MAX_HEAD_BYTES)[: 2 * web.MAX_HEAD_BYTES])
+                await stream.send_all((request_start + filler * server.MAX_HEAD_BYTES)[: 2 * server.MAX_HEAD_BYTES])
                 answer = await stream.receive_some()
         assert answer.split()[1] == b"431"
         assert (await site.get("/health/live")).status_code == 200
@@ -525,7 +525,7 @@ async def test_a_head_without_end_is_refused(request_start):
 
 async def test_a_body_that_is_too_long_is_not_kept():
     """Nobody reads the body of a GET, so it must not be collected for anybody."""
-    chunk = b"%x\r\n%b\r\n" % (web.MAX_BODY_BYTES, bytes(web.MAX_BODY_BYTES))
+    chunk = b"%x\r\n%b\r\n" % (messages.MAX_BODY_BYTES, bytes(messages.MAX_BODY_BYTES))
     async with serving(settings()) as site:
         await site.get("/health/live")
         tracemalloc.start()

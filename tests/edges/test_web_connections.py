@@ -20,8 +20,7 @@ from tests.edges.test_web import HERE, port_of, settings
 from tests.fakes.meter import FakeMeter
 from tss.core.force import Rulebook
 from tss.core.health import Health
-from tss.edges.web import app as web
-from tss.edges.web import connections
+from tss.edges.web import connections, pages, server
 from tss.edges.web.connections import FAILED, FULL, SLOW, Connections
 from tss.edges.web.force_api import ForceApi
 from tss.settings import ForceSampling
@@ -35,7 +34,7 @@ def pieces(_accept: str) -> tuple[Iterator[bytes], str]:
 
 
 class Site:
-    def __init__(self, ports: web.Ports, meter: FakeMeter) -> None:
+    def __init__(self, ports: server.Ports, meter: FakeMeter) -> None:
         self.ports, self.meter = ports, meter
         self.health = port_of(ports, "health")
 
@@ -57,9 +56,9 @@ class Site:
 async def serving() -> AsyncIterator[Site]:
     meter = FakeMeter()
     api = ForceApi(ForceSampling(admin_token=TOKEN), Rulebook(), has_redis=False)
-    facts = web.Facts(Health(), "reference", pieces, meter, admin=api)
+    facts = pages.Facts(Health(), "reference", pieces, meter, admin=api.answer)
     async with trio.open_nursery() as nursery:
-        site = Site(await nursery.start(web.run, settings(), facts), meter)
+        site = Site(await nursery.start(server.run, settings(), facts), meter)
         await site.probe()  # what it needs is loaded
         yield site
         nursery.cancel_scope.cancel()
@@ -138,10 +137,10 @@ async def test_whoever_opens_many_closes_its_own_and_nobody_elses() -> None:
 
 
 async def test_of_one_address_those_without_a_request_go_first_and_the_oldest_of_them() -> None:
-    async def nothing(_connection: connections.Connection) -> None:
+    async def nothing(_connection: connections.ClientConnection) -> None:
         await trio.sleep_forever()
 
-    meter, made = FakeMeter(), list[connections.Connection]()
+    meter, made = FakeMeter(), list[connections.ClientConnection]()
     bounded = Connections("health", nothing, meter)
     with ExitStack() as sockets:
         for number in range(connections.MAX_CONNECTIONS):
@@ -161,7 +160,7 @@ async def test_without_file_descriptors_one_is_made_free_and_accepting_goes_on()
         async def accept(self) -> None:
             raise OSError(errno.EMFILE, "Too many open files")
 
-    async def nothing(_connection: connections.Connection) -> None:
+    async def nothing(_connection: connections.ClientConnection) -> None:
         await trio.sleep_forever()
 
     meter = FakeMeter()
@@ -180,7 +179,7 @@ async def test_without_file_descriptors_one_is_made_free_and_accepting_goes_on()
 @pytest.mark.parametrize("before", [b"", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first", "second"])
 @pytest.mark.parametrize("start", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\nX: ", b"PRI * HTTP/2.0\r\n"], ids=str)
 async def test_a_head_that_never_ends_is_closed(before: bytes, start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "IDLE_SECS", 0.5)
+    monkeypatch.setattr(server, "IDLE_SECS", 0.5)
     async with serving() as site:
         more = b"a" if start.startswith(b"GET") else b""
         assert 0.3 < await trickled(site, before + start, more) < 10
@@ -222,9 +221,9 @@ async def test_an_answer_that_is_not_read_is_given_up(secs_a_read: float) -> Non
 
 def test_what_waits_in_the_kernel_for_a_reader_is_bounded() -> None:
     """Connections inherit it. Without it, the kernel lets what a fast reader leaves unread grow to megabytes."""
-    with web._listen("observability.health", HERE, 0) as listening:
+    with server._listen("observability.health", HERE, 0) as listening:
         given = listening.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-    assert given in (web.SEND_BUFFER_BYTES, 2 * web.SEND_BUFFER_BYTES)  # Linux doubles it
+    assert given in (server.SEND_BUFFER_BYTES, 2 * server.SEND_BUFFER_BYTES)  # Linux doubles it
 
 
 @pytest.mark.usefixtures("short")
@@ -240,7 +239,7 @@ async def test_a_stream_of_http_2_that_is_not_read_is_given_up() -> None:
             while received := await stream.receive_some():
                 client.receive_data(received)
         told = client.remote_settings
-        assert (told.max_concurrent_streams, told.max_header_list_size) == (web.MAX_STREAMS, web.MAX_HEAD_BYTES)
+        assert (told.max_concurrent_streams, told.max_header_list_size) == (server.MAX_STREAMS, server.MAX_HEAD_BYTES)
         await until(lambda: site.closed(SLOW) == 1)
 
 
@@ -258,12 +257,12 @@ async def test_a_request_takes_from_its_beginning_to_the_end_of_all_that_are_und
     """On a connection of HTTP/2 several requests may be under way: another one gives the first no more time."""
     one, other = socket.socketpair()
     with one, other:
-        connection = connections.Connection(trio.SocketStream(trio.socket.from_stdlib_socket(one)))
+        connection = connections.ClientConnection(trio.SocketStream(trio.socket.from_stdlib_socket(one)))
         came = trio.current_time()
         states = []
         for busy in (True, True, False, False):
             await trio.sleep(10)
-            connection.told(busy=busy)
+            connection.mark(busy=busy)
             states.append((connection.busy, connection.since - came))
     assert states == [(True, 10), (True, 10), (False, 30), (False, 30)]
 

@@ -17,7 +17,7 @@ from tss.core.delivery import Accepted, Again, Batching, Outcome, Retrying
 from tss.core.health import READING, Health, State
 from tss.core.partition import Partition
 from tss.core.trace import Trace
-from tss.edges.web import app as web
+from tss.edges.web import pages
 from tss.state.lane import Lane
 from tss.state.pausing import Pausing
 from tss.state.standing import Standing
@@ -54,7 +54,7 @@ async def test_a_pause_names_the_destination_that_is_down(autojump_clock: MockCl
         pausing.begins()
         await trio.sleep(12.5)
         shown = known.particular(READING)
-        reason = web.unready(known)
+        reason = pages.unready(known)
         pausing.ends()
     assert len(lines) == 2
     begins, ends = lines
@@ -79,7 +79,7 @@ async def test_a_pause_for_a_slow_destination_leaves_the_replica_ready(autojump_
     pausing.begins()
     assert known.components[READING].state is State.DEGRADED
     assert known.components[READING].detail == "paused: exporter slow is slow"
-    assert known.ready and web.unready(known) == ""
+    assert known.ready and pages.unready(known) == ""
 
 
 async def test_pauses_that_flap_have_a_line_from_time_to_time(autojump_clock: MockClock) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tss.core.health import Health
 from tss.core.logfields import SHOWN_PARTITIONS
 from tss.core.partition import Partition
-from tss.edges.web.app import status, unready
+from tss.edges.web.pages import status, unready
 from tss.state.assignments import Assignments
 
 

@@ -31,9 +31,10 @@ from tss.edges.dead_letters.writer import open_dead_letters
 from tss.edges.kafka_client.config import client_config
 from tss.edges.kafka_output.rekey_topic import keyed_settings
 from tss.edges.metrics import PrometheusMeter
-from tss.edges.web import app as web
+from tss.edges.web import server
 from tss.edges.web.admin import AdminApi
 from tss.edges.web.force_api import ForceApi
+from tss.edges.web.pages import Facts
 from tss.edges.web.release_api import ReleaseApi
 from tss.settings import ForceSampling, Settings
 from tss.state.crew import Crew
@@ -55,18 +56,18 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
     rulebook, crew, stop, counted = Rulebook(), Crew(), trio.Event(), trio.Event()
     force_api = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
     release_api = ReleaseApi(force_api.guard)
-    facts = web.Facts(
+    facts = Facts(
         health,
         SCANNER,
         meter.exposition,
         meter,
         numbers=health.read_numbers,
-        admin=AdminApi(force_api, release_api),
+        admin=AdminApi(force_api.answer, release_api.answer).answer,
         admin_at=_admin_at(settings.force_sampling),
     )
     # The link to Redis has tasks in the house, so it is closed before the house ends; all else is closed after it.
     async with AsyncExitStack() as opened, trio.open_nursery() as house, AsyncExitStack() as linked:
-        await house.start(crew.watch, web.run, settings.observability, facts)
+        await house.start(crew.watch, server.run, settings.observability, facts)
         crew.start(house, "signals", _signals, stop, heard, health)
         crew.start(house, "pulse", pulse.run, meter)
         crew.start(house, "trimmer", trimmer.run, heap.give_back)
