@@ -34,7 +34,7 @@ from tss.edges.redis.takeover import ParkedTraces
 from tss.state import lane
 from tss.state.assignments import Assignments
 from tss.state.deadletters import DeadLetters
-from tss.state.sharing import Shared
+from tss.state.sharing import SharedMemories
 from tss.tasks import consumer, evaluator
 
 SEEDS = range(60)
@@ -361,7 +361,7 @@ def tells_nobody_what_it_kept(patch: Patch) -> str:
     async def keep(self, traces):
         self._buffer.deliver(traces)
 
-    patch(Shared, "keep", keep)
+    patch(SharedMemories, "keep", keep)
     return biting.TWICE_IN_ORDER
 
 
@@ -369,7 +369,7 @@ def asks_nobody(patch: Patch) -> str:
     async def recall(self, batch):
         return batch
 
-    patch(Shared, "recall", recall)
+    patch(SharedMemories, "recall", recall)
     return biting.TWICE_IN_ORDER
 
 

@@ -35,7 +35,7 @@ from tss.daemon.outside import Outside
 from tss.daemon.selection import select
 from tss.settings import App, Kafka, Sampling, Settings
 from tss.state.assignments import Assignments
-from tss.state.sharing import REACH_SECS, Shared, Sharing
+from tss.state.sharing import REACH_SECS, SharedMemories, Sharing
 
 WALL = 10**12
 KEEP = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
@@ -279,7 +279,7 @@ class Replica:
         self.meter = FakeMeter()
         limits, waits = Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 600_000, 10_800_000)
         self.buffer = Buffer(limits, waits, memory or Memory(evicted_limit=100, secs=1e6))
-        self.shared = Shared(Sharing(shelf.opened(), 3600, remembers_dropped), self.buffer, self.meter)
+        self.shared = SharedMemories(Sharing(shelf.opened(), 3600, remembers_dropped), self.buffer, self.meter)
         self.home = Partition(0, 0, 300_000, end=0)
         self.sampler = Sampler([Errors(1.0), Rest(0.0)])
         self.second = 100

@@ -23,7 +23,7 @@ from tss.edges.kafka.starts import start_of
 from tss.edges.kafka_client.offset_metadata import to_metadata
 from tss.edges.redis.takeover import ParkedTraces
 from tss.state.assignments import Assignments
-from tss.state.sharing import ALONE, Memories, Shared, Sharing
+from tss.state.sharing import ALONE, Memories, SharedMemories, Sharing
 from tss.tasks import unparker
 from tss.tasks.evaluator import Deciding
 from tss.tasks.parker import Parker
@@ -79,7 +79,7 @@ class Owner:
         self._kept, self.kept = trio.open_memory_channel[list[Trace]](1000)
         self._settled, self.settled = trio.open_memory_channel[list[Trace]](1000)
         sharing = Sharing(FakeDecisions(world.redis), 10**6)
-        self.memories: Memories = Shared(sharing, self.buffer, self.meter) if shares else ALONE
+        self.memories: Memories = SharedMemories(sharing, self.buffer, self.meter) if shares else ALONE
         judging = sampler, self.buffer, (), self.meter, self.memories, rulebook or Rulebook(), lambda: NOW
         self.deciding = Deciding(self._kept, self._settled, *judging)
         self.waiting: list[Trace] = []

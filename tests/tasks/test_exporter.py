@@ -20,7 +20,7 @@ from tss.core.health import Health, State
 from tss.core.partition import Partition
 from tss.core.trace import Trace
 from tss.state.lane import Lane
-from tss.state.sharing import ALONE, Alone, Memories
+from tss.state.sharing import ALONE, Memories
 from tss.tasks import exporter
 
 HOME = Partition(0, 0, 0)
@@ -130,7 +130,7 @@ async def test_what_was_to_go_to_an_exporter_that_is_gone_is_counted_and_told(au
     assert line["exporters"] == ["old"] and line["spans"] == traces[0].held_spans
 
 
-class SlowMemory(Alone):
+class SlowMemory(Memories):
     """Takes five seconds to remember, whatever it is given."""
 
     def __init__(self) -> None:

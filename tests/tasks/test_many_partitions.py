@@ -15,7 +15,7 @@ from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
 from tss.core.partition import Commit
 from tss.core.startposition import StartPosition
-from tss.state import narrating
+from tss.state import debug_lines
 from tss.state.assignments import Assignments
 from tss.state.inputs import Inputs
 
@@ -38,14 +38,14 @@ def inputs() -> Inputs:
 
 
 def commits() -> None:
-    narrating.tell_commit({id: Commit(10**12 + id, 10**12) for id in IDS})
+    debug_lines.tell_commit({id: Commit(10**12 + id, 10**12) for id in IDS})
 
 
 @pytest.mark.parametrize(
     "happens", [assigned, lambda: assigned().lost(IDS), inputs, lambda: inputs().lost(IDS), commits]
 )
 def test_no_line_is_longer_than_runtimes_take(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
-    monkeypatch.setattr(narrating, "is_told", lambda: True)
+    monkeypatch.setattr(debug_lines, "is_told", lambda: True)
     with capture_logs() as lines:
         happens()
     assert lines

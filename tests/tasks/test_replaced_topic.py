@@ -17,7 +17,7 @@ from tss.core.shared_decisions import from_bytes, mark_of, to_bytes
 from tss.core.startposition import StartPosition
 from tss.core.trace import Trace
 from tss.state.assignments import Assignments
-from tss.state.sharing import Shared, Sharing
+from tss.state.sharing import SharedMemories, Sharing
 
 WALL = 10**12
 OLD, NEW = "one", "two"
@@ -35,7 +35,7 @@ class Replica:
         self.meter = FakeMeter()
         self.buffer = Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(30_000, 60_000, 10_800_000), Memory())
         self.assignments = Assignments("t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=True)
-        self.shared = Shared(Sharing(FakeDecisions(redis), 10**6), self.buffer, self.meter)
+        self.shared = SharedMemories(Sharing(FakeDecisions(redis), 10**6), self.buffer, self.meter)
         self.sampler = Sampler([Rest(1.0)])
         self.sent: list[tuple[bytes, int]] = []  # trace and spans
         self.commits = self.assignments.assigned({0: start})

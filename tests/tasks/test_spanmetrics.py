@@ -1,4 +1,4 @@
-"""Sending span metrics: regularly, with a last one at the end, and never in anybody's way (laws 8 and 9)."""
+"""SpanMetricsSender span metrics: regularly, with a last one at the end, and never in anybody's way (laws 8 and 9)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Undeliverable
 from tss.tasks import spanmetrics
-from tss.tasks.spanmetrics import REQUEST_BYTES, TRIES, Sending
+from tss.tasks.spanmetrics import REQUEST_BYTES, TRIES, SpanMetricsSender
 
 INTERVAL, LAST = 60.0, 2.0
 
@@ -52,11 +52,11 @@ class Backend:
         return answer
 
 
-def sending(backend: Backend, report: Report | None = None) -> Sending:
-    return Sending(report or Report(), backend, FakeMeter(), random.Random(1))
+def sending(backend: Backend, report: Report | None = None) -> SpanMetricsSender:
+    return SpanMetricsSender(report or Report(), backend, FakeMeter(), random.Random(1))
 
 
-async def during(sending: Sending, secs: float) -> float:
+async def during(sending: SpanMetricsSender, secs: float) -> float:
     """Run for so long; returns how long the end takes."""
     done = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -67,7 +67,7 @@ async def during(sending: Sending, secs: float) -> float:
     return trio.current_time() - began
 
 
-def results(sending: Sending) -> dict[str, float]:
+def results(sending: SpanMetricsSender) -> dict[str, float]:
     assert isinstance(sending.meter, FakeMeter)
     return {labels[0]: count for labels, count in sending.meter.by_label(measures.SPAN_METRICS_EXPORTS).items()}
 

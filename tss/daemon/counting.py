@@ -21,7 +21,7 @@ from tss.edges.http.datadog_stats_forms import for_intake
 from tss.edges.http.otlp_metrics import open_otlp_metrics
 from tss.edges.metrics import PrometheusMeter
 from tss.settings import DatadogExporter, Settings
-from tss.tasks import spanmetrics, statistics
+from tss.tasks import apm_stats, spanmetrics
 
 FEWEST_BYTES = 4 * 1024 * 1024
 
@@ -43,8 +43,10 @@ async def open_counting(
         concentrator = Concentrator(time.time_ns(), max_bytes=_max_bytes(settings))
         counting.observers.append(concentrator)
         opening = open_datadog_stats(way, settings.datadog, settings.app.instance_id)
-        sending = statistics.Sending(concentrator, await opened.enter_async_context(opening), meter, random.Random())
-        counting.senders[f"statistics to {way.name}"] = partial(statistics.run, sending, last_secs)
+        sending = apm_stats.ApmStatsSender(
+            concentrator, await opened.enter_async_context(opening), meter, random.Random()
+        )
+        counting.senders[f"APM statistics to {way.name}"] = partial(apm_stats.run, sending, last_secs)
     if settings.span_metrics.enabled:
         await _count_span_metrics(settings, opened, counting, last_secs, meter)
     return counting
@@ -79,5 +81,5 @@ async def _count_span_metrics(
         names = {"instance": settings.app.instance_id, "service": settings.observability.service_name}
         report = Reporter(spans, red.unit, **names, version=__version__, began_ns=time.time_ns())
         backend = await opened.enter_async_context(open_otlp_metrics(red))
-        sending = spanmetrics.Sending(report, backend, meter, random.Random())
+        sending = spanmetrics.SpanMetricsSender(report, backend, meter, random.Random())
         counting.senders["span metrics by OTLP"] = partial(spanmetrics.run, sending, red.otlp_interval_secs, last_secs)

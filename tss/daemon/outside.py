@@ -33,7 +33,7 @@ from tss.state.lane import Destination, Lane
 from tss.state.sharing import Sharing
 from tss.tasks.committer import Offsets
 from tss.tasks.consumer import InputReader
-from tss.tasks.keeper import Keeping
+from tss.tasks.keeper import RetainedTopic
 from tss.tasks.parker import Parking
 from tss.tasks.scaler import ReadGroup
 
@@ -58,8 +58,8 @@ class Outside:
     sharing: Sharing | None = None  # None without Redis
     rulebook: Rulebook = attrs.field(factory=Rulebook)  # of force rules; the task `forcing` keeps it up to date
     parking: Parking | None = None  # where long-open traces go; None keeps them in memory
-    keeping: Keeping | None = None  # asks how long the topic keeps its records
-    source_keeping: Keeping | None = None  # the same for the input of the rekey stage, where there is one
+    retention: RetainedTopic | None = None  # asks how long the topic keeps its records
+    source_retention: RetainedTopic | None = None  # the same for the input of the rekey stage, where there is one
     crew: Crew = attrs.field(factory=Crew)  # all tasks of the process: a death anywhere forbids every commit
     lanes: dict[str, Lane] = attrs.field(factory=dict)  # by destination; filled when the selection starts
 
@@ -115,8 +115,8 @@ async def open_outside(
         sharing=fleet.sharing,
         rulebook=rulebook,
         parking=fleet.parked,
-        keeping=TopicRetention(kafka, name),
-        source_keeping=TopicRetention(settings.kafka, name) if is_rekeyed else None,
+        retention=TopicRetention(kafka, name),
+        source_retention=TopicRetention(settings.kafka, name) if is_rekeyed else None,
         crew=crew,
     )
 

@@ -40,7 +40,7 @@ async def rekey(
     async with open_rekey(kafka, name) as topic, trio.open_nursery() as around:
         ending = trio.CancelScope()
         crew.start(around, "stopper of rekey", limit, ending, stop, min(times.leave_secs, times.drain_secs))
-        crew.start(around, "keeper of the input", keeper.run, outside.source_keeping, inputs, meter, stop)
+        crew.start(around, "keeper of the input", keeper.run, outside.source_retention, inputs, meter, stop)
         with ending:
             await rekeyer.make(topic, stop, health)
             task_status.started()

@@ -66,7 +66,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
             crew.start(
                 around, "scaler", scaler.run, outside.read_group, assignments, meter, stop, interval_secs=commit_secs
             )
-        crew.start(around, "keeper", keeper.run, outside.keeping, assignments, meter, stop)
+        crew.start(around, "keeper", keeper.run, outside.retention, assignments, meter, stop)
         with drain:
             async with trio.open_nursery() as tasks:
                 polled_in, polled_out = _channel("polled", POLLED_BATCHES, outside, Batch)

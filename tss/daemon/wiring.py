@@ -24,11 +24,11 @@ from tss.daemon.outside import Outside, limits
 from tss.daemon.stopping import StopTimes
 from tss.settings import Settings
 from tss.state.assignments import Assignments
+from tss.state.debug_lines import DecisionLines
 from tss.state.keying import Keying
 from tss.state.lane import Lane
-from tss.state.narrating import Decisions
 from tss.state.pausing import Pausing
-from tss.state.sharing import ALONE, Memories, Shared
+from tss.state.sharing import ALONE, Memories, SharedMemories
 from tss.tasks.evaluator import Deciding
 from tss.tasks.parker import Parker
 
@@ -50,7 +50,7 @@ class Parts:
     pausing: Pausing
     preparation: Preparation
     parker: Parker | None  # None: nothing is parked
-    decisions: Decisions = attrs.field(factory=Decisions)
+    decisions: DecisionLines = attrs.field(factory=DecisionLines)
 
     def deciding(self, *, kept: Batches, settled: Batches) -> Deciding:
         """All that a task needs to decide; it owns these ends of the channels."""
@@ -82,7 +82,7 @@ def wire(settings: Settings, outside: Outside) -> Parts:
         buffer=buffer,
         sampler=sampler,
         assignments=assignments,
-        memories=Shared(sharing, buffer, meter) if sharing else ALONE,
+        memories=SharedMemories(sharing, buffer, meter) if sharing else ALONE,
         lanes=lanes,
         keying=Keying(meter, health, rekeyed=settings.kafka.rekey.enabled),
         pausing=Pausing(health, meter, [lane.standing for lane in lanes]),

@@ -1,9 +1,8 @@
-"""Says that reading is paused, for whom it waits, and when it goes on: in the log, in ``/health``, as metrics."""
+"""Reports that reading is paused, what it waits for, and when it goes on: in the log, in ``/health``, as metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import attrs
 import structlog
@@ -13,33 +12,19 @@ from tss.core import measures
 from tss.core.health import DEAD_LETTERS, READING, Health, State
 from tss.core.measures import Meter
 from tss.core.throttle import LOG_SECS
+from tss.state.standing import Standing
 
 log = structlog.get_logger()
 
 
-class Way(Protocol):
-    """The way to one destination."""
-
-    @property
-    def name(self) -> str:
-        """Of the destination."""
-
-    @property
-    def waiting_traces(self) -> int:
-        """How many traces wait for it."""
-
-    def particulars(self) -> Mapping[str, object]:
-        """What an operator wants to know of it: what waits, and when the next try is."""
-
-
 @attrs.define
 class Pausing:
-    """``begins`` and ``ends`` by turns. A slow destination may pause reading every few seconds: then not every pause has
-    its lines, and the next that has says how many there were."""
+    """Call ``begins`` and ``ends`` in turn. A slow destination may pause reading every few seconds. Then some pauses are not
+    logged, and the next line has the number of pauses since the last one."""
 
     health: Health
     meter: Meter
-    ways: Sequence[Way] = ()
+    destinations: Sequence[Standing] = ()
     _since: float = 0.0
     _told_at: float = -LOG_SECS
     _untold: int = 0
@@ -57,7 +42,7 @@ class Pausing:
         self._is_told = now - self._told_at >= LOG_SECS
         if self._is_told:
             log.warning(
-                "reading is paused, since what was read is not taken fast enough",
+                "reading is paused, because the records that were read are not delivered fast enough",
                 waits_for=self.reason(),
                 pauses=self._untold,
                 **self._waiting(),
@@ -73,18 +58,18 @@ class Pausing:
             log.info("reading goes on", paused_secs=round(trio.current_time() - self._since, 3))
 
     def reason(self) -> str:
-        """For whom reading waits."""
+        """What reading waits for."""
         letters = self.health.components.get(DEAD_LETTERS)
         if letters is not None and letters.state is State.DOWN:
             return "dead letters are not taken"
-        down = [way.name for way in self.ways if self._is_down(way)]
+        down = [each.name for each in self.destinations if self._is_down(each)]
         if down:
             return f"{_named(down)} down"
         slow = self._slowest()
         return f"exporter {slow.name} is slow" if slow is not None else "deciding and preparing traces is slow"
 
     def particulars(self) -> Mapping[str, object]:
-        """For ``/health``: as it is now."""
+        """The current state, for ``/health``."""
         return {
             "paused_secs": round(trio.current_time() - self._since, 3),
             "waits_for": self.reason(),
@@ -95,13 +80,13 @@ class Pausing:
         slow = self._slowest()
         return {} if slow is None else slow.particulars()
 
-    def _slowest(self) -> Way | None:
-        """A destination that is down before one that is not, then the one that most waits for."""
-        most = max(self.ways, key=lambda way: (self._is_down(way), way.waiting_traces), default=None)
+    def _slowest(self) -> Standing | None:
+        """The destination with the most waiting traces; one that is down goes before any that is up."""
+        most = max(self.destinations, key=lambda each: (self._is_down(each), each.waiting_traces), default=None)
         return most if most is not None and (most.waiting_traces or self._is_down(most)) else None
 
-    def _is_down(self, way: Way) -> bool:
-        component = self.health.components.get(f"exporter {way.name}")
+    def _is_down(self, destination: Standing) -> bool:
+        component = self.health.components.get(f"exporter {destination.name}")
         return component is not None and component.state is State.DOWN
 
 

@@ -1,4 +1,4 @@
-"""The memory of decisions that replicas share: asked when a trace closes, told when it is delivered."""
+"""Decisions that replicas share through Redis: looked up when a trace closes, written when it has ended."""
 
 from __future__ import annotations
 
@@ -26,71 +26,64 @@ from tss.core.shared_decisions import (
 )
 from tss.core.trace import Trace
 
-# For so long nobody asks again how far others' decisions reach: one who lost a partition and does not know it yet may
-# still write some. A look-up that comes in before they are written does not find them either.
+# How long the answer about the reach of others' decisions is used. A replica that has lost a partition and does not know it
+# yet may still write decisions about it. No interval helps there: a look-up before they are written misses them anyway.
 REACH_SECS = 1.0
 
 
 class SharedDecisions(Protocol):
-    """Where all replicas look. Both raise Away, at once or after a bounded time."""
+    """The store of decisions for all replicas. Each call raises Away when the store does not answer, after a bounded time."""
 
     async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes], reach: Mapping[int, int]) -> None:
-        """Remember these by trace id, for a while; all that they are about lies below ``reach`` of its partition."""
+        """Remember decisions for a while.
+
+        ``kept``: by trace id, the decision as bytes. ``dropped``: trace ids. ``reach``: by partition, an offset above every
+        record of these traces.
+        """
 
     async def reach(self, partitions: Sequence[int]) -> dict[int, int]:
-        """The same of what others have written, for those partitions that it is about."""
+        """By partition, an offset above every record of the traces that other replicas have written decisions about."""
 
     async def read(
         self, ids: Sequence[bytes], from_offsets: Mapping[int, int] | None = None
     ) -> tuple[dict[bytes, bytes], set[bytes]]:
-        """What was written of kept ones among these, and which are remembered as dropped.
+        """Of these trace ids, the decisions about kept traces, and the ids of dropped traces.
 
-        ``from_offsets``: these are only about records of these partitions from there on. What was written by us, or
-        since ``reach`` was last asked, may not be found then.
+        With ``from_offsets``, the traces have only records of these partitions, from these offsets on. Then a decision may be
+        missing if this replica wrote it, or if it was written after ``reach`` was last asked.
         """
 
 
 @attrs.frozen
 class Sharing:
-    """What there is to share with: for ``ttl_secs`` decisions are found there."""
+    """The store, and how it is used."""
 
     decisions: SharedDecisions
-    ttl_secs: float
-    remembers_dropped: bool = False
+    ttl_secs: float  # how long a decision is found there
+    remembers_dropped: bool = False  # they are most of all traces, so they are written only on request
 
 
-class Memories(Protocol):
-    """What evaluator and exporter need to know of the others."""
-
-    async def recall(self, batch: list[Trace]) -> list[Trace]:
-        """The batch, with what others have decided following that, or gone."""
-
-    async def keep(self, traces: Sequence[Trace]) -> None:
-        """Every destination has these; called before they settle."""
-
-    async def drop(self, traces: Sequence[Trace]) -> None:
-        """These have ended, the dropped among them by our decision; called before they settle."""
-
-
-class Alone:
-    """Without Redis: every replica knows what it knows."""
+class Memories:
+    """What this replica knows of the decisions of others: nothing, without Redis."""
 
     async def recall(self, batch: list[Trace]) -> list[Trace]:
-        """As it came."""
+        """Closed traces, before they are decided. Returns those that still go on: traces that another replica dropped are
+        taken out, and for traces that another replica kept, the late spans that follow that decision take their place."""
         return batch
 
     async def keep(self, traces: Sequence[Trace]) -> None:
-        """Nobody is told."""
+        """Remember kept traces that every destination has. Call it before they are settled: after a crash in between, their
+        records are read again."""
 
     async def drop(self, traces: Sequence[Trace]) -> None:
-        """Nobody is told."""
+        """Remember the traces among these that this replica decided to drop. Call it before they are settled."""
 
 
-ALONE = Alone()
+ALONE = Memories()
 
 
-class Shared:
-    """With Redis, as long as it is there. While it is away, what is known locally decides (law 8)."""
+class SharedMemories(Memories):
+    """With Redis. While Redis is away, this replica decides by its own memory (law 8)."""
 
     def __init__(self, sharing: Sharing, buffer: Buffer, meter: Meter) -> None:
         self._decisions = sharing.decisions
@@ -98,11 +91,11 @@ class Shared:
         self._remembers_dropped = sharing.remembers_dropped
         self._buffer = buffer
         self._meter = meter
-        self._reaches: dict[Partition, int] = {}  # how far others' decisions go, as it was
-        self._reached_at = -REACH_SECS  # then
+        self._reaches: dict[Partition, int] = {}  # the last answer of SharedDecisions.reach
+        self._reached_at = -REACH_SECS  # when it was given
 
     async def recall(self, batch: list[Trace]) -> list[Trace]:
-        """One question for all that could be known; most batches have none."""
+        """Ask once for all traces of the batch that another replica may have decided. Most batches have none."""
         asked = unknown_here(batch, self._buffer.memory, self._ttl_ms)
         if not asked:
             return batch
@@ -130,7 +123,7 @@ class Shared:
     def _follow(
         self, batch: Iterable[Trace], asked: set[Trace], kept: Mapping[bytes, bytes], dropped: set[bytes]
     ) -> list[Trace]:
-        """In the order of the batch. A trace without an answer was not decided, as far as anybody knows."""
+        """Apply the answers, in the order of the batch. For a trace without one, no replica is known to have decided."""
         going: list[Trace] = []
         outcomes: Counter[str] = Counter()
         for trace in batch:
@@ -142,7 +135,7 @@ class Shared:
             if known is not None:
                 outcomes["kept"] += 1
                 going += self._buffer.kept_elsewhere(trace, known)
-            elif trace.trace_id in dropped and not trace.late:  # what is late follows the decision that is known here
+            elif trace.trace_id in dropped and not trace.late:  # late spans follow this replica's decision
                 outcomes["dropped"] += 1
                 self._buffer.dropped_elsewhere(trace)
             else:
@@ -153,7 +146,7 @@ class Shared:
         return going
 
     async def keep(self, traces: Sequence[Trace]) -> None:
-        """What is delivered of each, late ones included, as one message."""
+        """Write the decisions about these traces, and which of their spans are delivered, as one message."""
         known = self._buffer.deliver(traces)
         reach = reach_of(place for kept in known.values() for place in kept.covered.items())
         marks = {trace.trace_id: mark_of(trace.home.topic) for trace in traces}
@@ -161,7 +154,7 @@ class Shared:
         await self._write(values, (), reach)
 
     async def drop(self, traces: Sequence[Trace]) -> None:
-        """Only where that was asked for: they are most of all traces."""
+        """Write them if `redis.rememberDropped` asks for it."""
         if self._remembers_dropped:
             decided = [each for each in traces if each.decision is not None and not (each.decision.keeps or each.late)]
             places = (

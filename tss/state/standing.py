@@ -10,7 +10,7 @@ import trio
 
 from tss.core.delivery import Outcome
 from tss.core.trace import Trace
-from tss.state.narrating import Sends
+from tss.state.debug_lines import SendLines
 
 
 @attrs.define
@@ -23,7 +23,7 @@ class Standing:
     )  # handed to it and not taken by it yet
     _down_at: float = math.inf
     _next_try_at: float = -math.inf
-    _sends: Sends = attrs.field(default=attrs.Factory(lambda self: Sends(self.name), takes_self=True))
+    _sends: SendLines = attrs.field(default=attrs.Factory(lambda self: SendLines(self.name), takes_self=True))
 
     @property
     def waiting_traces(self) -> int:

@@ -15,7 +15,7 @@ from tss.core.measures import Meter
 from tss.core.partition import Commit
 from tss.core.trace import Trace
 from tss.state.assignments import Assignments
-from tss.state.narrating import tell_commit
+from tss.state.debug_lines import tell_commit
 
 log = structlog.get_logger()
 

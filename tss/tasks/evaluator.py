@@ -18,7 +18,7 @@ from tss.core.formats.apm_stats import SpanObserver
 from tss.core.measures import Meter
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
-from tss.state.narrating import Decisions
+from tss.state.debug_lines import DecisionLines
 from tss.state.sharing import ALONE, Memories
 from tss.state.uncounted import Uncounted
 
@@ -36,7 +36,7 @@ class Deciding:
     memories: Memories = ALONE
     rulebook: Rulebook = attrs.field(factory=Rulebook)
     clock: Callable[[], float] = time.time
-    told: Decisions = attrs.field(factory=Decisions)
+    told: DecisionLines = attrs.field(factory=DecisionLines)
     uncounted: Uncounted = attrs.field(default=attrs.Factory(lambda self: Uncounted(self.meter), takes_self=True))
 
     def enforcer(self) -> Enforcer | None:

@@ -10,12 +10,14 @@ import trio
 from tss.core import measures
 from tss.core.measures import Meter
 from tss.core.retention import Retention
+from tss.state.assignments import Assignments
+from tss.state.inputs import Inputs
 
 LOOK_SECS = 60.0  # the first offset moves with each deleted segment, mostly a few times an hour
 SETTINGS_LOOKS = 5  # a topic's settings change by an operator's hand
 
 
-class Keeping(Protocol):
+class RetainedTopic(Protocol):
     """The topic, as one who asks about it."""
 
     topic: str
@@ -27,14 +29,7 @@ class Keeping(Protocol):
         """The first offset that is left, of those partitions of which it is known. Raises nothing."""
 
 
-class Needing(Protocol):
-    """Whose records are still needed."""
-
-    def needed(self) -> Mapping[int, int]:
-        """By partition of ours the oldest offset that is not done with."""
-
-
-async def run(topic: Keeping | None, reader: Needing, meter: Meter, stop: trio.Event) -> None:
+async def run(topic: RetainedTopic | None, reader: Assignments | Inputs, meter: Meter, stop: trio.Event) -> None:
     """Every minute, until told to stop; never where nobody can be asked."""
     if topic is None:
         return
@@ -54,7 +49,7 @@ def _show(retention: Retention, topic: str, meter: Meter) -> None:
     meter.set(measures.RETENTION_BYTES, retention.bytes, topic)
 
 
-async def _show_headroom(topic: Keeping, reader: Needing, meter: Meter, shown: set[int]) -> set[int]:
+async def _show_headroom(topic: RetainedTopic, reader: Assignments | Inputs, meter: Meter, shown: set[int]) -> set[int]:
     """Returns the partitions that are shown now."""
     asked = reader.needed()
     first = await topic.first(sorted(asked)) if asked else {}

@@ -24,14 +24,14 @@ REQUEST_BYTES = 1024 * 1024  # before compression; gRPC gateways behind an endpo
 OK, REJECTED = "ok", "rejected"
 
 
-class Backend(Protocol):
+class SpanMetricsBackend(Protocol):
     """Where they are sent."""
 
     async def send(self, body: bytes) -> Outcome:
         """Send one serialized ExportMetricsServiceRequest once. Never raises for what the world may do."""
 
 
-class Report(Protocol):
+class SpanMetricsReport(Protocol):
     """What is to be sent."""
 
     @property
@@ -46,11 +46,11 @@ class Report(Protocol):
 
 
 @attrs.define
-class Sending:
+class SpanMetricsSender:
     """What a sending needs."""
 
-    report: Report
-    backend: Backend
+    report: SpanMetricsReport
+    backend: SpanMetricsBackend
     meter: Meter
     chance: random.Random
     _failing: LogThrottle = attrs.field(factory=LogThrottle)
@@ -65,7 +65,7 @@ class Sending:
             )
 
 
-async def run(sending: Sending, interval_secs: float, last_secs: float, done: trio.Event) -> None:
+async def run(sending: SpanMetricsSender, interval_secs: float, last_secs: float, done: trio.Event) -> None:
     """Every ``interval_secs`` until ``done``, and once more, which takes no longer than ``last_secs`` (law 9)."""
     sending.meter.count(measures.SPAN_METRICS_EXPORTS, 0, OK)
     async with trio.open_nursery() as nursery:
@@ -76,7 +76,7 @@ async def run(sending: Sending, interval_secs: float, last_secs: float, done: tr
         await send(sending)
 
 
-async def _regularly(sending: Sending, interval_secs: float) -> None:
+async def _regularly(sending: SpanMetricsSender, interval_secs: float) -> None:
     while True:
         due = trio.current_time() + interval_secs
         await trio.sleep_until(due)
@@ -86,7 +86,7 @@ async def _regularly(sending: Sending, interval_secs: float) -> None:
             sending.fails("timeout", "an interval was not enough for it")
 
 
-async def send(sending: Sending) -> None:
+async def send(sending: SpanMetricsSender) -> None:
     """All series, in as many requests as it takes. What fails for good ends it: the rest would too."""
     upto = sending.report.spans
     rejected = ""
@@ -104,7 +104,7 @@ async def send(sending: Sending) -> None:
         sending.meter.count(measures.SPAN_METRICS_EXPORTS, 1, OK)
 
 
-async def _bodies(report: Report) -> list[bytes]:
+async def _bodies(report: SpanMetricsReport) -> list[bytes]:
     """The requests, none much larger than `REQUEST_BYTES`; others have their turn while they are written."""
     bodies = []
     waiting = bytearray()
@@ -117,7 +117,7 @@ async def _bodies(report: Report) -> list[bytes]:
     return [*bodies, bytes(waiting)] if waiting else bodies
 
 
-async def _try(sending: Sending, body: bytes) -> Outcome:
+async def _try(sending: SpanMetricsSender, body: bytes) -> Outcome:
     """A few times, while it may help."""
     for tries in range(1, TRIES):
         outcome = await sending.backend.send(body)

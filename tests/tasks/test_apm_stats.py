@@ -15,8 +15,8 @@ from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected, Retrying
 from tss.core.formats.apm_stats import Concentrator, GroupedStats, StatsBody
-from tss.tasks import statistics
-from tss.tasks.statistics import Sending
+from tss.tasks import apm_stats
+from tss.tasks.apm_stats import ApmStatsSender
 
 
 class FakeBackend:
@@ -45,13 +45,13 @@ class FakeBackend:
         return answer
 
 
-def sending(backend: FakeBackend, *names: str) -> Sending:
-    found = Sending(Concentrator(NOW_NS), backend, FakeMeter(), random.Random(1))
+def sending(backend: FakeBackend, *names: str) -> ApmStatsSender:
+    found = ApmStatsSender(Concentrator(NOW_NS), backend, FakeMeter(), random.Random(1))
     count(found, *names)
     return found
 
 
-def count(what: Sending, *names: str) -> None:
+def count(what: ApmStatsSender, *names: str) -> None:
     for name in names:
         what.concentrator.add(b"", [chunk("shop", span(1, name=name))], False)
 
@@ -60,7 +60,7 @@ async def test_what_was_counted_is_sent_every_ten_seconds(autojump_clock: MockCl
     backend = FakeBackend()
     what = sending(backend, "a", "a", "b")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(statistics.run, what, 1, trio.Event())
+        nursery.start_soon(apm_stats.run, what, 1, trio.Event())
         await trio.sleep(9)
         assert not backend.tries
         await trio.sleep(2)
@@ -79,7 +79,7 @@ async def test_it_is_sent_again_until_it_is_accepted_and_counting_goes_on(autoju
     backend = FakeBackend(Again("http_503", ""), Misconfigured("http_403", ""), Again("connect", "", 7.0))
     what = sending(backend, "a")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(statistics.run, what, 1, trio.Event())
+        nursery.start_soon(apm_stats.run, what, 1, trio.Event())
         await trio.sleep(11)
         count(what, "a", "a", "a")
         await trio.sleep(100)
@@ -116,14 +116,14 @@ async def test_what_is_refused_while_others_are_taken_is_lost_after_five_tries(
     what = sending(backend, "bad", "a")
     with capture_logs() as lines:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(statistics.run, what, 1, trio.Event())
+            nursery.start_soon(apm_stats.run, what, 1, trio.Event())
             for _ in range(20):
                 await trio.sleep(10)
                 count(what, "a")
             nursery.cancel_scope.cancel()
     assert 5 <= [body for _, body in backend.tries].count(b"bad 1") <= 8  # some with nothing else to send
     assert sum(int(body.split()[1]) for body in backend.accepted) >= 19
-    assert [line["event"] for line in lines if line["log_level"] == "warning"][-1] == "statistics were refused"
+    assert [line["event"] for line in lines if line["log_level"] == "warning"][-1] == "APM statistics were refused"
 
 
 @pytest.mark.parametrize("status", [400, 500])
@@ -144,12 +144,12 @@ async def test_where_everything_is_refused_nothing_is_lost_and_little_is_held(
     backend = Sick()
     what = sending(backend)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(statistics.run, what, 1, trio.Event())
+        nursery.start_soon(apm_stats.run, what, 1, trio.Event())
         for _ in range(360):
             count(what, "a")
             await trio.sleep(10)
         assert len(backend.tries) <= 361
-        assert len(what._held) == statistics.MAX_HELD
+        assert len(what._held) == apm_stats.MAX_HELD
         backend.well = True
         await trio.sleep(60)
         nursery.cancel_scope.cancel()
@@ -160,12 +160,12 @@ async def test_a_stop_sends_once_more_and_is_bounded(autojump_clock: MockClock) 
     backend, done = FakeBackend(), trio.Event()
     what = sending(backend, "a")
     done.set()
-    await statistics.run(what, 2, done)
+    await apm_stats.run(what, 2, done)
     assert backend.accepted == [b"a 1"]
     backend.hangs = True
     count(what, "a")
     began = trio.current_time()
-    await statistics.run(Sending(what.concentrator, backend, FakeMeter(), random.Random(1)), 2, done)
+    await apm_stats.run(ApmStatsSender(what.concentrator, backend, FakeMeter(), random.Random(1)), 2, done)
     assert trio.current_time() - began <= 2
 
 
@@ -174,7 +174,7 @@ async def test_a_stop_in_the_middle_of_a_try_loses_nothing(autojump_clock: MockC
     what = sending(backend, "a")
     backend.hangs = True
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(statistics.run, what, 2, done)
+        nursery.start_soon(apm_stats.run, what, 2, done)
         await trio.sleep(11)
         backend.hangs = False
         count(what, "b")

@@ -28,7 +28,7 @@ def is_told() -> bool:
 
 
 @attrs.define
-class Allowance:
+class LineAllowance:
     """So many lines a second, and how many were left out."""
 
     lines_a_sec: int = LINES_A_SEC
@@ -55,11 +55,11 @@ class Allowance:
 
 
 @attrs.define
-class Narrator:
+class LimitedLines:
     """Tells of one kind of thing."""
 
     what: str
-    _allowance: Allowance = attrs.field(factory=Allowance)
+    _allowance: LineAllowance = attrs.field(factory=LineAllowance)
 
     def take(self, wanted: int) -> int:
         """How many lines may be written now; says first how many could not be before."""
@@ -69,10 +69,10 @@ class Narrator:
 
 
 @attrs.define
-class Decisions:
+class DecisionLines:
     """One line for each decided trace, and for what came late of one."""
 
-    _narrator: Narrator = attrs.field(factory=lambda: Narrator("decisions"))
+    _narrator: LimitedLines = attrs.field(factory=lambda: LimitedLines("decisions"))
 
     def tell(self, *batches: Sequence[Trace]) -> None:
         """These have their decision."""
@@ -114,11 +114,11 @@ def _services(trace: Trace) -> Sequence[str]:
 
 
 @attrs.define
-class Sends:
+class SendLines:
     """One line for each try to send a batch."""
 
     destination: str
-    _narrator: Narrator = attrs.field(factory=lambda: Narrator("batches"))
+    _narrator: LimitedLines = attrs.field(factory=lambda: LimitedLines("batches"))
 
     def tell(self, batch: Sequence[Trace], outcome: Outcome, secs: float) -> None:
         """The destination has answered, or has not."""

@@ -31,7 +31,7 @@ MAX_HELD = (
 )
 
 
-class Backend(Protocol):
+class ApmStatsBackend(Protocol):
     """Where they are sent."""
 
     retrying: Retrying
@@ -44,11 +44,11 @@ class Backend(Protocol):
 
 
 @attrs.define
-class Sending:
+class ApmStatsSender:
     """What a sending needs."""
 
     concentrator: Concentrator
-    backend: Backend
+    backend: ApmStatsBackend
     meter: Meter
     chance: random.Random
     _taken: list[GroupedStats] = attrs.field(factory=list)  # and not written yet, which a stop may cut off
@@ -81,7 +81,7 @@ class Sending:
         self.meter.count(measures.STATS_PAYLOADS, 1, outcome.reason)
         if times := (self._losing if lost else self._failing).add(1, trio.current_time()):
             log.warning(
-                "statistics were refused" if lost else "statistics were not taken; they are sent again",
+                "APM statistics were refused" if lost else "APM statistics were not taken; they are sent again",
                 reason=outcome.reason, detail=outcome.detail, times=times,
             )  # fmt: skip
 
@@ -137,7 +137,7 @@ class Sending:
             self._taken = []
 
 
-async def run(sending: Sending, last_secs: float, done: trio.Event) -> None:
+async def run(sending: ApmStatsSender, last_secs: float, done: trio.Event) -> None:
     """Until ``done``, and once more, which takes no longer than ``last_secs`` (law 9)."""
     sending.meter.count(measures.STATS_PAYLOADS, 0, SENT)
     sending.watch()
@@ -150,7 +150,7 @@ async def run(sending: Sending, last_secs: float, done: trio.Event) -> None:
             await sending.flush()
 
 
-async def _regularly(sending: Sending) -> None:
+async def _regularly(sending: ApmStatsSender) -> None:
     due = trio.current_time()
     tries = 0
     while True:
@@ -163,6 +163,6 @@ async def _regularly(sending: Sending) -> None:
         tries = 0
 
 
-def _backoff_secs(sending: Sending, tries: int) -> float:
+def _backoff_secs(sending: ApmStatsSender, tries: int) -> float:
     retrying = sending.backend.retrying
     return sending.chance.uniform(0, retrying.most_secs(tries))

@@ -19,8 +19,8 @@ from tss.core.otlp import Encoding, scan
 from tss.core.partition import Commit, Partition
 from tss.core.services import services
 from tss.core.trace import Trace
-from tss.state import narrating
-from tss.state.narrating import LINES_A_SEC, Decisions, Sends, tell_commit
+from tss.state import debug_lines
+from tss.state.debug_lines import LINES_A_SEC, DecisionLines, SendLines, tell_commit
 
 KEPT = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
 DROPPED = Decision(Verdict.DROP, "rest", Reason.INACTIVE, 0.1)
@@ -55,7 +55,7 @@ def test_the_name_of_a_service_is_read_beside_text_that_is_none() -> None:
 async def test_a_decision_says_everything_that_made_it(autojump_clock: MockClock) -> None:
     kept, dropped = decided(KEPT, "shop", "cart", "shop"), decided(DROPPED, "shop")
     with capture_logs() as lines:
-        Decisions().tell([kept], [dropped])
+        DecisionLines().tell([kept], [dropped])
     first, second = lines
     assert first == {
         "event": "trace decided", "log_level": "debug", "trace_id": kept.trace_id.hex(), "verdict": "keep",
@@ -69,14 +69,14 @@ async def test_a_trace_that_is_too_large_to_be_looked_through_for_a_line_is_told
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace = decided(KEPT, "shop")
-    monkeypatch.setattr(narrating, "MAX_LOOKED_BYTES", trace.payload_bytes - 1)
+    monkeypatch.setattr(debug_lines, "MAX_LOOKED_BYTES", trace.payload_bytes - 1)
     with capture_logs() as lines:
-        Decisions().tell([trace])
+        DecisionLines().tell([trace])
     assert [(line["event"], line["services"]) for line in lines] == [("trace decided", ())]
 
 
 async def test_a_flood_has_a_bounded_number_of_lines_and_the_rest_is_counted(autojump_clock: MockClock) -> None:
-    told, trace = Decisions(), decided(KEPT, "shop")
+    told, trace = DecisionLines(), decided(KEPT, "shop")
     with capture_logs() as lines:
         for _ in range(10):
             told.tell([trace] * 1_000)
@@ -108,16 +108,16 @@ class Untouchable:
 @pytest.mark.usefixtures("at_info")
 async def test_at_info_nothing_is_even_looked_at(autojump_clock: MockClock) -> None:
     with capture_logs() as lines:
-        Decisions().tell([Untouchable()])  # type: ignore[list-item]
-        Sends("a").tell([Untouchable()], Accepted(), 0.1)  # type: ignore[list-item]
+        DecisionLines().tell([Untouchable()])  # type: ignore[list-item]
+        SendLines("a").tell([Untouchable()], Accepted(), 0.1)  # type: ignore[list-item]
     assert lines == []
 
 
 async def test_batches_and_commits_have_lines(autojump_clock: MockClock) -> None:
     trace = decided(KEPT, "shop")
     with capture_logs() as lines:
-        Sends("a").tell([trace, trace], Accepted(), 0.25)
-        Sends("a").tell([trace], Again("timeout", "too slow"), 30.0)
+        SendLines("a").tell([trace, trace], Accepted(), 0.25)
+        SendLines("a").tell([trace], Again("timeout", "too slow"), 30.0)
         tell_commit({4: Commit(100, 90)})
     sent, failed, committed = lines
     assert (sent["event"], sent["destination"], sent["traces"], sent["spans"], sent["secs"]) == (
@@ -139,5 +139,5 @@ async def test_a_trace_whose_bytes_are_broken_is_told_all_the_same(autojump_cloc
     broken.hold(home, 17, fragment(0, payload=b"\xff" * 50))
     broken.decision = KEPT
     with capture_logs() as lines:
-        Decisions().tell([broken])
+        DecisionLines().tell([broken])
     assert lines[0]["services"] == ()
