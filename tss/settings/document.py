@@ -1,4 +1,4 @@
-"""YAML as the settings want it: numbers and booleans by the rules people expect, no key twice, no secrets in errors."""
+"""YAML for settings: numbers and booleans as people expect them, no key twice, no secrets in errors."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _NUMBERS = {
     _FLOAT: re.compile(rf"[-+]?(?:{_POINT}|[0-9]+[eE][-+]?[0-9]+)$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"),
 }
 
-# For its errors. PyYAML quotes by repr(), and names its tokens in brackets.
+# For PyYAML's error texts: it quotes by repr(), and puts the names of tokens in brackets.
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _TOKENS = {
     "<stream end>": "the end of the text",
@@ -37,11 +37,11 @@ _SIGNS = {r"\t": "a tab", r"\n": "a line break", r"\r": "a line break", r"\x00":
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1's numbers surprise: 010 is 8, 1:30 is 90, and Helm's 1e+06 is text. Here only decimal numbers are."""
+    """Reads only decimal numbers as numbers. In YAML 1.1, 010 is 8, 1:30 is 90, and 1e+06, as Helm writes it, is text."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Shares the loader's rules, or it would leave text unquoted that the loader reads as a number."""
+    """Has the loader's rules, so that it quotes each text that the loader would read as a number."""
 
     def ignore_aliases(self, data: object) -> bool:  # PyYAML calls it so
         return True
@@ -62,28 +62,28 @@ _use_plain_numbers(_Dumper)
 
 
 def parse(text: str) -> tuple[object, list[InvalidSetting]]:
-    """The document's value and its double keys, whose paths are relative to it. Raises InvalidValue when it is no YAML."""
+    """The document's value, and an error for each key that is given twice. Raises InvalidValue if the text is not YAML."""
     try:
         loader = _Loader(text)
         root: Any = loader.get_single_node()
         if root is None:
             return None, []
-        errors = list(_double_keys(root, "", set()))  # first, since construction unfolds merges within the nodes
+        errors = list(_double_keys(root, "", set()))  # before construction, which resolves merges in these same nodes
         return loader.construct_document(root), errors
     except yaml.YAMLError as error:
         raise InvalidValue(InvalidSetting("", _told(error), "one YAML document")) from None
     except (ValueError, LookupError, AttributeError, RecursionError):
-        # PyYAML lets plain Python errors through for a value that does not fit its explicit tag, as `!!int x`.
+        # PyYAML raises plain Python errors for a value that does not fit its explicit tag, such as `!!int x`.
         raise InvalidValue(
-            InvalidSetting("", "a value unlike its tag, or too deep a nesting", "one YAML document")
+            InvalidSetting("", "a value that does not fit its tag, or nesting that is too deep", "one YAML document")
         ) from None
 
 
 def _told(error: yaml.YAMLError) -> str:
-    """The error without the line it happened on, nor any word of it: it may be the one with the password."""
+    """The error's text without any word of the document: the line may contain a password."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return "characters that YAML does not allow"
-    # An error of two parts has its first in the context, the more so where that is no "while scanning ...".
+    # The context begins the sentence, unless it says "while scanning ...".
     first = "" if (error.context or "while").startswith("while") else f"{error.context}, "
     problem = _QUOTED.sub(_readable, f"{first}{error.problem or 'syntax'}")
     problem = _BRACKETED.sub(lambda name: _TOKENS[name[0]], problem).removeprefix("found ").removeprefix("character ")
@@ -93,7 +93,7 @@ def _told(error: yaml.YAMLError) -> str:
 
 
 def _readable(quoted: "re.Match[str]") -> str:
-    """What PyYAML quotes, if it is a token's name or a sign; words and letters are the document's own."""
+    """A quoted part of PyYAML's text, if it is a token's name or a sign. Words and letters are the document's, and are hidden."""
     inside = quoted[0][1:-1]
     if inside in _TOKENS:
         return _TOKENS[inside]
@@ -103,7 +103,7 @@ def _readable(quoted: "re.Match[str]") -> str:
 
 
 def _double_keys(node: Any, path: str, seen: set[int]) -> Iterator[InvalidSetting]:
-    if id(node) in seen:  # an alias, perhaps to what holds it
+    if id(node) in seen:  # an alias, perhaps to a node that contains it
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
@@ -116,7 +116,7 @@ def _double_keys(node: Any, path: str, seen: set[int]) -> Iterator[InvalidSettin
 def _double_keys_here(node: Any, path: str, seen: set[int]) -> Iterator[InvalidSetting]:
     first_lines: dict[str, int] = {}
     for key, value in node.value:
-        if key.tag == _MERGE or not isinstance(key, yaml.ScalarNode):  # other keys are refused by construction
+        if key.tag == _MERGE or not isinstance(key, yaml.ScalarNode):  # construction refuses other keys
             continue
         below = f"{path}.{key.value}" if path else str(key.value)
         line = key.start_mark.line + 1

@@ -1,4 +1,4 @@
-"""The environment as a source: which variables there are, and what each of those set says of its key."""
+"""The environment as a source of settings: its variables, and the value that each sets."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,14 +11,14 @@ from tss.settings.errors import InvalidValue, Notes, did_you_mean, nearest
 from tss.settings.keys import about, camel, fields
 from tss.settings.model import SECTIONS
 
-# Names the settings file, and is read by the command line.
+# The path of the settings file; the command line reads it.
 CONFIG_VARIABLE = "TSS_CONFIG"
 
-# Kubernetes announces each service to the pods beside it, and a service called "tss" or "tss-..." looks like settings.
+# Kubernetes sets variables for each service of a namespace. For a service called "tss" or "tss-..." they look like settings.
 _SERVICE_LINK = re.compile(
     r"TSS_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)"
 )
-# Of these the name alone says too little: TSS_OBSERVABILITY_METRIC_PORT=9091 is a typo, tcp://10.0.0.1:80 an address.
+# For these the name is not enough: with 9091 as value TSS_OBSERVABILITY_METRIC_PORT is a typo, with tcp://10.0.0.1:80 a service.
 _SERVICE_PORT = re.compile(r"TSS_(\w+_)?PORT")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+")
 
@@ -36,7 +36,7 @@ def _variables() -> Iterator[tuple[str, Variable]]:
             known = about(attribute)
             key = f"{camel(section)}.{camel(attribute.name)}"
             yield variable(section, attribute.name), Variable(key, known.kind.literal, known.secret)
-    # Secret as a whole, for the headers and tokens within.
+    # Secret as a whole, since it may contain headers and tokens.
     yield "TSS_EXPORTERS", Variable("exporters", literal=False, secret=True)
 
 
@@ -49,7 +49,7 @@ _FILES: Mapping[str, str] = {f"{name}_FILE": name for name, known in VARIABLES.i
 
 
 def read_environment(environ: Mapping[str, str], notes: Notes) -> dict[str, object]:
-    """By key, the raw values that the environment gives. Notes which keys those are, and every error."""
+    """For each key that the environment sets, its raw value. Adds the variables and all errors to `notes`."""
     raws: dict[str, object] = {}
     for name in sorted(environ):
         if name in VARIABLES:
@@ -61,7 +61,7 @@ def read_environment(environ: Mapping[str, str], notes: Notes) -> dict[str, obje
         both = known.key in raws
         notes.variables[known.key] = name
         if both:
-            notes.add(known.key, f"{_FILES[name]} set as well", "one of the two")
+            notes.add(known.key, f"{_FILES[name]} set as well", "one of the two variables")
         else:
             raws[known.key] = _raw_from_file(known, Path(environ[name]), notes)
     _refuse_unknown(environ, notes)
@@ -72,7 +72,7 @@ def _raw(known: Variable, text: str, notes: Notes) -> object:
     if known.literal:
         return text
     if not text.strip():
-        notes.add(known.key, "an empty variable", "a value, or no such variable")
+        notes.add(known.key, "an empty variable", "a value", "set a value, or unset the variable")
         return None
     try:
         value, double_keys = parse(text)
@@ -89,9 +89,11 @@ def _raw(known: Variable, text: str, notes: Notes) -> object:
 def _raw_from_file(known: Variable, file: Path, notes: Notes) -> object:
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or no possible path
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or an impossible path
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        notes.add(known.key, f"the file {str(file)!r}, which cannot be read: {reason}", "a readable file")
+        notes.add(
+            known.key, f"the file {str(file)!r}, which cannot be read: {reason}", "a file that the daemon may read"
+        )
         return None
     return _raw(known, text.rstrip("\r\n"), notes)
 
@@ -101,7 +103,7 @@ def _refuse_unknown(environ: Mapping[str, str], notes: Notes) -> None:
     for name in sorted(environ):
         if not name.startswith("TSS_") or name in known or _is_service_link(name, environ[name]):
             continue
-        # The whole name, or its end where the section was left out: TSS_LOG_LEVEL.
+        # The section may be missing, as in TSS_LOG_LEVEL: then compare the end of the name.
         ends = [candidate for candidate in known if candidate.endswith(name.removeprefix("TSS"))]
         meant = ends[0] if len(ends) == 1 else nearest(name, sorted(known), cutoff=0.8)
         notes.add(name, "an unknown variable", "TSS_<SECTION>_<KEY> as in the settings reference", did_you_mean(meant))

@@ -1,4 +1,4 @@
-"""What can be wrong with settings, and how it is told: where, what was found, what is allowed, and a hint."""
+"""Errors in settings. Each says where it is, what was found, what is allowed, and often what to do."""
 
 import difflib
 import re
@@ -9,14 +9,14 @@ from attrs import define, field, frozen
 
 MASK = "***"
 
-# An error is one line in a terminal; and a document of nested aliases must not unfold into gigabytes here.
+# An error fits on one line of a terminal, and a document of nested aliases must not grow to gigabytes here.
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
 
 
 @frozen
 class InvalidSetting:
-    """One thing to mend. `path` is a key (`kafka.autoOffsetReset`), a variable (`TSS_KAFKA_BROKERS`) or a file."""
+    """One error. `path` is a key (`kafka.autoOffsetReset`), a variable (`TSS_KAFKA_BROKERS`) or a file."""
 
     path: str
     found: str
@@ -29,23 +29,25 @@ class InvalidSetting:
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. Holds every error, so that one reading is enough to mend them all."""
+    """The settings cannot be used. Holds all errors, so that they can be corrected together."""
 
     def __init__(self, errors: tuple[InvalidSetting, ...], file: str | None) -> None:
         super().__init__(errors, file)
         self.errors = errors
-        self.file = file  # that was read; None when none was given
+        self.file = file  # None: only the environment was read
 
     def __str__(self) -> str:
         count = "1 error" if len(self.errors) == 1 else f"{len(self.errors)} errors"
         head = f"{count} in the settings of {self.file} and the environment:"
         if self.file is None:
-            head = f"no settings file was given (--config FILE or TSS_CONFIG); {count} in those of the environment:"
+            head = (
+                f"no settings file was given (--config FILE or TSS_CONFIG); {count} in the settings of the environment:"
+            )
         return "\n".join([head, *(f"  {error}" for error in self.errors)])
 
 
 class InvalidValue(Exception):
-    """A value does not fit its kind. The paths of these errors are relative: "" or "[2]" or ".some.property"."""
+    """A value does not fit its kind. The paths of its errors are relative to the key: "", "[2]" or ".some.property"."""
 
     def __init__(self, *errors: InvalidSetting) -> None:
         super().__init__(errors)
@@ -53,7 +55,7 @@ class InvalidValue(Exception):
 
 
 def shown(raw: object) -> str:
-    """A value as found, in YAML's words, on one line. Containers by name only, for they may hold secrets."""
+    """A value on one line, as YAML writes it. Of a list or a mapping only the sort, since it may contain secrets."""
     match raw:
         case None:
             return "nothing"
@@ -64,7 +66,7 @@ def shown(raw: object) -> str:
         case list():
             return "a list"
         case str():
-            # The password in redis://user:password@host is a secret in a key that is none.
+            # redis.url is not a secret as a whole, but redis://user:password@host contains one.
             return _short.repr(re.sub(r"//\S*@", f"//{MASK}@", raw))
     return _short.repr(raw)
 
@@ -77,7 +79,7 @@ def masked(value: object) -> object:
 
 
 def shape(raw: object) -> str:
-    """Only what sort of value was found: for places where even a plain text could be a secret gone astray."""
+    """Only the sort of a value: for places where even a plain text could be a misplaced secret."""
     return "text" if isinstance(raw, str) else shown(raw)
 
 
@@ -86,7 +88,7 @@ def _folded(name: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.7) -> str:
-    """The known name that was probably meant, or "". Case, dashes and underscores do not count."""
+    """The known name that is probably meant, or "". Case, dashes and underscores do not count."""
     folded = {_folded(candidate): candidate for candidate in known}
     close = difflib.get_close_matches(_folded(name), folded, n=1, cutoff=cutoff)
     return folded[close[0]] if close else ""
@@ -98,14 +100,14 @@ def did_you_mean(name: str) -> str:
 
 @define
 class Notes:
-    """What one reading has found so far: the errors, which keys they spoil, and which keys came from a variable."""
+    """What one load has found so far: the errors, the invalid keys, and the keys that came from a variable."""
 
     errors: list[InvalidSetting] = field(factory=list)
     spoiled: set[str] = field(factory=set)
     variables: dict[str, str] = field(factory=dict)
 
     def place(self, key: str) -> str:
-        """Where a person has to look for this key: the variable that gave it, or its path in the file."""
+        """Where the operator finds this key: the variable that set it, or its path in the file."""
         for whole, variable in self.variables.items():
             if _above(whole, key):
                 return variable + key[len(whole) :]
@@ -116,7 +118,7 @@ class Notes:
         self.errors.append(InvalidSetting(self.place(key), found, allowed, hint))
 
     def sound(self, *keys: str) -> bool:
-        """No error at, above or below these keys: a check between them would tell nothing but the truth."""
+        """True if none of these keys has an error yet, so that comparing them means something."""
         return not any(_above(bad, key) or _above(key, bad) for bad in self.spoiled for key in keys)
 
 

@@ -1,25 +1,25 @@
-"""How many bytes the buffer may take when nobody said so: two thirds of what the machine or the container leaves."""
+"""The default of `app.maxBufferBytes`: two thirds of (memory limit - 128 MiB)."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 MIB = 1024 * 1024
 
-# What the process needs before it holds a single span: interpreter, libraries, librdkafka's queues.
+# The memory of a process without any span: interpreter, libraries, librdkafka's queues.
 _BASE_BYTES = 128 * MIB
 _FLOOR_BYTES = 32 * MIB
-# Where neither cgroup nor /proc tells (not Linux), the guide's recommended pod.
+# Used if neither a cgroup nor /proc says (not Linux): the size of pod that the deployment guide recommends.
 _UNKNOWN_LIMIT_BYTES = 512 * MIB
 
 
 def buffer_bytes(limit_bytes: int) -> int:
-    """Two thirds of the rest. What is held agrees with resident memory within 15 %; the remaining third is for that, for
-    statistics and span metrics, and for batches on their way out."""
+    """The default for a memory limit. The counted bytes agree with resident memory within 15 %. The other third is for that
+    difference, for statistics and span metrics, and for batches that are being sent."""
     return max((limit_bytes - _BASE_BYTES) * 2 // 3, _FLOOR_BYTES)
 
 
 def is_too_much(buffer_bytes: int, limit_bytes: int) -> bool:
-    """Whether a buffer of that size, when full, must end in the kernel killing the process."""
+    """Whether the kernel would kill the process when a buffer of this size is full."""
     return buffer_bytes > max(limit_bytes - _BASE_BYTES, _FLOOR_BYTES)
 
 
@@ -37,7 +37,7 @@ def _physical(root: Path) -> Iterator[int]:
 
 def _cgroup_limits(root: Path) -> Iterator[int]:
     v2, v1 = root / "sys/fs/cgroup", root / "sys/fs/cgroup/memory"
-    # In a container the limit is at the top. A systemd service sees the whole tree, and its limit is down its own path.
+    # A container has its limit at the top of the tree. A systemd service sees the whole tree, with its limit at its own path.
     yield from _limit(v2 / "memory.max")
     yield from _limit(v1 / "memory.limit_in_bytes")
     for line in _text(root / "proc/self/cgroup").splitlines():

@@ -1,4 +1,4 @@
-"""From the sources to settings: the YAML file, then the environment, with every error noted at its place."""
+"""Loads the settings: the YAML file, then the environment. Each error is noted with its place."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +17,10 @@ from tss.settings.sections.exporters import EXPORTERS, DatadogExporter, Exporter
 
 
 def load(path: str | None, environ: Mapping[str, str], *, root: Path = Path("/")) -> Settings:
-    """The settings of the YAML file at `path` (none: of the environment alone), overridden by `environ`.
+    """The settings of the YAML file at `path` (None: no file), overridden by the variables in `environ`.
 
-    What is derived (instanceId, maxBufferBytes, securityProtocol) is filled in; `root` is where /proc and /sys are.
-    Raises SettingsError with every error that could be found.
+    Derived values (instanceId, maxBufferBytes, securityProtocol) are filled in. /proc and /sys are read below `root`.
+    Raises SettingsError with all errors that could be found.
     """
     notes = Notes()
     overrides = read_environment(environ, notes)
@@ -57,19 +57,19 @@ def _document(path: str, notes: Notes) -> dict[object, object]:
 
 def _no_document(path: str, found: str, notes: Notes) -> dict[object, object]:
     notes.add(path, found, "a YAML file with a mapping of sections")
-    notes.spoiled.add("")  # so that no key is called missing that may well be in there
+    notes.spoiled.add("")  # so that no key is reported as missing: it may be in the unreadable file
     return {}
 
 
 def _unwrapped(document: dict[object, object], notes: Notes) -> dict[object, object]:
-    """A Helm values file, told as such once instead of by its every key; what is in its config section is read on."""
+    """Reports a Helm values file once, instead of all its unknown keys; the rest of the check reads its config section."""
     if "config" not in document:
         return document
     notes.add(
         "config",
         "a config section at the top",
         "the sections themselves: " + ", ".join(camel(name) for name in SECTIONS if "." not in name),
-        "this looks like a Helm values file: give only what is inside its config section",
+        "this looks like a Helm values file, which does not work here: copy its config section into tss.yaml",
     )
     inside = document["config"]
     return inside if isinstance(inside, dict) else {}
@@ -92,7 +92,7 @@ def _settings(document: dict[object, object], overrides: Mapping[str, object], n
 
 
 def _section(cls: Any, mapping: dict[object, object], name: str, overrides: Mapping[str, object], notes: Notes) -> Any:
-    """One section, with those in it."""
+    """One section, with its inner sections."""
     inner = {path.rpartition(".")[2]: each for path, each in SECTIONS.items() if path.rpartition(".")[0] == name}
     sections = {}
     for attribute, each in inner.items():
@@ -120,7 +120,7 @@ def _values(
     notes: Notes,
     also: Sequence[str] = (),
 ) -> dict[str, object]:
-    """What is given for the attributes of one class; what is absent, null or wrong is left to the defaults."""
+    """The given values for the attributes of one class. Keys that are absent, null or invalid keep their defaults."""
     attributes = {camel(attribute.name): attribute for attribute in fields(cls)}
     _refuse_unknown(mapping, [*attributes, *also], at, notes)
     values = {}
@@ -144,7 +144,7 @@ def _value(attribute: "attrs.Attribute[Any]", raw: object, key: str, notes: Note
         return known.kind.read(raw)
     except InvalidValue as refused:
         for error in refused.errors:
-            # Inside a mapping of secrets the kind has already left the values out.
+            # For a mapping of secrets the kind has already removed the values.
             found = MASK if known.secret and not error.path else error.found
             notes.add(key + error.path, found, error.allowed, error.hint or _service_link_hint(key, raw, notes))
         return None
@@ -152,7 +152,7 @@ def _value(attribute: "attrs.Attribute[Any]", raw: object, key: str, notes: Note
 
 def _service_link_hint(key: str, raw: object, notes: Notes) -> str:
     if key in notes.variables and isinstance(raw, str) and raw.startswith("tcp://"):
-        return "Kubernetes sets such variables for services; set enableServiceLinks: false in the pod"
+        return "Kubernetes sets this variable for a service; set enableServiceLinks: false in the pod"
     return ""
 
 
@@ -163,12 +163,12 @@ def _refuse_unknown(mapping: Mapping[object, object], known: Iterable[str], at: 
             key = f"{at}.{name}" if at else str(name)
             meant = _meant(str(name), here)
             notes.add(key, "an unknown key", ", ".join(here), did_you_mean(meant))
-            if meant:  # then that key is misspelt, not missing
+            if meant:  # then that key is misspelt, and not missing as well
                 notes.spoiled.add(meant)
 
 
 def _meant(name: str, here: Mapping[str, str]) -> str:
-    """The path that was probably meant: nearly this name here, or just this name in another section."""
+    """The path that is probably meant: a similar name in this section, or nearly the same name in another."""
     close = nearest(name, here)
     if close:
         return here[close]
@@ -189,7 +189,7 @@ def _exporters(raw: object, settings: Settings, notes: Notes) -> tuple[Exporter,
 
 
 def _exporter(raw: object, at: str, settings: Settings, notes: Notes) -> Exporter:
-    placeholder = FileExporter()  # keeps the places of the others right; with an error noted it is never seen
+    placeholder = FileExporter()  # keeps the positions of the others; an error is noted, so it is never used
     if not isinstance(raw, dict):
         notes.add(at, shape(raw), "a mapping with name and type")
         return placeholder

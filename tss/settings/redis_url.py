@@ -17,7 +17,7 @@ _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>\d{1
 
 @frozen
 class RedisUrl:
-    """What an address says. A port that it leaves out is 0: which one is meant depends on who listens."""
+    """A parsed address. Port 0 means that the address has none; the default depends on whether Redis or a Sentinel listens."""
 
     hosts: tuple[tuple[str, int], ...]
     tls: bool = False
@@ -27,9 +27,9 @@ class RedisUrl:
 
 
 def parse(text: str) -> RedisUrl:
-    """Raises ValueError with a hint, which shows nothing of the text."""
+    """Raises ValueError with a hint that contains nothing of the text, since that may have a password."""
     if "?" in text.rpartition("@")[2]:
-        raise ValueError("no ? here: what is to be set has a key of its own")
+        raise ValueError("no ? here: use the other keys of the section redis")
     found = _URL.fullmatch(text)
     if not found:
         raise ValueError("begin with redis:// or rediss://" if "://" not in text else "")
@@ -46,17 +46,17 @@ def _host(text: str) -> tuple[str, int]:
     found = _HOST.fullmatch(text.strip())
     port = int(found["port"] or 0) if found else 0
     if not found or port > 65535 or (found["port"] and not port):
-        raise ValueError("hosts are host:port, several with commas between")
+        raise ValueError("write hosts as host:port, separated by commas")
     return found["name"].strip("[]"), port
 
 
 def without_password(text: str) -> str:
-    """As it may be shown."""
+    """The address with *** in place of the password."""
     return re.sub(r"(?<=://)([^:@/]*):.*@", rf"\1:{MASK}@", text)
 
 
 def passwords(text: str) -> tuple[str, ...]:
-    """The password as it stands in the address, and as it is sent; none for one that has none."""
+    """The password as the address has it, and as it is sent (without %-escapes). Empty if the address has none."""
     found = _URL.fullmatch(text)
     raw = found["password"] if found else ""
     return tuple(dict.fromkeys((raw, unquote(raw)))) if raw else ()

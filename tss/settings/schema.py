@@ -1,4 +1,4 @@
-"""The settings as JSON Schema, for Helm's values and for editors: it takes whatever the daemon takes."""
+"""The settings as JSON Schema, for Helm's values and for editors. It accepts all that the daemon accepts."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,9 +23,9 @@ def document_schema() -> Schema:
 
 
 def settings_schema() -> Schema:
-    """Of the settings file: the sections and `exporters`. JSON Schema, draft 7."""
+    """JSON Schema (draft 7) of the settings file: the sections and `exporters`."""
     top = {camel(name): section_schema(name) for name in SECTIONS if "." not in name}
-    # By its type, so that an error tells of that one only.
+    # A branch for each type, so that an error only mentions the keys of that type.
     each = {
         "type": "object",
         "required": ["type"],
@@ -40,16 +40,16 @@ def settings_schema() -> Schema:
 
 
 def section_schema(path: str) -> Schema:
-    """Of one section, and of those in it; `path` as in SECTIONS."""
+    """Schema of one section and its inner sections; `path` as in SECTIONS."""
     inner = {
         camel(name.rpartition(".")[2]): section_schema(name) for name in SECTIONS if name.rpartition(".")[0] == path
     }
-    # Null is what YAML makes of a section whose keys are all commented out.
+    # YAML reads a section as null if all its keys are commented out.
     return closed(_keys(SECTIONS[path]) | inner, str(SECTIONS[path].__doc__)) | {"type": ["object", "null"]}
 
 
 def closed(properties: Mapping[str, Schema], description: str, required: Iterable[str] = ()) -> Schema:
-    """A mapping of these keys and no others. `propertyNames` says the same again, for who reads the error: it lists them."""
+    """A mapping with these keys and no others. `propertyNames` repeats that, because its error lists the allowed keys."""
     return {
         "type": "object",
         "description": description,

@@ -1,4 +1,4 @@
-"""Settings as text for people: the effective settings as YAML, and the reference as Markdown."""
+"""Settings as text: the effective settings as YAML, the reference as Markdown."""
 
 from collections.abc import Iterator
 from operator import attrgetter
@@ -21,12 +21,12 @@ from tss.settings.sections.exporters import EXPORTERS, Exporter
 
 
 def render(settings: Settings) -> str:
-    """The settings as YAML, secrets as ***. Without secrets, loading this text gives the same settings."""
+    """The settings as YAML, with *** for secrets. If there are no secrets, loading this text gives the same settings."""
     return dump(effective(settings))
 
 
 def effective(settings: Settings) -> dict[str, object]:
-    """Every key with its value, by section as in the YAML file, secrets as ***."""
+    """All keys with their values, by section as in the YAML file, with *** for secrets."""
     document: dict[str, object] = {}
     for field in attrs.fields(Settings):
         value = getattr(settings, field.name)
@@ -68,7 +68,7 @@ def _short(value: object) -> object:
 
 
 def secrets(settings: Settings) -> tuple[str, ...]:
-    """Every secret in use, so that the log can blot it out wherever it turns up."""
+    """All secrets in use, so that the log can mask them everywhere."""
     sections = [attrgetter(name)(settings) for name in SECTIONS]
     found: list[str] = []
     for section in [*sections, *settings.exporters]:
@@ -90,14 +90,15 @@ _INTRODUCTION = f"""\
 
 <!-- Made by `python -m tss.settings > docs/settings.md`: do not edit. -->
 
-Settings come from a YAML file (`--config FILE`, or the variable `TSS_CONFIG`) with one mapping per section below, and
-from the environment, which beats the file. Everything has a default but `kafka.brokers` and a destination: a list of
-`exporters`, `datadog.apiKey` or `datadog.agentUrl`.
+Settings come from a YAML file (`--config FILE`, or the variable `TSS_CONFIG`) and from the environment. The file has one
+mapping for each section below. A variable overrides the file. Only two settings are required: `kafka.brokers`, and a destination
+(`exporters`, `datadog.apiKey` or `datadog.agentUrl`).
 
-- Variables are named `TSS_<SECTION>_<KEY>`, as listed. Lists and mappings are given as YAML text, such as
-  `TSS_SPAN_COMPRESSION_SQL_PATTERNS='["a", "b"]'`. An empty variable is empty text; for other keys it is an error.
-- A secret can be kept in a file: `<VARIABLE>_FILE` names it; the line break at its end does not count. It is shown as
-  `{MASK}` everywhere.
+- Variables are named `TSS_<SECTION>_<KEY>`, as listed. Write lists and mappings as YAML text, such as
+  `TSS_SPAN_COMPRESSION_SQL_PATTERNS='["a", "b"]'`. For a key with text, an empty variable means empty text. For other keys it is an
+  error.
+- A secret can be in a file: `<VARIABLE>_FILE` is the path of the file. A line break at the end of the file does not count. Secrets are
+  shown as `{MASK}` everywhere.
 - `null` means the default. Choices may be written in any case.
 - A number may have a fraction, unless the table says "a whole number". The end of a key's name says the unit of a number:
   `...Secs`, `...Ms`, `...Bytes`; a `...Rate` is a share from 0 to 1. Or write the unit, in the file and in variables alike:
@@ -109,8 +110,8 @@ from the environment, which beats the file. Everything has a default but `kafka.
   | share | `%` | `10%`, `0.5 %` |
 
   Upper and lower case count: `5M` is refused. Counts have no unit: write `1000000`, not `1M`.
-- An unknown key or `TSS_` variable is an error, save those that Kubernetes sets for services (`TSS_..._SERVICE_HOST` and
-  the like). All errors are reported at once, and the exit code is 2.
+- An unknown key is an error, and so is an unknown variable that begins with `TSS_`. Variables that Kubernetes sets for services
+  (such as `TSS_..._SERVICE_HOST`) are ignored. All errors are reported together, and the exit code is 2.
 
 `python -m tss check --config FILE` checks the settings and prints the effective ones.
 
@@ -128,9 +129,9 @@ the schema of the installed version. Helm's values have their own, which the cha
 _EXPORTERS = """\
 ## exporters
 
-A list of destinations, each with `name` and `type` and the keys of its type; every kept trace goes to all of them but
-those whose `match` does not take it. From the environment: `TSS_EXPORTERS`, the whole list as YAML text, or
-`TSS_EXPORTERS_FILE`. When the list is empty, the `datadog` section is the one destination, under the name `datadog`, and `datadog.apiKey` or `datadog.agentUrl` is required.
+A list of destinations, each with `name`, `type` and the keys of its type. A kept trace goes to every destination whose `match`
+accepts it. In the environment, `TSS_EXPORTERS` is the whole list as YAML text, and `TSS_EXPORTERS_FILE` a file with it. If the list
+is empty, the `datadog` section is the only destination, with the name `datadog`; then `datadog.apiKey` or `datadog.agentUrl` is required.
 
 ```yaml
 exporters:
