@@ -371,12 +371,12 @@ def test_errors_within_lists_and_maps_have_their_place(refuse: Any) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "path", "allowed", "hint"),
     [
-        ("sqlPatterns", "[{pattern: '(a', isRegex: true}]", "[0].pattern", "as RE2 has them", "missing )"),
+        ("sqlPatterns", "[{pattern: '(a', isRegex: true}]", "[0].pattern", "a regular expression for RE2", "missing )"),
         ("sqlPatterns", "[a, {isRegex: true}]", "[1].pattern", "text, not empty", ""),
         ("sqlPatterns", "[{pattern: a, isRegex: 1}]", "[0].isRegex", "true or false", ""),
         ("sqlPatterns", "[{pattern: a, group: b}]", "[0].group", "pattern, isRegex, groupName", "groupName"),
         ("sqlPatterns", "[[a]]", "[0]", "a text, or a mapping", ""),
-        ("compressOperations", "['re:[']", "[0]", "as RE2 has them", "missing ]"),
+        ("compressOperations", "['re:[']", "[0]", "a regular expression for RE2", "missing ]"),
         ("excludeOperations", "SELECT", "", "a list of texts", ""),
         ("excludeOperations", "['re:a(?=b)']", "[0]", "no look-around", "(?="),
         ("sqlPatterns", r"[{pattern: '(a)\1', isRegex: true}]", "[0].pattern", "no backreferences", r"\1"),

@@ -10,12 +10,12 @@ from tss.settings.model import Settings
 from tss.settings.sections.app import App
 from tss.settings.sections.exporters import ParquetExporter
 
-_PARQUET_BYTES = 64 * 1024 * 1024  # of OTLP; some 10 MB on the disk, which is a good size of file for readers
-_AHEAD_SECS = 5  # some polls of a busy partition, and far less than the quiet that ends a trace
+_PARQUET_BYTES = 64 * 1024 * 1024  # of OTLP, about 10 MB as Parquet: a good file size for readers
+_AHEAD_SECS = 5  # longer than some polls of a busy partition, and far shorter than app.rootQuietSecs
 
 
 def derive(settings: Settings, root: Path = Path("/")) -> Settings:
-    """Fill in what was left to be derived. `root` is where /proc and /sys are, for tests."""
+    """The settings with the derived values filled in. /proc and /sys are read below `root`."""
     app = attrs.evolve(
         settings.app,
         instance_id=settings.app.instance_id or socket.gethostname(),
@@ -32,6 +32,6 @@ def derive(settings: Settings, root: Path = Path("/")) -> Settings:
 
 
 def _parquet(exporter: ParquetExporter, app: App) -> ParquetExporter:
-    # Reading pauses when what is closed takes an eighth of the buffer, and a batch is held twice: gathered, and written.
+    # Reading pauses when closed traces take an eighth of the buffer. Two batches are held: one being collected, one being written.
     limit = min(_PARQUET_BYTES, app.max_buffer_bytes // 32)
     return attrs.evolve(exporter, batch_bytes=exporter.batch_bytes or limit)

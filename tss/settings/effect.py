@@ -1,4 +1,4 @@
-"""Keys that change nothing, because what they belong to is off."""
+"""Keys that have no effect, because the feature that they belong to is off."""
 
 import attrs
 
@@ -12,7 +12,7 @@ from tss.settings.sections.span_metrics import SpanMetrics
 
 
 def without_effect(settings: Settings) -> list[str]:
-    """Keys that were changed and change nothing: what they belong to is off, or not built yet."""
+    """The keys that differ from their defaults and have no effect."""
     idle: list[tuple[str, object, tuple[str, ...]]] = [
         ("datadog", settings.datadog, _idle_datadog(settings)),
     ]
@@ -46,10 +46,10 @@ def without_effect(settings: Settings) -> list[str]:
 
 
 def _idle_membership(kafka: Kafka) -> tuple[str, ...]:
-    by_the_brokers = (
+    set_by_brokers = (
         ("partition_assignment_strategy", "session_timeout_ms") if kafka.group_protocol == "consumer" else ()
     )
-    return by_the_brokers if kafka.enable_auto_commit else (*by_the_brokers, "scaler_group")
+    return set_by_brokers if kafka.enable_auto_commit else (*set_by_brokers, "scaler_group")
 
 
 def _idle_span_metrics(metrics: SpanMetrics) -> tuple[str, ...]:
@@ -59,11 +59,16 @@ def _idle_span_metrics(metrics: SpanMetrics) -> tuple[str, ...]:
 
 
 _AGENT_KEYS = ("agent_url", "trace_api")
-_INTAKE_KEYS = ("api_endpoint", "intake_url", "api_key", "compression")  # the site is there in any case: it is derived
+_INTAKE_KEYS = (
+    "api_endpoint",
+    "intake_url",
+    "api_key",
+    "compression",
+)  # not the site, which always has a derived value
 
 
 def _idle_datadog(settings: Settings) -> tuple[str, ...]:
-    """The keys of the ways to Datadog that no exporter takes."""
+    """The keys that only matter to a `via` that no exporter has."""
     vias = {each.via for each in settings.effective_exporters if isinstance(each, DatadogExporter)}
     idle = (() if "agent" in vias else _AGENT_KEYS) + (() if vias & {"intake", "otlp"} else _INTAKE_KEYS)
     return (*idle, "application_key")

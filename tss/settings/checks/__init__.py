@@ -1,4 +1,4 @@
-"""What several keys must agree on."""
+"""Checks that compare several keys."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from tss.settings.model import Settings
 
 
 def conflicts(settings: Settings) -> Iterator[Conflict]:
+    """All contradictions between keys. Values of their own kind are already valid."""
     yield from times.conflicts(settings)
     yield from kafka.conflicts(settings)
     yield from redis.conflicts(settings.redis)

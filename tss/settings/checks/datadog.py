@@ -1,4 +1,4 @@
-"""`datadog`: the site, and what each way to Datadog needs."""
+"""`datadog`: the site, and the keys that each `via` needs."""
 
 from collections.abc import Iterator
 
@@ -12,12 +12,12 @@ from tss.settings.sections.exporters import DatadogExporter
 
 
 def conflicts(settings: Settings) -> Iterator[Conflict]:
-    """One site; and without exporters the section is the one destination."""
+    """The two keys for the site must agree. Without exporters the section is the only destination, and must be complete."""
     datadog = settings.datadog
     from_endpoint = attrs.evolve(datadog, site="").chosen_site
     if datadog.site and datadog.api_endpoint != DATADOG_API and datadog.site != from_endpoint:
-        allowed = "https://api.SITE with the site of datadog.site, or leave one of the two out"
-        yield Conflict(("datadog.apiEndpoint", "datadog.site"), shown(datadog.api_endpoint), allowed)
+        keys, found = ("datadog.apiEndpoint", "datadog.site"), shown(datadog.api_endpoint)
+        yield Conflict(keys, found, "https://api.SITE with the site of datadog.site", "remove one of the two keys")
     if settings.exporters:
         return
     if not datadog.chosen_via:
@@ -28,11 +28,11 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
             "set datadog.apiKey, or datadog.agentUrl to an agent such as http://127.0.0.1:8126, or list exporters",
         )
     else:
-        yield from way_to_datadog(DatadogExporter.of(datadog), "datadog")
+        yield from complete(DatadogExporter.of(datadog), "datadog")
 
 
-def way_to_datadog(exporter: DatadogExporter, at: str) -> Iterator[Conflict]:
-    """What each way cannot do without."""
+def complete(exporter: DatadogExporter, at: str) -> Iterator[Conflict]:
+    """The keys that the exporter's `via` needs; `at` is where they are."""
 
     def lacks(name: str, allowed: str, *others: str) -> Conflict:
         keys = (f"{at}.{name}", f"datadog.{name}", *others)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tss.settings.checks.conflict import Conflict, once, pair
-from tss.settings.checks.datadog import way_to_datadog
+from tss.settings.checks.datadog import complete
 from tss.settings.errors import did_you_mean, nearest, shown
 from tss.settings.keys import camel
 from tss.settings.model import Settings
@@ -20,7 +20,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
         match exporter:
             case FileExporter():
                 yield from once(paths, exporter.path, f"{at}.path")
-                yield from _nothing_put_away(exporter, at)
+                yield from _rotation(exporter, at)
             case ParquetExporter():
                 yield from once(paths, exporter.path, f"{at}.path")
             case OtlpExporter():
@@ -30,7 +30,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
                 keys = (f"{at}.agentUrl", f"{at}.apiKey", "datadog.agentUrl", "datadog.apiKey")
                 yield Conflict(keys, "nothing", "agentUrl or apiKey, here or in the section datadog")
             case DatadogExporter():
-                yield from way_to_datadog(exporter, at)
+                yield from complete(exporter, at)
 
 
 def _known_policies(exporter: Exporter, at: str, policies: Sequence[str]) -> Iterator[Conflict]:
@@ -43,26 +43,32 @@ def _known_policies(exporter: Exporter, at: str, policies: Sequence[str]) -> Ite
 def _one_authorization(exporter: OtlpExporter, at: str) -> Iterator[Conflict]:
     if exporter.bearer_token and any(name.lower() == "authorization" for name in exporter.headers):
         keys = (f"{at}.bearerToken", f"{at}.headers")
-        yield Conflict(keys, "a token beside an Authorization header", "one of the two")
+        yield Conflict(keys, "a token and an Authorization header", "one of the two")
 
 
-def _nothing_put_away(exporter: FileExporter, at: str) -> Iterator[Conflict]:
+def _rotation(exporter: FileExporter, at: str) -> Iterator[Conflict]:
     if exporter.rotate_bytes or exporter.rotate_secs:
         return
     for name in ("max_files", "max_age_secs"):
         if getattr(exporter, name):
             keys = (f"{at}.{camel(name)}", f"{at}.rotateBytes", f"{at}.rotateSecs")
-            yield Conflict(keys, "files to delete, while none is put away", "rotateBytes or rotateSecs beside it")
+            yield Conflict(
+                keys, "a limit for rotated files, but no rotation", "this key together with rotateBytes or rotateSecs"
+            )
 
 
 def _client_certificate(exporter: OtlpExporter, at: str) -> Iterator[Conflict]:
     certificate, key = f"{at}.sslCertificateLocation", f"{at}.sslKeyLocation"
     yield from pair(certificate, exporter.ssl_certificate_location, key, exporter.ssl_key_location)
     if exporter.ssl_key_password and not exporter.ssl_key_location:
-        yield Conflict((f"{at}.sslKeyPassword", key), "a password without a key", "sslKeyLocation beside it")
+        yield Conflict(
+            (f"{at}.sslKeyPassword", key), "a password without a key", "this key together with sslKeyLocation"
+        )
     if exporter.ssl_ca_location and not exporter.ssl_verify:
         keys = (f"{at}.sslVerify", f"{at}.sslCaLocation")
-        yield Conflict(keys, "false", "true, since sslCaLocation is set: what to trust, and to trust anything")
+        yield Conflict(
+            keys, "false", "true, since sslCaLocation is set; with false, certificates are not checked against any CA"
+        )
     for name in ("ssl_certificate_location", "ssl_ca_location"):
         if getattr(exporter, name) and exporter.endpoint.startswith("http:"):
             keys = (f"{at}.endpoint", f"{at}.{camel(name)}")

@@ -29,20 +29,21 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
         yield Conflict(keys[::-1], "nothing", f"a user, since kafka.securityProtocol is {protocol}")
     yield from _membership(kafka, settings.app.instance_id or socket.gethostname())
     if kafka.scaler_group == kafka.consumer_group:
-        allowed = "another group than kafka.consumerGroup: what is not done with would be skipped"
+        # Records of unfinished traces would be skipped after a restart.
+        allowed = "a group other than kafka.consumerGroup: its read positions would replace the committed offsets"
         yield Conflict(("kafka.scalerGroup", "kafka.consumerGroup"), shown(kafka.scaler_group), allowed)
 
 
-# What librdkafka refuses to be told where the brokers decide, beside what has a key of its own.
-_OF_THE_CLASSIC_PROTOCOL = ("heartbeat.interval.ms", "group.protocol.type")
-# A pod of a Deployment (the letters and digits are those that Kubernetes draws from), a container without a name.
-_PASSING_NAME = re.compile(r".+-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}|[0-9a-f]{12}")
-_MEMBER_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")  # as brokers and Java's clients want it
+# Properties that librdkafka refuses with `groupProtocol` consumer, beside those that have a key of their own.
+_CLASSIC_ONLY = ("heartbeat.interval.ms", "group.protocol.type")
+# Names that change with each start: a pod of a Deployment (Kubernetes uses these letters and digits), an unnamed container.
+_TEMPORARY_NAME = re.compile(r".+-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}|[0-9a-f]{12}")
+_MEMBER_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")  # the rule of brokers and of Java's clients
 
 
 def _membership(kafka: Kafka, name: str) -> Iterator[Conflict]:
     if kafka.group_protocol == "consumer":
-        for each in _OF_THE_CLASSIC_PROTOCOL:
+        for each in _CLASSIC_ONLY:
             if each in kafka.properties:
                 keys = (f"kafka.properties.{each}", "kafka.groupProtocol")
                 yield Conflict(keys, each, "no such property, since kafka.groupProtocol is consumer")
@@ -52,8 +53,8 @@ def _membership(kafka: Kafka, name: str) -> Iterator[Conflict]:
     if not _MEMBER_NAME.fullmatch(name):
         allowed = "letters, digits, dots, dashes and underscores, since kafka.staticMembership is true"
         yield Conflict(keys, shown(name), allowed)
-    elif _PASSING_NAME.fullmatch(name):
-        # Nobody with this name would come back, so each restart would leave its partitions unread for a session.
-        allowed = "a name that the replica still has after a restart, since kafka.staticMembership is true"
-        hint = "use a StatefulSet and its pods' names, or set app.instanceId, another for each replica"
+    elif _TEMPORARY_NAME.fullmatch(name):
+        # A restarted replica would have another name, so its old partitions would stay unread until the session ends.
+        allowed = "a name that stays the same after a restart, since kafka.staticMembership is true"
+        hint = "use a StatefulSet and its pods' names, or set a different app.instanceId for each replica"
         yield Conflict(keys, shown(name), allowed, hint)

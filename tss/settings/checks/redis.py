@@ -1,4 +1,4 @@
-"""`redis`: the address and what it is used for."""
+"""`redis`: the address, and the keys that must fit it."""
 
 from collections.abc import Iterator
 
@@ -14,24 +14,30 @@ def conflicts(redis: Redis) -> Iterator[Conflict]:
     yield from pair("redis.sslCertificateLocation", certificate, "redis.sslKeyLocation", key)
     if redis.ssl_ca_location and not redis.ssl_verify:
         keys = ("redis.sslVerify", "redis.sslCaLocation")
-        yield Conflict(keys, "false", "true, since redis.sslCaLocation is set: what to trust, and to trust anything")
+        yield Conflict(
+            keys,
+            "false",
+            "true, since redis.sslCaLocation is set; with false, certificates are not checked against any CA",
+        )
     if not redis.url:
         return
     address = parse(redis.url)
     if redis.cluster and redis.sentinel_master:
         keys = ("redis.sentinelMaster", "redis.cluster")
         yield Conflict(
-            keys, shown(redis.sentinel_master), "nothing, since redis.cluster is true: it fails over by itself"
+            keys,
+            shown(redis.sentinel_master),
+            "nothing, since redis.cluster is true: a Redis Cluster fails over without Sentinels",
         )
     if redis.cluster and address.database:
         yield Conflict(
             ("redis.url", "redis.cluster"),
             f"database {address.database}",
-            "database 0, since a Redis Cluster has no other",
+            "database 0, since redis.cluster is true: a Redis Cluster has no other",
         )
     if len(address.hosts) > 1 and not (redis.cluster or redis.sentinel_master):
-        allowed = "one host; or set redis.cluster, or redis.sentinelMaster where they are Sentinels"
-        yield Conflict(("redis.url",), f"{len(address.hosts)} hosts", allowed)
+        hint = "set redis.cluster for a Redis Cluster, redis.sentinelMaster for Sentinels"
+        yield Conflict(("redis.url",), f"{len(address.hosts)} hosts", "one host", hint)
     for name in ("ssl_ca_location", "ssl_certificate_location"):
         if getattr(redis, name) and not address.tls:
             yield Conflict(

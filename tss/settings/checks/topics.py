@@ -20,11 +20,13 @@ def _dead_letter(settings: Settings) -> Iterator[Conflict]:
     if dead.type == "topic" and not dead.topic:
         yield Conflict(keys, "nothing", "a topic, since deadLetter.type is topic")
     if dead.type == "topic" and dead.topic == settings.kafka.input_topic:
-        yield Conflict(keys, shown(dead.topic), "another topic than kafka.inputTopic: it would be read again")
+        yield Conflict(
+            keys, shown(dead.topic), "a topic other than kafka.inputTopic: the daemon would read its own dead letters"
+        )
 
 
-# What exactly once rests on; the client would take another value without a word.
-_KEPT_BY_US = frozenset(
+# Exactly-once delivery depends on these, and the client would accept other values silently.
+_EXACTLY_ONCE = frozenset(
     {
         "transactional.id",
         "enable.idempotence",
@@ -36,48 +38,53 @@ _KEPT_BY_US = frozenset(
 
 
 def _kafka_exporter(settings: Settings) -> Iterator[Conflict]:
-    """The offsets are in the transaction, so there is one, on the cluster of the input topic."""
+    """One exporter at most: the offsets are in its transaction, in the cluster of the input topic."""
     first = ""
     for place, exporter in enumerate(settings.exporters):
         at = f"exporters[{place}]"
         if not isinstance(exporter, KafkaExporter):
             continue
         if first:
-            yield Conflict((f"{at}.type", first), "kafka", f"one exporter of type kafka, which {first} is already")
+            yield Conflict((f"{at}.type", first), "kafka", f"one exporter of type kafka; {first} is another")
         first = f"{at}.type"
         yield from _committing(settings.kafka, at)
         others = {settings.kafka.input_topic: "kafka.inputTopic"}
         if settings.dead_letter.type == "topic":
             others.setdefault(settings.dead_letter.topic, "deadLetter.topic")
         yield from once(others, exporter.topic, f"{at}.topic")
-        for name in sorted(_KEPT_BY_US & exporter.properties.keys()):
-            hint = "see transactionTimeoutSecs" if "timeout" in name else ""
-            yield Conflict((f"{at}.properties.{name}",), "a property that exactly once rests on", "others", hint)
+        for name in sorted(_EXACTLY_ONCE & exporter.properties.keys()):
+            hint = "use transactionTimeoutSecs" if "timeout" in name else "remove it"
+            yield Conflict(
+                (f"{at}.properties.{name}",),
+                "a property that the daemon sets for exactly-once delivery",
+                "other properties",
+                hint,
+            )
 
 
 def _committing(kafka: Kafka, at: str) -> Iterator[Conflict]:
     if not kafka.enable_auto_commit:
         keys = ("kafka.enableAutoCommit", f"{at}.type")
         hint = "for a rehearsal, use an exporter of type file"
-        yield Conflict(keys, "false", "true, since offsets are committed with what is written to a topic", hint)
-    yield from _reading_what_is_committed(kafka, f"{at}.type", "for an exporter of type kafka")
+        yield Conflict(keys, "false", "true, since an exporter of type kafka commits offsets in its transactions", hint)
+    yield from _read_committed(kafka, f"{at}.type", "for an exporter of type kafka")
 
 
-def _reading_what_is_committed(kafka: Kafka, key: str, why: str) -> Iterator[Conflict]:
+def _read_committed(kafka: Kafka, key: str, why: str) -> Iterator[Conflict]:
     if kafka.properties.get("isolation.level", "").lower() == "read_uncommitted":
         keys = ("kafka.properties", key)
         yield Conflict(keys, "isolation.level read_uncommitted", f"read_committed, {why}")
 
 
 def _rekey(settings: Settings) -> Iterator[Conflict]:
-    """The internal topic is nobody else's, its records are committed as one with the offsets, and in time."""
+    """The internal topic has no other use, its transactions contain the offsets, and no partition is read too far ahead."""
     kafka, app = settings.kafka, settings.app
     if not kafka.rekey.enabled:
         return
     if not kafka.enable_auto_commit:
         keys = ("kafka.enableAutoCommit", "kafka.rekey.enabled")
-        yield Conflict(keys, "false", "true, since offsets are committed with what kafka.rekey writes")
-    yield from _reading_what_is_committed(kafka, "kafka.rekey.enabled", "for kafka.rekey")
+        yield Conflict(keys, "false", "true, since kafka.rekey commits offsets in its transactions")
+    yield from _read_committed(kafka, "kafka.rekey.enabled", "for kafka.rekey")
     others = {kafka.input_topic: "kafka.inputTopic"}
     if settings.dead_letter.type == "topic":
         others.setdefault(settings.dead_letter.topic, "deadLetter.topic")
@@ -85,7 +92,9 @@ def _rekey(settings: Settings) -> Iterator[Conflict]:
         if isinstance(exporter, KafkaExporter):
             others.setdefault(exporter.topic, f"exporters[{place}].topic")
     yield from once(others, kafka.rekey_topic, "kafka.rekey.topic")
-    if kafka.rekey.max_ahead_secs > app.root_quiet_secs:  # or a trace is decided before all of it can be there
+    if (
+        kafka.rekey.max_ahead_secs > app.root_quiet_secs
+    ):  # otherwise a trace could be decided before all its spans are there
         keys = ("kafka.rekey.maxAheadSecs", "app.rootQuietSecs")
         allowed = f"at most app.rootQuietSecs, which is {app.root_quiet_secs:g}"
         yield Conflict(keys, f"{kafka.rekey.max_ahead_secs:g}", allowed)

@@ -10,7 +10,7 @@ def _read_header(name: str, raw: object) -> tuple[str, str]:
     if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
         raise InvalidValue(InvalidSetting("", "a name that HTTP does not allow", "letters, digits and dashes"))
     if not isinstance(raw, str) or not raw.isprintable() or not raw.isascii():
-        # The value of a header is a secret (an API key, a token): only its sort is told.
+        # The value of a header may be a secret (an API key, a token), so the error has only its sort.
         raise InvalidValue(InvalidSetting("", shape(raw), "text in ASCII, without line breaks"))
     return name, raw
 

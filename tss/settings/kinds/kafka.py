@@ -1,4 +1,4 @@
-"""What Kafka has names for: brokers, topics, librdkafka's properties."""
+"""Brokers, topics and librdkafka properties."""
 
 import math
 import re
@@ -14,11 +14,11 @@ topic = text("a topic's name: letters, digits, dot, dash, underscore", _TOPIC)
 topic_or_empty = text("a topic's name, or empty", rf"({_TOPIC})?")
 
 _BROKER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
-_BROKERS_ALLOWED = "host:port, several with commas between"
+_BROKERS_ALLOWED = "host:port, several separated by commas"
 
 
 def _read_brokers(raw: object) -> str:
-    """As librdkafka wants them: one text with commas. A YAML list reads better, so that is taken too."""
+    """One text with commas, as librdkafka needs it; from a text or a YAML list."""
     entries: list[object] = raw if isinstance(raw, list) else [*read_text(raw, _BROKERS_ALLOWED).split(",")]
     errors = []
     for place, entry in enumerate(entries):
@@ -33,12 +33,12 @@ def _read_brokers(raw: object) -> str:
 brokers = Kind(_BROKERS_ALLOWED, _read_brokers, literal=True, schema={"anyOf": [TEXT, list_of(FILLED, least=1)]})
 
 
-# What the daemon sets itself, or has a key of its own for: two places for one thing would leave open which one wins.
+# The daemon sets these, or has a key for them. With two places for one value it would be unclear which one counts.
 OWNED_PROPERTIES = {
-    "enable.auto.commit": "offsets are committed as traces finish; see kafka.enableAutoCommit",
-    "enable.auto.offset.store": "only the daemon knows which offsets are done with",
-    "statistics.interval.ms": "the daemon takes its own metrics from these statistics",
-    "enable.partition.eof": "the end of a partition tells the daemon that it has caught up",
+    "enable.auto.commit": "offsets are committed as traces finish; use kafka.enableAutoCommit",
+    "enable.auto.offset.store": "only the daemon knows which offsets can be committed",
+    "statistics.interval.ms": "the daemon's metrics need its own interval",
+    "enable.partition.eof": "the daemon needs it to know when it has read a partition to its end",
     "auto.offset.reset": "use kafka.autoOffsetReset",
     "group.id": "use kafka.consumerGroup",
     "bootstrap.servers": "use kafka.brokers",
@@ -46,7 +46,7 @@ OWNED_PROPERTIES = {
     "session.timeout.ms": "use kafka.sessionTimeoutMs",
     "partition.assignment.strategy": "use kafka.partitionAssignmentStrategy",
     "group.protocol": "use kafka.groupProtocol",
-    "group.instance.id": "use kafka.staticMembership, which takes app.instanceId",
+    "group.instance.id": "use kafka.staticMembership and app.instanceId",
     "security.protocol": "use kafka.securityProtocol",
     "sasl.mechanism": "use kafka.saslMechanism",
     "sasl.mechanisms": "use kafka.saslMechanism",
@@ -61,20 +61,20 @@ OWNED_PROPERTIES = {
 
 
 def is_secret_property(name: str) -> bool:
-    """Of librdkafka's properties: passwords, keys and certificates given as PEM text, OAuth secrets."""
+    """Whether a librdkafka property is a secret: a password, a key or certificate as PEM text, an OAuth secret."""
     return bool(re.search(r"password|secret|\.pem$|oauthbearer\.config|token$", name))
 
 
 def _read_property(name: str, raw: object) -> tuple[str, str]:
     if name in OWNED_PROPERTIES:
         raise InvalidValue(
-            InvalidSetting("", "a property of the daemon's own", "other librdkafka ones", OWNED_PROPERTIES[name])
+            InvalidSetting("", "a property of the daemon's own", "other librdkafka properties", OWNED_PROPERTIES[name])
         )
     if isinstance(raw, bool):
         return name, str(raw).lower()
     if isinstance(raw, int | float) and math.isfinite(raw):
         return name, str(raw)
-    if not isinstance(raw, str):  # PEM texts have line breaks, so any text is fine
+    if not isinstance(raw, str):  # any text, since PEM texts have line breaks
         raise InvalidValue(InvalidSetting("", shape(raw), "text, a number, true or false"))
     return name, raw
 

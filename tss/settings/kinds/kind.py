@@ -1,7 +1,7 @@
-"""A kind of value: how it is read from YAML, strictly, and what to answer to another value.
+"""A kind of value: how it is read from YAML, strictly, and what an error says about another value.
 
-Own readers rather than cattrs: its structuring is lenient where an operator needs it strict (int("5"), bool("false"),
-True as 1), and every scalar would have needed a hook of its own to say found, allowed and hint.
+Own readers rather than cattrs. Its structuring is lenient where an operator needs it strict (int("5"), bool("false"),
+True as 1), and each scalar would need a hook of its own to say found, allowed and hint.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -27,9 +27,9 @@ def list_of(entry: Mapping[str, object], most: int | None = None, least: int = 0
 class Kind(Generic[T]):
     allowed: str
     read: Callable[[object], T]
-    # From the environment, the text itself is the value; otherwise the text is read as YAML.
+    # True: a variable's text is the value. False: it is read as YAML.
     literal: bool = False
-    # As JSON Schema: takes whatever `read` takes, and refuses what can be refused without reading.
+    # JSON Schema: accepts all that `read` accepts, and refuses as much as a schema can.
     schema: Mapping[str, object] = TEXT
     # How a value may be shown where some of it is secret; None if all of it may be.
     show: Callable[[object], object] | None = None
@@ -40,7 +40,7 @@ def refused(raw: object, allowed: str, hint: str = "", at: str = "") -> InvalidV
 
 
 def collect(parts: Iterable[tuple[str, object, Callable[[object], T]]]) -> list[T]:
-    """Read every part; when some are refused, refuse with all of their errors, each at its place."""
+    """Reads every part. Raises InvalidValue with the errors of all parts, each with its place."""
     values, errors = [], []
     for at, raw, read in parts:
         try:

@@ -10,11 +10,11 @@ from tss.settings.kinds.units import MILLISECONDS
 
 _DIMENSION = re.compile(r"[^\s=]+(=.*)?")
 _DIMENSION_ALLOWED = "an attribute's key, or key=default"
-MAX_DIMENSIONS = 16  # each multiplies the series
+MAX_DIMENSIONS = 16  # each one multiplies the number of series
 
 
 def _read_dimension(raw: object) -> str:
-    """The connector's own form, {name: ..., default: ...}, is taken too."""
+    """Accepts `key`, `key=default`, and {name: ..., default: ...} as the Collector's connector has it."""
     if isinstance(raw, dict) and {"name"} <= raw.keys() <= {"name", "default"}:
         name, default = raw["name"], raw.get("default")
         raw = name if default is None or not isinstance(name, str) else f"{name}={default}"
@@ -32,24 +32,29 @@ def _read_dimensions(raw: object) -> tuple[str, ...]:
     for place, key in enumerate(found):
         label = re.sub(r"\W", "_", key.partition("=")[0], flags=re.ASCII)
         if label in taken or label in _OWN_LABELS or label.startswith("__"):
-            raise refused(key, "keys that are labels of their own", f"to Prometheus it is {label}", f"[{place}]")
+            raise refused(
+                key,
+                "keys that become different labels",
+                f"its Prometheus label would be {label}, which is taken or reserved",
+                f"[{place}]",
+            )
         taken.add(label)
     return found
 
 
-# Labels that every series has, or Prometheus gives itself.
+# Labels that every series has, or that Prometheus sets.
 _OWN_LABELS = frozenset(
     ("service_name", "span_name", "span_kind", "status_code", "le", "otel_metric_overflow", "collector_instance_id")
 )
 dimensions = Kind(
-    f"a list of attribute keys, each with `=default` where wanted; at most {MAX_DIMENSIONS}",
+    f"a list of attribute keys, each optionally with `=default`; at most {MAX_DIMENSIONS}",
     _read_dimensions,
     schema=list_of({"type": ["string", "object"]}, MAX_DIMENSIONS),
 )
 
 
-MAX_BOUNDS = 100  # each is one more number in every series
-_SMALLEST_BOUND_MS = 1e-6  # a nanosecond: spans tell no less
+MAX_BOUNDS = 100  # each one is a number more in every series
+_SMALLEST_BOUND_MS = 1e-6  # a nanosecond: the resolution of spans
 _bound = number(_SMALLEST_BOUND_MS, 1000 * WEEK_SECS, units=MILLISECONDS)
 
 
@@ -59,7 +64,7 @@ def _read_bounds(raw: object) -> tuple[float, ...]:
     found = tuple(collect((f"[{place}]", entry, _bound.read) for place, entry in enumerate(raw)))
     for place, (one, other) in enumerate(pairwise(found)):
         if other - one < _SMALLEST_BOUND_MS:
-            raise refused(raw[place + 1], f"more than {one:g}, the one before", at=f"[{place + 1}]")
+            raise refused(raw[place + 1], f"more than the previous bound, {one:g}", at=f"[{place + 1}]")
     return found
 
 

@@ -22,7 +22,7 @@ def _read_operation(raw: object) -> str:
 
 
 def check_regex(pattern: str, at: str = "") -> None:
-    """By RE2, as it is used (`tss.core.patterns`): no pattern of it takes long, whatever producers write."""
+    """Checks with RE2, which `tss.core.patterns` uses: its matching time is linear, whatever producers write."""
     options = re2.Options()
     options.log_errors = False
     try:
@@ -31,7 +31,7 @@ def check_regex(pattern: str, at: str = "") -> None:
         reason = error.args[0] if error.args else ""
         words = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
         raise refused(
-            pattern, "a regular expression, as RE2 has them: no look-around, no backreferences", words, at
+            pattern, "a regular expression for RE2, which has no look-around and no backreferences", words, at
         ) from None
 
 
@@ -46,7 +46,7 @@ operations = Kind(_OPERATIONS, _read_operations, schema=list_of(FILLED))
 
 @frozen(kw_only=True)
 class SqlPattern:
-    """Selects SQL statements, and with a name makes those that it matches one group."""
+    """A pattern for SQL statements. With a name, all statements that match it form one group."""
 
     pattern: str
     is_regex: bool = False

@@ -11,7 +11,7 @@ _MATCH_ALLOWED = "a mapping with policies, attributes or both"
 
 
 def _read_pattern(raw: object) -> str:
-    """A text that a value is compared with; YAML's truth values and numbers are meant as they are written."""
+    """A text that a value is compared with. YAML's true, false and numbers become text as they are written."""
     if isinstance(raw, bool):
         return str(raw).lower()
     if isinstance(raw, float):  # as an attribute's value is written: see core.routing

@@ -14,14 +14,14 @@ def read_text(raw: object, allowed: str, at: str = "") -> str:
     if not isinstance(raw, str):
         scalar = isinstance(raw, bool | int | float)
         raise refused(raw, allowed, "put it in quotes" if scalar else "", at)
-    # A line break at the end of a secret is the usual slip of `echo ... | base64`, and breaks HTTP headers much later.
+    # `echo ... | base64` leaves a line break at the end of a secret, which breaks HTTP headers much later.
     if not raw.isprintable():
         raise refused(raw, f"{allowed}, without line breaks or invisible characters", at=at)
     return raw
 
 
 def text(allowed: str = "text", pattern: str = ".*") -> Kind[str]:
-    """One line of text that matches `pattern` as a whole."""
+    """One line of text; all of it must match `pattern`."""
 
     def read(raw: object) -> str:
         value = read_text(raw, allowed)
@@ -39,7 +39,7 @@ site = text(
 
 
 def choice(*names: str, aliases: Mapping[str, str] | None = None) -> Kind[str]:
-    """One of a few words, in any case (INFO is info)."""
+    """One of a few words, in upper or lower case."""
     allowed = "one of " + ", ".join(name or '""' for name in names)
     table = {name.lower(): name for name in names} | dict(aliases or {})
 
@@ -49,14 +49,14 @@ def choice(*names: str, aliases: Mapping[str, str] | None = None) -> Kind[str]:
             raise refused(raw, allowed, did_you_mean(nearest(value, names)))
         return table[value.lower()]
 
-    # In any case is more than an enumeration can say: the usual ways to write them.
+    # A schema cannot ignore case, so it lists the usual spellings.
     words = (*names, *(aliases or {}))
     spelled = dict.fromkeys(spelling for word in words for spelling in (word, word.lower(), word.upper()))
     return Kind(allowed, read, literal=True, schema={"type": "string", "enum": [*spelled]})
 
 
 def url(empty: bool = False, suffix_added: str = "") -> Kind[str]:
-    """An http(s) base address, returned without a slash at its end."""
+    """An http(s) base address, returned without a slash at the end."""
     allowed = "an address such as http://host:port" + (", or empty" if empty else "")
 
     def read(raw: object) -> str:
@@ -67,7 +67,7 @@ def url(empty: bool = False, suffix_added: str = "") -> Kind[str]:
         if hint is None:
             raise refused(raw, allowed)
         if suffix_added and value.rstrip("/").endswith(suffix_added):
-            hint = f"leave {suffix_added} out: it is added"
+            hint = f"remove {suffix_added}: the daemon adds it"
         if hint:
             raise refused(raw, allowed, hint)
         return value.rstrip("/")
@@ -76,7 +76,7 @@ def url(empty: bool = False, suffix_added: str = "") -> Kind[str]:
 
 
 def _url_hint(value: str) -> str | None:
-    """What is wrong with a base address: None when it is none at all, "" when it is fine."""
+    """What is wrong with a base address: "" if nothing, None if it is not an address."""
     try:
         parts = urlsplit(value)
         sound = _is_http(parts)
@@ -85,7 +85,7 @@ def _url_hint(value: str) -> str | None:
     if not sound or " " in value:
         return None
     if "@" in parts.netloc:
-        return "no user or password here: they would be shown in logs"
+        return "no user or password here: logs would show them"
     return "no ? or # here: this is a base address" if "?" in value or "#" in value else ""
 
 
