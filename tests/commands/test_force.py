@@ -151,6 +151,12 @@ def test_the_token_goes_to_no_proxy_of_the_environment(
         assert (len(server.tokens), len(proxy.tokens)) == (1, 1), "asked for, it is used"
 
 
+def test_while_redis_is_away_the_list_says_from_when_it_is(said: Callable[..., tuple[int, str]]) -> None:
+    with serving(body=b'{"rules": [], "asOf": "2026-01-01T00:00:00Z", "stale": "Redis has not answered"}') as server:
+        code, text = said(server.url)
+    assert (code, text) == (DONE, "tss force: these are the rules of 2026-01-01T00:00:00Z: Redis has not answered\n")
+
+
 HOSTILE = "a\x1b[2J\u202e\nb\ud800"
 
 

@@ -73,6 +73,18 @@ async def serving(
         nursery.cancel_scope.cancel()
 
 
+async def test_rules_that_were_not_read_for_long_are_said_to_be_stale() -> None:
+    """Or `force list` would answer "no rules" while Redis is away."""
+    async with serving() as site:
+        site.store.away = True
+        site.clock.now += 10
+        found = (await site.ask("GET")).json()
+        assert found["rules"] == [] and "stale" not in found
+        site.clock.now += 30
+        found = (await site.ask("GET")).json()
+        assert found["rules"] == [] and "Redis has not answered since then" in found["stale"]
+
+
 async def test_a_rule_from_its_making_to_its_end() -> None:
     async with serving() as site:
         with capture_logs() as logs:

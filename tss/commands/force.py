@@ -86,7 +86,10 @@ def call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _list(site: Site, _: argparse.Namespace) -> Any:
-    return site.ask("GET")["rules"]
+    found = site.ask("GET")
+    if "stale" in found:
+        tell([f"tss force: these are the rules of {found.get('asOf')}: {found['stale']}"], sys.stderr)
+    return found["rules"]
 
 
 def _show(site: Site, options: argparse.Namespace) -> Any:

@@ -125,8 +125,8 @@ def sheet(traffic: Traffic) -> str:
     rows = [
         ("spans a second", f"{traffic.rate:,.0f}", f"{_bytes(traffic.rate * traffic.span_bytes)} a second in"),
         ("pods", f"{found.pods}", "the most of the next two, and at least two"),
-        ("  for CPU", f"{found.pods_for_cpu:.1f}", f"{SPANS_PER_CPU_SEC:,} spans a CPU-second, a core to {CPU_SHARE:.0%}"),
-        ("  for memory", f"{found.pods_for_memory:.1f}", f"half of {_bytes(found.buffer_bytes)} in a pod of {traffic.pod_mib} MiB"),
+        ("  for CPU", _pods(found.pods_for_cpu), f"{SPANS_PER_CPU_SEC:,} spans a CPU-second, a core to {CPU_SHARE:.0%}"),
+        ("  for memory", _pods(found.pods_for_memory), f"half of {_bytes(found.buffer_bytes)} in a pod of {traffic.pod_mib} MiB"),
         ("held open", _bytes(found.held_bytes), where),
         ("open traces a pod", f"{found.open_traces:,.0f}", f"of {traffic.spans_per_trace:g} spans, for {traffic.window:g} s"),
         ("partitions", f"{found.partitions} or more", "two a pod, so that there can be twice as many"),
@@ -140,6 +140,10 @@ def sheet(traffic: Traffic) -> str:
     wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{name:<{wide[0]}}  {value:>{wide[1]}}  {why}" for name, value, why in rows]
     return "\n".join([*lines, "", "# values of the Helm chart to begin with", dump(values(traffic, found))])
+
+
+def _pods(number: float) -> str:
+    return f"{number:.1f}" if number >= 0.1 else "< 0.1"
 
 
 def _bytes(number: float) -> str:

@@ -136,7 +136,8 @@ def _bounded(expires: float, field: str, bounds: Bounds, now: float) -> float:
         raise WrongRule({field: "the rule would be over already"})
     if expires > latest + 0.001:  # what rounding adds
         text = (
-            f"the rule would end at {when(min(expires, _FAR))}, and forceSampling.maxDurationSecs allows {when(latest)}"
+            f"the rule would end at {when(min(expires, _FAR))}; the latest end is {when(latest)}, because "
+            f"forceSampling.maxDurationSecs is {bounds.max_secs:g}"
         )
         raise WrongRule({field: text})
     return round(expires, 3)

@@ -21,6 +21,7 @@ from tss.settings import ForceSampling
 
 log = structlog.get_logger()
 
+STALE_LOOKS, STALE_SECS = 3, 10.0
 _VERBS = {"extend": "extended", "enable": "enabled", "disable": "disabled"}  # each with its word in the log
 
 
@@ -32,6 +33,8 @@ class ForceApi:
     ) -> None:
         self.guard = Guard(settings, clock)
         self._bounds = Bounds(settings.default_duration_secs, settings.max_duration_secs, settings.max_rules)
+        # Several looks in a row have failed, each after all the time that a call to Redis may take.
+        self._stale_secs = STALE_LOOKS * settings.poll_secs + STALE_SECS
         self._book = book
         self._has_redis = has_redis
         self._clock = clock
@@ -97,7 +100,11 @@ class ForceApi:
     def _list(self) -> HttpResponse:
         now = self._clock()
         rules = [shown(rule) for rule in self._book.rules(now)]
-        return json_response(HTTPStatus.OK, {"asOf": when(self._book.as_of or now), "rules": rules})
+        as_of = self._book.as_of or now
+        found: dict[str, object] = {"asOf": when(as_of), "rules": rules}
+        if now - as_of > self._stale_secs:
+            found["stale"] = "Redis has not answered since then, so there may be other rules by now: see /health"
+        return json_response(HTTPStatus.OK, found)
 
     def _rule(self, rule_id: str) -> Rule:
         for rule in self._book.rules(self._clock()):
