@@ -1,7 +1,7 @@
-"""Which traces were kept, and why, for all replicas of a group (docs/redis.md says what stands under which key).
+"""Decisions shared by all replicas of a group (docs/redis.md describes the keys).
 
-Written for every exported batch and read when traces close, so what counts is the number of commands and of bytes: the
-decisions of a batch go into few hashes, one for each shard of the trace ids and quarter of the time they are kept.
+Decisions are written for every exported batch and read when traces close, so the number of commands and bytes matters.
+The decisions of a batch go into a few hashes: one for each shard of the trace ids and each quarter of their time to live.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import redis
 
 from tss.edges.redis.link import RedisLink
 
-SHARDS = 4  # as many nodes of a Cluster share the work, and as many commands a small batch needs
-BUCKETS = 4  # in the time a decision is kept: what is kept longer than asked is a quarter of it
-SKEW_SECS = 60  # by which replicas' clocks may differ
-# A table of 4 bytes a dropped trace: with 4 shards room for 4 million traces a bucket, in 16 MiB.
+SHARDS = 4  # this many nodes of a Cluster share the load, and a small batch needs this many commands
+BUCKETS = 4  # in a decision's time to live: it is kept longer by a quarter at most
+SKEW_SECS = 60  # replicas' clocks may differ by this much
+# Slots in a table of dropped traces, 4 bytes each: with 4 shards 4 million traces a bucket, in 16 MiB.
 SLOTS = 1 << 20
-# What a script may unpack onto Lua's stack is 8,000 values.
+# A script may unpack 8,000 values onto Lua's stack.
 MOST_FIELDS, MOST_SLOTS = 3000, 1500
 
-# How far the decisions reach, then the decisions, then the time to live, all at once: a connection that breaks between
-# them leaves no key for ever, and no decision where nothing says that it reaches so far. The last key is that of the
-# reach, which is so written, forgotten and lost together with what it is about. A field says who wrote last, how far
-# that one's decisions reach, and how far all others'.
+# One script writes how far the decisions reach, then the decisions, then the time to live. So a broken connection leaves
+# no key without a time to live, and no decision beyond the reach. The last key has the reach: it is written, expires and
+# is lost together with these decisions. A field of the reach names the last writer, and has how far the decisions of this
+# writer reach, and those of all others.
 _WRITE = """\
 local at = 4
 while ARGV[at] ~= '' do
@@ -48,7 +48,7 @@ redis.call(ARGV[3], KEYS[1], unpack(ARGV, at + 1))
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[1]) end
 return 1"""
 
-ANYWHERE = (1 << 63) - 1  # above every offset
+ANYWHERE = (1 << 63) - 1  # a reach above every offset
 _REACH = re.compile(rb"(.*):([0-9]{1,18}):([0-9]{1,18})", re.DOTALL)
 
 Item = bytes | str | int
@@ -56,15 +56,17 @@ Command = tuple[list[str], list[Item]]  # the keys, the values
 
 
 class RedisDecisions:
-    """Raises Away. Values are bytes of the caller's own; ids are 16 bytes."""
+    """Decisions by trace id (16 bytes), as bytes in the caller's own form. Raises Away."""
 
     def __init__(
         self, link: RedisLink, ttl_secs: float, *, remember_dropped: bool, clock: Callable[[], float] = time.time
     ) -> None:
-        self._token = secrets.token_hex(8)  # whose decisions these are: not the replica's, which may have other lives
+        self._token = secrets.token_hex(
+            8
+        )  # names the writer; not the replica's name, which its next process would have too
         self._link = link
         self._remember_dropped = remember_dropped
-        # How far what others have written reached when last asked: by bucket and shard, by partition.
+        # How far other writers' decisions reached at the last question: by bucket and shard, by partition.
         self._reaches: dict[tuple[int, int], dict[int, int]] = {}
         self._ttl_secs = max(1, round(ttl_secs))
         self._bucket_secs = max(1, self._ttl_secs // BUCKETS)
@@ -74,9 +76,9 @@ class RedisDecisions:
         return f"<RedisDecisions for {self._ttl_secs} s in {self._link!r}>"
 
     async def write(self, kept: Mapping[bytes, bytes], dropped: Sequence[bytes], reach: Mapping[int, int]) -> None:
-        """Remember them, in one pipeline; dropped ones only where that is wanted.
+        """Write decisions in one pipeline; dropped traces only with ``remember_dropped``.
 
-        ``reach``: by partition the offset after the last record that any of them is about.
+        ``reach``: by partition the offset after the last record of any of these traces.
         """
         reaches: list[Item] = [item for id, offset in reach.items() for item in (_field(id), offset)]
         commands = [*self._kept_commands(kept, reaches)]
@@ -86,8 +88,8 @@ class RedisDecisions:
             await self._link.call(partial(_write, commands), operation="write_decisions")
 
     async def reach(self, partitions: Sequence[int]) -> dict[int, int]:
-        """How far what others have written reaches, by partition: nothing that can be read is about an offset at or
-        above. A partition that none of it is about is missing."""
+        """How far other writers' decisions reach, by partition: none of them is about a record at this offset or above.
+        A partition without such decisions is missing."""
         places = [(bucket, shard) for bucket in self._live_buckets() for shard in range(SHARDS)]
         answers = await self._link.call(partial(self._read_reach, partitions, places), operation="read_reach")
         self._reaches = dict(zip(places, answers, strict=True))
@@ -99,9 +101,9 @@ class RedisDecisions:
     async def read(
         self, ids: Sequence[bytes], from_offsets: Mapping[int, int] | None = None
     ) -> tuple[dict[bytes, bytes], set[bytes]]:
-        """The values of those that were kept, and those that were dropped, in one pipeline. Others are not known.
+        """The decisions of kept traces, and the ids of dropped ones, in one pipeline. Unknown ids are in neither.
 
-        With ``from_offsets`` only in what by the last ``reach`` is about records of these partitions from there on.
+        With ``from_offsets``, hashes are left out whose decisions ended below these offsets at the last `reach`.
         """
         places = [
             (bucket, shard, some)
@@ -140,7 +142,7 @@ class RedisDecisions:
 
     def _live_buckets(self) -> list[int]:
         now = self._clock()
-        # The newest first: what is asked for was mostly decided a moment ago.
+        # The newest first: most traces that are asked for were decided a moment ago.
         return [*range(self._bucket(now + SKEW_SECS), self._bucket(now - self._ttl_secs - SKEW_SECS) - 1, -1)]
 
     def _key(self, kind: str, bucket: int, shard: int) -> str:
@@ -158,14 +160,14 @@ class RedisDecisions:
         return [{id: offset for id, offset in each.items() if offset} for each in found]
 
     def _others(self, value: bytes | None) -> int:
-        """What it says is how far others' decisions reach. Where it says nothing that we could have written, they may
-        reach anywhere: then more is asked for than has to be."""
+        """How far other writers' decisions reach, by a field's value. With a value that we did not write they may reach
+        anywhere: then more decisions are read than necessary."""
         if value is None:
             return 0
-        told = _REACH.fullmatch(value)
-        if told is None:
+        parts = _REACH.fullmatch(value)
+        if parts is None:
             return ANYWHERE
-        whose, own, others = told.groups()
+        whose, own, others = parts.groups()
         return int(others) if whose == self._token.encode() else max(int(own), int(others))
 
     def _reaches_above(self, bucket: int, shard: int, offsets: Mapping[int, int]) -> bool:
@@ -176,7 +178,7 @@ class RedisDecisions:
         self, places: Sequence[tuple[int, int, list[bytes]]], client: redis.Redis
     ) -> tuple[dict[bytes, bytes], set[bytes]]:
         with client.pipeline(transaction=False) as pipe:
-            pipeline: Any = pipe  # redis-py leaves what it does not know of untyped
+            pipeline: Any = pipe  # redis-py has no types for this
             for bucket, shard, ids in places:
                 pipeline.hmget(self._key("kept", bucket, shard), ids)
                 if self._remember_dropped:
@@ -186,7 +188,7 @@ class RedisDecisions:
         dropped: set[bytes] = set()
         for _, _, ids in places:
             older = {each: value for each, value in zip(ids, next(answers), strict=True) if value is not None}
-            kept = older | kept  # what was written again later says more
+            kept = older | kept  # the newest of several decisions counts
             if self._remember_dropped:
                 dropped |= {each for each, found in zip(ids, next(answers), strict=True) if found == _print(each)}
         return kept, dropped - kept.keys()
@@ -196,18 +198,18 @@ def _write(commands: Iterable[Command], client: redis.Redis) -> None:
     with client.pipeline(transaction=False) as pipe:
         pipeline: Any = pipe
         for keys, values in commands:
-            # Neither eval() nor EVALSHA fits a Cluster's.
+            # A pipeline of a Cluster has neither eval() nor EVALSHA.
             pipeline.execute_command("EVAL", _WRITE, len(keys), *keys, *values)
         pipe.execute()
 
 
 def _field(partition: int) -> str:
-    """Never as long as a trace id."""
+    """The field of a partition's reach. It is never as long as a trace id, which is the field of a decision."""
     return f"@{partition}"
 
 
 def _by_shard(ids: Iterable[bytes]) -> dict[int, list[bytes]]:
-    """By the last byte, which is random in every format of trace ids."""
+    """By shard, from the last byte of the id: it is random in every format of trace ids."""
     shards: defaultdict[int, list[bytes]] = defaultdict(list)
     for each in ids:
         shards[each[-1] % SHARDS].append(each)
@@ -220,12 +222,13 @@ def _portions(ids: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
 
 
 def _slot(trace_id: bytes) -> str:
-    """Its place in its shard's table. A trace that takes another's place makes that forgotten, never mistaken."""
+    """A trace's slot in its shard's table. Another trace in the same slot makes it forgotten, but not mistaken."""
     return f"#{int.from_bytes(trace_id[-4:-1], 'big') % SLOTS}"
 
 
 def _print(trace_id: bytes) -> int:
-    """What stands there: never 0, which is what an empty place reads as. One in four billion is another trace's."""
+    """The value in the slot, by which the trace is recognised. Never 0, which is the value of an empty slot. One in four
+    billion other traces has the same."""
     return int.from_bytes(trace_id[-8:-4], "big") or 1
 
 

@@ -1,4 +1,4 @@
-"""redis-py's three clients, made from the settings: one server, a master that Sentinels name, a Cluster."""
+"""Where Redis is, from the settings, and redis-py's client for it: one server, a master named by Sentinels, a Cluster."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ PORT, SENTINEL_PORT = 6379, 26379
 
 @attrs.frozen
 class RedisEndpoint:
-    """How to get to Redis. Connects only when used; raises UnusableFile when a file of TLS cannot be used."""
+    """Where Redis is. Connects only when a client is used."""
 
     settings: Redis
     url: RedisUrl
 
     @classmethod
     def of(cls, settings: Redis) -> RedisEndpoint:
-        """Look at everything that can be looked at without Redis."""
+        """Check everything that can be checked without Redis. Raises UnusableFile for a TLS file."""
         url = parse(settings.url)
         if url.tls:
-            tls_context(settings)  # redis-py would read the files at each connection, and not say which is wrong
+            tls_context(settings)  # redis-py reads the files at each connection, and does not say which one is wrong
         return cls(settings, url)
 
     @property
     def address(self) -> str:
-        """Hosts and ports, for people."""
+        """Hosts and ports, for logs and metrics."""
         return ",".join(f"{host}:{port}" for host, port in self._hosts)
 
     @property
@@ -43,13 +43,13 @@ class RedisEndpoint:
         return tuple((host, port or usual) for host, port in self.url.hosts)
 
     def connect(self) -> redis.Redis:
-        """The client. A Cluster is asked for its shape at once, so this may raise what redis-py raises."""
+        """A new client. A Cluster is asked for its nodes at once, so this may raise what redis-py raises."""
         if self.settings.cluster:
             nodes = [ClusterNode(host, port) for host, port in self._hosts]  # type: ignore[no-untyped-call]
             options = self._options() | {
-                # Once more after the shape of the Cluster was read anew: the usual case of a slot that has moved.
+                # One retry, after the nodes were read again: a slot has moved, most often.
                 "retry": Retry(NoBackoff(), 1),
-                # The names as given: what they stand for may change altogether while nobody asks.
+                # Start from the configured names each time: all addresses behind them may change.
                 "dynamic_startup_nodes": False,
             }
             return cast(redis.Redis, redis.RedisCluster(startup_nodes=nodes, **options))
@@ -59,9 +59,9 @@ class RedisEndpoint:
         return redis.Redis(host=host, port=port, db=self.url.database, **self._options())
 
     def _by_sentinel(self) -> redis.Redis:
-        asking = self._times() | self._tls() | {"password": self.settings.sentinel_password or None}
+        to_sentinels = self._times() | self._tls() | {"password": self.settings.sentinel_password or None}
         options = self._options() | {"db": self.url.database}
-        sentinel: Any = redis.Sentinel(self._hosts, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+        sentinel: Any = redis.Sentinel(self._hosts, sentinel_kwargs=to_sentinels, **options)  # type: ignore[no-untyped-call]
         return cast(redis.Redis, sentinel.master_for(self.settings.sentinel_master))
 
     def _options(self) -> dict[str, Any]:
@@ -77,8 +77,10 @@ class RedisEndpoint:
             "socket_timeout": secs,
             "socket_connect_timeout": secs,
             "socket_keepalive": True,
-            "protocol": 2,  # all we need, and proxies in front of Redis know it
-            "retry": Retry(NoBackoff(), 0),  # who calls knows what else to do; a call must end in time
+            "protocol": 2,  # it is enough, and proxies in front of Redis support it
+            "retry": Retry(
+                NoBackoff(), 0
+            ),  # a call must end within its limit, and the caller knows what to do without Redis
         }
 
     def _tls(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Redis's errors, sorted once: what each means for the call, for the link, and what an operator is told."""
+"""Redis's errors, translated once: to a metric label, a log line with what to check, and whether the link closes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from redis.sentinel import MasterNotFoundError
 
 @attrs.frozen
 class Reason:
-    """Why Redis did not do what it was asked."""
+    """Why a call failed."""
 
     label: str  # of the metric
-    headline: str  # how the log line and the detail in /health begin
-    check: str  # what an operator should look at
-    closes: bool = True  # whether other calls have no better chance: then none is tried before a probe went through
+    headline: str  # the beginning of the log line and of the detail in /health
+    check: str  # what an operator should check
+    closes: bool = True  # whether other calls would fail too: then none is tried until a probe succeeds
 
 
 TIMEOUT = Reason(
@@ -26,22 +26,24 @@ CONNECT = Reason("connect", "Redis cannot be reached", "check redis.url and that
 TLS = Reason("tls", "Redis cannot be reached", "check redis.sslCaLocation, redis.sslCertificateLocation and rediss://")
 SENTINEL = Reason("connect", "Redis cannot be reached", "check redis.sentinelMaster, redis.url and the Sentinels")
 AUTH = Reason("auth", "Redis refuses us", "check redis.username, redis.password and the user's rights (ACL)")
-LOADING = Reason("loading", "Redis is not ready", "it reads its data from the disk")
-READONLY = Reason("readonly", "Redis takes no writes", "check that redis.url is the master's, and its disk")
+LOADING = Reason("loading", "Redis is not ready", "it is loading its data from disk: wait")
+READONLY = Reason(
+    "readonly", "Redis takes no writes", "check that redis.url is the address of the master, and that its disk has room"
+)
 MOVED = Reason("moved", "Redis Cluster does not answer", "check redis.cluster, and the Cluster's state")
-# What is read and removed still works, and removing is what makes room.
-OOM = Reason("oom", "Redis is full", "check its maxmemory, and docs/redis.md for what it has to hold", closes=False)
+# It does not close the link: reading and removing still work, and removing makes room.
+OOM = Reason("oom", "Redis is full", "check its maxmemory against docs/redis.md", closes=False)
 STRANGE = Reason(
     "unreadable",
     "Redis answers what cannot be read",
-    "check that redis.url, or who stands before it, is a Redis (7 or newer)",
+    "check that redis.url, or the proxy in front of it, is a Redis (7 or newer)",
 )
 OTHER = Reason("other", "Redis answers with an error", "check its version (7 or newer) and its log", closes=False)
 
-# What redis-py, and who reads the answers that it gives, raise where an answer is of another form than the command's.
+# Raised by redis-py, and by our code that reads its answers, where an answer does not have the form of its command.
 UNREADABLE = (TypeError, LookupError, AttributeError, ValueError, ArithmeticError, RecursionError)
 
-# The first that fits, subclasses before their bases.
+# The first match counts, so subclasses come before their bases.
 _BY_CLASS: Sequence[tuple[tuple[type[BaseException], ...], Reason]] = (
     ((MasterNotFoundError,), SENTINEL),
     (
@@ -69,7 +71,7 @@ _BY_CLASS: Sequence[tuple[tuple[type[BaseException], ...], Reason]] = (
     ((exceptions.ConnectionError, OSError), CONNECT),
     (UNREADABLE, STRANGE),
 )
-# A script's error, and some of the server's, come as plain ResponseError: their first word says which it is.
+# Errors of scripts, and some of the server, are plain ResponseErrors: one of their first words says which error it is.
 _BY_WORD: Mapping[str, Reason] = {
     "OOM": OOM,
     "NOAUTH": AUTH,
@@ -86,11 +88,11 @@ _BY_WORD: Mapping[str, Reason] = {
 
 
 def reason_of(error: BaseException) -> Reason:
-    """Which of them it is."""
+    """The reason behind an exception of redis-py."""
     text = str(error)
     for kinds, reason in _BY_CLASS:
         if isinstance(error, kinds):
-            # A Cluster that nobody answers for, and a TLS that fails, come wrapped.
+            # redis-py wraps the error where no node of a Cluster answers, or where TLS fails.
             cause = error.__cause__
             if reason is MOVED and isinstance(cause, exceptions.ConnectionError | exceptions.TimeoutError):
                 return reason_of(cause)

@@ -1,4 +1,4 @@
-"""The link to Redis: calls on worker threads, each bounded in time, and none while Redis is known to be away."""
+"""The link to Redis: calls run on worker threads, each within a time limit, and fail at once while Redis is away."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 VERSION = 1  # of the layout of all keys (docs/redis.md)
 COMPONENT = "redis"
-PROBE = "probe"  # the operation
+PROBE = "probe"  # as an operation
 LOOK_SECS = 5.0  # between two probes of a link that nobody uses
 PROBING = Retrying(0.1, max_secs=LOOK_SECS)  # between two probes while Redis is away
 PROBE_KEY_SECS = 60
@@ -43,13 +43,13 @@ REPEAT_SECS = 30.0
 
 
 class RedisLink:
-    """Used from trio by `call`, from a thread of its own by `call_now`; both raise Away."""
+    """Called from trio by `call`, and from other threads by `call_now`. Both raise Away."""
 
     def __init__(self, settings: Redis, group: str, meter: Meter, health: Health) -> None:
         self._endpoint = RedisEndpoint.of(settings)
         self._prefix = f"tss:{VERSION}", quote(group, safe="")  # a brace in it would be a hash tag
         self._secrets = [each for each in (settings.password, self._endpoint.url.password) if each]
-        # A connection that hangs and then an answer that does not come; with that a call has had its time.
+        # One timeout for the connection, one for the answer.
         self._call_secs = 2 * settings.connection_timeout_secs
         self._limiter = trio.CapacityLimiter(settings.pool_size)
         self._client: redis.Redis | None = None
@@ -61,17 +61,17 @@ class RedisLink:
         return f"<RedisLink to {self._endpoint.address} {self._state.trouble or 'up'}>"
 
     def key(self, *parts: str | int, tag: str = "") -> str:
-        """A key of ours. Keys of one tag share a slot of a Cluster, and so may stand in one script; all without one do."""
+        """A key of this group. Keys with the same tag, or all without one, share a slot of a Cluster, as one script needs."""
         version, group = self._prefix
         return ":".join((version, f"{{{group}:{tag}}}" if tag else f"{{{group}}}", *map(str, parts)))
 
     async def call(self, work: Callable[[redis.Redis], T], *, operation: str = "other") -> T:
-        """Do it on a worker thread. A call that is cancelled or out of time may still have been done."""
+        """Run ``work`` with the client on a worker thread. After a cancellation or a timeout it may still have an effect."""
         self._state.check()
         return await self._bounded(work, operation)
 
     def call_now(self, work: Callable[[redis.Redis], T], *, operation: str = "other") -> T:
-        """Do it here, blocking: for a thread that is not trio's. Each answer is waited for as long as one to `call`."""
+        """Run ``work`` with the client on this thread, which is not trio's, and block. The limits are those of `call`."""
         self._state.check()
         return self._attempt(work, operation)
 
@@ -81,25 +81,25 @@ class RedisLink:
         return self._state.closed
 
     def client_now(self) -> redis.Redis:
-        """The client itself, for who listens on a connection for long (pub/sub); raises what redis-py raises."""
-        with self._connecting:  # a Cluster connects here, and must not for each thread
+        """The client itself, for connections that stay open (pub/sub). Raises what redis-py raises."""
+        with self._connecting:  # a Cluster connects here: once, not once a thread
             if self._client is None:
                 self._client = self._endpoint.connect()
             return self._client
 
     def _leave(self, client: redis.Redis) -> None:
-        """The next call connects anew, and asks for the name's address anew.
+        """The next call connects again, and resolves the name again.
 
-        A server that answers READONLY, LOADING or MASTERDOWN keeps its connections. After a failover behind one name
-        they would hold the link to the demoted server for ever.
+        A server that answers READONLY, LOADING or MASTERDOWN keeps its connections. After a failover behind one name,
+        these connections would bind the link to the demoted server for ever.
         """
         with self._connecting:
             if self._client is not client:
-                return  # another call has left it already
+                return  # another call did this already
             self._client = None
-        pool = getattr(client, "connection_pool", None)  # a Cluster has one for each node; they go with the client
+        pool = getattr(client, "connection_pool", None)  # a Cluster has one for each node, which close with the client
         if pool is not None:
-            pool.disconnect(inuse_connections=False)  # those in use are other calls', and end with these
+            pool.disconnect(inuse_connections=False)  # other calls use the rest, which close after these calls
 
     async def _bounded(self, work: Callable[[redis.Redis], T], operation: str) -> T:
         with trio.move_on_after(self._call_secs):
@@ -124,7 +124,7 @@ class RedisLink:
         return done
 
     def _told(self, error: BaseException) -> str:
-        """Its text, without a password: no error is known to have one, and none must."""
+        """The error's text without passwords. No error is known to contain one; this makes sure."""
         text = str(error) or type(error).__name__
         for secret in self._secrets:
             text = text.replace(secret, MASK)
@@ -135,7 +135,7 @@ class RedisLink:
         return Away(self._state.fail(reason, detail, operation))
 
     async def watch(self) -> None:
-        """Look after Redis for as long as there is a link: the one place that says that it is well again."""
+        """Probe Redis while the link is open. Only a probe reports that Redis is back."""
         probes = 0
         while True:
             if self._state.trouble:
@@ -149,7 +149,7 @@ class RedisLink:
             await self.probe()
 
     async def probe(self) -> bool:
-        """Whether it takes a small write: a full one, or a replica, would still answer PING."""
+        """Whether Redis takes a small write. PING would succeed on a full server and on a replica too."""
         probe = self.key("probe")
         try:
             await self._bounded(lambda client: client.set(probe, b"", ex=PROBE_KEY_SECS), PROBE)
@@ -159,13 +159,13 @@ class RedisLink:
         return True
 
     def close(self) -> None:
-        """Give the connections back; those of a call that hangs end with it."""
+        """Close the connections. Those of a call that hangs close after it."""
         if self._client is not None:
             self._client.close()
 
 
 class _State:
-    """What is known of Redis. Written from any thread."""
+    """The state of Redis, for calls, the log, metrics and /health. Written from any thread."""
 
     def __init__(self, address: str, meter: Meter, health: Health) -> None:
         self.trouble = ""
@@ -178,8 +178,8 @@ class _State:
         self._token = trio.lowlevel.current_trio_token()
         self._told = ""  # the headline last logged
         self._told_at = 0.0
-        # By operation: how often in a row it ended in a closed link. Its own success alone says that it works again: others may
-        # be small, and pass.
+        # By operation: how many times in a row it closed the link. Only its own success resets this: smaller operations
+        # may succeed while it fails.
         self._setbacks: Counter[str] = Counter()
         self._rests_until = 0.0
         health.starting(COMPONENT)
@@ -189,17 +189,17 @@ class _State:
             raise Away(self.trouble)
 
     def succeed(self, operation: str) -> None:
-        """It did what it was asked to."""
+        """Take in that a call succeeded."""
         if self._setbacks:
             with self._lock:
                 self._setbacks.pop(operation, None)
 
     def rest_secs(self) -> float:
-        """For how long no probe is worth anything, since it passed before and the real call did not."""
+        """Seconds until the next probe makes sense: probes succeeded before, while the real calls failed."""
         return self._rests_until - time.monotonic()
 
     def _rest(self, operation: str) -> float:
-        """After the first real call that closes the link; those that were under way beside it say nothing more."""
+        """Seconds to rest, after a real call that closed the link. Calls that fail after it do not count: the link is closed."""
         self._setbacks[operation] += 1
         times = self._setbacks[operation]
         secs = 0.0 if times == 1 else RESTING.most_secs(times - 2)
@@ -207,12 +207,12 @@ class _State:
         return secs
 
     def fail(self, reason: Reason, detail: str, operation: str) -> str:
-        """Take it in; the text says what is wrong and what to check."""
+        """Take in that a call failed. Returns the reason, with what to check."""
         said = f"{reason.headline}: {self._address}: {detail}, {reason.check}"
         with self._lock:
             is_news = not self.trouble
             if reason.closes and not self.closed and operation != PROBE and (rest_secs := self._rest(operation)):
-                said = f"{said} (`{operation}` failed {self._setbacks[operation]} times in a row while probes went through; the next try is in {rest_secs:g} s)"
+                said = f"{said} (`{operation}` failed {self._setbacks[operation]} times in a row while probes succeeded; the next try is in {rest_secs:g} s)"
             self.trouble, self.closed = said, self.closed or reason.closes
             now = time.monotonic()
             if reason.headline != self._told or now - self._told_at >= REPEAT_SECS:
@@ -225,7 +225,7 @@ class _State:
         return said
 
     def _wake(self) -> None:
-        with suppress(trio.RunFinishedError):  # a thread that nobody waits for any more
+        with suppress(trio.RunFinishedError):  # from a thread that was abandoned
             self._token.run_sync_soon(self._notice)
 
     def _notice(self) -> None:
@@ -258,9 +258,9 @@ async def _run(task: Run) -> None:
 async def open_link(
     settings: Redis, group: str, meter: Meter, health: Health, watch: Callable[[Run], Awaitable[None]] = _run
 ) -> AsyncIterator[RedisLink]:
-    """The link, tried once before it is given out; Redis being away is no error. Raises UnusableFile for a file of TLS.
+    """The link, after one probe. Redis may be away, which is not an error. Raises UnusableFile for a TLS file.
 
-    ``watch`` runs the link's task, for whoever has to know of its death.
+    ``watch`` runs the link's task, so that its caller notices when the task dies.
     """
     link = RedisLink(settings, group, meter, health)
     async with trio.open_nursery() as nursery:

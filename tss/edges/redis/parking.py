@@ -1,6 +1,7 @@
-"""Long-open traces out of memory: one Redis hash for each input partition (docs/redis.md says what stands in it).
+"""Parked traces in Redis: one hash for each input partition (docs/redis.md describes its fields).
 
-All writes are scripts on one key: atomic, fit for a Cluster, and refused when another owner has taken the partition over.
+Every write is a script on one key. So it is atomic, works on a Cluster, and is refused after another owner has taken the
+partition over.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ from tss.core.parked import Parcel
 from tss.edges.redis.link import RedisLink
 
 TRACE_ID_BYTES = 16
-FIELDS_AT_A_TIME = 5000  # what a script may unpack onto Lua's stack is 8,000 values
+FIELDS_AT_A_TIME = 5000  # a script may unpack 8,000 values onto Lua's stack
 
-# A trace has the fields s<id> (its summary), n<id> (how many frames, the bytes of all of it, and of which lookup the values
-# in the summary are) and f<id><number>. A version before this one has no third part in n<id>, reads the others, and writes
-# it anew without.
-# What Redis itself adds to a field is about this much; it counts, since what is bounded is memory.
+# A trace has the fields s<id> (its summary), f<id><number> (a frame), and n<id>: the number of its frames, its bytes, and
+# the lookup that the summary's values belong to. Older versions write n<id> without this third part, and ignore it.
+# Redis needs about this much memory for each field, beside its value. It counts, since the limit is one of memory.
 _FIELD_BYTES = 64
 
 _TAKE_OVER = f"""\
@@ -35,7 +35,7 @@ if known == '' or not seq or (found[1] ~= known and found[2] ~= known) or seq < 
   redis.call('EXPIRE', key, ttl)
   return false
 end
--- prev stays what was committed: the next owner may know no newer one, should this one end before its first commit
+-- prev is the token in the last commit: if this owner ends before its first commit, the next one knows no newer token
 redis.call('HSET', key, 'token', token, 'prev', known)
 redis.call('EXPIRE', key, ttl)
 local summaries, wanted, numbers = {{}}, {{}}, {{}}
@@ -63,8 +63,8 @@ _PARK = f"""\
 local key, token, ttl, limit = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local known_seq, new_seq = tonumber(ARGV[4]), tonumber(ARGV[5])
 local found = redis.call('HMGET', key, 'token', 'bytes', 'seq')
--- a replica that became the master may lack what the old one had confirmed; and a call that nobody waits for any more
--- may come after the one that was made in its place, whose summaries are newer
+-- seq < known_seq: a replica that became the master may lack writes that the old master had confirmed
+-- seq >= new_seq: a call that timed out may arrive after the call that replaced it, which has newer summaries
 local seq, bytes = tonumber(found[3]), tonumber(found[2])
 if found[1] ~= token or not seq or not bytes or seq < known_seq or seq >= new_seq then
   return redis.error_reply('LOST')
@@ -122,15 +122,19 @@ return 1"""
 
 @attrs.frozen
 class TakenOver:
-    """What stands in a partition's hash: all that was parked up to ``seq``, and perhaps more."""
+    """The traces in a partition's hash: all that were parked up to ``seq``, and perhaps more."""
 
     seq: int
     summaries: dict[bytes, bytes] = attrs.field(repr=lambda found: str(len(found)))  # by trace id
-    lookups: dict[bytes, str] = attrs.field(factory=dict, repr=False)  # of those of which it is known
+    lookups: dict[bytes, str] = attrs.field(
+        factory=dict, repr=False
+    )  # by trace id, in hexadecimal digits; missing where it is not known
 
 
 class RedisParking:
-    """Raises Away, Lost and Full. A token is of one assignment of one partition, and never empty."""
+    """Parks traces by partition. Each assignment of a partition has its own token, which is never empty.
+
+    Raises Away; Lost when the hash is gone, has another token, or lacks writes; and Full."""
 
     def __init__(self, link: RedisLink, ttl_secs: float, max_bytes: int) -> None:
         self._link = link
@@ -141,9 +145,10 @@ class RedisParking:
         return f"<RedisParking of {self._max_bytes} bytes a partition in {self._link!r}>"
 
     def take_over(self, partition: int, known: tuple[str, int] | None, token: str) -> TakenOver | None:
-        """Make the partition's hash this token's, for the member's thread: blocks.
+        """Give the partition's hash a new token. Blocks, for the thread of the group member.
 
-        None when what is there is not all that was parked under ``known``: the hash then is empty.
+        ``known``: the token and seq from the committed offset. None when the hash lacks anything that was parked by
+        then: the hash is cleared.
         """
         old, seq = known or ("", 0)
         work = partial(_run, _TAKE_OVER, self._key(partition), (token, self._ttl_secs, old, seq))
@@ -154,17 +159,17 @@ class RedisParking:
         taken = TakenOver(seq, {})
         for trace_id, summary, lookup in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
             if len(trace_id) != TRACE_ID_BYTES:
-                continue  # a field that somebody else wrote
+                continue  # not a field of ours
             taken.summaries[trace_id] = summary
             if lookup:
                 taken.lookups[trace_id] = lookup.decode("ascii")
         return taken
 
     async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int = 0) -> int:
-        """All of them or none; the new seq. Lost, too, where there is not all that was there at ``seq``.
+        """Park all of these or none; returns the new seq.
 
-        After Away they may be there or not, and a frame that is parked again then is there twice. The next call has
-        to say how many before it are ``unheard``: none of them is done after it, however late it comes.
+        After Away it is not known whether they are parked, and a frame that is parked again may be there twice. The next
+        call gives the number of such calls as ``unheard``: after it Redis refuses them, however late they arrive.
         """
         values: list[Any] = [token, self._ttl_secs, self._max_bytes, seq, seq + unheard + 1]
         for each in parcels:
@@ -172,14 +177,14 @@ class RedisParking:
         return int(await self._call(_PARK, partition, values, "park"))
 
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
-        """The frames in the order they were parked; those who have none are left out."""
+        """The frames of these traces, in the order of their parking. Traces without frames are left out."""
         if not ids:
             return {}
         found = await self._call(_FETCH, partition, (token, *ids), "fetch")
         return {each: frames for each, frames in zip(ids, found, strict=True) if frames}
 
     async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
-        """Forget them; those who are not there do no harm. With no ids: the hash lives on for another while."""
+        """Remove these traces; unknown ids are ignored. Without ids it only renews the hash's time to live."""
         await self._call(_REMOVE, partition, (token, self._ttl_secs, *ids), "remove")
 
     async def _call(self, script: str, partition: int, values: Sequence[Any], operation: str) -> Any:
@@ -191,12 +196,12 @@ class RedisParking:
 
 def _run(script: str, key: str, values: Sequence[Any], client: redis.Redis) -> Any:
     try:
-        # By its hash; one that Redis has forgotten (a restart, a failover) is sent again by redis-py.
+        # Called by its SHA. redis-py sends the script again when Redis has lost it (a restart, a failover).
         return client.register_script(script)([key], values)
     except redis.ResponseError as error:
         said = str(error)
         if said.startswith("LOST"):
-            raise Lost(f"what was parked under {key} is not there any more, or another replica's") from error
+            raise Lost(f"the traces parked under {key} are gone, or another replica has taken them over") from error
         if said.startswith("FULL"):
-            raise Full(f"{key} holds redis.maxParkedBytes already") from error
+            raise Full(f"{key} has reached redis.maxParkedBytes") from error
         raise

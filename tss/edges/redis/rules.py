@@ -1,8 +1,8 @@
-"""Force rules in Redis, where all replicas find them: one hash, and a channel that says when it has changed.
+"""Force rules in Redis, shared by all replicas: one hash, and a channel that announces its changes.
 
-The hash `force:rules` has a field `version`, another after each change, and a field for each rule, its id after `rule:`. A
-change replaces all of it at once, if its version is still the one that was read. The channel has the name of the hash and
-carries the new version; who hears it reads the hash, which alone says what is so.
+The hash `force:rules` has a field `version`, which changes each time, and a field `rule:<id>` for each rule. A change
+replaces the whole hash, provided that its version is still the one that was read. The channel has the name of the hash
+and carries the new version. Subscribers then read the hash: the message itself is not trusted.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from tss.core.force.changes import Stored
 from tss.edges.redis.errors import UNREADABLE
 from tss.edges.redis.link import RedisLink
 
-LOOK_SECS = 0.25  # how long the listening thread waits at a time: the end of the daemon need not wait longer
-AGAIN_SECS = 1.0  # after a lost connection; the rules are polled meanwhile
+LOOK_SECS = 0.25  # the listening thread waits this long at a time, so the daemon's end waits no longer
+AGAIN_SECS = 1.0  # between two connections; the rules are polled meanwhile
 
-OPERATION = "force_rules"  # as the link's metrics have it
+OPERATION = "force_rules"  # the label in the link's metrics
 
 _VERSION = b"version"
 _RULE = b"rule:"
 
-# Hash and channel; the version that was read, the next one, how long to keep it in ms, then fields and values.
+# Key and channel; the version that was read, the next version, the time to live in ms, then fields and values.
 _SWAP = """
 if (redis.call('HGET', KEYS[1], 'version') or '') ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
@@ -41,14 +41,14 @@ return 1
 
 
 class RedisRules:
-    """See the store of `tasks/forcing`. Listening has a thread and a connection of its own, beside those of the link's calls."""
+    """The store of `tasks/forcing`. Listening has its own thread and connection, beside those of the link's calls."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._key = link.key("force", "rules")
 
     async def read(self) -> Stored:
-        """What there is."""
+        """The rules and their version. Raises Away."""
         found = await self._link.call(self._found, operation=OPERATION)
         rules = {
             name.removeprefix(_RULE).decode("utf-8", "replace"): rule
@@ -58,7 +58,7 @@ class RedisRules:
         return Stored(found.get(_VERSION, b"").decode("utf-8", "replace"), rules)
 
     async def swap(self, version: str, rules: Mapping[str, bytes], keep_secs: float) -> bool:
-        """These in the place of what was there, unless that is another version by now: then False. All hear of it."""
+        """Replace the rules, and announce it. False when the version is not ``version`` any more. Raises Away."""
         fields = [each for rule_id, rule in rules.items() for each in (_RULE + rule_id.encode(), rule)]
         given: list[str | int | bytes] = [version, secrets.token_hex(8), round(keep_secs * 1000), *fields]
         return bool(await self._link.call(lambda client: client.eval(_SWAP, 1, self._key, *given), operation=OPERATION))
@@ -66,24 +66,24 @@ class RedisRules:
     def _found(self, client: Any) -> Mapping[bytes, bytes]:
         found = dict(client.hgetall(self._key))
         if not all(isinstance(each, bytes) for field in found.items() for each in field):
-            raise TypeError("the answer is no hash")  # the link says Away
+            raise TypeError("the answer is not a hash")  # the link turns this into Away
         return found
 
     async def listen(self, changed: Callable[[], None]) -> NoReturn:
-        """Until cancelled, call ``changed`` in this event loop after each change, and when one may have been missed."""
+        """Until cancelled: call ``changed`` in this event loop after each change, and after each connection."""
         over = threading.Event()
         tell = partial(trio.lowlevel.current_trio_token().run_sync_soon, changed, idempotent=True)
         try:
-            # Left behind when cancelled: it ends within LOOK_SECS by itself, or with its connection's time limits.
+            # Abandoned when cancelled: the thread ends within LOOK_SECS, or within its connection's timeouts.
             await trio.to_thread.run_sync(
                 self._listen, tell, over, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
             )
         finally:
             over.set()
-        raise AssertionError("listening ends only when it is told to")
+        raise AssertionError("the listening thread ends only after `over` is set")
 
     def _listen(self, tell: Callable[[], None], over: threading.Event) -> None:
-        """The thread: connect, hear, and again, however often the connection is lost."""
+        """On the thread: connect and listen, again after each lost connection."""
         while not over.is_set():
             try:
                 self._hear(tell, over)
@@ -94,8 +94,8 @@ class RedisRules:
         client: Any = self._link.client_now()
         with client.pubsub() as channel:
             channel.subscribe(self._key)
-            # A client that the link has left may be connected to a server that is the master no more.
+            # When the link has left this client, its server may no longer be the master.
             while not over.is_set() and self._link.client_now() is client:
-                # What is heard first is that we are subscribed: the rules may have changed before.
+                # The first message confirms the subscription. Before it the rules may have changed, so it counts too.
                 if channel.get_message(timeout=LOOK_SECS) is not None and not over.is_set():
                     tell()

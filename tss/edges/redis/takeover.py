@@ -1,4 +1,4 @@
-"""What earlier owners parked of a partition, taken up when it is assigned; and the same Redis for the tasks."""
+"""Parked traces: taken over from earlier owners when a partition is assigned, then parked and fetched by the tasks."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ class ParkedTraces:
     meter: Meter
 
     def take_over(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
-        """The same starts, with what was parked where Redis has all of it, or at the floor.
+        """The same starts, with the parked traces where Redis has all of them; else from the floor, where the oldest of
+        them begins.
 
-        Bounded by the link's own timeouts: once Redis is known to be away the other partitions do not ask again.
+        The link's timeouts bound it: once Redis is known to be away, no further partition asks.
         """
         taken: dict[int, StartPosition] = {}
         for id, start in starts.items():
@@ -42,7 +43,7 @@ class ParkedTraces:
         known = None if place is None else (place.token, place.seq)
         try:
             found = self.parking.take_over(id, known, token)
-            if place is None:  # nothing was parked, as far as Kafka knows
+            if place is None:  # the committed offset says that nothing is parked
                 return attrs.evolve(start, shelf=Shelf(token))
             if found is not None:
                 parked = {
@@ -51,7 +52,7 @@ class ParkedTraces:
                 }
                 return attrs.evolve(start, shelf=Shelf(token, found.seq), summaries=parked)
         except Away as error:
-            # Not as committed: Kafka's answer has to say that it is ours before anything is parked of it.
+            # Not `committed`: before traces are parked again, a commit must prove that the partition is ours.
             return attrs.evolve(self._at_floor(id, start, "away", str(error)), committed=False)
         except Lost as error:
             return attrs.evolve(self._at_floor(id, start, "not_fitting", str(error)), committed=False)
@@ -62,23 +63,23 @@ class ParkedTraces:
         if back.offset < start.offset:
             self.meter.count(measures.REREAD, 1, reason)
             log.warning(
-                "what was parked cannot be taken over: the partition is read again from where the oldest of that begins",
+                "parked traces cannot be taken over from Redis: the partition is read again from where the oldest of them begins",
                 partition=id, offset=back.offset, committed=start.offset, reason=reason, detail=detail,
             )  # fmt: skip
         return back
 
     async def begin(self, partition: int, token: str) -> None:
-        """Clear what is there; from now on it is that token's. Raises Away."""
+        """Clear the partition's hash, and give it this token. Raises Away."""
         await trio.to_thread.run_sync(self.parking.take_over, partition, None, token)
 
     async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int) -> int:
-        """Put these. Raises Away, Full, Lost."""
+        """Park these; returns the new seq. Raises Away, Full, Lost."""
         return await self.parking.park(partition, token, seq, parcels, unheard)
 
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
-        """Their frames. Raises Away, Lost."""
+        """The frames of these traces. Raises Away, Lost."""
         return await self.parking.fetch(partition, token, ids)
 
     async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
-        """They are done with. Raises Away, Lost."""
+        """Remove these traces. Raises Away, Lost."""
         await self.parking.remove(partition, token, ids)
