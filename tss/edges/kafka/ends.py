@@ -1,6 +1,6 @@
-"""Where partitions end, and up to when that is known: from librdkafka's statistics, or asked where nothing is fetched.
+"""The ends of partitions, and until when each is known: from librdkafka's statistics, or asked while reading pauses.
 
-Source: librdkafka STATISTICS.md. What the fields do was measured on Apache Kafka 4.3 and Tansu 0.6; see `PartitionEnds`.
+Source: librdkafka STATISTICS.md. The behaviour of the fields was measured with Apache Kafka 4.3 and Tansu 0.6.
 """
 
 from __future__ import annotations
@@ -20,47 +20,50 @@ ASK_SECS = 2.0
 
 @attrs.frozen
 class _End:
-    """One partition in one statistics snapshot, with its fetching known to be fresh."""
+    """One partition in one statistics snapshot, after a fresh fetch."""
 
-    high: int  # the log's end
-    stable: int  # the end of what may be read: open transactions begin here
+    high: int  # the end of the partition
+    stable: int  # the last stable offset: open transactions begin here
     fetched: int  # the offset to be fetched next
-    queued: int  # fetched, and not yet handed over
-    known_ms: int
+    queued: int  # messages fetched, but not handed over yet
+    known_ms: int  # the wall clock until which this is known
 
 
 class PartitionEnds:
     """The ends of the assigned partitions.
 
-    A partition is at its end when nothing of it is queued and the next offset to fetch is the high watermark (not the
-    stable offset: records of an open transaction are older than the wall clock, and still to come). Up to when: the
-    time of the snapshot less the time since its broker last said anything. Answers on a connection come in the order of
-    the requests, and a waiting fetch is answered as soon as there is a record, so a broker that speaks has no news.
+    A partition is at its end when none of its messages is queued, and the next offset to fetch is the high watermark.
+    (Not the stable offset: the records of an open transaction are older than the wall clock, and have yet to be read.)
+    It is known until the time of the snapshot, less the time since the broker's last answer. Answers on a connection
+    come in the order of the requests. A waiting fetch is answered as soon as there is a record. So a broker that
+    answered had no record until then.
 
-    Watermarks and offsets stay as they were after a pause, a revocation or a change of the leader until the next fetch
-    is answered. So a partition counts only when its broker has been sent two fetches since the first snapshot that
-    showed it active: one fetch at a time is on its way, so the first of the two has been answered.
+    After a pause, a revocation or a change of the leader, watermarks and offsets are old until the next fetch is
+    answered. So a partition counts only when its broker has been sent two fetches since the first snapshot that showed
+    it active. Only one fetch at a time is under way, so the first of the two has been answered.
     """
 
     def __init__(self) -> None:
-        self._fetches: dict[int, tuple[int, int]] = {}  # partition: broker, and how many fetches it had been sent
+        self._fetches: dict[
+            int, tuple[int, int]
+        ] = {}  # by partition: its broker, and the number of fetches sent to it by then
         self._ends: dict[int, _End] = {}
 
     def __repr__(self) -> str:
         return f"<PartitionEnds {self._ends}>"
 
     def begin(self, ids: Iterable[int]) -> None:
-        """What is known of these is void: assigned, revoked, moved, paused or resumed."""
+        """Forget these partitions: they were assigned, revoked, moved, paused or resumed."""
         for id in ids:
             self._fetches.pop(id, None)
             self._ends.pop(id, None)
 
     def clear(self) -> None:
-        """Forget the snapshot, once used; the count of fetches goes on."""
+        """Forget the snapshot after its use, but not the count of fetches."""
         self._ends.clear()
 
     def see(self, ids: Iterable[int], topic: Mapping[str, Any], brokers: Mapping[str, Any], emitted_ms: int) -> None:
-        """Take in a snapshot: of the topic's part `partitions`, and of `brokers`."""
+        """Take in a snapshot: the statistics' ``partitions`` of the topic, and ``brokers``; emitted at this wall ms."""
         by_node = {broker["nodeid"]: broker for broker in brokers.values() if broker["nodeid"] >= 0}
         self._ends.clear()
         for id in ids:
@@ -86,7 +89,8 @@ class PartitionEnds:
         return bool(fetches >= before[1] + 2)
 
     def reached(self, positions: Mapping[int, int]) -> dict[int, int]:
-        """The partitions at their end, given the offset after the last record handed over: up to which wall ms."""
+        """The partitions at their end, each with the wall clock in ms until which this is known. ``positions``: the offset
+        after the last record that was handed over."""
         return {
             id: end.known_ms
             for id, end in self._ends.items()
@@ -94,12 +98,12 @@ class PartitionEnds:
         }
 
     def read_to(self, ids: Iterable[int]) -> dict[int, int]:
-        """The log's end of partitions at their end: at the position, or above it, where a transaction's marker or what
-        was aborted comes last."""
+        """The end offsets of partitions at their end. It is above the position where a transaction's marker, or an aborted
+        record, comes last."""
         return {id: self._ends[id].high for id in ids}
 
     def lags(self, positions: Mapping[int, int]) -> dict[int, int]:
-        """Records between the position and what may be read, by partition."""
+        """Records between the position and the last stable offset, by partition."""
         lags = {}
         for id, end in self._ends.items():
             position = positions[id] if end.queued else max(end.fetched, positions[id])
@@ -108,8 +112,8 @@ class PartitionEnds:
 
 
 class AskedEnds:
-    """The ends of partitions while nothing of them is fetched, asked without waiting for the answer: the thread that
-    asks is the one that commits. Raises nothing."""
+    """The ends of partitions while reading pauses. They are asked without waiting for the answer, since the thread that
+    asks also commits. Raises nothing."""
 
     def __init__(self, topic: str, directory: Callable[[], AdminClient]) -> None:
         self._topic = topic
@@ -121,7 +125,7 @@ class AskedEnds:
         return f"<AskedEnds of {self._topic}, {len(self._asked)} asked>"
 
     def ask(self, ids: Iterable[int]) -> None:
-        """Ask, unless what was asked before has no answer yet."""
+        """Ask, unless the question before has no answer yet."""
         if self._asked:
             return
         wanted = {TopicPartition(self._topic, id): OffsetSpec.latest() for id in ids}  # type: ignore[no-untyped-call]
@@ -132,11 +136,11 @@ class AskedEnds:
             )
 
     def forget(self) -> None:
-        """An answer that is on its way is not wanted any more."""
+        """Ignore the answer that is under way."""
         self._asked = {}
 
     def heard(self) -> dict[int, int]:
-        """The offset after the last record that may be read, by partition, once all are answered; of those that were told."""
+        """The last stable offset by partition, once there is an answer for all. Partitions with an error are left out."""
         if not self._asked or not all(future.done() for future in self._asked.values()):
             return {}
         asked, self._asked = self._asked, {}

@@ -1,7 +1,7 @@
-"""Which topic it is that bears the name: a topic that is deleted and made again gets another id (KIP-516, Kafka 2.8).
+"""The id of the topic: one that is deleted and made again under the same name has another (KIP-516, Kafka 2.8).
 
-Without the id, what was committed of the old topic would be taken for a position in the new one. A running consumer is
-not told either: librdkafka 2.16 goes on at the old position when the new topic reaches as far (measured, Kafka 4.3).
+Without the id, an offset of the old topic would count as a position in the new one. A running consumer does not notice
+the change: librdkafka 2.16 goes on at the old position if the new topic is long enough (measured, Kafka 4.3).
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._topic import TopicDescription
 
-ASK_SECS = 2.0  # each question, and what is asked at an assignment is asked so often
-TRIES = 3
-LOOK_SECS = 5.0  # between two questions while the partitions are read
-NO_ID = "A" * 22  # what a broker without ids gives: 16 zero bytes
+ASK_SECS = 2.0  # the timeout of one request
+TRIES = 3  # at an assignment
+LOOK_SECS = 5.0  # between two requests while the partitions are read
+NO_ID = "A" * 22  # from a broker without ids: 16 zero bytes
 
 Asked = Future[TopicDescription]
 
 
 class TopicIdentity:
-    """The id of one topic; empty where the brokers do not tell it, or nobody may ask. Raises nothing."""
+    """The id of one topic; empty where the brokers do not tell it, or an ACL denies it. Raises nothing."""
 
     def __init__(self, topic: str, directory: Callable[[], AdminClient]) -> None:
-        self.known = ""  # of which the assigned partitions are
+        self.known = ""  # the id of the topic that the assigned partitions belong to
         self._topic = topic
         self._directory = directory
         self._client: AdminClient | None = None
@@ -38,7 +38,7 @@ class TopicIdentity:
         return f"<TopicIdentity of {self._topic} {self.known}>"
 
     def ask(self) -> str:
-        """The id that the topic has now. Blocks, for a few seconds at most."""
+        """The id that the topic has now. Blocks for a few seconds at most."""
         for _ in range(TRIES):
             asked = self._send()
             told = "" if asked is None else _told(asked, ASK_SECS + 1.0)
@@ -47,8 +47,8 @@ class TopicIdentity:
         return ""
 
     def has_changed(self, *, now: bool = False) -> bool:
-        """Whether the topic is known to be another one. Asked now and then, and without waiting for the answer; with
-        ``now`` at once. An id that was not told at the assignment is taken over when it is told."""
+        """Whether the topic is another one by now. It is asked every LOOK_SECS, without waiting for the answer; with
+        ``now`` at once. An id that was unknown at the assignment becomes the known one."""
         if now:
             return self._is_another(self.ask())
         if self._asked is not None:

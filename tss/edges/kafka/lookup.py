@@ -1,4 +1,4 @@
-"""Asks the brokers where to begin."""
+"""The start positions of assigned partitions, looked up at the brokers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ from tss.edges.kafka_client.offset_metadata import metadata_of, partitions_at_bi
 
 log = structlog.get_logger()
 
-# Each try this long, so that a stop is heard soon; in all half of what the group waits for a member
-# (max.poll.interval.ms, 300 s).
-LOOKUP_SECS = 2.0
-LOOKUP_IN_ALL_SECS = 150.0
+LOOKUP_SECS = 2.0  # the timeout of one request; between two requests a stop is noticed
+LOOKUP_IN_ALL_SECS = 150.0  # half of the time that the group waits for a member (max.poll.interval.ms, 300 s)
 LOOKUP_PAUSE_SECS = 0.2
 
 
 class OffsetLookup:
-    """Tries until the brokers have told: a partition begun elsewhere could lose records.
+    """Asks until the brokers answer: a partition that begins at another offset could lose records.
 
-    Raises CannotConnect when they refuse, or never tell, and whatever `breathe` raises between two tries.
+    Raises CannotConnect when they refuse or do not answer in time, and whatever ``breathe`` raises between two requests.
     """
 
     def __init__(
@@ -49,16 +47,16 @@ class OffsetLookup:
         self._breathe = breathe
         self._directory = directory
         self._identity = identity
-        self._told_of_no_id = False
-        self.partitions_at_birth: int | None = None  # as the last `starts` found it: see `_new`
+        self._warned_of_no_id = False
+        self.partitions_at_birth: int | None = None  # found by the last `starts`: see `_new`
 
     def starts(self, ids: Sequence[int], reset: str) -> dict[int, StartPosition]:
-        """Where to begin, by partition."""
+        """The start position of each partition. ``reset`` is kafka.autoOffsetReset."""
         committed = {place.partition: place for place in self._patiently(lambda: self._committed(ids))}
         first = self.first(ids)
         before, topic = self._identity.known, self._identity.ask() or self._identity.known
         self._identity.known = topic
-        is_another = bool(before) and before != topic  # than this process has read
+        is_another = bool(before) and before != topic  # than the one that this process has read
         missing = [id for id in ids if committed[id].offset < 0]
         self.partitions_at_birth = None
         new: set[int] = set()
@@ -67,7 +65,7 @@ class OffsetLookup:
         elif missing and reset == "latest":
             new = self._new(missing, topic)
         end = self._bounds([id for id in missing if id not in new], OFFSET_END)
-        # Of the others it only says what may have been read before: without it more is asked of Redis.
+        # For other partitions the end only limits the questions to Redis about their records, so one try is enough.
         end |= self.ends_if_told([id for id in ids if id not in end])
         starts = {}
         for id in ids:
@@ -85,33 +83,33 @@ class OffsetLookup:
                 starts[id] = attrs.evolve(start_of(at, metadata, first[id], end.get(id), chosen), anew=is_another)
                 if at is not None and at < first[id]:
                     self._connection.lose(id, at, first[id])
-        self._tell_of_anew(starts, topic)
-        if not topic and not self._told_of_no_id:
-            self._told_of_no_id = True
+        self._log_anew(starts, topic)
+        if not topic and not self._warned_of_no_id:
+            self._warned_of_no_id = True
             log.warning(
-                "the brokers do not tell the id of the topic, so one that is deleted and made again cannot be told from "
-                "the old one; allow Describe on the topic (ids need Kafka 2.8)",
+                "the brokers do not tell the id of the topic, so a topic that is deleted and made again cannot be recognised; "
+                "allow Describe on the topic (ids need Kafka 2.8)",
                 topic=self._topic,
             )
         return {id: attrs.evolve(each, topic=topic) for id, each in starts.items()}
 
-    def _tell_of_anew(self, starts: Mapping[int, StartPosition], topic: str) -> None:
+    def _log_anew(self, starts: Mapping[int, StartPosition], topic: str) -> None:
         anew = {id: each.offset for id, each in starts.items() if each.anew}
         if anew:
             log.warning(
-                "the topic was deleted and made again: the old offsets are void, and reading begins with what is "
-                "unread of the new topic",
+                "the topic was deleted and made again: the old offsets are void, and reading begins with the unread records "
+                "of the new topic",
                 topic=self._topic,
                 topic_id=topic,
                 **partition_fields(anew, offsets=anew),
             )
 
     def _new(self, missing: Sequence[int], topic: str) -> set[int]:
-        """Which of these came while the group was at work: those are read from their start whatever the settings say,
-        or what was written before they were found out about would be lost (law 1).
+        """Which of these were added while the group existed. They are read from their start, whatever the settings say:
+        else records that were written before the partition was noticed would be lost (law 1).
 
-        A group without any offset is being born: nothing is new. Then each member that begins notes how many partitions
-        there were, or those that join a moment later would take the partitions of their own for new ones.
+        In a group without any offset nothing is new. Then each member commits the number of partitions beside its
+        offsets. Otherwise members that join a moment later would take their own partitions for new ones.
         """
         count = self._count()
         standing = [place for place in self._patiently(lambda: self._committed(range(count))) if place.offset >= 0]
@@ -120,19 +118,19 @@ class OffsetLookup:
             return set()
         topics = {topic_of(metadata_of(place)) for place in standing}
         if topic and topics - {"", topic}:
-            return set(missing)  # what stands is of a topic of before, so the group was at work when this one came
+            return set(missing)  # the group has offsets of an older topic, so it existed before this topic
         noted = [partitions_at_birth(metadata_of(place)) for place in standing]
         old = min([known for known in noted if known is not None], default=0)
         new = {id for id in missing if id >= old}
         if new:
-            log.info("partitions that are new to the group: read from their start", **partition_fields(new))
+            log.info("partitions were added to the topic: they are read from their start", **partition_fields(new))
         return new
 
     def _count(self) -> int:
-        """How many partitions the topic has.
+        """The number of partitions of the topic.
 
-        Asked through another client: this is called inside a callback of the consumer, whose own `list_topics` ends the
-        process there (seen with confluent-kafka 2.16: "CallState_get: Assertion `cs != NULL' failed").
+        It is asked through another client. This runs inside a callback of the consumer, and there the consumer's own
+        `list_topics` ends the process (seen with confluent-kafka 2.16: "CallState_get: Assertion `cs != NULL' failed").
         """
         found: dict[int, object] = {}
         client = self._directory()
@@ -148,11 +146,11 @@ class OffsetLookup:
         return len(found)
 
     def first(self, ids: Sequence[int]) -> dict[int, int]:
-        """The first offset there is, by partition."""
+        """The first offset of each partition."""
         return self._bounds(ids, OFFSET_BEGINNING)
 
     def ends_if_told(self, ids: Sequence[int]) -> dict[int, int]:
-        """The offset after the last record, by partition, of those that are told at the first try. Raises nothing."""
+        """The end of each partition, as far as the brokers tell it at the first try. Raises nothing."""
         if not ids:
             return {}
         asked = [TopicPartition(self._topic, id, OFFSET_END) for id in ids]
@@ -167,8 +165,8 @@ class OffsetLookup:
         return list(self._client.committed([TopicPartition(self._topic, id) for id in ids], timeout=LOOKUP_SECS))
 
     def _bounds(self, ids: Sequence[int], which: int) -> dict[int, int]:
-        """One request for each broker. (get_watermark_offsets asks partition by partition, and each answer queues
-        behind a fetch that waits.)"""
+        """The offset at ``which`` of each partition, with one request for each broker. (get_watermark_offsets would ask
+        partition by partition, and each answer would queue behind a waiting fetch.)"""
         if not ids:
             return {}
         asked = [TopicPartition(self._topic, id, which) for id in ids]
@@ -189,6 +187,6 @@ class OffsetLookup:
             if self._connection.refused:
                 raise self._connection.refused
             if time.monotonic() > deadline:
-                raise CannotConnect(f"{HEADLINE}: where to begin could not be found out: {said(refused)}")
+                raise CannotConnect(f"{HEADLINE}: the offsets to begin at could not be looked up: {said(refused)}")
             time.sleep(LOOKUP_PAUSE_SECS)
             self._breathe()

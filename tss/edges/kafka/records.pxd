@@ -1,8 +1,8 @@
 # The C types of records.py, for when it is compiled.
 
 cimport cython
-from tss.core.otlp.fragment cimport Fragment as CFragment  # as for the scanner
-from tss.core.otlp.scanner cimport Scanner as CScanner  # not under the name that records.py gives to one of two
+from tss.core.otlp.fragment cimport Fragment as CFragment  # for the same reason as the scanner
+from tss.core.otlp.scanner cimport Scanner as CScanner  # records.py uses the name Scanner for either of two classes
 from tss.core.record cimport Record, record_of
 
 

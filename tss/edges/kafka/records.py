@@ -1,4 +1,4 @@
-"""Messages to records and dead letters."""
+"""Kafka messages to records with their fragments, and dead letters for the parts that cannot be read."""
 
 from __future__ import annotations
 
@@ -16,64 +16,64 @@ from tss.edges.kafka_client.headers import headers_of
 
 NO_TIMESTAMP_MS = -1
 NO_LIMIT = 1 << 62
-RECORD_BYTES = 110  # the object, the tuple of its fragments (tests/edges/test_kafka_records.py)
-SAMPLE_MASK = 127  # of one record in 128 the key is looked at, and of the first of each poll
+RECORD_BYTES = 110  # the object and the tuple of its fragments (held to it by tests/edges/test_kafka_records.py)
+SAMPLE_MASK = 127  # the key of one record in 128 is checked, and of the first record of each poll
 
 
-# By librdkafka's names: what it gives in place of records that it could not read. It asks for them again, goes on with
-# those that follow in the same answer, or, after a wrong checksum, anywhere (see Member._around).
+# librdkafka's errors in place of records that it could not read. It fetches them again, or goes on with the next ones in
+# the same answer, or, after a wrong checksum, at any offset (see Member._around).
 UNREADABLE = frozenset({"_BAD_MSG", "_BAD_COMPRESSION", "_NOT_IMPLEMENTED", "_CRIT_SYS_RESOURCE"})
 
 
 @attrs.frozen
 class Gap:
-    """Offsets of a partition that the client could not read, and passed."""
+    """Offsets of a partition that the client could not read and skipped."""
 
     partition: int
     first: int
-    after: int  # the first that could be read again
+    after: int  # the first offset that could be read again
     reason: str
 
 
 @attrs.define
 class ReadBatch:
-    """What one call of `consume` brought."""
+    """The messages of one call of `consume`, read."""
 
     records: list[Record] = attrs.field(factory=list)
     letters: list[DeadLetter] = attrs.field(factory=list)
-    errors: list[tuple[KafkaError, int | None]] = attrs.field(factory=list)  # with the partition, if it is of one
+    errors: list[tuple[KafkaError, int | None]] = attrs.field(
+        factory=list
+    )  # with the partition, None for errors without one
     gaps: list[Gap] = attrs.field(factory=list)
-    stale: set[int] = attrs.field(factory=set)  # partitions that went and came back in the call
-    held_bytes: int = (
-        0  # by the records, once they are scanned and split, by the headers that are kept, and the letters
-    )
-    taken: int = 0  # messages; the rest is for the next poll
-    headers: list[Headers] = attrs.field(factory=list)  # of each record, where they are kept
-    sampled: int = 0  # records whose keys were looked at
-    unkeyed: int = 0
-    looked: int = 0  # messages of which it is known what they hold beside their value, and do not keep
-    beside_bytes: int = 0  # that is so much, of all of these
+    stale: set[int] = attrs.field(factory=set)  # partitions that were revoked and assigned again in the call
+    held_bytes: int = 0  # by scanned records, kept headers and dead letters
+    taken: int = 0  # messages; the rest wait for the next poll
+    headers: list[Headers] = attrs.field(factory=list)  # of each record, where the reader keeps them
+    sampled: int = 0  # records whose keys were checked
+    unkeyed: int = 0  # of these, records that are not keyed by trace id
+    looked: int = 0  # messages whose keys and headers were measured, and are not kept
+    beside_bytes: int = 0  # of the keys and headers of these messages
 
 
 class MessageReader:
-    """Takes messages apart: a record for each, with the fragments that could be read, and a letter for each thing that
-    could not."""
+    """Makes a record of each message, with the fragments that could be read, and a dead letter of each part that could not."""
 
     def __init__(self, topic: str, encoding: Encoding, scanner: Scanner, keeping: bool = False) -> None:
         self._topic = topic
         self._keeping = keeping
         self._encoding = encoding
         self._scanner = scanner
-        self._unread: dict[int, tuple[int, str]] = {}  # by partition the lowest offset that was not read, and why
+        self._unread: dict[int, tuple[int, str]] = {}  # by partition the lowest offset that could not be read, and why
 
     def read(
         self, messages: Sequence[Message], positions: dict[int, int], gone: AbstractSet[int], max_bytes: int = NO_LIMIT
     ) -> ReadBatch:
-        """Only what is of the partitions in ``positions``, which are moved on; without what was collected under an
-        assignment that ended in this same call. Ends with the record that makes it hold ``max_bytes``.
+        """Read messages of the partitions in ``positions``, and advance these. Stops after the record that reaches
+        ``max_bytes``.
 
-        librdkafka may, or may not, have thrown those away itself. Of a partition that came back in the call nothing
-        tells old messages from new, so all are dropped, and it has to be read again from its start.
+        Messages of ``gone`` partitions are dropped: they were collected under an assignment that ended in the same call
+        of the client, which may or may not drop them itself. If such a partition was assigned again in the call, old
+        messages look like new ones. So all are dropped, and the partition is `stale`: it is read again from its start.
         """
         found = ReadBatch()
         records, encoding, scanner = found.records, self._encoding, self._scanner
@@ -106,7 +106,7 @@ class MessageReader:
             records.append(record_of(partition, offset, timestamp if kind else NO_TIMESTAMP_MS, fragments))
             after = offset + 1
             size += _held_bytes(fragments) + (headers_bytes(headers or ()) if self._keeping else 0)
-            size += self._put_aside(found, faults, message, headers) if faults else 0
+            size += self._dead_letter(found, faults, message, headers) if faults else 0
             if size >= max_bytes:
                 break
         if after >= 0:
@@ -115,33 +115,33 @@ class MessageReader:
         return found
 
     def forget(self, ids: Iterable[int]) -> None:
-        """These are read from elsewhere now."""
+        """These partitions are read from other positions now."""
         for id in ids:
             self._unread.pop(id, None)
 
     def is_unread(self, id: int) -> bool:
-        """Whether something of the partition could not be read, and nothing after it yet."""
+        """Whether the last messages of the partition could not be read."""
         return id in self._unread
 
     def _hear(
         self, found: ReadBatch, error: KafkaError, message: Message, positions: dict[int, int], current: int, after: int
     ) -> None:
-        # One of no partition says partition 0, and no topic.
+        # An error without a partition has partition 0, and no topic.
         partition, offset = None if message.topic() is None else message.partition(), message.offset()
         found.errors.append((error, partition))
         if error.name() in UNREADABLE and partition is not None and offset is not None and offset >= 0:
-            # The error names the beginning of a batch, which may lie before what is wanted of it.
+            # The error has the first offset of a batch, which may be below the position.
             wanted = after if partition == current and after >= 0 else positions.get(partition, 0)
             self._unread.setdefault(partition, (max(offset, wanted), said(error)))
 
     def _see_gap(self, found: ReadBatch, partition: int, offset: int) -> None:
-        """Whether what was not read of the partition is passed, now that a record of it comes that was read."""
+        """Note the gap before this record, the first that could be read after unreadable ones."""
         unread = self._unread.pop(partition, None)
         if unread is not None and unread[0] < offset:
             found.gaps.append(Gap(partition, unread[0], offset, unread[1]))
 
-    def _put_aside(self, found: ReadBatch, faults: list[Fault], message: Message, looked: Headers | None) -> int:
-        """Make letters of what could not be read of the last record; returns the bytes that they hold."""
+    def _dead_letter(self, found: ReadBatch, faults: list[Fault], message: Message, looked: Headers | None) -> int:
+        """Make dead letters of the unreadable parts of the last record; returns their bytes."""
         headers = headers_of(message) if looked is None else looked
         found.letters += self._letters(faults, message, found.records[-1], headers)
         size = sum([len(fault.payload) for fault in faults]) + len(message.key() or b"")
@@ -178,7 +178,7 @@ class MessageReader:
 
 
 def _held_bytes(fragments: tuple[Fragment, ...]) -> int:
-    """What a record takes."""
+    """The memory of one record."""
     size = RECORD_BYTES
     for fragment in fragments:
         size += fragment.held_bytes()
@@ -186,7 +186,7 @@ def _held_bytes(fragments: tuple[Fragment, ...]) -> int:
 
 
 def _is_key(key: bytes | None, trace_id: bytes) -> bool:
-    """As the Collector writes it, or in another form that says the same: raw, in capitals, as a UUID."""
+    """Whether a key is this trace id: in the Collector's form, raw, in capitals, or as a UUID."""
     return key is not None and (key == trace_id or key.lower().replace(b"-", b"") == trace_id.hex().encode())
 
 

@@ -1,4 +1,4 @@
-"""How long a topic keeps its records, and the first that each partition still has: asked of the brokers."""
+"""The retention of the input topic, and the first offset of each partition, asked from the brokers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DENIED = ("TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED")
 
 
 class TopicRetention:
-    """`Keeping` of the task. A client of its own, so that its brokers, answers and errors cannot hold up the member."""
+    """`Keeping` of the task. It has its own client, so that slow answers and errors cannot hold up the group member."""
 
     def __init__(self, kafka: Kafka, client_id: str) -> None:
         self.topic = kafka.input_topic
@@ -39,17 +39,17 @@ class TopicRetention:
         return f"<TopicRetention of {self.topic}>"
 
     async def retention(self) -> Retention:
-        """What the topic's settings say; unknown where the brokers do not tell. Raises nothing."""
-        # To be abandoned: at the stop nobody waits for it, and it ends by itself.
+        """The topic's retention; unknown where the brokers do not tell. Raises nothing."""
+        # Abandoned at the stop: the request ends with its own timeout.
         return await trio.to_thread.run_sync(self._retention, limiter=self._one_at_a_time, abandon_on_cancel=True)
 
     async def first(self, ids: Sequence[int]) -> Mapping[int, int]:
-        """The first offset that is left, of those partitions whose brokers tell. Raises nothing."""
+        """The first offset by partition, as far as the brokers tell. Raises nothing."""
         return await trio.to_thread.run_sync(self._first, ids, limiter=self._one_at_a_time, abandon_on_cancel=True)
 
     @property
     def _client(self) -> AdminClient:
-        """Made when first asked for: what is wrong with the settings is for the member to say."""
+        """Made at the first use, so that the group member reports wrong settings first."""
         self._made = self._made or AdminClient(self._config)
         return self._made
 
@@ -76,13 +76,13 @@ class TopicRetention:
         for place, answer in answers.items():
             try:
                 found[place.partition] = answer.result().offset
-            except KafkaException:  # told of elsewhere, by who reads the partition
+            except KafkaException:  # the group member reports it
                 continue
         return found
 
     def _tell(self, reason: str, *, is_denied: bool) -> None:
         if reason != self._told:
-            remedy = "allow DescribeConfigs on the topic" if is_denied else "they are asked again"
+            remedy = "allow DescribeConfigs on the topic" if is_denied else "they are asked again later"
             log.warning(
                 "the brokers do not tell how long the topic keeps its records, so no alert can warn before it deletes "
                 f"them; {remedy}",
@@ -93,7 +93,7 @@ class TopicRetention:
 
 
 def retention_of(config: Mapping[str, Any]) -> Retention:
-    """From a topic's settings. One that is only compacted deletes nothing by its age or size."""
+    """Retention from a topic's settings. A topic that is only compacted deletes nothing by age or size."""
     if "delete" not in str(config.get("cleanup.policy") or "delete"):
         return Retention(math.inf, math.inf)
     millis, size = _limit(config.get("retention.ms")), _limit(config.get("retention.bytes"))
@@ -101,7 +101,7 @@ def retention_of(config: Mapping[str, Any]) -> Retention:
 
 
 def _limit(value: object) -> float:
-    """Below zero is none."""
+    """A limit from a setting; infinite below zero, NaN where it is not a number."""
     try:
         number = float(str(value))
     except ValueError:

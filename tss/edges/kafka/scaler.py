@@ -17,13 +17,13 @@ REQUEST_SECS = 4.0
 
 
 def scaler_group(kafka: Kafka, client_id: str) -> ScalerGroup | None:
-    """None without `kafka.scalerGroup`, and in a rehearsal, whose positions are not the fleet's."""
+    """The scaler's group; None without `kafka.scalerGroup`, and in a rehearsal, whose positions are not the fleet's."""
     return ScalerGroup(kafka, client_id) if kafka.scaler_group and kafka.enable_auto_commit else None
 
 
 class ScalerGroup:
-    """`ReadGroup` of the task. A client of its own, so that its brokers, answers and errors cannot hold up the member;
-    an admin client, for a request of one knows an end of its time whatever the brokers do."""
+    """`ReadGroup` of the task. It has its own client, so that slow answers and errors cannot hold up the group member. It
+    is an admin client, since requests of an admin client always end with their timeout."""
 
     def __init__(self, kafka: Kafka, client_id: str) -> None:
         self._group = kafka.scaler_group
@@ -36,18 +36,18 @@ class ScalerGroup:
         return f"<ScalerGroup {self._group} of {self._topic}>"
 
     async def standing(self, ids: Sequence[int]) -> dict[int, int]:
-        """What it has of these partitions, -1 for nothing. Raises CannotCommit."""
+        """The group's offsets of these partitions, -1 without one. Raises CannotCommit."""
         found = await self._ask(self._list, [TopicPartition(self._topic, id) for id in ids])
         return {place.partition: max(-1, place.offset) for place in found}
 
     async def commit(self, positions: Mapping[int, int]) -> None:
-        """Raises CannotCommit; so it does when the group has members, as a consumer of the same name would be."""
+        """Commit these positions. Raises CannotCommit, also when the group has members: a consumer with the same group id."""
         await self._ask(self._alter, [TopicPartition(self._topic, id, offset) for id, offset in positions.items()])
 
     async def _ask(
         self, ask: Callable[[list[TopicPartition]], list[TopicPartition]], places: list[TopicPartition]
     ) -> list[TopicPartition]:
-        # To be abandoned: at the stop nobody waits for it, and it ends by itself.
+        # Abandoned at the stop: the request ends with its own timeout.
         return await trio.to_thread.run_sync(
             self._translated, ask, places, limiter=self._one_at_a_time, abandon_on_cancel=True
         )
@@ -66,7 +66,7 @@ class ScalerGroup:
 
     @property
     def _client(self) -> AdminClient:
-        """Made when first asked for: what is wrong with the settings is for the member to say."""
+        """Made at the first use, so that the group member reports wrong settings first."""
         self._made = self._made or AdminClient(self._config)
         return self._made
 

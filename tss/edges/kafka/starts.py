@@ -10,10 +10,11 @@ from tss.edges.kafka_client.offset_metadata import from_metadata
 
 
 def start_of(committed: int | None, metadata: str | None, first: int, end: int | None, reset: str) -> StartPosition:
-    """Where to begin, given the group's offset (None when there is none) and what the log holds.
+    """Where to begin: from the group's offset (None without one), its metadata, and the first offset and end of the
+    partition (None if the end is unknown). ``reset`` is kafka.autoOffsetReset.
 
-    An offset that retention has taken is not `committed`: the new one has yet to be. An offset beyond the end is left
-    as it is: only a fetch can tell (Tansu names the end too low). Such an end, or none, is no horizon.
+    An offset below the first record is not `committed`: the new one has yet to be committed. An offset beyond the end
+    is kept, since only a fetch shows whether it exists (Tansu reports the end too low). The end counts as unknown then.
     """
     if committed is None:
         if reset == "earliest":
@@ -21,7 +22,9 @@ def start_of(committed: int | None, metadata: str | None, first: int, end: int |
                 first, first, committed=False, end=end, why="no committed offset, first record there is"
             )
         if end is None:
-            raise LawBroken("a partition without an offset is begun at an end that nobody told: law 1 would break")
+            raise LawBroken(
+                "a partition without an offset is begun at an end that the brokers did not tell: law 1 would break"
+            )
         return StartPosition(end, end, committed=False, end=end, why="no committed offset, end of the partition")
     if end is not None and end < max(committed, first):
         end = None

@@ -1,4 +1,4 @@
-"""librdkafka's own log lines, into ours."""
+"""librdkafka's log lines, passed on to the daemon's log."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import structlog
 
 log = structlog.get_logger()
 
-_TOLD_ELSEWHERE = ("FAIL ", "ERROR ")  # connections that fail, a line a try: `BrokerConnection` tells of them, once
+_AT_DEBUG = ("FAIL ", "ERROR ")  # a line for each try to connect; `BrokerConnection` reports failures once
 
 
 class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
-        quiet = record.levelno < logging.WARNING or line.startswith(_TOLD_ELSEWHERE)
+        quiet = record.levelno < logging.WARNING or line.startswith(_AT_DEBUG)
         (log.debug if quiet else log.warning)("librdkafka", line=line)
 
 
 def logger() -> logging.Logger:
-    """For the client's `logger` property. Outside the tree of loggers, so that no other handler hears it."""
-    made = logging.Logger("librdkafka")  # noqa: LOG001  # as said
+    """For the client's `logger` property. It is not in the tree of loggers, so no other handler gets its lines."""
+    made = logging.Logger("librdkafka")  # noqa: LOG001  # see above
     made.addHandler(_Bridge())
     return made

@@ -1,4 +1,4 @@
-"""Settings to librdkafka's properties."""
+"""librdkafka's properties, from the settings."""
 
 from __future__ import annotations
 
@@ -11,43 +11,44 @@ from tss.settings import Kafka
 from tss.settings.errors import MASK
 from tss.settings.kinds.kafka import is_secret_property
 
-STATISTICS_MS = 1000  # the shortest that librdkafka allows: ends and lags are taken from them
+STATISTICS_MS = 1000  # the shortest interval that librdkafka allows; ends and lags come from the statistics
 
-# What is fetched ahead is memory beside maxBufferBytes, so it is small and its sum is known: the queue's 16 MiB (one
-# queue, whatever the number of partitions), plus what one answer may overshoot it by (4 MiB, or one larger record
-# batch) for each broker that is fetched from, plus some 400 bytes of bookkeeping a message. Fetched batches are counted
-# as they are sent, so compressed ones unpack to more than that. 16 MiB is 4000 records of 4 kB, which is 45 ms of work
-# for the reader and 8 polls; a broker on the same continent answers in less.
+# Records fetched ahead take memory beside maxBufferBytes, so this memory is small and its sum is known. The queue takes
+# 16 MiB (one queue for all partitions). One answer may exceed that by 4 MiB, or by one larger record batch, for each
+# broker. Bookkeeping takes some 400 bytes a message. Fetched batches count as they are sent, so compressed batches unpack
+# to more. 16 MiB are 4000 records of 4 kB: 45 ms of work for the reader, in 8 polls. A broker on the same continent
+# answers sooner.
 _QUEUE_KIBIBYTES = 16 * 1024
 _FETCH_BYTES = 4 * 1024 * 1024
 _PARTITION_FETCH_BYTES = 1024 * 1024
-# How long the fetcher rests when the queue is full. The default of 1 s is longer than the queue lasts: measured, it
-# makes reading a backlog of 470-byte records five times slower (61 us a record instead of 12).
+# The fetcher rests this long when the queue is full. The default of 1 s is longer than the queue lasts: measured, a backlog
+# of 470-byte records is then read five times slower (61 us a record instead of 12).
 _FULL_QUEUE_MS = 10
-_QUEUE_MESSAGES = 10_000  # a partition; the default of 100 000 small messages is 40 MB of bookkeeping
+_QUEUE_MESSAGES = 10_000  # for each partition; the default of 100 000 small messages takes 40 MB of bookkeeping
 
-# A broker that does not answer for this long is taken for gone, and said to be (the default is 60 s). librdkafka adds
-# the waiting time of fetches and joins by itself.
+# A broker that does not answer for this long counts as away, and is reported (the default is 60 s). librdkafka adds the
+# waiting times of fetches and joins.
 _REQUEST_MS = 10_000
 
-# How soon a partition that is added to the topic is found out about. Nothing of it is lost meanwhile (see kafka/lookup),
-# but nothing of it is sent either, and librdkafka's default is 5 minutes. One small request in this time, a replica.
-# With the protocol `consumer` the brokers find out by themselves.
+# An added partition is noticed within this time. Its records are not lost meanwhile (see kafka/lookup), but they are not
+# read either, and librdkafka's default is 5 minutes. It costs one small request for each replica in this time. With the
+# protocol `consumer` the brokers notice it themselves.
 _TOPIC_LOOK_MS = 30_000
-_POLL_MS = 300_000  # max.poll.interval.ms, Kafka's default; librdkafka wants it to be no less than the session
+_POLL_MS = 300_000  # Kafka's default of max.poll.interval.ms; librdkafka refuses less than the session timeout
 
 
 def client_config(kafka: Kafka, client_id: str) -> dict[str, object]:
-    """Everything but the callbacks. `kafka.properties` come last, except for what the settings keep for the daemon."""
+    """Properties of the consumer, without callbacks. `kafka.properties` override all others; the settings refuse those
+    that the daemon depends on."""
     config: dict[str, object] = {
         "bootstrap.servers": kafka.brokers,
         "group.id": kafka.consumer_group,
         "client.id": client_id,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        # Where to begin is decided at the assignment; a position that does not exist must be heard of, not mended.
+        # The start is decided at the assignment. A position that does not exist must be an error, not reset silently.
         "auto.offset.reset": "error",
-        # Law 2: what a transaction wrote and then took back was never there. librdkafka's own default, said aloud.
+        # Law 2: records of an aborted transaction must not be read. It is librdkafka's default too.
         "isolation.level": "read_committed",
         "statistics.interval.ms": STATISTICS_MS,
         "queued.max.messages.kbytes": _QUEUE_KIBIBYTES,
@@ -56,7 +57,7 @@ def client_config(kafka: Kafka, client_id: str) -> dict[str, object]:
         "fetch.max.bytes": _FETCH_BYTES,
         "max.partition.fetch.bytes": _PARTITION_FETCH_BYTES,
         "socket.timeout.ms": _REQUEST_MS,
-        # Law 6: bytes that changed are not exported. They are fetched again, and then passed: counted and told. With SSE4.2 it costs 0.1 ns a byte.
+        # Law 6: changed bytes are not exported. They are fetched again, then skipped, counted and logged. With SSE4.2 it costs 0.1 ns a byte.
         "check.crcs": True,
         "topic.metadata.refresh.interval.ms": _TOPIC_LOOK_MS,
         "security.protocol": kafka.chosen_security_protocol,
@@ -65,12 +66,12 @@ def client_config(kafka: Kafka, client_id: str) -> dict[str, object]:
     if kafka.static_membership:
         config["group.instance.id"] = client_id
     if kafka.group_protocol == "classic":
-        # With the protocol `consumer` brokers assign, and librdkafka refuses to be told any of these.
+        # With the protocol `consumer` the brokers decide these, and librdkafka refuses them.
         config |= {
             "max.poll.interval.ms": max(_POLL_MS, kafka.session_timeout_ms),
             "partition.assignment.strategy": kafka.partition_assignment_strategy,
             "session.timeout.ms": kafka.session_timeout_ms,
-            # Nine chances to be heard before the session ends, but not more often than Kafka's own default asks for.
+            # Nine heartbeats before the session ends, but not more often than Kafka's default of 3 s.
             "heartbeat.interval.ms": min(3000, max(1, kafka.session_timeout_ms // 10)),
         }
     return config | _security(kafka) | dict(kafka.properties)
@@ -82,22 +83,22 @@ _CONNECTION = (
 
 
 def connection_config(kafka: Kafka, client_id: str) -> dict[str, object]:
-    """What any client on the same brokers needs, a producer too."""
+    """Properties of the connection to the brokers, for any client, producers too."""
     return {name: value for name, value in client_config(kafka, client_id).items() if name.startswith(_CONNECTION)}
 
 
 def admin_config(kafka: Kafka, client_id: str) -> dict[str, Any]:
-    """Of a client that asks questions and joins nothing."""
+    """Properties of an admin client."""
     return connection_config(kafka, client_id) | {"logger": logger()}
 
 
 def is_incremental(kafka: Kafka) -> bool:
-    """Whether rebalances name only what comes and goes (cooperative), or everything (eager)."""
+    """Whether a rebalance names only the partitions that change (cooperative), or all of them (eager)."""
     return kafka.group_protocol == "consumer" or kafka.partition_assignment_strategy == "cooperative-sticky"
 
 
 def without_secrets(text: str, config: Mapping[str, object]) -> str:
-    """The text with the values of secret properties blotted out."""
+    """The text with the values of secret properties masked."""
     for name, value in config.items():
         if isinstance(value, str) and value and is_secret_property(name):
             text = text.replace(value, MASK)
@@ -126,7 +127,7 @@ def _security(kafka: Kafka) -> dict[str, object]:
 
 
 def unreadable_file(config: Mapping[str, object]) -> str:
-    """Which of the files named cannot be read, and why; librdkafka says neither. Empty when all is well."""
+    """The first TLS file that cannot be read, and the reason, which librdkafka does not report; empty if there is none."""
     for name, path in config.items():
         if name.startswith("ssl.") and name.endswith(".location"):
             try:

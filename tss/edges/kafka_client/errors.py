@@ -1,4 +1,4 @@
-"""Kafka's errors, sorted once: what ends the daemon, what passes, and what an operator is told of either."""
+"""Kafka's errors, sorted once: which are fatal, and what an operator should check."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _FENCED = "check that app.instanceId is of one replica only, since kafka.staticM
 CHECK_PROTOCOL = (
     "check kafka.groupProtocol: consumer needs Apache Kafka 4, or another broker that has KIP-848 switched on"
 )
-# librdkafka ends itself with one error for everything; which it was is only in the text.
+# librdkafka ends with one error name for all fatal errors. Only the text says which error it was.
 _ENDED = {
     "instance": _FENCED,
     "API version not supported": CHECK_PROTOCOL,
     "assignor": "check group.remote.assignor in kafka.properties",
     "group has reached its maximum": "check the number of replicas against the brokers' group.max.size",
 }
-# By librdkafka's name: what will not mend itself, and what to check.
+# By librdkafka's name: errors that do not go away without a change, and what to check.
 FATAL: Mapping[str, str] = {
     "_FATAL": "check the kafka section",
     "_AUTHENTICATION": "check kafka.saslUsername, kafka.saslPassword, kafka.saslMechanism and kafka.securityProtocol",
@@ -45,9 +45,9 @@ FATAL: Mapping[str, str] = {
     "_SSL": "check kafka.sslCaLocation, kafka.sslCertificateLocation and the brokers' certificates",
 }
 TOPIC_MISSING = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID"})
-# A TLS handshake that fails because of a certificate fails again; any other may have met a broker that was stopping.
+# A TLS handshake that fails because of a certificate fails again. Others may fail because a broker was stopping.
 _CERTIFICATE = re.compile(r"certificate|unknown ca", re.IGNORECASE)
-# A broker that goes away while a client logs in is also reported as _AUTHENTICATION, with the client's own reason.
+# A broker that stops during a login is also reported as _AUTHENTICATION, with one of these local reasons.
 _INTERRUPTED = re.compile(r"failed: Local: |Disconnected|timed out", re.IGNORECASE)
 
 
@@ -64,13 +64,13 @@ def is_fatal(error: KafkaError) -> bool:
 
 
 def cause_of(error: KafkaException) -> KafkaError:
-    """What the exception is about."""
+    """The client's error in an exception."""
     cause: KafkaError = error.args[0]
     return cause
 
 
 def said(error: KafkaError) -> str:
-    """Its text. Parts of it can come from a broker, and confluent-kafka refuses what is not UTF-8; `str` replaces that."""
+    """The error's text. A broker may have put bytes into it that are not UTF-8: confluent-kafka raises, `str` replaces them."""
     try:
         return error.str()
     except (UnicodeDecodeError, SystemError):

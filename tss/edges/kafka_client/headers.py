@@ -1,4 +1,4 @@
-"""The headers of a message, whatever a stranger has put there."""
+"""The headers of a message, which may have names that are not UTF-8."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from confluent_kafka import Message
 
 from tss.core.record import UNREADABLE_HEADERS, Headers
 
-MAX_NAME_BYTES = 100  # shown of a header's name that is not UTF-8
+MAX_NAME_BYTES = 100  # of a header's name that are shown
 
 
 def headers_of(message: Message) -> Headers:
-    """The record's headers, or the marker `UNREADABLE_HEADERS` with the reason. To be called once for each message.
+    """The record's headers, or the marker `UNREADABLE_HEADERS` with the reason. Call it only once for each message.
 
-    confluent-kafka decodes the names as UTF-8, and raises SystemError for a name that is not. A second call then
-    returns a list with NULL in place of that name, and reading it ends the process (seen with 2.16).
+    confluent-kafka decodes names as UTF-8, and raises SystemError where one is not. A second call then returns a list
+    with NULL in place of that name, and reading this list ends the process (seen with 2.16).
     """
     try:
         found = message.headers()
-    except Exception as error:  # noqa: BLE001  # whatever the client makes of a stranger's bytes, reading goes on
+    except Exception as error:  # noqa: BLE001  # whatever the client raises for foreign bytes, reading goes on
         return ((UNREADABLE_HEADERS, _reason(error).encode()),)
     return tuple(cast(list[tuple[str, bytes | None]], found or []))
 

@@ -14,9 +14,9 @@ MOST = 1 << 63
 
 
 def to_metadata(commit: Commit, partitions: int | None = None) -> str:
-    """The text that goes with a committed offset; some 160 of the 4096 bytes that brokers allow.
+    """The text beside a committed offset: some 160 of the 4096 bytes that brokers allow.
 
-    ``partitions``: how many the topic had when the group, which had no offset at all, began at the ends of its logs.
+    ``partitions``: the number that the topic had when a group without any offset began at the ends of its partitions.
     """
     known: dict[str, object] = {"v": VERSION, "replay": commit.replay_from}
     if partitions is not None:
@@ -31,8 +31,8 @@ def to_metadata(commit: Commit, partitions: int | None = None) -> str:
 
 
 def metadata_of(place: TopicPartition) -> str | None:
-    """What stands beside a committed offset, or None. Whoever commits for the group may write any bytes there, and the
-    client raises where they are not UTF-8."""
+    """The text beside a committed offset, or None. Any program may commit for the group, with any bytes here; the client
+    raises where they are not UTF-8."""
     try:
         return place.metadata
     except (UnicodeDecodeError, SystemError):
@@ -40,8 +40,8 @@ def metadata_of(place: TopicPartition) -> str | None:
 
 
 def from_metadata(text: str | None) -> tuple[int | None, int | None, ParkingCheckpoint | None]:
-    """Where to begin reading, since when to read the output topic, and what has to be parked; None when somebody else,
-    or a version to come, wrote it."""
+    """The offset to begin reading at, the time in ms to read the output topic from, and the parking checkpoint. Each is
+    None when another program, or a newer version, wrote the text."""
     try:
         known = json.loads(text or "")
     except (ValueError, RecursionError):
@@ -59,7 +59,7 @@ def _place(value: object) -> ParkingCheckpoint | None:
 
 
 def partitions_at_birth(text: str | None) -> int | None:
-    """What `to_metadata` was given as ``partitions``."""
+    """The ``partitions`` that were given to `to_metadata`."""
     try:
         known = json.loads(text or "")
     except (ValueError, RecursionError):
@@ -68,7 +68,7 @@ def partitions_at_birth(text: str | None) -> int | None:
 
 
 def topic_of(text: str | None) -> str:
-    """The id of the topic that the offset is of; empty when nobody said, as versions before did not."""
+    """The id of the topic that has this offset; empty where it was not written, as by older versions."""
     try:
         known = json.loads(text or "")
     except (ValueError, RecursionError):
@@ -78,5 +78,5 @@ def topic_of(text: str | None) -> str:
 
 
 def _whole(value: object) -> int | None:
-    """A number that an offset or a time can be: Kafka's are signed, of 64 bits."""
+    """The value, if it can be an offset or a time: Kafka's are signed 64-bit numbers."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST else None
