@@ -11,6 +11,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
+import attrs
 import httpx
 import pytest
 import trio
@@ -23,7 +24,7 @@ from tss.core.health import Health
 from tss.edges import logs
 from tss.edges.metrics import PrometheusMeter
 from tss.edges.web import messages, pages, server
-from tss.settings import Observability
+from tss.settings import Datadog, FileExporter, Kafka, Observability, OtlpExporter, Settings, effective, secrets
 
 HERE = "127.0.0.1"
 UP, DOWN, STARTING = "up", "down", "starting"
@@ -96,6 +97,7 @@ def port_of(ports: server.Ports, name: str) -> int:
 
 async def test_health_tells_everything():
     site = Site(numbers=lambda: {"open_traces": 12, "lag": float("nan")})
+    site.facts = attrs.evolve(site.facts, settings={"app": {"parkAfterSecs": 60}, "exporters": [{"name": "datadog"}]})
     site.health.up("kafka")
     site.health.down("exporter datadog", "unreachable: connection refused")
     async with serving(settings(), site):
@@ -113,7 +115,34 @@ async def test_health_tells_everything():
             "kafka": {"state": "up", "detail": ""},
         },
         "numbers": {"open_traces": 12, "lag": None},
+        "settings": {"app": {"parkAfterSecs": 60}, "exporters": [{"name": "datadog"}]},
     }
+
+
+async def test_health_shows_the_settings_in_force_and_masks_their_secrets(monkeypatch):
+    """The setting that has the secret is masked by the settings; one that repeats it, by the page."""
+    loaded = attrs.evolve(
+        Settings(),
+        datadog=Datadog(api_key="key-of-joe"),
+        kafka=Kafka(brokers="b:1", sasl_password="pass-of-joe"),
+        exporters=(
+            OtlpExporter(name="otlp", endpoint="http://o:4318", headers={"X": "token-of-joe"}),
+            FileExporter(name="odd", path="/var/pass-of-joe.jsonl"),
+        ),
+    )
+    monkeypatch.setattr(logs, "_clean", logs._Clean(secrets(loaded)))
+    site = Site()
+    site.facts = attrs.evolve(site.facts, settings=effective(loaded))
+    async with serving(settings(), site):
+        answer = await site.get("/health")
+    shown = answer.json()["settings"]
+    assert "of-joe" not in answer.text
+    assert shown["kafka"] | {"brokers": "b:1", "saslPassword": "***"} == shown["kafka"]
+    assert shown["datadog"]["apiKey"] == "***"
+    assert [each["name"] for each in shown["exporters"]] == ["otlp", "odd"]
+    assert shown["exporters"][0]["headers"] == {"X": "***"}
+    assert shown["exporters"][1]["path"] == "/var/***.jsonl"
+    assert shown["app"]["rootQuietSecs"] == loaded.app.root_quiet_secs
 
 
 async def test_no_page_shows_a_secret(monkeypatch):

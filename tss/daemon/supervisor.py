@@ -36,7 +36,7 @@ from tss.edges.web.admin import AdminApi
 from tss.edges.web.force_api import ForceApi
 from tss.edges.web.pages import Facts
 from tss.edges.web.release_api import ReleaseApi
-from tss.settings import ForceSampling, Settings
+from tss.settings import ForceSampling, Settings, effective
 from tss.state.crew import Crew
 from tss.tasks import pulse, trimmer
 
@@ -62,6 +62,7 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
         meter.exposition,
         meter,
         numbers=health.read_numbers,
+        settings=effective(settings),
         admin=AdminApi(force_api.answer, release_api.answer).answer,
         admin_at=_admin_at(settings.force_sampling),
     )

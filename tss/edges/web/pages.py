@@ -33,6 +33,7 @@ class Facts:
     exposition: Callable[[str], tuple[Iterator[bytes], str]]
     meter: Meter
     numbers: Callable[[], Mapping[str, float]] = dict
+    settings: Mapping[str, object] = attrs.field(factory=dict)  # in force, secrets masked
     admin: Admin | None = None  # answers requests under ADMIN_PATH and EXPORTERS_PATH
     admin_at: tuple[str, int] | None = None  # its own address and port; None: it is on the health port
 
@@ -101,6 +102,7 @@ class Pages:
                 "numbers": {
                     name: number if math.isfinite(number) else None for name, number in facts.numbers().items()
                 },
+                "settings": _without_secrets(facts.settings),
             },
         )
 
@@ -124,6 +126,18 @@ def _since(component: Component) -> Mapping[str, object]:
     """Since when a component is in its state; empty if that is unknown."""
     since = component.since_secs
     return {} if since is None else {"since": datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")}
+
+
+def _without_secrets(value: object) -> object:
+    """The value with every known secret masked, at any depth: one setting may repeat the secret of another."""
+    match value:
+        case str():
+            return masked(value)
+        case Mapping():
+            return {name: _without_secrets(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_without_secrets(each) for each in value]
+    return value
 
 
 def _masked(particulars: Mapping[str, object]) -> Mapping[str, object]:
