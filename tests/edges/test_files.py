@@ -22,7 +22,7 @@ from tests.core.spans import trace_id
 from tests.edges.traces import span_ids, trace, trace_of
 from tss.core.delivery import Accepted, Again, Undeliverable
 from tss.edges.files.lines import CannotOpen, LineFile
-from tss.edges.files.tracefile import TraceFile, open_file
+from tss.edges.files.otlp_json import OtlpJsonFile, open_file
 from tss.settings import FileExporter
 
 
@@ -32,7 +32,7 @@ def path(tmp_path):
 
 
 @asynccontextmanager
-async def exporter(path: Path, fsync: bool = True) -> AsyncIterator[TraceFile]:
+async def exporter(path: Path, fsync: bool = True) -> AsyncIterator[OtlpJsonFile]:
     async with open_file(FileExporter(name="file", path=str(path), fsync=fsync)) as destination:
         yield destination
 

@@ -16,8 +16,8 @@ from tests.edges.test_files import spans_in
 from tests.edges.traces import span_ids, trace
 from tss.core.delivery import Accepted, Again
 from tss.edges.files.lines import LineFile
-from tss.edges.files.rotation import Rotation, Series
-from tss.edges.files.tracefile import open_file
+from tss.edges.files.otlp_json import open_file
+from tss.edges.files.rotation import FinishedFiles, Rotation
 from tss.settings import FileExporter
 
 
@@ -27,7 +27,7 @@ def path(tmp_path):
 
 
 def rotating(path: Path, clock=time.time, *, max_files: int = 0, max_age_secs: float = 0, **rules) -> LineFile:
-    rotation = Rotation(Series.beside(path, max_files, max_age_secs), **rules)
+    rotation = Rotation(FinishedFiles.beside(path, max_files, max_age_secs), **rules)
     return LineFile(str(path), begins=b"", fsync=True, rotation=rotation, clock=clock)
 
 
@@ -157,10 +157,10 @@ import sys
 from pathlib import Path
 import structlog
 from tss.edges.files.lines import LineFile
-from tss.edges.files.rotation import Rotation, Series
+from tss.edges.files.rotation import Rotation, FinishedFiles
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 name, path, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-file = LineFile(str(path), begins=b"", fsync=False, rotation=Rotation(Series.beside(path, 0, 0), max_bytes=50_000))
+file = LineFile(str(path), begins=b"", fsync=False, rotation=Rotation(FinishedFiles.beside(path, 0, 0), max_bytes=50_000))
 for number in range(count):
     file.append(b"".join(b"%s %d %d %s\\n" % (name.encode(), number, at, b"x" * 500) for at in range(10)))
     print(number, flush=True)
@@ -214,7 +214,7 @@ def test_law_1_killed_while_it_rotates(path):
 
 def test_a_file_of_somebody_elses_is_neither_added_to_nor_put_away(path):
     """One that came to the path while we ran."""
-    rotation = Rotation(Series.beside(path, 1, 0), max_bytes=1)
+    rotation = Rotation(FinishedFiles.beside(path, 1, 0), max_bytes=1)
     file = LineFile(str(path), begins=b"ours ", fsync=False, rotation=rotation)
     file.append(b"ours 1\n")
     path.write_bytes(b"theirs\n")

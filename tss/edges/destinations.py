@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
+from tss.edges.files.otlp_json import OtlpJsonFile, open_file
 from tss.edges.files.parquet import ParquetFolder, open_parquet
-from tss.edges.files.tracefile import TraceFile, open_file
 from tss.edges.http.datadog_traces import DatadogTraces, open_datadog
 from tss.edges.http.otlp_traces import OtlpTraces, open_otlp
 from tss.settings import Datadog, DatadogExporter, FileExporter, OtlpExporter, ParquetExporter
 
-Destination = TraceFile | ParquetFolder | OtlpTraces | DatadogTraces
+Destination = OtlpJsonFile | ParquetFolder | OtlpTraces | DatadogTraces
 
 
 def open_destination(

@@ -60,7 +60,7 @@ def check(settings: Settings) -> None:
             trusted()
     for each in settings.effective_exporters:
         if isinstance(each, ParquetExporter):
-            parquet.encoder(each.name)
+            parquet.encoder(each)
 
 
 def ask(settings: Settings) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""A file of lines that several processes may add to, in which a line is whole or absent, whatever crashes."""
+"""A file of lines to which several processes may append. Each line is whole or absent, even after a crash."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ Clock = Callable[[], float]
 
 
 class CannotOpen(UnusableFile):
-    """Yours to mend: this file cannot be written. The message says which and why."""
+    """An operator's error: a file that a setting names cannot be written. The message says which file, and why."""
 
     def __str__(self) -> str:
         return f"{self.filename}: cannot be opened for writing: {self.strerror}"
 
 
 class LineFile:
-    """Blocking: call it from a worker thread. Every look at the file and every change is made under its lock (flock).
+    """Blocking: call it from a worker thread. It reads and changes the file only under the file's lock (flock).
 
-    Nothing is remembered about the file between calls: other replicas add to it, a rotation moves it away, be it ours or
-    logrotate's. A file of somebody else's is never added to, cut or moved: at the start and at each call.
+    Nothing is remembered about the file between calls, since other replicas append to it, and our own rotation or logrotate's
+    renames it. At the start and at each call, a file with foreign lines is refused: it is never changed, cut or renamed.
     """
 
     def __init__(
         self, path: str, *, begins: bytes, fsync: bool, rotation: Rotation | None = None, clock: Clock = time.time
     ) -> None:
-        """Creates the file, and its folder, where they are missing. Raises CannotOpen, also for somebody else's file.
+        """Creates the file and its folder if they are missing. Raises CannotOpen, also for a file with foreign lines.
 
-        ``begins`` is how each line begins, by which ours are told from others; `#` in it stands for any digit.
+        ``begins``: how each line of ours begins; `#` stands for any digit. A line that begins differently is foreign.
         """
         self._path = Path(path)
         self._begins = begins
         self._fsync = fsync
         self._rotation = rotation
         self._clock = clock
-        # Taken with each call, so that close never takes the descriptor from a thread that hangs in a write.
+        # Held during each call, so that `close` never closes the descriptor under a thread that hangs in a write.
         self._busy = threading.Lock()
         try:
             self._descriptor = self._open()
             with self._locked():
-                self._mend()
+                self._repair()
         except OSError as error:
             raise CannotOpen(error.errno, error.strerror, path) from error
 
@@ -64,37 +64,37 @@ class LineFile:
         return f"<LineFile {self._path} fsync {self._fsync}>"
 
     def append(self, lines: bytes) -> None:
-        """Add lines, each ended by a newline: all of them into one file, or none and an OSError."""
+        """Append lines, each with its newline: all of them to one file, or none of them and an OSError."""
         with self._busy:
             while not self._append_here(lines):
-                pass  # it was put away; another process may have filled the next one meanwhile
+                pass  # the file was rotated; another process may have filled the next file meanwhile
 
     def _append_here(self, lines: bytes) -> bool:
-        """To the file that has the name now; False when that was put away instead."""
+        """Append to the file that has the name now. False if this file was rotated instead."""
         with self._locked():
-            self._mend()
+            self._repair()
             found = os.fstat(self._descriptor)
             if self._rotation and self._rotation.is_due(found.st_size, found.st_mtime, len(lines), self._clock()):
-                self._put_away(self._rotation)
+                self._rotate(self._rotation)
                 return False
             try:
                 self._write(lines)
                 if self._fsync:
                     os.fsync(self._descriptor)
             except OSError:
-                with contextlib.suppress(OSError):  # should this fail too, the next append mends the tail
+                with contextlib.suppress(OSError):  # if this fails too, the next append cuts the tail off
                     os.ftruncate(self._descriptor, found.st_size)
                 raise
             return True
 
-    def _put_away(self, rotation: Rotation) -> None:
-        rotation.put_away(self._path, self._clock())
+    def _rotate(self, rotation: Rotation) -> None:
+        rotation.rename(self._path, self._clock())
         if self._fsync:
             sync_folder(self._path.absolute().parent)
-        rotation.series.prune(self._clock())
+        rotation.finished.prune(self._clock())
 
     def close(self) -> None:
-        """Close, unless a call hangs in the file: then only the end of the process frees it."""
+        """Close the file. If a call hangs in it, only the end of the process closes it."""
         if self._busy.acquire(blocking=False):
             os.close(self._descriptor)
 
@@ -111,7 +111,7 @@ class LineFile:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the lock of the file that the path names now, which a rotation may have changed."""
+        """Hold the lock of the file that has the name now; after a rotation it is another file."""
         while True:
             held = self._descriptor
             fcntl.flock(held, fcntl.LOCK_EX)
@@ -125,7 +125,7 @@ class LineFile:
                 if held == self._descriptor:
                     fcntl.flock(held, fcntl.LOCK_UN)
                 else:
-                    os.close(held)  # which frees its lock too
+                    os.close(held)  # this releases its lock, too
 
     def _is_current(self) -> bool:
         try:
@@ -139,9 +139,9 @@ class LineFile:
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
 
-    def _mend(self) -> None:
-        """Cut off a tail without a newline: what a process was writing when it was killed. Raises OSError where the first
-        line, or that tail, is not ours."""
+    def _repair(self) -> None:
+        """Cut off a tail without a newline: a process was killed while it wrote it. Raises OSError if the first line or the
+        tail is foreign."""
         size = os.fstat(self._descriptor).st_size
         whole = self._end_of_last_line(size)
         if size:
@@ -152,13 +152,13 @@ class LineFile:
             log.warning("torn last line cut off", path=str(self._path), bytes=size - whole)
 
     def _claim(self, start: int, which: str) -> None:
-        """Raise unless the line that starts there is ours, or as much of it as there is."""
-        # After a power cut a tail may be as long as it was, and zeros. A file of nothing else may be anybody's.
+        """Raise OSError if the line at ``start`` is foreign. Of an incomplete line, the part that is there decides."""
+        # After a power cut a tail may have its length but only zero bytes. A file of zero bytes alone may be anybody's.
         there = os.pread(self._descriptor, len(self._begins), start)
         found = there.rstrip(b"\0")
         if not _is_as(self._begins, found) or (there and not found and not start):
             expected = self._begins.decode("ascii")
-            message = f"it is somebody else's file, for its {which} line does not begin with {expected}"
+            message = f"it is somebody else's file: its {which} line does not begin with {expected}"
             raise OSError(errno.EEXIST, message)
 
     def _end_of_last_line(self, size: int) -> int:
@@ -175,12 +175,12 @@ class LineFile:
 
 
 def _is_as(pattern: bytes, found: bytes) -> bool:
-    """Whether these bytes, which may be fewer, are as the pattern is."""
+    """Whether these bytes match the pattern, as far as they go."""
     return all(sign == byte or (sign == _DIGIT and byte in _DIGITS) for sign, byte in zip(pattern, found, strict=False))
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names of its files on the disk, too."""
+    """Bring the names of the folder's files to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

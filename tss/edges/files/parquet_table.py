@@ -1,4 +1,4 @@
-"""Traces to the bytes of a Parquet file; the only module that needs pyarrow."""
+"""Encodes traces as a Parquet file. This is the only module that needs pyarrow."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tss.core.formats.parquet_rows import ROW_BYTES, Row, rows
 from tss.core.repeating import check
 from tss.core.trace import Trace
 
-ROW_GROUP_ROWS = 16_384  # as Python objects some 100 MB at once; readers like a few tens of thousands
-# Law 5: each row repeats its resource, so a row may be as long as a record; usually it is 2 kB. pyarrow takes three times this.
+ROW_GROUP_ROWS = 16_384  # some 100 MB as Python objects; readers work best with a few tens of thousands
+# Law 5: each row repeats its resource. So a row may be as long as a record, though most have 2 kB. pyarrow takes three times this.
 ROW_GROUP_BYTES = 32 * 1024 * 1024
 ZSTD_LEVEL = 3
 
-# What is freed goes back to the heap that everything else here lives in, and is given back with it.
+# pyarrow's own pool would keep freed memory; the C library's heap is trimmed, and returns it to the system.
 pa.set_memory_pool(pa.system_memory_pool())
 
 _TIME = pa.timestamp("ns", tz="UTC")
 _TEXTS = pa.map_(pa.string(), pa.string())
 
-# Each column, in order; the last three only where the bytes are kept too.
+# The columns, in order.
 COLUMNS: Mapping[str, Any] = {
     "trace_id": pa.string(),
     "span_id": pa.string(),
@@ -55,10 +55,10 @@ RAW = {"otlp_span": pa.binary(), "otlp_scope": pa.binary(), "otlp_resource": pa.
 
 
 def to_parquet(traces: Iterable[Trace], *, raw: bool) -> memoryview:
-    """The file's bytes. Raises what `rows` raises, and TooLarge."""
+    """The file's bytes. Raises TooLarge, and the errors of `rows`."""
     schema = pa.schema({**COLUMNS, **(RAW if raw else {})})
     out = pa.BufferOutputStream()
-    # Words that come again and again are kept once for each group of rows by Parquet's own dictionaries.
+    # Parquet's dictionaries store each repeated text once for each group of rows.
     with pq.ParquetWriter(out, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
         for group in _groups(traces):
             writer.write_batch(_batch(group, schema))
@@ -66,7 +66,7 @@ def to_parquet(traces: Iterable[Trace], *, raw: bool) -> memoryview:
 
 
 def _groups(traces: Iterable[Trace]) -> Iterator[list[Row]]:
-    """The rows, as many as are written at once."""
+    """The rows in row groups."""
     gathered: list[Row] = []
     size = 0
     for trace in traces:

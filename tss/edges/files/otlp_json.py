@@ -13,44 +13,44 @@ from tss.core.delivery import Accepted, Again, Batching, Outcome, Retrying, Unde
 from tss.core.otlp import to_json_line
 from tss.core.trace import Trace
 from tss.edges.files.lines import LineFile
-from tss.edges.files.rotation import Rotation, Series
+from tss.edges.files.rotation import FinishedFiles, Rotation
 from tss.settings import FileExporter
 
-BEGINS = b'{"resourceSpans":'  # each line of `to_json_line`, for a kept trace has spans
+BEGINS = b'{"resourceSpans":'  # each line of `to_json_line`, since a kept trace has spans
 
 
-class TraceFile:
-    """Adds to one file, which others may add to as well."""
+class OtlpJsonFile:
+    """Appends to one file, to which other replicas may append as well."""
 
     def __init__(self, settings: FileExporter, file: LineFile, limiter: trio.CapacityLimiter) -> None:
         self.name = settings.name
         self.comes_last = False
         self.batching = Batching(settings.batch_size, settings.batch_timeout_secs, settings.max_in_flight)
-        self.retrying = Retrying(1.0)  # a full disk is not emptied in less
+        self.retrying = Retrying(1.0)  # nobody empties a full disk in less
         self._path = settings.path
         self._file = file
         self._limiter = limiter
 
     def __repr__(self) -> str:
-        return f"<TraceFile {self.name} at {self._path}>"
+        return f"<OtlpJsonFile {self.name} at {self._path}>"
 
     async def send(self, traces: Sequence[Trace]) -> Outcome:
-        """All of the lines or none."""
-        # Abandoned when cancelled, for a disk may hang for good, and stopping is bounded.
+        """Append all the lines, or none."""
+        # Abandoned when cancelled: a disk may hang for good, and a stop must not wait for it (law 9).
         work = partial(self._append, traces)
         return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
     async def knock(self) -> bool:
-        """There is nobody to ask without data: a full disk takes nothing and an empty write."""
+        """False: an empty write tells nothing, since even a full disk takes it."""
         return False
 
     def forget(self, traces: Sequence[Trace]) -> None:
-        """Nothing is remembered of any."""
+        """Nothing to do: nothing is remembered about a trace."""
 
     def _append(self, traces: Sequence[Trace]) -> Outcome:
         try:
             lines = b"".join(to_json_line(trace.payload) for trace in traces)
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone
+        except Exception as error:  # noqa: BLE001  # any error concerns only these bytes
             return Undeliverable("unencodable", f"{type(error).__name__}: {error}"[:400])
         try:
             self._file.append(lines)
@@ -60,13 +60,13 @@ class TraceFile:
 
 
 @asynccontextmanager
-async def open_file(settings: FileExporter) -> AsyncIterator[TraceFile]:
+async def open_file(settings: FileExporter) -> AsyncIterator[OtlpJsonFile]:
     """Raises CannotOpen (an OSError)."""
     limiter = trio.CapacityLimiter(1)
     opening = partial(LineFile, settings.path, begins=BEGINS, fsync=settings.fsync, rotation=_rotation(settings))
     file = await trio.to_thread.run_sync(opening, limiter=limiter, abandon_on_cancel=True)
     try:
-        yield TraceFile(settings, file, limiter)
+        yield OtlpJsonFile(settings, file, limiter)
     finally:
         file.close()
 
@@ -74,5 +74,5 @@ async def open_file(settings: FileExporter) -> AsyncIterator[TraceFile]:
 def _rotation(settings: FileExporter) -> Rotation | None:
     if not settings.rotate_bytes and not settings.rotate_secs:
         return None
-    series = Series.beside(Path(settings.path), settings.max_files, settings.max_age_secs)
-    return Rotation(series, settings.rotate_bytes, settings.rotate_secs)
+    finished = FinishedFiles.beside(Path(settings.path), settings.max_files, settings.max_age_secs)
+    return Rotation(finished, settings.rotate_bytes, settings.rotate_secs)
