@@ -1,1 +1,1 @@
-"""The outside world: the only importers of client libraries."""
+"""The outside world: whoever needs Kafka, Redis, HTTP, a file, a signal or stderr comes in here. Only edges import client libraries."""

@@ -1,7 +1,7 @@
-"""The signals' own thread, in C: it needs neither the event loop nor the interpreter, and never waits for a reader.
+"""The thread for signals, in C: it needs neither the event loop nor the interpreter lock, and never waits for stderr.
 
-A thread of Python cannot do this: whoever holds the interpreter (a library's call that does not let go of it) holds that
-thread, too. A second process cannot either: in a container the daemon is process 1, which nobody there can kill.
+A Python thread cannot do this: a library's call that keeps the interpreter lock stops that thread, too. A second process
+cannot do it either: in a container the daemon is process 1, and no process there can kill it.
 """
 
 from cpython.mem cimport PyMem_Malloc
@@ -38,28 +38,28 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t write(int, const void *, size_t)
     void _exit(int)
 
-# What the threads read was written before they started, and is never changed or freed after.
+# The threads only read data that was written before they started, and that is never changed or freed.
 cdef struct Words:
     double secs
     char *text
     size_t size
-    size_t time_at  # where the time belongs
+    size_t time_at  # where the time is inserted
 
 cdef sigset_t _heard
-cdef unsigned char _stopping[65]  # by a signal's number: 0 others, 1 asks for a stop, 2 stops at once when it comes second
+cdef unsigned char _stopping[65]  # by a signal's number: 1: it asks for a stop, 2: it also stops at once as a second signal, 0: neither
 cdef Words _first, _second
 cdef int _told_fd
 cdef int _code
 cdef volatile int _said = 0
-cdef double _LAST_WORDS_SECS = 0.05  # for stderr to take one line; if it does not, the line is not worth more
+cdef double _LAST_WORDS_SECS = 0.05  # for stderr to take one line; the end must not wait longer for it
 
 
 def watch(heard, stops, hastens, int told_fd, int code, first, second):
-    """Start the thread. To be called once, with the signals in ``heard`` blocked in every thread.
+    """Start the thread. Call it once, while every thread blocks the signals in ``heard``.
 
-    Each is written to ``told_fd`` as a byte. One of ``stops`` ends the process with ``code`` after the seconds of
-    ``first``; one of ``hastens`` that comes then, after those of ``second``. Both are (seconds, text before the time,
-    text after it), and the text is what is written to stderr at the end.
+    Each signal is written to ``told_fd`` as one byte. A signal of ``stops`` ends the process with ``code`` after the seconds
+    of ``first``; a second one, of ``hastens``, after the seconds of ``second``. Both are (seconds, text before the time, text
+    after it); the text is written to stderr at the end.
     """
     global _told_fd, _code
     cdef pthread_t thread
@@ -105,14 +105,14 @@ cdef void *_watch(void *_nothing) noexcept nogil:
             stops = 2
             pthread_create(&thread, NULL, _end, &_second)
         byte = <unsigned char>number
-        write(_told_fd, &byte, 1)  # does not block; when it is full, the loop has hundreds of signals to read
+        write(_told_fd, &byte, 1)  # does not block; if the pipe is full, the event loop has hundreds of signals to read anyway
 
 
 cdef void *_end(void *given) noexcept nogil:
     cdef pthread_t thread
     cdef double waited = 0
     _sleep((<Words *>given).secs)
-    pthread_create(&thread, NULL, _say, given)  # another one, for stderr may take it never
+    pthread_create(&thread, NULL, _say, given)  # another thread, since stderr may never take the line
     while not _said and waited < _LAST_WORDS_SECS:
         _sleep(0.005)
         waited += 0.005
@@ -140,5 +140,5 @@ cdef void _sleep(double secs) noexcept nogil:
     cdef timespec left
     left.tv_sec = <time_t>secs
     left.tv_nsec = <long>((secs - left.tv_sec) * 1e9)
-    while nanosleep(&left, &left) != 0:  # a stopped and continued process; `left` is what is left of it
+    while nanosleep(&left, &left) != 0:  # the process was stopped and continued; `left` is the rest of the time
         pass

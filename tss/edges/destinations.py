@@ -1,4 +1,4 @@
-"""From an exporter's settings to the destination itself."""
+"""Opens the destination that an exporter's settings describe."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def open_destination(
     *,
     computes_stats: bool = False,
 ) -> AbstractAsyncContextManager[Destination]:
-    """Entering it raises UnusableFile when a file that the settings name cannot be used; nothing is sent yet.
+    """Entering it raises UnusableFile if a file that the settings name cannot be used. Nothing is sent yet.
 
-    ``computes_stats`` is for Datadog: this daemon sends statistics of all traffic itself.
+    ``computes_stats`` is for Datadog: this daemon sends APM statistics of all traffic.
     """
     match exporter:
         case FileExporter():

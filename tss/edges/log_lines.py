@@ -1,4 +1,4 @@
-"""The way of log lines out of the process. Whoever logs waits for nobody: a reader of stderr may hang, and stderr with it."""
+"""Writes log lines to stderr in a thread of its own: logging never waits, even if the reader of stderr hangs."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
-# What waits while stderr takes nothing. A quarter of an hour of a daemon in trouble, and nothing beside its buffer.
+# The queue while stderr takes nothing: enough for a quarter of an hour of a daemon with errors, and small beside its buffer.
 MAX_LINES = 4096
 MAX_BYTES = 1024 * 1024
-PIECE_BYTES = 64 * 1024  # what one write has at most, unless one line is longer
-RETRY_SECS = 0.1  # for a descriptor that somebody has made non-blocking
+WRITE_BYTES = 64 * 1024  # of one write at most, unless one line is longer
+RETRY_SECS = 0.1  # for a descriptor that another process has made non-blocking
 
 
 class Lines:
-    """A bounded queue, and one thread that writes what is in it. What finds no room is dropped and counted."""
+    """A bounded queue, and one thread that writes its lines. Lines that do not fit are dropped and counted."""
 
     def __init__(self, stream: TextIO, *, max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES) -> None:
         self.stream = stream
         self.dropped = 0
-        self.tell: Callable[[int], None] | None = None  # how many were dropped, once there is room again
-        self.count: Callable[[int], None] | None = None  # those dropped, at once
+        self.tell: Callable[[int], None] | None = (
+            None  # called with the number of dropped lines once stderr takes lines again
+        )
+        self.count: Callable[[int], None] | None = None  # called with each number of dropped lines, at once
         self._max_lines, self._max_bytes = max_lines, max_bytes
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._writing = self._closed = False
         self._untold = 0
-        # Reentrant, for the collector may run while it is held, and what it finds may log.
+        # Reentrant: the garbage collector may run while it is held, and a destructor may log.
         self._changed = threading.Condition(threading.RLock())
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -39,7 +41,7 @@ class Lines:
         return f"<lines to {getattr(self.stream, 'name', self.stream)}: {waiting}>"
 
     def write(self, line: str) -> None:
-        """Never waits."""
+        """Add a line to the queue, or drop it. Never waits."""
         data = f"{line}\n".encode("utf-8", "backslashreplace")
         with self._changed:
             if len(self._waiting) >= self._max_lines or self._waiting_bytes + len(data) > self._max_bytes:
@@ -49,15 +51,15 @@ class Lines:
             self._waiting_bytes += len(data)
             self._changed.notify_all()
 
-    debug = info = warning = error = critical = write  # the names by which structlog calls it
+    debug = info = warning = error = critical = write  # structlog calls these
 
     def flush(self, secs: float) -> bool:
-        """Wait until all is written, no longer than this; returns whether it is."""
+        """Wait up to ``secs`` until all lines are written; returns whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._writing, secs)
 
     def close(self) -> None:
-        """End the thread once it has written what waits."""
+        """End the thread once it has written the queue."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -76,9 +78,9 @@ class Lines:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if not self._waiting:
                     return
-                piece = self._take()
+                batch = self._take()
                 self._writing = True
-            lost = len(piece) - self._put(piece)
+            lost = len(batch) - self._put(batch)
             with self._changed:
                 untold = 0 if lost else self._untold
                 self._untold -= untold
@@ -88,17 +90,17 @@ class Lines:
                 self.tell(untold)
 
     def _take(self) -> list[bytes]:
-        piece = [self._waiting.popleft()]
-        size = len(piece[0])
-        while self._waiting and size + len(self._waiting[0]) <= PIECE_BYTES:
-            piece.append(self._waiting.popleft())
-            size += len(piece[-1])
+        batch = [self._waiting.popleft()]
+        size = len(batch[0])
+        while self._waiting and size + len(self._waiting[0]) <= WRITE_BYTES:
+            batch.append(self._waiting.popleft())
+            size += len(batch[-1])
         self._waiting_bytes -= size
-        return piece
+        return batch
 
-    def _put(self, piece: list[bytes]) -> int:
-        """Write these lines, in one piece; returns how many were. A log that cannot be written is no reason to stop."""
-        data = b"".join(piece)
+    def _put(self, batch: list[bytes]) -> int:
+        """Write these lines at once; returns how many were written. A log that cannot be written must not stop the daemon."""
+        data = b"".join(batch)
         try:
             number = self.stream.fileno()
         except (OSError, ValueError):  # no file, but what stands for one; or closed
@@ -111,11 +113,11 @@ class Lines:
                 _write_all(number, data)
         except (OSError, ValueError):
             return 0
-        return len(piece)
+        return len(batch)
 
 
 def _write_all(number: int, data: bytes) -> None:
-    # Past the stream's own buffer and lock: whoever prints would wait behind a write that hangs.
+    # Not through the stream: its lock would be held during a write that hangs, and block every other print.
     left = memoryview(data)
     while left:
         try:

@@ -1,4 +1,4 @@
-"""The daemon's log: one line for each event on stderr, and no secret in it."""
+"""The daemon's log: one line on stderr for each event, with secrets masked."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from tss.edges.log_lines import Lines
 
 MASK = "***"
-SHORTEST_SECRET = 4  # anything shorter is found in half of all words, and masking those would spell it out
+SHORTEST_SECRET = 4  # a shorter secret is part of many words, and masking them would reveal it
 SHORT_BYTES = 32  # a trace id (16) and a SHA-256 digest are shown whole
 LONG_TEXT = 16 * 1024  # container runtimes cut lines there
 DEEPEST = 5
-HANDOVER_SECS = 1.0  # for the lines of a configuration before; a stderr that hangs must not hold the next one
-# These tell at INFO what each request and connection did; at DEBUG what each did not.
+HANDOVER_SECS = 1.0  # for the lines of an earlier configuration; a stderr that hangs must not delay the next one
+# At INFO these log each request and connection; at DEBUG much more.
 CHATTY = ("asyncio", "h2", "hpack", "httpcore", "httpx", "hypercorn", "quart")
 
 _SECRET_KEY = re.compile(
@@ -39,18 +39,18 @@ _TIME = "0000-00-00T00:00:00.000000Z"  # as long as a line's time
 _OWN = ("timestamp", "level", "service", "instance")
 
 _lines: Lines | None = None
-_clean: _Clean | None = None  # the log's, once it is set up
+_clean: _Clean | None = None  # of the log, once it is configured
 
 
 def configure(level: str, json: bool, service_name: str, instance_id: str, *, secrets: Iterable[str] = ()) -> None:
-    """Send all logging, ours and the libraries', to stderr: as JSON lines, or for people.
+    """Send all log lines, ours and the libraries', to stderr, as JSON or for people.
 
-    ``level`` is debug, info, warning or error. ``secrets`` are never shown, wherever they turn up.
+    ``level``: debug, info, warning or error. ``secrets`` are masked wherever they occur.
     """
     global _lines, _clean  # noqa: PLW0603  # there is one stderr, and one log
     number = logging.getLevelNamesMapping()[level.upper()]
     if _lines is not None:
-        _lines.flush(HANDOVER_SECS)  # else the next thread's lines may come before its own
+        _lines.flush(HANDOVER_SECS)  # else lines of the next thread may be written before its own
         _lines.close()
     lines = _lines = Lines(sys.stderr)
     _clean = _Clean(secrets)
@@ -63,16 +63,16 @@ def configure(level: str, json: bool, service_name: str, instance_id: str, *, se
     ]
     structlog.configure(
         processors=chain,
-        wrapper_class=structlog.make_filtering_bound_logger(number),  # what it filters out, it does not even look at
+        wrapper_class=structlog.make_filtering_bound_logger(number),  # a line below this level is not even formatted
         logger_factory=lambda *_: lines,
-        cache_logger_on_first_use=False,  # a line filtered out costs 2 us instead of 0.7, but can be captured in a test
+        cache_logger_on_first_use=False,  # a filtered line costs 2 us instead of 0.7, but tests can capture lines
     )
     lines.tell = _tell_dropped
     _bridge(number, chain, lines)
 
 
 def flush(secs: float) -> bool:
-    """Wait until every line is written, no longer than this; returns whether they are. A descriptor may hang for ever."""
+    """Wait up to ``secs`` until every line is written; returns whether all are. Stderr may hang for ever."""
     return _lines is None or _lines.flush(secs)
 
 
@@ -82,20 +82,20 @@ def dropped() -> int:
 
 
 def count_dropped(count: Callable[[int], None]) -> None:
-    """From now on tell each number of dropped lines, and once those until now."""
+    """Call ``count`` with the number of lines dropped so far, and then with each further number."""
     if _lines is not None:
         count(_lines.dropped)
         _lines.count = count
 
 
 def always(event: str, **fields: object) -> None:
-    """A line at level info that no level filters out: somebody asked for it."""
+    """Log a line at level info even if the level is higher: an operator asked for it."""
     with suppress(structlog.DropEvent):
         structlog.get_logger().bind()._proxy_to_logger("info", event, **fields)  # noqa: SLF001  # meant for subclasses
 
 
 def words(event: str) -> tuple[bytes, bytes]:
-    """A critical line with this event: what stands before its time, and what after. For one who cannot log any more."""
+    """A critical line with this event, as the bytes before its time and after it. For a thread that cannot log any more."""
     clean, write = structlog.get_config()["processors"][-2:]
     made: Any = clean(None, "critical", {"event": event, "level": "critical"})
     before, _, after = str(write(None, "critical", made | {"timestamp": _TIME})).partition(_TIME)
@@ -103,8 +103,8 @@ def words(event: str) -> tuple[bytes, bytes]:
 
 
 def hear_the_interpreter() -> None:
-    """What Python itself would print on stderr, and hang there, goes to the log: errors that no thread catches, and
-    those in destructors."""
+    """Log uncaught errors of threads, and errors in destructors. Python itself would print them to stderr, and could hang
+    there."""
     log = structlog.get_logger()
 
     def in_thread(args: threading.ExceptHookArgs) -> None:
@@ -112,7 +112,11 @@ def hear_the_interpreter() -> None:
         log.error("a thread died", thread=args.thread.name if args.thread else "", exc_info=error)
 
     def in_destructor(args: sys.UnraisableHookArgs) -> None:
-        log.error("an error that nobody could be told of", where=args.err_msg or "", exc_info=args.exc_value or True)
+        log.error(
+            "an error in a destructor, which no caller can catch",
+            where=args.err_msg or "",
+            exc_info=args.exc_value or True,
+        )
 
     threading.excepthook = in_thread
     sys.unraisablehook = in_destructor
@@ -123,7 +127,7 @@ def _tell_dropped(lines: int) -> None:
 
 
 def _bridge(level: int, chain: Iterable[Processor], lines: Lines) -> None:
-    """Bring what libraries log through ``logging`` and ``warnings`` the same way."""
+    """Send the log lines of ``logging`` and ``warnings`` through the same processors."""
     root = logging.getLogger()
     for handler in [each for each in root.handlers if isinstance(each, _Bridge)]:
         root.removeHandler(handler)
@@ -135,7 +139,7 @@ def _bridge(level: int, chain: Iterable[Processor], lines: Lines) -> None:
 
 
 class _Bridge(logging.Handler):
-    """Gives a record of ``logging`` to structlog's chain."""
+    """Passes the records of ``logging`` to structlog's processors."""
 
     def __init__(self, chain: Iterable[Processor], lines: Lines) -> None:
         super().__init__()
@@ -145,7 +149,7 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
-        except Exception:  # noqa: BLE001 - whatever a library got wrong in its arguments
+        except Exception:  # noqa: BLE001 - a library's wrong arguments must not fail here
             text = f"{record.msg!r} {record.args!r}"
         level = record.levelname.lower()
         event: Any = {"event": text, "logger": record.name}
@@ -157,7 +161,7 @@ class _Bridge(logging.Handler):
 
 
 class _Clean:
-    """Makes every value plain (text, number, truth, nothing, lists and mappings of these) and masks secrets in it."""
+    """Makes every value plain (text, number, boolean, null, lists and mappings of these) and masks secrets in it."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _forms(secret)}
@@ -184,7 +188,7 @@ class _Clean:
                 return self._text(plain) if isinstance(plain, str) else plain
 
     def masked(self, text: str) -> str:
-        """Without secrets, and without passwords in URLs."""
+        """The text with secrets masked, and passwords in URLs."""
         if self._secret:
             text = self._secret.sub(MASK, text)
         if "://" in text:
@@ -194,24 +198,24 @@ class _Clean:
     def _text(self, text: str) -> str:
         text = self.masked(text)
         if not text.isprintable():
-            text = text.translate(_CONTROLS)  # what came over the wire must not steer a terminal
+            text = text.translate(_CONTROLS)  # text from the network must not control a terminal
         if len(text) > LONG_TEXT:
             text = f"{text[:LONG_TEXT]}... ({len(text) - LONG_TEXT} more characters)"
         return text
 
 
 def masked(text: str) -> str:
-    """A text for people elsewhere, with the log's secrets masked: a server may repeat what it was told."""
+    """A text for a page, with the log's secrets masked: a server's error may repeat the credentials."""
     return text if _clean is None else _clean.masked(text)
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as it is, and as it looks inside a repr, in JSON and in a URL."""
+    """The forms of a secret: plain, in a repr, in JSON and in a URL."""
     return {secret, repr(secret)[1:-1], dumps(secret)[1:-1], dumps(secret, ensure_ascii=False)[1:-1], quote(secret, "")}
 
 
 def _plain(value: object) -> str | float | bool | None:
-    """A value that is no text and holds no others, as JSON can show it."""
+    """A value that is no text, list or mapping, as JSON can show it."""
     match value:
         case None | bool():
             return value
@@ -231,7 +235,7 @@ def _plain(value: object) -> str | float | bool | None:
 def _shown(value: object) -> str:
     try:
         return f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else str(value)
-    except Exception as error:  # noqa: BLE001 - a repr that fails must not fail who logs it
+    except Exception as error:  # noqa: BLE001 - a repr that raises must not fail the caller
         return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
 
 
@@ -244,7 +248,7 @@ def _for_machines(service: str, instance: str) -> list[Processor]:
             "service": service,
             "instance": instance,
         }
-        # A field of one of our names (the service of a trace, say) is shown beside ours, not in its place.
+        # A field with one of our names (a trace's service, say) is shown beside ours, with another name.
         return dumps(
             ours | {f"{key}_" if key in _OWN else key: value for key, value in event.items()}, ensure_ascii=False
         )

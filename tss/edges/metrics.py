@@ -1,4 +1,4 @@
-"""The metrics as Prometheus reads them, made from the table in ``core/measures.py``."""
+"""The metrics of the table in ``core/measures.py``, as Prometheus reads them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _go_text: Callable[[float], str] = floatToGoString
 
 
 class PrometheusMeter:
-    """A Meter that writes its own exposition. Counting may be done from any thread."""
+    """A Meter that writes its own exposition. Any thread may count."""
 
     def __init__(self) -> None:
         self._families = [_Family(measure) for measure in measures.TABLE]
         self._by_kind: dict[MetricType, dict[Measure, _Family]] = {kind: {} for kind in MetricType}
         for family in self._families:
             self._by_kind[family.measure.kind][family.measure] = family
-        # By measure and labels, for one look-up is cheaper than two.
+        # By measure and labels, since one look-up is cheaper than two.
         self._counters: dict[tuple[Measure, _Labels], _Number] = {}
         self._gauges: dict[tuple[Measure, _Labels], _Number] = {}
         self._others: list[Callable[[bool], Iterable[str]]] = []
@@ -61,27 +61,27 @@ class PrometheusMeter:
         (self._gauges.get((measure, labels)) or self._number(self._gauges, measure, labels)).set(value)
 
     def forget(self, measure: Measure, *labels: str) -> None:
-        """Stop showing these labels; forgetting what was never shown is no fault."""
+        """Stop showing these labels. Nothing happens if they were never shown."""
         self._counters.pop((measure, labels), None)
         self._gauges.pop((measure, labels), None)
         self._by_kind[measure.kind][measure].series.pop(labels, None)
 
     def watch(self, measure: Measure, read: ReadGauge, *labels: str) -> None:
-        """Let a gauge be read at each exposition, in the thread that asks for it."""
+        """Read this gauge at each exposition, in the thread that makes the exposition."""
         (self._gauges.get((measure, labels)) or self._number(self._gauges, measure, labels)).read = read
 
     def show(self, pieces: Callable[[bool], Iterable[str]]) -> None:
-        """Add what writes its own exposition, in OpenMetrics if it is told so, else in the text format."""
+        """Add a source that writes its own exposition: in OpenMetrics if its argument is true, else in the text format."""
         self._others.append(pieces)
 
     def exposition(self, accept: str = "") -> tuple[Iterator[bytes], str]:
-        """All metrics in pieces of a few milliseconds' work, and their content type, in the format an Accept header asks for.
+        """All metrics in the format that an Accept header asks for, and their content type. Each piece takes a few milliseconds.
 
-        The table's metrics are all in the first piece, so they are of one instant.
+        The first piece has all metrics of the table, so that their values are of the same moment.
         """
         try:
             encode, content_type = choose_encoder(accept)
-        except (ValueError, TypeError):  # a version that is no number
+        except (ValueError, TypeError):  # a version in the header that is no number
             encode, content_type = choose_encoder("")
         return self._pieces(encode, content_type.startswith("application/openmetrics-text")), content_type
 
@@ -96,22 +96,22 @@ class PrometheusMeter:
             yield end
 
     def _number(self, numbers: dict[tuple[Measure, _Labels], _Number], measure: Measure, labels: _Labels) -> _Number:
-        """The number of these labels, made now."""
+        """The new number for these labels."""
         kind = MetricType.COUNTER if numbers is self._counters else MetricType.GAUGE
         found = self._by_kind[kind][measure].at(labels)
-        assert isinstance(found, _Number), "only histograms are anything else"  # noqa: S101
+        assert isinstance(found, _Number), "only a histogram is no _Number"  # noqa: S101
         numbers[measure, labels] = found
         return found
 
     def _histogram(self, measure: Measure, labels: _Labels) -> _Histogram:
         found = self._by_kind[MetricType.HISTOGRAM][measure].at(labels)
-        assert isinstance(found, _Histogram), "of this kind"  # noqa: S101
+        assert isinstance(found, _Histogram), "its kind is histogram"  # noqa: S101
         return found
 
 
 class _Family:
-    """One metric with all its labels. Its texts are made once; a scrape only formats the numbers that have changed.
-    prometheus-client makes objects of each sample and sorts and escapes its labels anew."""
+    """One metric with all its labels. Its texts are made once, and a scrape formats only the numbers that have changed:
+    prometheus-client makes objects for each sample, and sorts and escapes its labels at each scrape."""
 
     def __init__(self, measure: Measure) -> None:
         self.measure = measure
@@ -126,7 +126,7 @@ class _Family:
             self.at(())
 
     def at(self, labels: _Labels) -> _Number | _Histogram:
-        """The series, made when it is new. Raises ValueError for labels that the metric does not have."""
+        """The series with these labels, which is created if it is new. Raises ValueError for a wrong number of labels."""
         found = self.series.get(labels)
         if found is not None:
             return found
@@ -173,13 +173,13 @@ class _Number:
 
 
 class _Histogram:
-    """A histogram with its labels. prometheus-client's own takes one value at a time, with a lock for each of the two
-    things it counts: for the delay of each trace that costs as much as deciding it."""
+    """A histogram with its labels. prometheus-client's histogram takes one value at a time, with two locks: for the delay of
+    each trace that costs as much as deciding the trace."""
 
     def __init__(self, measure: Measure, labels: _Labels) -> None:
         self._bounds = measure.buckets
         self._lock = threading.Lock()
-        self._counts = [0] * (len(measure.buckets) + 1)  # by bucket, the last one of all that is larger
+        self._counts = [0] * (len(measure.buckets) + 1)  # by bucket; the last bucket has all larger values
         self._sum = 0.0
         named = dict(zip(measure.labels, labels, strict=True))
         self._starts = [
@@ -188,7 +188,7 @@ class _Histogram:
         self._ends = [_start(f"{measure.name}{suffix}", named) for suffix in ("_count", "_sum")]
 
     def observe(self, values: Sequence[float]) -> None:
-        """Add these; in a crowd they are sorted once and counted bucket by bucket."""
+        """Add these values. They are sorted once and counted bucket by bucket."""
         bounds = self._bounds
         ascending = sorted(values)
         with self._lock:
@@ -212,7 +212,7 @@ class _Histogram:
 
 
 def _start(name: str, labels: Mapping[str, str]) -> str:
-    """A line up to its number."""
+    """The part of a line before its number."""
     pairs = ",".join(f'{label}="{_escaped(str(value))}"' for label, value in sorted(labels.items()))
     return f"{name}{{{pairs}}} " if pairs else f"{name} "
 

@@ -1,8 +1,8 @@
-"""The signals, and the deadline of a stop (law 9), which hold also when the event loop, stderr or the interpreter hang.
+"""Signals, and the deadline of a stop (law 9). Both work even if the event loop, stderr or the interpreter hangs.
 
-Every signal that is heard is blocked in all threads, and one thread alone waits for them: in C where there is a compiler
-(``deadline.pyx``), else in Python. It starts the deadline by itself, and tells the event loop through a pipe. While a
-library holds the interpreter the thread in Python hears nothing: then a small process of its own keeps the deadline.
+All threads block the signals, and one thread waits for them: in C if there was a compiler (``deadline.pyx``), else in Python.
+It starts the deadline, and tells the event loop through a pipe. While a library holds the interpreter lock, the Python thread
+cannot run: then a small process outside keeps the deadline.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ except ImportError:  # no compiler
     deadline = None  # type: ignore[assignment]
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# A second one of these stops at once. Not SIGHUP: a terminal that closes, and systemd with SendSIGHUP, send it right
-# after another.
+# A second signal of these stops at once. Not SIGHUP: a terminal that closes, and systemd with SendSIGHUP, send it right after
+# another signal.
 HASTENS = (signal.SIGTERM, signal.SIGINT)
 TELLS = signal.SIGUSR1
-# By default each of these ends the process. They mean nothing here, so a mistaken one must not cost a stop without a
-# commit. (SIGPIPE and SIGXFSZ are ignored by Python itself.)
+# By default each of these ends the process. They have no meaning here, so a mistaken one must not end the daemon without its
+# last commit. (Python ignores SIGPIPE and SIGXFSZ.)
 IGNORED = (signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO)
 
-# Without a compiler: between two looks at the signals that wait, by a thread of Python, and from outside.
+# Without the compiled module: the pause between two looks at the pending signals, of the Python thread and of the process outside.
 LISTEN_SECS = 0.05
 LOOK_SECS = 0.25
 
-Words = Callable[[str], tuple[bytes, bytes]]  # a line of the log: what stands before its time, and after it
+Words = Callable[[str], tuple[bytes, bytes]]  # a line of the log: the bytes before its time, and after it
 
 
 @attrs.frozen
 class Ending:
-    """How long a stop may take, and one that a second signal hastens; then the process ends with ``code``."""
+    """How long a stop may take, and a stop after a second signal; after that the process ends with ``code``."""
 
     stop_secs: float
     at_once_secs: float
@@ -53,7 +53,7 @@ class Ending:
 
 
 class Signals:
-    """Those that came, one after the other, for the event loop."""
+    """The signals that arrived, one after the other, for the event loop."""
 
     def __init__(self, told_fd: int) -> None:
         self._told_fd = told_fd
@@ -67,13 +67,15 @@ class Signals:
 
 
 def block(ending: Ending) -> bool:
-    """From now on the signals wait for ``listen``. In the first thread, before there is any other: they inherit it.
+    """Block the signals; they stay pending until ``listen``. Call it before there are threads, which inherit the mask.
 
-    Whether the deadline will hold while a library holds the interpreter.
+    Returns whether the deadline works even while a library holds the interpreter lock.
     """
     heard = _heard()
     signal.pthread_sigmask(signal.SIG_BLOCK, heard)
-    for number in heard:  # so that it is neither ignored nor, in process 1 of a container, without effect
+    for (
+        number
+    ) in heard:  # else an ignored signal stays ignored, and process 1 of a container gets no signal without a handler
         signal.signal(number, _never_called)
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -81,9 +83,9 @@ def block(ending: Ending) -> bool:
 
 
 def listen(ending: Ending, words: Words) -> Signals:
-    """Hear the signals, for the rest of the process. To be called once.
+    """Wait for the signals, for the rest of the process. Call it once.
 
-    ``words`` makes the line that a forced end says, if stderr takes it.
+    ``words`` makes the line that is written at a forced end, if stderr takes it.
     """
     heard = _heard()
     told_fd, tell_fd = os.pipe()
@@ -92,11 +94,11 @@ def listen(ending: Ending, words: Words) -> Signals:
         _watch_interpreted(heard, tell_fd, ending)
     else:
         late = words(
-            f"not stopped within {ending.stop_secs:g} s; ended by force, Kafka still has what was not finished"
+            f"not stopped within {ending.stop_secs:g} s; ended by force; unfinished records are still in Kafka and will be read again"
         )
         hastened = words(
-            f"not stopped within {ending.at_once_secs:g} s of a second signal; ended by force, Kafka still has what was"
-            " not finished"
+            f"not stopped within {ending.at_once_secs:g} s of a second signal; ended by force; unfinished"
+            " records are still in Kafka and will be read again"
         )
         first, second = (ending.stop_secs, *late), (ending.at_once_secs, *hastened)
         deadline.watch(heard, STOPS, HASTENS, tell_fd, ending.code, first, second)
@@ -104,23 +106,25 @@ def listen(ending: Ending, words: Words) -> Signals:
 
 
 def _heard() -> set[signal.Signals]:
-    hears_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN  # nohup: it asks to outlive the terminal
+    hears_terminal = (
+        signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    )  # nohup ignores SIGHUP, so that the process outlives the terminal
     return {*STOPS, TELLS} - (set() if hears_terminal else {signal.SIGHUP})
 
 
 def _never_called(number: int, _frame: object) -> None:
-    """Stands where a default action stood: the signal is blocked, and the thread takes it."""
+    """Replaces the default action. It never runs: the signal is blocked, and the thread takes it."""
 
 
 def _watch_interpreted(heard: set[signal.Signals], tell_fd: int, ending: Ending) -> None:
-    """The same without a compiler, by a thread of Python. It hears nothing while another thread holds the interpreter;
-    once it has heard, faulthandler's own thread keeps the deadline, which is C and needs nobody."""
+    """Wait for the signals in a Python thread. It cannot run while another thread holds the interpreter lock. After the first
+    signal, faulthandler's own thread keeps the deadline: it is written in C, and does not need the lock."""
     nowhere = os.memfd_create("tss-forced-end") if hasattr(os, "memfd_create") else os.open(os.devnull, os.O_WRONLY)
 
     def run() -> NoReturn:
         stops = 0
         while True:
-            # Not by `sigwait` alone: it takes a signal before its thread has the interpreter, and nobody sees it waiting.
+            # Not `sigwait` alone: it takes a signal before its thread has the lock, and then the process outside cannot see it pending.
             waiting = signal.sigpending() & heard
             if not waiting:
                 time.sleep(LISTEN_SECS)
@@ -129,25 +133,25 @@ def _watch_interpreted(heard: set[signal.Signals], tell_fd: int, ending: Ending)
             if (number in STOPS and stops == 0) or (number in HASTENS and stops == 1):
                 secs = ending.at_once_secs if stops else ending.stop_secs
                 stops += 1
-                # It writes what all threads do before it ends the process: not to stderr, which may be what hangs.
+                # It writes all tracebacks before it ends the process. Not to stderr, which may be the cause of the hang.
                 faulthandler.dump_traceback_later(secs, exit=True, file=nowhere)
-            signal.sigwait({number})  # takes it, now that the deadline runs
+            signal.sigwait({number})  # takes the signal, now that the deadline runs
             with suppress(BlockingIOError):
                 os.write(tell_fd, bytes([number]))
 
     threading.Thread(target=run, name="signals", daemon=True).start()
 
 
-# The process that watches from outside, without a compiler -----------------------------------------------------------
+# The process outside, without the compiled module -----------------------------------------------------------
 
 
 def _watch_from_outside(ending: Ending) -> bool:
-    """Start it; False where it would be no use: nobody in a container can kill its process 1, and elsewhere than on Linux
-    nobody can see which signals wait."""
+    """Start it. False if it would be useless: no process in a container can kill process 1, and only Linux shows which signals
+    are pending."""
     watched = os.getpid()
     if watched == 1 or not _status(watched).exists():
         return False
-    ended_fd, _ = os.pipe()  # its other end is open for as long as this process lives
+    ended_fd, _ = os.pipe()  # its other end stays open until this process ends
     if os.fork() == 0:
         _watch(watched, ended_fd, ending)
     os.close(ended_fd)
@@ -155,14 +159,14 @@ def _watch_from_outside(ending: Ending) -> bool:
 
 
 def _watch(watched: int, ended_fd: int, ending: Ending) -> NoReturn:
-    """Kill the process if a stop's signal waits there, and the time for it is over. It has no other files open: whoever
-    reads the daemon's stderr waits for its end, and not for the end of this one."""
+    """Kill the daemon if a stop signal is pending there for longer than a stop may take. This process has no other open files,
+    so that a reader of the daemon's stderr waits only for the daemon's end."""
     try:
         os.dup2(ended_fd, 0)
         os.closerange(1, 1 << 16)
         overdue, before = math.inf, 0
         while not select.select([0], [], [], LOOK_SECS)[0]:
-            # One that is there for one look only has been heard, and the deadline runs within the process.
+            # A signal that is gone at the next look was taken, and the deadline runs within the daemon.
             waiting, now = len(_waiting(watched)), time.monotonic()
             secs = (math.inf, ending.stop_secs, ending.at_once_secs)[min(waiting, before, 2)]
             overdue, before = min(overdue, now - LOOK_SECS + secs), waiting
@@ -173,7 +177,7 @@ def _watch(watched: int, ended_fd: int, ending: Ending) -> NoReturn:
 
 
 def _waiting(watched: int) -> set[signal.Signals]:
-    """The stops that this process was sent, and that no thread of it has taken."""
+    """The stop signals that were sent to the daemon, and that none of its threads has taken."""
     found = [line.split()[1] for line in _status(watched).read_text().splitlines() if line.startswith("ShdPnd:")]
     return {number for number in STOPS if found and int(found[0], 16) >> (number - 1) & 1}
 

@@ -1,4 +1,4 @@
-"""What TLS to a backend rests on: whom to trust, and how to prove who we are (mTLS)."""
+"""TLS to destinations and to Redis: the trusted authorities, and the client certificate (mTLS)."""
 
 from __future__ import annotations
 
@@ -7,54 +7,44 @@ import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 import httpx
 
 from tss.core.errors import WrongSetting
 from tss.edges.unusable import UnusableFile
+from tss.settings import OtlpExporter, Redis
 
 CERTIFICATES_FILE, CERTIFICATES_FOLDERS, KEY_LOG = "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"
 
 
-class Files(Protocol):
-    """The keys of an exporter that name them; empty where there is none."""
-
-    @property
-    def ssl_ca_location(self) -> str: ...
-    @property
-    def ssl_certificate_location(self) -> str: ...
-    @property
-    def ssl_key_location(self) -> str: ...
-    @property
-    def ssl_key_password(self) -> str: ...
-    @property
-    def ssl_verify(self) -> bool: ...
+TlsSettings = OtlpExporter | Redis
 
 
-def tls_context(files: Files, *, spoken: bool = True) -> ssl.SSLContext:
-    """Raises UnusableFile, which names the file and what is wrong with it, when one cannot be used; WrongSetting when the
-    environment names one. Unless TLS is ``spoken`` and verified, the certificates that the environment names are not read.
+def tls_context(settings: TlsSettings, *, spoken: bool = True) -> ssl.SSLContext:
+    """The context for these settings. ``spoken``: the address begins with https, so TLS is used.
+
+    Raises UnusableFile if a file that the settings name cannot be used; WrongSetting if the environment names it. The
+    environment's certificates are read only if TLS is spoken and verified.
     """
-    context = _trusting(files.ssl_ca_location, needed=spoken and files.ssl_verify)
-    if not files.ssl_verify:
+    context = _trusting(settings.ssl_ca_location, needed=spoken and settings.ssl_verify)
+    if not settings.ssl_verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if files.ssl_certificate_location:
-        _prove(context, files.ssl_certificate_location, files.ssl_key_location, files.ssl_key_password)
+    if settings.ssl_certificate_location:
+        _prove(context, settings.ssl_certificate_location, settings.ssl_key_location, settings.ssl_key_password)
     return context
 
 
 def trusted(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
-    """Trusts the certificates in SSL_CERT_FILE and SSL_CERT_DIR, and only these; without both, the authorities of certifi.
+    """A context that trusts only the certificates in SSL_CERT_FILE and SSL_CERT_DIR; if neither is set, certifi's authorities.
 
-    Raises WrongSetting with the name of the variable.
+    Raises WrongSetting, with the name of the variable.
     """
     _check_key_log(environ)
     file, folders = environ.get(CERTIFICATES_FILE, ""), environ.get(CERTIFICATES_FOLDERS, "")
     if not file and not folders:
         return httpx.create_ssl_context(trust_env=False)
     try:
-        # The folders' files with hashes for names are found when they are needed, so also those that come later.
+        # OpenSSL reads files with hashed names when it needs them, so also files that are added later.
         context = ssl.create_default_context(cafile=file or None, capath=folders or None)
     except OSError as error:
         raise WrongSetting(f"{CERTIFICATES_FILE}: {_unusable('it', 'no certificates in it', file, error)}") from error
@@ -66,14 +56,14 @@ def trusted(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
 
 
 def _load_all(context: ssl.SSLContext, folders: str) -> None:
-    """Every certificate in the folders, whatever its file is called: a mounted ConfigMap knows no hashes."""
+    """Load every certificate in the folders: the files of a mounted ConfigMap have no hashed names."""
     loaded = 0
     for path in _files_of(folders):
-        with suppress(OSError):  # ssl.SSLError is one: a README, a private key
+        with suppress(OSError):  # ssl.SSLError is an OSError: the file is a README or a private key
             context.load_verify_locations(cafile=path)
             loaded += 1
     if not loaded:
-        raise WrongSetting(f"{CERTIFICATES_FOLDERS}: {folders}: no file in it has certificates")
+        raise WrongSetting(f"{CERTIFICATES_FOLDERS}: {folders}: no file in it has a certificate")
 
 
 def _files_of(folders: str) -> Sequence[Path]:
@@ -88,11 +78,11 @@ def _files_of(folders: str) -> Sequence[Path]:
 
 
 def _check_key_log(environ: Mapping[str, str]) -> None:
-    """Python writes the keys of each connection there, and its error names neither the file nor the variable."""
+    """Raises WrongSetting if SSLKEYLOGFILE cannot be written: Python's own error names neither the file nor the variable."""
     path = environ.get(KEY_LOG, "")
     try:
         if path:
-            with open(path, "ab"):  # noqa: PTH123  # by its name as it was given
+            with open(path, "ab"):  # noqa: PTH123  # with the path as the operator wrote it
                 pass
     except OSError as error:
         raise WrongSetting(f"{KEY_LOG}: {path} cannot be written ({error.strerror})") from error
@@ -106,31 +96,31 @@ def _trusting(path: str, *, needed: bool) -> ssl.SSLContext:
         return httpx.create_ssl_context(trust_env=False)
     try:
         return ssl.create_default_context(cafile=path)
-    except OSError as error:  # ssl.SSLError is one too, and neither names the file
+    except OSError as error:  # or ssl.SSLError, which is an OSError; neither names the file
         raise _unusable("CA file", "no certificates in it", path, error) from error
 
 
 def _prove(context: ssl.SSLContext, certificate: str, key: str, password: str) -> None:
-    # Looked at first, since OpenSSL's own words do not say which of the two it means.
+    # Read first, since OpenSSL's error does not say which of the two files is wrong.
     for name, path in (("certificate file", certificate), ("key file", key)):
         _readable(name, path)
     try:
-        # A function, even for no password: without one OpenSSL would ask at the terminal.
+        # A function, even without a password: else OpenSSL would ask for one at the terminal.
         context.load_cert_chain(certificate, key, lambda: password)
-    except (ssl.SSLError, ValueError) as error:  # ValueError: a password that is too long
+    except (ssl.SSLError, ValueError) as error:  # ValueError: the password is too long
         raise _blamed(error, certificate, key, password) from error
 
 
 def _readable(name: str, path: str) -> None:
     try:
-        with open(path, "rb"):  # noqa: PTH123  # by its name as it was given
+        with open(path, "rb"):  # noqa: PTH123  # with the path as the operator wrote it
             pass
     except OSError as error:
         raise _unusable(name, "", path, error) from error
 
 
 def _blamed(error: Exception, certificate: str, key: str, password: str) -> UnusableFile:
-    """Which file it is, told by what OpenSSL makes of the certificates alone."""
+    """The error with the file that is wrong: the key file, if OpenSSL can read the certificate file alone."""
     if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
         return _unusable("key file", f"it does not belong to the certificate in {certificate}", key, error)
     try:

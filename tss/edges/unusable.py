@@ -1,10 +1,10 @@
-"""What a setting names and the daemon cannot use."""
+"""Files that a setting names and the daemon cannot use."""
 
 from __future__ import annotations
 
 
 class UnusableFile(OSError):
-    """Yours to mend: a file that a setting names cannot be used. The message says which and why.
+    """An operator's error: a file that a setting names cannot be used. The message says which file, and why.
 
-    A class of its own, for any other OSError is nobody's setting: too many open files, a socket that broke.
+    Other OSErrors are not about a setting: too many open files, a broken connection.
     """

@@ -1,1 +1,1 @@
-"""Destinations by HTTP: whoever sends traces, statistics or metrics to an OTLP server or to Datadog comes in here."""
+"""The HTTP client: whoever sends traces, APM statistics or metrics to an OTLP server or to Datadog comes in here."""

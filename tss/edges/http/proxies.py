@@ -1,8 +1,8 @@
-"""Proxies as the environment names them: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, also in lower case.
+"""The environment's proxies: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, also in lower case.
 
-httpx does not read them here: its NO_PROXY raises for IPv6, ignores networks, and an error names no variable.
-``urllib.request.proxy_bypass`` compares addresses as text. The rules are those of Go's ``httpproxy``, which the Collector uses:
-a name also means its subdomains, networks match addresses only, loopback needs no proxy. No name is resolved.
+httpx must not read them: its NO_PROXY raises for IPv6 and ignores networks, and its errors name no variable.
+``urllib.request.proxy_bypass`` compares addresses as text. The rules here are those of Go's ``httpproxy``, which the Collector
+uses: a name also means its subdomains, networks match addresses only, loopback needs no proxy. No name is resolved.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _IN_BRACKETS = re.compile(r"\[([^\]:]*+:[^\]]*+)\](/\d++)?+")
 
 @attrs.frozen
 class Proxy:
-    """Where requests go instead, and who we are there."""
+    """A proxy, and the credentials for it."""
 
-    variable: str  # that names it
+    variable: str  # the environment variable that names it
     scheme: str
     host: str  # an IPv6 address without brackets
     port: int
@@ -39,13 +39,13 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """Without the credentials, so that it may be logged."""
+        """The URL without the credentials, for the log."""
         return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 @attrs.frozen
 class Exemption:
-    """One entry of NO_PROXY: a network (an address is one of its own), or a name."""
+    """One entry of NO_PROXY: a network (an address is a network of one), or a name."""
 
     network: IPv4Network | IPv6Network | None = None
     name: str = ""
@@ -62,16 +62,16 @@ class Exemption:
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy for what is sent to this URL; None: straight there.
+    """The proxy for requests to this URL; None: no proxy.
 
-    Raises WrongSetting, with the variable's name, when what decides about this URL cannot be understood.
+    Raises WrongSetting, with the variable's name, if a variable that matters for this URL cannot be read.
     """
     parts = urlsplit(url)
     return decide(parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme], environ)
 
 
 def decide(scheme: str, host: str, port: int, environ: Mapping[str, str]) -> Proxy | None:
-    """The same of a URL's parts. ``host`` has no brackets. What is wrong in variables that are not needed is not told."""
+    """As `proxy_for`, for a URL's parts. ``host`` has no brackets. Errors in variables that do not matter are ignored."""
     found = _value(f"{scheme.upper()}_PROXY", environ) or _value("ALL_PROXY", environ)
     host = host.lower().rstrip(".")
     if found is None or _is_loopback(host):
@@ -83,7 +83,7 @@ def decide(scheme: str, host: str, port: int, environ: Mapping[str, str]) -> Pro
 
 
 def secrets(environ: Mapping[str, str]) -> Iterator[str]:
-    """What the log must not show of these variables: passwords, and a user without one, which is a token."""
+    """The secrets in these variables: passwords, and users without a password, which are tokens."""
     for variable in VARIABLES:
         for name in (variable, variable.lower()):
             userinfo, at, _ = environ.get(name, "").rpartition("@")
@@ -94,10 +94,10 @@ def secrets(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _value(variable: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """The name as it is written there, and the value. Lower case wins, also when it is empty.
+    """The variable's name as the environment has it, and its value. Lower case wins, even if it is empty.
 
-    HTTP_PROXY counts in both cases. A CGI program must not believe it, for a request's header ``Proxy`` sets it there;
-    no request sets variables here, and the images of this world write it in upper case.
+    HTTP_PROXY counts in both cases. A CGI program must not trust it, because a request's header ``Proxy`` sets it there. No
+    request sets variables here, and many container images set it in upper case.
     """
     for name in (variable.lower(), variable):
         if name in environ:
@@ -111,18 +111,18 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_exempt(host: str, port: int, variable: str, value: str) -> bool:
-    # All are read before one is asked, so that a wrong one is told however the others decide.
+    # All entries are parsed first, so that a wrong entry is reported even if another one matches.
     exemptions = [_exemption(entry, variable) for entry in _entries(value)]
     return any(each is None or each.matches(host, port) for each in exemptions)
 
 
 def _entries(value: str) -> Sequence[str]:
-    """Separated by commas or white space. Paths of sockets, which stand here for Docker, are no concern of HTTP's."""
+    """Entries between commas or white space. Paths of sockets, which some list here for Docker, do not concern HTTP."""
     return [entry for entry in re.split(r"[,\s]+", value) if entry and not entry.startswith("/")]
 
 
 def _exemption(entry: str, variable: str) -> Exemption | None:
-    """None stands for all, `*`. Raises WrongSetting."""
+    """None for `*`: all hosts. Raises WrongSetting."""
     if entry == "*":
         return None
     network = _network(entry)
@@ -138,16 +138,16 @@ def _exemption(entry: str, variable: str) -> Exemption | None:
     name = host.lower().removeprefix("*").rstrip(".")
     below = name.startswith(".")
     name = name.removeprefix(".")
-    # A name never ends with a number: 192.168. is half an address, and would match nothing.
+    # No name ends with a number: 192.168. is half an address, and would match nothing.
     if not _NAME.fullmatch(name) or name.rpartition(".")[2].isdigit() or ("*" in host and not below):
         raise WrongSetting(
-            f"{variable}: {entry!r} is no name, address or network; such as example.com, .example.com, 10.0.0.0/8, fd00::/8, host:8080"
+            f"{variable}: {entry!r} is no name, address or network; valid entries are example.com, .example.com, 10.0.0.0/8, fd00::/8, host:8080"
         )
     return Exemption(name=name, only_below=below, port=port)
 
 
 def _network(entry: str) -> IPv4Network | IPv6Network | None:
-    """[::1], ::1, fd00::/8, [fd00::]/8; None for what is none of them."""
+    """The network of an entry like [::1], ::1, fd00::/8 or [fd00::]/8; else None."""
     if bare := _IN_BRACKETS.fullmatch(entry):
         entry = f"{bare[1]}{bare[2] or ''}"
     with suppress(ValueError):
@@ -156,7 +156,7 @@ def _network(entry: str) -> IPv4Network | IPv6Network | None:
 
 
 def _addresses(host: str) -> Sequence[IPv4Address | IPv6Address]:
-    """None of a name; two where an IPv6 address stands for an IPv4 address."""
+    """The host's address; two if an IPv6 address stands for an IPv4 address; none if the host is a name."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -166,11 +166,11 @@ def _addresses(host: str) -> Sequence[IPv4Address | IPv6Address]:
 
 
 def _proxy(variable: str, value: str) -> Proxy:
-    """Raises WrongSetting, whose words have nothing of the value but its scheme: the rest may be a password."""
+    """Raises WrongSetting, whose text quotes only the scheme of the value: the rest may be a password."""
     parts = _parts(value if "://" in value else f"http://{value}")
     if parts is None:
         raise WrongSetting(
-            f"{variable}: this is no address of a proxy, such as http://proxy:3128 or http://user:password@proxy:3128"
+            f"{variable}: the value is not the address of a proxy, such as http://proxy:3128 or http://user:password@proxy:3128"
             " (encode special characters of user and password: @ is %40, / is %2F)"
         )
     if parts.scheme not in SCHEMES:
@@ -185,8 +185,8 @@ def _proxy(variable: str, value: str) -> Proxy:
 
 
 def _parts(url: str) -> SplitResult | None:
-    """None unless it is scheme, user, password, host and port, and nothing else."""
-    if not url.isprintable() or " " in url:  # urlsplit removes line ends without a word
+    """The URL's parts; None if there is more than scheme, user, password, host and port."""
+    if not url.isprintable() or " " in url:  # urlsplit removes newlines silently
         return None
     try:
         parts = urlsplit(url)

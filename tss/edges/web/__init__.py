@@ -1,1 +1,1 @@
-"""The HTTP server: health, metrics and the admin API; whoever asks the daemon something comes in here."""
+"""The HTTP server: whoever asks the daemon for its health, its metrics or its admin pages comes in here."""
