@@ -282,6 +282,6 @@ def test_the_refusals_of_a_batch_were_for_nothing_only_if_all_of_it_is_taken_in_
             evidence.takes(quarter)
         if not guilty:
             evidence.takes(right)
-        found.append(evidence.caprice)
+        found.append(evidence.random_refusal_rate)
     assert found[0] > 0.3
     assert found[1] == 0

@@ -1,4 +1,4 @@
-"""How each part of the daemon is, for ``/health``."""
+"""The state of each component of the daemon, for ``/health``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-DEAD_LETTERS = "dead letters"  # degraded while they go to the log instead, down while nothing takes them
+DEAD_LETTERS = (
+    "dead letters"  # degraded while dead letters go to the daemon's log instead, down while nothing takes them
+)
 READING = "reading"  # the component that is degraded while reading is paused
 
 
@@ -16,34 +18,36 @@ class State(enum.Enum):
 
     STARTING = "starting"  # not tried yet
     UP = "up"
-    DEGRADED = "degraded"  # it does not work, and others do without it for as long as that lasts
+    DEGRADED = "degraded"  # it does not work, and the daemon works without it meanwhile
     DOWN = "down"
 
 
 @attrs.frozen
 class Component:
-    """One component's state, and why when it is not up."""
+    """The state of one component, and the reason if it is not up."""
 
     state: State
     detail: str = ""
-    since_secs: float | None = attrs.field(default=None, eq=False)  # since the epoch: when it came into this state
+    since_secs: float | None = attrs.field(default=None, eq=False)  # since the epoch: when this state began
 
 
 class Health:
-    """The components by name. Ready is: none is down, the group is joined, nothing is stopping."""
+    """The components by name. The daemon is ready if no component is down, it has joined the group, and it is not stopping."""
 
     def __init__(
         self, clock: Callable[[], float] | None = None, changed: Callable[[str, State], None] | None = None
     ) -> None:
-        """``clock`` gives the seconds since the epoch; without it nothing is known of since when. ``changed`` hears the
-        name and the new state of each component that comes into another one."""
+        """``clock`` gives the seconds since the epoch; without it components have no ``since_secs``. ``changed`` is called
+        with the name and the new state of each component whose state changes."""
         self.stopping = False
         self.particulars: dict[
             str, Callable[[], Mapping[str, object]]
-        ] = {}  # of a component: what stands beside its state
+        ] = {}  # by component: further fields beside its state
         self._clock, self._changed = clock, changed
-        self.numbers: dict[str, Callable[[], float]] = {}  # what a person wants to see beside the states
-        self.details: dict[str, Callable[[], object]] = {}  # and who asks for the whole state
+        self.numbers: dict[str, Callable[[], float]] = {}  # numbers beside the states
+        self.details: dict[
+            str, Callable[[], object]
+        ] = {}  # further objects, shown only if the whole state is asked for
         self._components: dict[str, Component] = {}
 
     def __repr__(self) -> str:
@@ -55,15 +59,15 @@ class Health:
         return self._components
 
     def read_numbers(self) -> Mapping[str, float]:
-        """The numbers as they are now."""
+        """The current numbers."""
         return {name: read() for name, read in self.numbers.items()}
 
     def read_details(self) -> Mapping[str, object]:
-        """The details as they are now."""
+        """The current details."""
         return {name: read() for name, read in self.details.items()}
 
     def starting(self, name: str, detail: str = "not tried yet") -> None:
-        """The component exists and has not been tried."""
+        """The component exists and has not been tried yet."""
         self._set(name, State.STARTING, detail)
 
     def up(self, name: str) -> None:
@@ -71,7 +75,7 @@ class Health:
         self._set(name, State.UP)
 
     def degraded(self, name: str, detail: str) -> None:
-        """The component does not work, and the daemon does without: it stays ready."""
+        """The component does not work, and the daemon works without it: it stays ready."""
         self._set(name, State.DEGRADED, detail)
 
     def down(self, name: str, detail: str) -> None:
@@ -89,13 +93,13 @@ class Health:
         self._components[name] = Component(state, detail, since_secs)
 
     def particular(self, name: str) -> Mapping[str, object]:
-        """What stands beside the state of the component, as it is now."""
+        """The further fields of the component, with their current values."""
         read = self.particulars.get(name)
         return read() if read is not None else {}
 
     @property
     def ready(self) -> bool:
-        """Whether traffic may be counted on being processed: destinations may be untried, Kafka may not."""
+        """Whether the daemon processes traffic. Destinations may be untried for that, Kafka may not."""
         kafka = self._components.get("kafka")
         return (
             not self.stopping

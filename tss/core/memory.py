@@ -1,4 +1,4 @@
-"""What was decided of traces that are gone: every late or repeated span follows it (law 2)."""
+"""The decision memory: decisions about closed traces, which every late or repeated span follows (law 2)."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ if TYPE_CHECKING:
 
 __all__ = ["DROPPED", "KEPT", "UNDECIDED", "UNKNOWN", "Kept", "Memory"]
 
-# Measured with tracemalloc (tests/core/test_memory.py holds them to it).
-KEPT_BYTES = 650  # the object, its id, its place in the dict, one partition that it covers
-FEWEST_CLOSED = 10_000  # remembered however small the limit is: 300 kB
+# Measured with tracemalloc; tests/core/test_memory.py checks it.
+KEPT_BYTES = 650  # the object, its id, its entry in the dict, one partition that it covers
+FEWEST_CLOSED = 10_000  # the least that is remembered, however small the limit: 300 kB
 FEWEST_KEPT = 1_000
 
 
 class Kept:
     """A kept trace: its decision, and which of its fragments every destination has.
 
-    ``covered`` is by partition the highest offset delivered. Deliveries overtake each other, so what is on its way is
-    named in ``outstanding``: (partition, offset) that is not delivered although a higher one may be.
+    ``covered`` has the highest delivered offset for each partition. Deliveries overtake each other, so ``outstanding`` has
+    each (partition, offset) that is under way: it is not delivered, although a higher offset may be.
     """
 
     __slots__ = ("covered", "decision", "first", "in_flight", "outstanding", "parked")
 
     def __init__(self, decision: Decision, first: tuple[int, int]) -> None:
         self.decision = decision
-        self.first = first  # the partition that closed it, and the offset of its first record there
+        self.first = first  # its home partition, and the offset of its first record there
         self.covered: dict[int, int] = {}
         self.outstanding: set[tuple[int, int]] | None = (
-            None  # most kept traces have been delivered, and a set is 216 bytes
+            None  # no set for most kept traces: they are delivered, and a set takes 216 bytes
         )
-        self.in_flight = 0  # how often something of it was sent, and has not settled yet
-        self.parked: tuple[Partition, int] | None = None  # of what is on its way, all up to this offset was parked
+        self.in_flight = 0  # how many sendings of it have not settled yet
+        self.parked: tuple[Partition, int] | None = (
+            None  # all fragments up to this offset were parked, and are under way
+        )
 
     def __repr__(self) -> str:
         return f"<Kept {self.decision}, covers {self.covered}, outstanding {self.outstanding}>"
 
     def has_delivered(self, partition: int, offset: int) -> bool:
-        """Whether a fragment read again is one that every destination has."""
+        """Whether every destination has the fragment at this offset, which was read again."""
         if offset > self.covered.get(partition, -1):
             return False
         return self.outstanding is None or (partition, offset) not in self.outstanding
 
     def has_delivered_up_to(self, partition: int, offset: int) -> bool:
-        """Whether that is so of every fragment up to this offset."""
+        """Whether every destination has all fragments up to this offset."""
         if offset > self.covered.get(partition, -1):
             return False
         for id, place in self.outstanding or ():  # noqa: SIM110  # Cython takes no generator in a method of C types
@@ -59,12 +61,12 @@ class Kept:
         return True
 
     def sends_parked(self, partition: Partition, offset: int) -> bool:
-        """Whether a fragment read again is among what was parked, and is on its way. Not where the partition has come
-        back since: then that was given up."""
+        """Whether a fragment that was read again was parked and is under way now. False if the partition was assigned anew
+        since: then that sending was given up."""
         return self.parked is not None and self.parked[0] is partition and offset <= self.parked[1]
 
     def send(self, offsets: Sequence[tuple[int, int]]) -> None:
-        """These are on their way."""
+        """The fragments at these places are under way to the destinations."""
         self.in_flight += 1
         if self.outstanding is None:
             self.outstanding = set(offsets)
@@ -72,7 +74,7 @@ class Kept:
             self.outstanding.update(offsets)
 
     def deliver(self, offsets: Sequence[tuple[int, int]]) -> None:
-        """Every destination has these."""
+        """Every destination has the fragments at these places."""
         for partition, offset in offsets:
             if offset > self.covered.get(partition, -1):
                 self.covered[partition] = offset
@@ -84,7 +86,7 @@ class Kept:
                 self.outstanding = None
 
     def forget_offsets(self, partition: int) -> None:
-        """What it says of this partition is of a topic that was deleted."""
+        """Forget the offsets of this partition: the topic was deleted, and they are of the old topic."""
         self.covered.pop(partition, None)
         if self.outstanding is not None:
             self.outstanding = {place for place in self.outstanding if place[0] != partition} or None
@@ -93,7 +95,7 @@ class Kept:
 class RecentIds:
     """Remembers at least the last ``limit`` trace ids, and at most twice as many, in two tables.
 
-    When the new table has ``limit`` entries the old one is forgotten.
+    When the new table has ``limit`` entries, it replaces the old one.
     """
 
     __slots__ = ("_limit", "_new", "_old")
@@ -107,11 +109,11 @@ class RecentIds:
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken by the tables."""
+        """The memory of the tables in bytes."""
         return self._new.held_bytes + self._old.held_bytes
 
     def add(self, trace_id: bytes) -> None:
-        """Remember it."""
+        """Remember this id."""
         self._new.put(key_of(trace_id), 0, 0)
         if len(self._new) >= self._limit:
             self._old, self._new = self._new, Table()
@@ -126,14 +128,16 @@ class RecentIds:
 
 
 class Memory:
-    """The local decision memory.
+    """The decision memory of this replica.
 
-    The verdicts of the last ``closed_limit`` closings, of ``secs`` of stream time, are forgotten in the log's order
-    (see ``Verdicts``). Beside them stands what was delivered of kept traces: of the ``kept_limit`` that were used most
-    recently. That depends on destinations, so no verdict does on it.
+    It has the decisions about the last ``closed_limit`` closed traces, of ``secs`` of stream time. They are forgotten in
+    the order in which the traces closed (see ``Verdicts``).
 
-    With ``evicted_limit`` the ids of kept traces of which that had to be forgotten stay, in a compact form, for they
-    say what is worth asking elsewhere.
+    It also has the delivered offsets of the ``kept_limit`` kept traces that were used most recently. Those depend on how
+    fast the destinations are, so no decision depends on them.
+
+    With ``evicted_limit`` it remembers, in compact form, the ids of kept traces whose offsets were evicted: Redis has to
+    be asked about these.
     """
 
     __slots__ = ("_evicted", "_evicted_limit", "_evictions", "_kept", "_kept_limit", "_verdicts")
@@ -150,7 +154,7 @@ class Memory:
 
     @classmethod
     def within(cls, max_bytes: int, secs: float, *, shared: bool = False) -> Self:
-        """As much as fits into these bytes: half of them for verdicts."""
+        """A memory of at most ``max_bytes``, half of them for verdicts. ``shared``: Redis can be asked about evicted traces."""
         ids = max_bytes // 8 if shared else 0
         closed = max(FEWEST_CLOSED, max_bytes // 2 // TRACE_BYTES)
         kept = max(FEWEST_KEPT, (max_bytes // 2 - ids) // KEPT_BYTES)
@@ -166,47 +170,47 @@ class Memory:
 
     @property
     def dropped(self) -> int:
-        """How many other closed traces are remembered, about."""
+        """How many other closed traces are remembered, approximately."""
         return max(0, len(self._verdicts) - len(self._kept))
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken; what is on its way counts where it is held."""
+        """Its memory in bytes, without fragments under way: whoever holds them counts them."""
         return KEPT_BYTES * len(self._kept) + self._verdicts.held_bytes + self._evicted.held_bytes
 
-    # -- the log
+    # -- stream time and closings
 
     def turn(self, partition: int, now_ms: int) -> int:
-        """A partition's stream time has come here; returns from which closing on it is remembered for it."""
+        """The partition's stream time is now ``now_ms``. Returns the number of the first closing remembered for it."""
         return self._verdicts.turn(partition, now_ms)
 
     def leave(self, partition: int) -> None:
-        """The partition is another's now."""
+        """The partition was revoked."""
         self._verdicts.leave(partition)
 
     def reach_secs(self, partition: int, now_ms: int) -> float:
-        """How much of a partition's stream time is remembered."""
+        """For how many seconds of the partition's stream time decisions are remembered."""
         return self._verdicts.reach_secs(partition, now_ms)
 
     def is_cut(self, partition: int) -> bool:
-        """Whether closings of a partition were forgotten before their time, as there were more than fit."""
+        """Whether closings of a partition were forgotten early, because more closed than fit."""
         return self._verdicts.is_cut(partition)
 
     def closed(self, trace_id: bytes) -> int:
-        """A trace has closed, and what comes later of it follows its decision; returns the number of the closing."""
+        """A trace has closed: late spans follow its decision. Returns the number of the closing."""
         return self._verdicts.close(trace_id)
 
     def look(self, trace_id: bytes, floor: int) -> int:
-        """UNKNOWN, UNDECIDED, DROPPED, or from KEPT on: which decision; of closings from ``floor`` on."""
+        """UNKNOWN, UNDECIDED, DROPPED, or (from KEPT on) the number of a decision. Closings below ``floor`` count as unknown."""
         return self._verdicts.look(trace_id, floor)
 
     # -- decisions
 
     def keep(self, trace_id: bytes, decision: Decision, first: tuple[int, int], number: int = -1) -> None:
-        """Remember the decision to keep what closed with this number (-1: it closes now); nothing of the trace counts
-        as delivered yet.
+        """Remember the decision to keep the trace that closed with this number (-1: it closes now). None of its fragments
+        counts as delivered yet.
 
-        A trace before it that had the same id may still be on its way: then both are known as one.
+        An earlier trace with the same id may still be under way. Then one entry stands for both.
         """
         counts = self._decide(trace_id, number, self._verdicts.code_of(decision))
         kept = self._kept.get(trace_id)
@@ -216,7 +220,7 @@ class Memory:
             kept.decision, kept.first = decision, first
 
     def learn(self, trace_id: bytes, kept: Kept, number: int = -1) -> Kept:
-        """Remember what was decided elsewhere; returns what is remembered now, which is our own where we have it."""
+        """Remember a decision of another replica. Returns the entry that counts from now on: our own entry if there was one."""
         known = self._kept.get(trace_id)
         if known is None:
             known = kept
@@ -225,7 +229,7 @@ class Memory:
         return known
 
     def drop(self, trace_id: bytes, number: int = -1) -> None:
-        """Remember the decision to drop what closed with this number."""
+        """Remember the decision to drop the trace that closed with this number (-1: it closes now)."""
         self._decide(trace_id, number, DROPPED)
 
     def _decide(self, trace_id: bytes, number: int, code: int) -> bool:
@@ -237,9 +241,11 @@ class Memory:
             self._evict()
 
     def _evict(self) -> None:
-        """Forget the least recently used, but none that is on its way: of a trace forgotten too early what came late
-        could cover what is not delivered, and after a crash that would be lost (law 1). Two looks for each that comes:
-        so the limit is come back to."""
+        """Evict the least recently used entries, except those that are under way.
+
+        If such an entry were evicted, a late span could make a higher offset count as delivered, and a crash would lose the
+        undelivered fragments below (law 1). Each new entry checks two old ones, so the size returns to its limit.
+        """
         for _ in range(2):
             if len(self._kept) <= self._kept_limit:
                 return
@@ -251,13 +257,13 @@ class Memory:
             if self._evicted_limit:
                 self._evicted.add(trace_id)
 
-    # -- on the way
+    # -- delivery
 
     def sending(
         self, trace_id: bytes, offsets: Sequence[tuple[int, int]], parked: tuple[Partition, int] | None = None
     ) -> None:
-        """The fragments of these (partition, offset) of a kept trace are on their way; ``parked``: and all of this
-        partition up to that offset."""
+        """The fragments at these (partition, offset) of a kept trace are under way, and with ``parked`` all its fragments
+        of that partition up to that offset."""
         kept = self._kept.get(trace_id)
         if kept is not None:
             kept.send(offsets)
@@ -265,13 +271,13 @@ class Memory:
                 kept.parked = parked
 
     def delivered(self, trace_id: bytes, offsets: Sequence[tuple[int, int]]) -> None:
-        """Every destination has them."""
+        """Every destination has the fragments of the trace at these (partition, offset)."""
         kept = self._kept.get(trace_id)
         if kept is not None:
             kept.deliver(offsets)
 
     def settled(self, trace_id: bytes) -> None:
-        """What was last said to be on its way has settled, delivered or not."""
+        """One sending of the trace has settled, delivered or not."""
         kept = self._kept.get(trace_id)
         if kept is not None:
             kept.in_flight -= 1
@@ -279,8 +285,8 @@ class Memory:
     # -- looking back
 
     def recall_kept(self, trace_id: bytes, floor: int = 0, place: tuple[int, int] = (-1, -1)) -> Kept | None:
-        """What is known of a trace that was kept. Where only the decision is left, that alone is known from now on, and
-        that the trace is met at this place."""
+        """The entry of a kept trace; None if it is not known as kept. If only the decision is left, a new entry is made with
+        it, whose first record is at ``place``."""
         code = self.look(trace_id, floor)
         if code < KEPT:
             return None
@@ -293,20 +299,20 @@ class Memory:
         return kept
 
     def covering(self, trace_id: bytes) -> Kept | None:
-        """What was delivered of it, if that is known, without this counting as a use."""
+        """The entry of a kept trace, if there is one. This does not count as a use."""
         return self._kept.get(trace_id)
 
     def has_evicted(self, trace_id: bytes) -> bool:
-        """Whether an undecided trace was kept before, and that had to be forgotten."""
+        """Whether a trace with this id was kept before, and its entry may have been evicted."""
         return self._evicted_limit > 0 and (trace_id in self._kept or self._evicted.has(trace_id))
 
     def take_evictions(self) -> int:
-        """Of how many kept traces it was forgotten what is delivered, since the last call."""
+        """How many entries of kept traces were evicted since the last call."""
         evictions, self._evictions = self._evictions, 0
         return evictions
 
     def forget_offsets(self, partition: int) -> None:
-        """Remember the decisions, but no offset of this partition: the topic was made again, with others."""
+        """Forget the offsets of this partition, not the decisions: the topic was deleted and created again."""
         for kept in self._kept.values():
             kept.forget_offsets(partition)
 

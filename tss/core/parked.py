@@ -1,9 +1,10 @@
-"""What stands of a partition's traces in Redis: summaries and frames as bytes, and the shelf that a partition has there.
+"""Parked traces: the bytes that a partition has in Redis, and the notes that its owner has about them.
 
-A trace that stays open for long is *parked*: the bytes of its spans go to Redis as a frame, and beside them its summary,
-which is all that its deadline, the policies and its later fragments need. What Redis has of a partition is only believed
-together with what Kafka was told when the offset was committed (`ParkingCheckpoint`), so a Redis that has lost or forgotten
-something is noticed, and the records are read again from the floor.
+A trace that stays open for long is *parked*. The bytes of its spans move to Redis, as a *frame*. Its *summary* is stored
+beside them; it has all that the deadline, the policies and later fragments of the trace need.
+
+Redis may lose data. So each commit of an offset also has a `ParkingCheckpoint`, which says what Redis must have. If Redis
+has less, the records are read again from the checkpoint's *floor*, the oldest record of a parked trace.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from tss.core.otlp.lookup import merge
 from tss.core.packing import Dictionary, Packed
 
 VERSION = 1
-PLAIN = Dictionary(0)  # zstd without a trained dictionary: the next owner has not got ours
+PLAIN = Dictionary(0)  # zstd without a trained dictionary, because the next owner does not have ours
 ID_BYTES = 8  # of a span
 NOWHERE = -1  # as offset: nothing is parked
 
 _HEAD = struct.Struct(">BII")  # version, bytes of the facts, bytes of the ids seen
-_RANGE = struct.Struct(">Bqq")  # version, after which offset a frame begins, up to which it reaches
+_RANGE = struct.Struct(">Bqq")  # version, the offset after which a frame begins, the offset of its last record
 
 
 @attrs.frozen
 class Summary:
-    """What is known of a parked trace, beside its spans."""
+    """The facts about a parked trace, without its spans."""
 
     first_offset: int
     parked_to: int  # its fragments up to this offset are in the frames
@@ -47,14 +48,14 @@ class Summary:
     last_ms: int
     span_ids: bytes = b""  # 8 bytes each
     missing: bytes = b""
-    overflown: bool = False  # too many ids to remember: it stays incomplete
+    overflown: bool = False  # the trace has too many span ids to remember, and counts as incomplete
     values: Values = ()
-    # Beside it, not in it, so that a version before this one still reads the rest.
-    lookup: str = ""  # the fingerprint of the lookup that the values are of; empty: not known
-    unlooked: bool = False  # the values are not those of our lookup: the spans have to be looked through again
+    # The next two are stored beside the summary, so that older versions can read the summary.
+    lookup: str = ""  # the fingerprint of the lookup that found the values; empty: unknown
+    unlooked: bool = False  # the values are of another lookup than ours: the spans have to be searched again
 
     def to_bytes(self) -> bytes:
-        """For Redis, without what stands beside it."""
+        """The bytes for Redis, without ``lookup`` and ``unlooked``."""
         fields = attrs.asdict(self, recurse=False, filter=attrs.filters.exclude("lookup", "unlooked"))
         seen, missing = fields.pop("span_ids"), fields.pop("missing")
         facts = json.dumps(fields, default=_hex, separators=(",", ":")).encode()
@@ -62,7 +63,7 @@ class Summary:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Summary:
-        """Raises Lost for what this version did not write."""
+        """Raises Lost for bytes that this version did not write."""
         try:
             version, size, seen = _HEAD.unpack_from(data)
             body = data[_HEAD.size :]
@@ -72,11 +73,11 @@ class Summary:
             read = {name: _fact(name, facts[name]) for name in _FACTS}
             return cls(span_ids=body[size : size + seen], missing=body[size + seen :], **read)
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error) as error:
-            raise Lost(f"a parked trace's summary cannot be read: {str(error)[:200]!r}") from None
+            raise Lost(f"the summary of a parked trace cannot be read: {str(error)[:200]!r}") from None
 
     def under(self, lookup: Lookup) -> Summary:
-        """The same for an owner that asks this. What was found for other questions is not known to it (law 2: a trace
-        is never routed by the answer to another question); nothing asked, nothing is lacking."""
+        """The same for an owner with this lookup. If the values are of another lookup they are left out, because a trace
+        must not be routed by values of other settings (law 2). A lookup without questions needs no values."""
         if self.lookup == lookup.fingerprint and len(self.values) in (0, len(lookup.asks)):
             return self
         return attrs.evolve(self, values=(), unlooked=bool(lookup.asks))
@@ -86,9 +87,9 @@ _FLAGS = ("has_root", "overflown")
 _TIMES = ("first_ms", "last_ms")
 _STARTS_AND_ENDS = ("start_ns", "end_ns")
 _COUNTS = ("first_offset", "parked_to", "spans", "held_spans", "payload_bytes", "errors")
-# Start and end are unsigned in OTLP. What is added up over traces must not be able to overflow the sum.
+# Start and end are unsigned in OTLP. Numbers that are added up over traces are smaller, so that no sum overflows.
 _BITS = dict.fromkeys(_STARTS_AND_ENDS, 64) | dict.fromkeys(("spans", "held_spans", "payload_bytes", "errors"), 40)
-_FACTS = (*_COUNTS, *_STARTS_AND_ENDS, *_TIMES, *_FLAGS, "values")  # others are of versions to come
+_FACTS = (*_COUNTS, *_STARTS_AND_ENDS, *_TIMES, *_FLAGS, "values")  # other names are of newer versions
 
 
 def _fact(name: str, value: object) -> Any:
@@ -104,12 +105,12 @@ def _fact(name: str, value: object) -> Any:
 
 
 def _least(name: str) -> int:
-    return -1 if name in _TIMES else 0  # a partition without a time has -1
+    return -1 if name in _TIMES else 0  # -1: no record had a timestamp
 
 
 def _hex(value: object) -> object:
     if isinstance(value, bytes):
-        return [value.hex()]  # no value is a list
+        return [value.hex()]  # a list cannot be mistaken for a value, because no value is a list
     raise TypeError(repr(value))
 
 
@@ -123,7 +124,7 @@ def _value(value: object) -> Value:
 
 
 def values_of(chunks: Iterable[bytes], scanner: Scanner) -> Values:
-    """What a scanner's lookup finds in these spans of one trace."""
+    """The values that a scanner's lookup finds in these spans of one trace."""
     values: Values = ()
     for chunk in chunks:
         for fragment in scanner.fragments(chunk, Encoding.OTLP_PROTO, []):
@@ -133,7 +134,7 @@ def values_of(chunks: Iterable[bytes], scanner: Scanner) -> Values:
 
 @attrs.frozen
 class Parcel:
-    """What is put into Redis of one trace at one time."""
+    """The bytes of one trace that are written to Redis in one call."""
 
     trace_id: bytes
     summary: bytes
@@ -142,16 +143,15 @@ class Parcel:
 
 
 def to_frame(after: int, up_to: int, chunks: Sequence[bytes | Packed]) -> bytes:
-    """The spans of the fragments beyond one offset, up to another."""
+    """The frame of the fragments with offsets above ``after``, up to ``up_to``."""
     plain = b"".join([each.unpack() if isinstance(each, Packed) else each for each in chunks])
     return _RANGE.pack(VERSION, after, up_to) + PLAIN.pack(plain)
 
 
 def chain(frames: Sequence[bytes], parked_to: int) -> list[Packed]:
-    """Of all frames of a trace those that together are its fragments up to an offset, in order. Others are of attempts
-    whose answer was never heard, and that were made again.
+    """The frames that together hold the trace's fragments up to the offset ``parked_to``, in order.
 
-    Raises Lost when one is missing.
+    ``frames`` may have more: a park whose answer was lost is repeated. Raises Lost if a frame is missing.
     """
     found: list[Packed] = []
     wanted = parked_to
@@ -163,44 +163,47 @@ def chain(frames: Sequence[bytes], parked_to: int) -> list[Packed]:
             found.append(_opened(frame[_RANGE.size :], up_to))
             wanted = after
     if wanted != NOWHERE:
-        raise Lost(f"a parked trace's frame up to offset {wanted} is missing")
+        raise Lost(f"the frame of a parked trace up to offset {wanted} is missing")
     return found[::-1]
 
 
 def _opened(frame: bytes, up_to: int) -> Packed:
     packed = Packed(frame, PLAIN)
     try:
-        packed.unpack()  # here, where it can be read from Kafka instead
+        packed.unpack()  # checked here, because the records can still be read from Kafka instead
     except ZstdError as error:
-        raise Lost(f"a parked trace's frame up to offset {up_to} cannot be unpacked: {error}") from None
+        raise Lost(f"the frame of a parked trace up to offset {up_to} cannot be unpacked: {error}") from None
     return packed
 
 
 @attrs.frozen
 class ParkingCheckpoint:
-    """What Kafka is told beside an offset: from where on to read when Redis has not, under this token, at least this."""
+    """What a commit says about parked traces, beside the offset.
+
+    If Redis has not at least parcel ``seq`` under this ``token``, the partition has to be read from ``floor``.
+    """
 
     floor: int
     token: str
     seq: int
 
 
-# A trace's id, an offset, its place in a dict: measured with tracemalloc (tests/core/test_parked.py holds it to it).
+# A trace id, an offset and the entry in a dict, measured with tracemalloc; tests/core/test_parked.py checks it.
 NOTE_BYTES = 130
 
 
 @attrs.define(eq=False)
 class Shelf:
-    """What stands of one assignment of a partition in Redis, as its owner knows it."""
+    """What Redis holds for one assignment of a partition, as its owner knows it."""
 
-    token: str  # of this assignment: whoever has another may not touch the shelf
-    seq: int = 0  # of the last parcel that Redis has confirmed
-    unheard: int = 0  # parcels sent since then without an answer
-    lost: str = ""  # why it cannot be used any more
-    full_until: float = 0.0  # the task's own time: until then nothing is tried
-    touch_at: float = 0.0  # and from when on it is to be touched, if nothing else does
-    _floors: dict[bytes, int] = attrs.field(factory=dict)  # of parked traces that have not settled, their first offset
-    _ended: dict[bytes, int] = attrs.field(factory=dict)  # of those that have, their last one
+    token: str  # of this assignment: an owner with another token may not write to the shelf
+    seq: int = 0  # the number of the last parcel that Redis confirmed
+    unheard: int = 0  # parcels sent since, without an answer
+    lost: str = ""  # why it cannot be used any longer; empty while it can
+    full_until: float = 0.0  # until this time (of the task's clock) nothing is parked, because Redis was full
+    touch_at: float = 0.0  # from this time on its expiry has to be renewed, if no parcel does that
+    _floors: dict[bytes, int] = attrs.field(factory=dict)  # by unsettled parked trace: its first offset
+    _ended: dict[bytes, int] = attrs.field(factory=dict)  # by settled parked trace: its last offset
 
     def __repr__(self) -> str:
         return (
@@ -212,26 +215,26 @@ class Shelf:
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken by what is noted of traces. `Limits.shelf_bytes` bounds it: above that none is parked."""
+        """The memory of the notes in bytes. Above `Limits.shelf_bytes` no trace is parked."""
         return NOTE_BYTES * (len(self._floors) + len(self._ended))
 
     def checkpoint(self, low_water: int) -> ParkingCheckpoint:
-        """For the commit of this offset."""
+        """The checkpoint for a commit of the offset ``low_water``."""
         return ParkingCheckpoint(min([low_water, *self._floors.values()]), self.token, self.seq)
 
     def put(self, trace_id: bytes, first_offset: int) -> None:
-        """Redis has something of this trace, that Kafka may forget."""
+        """Redis has spans of this trace, so Kafka's retention may delete their records."""
         self._ended.pop(trace_id, None)
         self._floors[trace_id] = first_offset
 
     def end(self, trace_id: bytes, last_offset: int) -> None:
-        """The trace has settled: what Redis has of it is to go once a commit says so. Sooner, whoever has to go on from
-        the commit before would find only the rest of the trace, and decide on that."""
+        """The trace has settled. Its spans are removed from Redis after the next commit. An owner that resumes at an
+        earlier commit still needs them: without them it would decide about a part of the trace."""
         self._floors.pop(trace_id, None)
         self._ended[trace_id] = last_offset
 
     def to_remove(self, committed: int, count: int) -> list[bytes]:
-        """Some of what no owner to come will ask for."""
+        """At most ``count`` traces that no later owner can need, because they ended before the offset ``committed``."""
         found = []
         for trace_id, last_offset in self._ended.items():
             if last_offset < committed:
@@ -241,6 +244,6 @@ class Shelf:
         return found
 
     def removed(self, trace_ids: Sequence[bytes]) -> None:
-        """They are gone from Redis."""
+        """Redis no longer has these."""
         for trace_id in trace_ids:
             self._ended.pop(trace_id, None)

@@ -1,4 +1,8 @@
-"""What another replica, or an earlier life of this one, may have decided: which traces to ask for, and in which form."""
+"""Decisions that replicas share through Redis: which closed traces to ask Redis about, and how a decision is written.
+
+Another replica, or an earlier process of this one, may have decided about a trace before its partition came here. Asking
+costs a call, so each batch asks only for the traces that another could have decided.
+"""
 
 from __future__ import annotations
 
@@ -14,35 +18,38 @@ from tss.core.streamtime import NO_TIME
 from tss.core.trace import Trace
 
 VERSION = 1
-# Spans name their start by their own host's clock, and take a while to reach the log.
+# A span's start is from the clock of its own host, and the span takes a while to reach the topic.
 CLOCKS_MS = 60_000
-# By which the clock of a host that says when a span began may be ahead of the one that gave the record its time.
+# How far the clock of a span's host may be ahead of the clock that gave the record its timestamp.
 AHEAD_MS = 10_000
-MOST = 1 << 63  # Kafka's numbers have 64 bits, with a sign
-NOTHING = 0  # as far as the decisions reach of a partition that there are none of
+MOST = 1 << 63  # Kafka's offsets are signed 64-bit numbers
+NOTHING = 0  # the reach of a partition without shared decisions: they are about offsets below their reach
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def unknown_here(batch: list[Trace], memory: Memory, ttl_ms: int) -> list[Trace]:
-    """Those of the closed traces that are worth asking for. Most batches have none, so this is what each one pays."""
+    """The closed traces that Redis has to be asked about. Most batches have none, so this loop is all that they cost."""
     asked: list[Trace] = []
     for trace in batch:
         if trace.decision is None:
             if could_be_known(trace, memory, ttl_ms):
                 asked.append(trace)
-        elif trace.first_offset < trace.home.horizon and trace.parked_to < 0:  # else it was asked for when it closed
-            # Late, of a trace that was kept here when the partition was ours before: an owner between may have sent it.
+        elif (
+            trace.first_offset < trace.home.horizon and trace.parked_to < 0
+        ):  # parked: Redis was asked when the trace closed
+            # A late span of a trace that this replica kept in an earlier assignment. An owner in between may have delivered it.
             asked.append(trace)
     return asked
 
 
 def could_be_known(trace: Trace, memory: Memory, ttl_ms: int) -> bool:
-    """Whether a closed trace may have been decided where this replica does not remember it.
+    """Whether another replica may have decided about a closed trace, or this replica and has forgotten it.
 
-    That is so when a record of it was in the log, or parked, before its partition became ours, when it was kept and had to be
-    forgotten here, and, as long as decisions are remembered (``ttl_ms`` of stream time), when it looks like the rest of
-    a trace that was there before: it is not whole, or began earlier.
+    There are three cases. A record of the trace was in the topic, or parked, before its partition was assigned here. This
+    replica kept the trace and evicted it from its memory. Or the trace looks like the rest of an earlier trace: it is not
+    complete, or began before the assignment. The last case counts as long as decisions are remembered, ``ttl_ms`` of
+    stream time.
     """
     if memory.has_evicted(trace.trace_id):
         return True
@@ -65,20 +72,21 @@ def _may_be_a_rest(trace: Trace, ttl_ms: int) -> bool:
 
 
 def homes_of(traces: list[Trace]) -> set[Partition]:
-    """The partitions that they have records on."""
+    """The partitions that have records of these traces."""
     return {trace.home for trace in traces} | {branch.home for trace in traces for branch in trace.branches or ()}
 
 
 def within_reach(
     asked: list[Trace], reaches: dict[Partition, int], memory: Memory
 ) -> tuple[list[Trace], list[Trace], dict[int, int]]:
-    """Those of the traces asked for that what others decided can be about; ``reaches`` says of all their homes how far that goes.
+    """The asked traces that a shared decision can be about. ``reaches`` has, for each of their partitions, the offset below
+    which the records of the shared decisions lie.
 
-    A decision is about records below its reach. So a whole trace of which a record is here that lies below may be one
-    of those; one whose records all lie above is only if it began before what lies below had come, and this is its rest.
+    A complete trace is within reach if it has a record below that offset. If all its records are above, it is within reach
+    only if it began before the records below were written, because then it may be the rest of an earlier trace.
 
-    Returns those of which nothing more is known, then those that can only be found in what reaches further than to
-    certain offsets, and these by partition.
+    Returns three values: the traces that any decision may be about; the complete traces within reach; and for each
+    partition the offset that a decision about one of the latter must reach beyond.
     """
     bounds = {home: (reach, home.time_at(reach) + AHEAD_MS) for home, reach in reaches.items() if reach != NOTHING}
     anywhere: list[Trace] = []
@@ -101,7 +109,8 @@ def _may_be_reached(trace: Trace, bounds: dict[Partition, tuple[int, int]]) -> b
 
 
 def _from_offsets(whole: list[Trace]) -> dict[int, int]:
-    """By partition an offset below which nothing is of any of these: all below had come before the first of them began."""
+    """For each partition: the lowest offset at which any of these traces can have a record. Records below it were written
+    before the first of the traces began."""
     lowest: dict[Partition, int] = {}
     began_ms = min([trace.start_ns for trace in whole], default=0) // 1_000_000 - AHEAD_MS
     for trace in whole:
@@ -111,7 +120,7 @@ def _from_offsets(whole: list[Trace]) -> dict[int, int]:
 
 
 def reach_of(places: Iterable[tuple[int, int]]) -> dict[int, int]:
-    """By partition the offset after the last of these records."""
+    """For each partition: the offset after the last of these (partition, offset) places."""
     reach: dict[int, int] = {}
     for partition, offset in places:
         if offset >= reach.get(partition, NOTHING):
@@ -120,11 +129,11 @@ def reach_of(places: Iterable[tuple[int, int]]) -> dict[int, int]:
 
 
 def to_bytes(kept: Kept, mark: int = 0) -> bytes:
-    """A kept trace's decision and what of it has been delivered: JSON without spaces, some 90 bytes.
+    """The decision about a kept trace and its delivered offsets: JSON without spaces, some 90 bytes.
 
     ``[version, [policy, reason, rate, destinations], home partition, first offset, [[partition, highest offset], ...],
-    [[partition, offset not delivered], ...]]``. The topic's ``mark`` (see `mark_of`) stands among the partitions, with
-    offset 0: a version that does not know it looks for no such partition.
+    [[partition, offset not delivered], ...]]``. The topic's ``mark`` (see `mark_of`) is written as one more
+    partition, with offset 0. Older versions ignore it, because they have no such partition.
     """
     places = [*kept.covered.items(), (mark, 0)] if mark else kept.covered.items()
     covered = b",".join([b"[%d,%d]" % place for place in places])
@@ -132,21 +141,21 @@ def to_bytes(kept: Kept, mark: int = 0) -> bytes:
     return b"[%d,%b,%d,%d,[%b],[%b]]" % (VERSION, _head(kept.decision), *kept.first, covered, outstanding)
 
 
-@lru_cache(maxsize=1000)  # a policy that names a rate of its own for each key has many; the rest has a few
+@lru_cache(maxsize=1000)  # a policy with a rate for each key makes many decisions; the other policies make few
 def _head(decision: Decision) -> bytes:
     return _ENCODE([decision.policy, decision.reason.value, decision.rate, decision.destinations]).encode()
 
 
 @lru_cache(maxsize=100)
 def mark_of(topic: str) -> int:
-    """A number for a topic's id that can stand among partitions, and is none of them; 0 where the id is not known."""
+    """A number for a topic's id that no partition can have; 0 if the id is unknown."""
     return -(1 << 32 | crc32(topic.encode())) if topic else 0
 
 
 def from_bytes(value: bytes, mark: int = 0) -> Kept | None:
-    """What ``to_bytes`` was given; None when it is of another version, or nothing that it could have made.
+    """The decision in these bytes; None if another version wrote them, or if they are invalid.
 
-    Without the offsets when they are of a topic with another mark: it was deleted, and made again.
+    If they have the mark of another topic, the topic was deleted and created again: then the offsets are left out.
     """
     try:
         version, *known = json.loads(value)
@@ -199,5 +208,5 @@ def _place(pair: object) -> tuple[int, int]:
 
 
 def _is_offset(number: int) -> bool:
-    """Or a partition: whatever Kafka can have."""
+    """Whether Kafka can have this number as an offset or a partition."""
     return 0 <= number < MOST

@@ -8,14 +8,14 @@ from array import array
 NOTHING = -1
 SLOT_BYTES = 16
 MIN_ROOM = 16
-_LOW = 0xFFFFFFFF  # as a C number (table.pxd): written where it is used, Cython makes a Python integer of it
-# A table is rebuilt when it is four fifths full, and then has this room for each entry that stays: so an entry takes 20
-# to 30 bytes.
+_LOW = 0xFFFFFFFF  # a C number (table.pxd): as a literal, Cython would make a Python integer of it
+# A table is rebuilt when it is four fifths full. It then gets 15/8 slots for each entry that stays, so an entry takes 20 to
+# 30 bytes.
 _ROOM_NUMBER, _ROOM_FRACTION = 15, 8
 
 
 class Table:
-    """Open addressing. No entry is removed: one that is out of date gives way when the table is rebuilt."""
+    """Open addressing. Entries are never removed one by one: a rebuild leaves out those that are out of date."""
 
     __slots__ = ("_keys", "_most", "_room", "_used", "_values")
 
@@ -31,7 +31,7 @@ class Table:
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken by the slots."""
+        """The memory of the slots in bytes."""
         return self._room * SLOT_BYTES
 
     def _make(self, room: int) -> None:
@@ -41,16 +41,16 @@ class Table:
         self._values = array("q", bytes(8)) * room
 
     def is_full(self) -> bool:
-        """Whether the next new entry makes it be rebuilt."""
+        """Whether the next new entry causes a rebuild."""
         return self._used >= self._most
 
     def get(self, key: int) -> int:
-        """The value, or NOTHING. A key is not 0, which marks an empty slot."""
+        """The value, or NOTHING. A key is never 0, because 0 marks an empty slot."""
         slot = self._slot(key)
         return self._values[slot] if self._keys[slot] else NOTHING
 
     def put(self, key: int, value: int, floor: int) -> None:
-        """Enter or replace. If the table has to be rebuilt, entries with a value below ``floor`` are left out."""
+        """Enter or replace a value. If this causes a rebuild, entries with a value below ``floor`` are left out."""
         slot = self._slot(key)
         if not self._keys[slot]:
             if self._used >= self._most:
@@ -61,12 +61,12 @@ class Table:
         self._values[slot] = value
 
     def replace(self, key: int, value: int) -> None:
-        """Give another value to a key that has one."""
+        """Replace the value of a key that is in the table."""
         self._values[self._slot(key)] = value
 
     def _slot(self, key: int) -> int:
-        """Where the key stands, or the empty slot where it would."""
-        slot = ((key >> 8) & _LOW) * self._room >> 32  # the last bits choose among tables
+        """The slot of the key, or the empty slot for it."""
+        slot = ((key >> 8) & _LOW) * self._room >> 32  # without the lowest bits: they choose among several tables
         while self._keys[slot] and self._keys[slot] != key:
             slot += 1
             if slot == self._room:
@@ -89,5 +89,5 @@ class Table:
 
 
 def key_of(trace_id: bytes) -> int:
-    """The interpreter's own keyed hash, so that no choice of trace ids can fill one place; never 0."""
+    """The interpreter's keyed hash, never 0. It is keyed, so that nobody can choose trace ids that collide."""
     return hash(trace_id) or 1

@@ -4,7 +4,7 @@ cimport cython
 from tss.core.table cimport Table
 
 
-# As C numbers, for else each use is a look-up and a Python integer.
+# C numbers: otherwise each use is a dictionary lookup and a Python integer.
 cdef long long _TABLES
 cdef long long _CODE_BITS
 cdef long long _CODES

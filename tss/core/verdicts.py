@@ -1,7 +1,7 @@
-"""Which traces closed of late, and how each was decided: the same for every reading of the log (laws 2 and 3).
+"""The traces that closed recently, and the decision about each. Each reading of the topic remembers the same (laws 2, 3).
 
-A trace is entered when it closes, not when it is decided or delivered, and forgotten in the order of the closings. So
-what is remembered at a record is a function of the records before it, however slow a destination is.
+A trace is entered when it closes, not when it is decided or delivered. Traces are forgotten in the order in which they
+closed. So the memory at a record depends only on the records before it, however slow a destination is.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import math
 from tss.core.decision import Decision
 from tss.core.table import Table, key_of
 
-# What ``look`` finds. From KEPT on it is the number of a decision.
+# The results of ``look``. KEPT and above are numbers of decisions.
 UNKNOWN = 0
 UNDECIDED = 1
 DROPPED = 2
 KEPT = 3
 
-TRACE_BYTES = 30  # of a trace at most; see ``Table``
-MOST_STEPS = 60  # of the remembered time; a trace is remembered for one step longer than asked for, at most
+TRACE_BYTES = 30  # the most that a trace takes; see ``Table``
+MOST_STEPS = 60  # of the remembered time: a trace is remembered for at most one step longer than configured
 MARK_BYTES = 130
-MOST_DECISIONS = 10_000  # policy, reason, rate and destinations make few; 3 MB
+MOST_DECISIONS = 10_000  # 3 MB; policies, reasons, rates and destinations rarely make so many
 DECISION_BYTES = 300
-_TABLES = 64  # so that rebuilding one takes a moment only: at a million traces some 0.3 ms
+_TABLES = 64  # so that rebuilding one takes only some 0.3 ms at a million traces
 _CODE_BITS = 16
 _CODES = 1 << _CODE_BITS
 _UNDECIDED = UNDECIDED
@@ -30,8 +30,11 @@ _UNKNOWN = UNKNOWN
 
 
 class Lookback:
-    """How far back one partition's decisions are remembered: for each step of its stream time the number of the first
-    closing in it, as long as that is remembered. ``floor`` is the first number that is."""
+    """How far back one partition's decisions are remembered.
+
+    For each remembered step of its stream time it has the number of the first closing in that step. ``floor`` is the
+    lowest remembered number.
+    """
 
     __slots__ = ("_forgotten", "_marks", "_step", "_step_ms", "_steps", "floor", "ours")
 
@@ -39,8 +42,8 @@ class Lookback:
         self._step_ms = max(1, math.ceil(secs / MOST_STEPS)) * 1000
         self._steps = math.ceil(secs * 1000 / self._step_ms)
         self._marks: list[tuple[int, int]] = []  # (step, number), both ascending
-        self._step = -1  # the one that stream time is in
-        self._forgotten = -1  # the last one whose closings are too long ago
+        self._step = -1  # the current step of stream time
+        self._forgotten = -1  # the last step whose closings are too old
         self.floor = 0
         self.ours = True
 
@@ -49,13 +52,13 @@ class Lookback:
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken by the marks."""
+        """The memory of the marks in bytes."""
         return MARK_BYTES * len(self._marks)
 
     def turn(self, now_ms: int, number: int) -> None:
-        """Stream time has come here, and the next closing has this number.
+        """Stream time is now ``now_ms``, and the next closing has this number.
 
-        Time goes back where a partition is read again. What was remembered there then is remembered again.
+        Stream time goes back if a partition is read again. Then the memory is the same as it was at that time.
         """
         step = now_ms // self._step_ms
         if step == self._step:
@@ -70,22 +73,22 @@ class Lookback:
         self.floor = marks[0][1] if 0 <= self._forgotten < oldest else 0
 
     def reach_secs(self, now_ms: int, first: int) -> float:
-        """How much stream time lies between now and the oldest closing that is remembered; ``first`` is the lowest
-        number that still is, of all partitions."""
+        """Seconds of stream time between now and the oldest remembered closing. ``first`` is the lowest number that the
+        tables still have, of all partitions."""
         for step, number in self._marks:
             if number >= first:
                 return max(0.0, (now_ms - step * self._step_ms) / 1000)
         return 0.0
 
     def is_cut(self, first: int) -> bool:
-        """Whether something was forgotten before its time."""
+        """Whether closings were forgotten early."""
         return bool(self._marks) and first > max(self.floor, self._marks[0][1])
 
 
 class Verdicts:
-    """The last closings, ``limit`` at most, by trace id; each with its number and what was decided.
+    """At most ``limit`` recent closings by trace id, each with its number and the decision.
 
-    Two of ten million traces share a hash once in 400,000 runs.
+    The key is a hash: two of ten million traces have the same one in one of 400,000 runs.
     """
 
     __slots__ = ("_codes", "_decisions", "_limit", "_lookbacks", "_made", "_secs", "_tables", "next")
@@ -97,26 +100,26 @@ class Verdicts:
         self._lookbacks: dict[int, Lookback] = {}  # by partition
         self._decisions: list[Decision] = []
         self._codes: dict[Decision, int] = {}
-        self._made = 0  # how many were given a number
+        self._made = 0  # how many decisions were given a number
         self.next = 1  # the number of the next closing
 
     def __repr__(self) -> str:
         return f"<Verdicts {len(self)} up to closing {self.next}>"
 
     def __len__(self) -> int:
-        """How many closings are remembered, about."""
+        """How many closings are remembered, approximately."""
         return self.next - self._oldest()
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken by the tables and marks."""
+        """The memory of tables and marks in bytes."""
         marks = sum([each.held_bytes for each in self._lookbacks.values()])
         return marks + DECISION_BYTES * len(self._decisions) + sum([table.held_bytes for table in self._tables])
 
-    # -- the log
+    # -- stream time
 
     def turn(self, partition: int, now_ms: int) -> int:
-        """The partition's stream time has come here; returns the lowest number that is remembered for it."""
+        """The partition's stream time is now ``now_ms``. Returns the lowest closing number remembered for it."""
         lookback = self._lookbacks.get(partition)
         if lookback is None:
             lookback = self._lookbacks[partition] = Lookback(self._secs)
@@ -125,27 +128,27 @@ class Verdicts:
         return lookback.floor
 
     def leave(self, partition: int) -> None:
-        """The partition is another's now: nothing is kept for its sake."""
+        """The partition was revoked: no closing is kept because of it."""
         lookback = self._lookbacks.get(partition)
         if lookback is not None:
             lookback.ours = False
 
     def reach_secs(self, partition: int, now_ms: int) -> float:
-        """How much of the partition's stream time is remembered; what was read since the start at most."""
+        """Seconds of the partition's stream time that are remembered, at most what was read since the start."""
         lookback = self._lookbacks.get(partition)
         return 0.0 if lookback is None else lookback.reach_secs(now_ms, self._first())
 
     def is_cut(self, partition: int) -> bool:
-        """Whether closings of the partition were forgotten before their time, since there were too many."""
+        """Whether closings of the partition were forgotten early, because there were too many."""
         lookback = self._lookbacks.get(partition)
         return lookback is not None and lookback.is_cut(self._first())
 
     def _first(self) -> int:
-        """The lowest number that is still among the last ``limit``."""
+        """The lowest number among the last ``limit`` closings."""
         return max(0, self.next - self._limit)
 
     def _oldest(self) -> int:
-        """The lowest number that anybody may still ask for."""
+        """The lowest number that any partition still remembers."""
         floors = [each.floor for each in self._lookbacks.values() if each.ours]
         return max(1, self._first(), min(floors, default=0))
 
@@ -161,8 +164,8 @@ class Verdicts:
         return number
 
     def decide(self, trace_id: bytes, number: int, code: int) -> bool:
-        """The trace that closed with this number has its decision. False when another of its id has closed since, or
-        it is forgotten: it is that one's decision then which counts."""
+        """Enter the decision about the trace that closed with this number. False if the trace is forgotten, or if another
+        with the same id has closed since: then the decision about that one counts."""
         key = key_of(trace_id)
         table = self._tables[key & (_TABLES - 1)]
         known = table.get(key)
@@ -172,7 +175,7 @@ class Verdicts:
         return True
 
     def look(self, trace_id: bytes, floor: int) -> int:
-        """What is known of a trace; ``floor`` is what ``turn`` returned for the partition that asks."""
+        """The decision about a trace, or UNKNOWN. ``floor`` is the result of ``turn`` for the partition that asks."""
         key = key_of(trace_id)
         known = self._tables[key & (_TABLES - 1)].get(key)
         if known < 0:
@@ -185,8 +188,8 @@ class Verdicts:
     # -- decisions
 
     def code_of(self, decision: Decision) -> int:
-        """The number of a decision to keep. Where there are more different ones than MOST_DECISIONS, the oldest gives
-        its number to the newest."""
+        """The number of a decision to keep. If there are more than MOST_DECISIONS different ones, the newest takes the
+        number of the oldest."""
         code = self._codes.get(decision)
         if code is None:
             at = self._made % MOST_DECISIONS
@@ -200,5 +203,5 @@ class Verdicts:
         return code
 
     def decision_of(self, code: int) -> Decision:
-        """The decision of this number."""
+        """The decision with this number."""
         return self._decisions[code - KEPT]

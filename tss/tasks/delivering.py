@@ -235,7 +235,7 @@ class Delivering:
         else:
             piece.due = now + wait_secs
             self._held.append(piece)
-        if piece.is_told_apart:
+        if piece.is_singled_out:
             self._mixed_at = now if isinstance(outcome, Misconfigured) else self._mixed_at
             lane.refuses(outcome, len(piece.items))
         elif not lane.breaker.is_open:
@@ -246,7 +246,7 @@ class Delivering:
         if (
             self._lane.breaker.is_open
             or piece.alone > self._lane.destination.retrying.quick_tries
-            or (isinstance(outcome, Misconfigured) and not piece.is_told_apart and not self._is_mixed())
+            or (isinstance(outcome, Misconfigured) and not piece.is_singled_out and not self._is_mixed())
         ):
             self._lane.stays_down(outcome)
 
