@@ -169,7 +169,7 @@ class Scripted(Member):
         self.script = Script()
         return self.script
 
-    def _directory(self, _kafka: Kafka, _client_id: str) -> Any:
+    def _admin_client(self, _kafka: Kafka, _client_id: str) -> Any:
         return self.script
 
     # What librdkafka would call.

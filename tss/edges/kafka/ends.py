@@ -115,9 +115,9 @@ class AskedEnds:
     """The ends of partitions while reading pauses. They are asked without waiting for the answer, since the thread that
     asks also commits. Raises nothing."""
 
-    def __init__(self, topic: str, directory: Callable[[], AdminClient]) -> None:
+    def __init__(self, topic: str, admin_client: Callable[[], AdminClient]) -> None:
         self._topic = topic
-        self._directory = directory
+        self._admin_client = admin_client
         self._client: AdminClient | None = None
         self._asked: dict[TopicPartition, Future[ListOffsetsResultInfo]] = {}
 
@@ -130,7 +130,7 @@ class AskedEnds:
             return
         wanted = {TopicPartition(self._topic, id): OffsetSpec.latest() for id in ids}  # type: ignore[no-untyped-call]
         with suppress(KafkaException):
-            self._client = self._client or self._directory()
+            self._client = self._client or self._admin_client()
             self._asked = self._client.list_offsets(
                 wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ASK_SECS
             )

@@ -26,10 +26,10 @@ Asked = Future[TopicDescription]
 class TopicIdentity:
     """The id of one topic; empty where the brokers do not tell it, or an ACL denies it. Raises nothing."""
 
-    def __init__(self, topic: str, directory: Callable[[], AdminClient]) -> None:
+    def __init__(self, topic: str, admin_client: Callable[[], AdminClient]) -> None:
         self.known = ""  # the id of the topic that the assigned partitions belong to
         self._topic = topic
-        self._directory = directory
+        self._admin_client = admin_client
         self._client: AdminClient | None = None
         self._asked: Asked | None = None
         self._next_look = 0.0
@@ -68,7 +68,7 @@ class TopicIdentity:
 
     def _send(self) -> Asked | None:
         with suppress(KafkaException):
-            self._client = self._client or self._directory()
+            self._client = self._client or self._admin_client()
             asked = self._client.describe_topics(TopicCollection([self._topic]), request_timeout=ASK_SECS)
             return asked[self._topic]
         return None

@@ -38,14 +38,14 @@ class OffsetLookup:
         topic: str,
         connection: BrokerConnection,
         breathe: Callable[[], None],
-        directory: Callable[[], AdminClient],
+        admin_client: Callable[[], AdminClient],
         identity: TopicIdentity,
     ) -> None:
         self._client = client
         self._topic = topic
         self._connection = connection
         self._breathe = breathe
-        self._directory = directory
+        self._admin_client = admin_client
         self._identity = identity
         self._warned_of_no_id = False
         self.partitions_at_birth: int | None = None  # found by the last `starts`: see `_new`
@@ -133,7 +133,7 @@ class OffsetLookup:
         `list_topics` ends the process (seen with confluent-kafka 2.16: "CallState_get: Assertion `cs != NULL' failed").
         """
         found: dict[int, object] = {}
-        client = self._directory()
+        client = self._admin_client()
 
         def ask() -> list[TopicPartition]:
             topic = client.list_topics(self._topic, timeout=LOOKUP_SECS).topics[self._topic]

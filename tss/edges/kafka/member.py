@@ -1,8 +1,8 @@
 """One member of the consumer group: everything that happens on the client's own thread.
 
-librdkafka calls back (rebalances, errors, statistics, log lines) from inside `consume` and `close`, on the thread that
-called them. Nothing may be raised there: confluent-kafka would throw away the messages already collected, or the
-exception. What goes wrong in a callback is kept and raised at the end of the call.
+librdkafka calls back (rebalances, errors, statistics, log lines) from inside `consume` and `close`, on the same thread.
+A callback must not raise: confluent-kafka would lose the messages collected so far, or the exception. So exceptions of
+callbacks are kept, and raised at the end of the call.
 """
 
 from __future__ import annotations
@@ -37,65 +37,66 @@ from tss.settings import Kafka
 
 log = structlog.get_logger()
 
-# `consume` waits until it has all or the time is over: the second is the latency at low rates, the first the length of
-# a batch (1,000 records of 4 kB: 4 MB, 1 ms of scanning; with more, what was scanned has left the cache again).
+# `consume` waits until it has all records, or until the time is over. The time is the latency at low rates, the number
+# the length of a batch: 1,000 records of 4 kB are 4 MB and 1 ms of scanning. With more records, the first ones leave the
+# processor's cache again.
 BATCH_RECORDS = 1_000
 BATCH_SECS = 0.1
-# What a poll returns is small in bytes, too: as it is once it is scanned, for one record may be of a thousand traces. How
-# large records are is only known then: begin small, and follow. Messages that there is no room for wait, as they came, for
-# the next poll; the queue that they come from has a bound in bytes (see kafka_client/config).
+# A poll is also limited in bytes, measured after scanning, since one record may have a thousand traces. Only then is the
+# size of records known, so the first batch is small, and the next ones adapt. Messages beyond the limit wait for the next
+# poll. They come from a queue that is limited in bytes (see kafka_client/config).
 FIRST_RECORDS = 50
 BATCH_BYTES = 4 * 1024 * 1024
-TOPIC_LOOK_SECS = 5.0  # between two looks for a topic that was missing
-LAG_LOOK_SECS = 5.0  # between two questions for the lags while paused; a scrape comes every 15 s or so
-UNREAD_TRIES = 5  # to fetch records whose checksum is wrong; each takes a poll
+TOPIC_LOOK_SECS = 5.0  # between two requests while the topic is missing
+LAG_LOOK_SECS = 5.0  # between two requests for the ends while paused; metrics are scraped every 15 s or so
+UNREAD_TRIES = 5  # to fetch records with a wrong checksum, one try a poll
 OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
 
 
 class MemberListener(Protocol):
-    """Whom the member tells about its partitions, on its thread."""
+    """Hears of the member's partitions, on its thread."""
 
     def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
-        """These are ours; returns what to commit before anything is read."""
+        """These partitions are assigned. Returns what to commit before anything is read."""
 
     def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
-        """These are to go; returns what to commit before."""
+        """These partitions are being revoked. Returns what to commit before."""
 
     def lost(self, ids: Sequence[int]) -> None:
-        """These have gone."""
+        """These partitions already belong to another member."""
 
     def identify(self, topic: str) -> None:
-        """The brokers tell the id of the topic, which they did not at the assignment."""
+        """The id of the topic, which the brokers did not tell at the assignment."""
 
     def breathe(self) -> None:
-        """Called now and then while a call takes long. Raises when nobody waits for the call any more."""
+        """Called several times a second during a long call. Raises when the call was cancelled."""
 
 
 class Outbox(Protocol):
-    """A destination that has to be told of the membership, and knows what it has; called on the member's thread."""
+    """A destination that commits offsets in transactions. Called on the member's thread."""
 
     @property
     def held_bytes(self) -> int:
-        """What it holds of what it has written."""
+        """Bytes that it keeps of written records."""
 
     def is_member(self, membership: bytes) -> None:
-        """How the group knows us now; empty when it does not."""
+        """Take in the consumer group's metadata of this replica; empty when it is no member."""
 
     def identify(self, topic: str) -> None:
-        """The id of the input topic, where it was not known when its partitions were assigned."""
+        """The id of the input topic, which was unknown when its partitions were assigned."""
 
     def prepare(self) -> None:
-        """End what was left under way and would keep the offsets from being stable. Raises nothing."""
+        """End an open transaction of a former process, which would keep the offsets unstable. Raises nothing."""
 
     def read_back(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
-        """The same starts, with what the destination has from them on. Raises CannotConnect."""
+        """The same starts, with the traces that the destination has from there on. Raises CannotConnect."""
 
 
 class Takeover(Protocol):
-    """What earlier owners have parked of partitions; called on the member's thread."""
+    """Takes over the traces that earlier owners of a partition parked. Called on the member's thread."""
 
     def take_over(self, starts: Mapping[int, StartPosition], breathe: Callable[[], None]) -> dict[int, StartPosition]:
-        """The same starts, with what was parked, or at the floor where that is lost. Raises nothing but breathe's."""
+        """The same starts, with the parked traces, or at the floor where these are lost. Raises only what breathe raises."""
 
 
 Hear = Callable[[CannotCommit | CannotConnect | None], None]
@@ -103,14 +104,14 @@ Hear = Callable[[CannotCommit | CannotConnect | None], None]
 
 @attrs.define
 class _Call:
-    """What has happened in one call of `consume`."""
+    """What happened in one call of `consume`."""
 
-    gone: set[int] = attrs.field(factory=set)  # revoked or lost; messages collected before that are not ours
+    gone: set[int] = attrs.field(factory=set)  # revoked or lost partitions: messages collected before are not ours
     failure: BaseException | None = None
 
 
 class Member:
-    """A consumer, used by one thread at a time. Raises CannotConnect when the brokers refuse for good."""
+    """A consumer of the group, used by one thread at a time. Raises CannotConnect after a fatal error."""
 
     def __init__(
         self,
@@ -126,7 +127,9 @@ class Member:
     ) -> None:
         self._topic = kafka.input_topic
         self._poll_bytes = min(poll_bytes, BATCH_BYTES)
-        self._waiting: list[Message] = []  # in order; of these partitions nothing newer was handed over
+        self._waiting: list[
+            Message
+        ] = []  # in order, for the next poll; no newer message of these partitions was handed over
         self._reader = MessageReader(kafka.input_topic, Encoding(kafka.encoding), Scanner(lookup), keeping)
         self._reset = kafka.auto_offset_reset
         self._incremental = is_incremental(kafka)
@@ -136,30 +139,36 @@ class Member:
         self._parked = parked
         self._ends = PartitionEnds()
         self._batch_records = FIRST_RECORDS
-        self._positions: dict[int, int] = {}  # of the assigned partitions: the offset after the last record handed over
+        self._positions: dict[
+            int, int
+        ] = {}  # by assigned partition: the offset after the last record that was handed over
         self._unsettled: dict[
             int, int
-        ] = {}  # of the assigned partitions: lower offsets are read again only to remember
-        self._unread_tries: dict[int, int] = {}  # of the assigned partitions, where something could not be read
-        self._astray: set[int] = set()  # their position does not exist any more
+        ] = {}  # by assigned partition: lower offsets are replayed, only to remember their decisions
+        self._unread_tries: dict[int, int] = {}  # by assigned partition, while its next records cannot be read
+        self._astray: set[int] = set()  # partitions whose position does not exist any more
         self._paused = False
-        self._held: set[int] = set()  # paused on their own
-        self._unheard: dict[tuple[tuple[int, int], ...], list[Hear]] = {}  # commits without an answer, by what they say
+        self._held: set[int] = set()  # partitions that `hold` paused
+        self._unheard: dict[
+            tuple[tuple[int, int], ...], list[Hear]
+        ] = {}  # commits without an answer, by their partitions and offsets
         self._call = _Call()
-        self._topic_partitions = 0  # not known yet
+        self._topic_partitions = 0  # unknown until the first statistics
         self._next_look = 0.0
         self._next_lag_look = 0.0
         self._client = self._connect(client_config(kafka, client_id))
-        directory = partial(self._directory, kafka, client_id)
-        self._asked_ends = AskedEnds(self._topic, directory)
-        self._identity = TopicIdentity(self._topic, directory)
-        self._lookup = OffsetLookup(self._client, self._topic, connection, listener.breathe, directory, self._identity)
-        self._replaced = False  # the topic is another one: to be begun anew by the next poll
+        admin_client = partial(self._admin_client, kafka, client_id)
+        self._asked_ends = AskedEnds(self._topic, admin_client)
+        self._identity = TopicIdentity(self._topic, admin_client)
+        self._lookup = OffsetLookup(
+            self._client, self._topic, connection, listener.breathe, admin_client, self._identity
+        )
+        self._replaced = False  # the topic was made again: the next poll begins anew
 
     def __repr__(self) -> str:
         return f"<Member of {self._topic} positions {self._positions} paused {self._paused} astray {self._astray}>"
 
-    def _directory(self, kafka: Kafka, client_id: str) -> AdminClient:
+    def _admin_client(self, kafka: Kafka, client_id: str) -> AdminClient:
         return AdminClient(admin_config(kafka, client_id))
 
     def _connect(self, config: dict[str, object]) -> Consumer:
@@ -182,13 +191,13 @@ class Member:
     # -- calls
 
     def poll(self) -> Polled:
-        """What has come in."""
+        """The records that have arrived."""
         self._call = _Call()
         if self._positions:
             self._look_at_identity()
         ready = self._has_ready()
         try:
-            # Rebalances are settled inside: what waits of a partition that goes is gone after it.
+            # Rebalances happen inside: waiting messages of revoked partitions are dropped in there.
             messages = self._client.consume(*((1, 0.0) if ready else (self._batch_records, BATCH_SECS)))
         except KafkaException as error:
             self._connection.note(cause_of(error))
@@ -202,8 +211,10 @@ class Member:
         self._tell_membership()
         self._batch_records = _next_batch(self._batch_records, read, self._poll_bytes)
         reached = self._ends.reached(self._positions)
-        waiting = {message.partition() for message in self._waiting}  # of these librdkafka knows a later position
-        ends = {  # with nothing read
+        waiting = {
+            message.partition() for message in self._waiting
+        }  # for these partitions librdkafka has a later position
+        ends = {  # of partitions from which nothing was read
             id: ms for id, ms in reached.items() if self._positions[id] == before.get(id) and id not in waiting
         }
         read_to = self._ends.read_to(ends)
@@ -217,7 +228,7 @@ class Member:
         return Polled(now_ms, read.records, read.letters, ends, lags, read.headers, sample, read_to, *held)
 
     def _look_at_identity(self) -> None:
-        """Whether the topic is another one by now, or its id is told that was not before."""
+        """Begin anew if the topic was made again; pass on its id if it was unknown before."""
         known = self._identity.known
         if self._replaced or self._identity.has_changed():
             self._begin_anew()
@@ -228,7 +239,7 @@ class Member:
                 self._outbox.identify(self._identity.known)
 
     def pause(self) -> None:
-        """Stop fetching, for partitions to come too."""
+        """Stop fetching, also for partitions that are assigned later."""
         self._paused = True
         self._next_lag_look = 0.0
         self._asked_ends.forget()
@@ -237,7 +248,7 @@ class Member:
             self._client.pause(self._places(self._positions))
 
     def seek(self, positions: Mapping[int, int]) -> None:
-        """Read these partitions on from elsewhere; those that have gone meanwhile stay gone."""
+        """Read these partitions from other positions, as far as they are still assigned."""
         ours = {id: offset for id, offset in positions.items() if id in self._positions}
         self._unsettled |= ours
         self._forget_unread(ours)
@@ -245,7 +256,7 @@ class Member:
             self._move(ours)
 
     def resume(self) -> None:
-        """Go on from the positions."""
+        """Fetch again from the positions, except held partitions."""
         self._paused = False
         self._ends.begin(self._positions)
         places = {id: position for id, position in self._positions.items() if id not in self._held}
@@ -253,7 +264,7 @@ class Member:
             self._client.resume(self._places(places))
 
     def hold(self, ids: Collection[int]) -> None:
-        """Stop fetching these, and go on with all others."""
+        """Stop fetching exactly these partitions."""
         now = {id: self._positions[id] for id in ids if id in self._positions and id not in self._held}
         over = {id: self._positions[id] for id in self._held.difference(ids)}
         self._held = self._held.intersection(ids) | now.keys()
@@ -264,10 +275,7 @@ class Member:
             self._client.resume(self._places(over))
 
     def commit_now(self, commits: Mapping[int, Commit]) -> None:
-        """Commit and wait for the answer, for as long as it takes.
-
-        Raises CannotCommit, or CannotConnect when trying again is pointless.
-        """
+        """Commit, and wait for the answer without a limit. Raises CannotCommit, or CannotConnect after a fatal error."""
         try:
             answered = self._client.commit(offsets=self._to_commit(commits), asynchronous=False)
         except KafkaException as error:
@@ -278,7 +286,7 @@ class Member:
             raise refusal
 
     def commit_soon(self, commits: Mapping[int, Commit], hear: Hear, partitions_at_birth: int | None = None) -> None:
-        """Send a commit; the answer is heard in a poll to come (None when all is well)."""
+        """Send a commit. A later poll calls ``hear`` with the error, or with None."""
         places = self._to_commit(commits, partitions_at_birth)
         self._unheard.setdefault(_said(places), []).append(hear)
         try:
@@ -306,7 +314,7 @@ class Member:
         return None
 
     def close(self) -> None:
-        """Leave the group; the partitions are revoked on the way."""
+        """Leave the group, after the partitions are revoked."""
         self._call = _Call()
         self._client.close()
         if self._call.failure:
@@ -318,7 +326,7 @@ class Member:
     def _keeping(self) -> Iterator[None]:
         try:
             yield
-        except BaseException as error:  # noqa: BLE001  # trio's Cancelled too: it goes on its way at the call's end
+        except BaseException as error:  # noqa: BLE001  # trio's Cancelled too: it is raised at the end of the call
             self._call.failure = self._call.failure or error
 
     def _on_error(self, error: KafkaError) -> None:
@@ -329,7 +337,7 @@ class Member:
         with self._keeping():
             key = _said(places)
             waiting = self._unheard.get(key, [])
-            if waiting:  # answers come in the order of the commits
+            if waiting:  # answers have the order of the commits
                 hear = waiting.pop(0)
                 if not waiting:
                     del self._unheard[key]
@@ -339,10 +347,10 @@ class Member:
         with self._keeping():
             statistics = json.loads(text)
             now, age = time.time(), time.monotonic() - statistics["ts"] / 1e6
-            # librdkafka's clock is the monotonic one (measured, Linux); where it is not, its seconds must do.
+            # `ts` is the monotonic clock (measured on Linux). On other systems `time` is used, in whole seconds.
             emitted = now - age if 0 <= age < 600 else statistics["time"]
             partitions = statistics["topics"].get(self._topic, {}).get("partitions", {})
-            self._topic_partitions = sum(1 for id in partitions if id != "-1")  # which is librdkafka's own
+            self._topic_partitions = sum(1 for id in partitions if id != "-1")  # -1 is librdkafka's internal one
             leaders = {partitions[str(id)]["broker"] for id in self._positions if str(id) in partitions}
             self._connection.see(statistics, leaders, time.monotonic())
             if not self._paused:
@@ -355,7 +363,7 @@ class Member:
                 self._outbox.prepare()
             starts = self._lookup.starts(ids, self._reset) if ids else {}
             if starts and self._outbox is not None:
-                # Only now: with the offsets stable, what was under way on these partitions is over, or doomed.
+                # After the lookup: now the offsets are stable, so earlier transactions have ended, or can only be aborted.
                 starts = self._outbox.read_back(starts, self._listener.breathe)
             starts = (
                 self._unparked(starts)
@@ -371,20 +379,24 @@ class Member:
                 self.commit_soon(commits, _log_refusal, self._lookup.partitions_at_birth)
 
     def _unparked(self, starts: Mapping[int, StartPosition]) -> dict[int, StartPosition]:
-        """Nothing is parked any more (the settings say so), but something was."""
+        """The starts while parking is switched off: partitions with traces parked earlier begin at the floor."""
         for id, start in starts.items():
             if start.parked is not None and start.parked.floor < start.offset:
-                log.warning("partition read from where its oldest parked trace begins", partition=id, reason="off")
+                log.warning(
+                    "parking is off: the partition is read from where its oldest parked trace begins",
+                    partition=id,
+                    reason="off",
+                )
         return {id: attrs.evolve(start.at_floor(), parked=None) for id, start in starts.items()}
 
     def _on_revoke(self, _client: Consumer, places: list[TopicPartition]) -> None:
         ids = self._known(places)
         with self._keeping():
-            self._tell_membership()  # what is in flight still may go out, under the generation that the group has now
+            self._tell_membership()  # transactions under way may still commit, with the current generation
             commits = self._listener.revoked(ids) if ids else {}
             if commits:
-                # Nobody waits for the answer: a broker that hangs would keep us here. What counts is the order, and
-                # librdkafka sends it before it tells the group that we are done.
+                # Without waiting for the answer, since a broker may hang. Only the order matters: librdkafka sends the
+                # commit before it tells the group that the revocation is done.
                 self.commit_soon(commits, _log_refusal)
         self._unassign(places)
 
@@ -399,13 +411,13 @@ class Member:
         self._unassign(places)
 
     def _tell_membership(self) -> None:
-        """Asked here and not by who needs it, since the client lets only one thread in at a time, and a callback of
-        ours may be waiting for a transaction."""
+        """Pass the group's metadata on. The outbox must not ask the client for it: the client lets in one thread at a
+        time, and this thread may be in a callback that waits for a transaction."""
         if self._outbox is None:
             return
         id = self._client.memberid()
         membership = self._client.consumer_group_metadata()
-        # Without a member's id the brokers do not look who commits (KIP-447), and nothing would be fenced.
+        # Without a member id the brokers do not check who commits (KIP-447), and would fence nobody.
         self._outbox.is_member(membership if id and id.encode() in membership else b"")
 
     # -- assignments
@@ -423,15 +435,15 @@ class Member:
             self._drop_waiting(positions)
             self._client.incremental_assign(self._places(positions))
         else:
-            self._waiting.clear()  # all are read on from their positions
+            self._waiting.clear()  # all partitions are fetched again from their positions
             self._client.assign(self._places(self._positions))
         paused = {id: at for id, at in self._positions.items() if self._paused or id in self._held}
         if paused:
             self._client.pause(self._places(paused))
         going = {id: at for id, at in positions.items() if id not in paused}
         if going:
-            # librdkafka remembers a pause beyond the assignment (seen with 2.16): one that went while paused, and comes
-            # back after the others were resumed, would never be fetched again.
+            # librdkafka keeps a pause beyond the assignment (seen with 2.16). A partition that was revoked while paused,
+            # and assigned again after the others were resumed, would never be fetched.
             self._client.resume(self._places(going))
 
     def _unassign(self, places: list[TopicPartition]) -> None:
@@ -451,13 +463,13 @@ class Member:
                 self._client.unassign()
 
     def _move(self, positions: Mapping[int, int]) -> None:
-        """Read on from elsewhere. `seek` is refused while a partition is not being fetched; assigning anew is not."""
+        """Read from other positions, by assigning again: `seek` is refused while a partition is not being fetched."""
         if self._incremental:
             self._client.incremental_unassign(self._places(positions))
         self._assign(positions)
 
     def _begin_anew(self) -> None:
-        """The topic was deleted and made again: as if its partitions had gone, and come back as new ones."""
+        """The topic was deleted and made again: treat its partitions as revoked, and as assigned again."""
         self._replaced = False
         places = self._places(self._positions)
         if self._incremental:
@@ -487,7 +499,7 @@ class Member:
         for id in [id for id in self._unread_tries if not self._reader.is_unread(id)]:
             del self._unread_tries[id]
         for gap in read.gaps:
-            # What was to be read again only to remember it was delivered long ago, and is no loss.
+            # Replayed records were delivered before, so they are not lost.
             first = max(gap.first, self._unsettled.get(gap.partition, 0))
             if first < gap.after:
                 self._connection.lose_unread(gap.partition, first, gap.after, gap.reason)
@@ -502,20 +514,21 @@ class Member:
         return any(self._is_ready(message) for message in self._waiting)
 
     def _with_waiting(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """What waits and is to be read now, before what has just come; the rest of that waits, too."""
+        """The messages to read now: waiting ones first, then new ones. Those of paused or held partitions go on waiting."""
         if not self._waiting:
             return messages
         waiting = {message.partition() for message in self._waiting if not self._is_ready(message)}
-        all_of_them = [*self._waiting, *messages]
-        self._waiting = [message for message in all_of_them if message.partition() in waiting]
-        return [message for message in all_of_them if message.partition() not in waiting]
+        together = [*self._waiting, *messages]
+        self._waiting = [message for message in together if message.partition() in waiting]
+        return [message for message in together if message.partition() not in waiting]
 
     def _drop_waiting(self, ids: Collection[int]) -> None:
-        """These are read elsewhere now, by us or another."""
+        """Drop waiting messages of partitions that are revoked, or read from other positions."""
         self._waiting = [message for message in self._waiting if message.partition() not in ids]
 
     def _lags_while_paused(self) -> dict[int, int]:
-        """Nothing is fetched then, so librdkafka does not hear of new records: ask for the ends now and then."""
+        """Lags by partition. While paused librdkafka fetches nothing and does not learn of new records, so the ends are
+        asked every LAG_LOOK_SECS."""
         ends = self._asked_ends.heard()
         now = time.monotonic()
         if self._positions and now >= self._next_lag_look:
@@ -527,16 +540,19 @@ class Member:
         if error.name() in OUT_OF_RANGE and id in self._positions:
             self._astray.add(id)
         elif error.name() == "_MAX_POLL_EXCEEDED":
-            # The partitions go through on_lost.
-            log.warning("Kafka was not polled for longer than max.poll.interval.ms", reason=said(error))
+            # librdkafka then calls on_lost.
+            log.warning(
+                "Kafka was not polled for longer than max.poll.interval.ms: the group has taken the partitions",
+                reason=said(error),
+            )
         self._connection.note(error)
 
     def _go_on_where_possible(self) -> None:
-        """A position that is not in the log any more (retention, a leader without the newest records): nothing that
-        can be read is skipped, so go on with the first record there is."""
+        """Go on at the first record where a position does not exist any more (retention, or a new leader without the newest
+        records). So no readable record is skipped."""
         if not self._astray:
             return
-        if self._identity.has_changed(now=True):  # what this poll has read was of the old topic, and goes on first
+        if self._identity.has_changed(now=True):  # this poll's records are of the old topic, and are handed over first
             self._replaced = True
             self._astray.clear()
             return
@@ -550,21 +566,23 @@ class Member:
         first = self._lookup.first(ids)
         for id in ids:
             if first[id] > self._positions[id]:
-                # What was to be read again only to remember it was delivered long ago, and is no loss.
+                # Replayed records were delivered before, so they are not lost.
                 wanted = max(self._positions[id], self._unsettled[id])
                 if first[id] > wanted:
                     self._connection.lose(id, wanted, first[id])
             else:
-                log.warning("the log ends before the position: read again from its start", partition=id)
+                log.warning(
+                    "the partition ends before the position: it is read again from its first record", partition=id
+                )
         self._unsettled |= {id: min(at, self._unsettled[id]) for id, at in first.items()}
         self._move(first)
 
     def _around(self, id: int) -> int:
-        """Where to read on after a batch with a wrong checksum. librdkafka (2.16) looks for the next batch in the wrong place
-        of the answer, and then asks the brokers for an offset that it has read out of anything.
+        """The offset to read at after a batch with a wrong checksum. librdkafka (2.16) looks for the next batch in the wrong
+        place of the answer, and then fetches at a random offset.
 
-        The bytes may have changed on the way, so it is asked for a few times. How many offsets the batch has is not told: it
-        is passed one by one, until a record comes that can be read.
+        The bytes may have changed on the network, so the batch is fetched UNREAD_TRIES times. Its number of offsets is
+        unknown, so it is then skipped offset by offset, until a record can be read.
         """
         tries = self._unread_tries[id] = self._unread_tries.get(id, 0) + 1
         at = self._positions[id]
@@ -573,13 +591,14 @@ class Member:
         return at + (tries > UNREAD_TRIES)
 
     def _forget_unread(self, ids: Iterable[int]) -> None:
-        """These are read from elsewhere now."""
+        """These partitions are read from other positions now."""
         for id in ids:
             self._unread_tries.pop(id, None)
         self._reader.forget(ids)
 
     def _look_for_topic(self) -> None:
-        """librdkafka says once that a topic is missing, and nothing when it comes while others own its partitions."""
+        """Check whether a missing topic exists by now. librdkafka reports only once that it is missing. It reports nothing
+        when the topic appears, if other members own its partitions."""
         now = time.monotonic()
         if not self._connection.topic_missing or now < self._next_look:
             return
@@ -598,13 +617,15 @@ def _said(places: Iterable[TopicPartition]) -> tuple[tuple[int, int], ...]:
 
 def _log_refusal(error: CannotCommit | CannotConnect | None) -> None:
     if error:
-        log.warning("offsets not committed on revocation; the next owner reads again", reason=str(error))
+        log.warning(
+            "offsets were not committed on a revocation: the next owner reads their records again", reason=str(error)
+        )
 
 
 def _next_batch(records: int, read: ReadBatch, poll_bytes: int) -> int:
-    """How many records to ask for next, by the mean size of those just read; at most doubled at a time."""
+    """The number of records to ask for next, from the mean size of those just read. It at most doubles each time."""
     if not read.records:
         return records
-    # Until they are read, the messages also have their keys and headers, which only some were looked at for.
+    # Messages also have keys and headers until they are read; the size of these is known for a sample.
     mean = max(1, read.held_bytes // len(read.records) + read.beside_bytes // max(1, read.looked))
     return max(1, min(BATCH_RECORDS, 2 * records, poll_bytes // mean))

@@ -1,7 +1,7 @@
-"""The input topic, as a member of the consumer group: Kafka for trio.
+"""The input topic for trio's tasks, read as a member of the consumer group.
 
-Every call into the client runs on a worker thread, one at a time (`CapacityLimiter(1)`; confluent-kafka 2.16 would make
-a second one wait anyway). What the client calls back comes from that thread to trio's and waits for the answer there.
+Each call of the client runs on a worker thread, one at a time (`CapacityLimiter(1)`; in confluent-kafka 2.16 a second
+call would wait anyway). The client's callbacks go from that thread to trio's, and wait there for the answer.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ log = structlog.get_logger()
 
 CLOSE_SECS = 5.0
 COMMIT_SECS = 5.0  # an answer takes milliseconds
-UNHEARD_SECS = 60.0  # a broker that hangs gets no further commit for this long, unless it answers the one before
-POLLED_SECS = 0.5  # the source is being polled when the last poll is no longer ago
-STALLED_SECS = 2.0  # the reader, held back, waits a second between two polls
-LOOK_SECS = 0.2
-TURN_SECS = 1.0
+UNHEARD_SECS = 60.0  # no further commit is sent for this long while one has no answer
+POLLED_SECS = 0.5  # the source counts as polled when its last poll is not longer ago
+STALLED_SECS = 2.0  # as before, while a commit waits: a paused consumer waits a second between two polls
+LOOK_SECS = 0.2  # between two checks whether the source is still polled
+TURN_SECS = 1.0  # that a poll waits for another call to end
 
-Bound = Mapping[int, tuple[Commit, object]]  # each commit with the assignment that it was made under
+Bound = Mapping[int, tuple[Commit, object]]  # each commit, with the assignment of its partition at that time
 
 
 class RebalanceListener(Protocol):
-    """Who keeps what is read. All are called while a poll, or the closing, is under way."""
+    """Hears of the partitions. Called on trio's thread during a poll, or while closing."""
 
     def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
-        """These partitions are ours from now on; empty when the group has none for us. Returns what to commit at once."""
+        """These partitions are assigned; empty when the group assigns none. Returns what to commit at once."""
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
-        """These are to go to another member: returns what to commit for them before they do."""
+        """These partitions are being revoked. Returns what to commit for them before."""
 
     def lost(self, ids: Sequence[int]) -> None:
-        """These are another member's already."""
+        """These partitions already belong to another member."""
 
     def identify(self, topic: str) -> None:
-        """The id of the topic, where it was not known at the assignment."""
+        """The id of the topic, which was unknown at the assignment."""
 
 
 @attrs.define(eq=False)
@@ -93,10 +93,10 @@ class KafkaSource:
         self._health = health
         self._connection = BrokerConnection(kafka.brokers, kafka.input_topic, kafka.group_protocol, component)
         self._one_at_a_time = trio.CapacityLimiter(1)
-        self._assignment: dict[int, object] = {}  # by partition: what tells one assignment of it from the next
+        self._assignment: dict[int, object] = {}  # by partition: a new object for each assignment
         self._revoking = False
-        self._commits: set[trio.CancelScope] = set()  # that wait, for their turn or for the answer
-        self._unheard_since = -math.inf  # when the commit was sent that has no answer yet
+        self._commits: set[trio.CancelScope] = set()  # of commits that wait for their turn, or for the answer
+        self._unheard_since = -math.inf  # when the commit without an answer was sent
         self._polling = False
         self._finished = False
         self._polled_at = -math.inf
@@ -123,10 +123,11 @@ class KafkaSource:
         keeping: bool = False,
         poll_bytes: int = BATCH_BYTES,
     ) -> AsyncIterator[Self]:
-        """Join the group; leave it at the end, within `close_secs`. What the group assigns is heard of in `poll`.
-        ``lookup`` is what the scan has to find of each record, ``outbox`` the destination that commits offsets too,
-        ``parked`` what earlier owners have parked, ``component`` the name in /health; with ``keeping`` a poll gives the
-        records' headers, too. It ends with the record that makes it hold ``poll_bytes``.
+        """Join the group, and leave it at the end, within ``close_secs``. Partitions are assigned inside `poll`.
+
+        ``lookup``: the attributes that the scan looks for in each record. ``outbox``: the destination that commits
+        offsets too. ``parked``: takes over parked traces. ``component``: the name in /health. ``keeping``: whether a poll
+        returns the records' headers. ``poll_bytes``: a poll ends with the record that reaches this size.
 
         Raises CannotConnect for settings that the client refuses.
         """
@@ -139,15 +140,15 @@ class KafkaSource:
             await source._close(close_secs)
 
     async def poll(self) -> Polled:
-        """What has come in, waiting 0.1 s; rebalances are settled inside. Raises CannotConnect."""
+        """The records that arrive within 0.1 s. Rebalances happen inside. Raises CannotConnect."""
         with trio.move_on_after(TURN_SECS) as turn:
             await self._one_at_a_time.acquire()
-        if turn.cancelled_caught:  # a commit that was not waited for any more is still tried by librdkafka
+        if turn.cancelled_caught:  # librdkafka still tries an abandoned commit
             self._health.down(self._component, "a commit is without an answer")
             return Polled(time.time_ns() // 1_000_000)
         self._polling = True
         try:
-            # Not to be abandoned: what a poll has read must not get lost, and every wait in it is bounded.
+            # Never abandoned: records that a poll has read must not be lost. Every wait in it is bounded.
             polled = await trio.to_thread.run_sync(self._member.poll)
         except CannotConnect as error:
             self._health.down(self._component, str(error))
@@ -159,30 +160,30 @@ class KafkaSource:
         return polled
 
     async def pause(self) -> None:
-        """Stop fetching; `poll` keeps the membership alive."""
+        """Stop fetching. Polls go on, to keep the membership."""
         await trio.to_thread.run_sync(self._member.pause, limiter=self._one_at_a_time)
 
     async def resume(self) -> None:
-        """Go on from where the last poll ended."""
+        """Fetch again, from where the last poll ended."""
         await trio.to_thread.run_sync(self._member.resume, limiter=self._one_at_a_time)
 
     async def hold(self, ids: Collection[int]) -> None:
-        """Stop fetching these partitions, and go on with all others; forgotten of a partition when it goes."""
+        """Stop fetching exactly these partitions. A revoked partition is no longer held."""
         await trio.to_thread.run_sync(self._member.hold, ids, limiter=self._one_at_a_time)
 
     async def seek(self, positions: Mapping[int, int]) -> None:
-        """Read these partitions on from elsewhere."""
+        """Read these partitions from other positions."""
         await trio.to_thread.run_sync(self._member.seek, positions, limiter=self._one_at_a_time)
 
     def finish(self) -> None:
-        """There will be no more polls, so a commit need not wait for one to hear its answer."""
+        """There are no more polls: commits wait for their answers themselves."""
         self._finished = True
 
     async def commit(self, commits: Mapping[int, Commit]) -> None:
-        """Commit by partition. Raises CannotCommit when some could not be, CannotConnect when none ever will be.
+        """Commit by partition. Raises CannotCommit when a part failed, CannotConnect after a fatal error.
 
-        Must not wait for a revocation: that waits for what is in flight, which waits for the committer, which waits
-        here. So a revocation ends this wait, and commits by itself.
+        It must not wait for a revocation. The revocation waits for batches under way, these wait for the committer, and
+        the committer waits here. So a revocation ends this wait, and commits itself.
         """
         if self._revoking:
             raise CannotCommit("a rebalance is under way")
@@ -200,9 +201,9 @@ class KafkaSource:
             raise CannotCommit(f"no answer in {COMMIT_SECS:g} s, or a rebalance came first")
 
     async def _commit_and_hear(self, bound: Bound) -> bool:
-        """While there are polls: the answer comes through one, so a broker that hangs does not stop reading.
+        """Send the commit; a poll brings its answer, so a broker that hangs does not stop the reading.
 
-        False when the polls have ended first.
+        False when the polls end first.
         """
         answer = _Answer()
         send = partial(self._member.commit_soon, hear=partial(_ring, self._hear, answer))
@@ -219,7 +220,7 @@ class KafkaSource:
         return True
 
     async def _commit_and_wait(self, bound: Bound) -> None:
-        """When nobody polls, as for the last commit. May be abandoned: librdkafka tries again, without end, while a
+        """Commit while nobody polls, as at the end. Abandoned when cancelled, since librdkafka tries without end while a
         broker hangs."""
         self._unheard_since = trio.current_time()
         await trio.to_thread.run_sync(self._wait, bound, limiter=self._one_at_a_time, abandon_on_cancel=True)
@@ -231,7 +232,8 @@ class KafkaSource:
             self._unheard_since = -math.inf
 
     def _of_ours(self, commit: Callable[[Mapping[int, Commit]], None], bound: Bound) -> None:
-        """Of a partition that has gone, even gone and come back, the new owner may have committed more: not ours."""
+        """Commit only partitions whose assignment is still the same. For others, even if they were assigned again, another
+        owner may have committed more."""
         ours = {
             id: one
             for id, (one, assignment) in bound.items()
@@ -267,12 +269,12 @@ class KafkaSource:
         )
 
     async def _close(self, close_secs: float) -> None:
-        # Shielded: leaving the group lets the others go on at once instead of after the session's end. Bounded, and
-        # left to its thread after that: without a broker it can take for ever.
+        # Shielded: after leaving, the other members go on at once, and not at the session's end. Bounded, then left to
+        # its thread: without a broker it can take for ever.
         with trio.move_on_after(close_secs, shield=True) as scope:
             await trio.to_thread.run_sync(self._member.close, limiter=self._one_at_a_time, abandon_on_cancel=True)
         if scope.cancelled_caught:
-            log.warning("the consumer group was not left in time; its other members wait for the session's end")
+            log.warning("the consumer group was not left in time: its other members wait for the session's end")
 
     def _tell(self) -> None:
         self._connection.tell(self._meter, self._health, time.monotonic())
@@ -313,7 +315,7 @@ def _ring(
 
 @attrs.frozen
 class _ListenerOnTrio:
-    """`MemberListener` of the member: from its thread to trio's, and back with the answer."""
+    """`MemberListener` of the member: calls on its thread run on trio's, and return the answer."""
 
     _assigned: Callable[[Mapping[int, StartPosition]], dict[int, Commit]]
     _revoked: Callable[[Sequence[int]], Awaitable[dict[int, Commit]]]
