@@ -171,7 +171,8 @@ Kubernetes 1.20 or newer, Helm 3.8 or newer, Helm 4. [docs/deployment.md](../../
 that are secrets there (and `exporters`, `redis.url`, `kafka.properties` where they hold one) go into a Secret, all else into
 a ConfigMap. Unknown keys are refused, and the error lists those that there are (Helm 4 puts a wrong place before that list; the line
 above it has the right one). On the command line Helm takes a fraction
-for text, and the chart refuses it: `--set-json config.sampling.defaultSampleRate=0.05` instead of `--set`.
+for text, and the chart refuses it: `--set-json config.sampling.defaultSampleRate=0.05` instead of `--set`. A percentage
+works with both: `--set config.sampling.defaultSampleRate=5%`.
 
 | value | default | meaning |
 |---|---|---|

@@ -60,6 +60,20 @@ def test_it_takes_every_default_and_every_type_of_exporter() -> None:
     assert errors(full()) == []
 
 
+def test_each_default_is_valid() -> None:
+    with_default = [each for each in _within(SCHEMA) if "default" in each and "description" in each]
+    assert len(with_default) > 100
+    for each in with_default:
+        assert Draft7Validator(each).is_valid(each["default"]), each
+
+
+def _within(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _within(each)
+
+
 def test_it_takes_null_for_every_key_as_the_daemon_does() -> None:
     for section, cls in SECTIONS.items():
         document: dict[str, Any] = {camel(key.name): None for key in fields(cls)}

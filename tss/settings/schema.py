@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from tss.settings.keys import about, camel, fields
+from tss.settings.keys import About, about, camel, fields
 from tss.settings.model import SECTIONS, Settings
 from tss.settings.sections.exporters import EXPORTERS
 
@@ -80,4 +80,12 @@ def _key(attribute: "attrs.Attribute[Any]") -> Schema:
         value["enum"] = [*value["enum"], None]
     if "anyOf" in value:
         value["anyOf"] = [*value["anyOf"], {"type": "null"}]
-    return {"description": known.doc, **value}
+    return {"description": known.doc, **_default(attribute, known), **value}
+
+
+def _default(attribute: "attrs.Attribute[Any]", known: About) -> Schema:
+    """For editors. Not where the default is derived from other keys, or missing."""
+    if known.required or known.default_doc:
+        return {}
+    default = {} if isinstance(attribute.default, attrs.Factory) else attribute.default  # type: ignore[arg-type]
+    return {"default": [*default] if isinstance(default, tuple) else default}

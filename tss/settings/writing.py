@@ -106,7 +106,7 @@ mapping for each section below. A variable overrides the file. Only two settings
   | sort | units | examples |
   |---|---|---|
   | duration | `ms`, `s`, `m`, `h`, `d` | `30s`, `1.5h`, `1h30m` |
-  | size | `B`, `kB`, `MB`, `GB` (1000), `KiB`, `MiB`, `GiB` or `Ki`, `Mi`, `Gi` (1024) | `2GiB`, `500 MB` |
+  | size | `B`, `kB` or `KB`, `MB`, `GB` (1000), `KiB`, `MiB`, `GiB` or `Ki`, `Mi`, `Gi` (1024) | `2GiB`, `500 MB` |
   | share | `%` | `10%`, `0.5 %` |
 
   Upper and lower case count: `5M` is refused. Counts have no unit: write `1000000`, not `1M`.

@@ -19,12 +19,15 @@ FILLED: Mapping[str, object] = {"type": "string", "minLength": 1}
 
 
 def list_of(entry: Mapping[str, object], most: int | None = None, least: int = 0) -> dict[str, object]:
+    """JSON Schema of a list with `least` to `most` entries."""
     limits = {"minItems": least} | ({} if most is None else {"maxItems": most})
     return {"type": "array", "items": entry, **limits}
 
 
 @frozen
 class Kind(Generic[T]):
+    """How values of a key are read (`read` raises InvalidValue), and what an error says is allowed."""
+
     allowed: str
     read: Callable[[object], T]
     # True: a variable's text is the value. False: it is read as YAML.
@@ -36,6 +39,7 @@ class Kind(Generic[T]):
 
 
 def refused(raw: object, allowed: str, hint: str = "", at: str = "") -> InvalidValue:
+    """The exception for a single invalid value."""
     return InvalidValue(InvalidSetting(at, shown(raw), allowed, hint))
 
 
@@ -45,8 +49,8 @@ def collect(parts: Iterable[tuple[str, object, Callable[[object], T]]]) -> list[
     for at, raw, read in parts:
         try:
             values.append(read(raw))
-        except InvalidValue as refused:
-            errors += [InvalidSetting(at + f.path, f.found, f.allowed, f.hint) for f in refused.errors]
+        except InvalidValue as invalid:
+            errors += [InvalidSetting(at + each.path, each.found, each.allowed, each.hint) for each in invalid.errors]
     if errors:
         raise InvalidValue(*errors)
     return values
@@ -55,6 +59,8 @@ def collect(parts: Iterable[tuple[str, object, Callable[[object], T]]]) -> list[
 def mapping_of(
     allowed: str, read_item: Callable[[str, object], tuple[str, str]], entry: Mapping[str, object]
 ) -> Kind[Mapping[str, str]]:
+    """A mapping whose entries `read_item` reads; errors never show its values, which may be secrets."""
+
     def read(raw: object) -> dict[str, str]:
         if not isinstance(raw, dict):
             raise InvalidValue(InvalidSetting("", shape(raw), allowed))

@@ -53,7 +53,7 @@ class SqlPattern:
     group_name: str = ""
 
     def plain(self) -> object:
-        """As it is written in YAML."""
+        """The value as YAML has it."""
         if not (self.is_regex or self.group_name):
             return self.pattern
         return {"pattern": self.pattern, "isRegex": self.is_regex, "groupName": self.group_name}
