@@ -8,7 +8,7 @@ from redis.sentinel import MasterNotFoundError
 
 from tss.edges.redis import errors as reasons
 from tss.edges.redis.endpoint import RedisEndpoint
-from tss.edges.redis.errors import Reason, reason_of
+from tss.edges.redis.errors import CallFailure, reason_of
 from tss.settings import Redis
 
 
@@ -35,7 +35,7 @@ from tss.settings import Redis
         (exceptions.ResponseError("WRONGTYPE Operation against a key"), reasons.OTHER),
     ],
 )
-def test_errors_are_sorted(error: BaseException, reason: Reason):
+def test_errors_are_sorted(error: BaseException, reason: CallFailure):
     assert reason_of(error) is reason
 
 
@@ -46,7 +46,7 @@ def test_a_cluster_that_nobody_answers_for_is_what_kept_them_from_answering():
 
 
 def test_only_what_one_command_is_refused_for_lets_others_try():
-    every = {value for value in vars(reasons).values() if isinstance(value, Reason)}
+    every = {value for value in vars(reasons).values() if isinstance(value, CallFailure)}
     assert {reason for reason in every if not reason.closes} == {reasons.OOM, reasons.OTHER}
     assert all("redis." in reason.check or not reason.closes or reason is reasons.LOADING for reason in every)
 

@@ -78,9 +78,8 @@ class RedisEndpoint:
             "socket_connect_timeout": secs,
             "socket_keepalive": True,
             "protocol": 2,  # it is enough, and proxies in front of Redis support it
-            "retry": Retry(
-                NoBackoff(), 0
-            ),  # a call must end within its limit, and the caller knows what to do without Redis
+            # None: a call must end within its limit, and its caller can do without Redis.
+            "retry": Retry(NoBackoff(), 0),
         }
 
     def _tls(self) -> dict[str, Any]:

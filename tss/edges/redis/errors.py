@@ -10,7 +10,7 @@ from redis.sentinel import MasterNotFoundError
 
 
 @attrs.frozen
-class Reason:
+class CallFailure:
     """Why a call failed."""
 
     label: str  # of the metric
@@ -19,32 +19,34 @@ class Reason:
     closes: bool = True  # whether other calls would fail too: then none is tried until a probe succeeds
 
 
-TIMEOUT = Reason(
+TIMEOUT = CallFailure(
     "timeout", "Redis connection timeout", "check redis.url, redis.password, the network and how busy Redis is"
 )
-CONNECT = Reason("connect", "Redis cannot be reached", "check redis.url and that Redis runs")
-TLS = Reason("tls", "Redis cannot be reached", "check redis.sslCaLocation, redis.sslCertificateLocation and rediss://")
-SENTINEL = Reason("connect", "Redis cannot be reached", "check redis.sentinelMaster, redis.url and the Sentinels")
-AUTH = Reason("auth", "Redis refuses us", "check redis.username, redis.password and the user's rights (ACL)")
-LOADING = Reason("loading", "Redis is not ready", "it is loading its data from disk: wait")
-READONLY = Reason(
+CONNECT = CallFailure("connect", "Redis cannot be reached", "check redis.url and that Redis runs")
+TLS = CallFailure(
+    "tls", "Redis cannot be reached", "check redis.sslCaLocation, redis.sslCertificateLocation and rediss://"
+)
+SENTINEL = CallFailure("connect", "Redis cannot be reached", "check redis.sentinelMaster, redis.url and the Sentinels")
+AUTH = CallFailure("auth", "Redis refuses us", "check redis.username, redis.password and the user's rights (ACL)")
+LOADING = CallFailure("loading", "Redis is not ready", "it is loading its data from disk: wait")
+READONLY = CallFailure(
     "readonly", "Redis takes no writes", "check that redis.url is the address of the master, and that its disk has room"
 )
-MOVED = Reason("moved", "Redis Cluster does not answer", "check redis.cluster, and the Cluster's state")
+MOVED = CallFailure("moved", "Redis Cluster does not answer", "check redis.cluster, and the Cluster's state")
 # It does not close the link: reading and removing still work, and removing makes room.
-OOM = Reason("oom", "Redis is full", "check its maxmemory against docs/redis.md", closes=False)
-STRANGE = Reason(
+OOM = CallFailure("oom", "Redis is full", "check its maxmemory against docs/redis.md", closes=False)
+STRANGE = CallFailure(
     "unreadable",
-    "Redis answers what cannot be read",
+    "Redis gives an answer that cannot be read",
     "check that redis.url, or the proxy in front of it, is a Redis (7 or newer)",
 )
-OTHER = Reason("other", "Redis answers with an error", "check its version (7 or newer) and its log", closes=False)
+OTHER = CallFailure("other", "Redis answers with an error", "check its version (7 or newer) and its log", closes=False)
 
 # Raised by redis-py, and by our code that reads its answers, where an answer does not have the form of its command.
 UNREADABLE = (TypeError, LookupError, AttributeError, ValueError, ArithmeticError, RecursionError)
 
 # The first match counts, so subclasses come before their bases.
-_BY_CLASS: Sequence[tuple[tuple[type[BaseException], ...], Reason]] = (
+_BY_CLASS: Sequence[tuple[tuple[type[BaseException], ...], CallFailure]] = (
     ((MasterNotFoundError,), SENTINEL),
     (
         (
@@ -72,7 +74,7 @@ _BY_CLASS: Sequence[tuple[tuple[type[BaseException], ...], Reason]] = (
     (UNREADABLE, STRANGE),
 )
 # Errors of scripts, and some of the server, are plain ResponseErrors: one of their first words says which error it is.
-_BY_WORD: Mapping[str, Reason] = {
+_BY_WORD: Mapping[str, CallFailure] = {
     "OOM": OOM,
     "NOAUTH": AUTH,
     "WRONGPASS": AUTH,
@@ -87,7 +89,7 @@ _BY_WORD: Mapping[str, Reason] = {
 }
 
 
-def reason_of(error: BaseException) -> Reason:
+def reason_of(error: BaseException) -> CallFailure:
     """The reason behind an exception of redis-py."""
     text = str(error)
     for kinds, reason in _BY_CLASS:

@@ -21,7 +21,7 @@ from tss.core.errors import Away
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.edges.redis.endpoint import RedisEndpoint
-from tss.edges.redis.errors import TIMEOUT, UNREADABLE, Reason, reason_of
+from tss.edges.redis.errors import TIMEOUT, UNREADABLE, CallFailure, reason_of
 from tss.settings import Redis
 from tss.settings.errors import MASK
 
@@ -130,7 +130,7 @@ class RedisLink:
             text = text.replace(secret, MASK)
         return text
 
-    def _failed(self, operation: str, reason: Reason, detail: str) -> Away:
+    def _failed(self, operation: str, reason: CallFailure, detail: str) -> Away:
         self._meter.count(measures.REDIS_ERRORS, 1, operation, reason.label)
         return Away(self._state.fail(reason, detail, operation))
 
@@ -206,7 +206,7 @@ class _State:
         self._rests_until = time.monotonic() + secs
         return secs
 
-    def fail(self, reason: Reason, detail: str, operation: str) -> str:
+    def fail(self, reason: CallFailure, detail: str, operation: str) -> str:
         """Take in that a call failed. Returns the reason, with what to check."""
         said = f"{reason.headline}: {self._address}: {detail}, {reason.check}"
         with self._lock:
