@@ -186,8 +186,8 @@ def test_it_reads_from_a_margin_before_the_earliest_time_that_was_noted(topic: T
     }
     found = Readback({}, "kept", SOURCE).with_output_traces(starts, breathe)
     assert set(topic.asked_ms) == {80_000 - MARGIN_MS}
-    assert [sorted(start.delivered) for start in found.values()] == [[trace_id(1)], [], []]
-    assert found == {id: attrs.evolve(start, delivered=found[id].delivered) for id, start in starts.items()}
+    assert [sorted(start.output_traces) for start in found.values()] == [[trace_id(1)], [], []]
+    assert found == {id: attrs.evolve(start, output_traces=found[id].output_traces) for id, start in starts.items()}
 
 
 def test_law_1_what_it_has_of_a_topic_that_was_deleted_is_not_delivered_of_the_new_one(topic: Topic) -> None:
@@ -197,7 +197,7 @@ def test_law_1_what_it_has_of_a_topic_that_was_deleted_is_not_delivered_of_the_n
         found = Readback({}, "kept", SOURCE).with_output_traces(
             {3: StartPosition(7, 7, True, since_ms=90_000, topic=now)}, breathe
         )
-        assert sorted(found[3].delivered) == sorted(map(trace_id, traces)), now
+        assert sorted(found[3].output_traces) == sorted(map(trace_id, traces)), now
 
 
 def test_nothing_is_asked_where_nothing_was_noted(topic: Topic) -> None:

@@ -216,7 +216,7 @@ async def test_one_name_for_two_fences_the_first(apache: Broker) -> None:
 
 
 def of(recalled: dict[int, StartPosition]) -> dict[bytes, list[int]]:
-    return {id: sorted(known.offsets) for id, known in recalled[0].delivered.items()}
+    return {id: sorted(known.offsets) for id, known in recalled[0].output_traces.items()}
 
 
 async def read_back(topic: KafkaTopic, offset: int, since_ms: int | None) -> dict[bytes, list[int]]:

@@ -40,14 +40,11 @@ class Health:
         """``clock`` gives the seconds since the epoch; without it components have no ``since_secs``. ``changed`` is called
         with the name and the new state of each component whose state changes."""
         self.stopping = False
-        self.particulars: dict[
-            str, Callable[[], Mapping[str, object]]
-        ] = {}  # by component: further fields beside its state
+        # By component: further fields beside its state.
+        self.particulars: dict[str, Callable[[], Mapping[str, object]]] = {}
         self._clock, self._changed = clock, changed
-        self.numbers: dict[str, Callable[[], float]] = {}  # numbers beside the states
-        self.details: dict[
-            str, Callable[[], object]
-        ] = {}  # further objects, shown only if the whole state is asked for
+        self.numbers: dict[str, Callable[[], float]] = {}  # shown beside the states
+        self.details: dict[str, Callable[[], object]] = {}  # shown if the whole state is asked for
         self._components: dict[str, Component] = {}
 
     def __repr__(self) -> str:

@@ -34,13 +34,11 @@ class Kept:
         self.decision = decision
         self.first = first  # its home partition, and the offset of its first record there
         self.covered: dict[int, int] = {}
-        self.outstanding: set[tuple[int, int]] | None = (
-            None  # no set for most kept traces: they are delivered, and a set takes 216 bytes
-        )
+        # No set for most kept traces: they are delivered, and a set takes 216 bytes.
+        self.outstanding: set[tuple[int, int]] | None = None
         self.in_flight = 0  # how many sendings of it have not settled yet
-        self.parked: tuple[Partition, int] | None = (
-            None  # all fragments up to this offset were parked, and are under way
-        )
+        # All fragments of this partition up to this offset were parked, and are under way.
+        self.parked: tuple[Partition, int] | None = None
 
     def __repr__(self) -> str:
         return f"<Kept {self.decision}, covers {self.covered}, outstanding {self.outstanding}>"

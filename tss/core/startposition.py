@@ -14,7 +14,7 @@ from tss.core.parked import ParkingCheckpoint, Shelf, Summary
 class StartPosition:
     """Reading of an assigned partition begins at ``replay_from``; records below ``offset`` are settled.
 
-    ``since_ms`` was committed beside the offset (see ``Commit``). ``delivered`` are the traces that the output topic has
+    ``since_ms`` was committed beside the offset (see ``Commit``). ``output_traces`` are the traces that the output topic has
     had since then. ``end`` is the offset after the last record, None if the brokers did not tell it.
     """
 
@@ -22,11 +22,10 @@ class StartPosition:
     replay_from: int
     committed: bool  # whether the group has committed this offset
     since_ms: int | None = None
-    delivered: Mapping[bytes, OutputTrace] = attrs.field(factory=dict, repr=lambda known: str(len(known)))
+    output_traces: Mapping[bytes, OutputTrace] = attrs.field(factory=dict, repr=lambda known: str(len(known)))
     end: int | None = attrs.field(default=None, eq=False)  # records arrive meanwhile
-    parked: ParkingCheckpoint | None = (
-        None  # committed beside the offset; reading can begin there only if Redis still has this state
-    )
+    # Committed beside the offset. Reading can begin at the offset only if Redis still has this state.
+    parked: ParkingCheckpoint | None = None
     shelf: Shelf | None = None  # taken over, under a token of this assignment
     topic: str = attrs.field(default="", eq=False)  # the topic's id; empty if unknown
     anew: bool = False  # the topic was deleted and created again: facts about offsets of the old topic do not hold

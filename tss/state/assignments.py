@@ -102,7 +102,7 @@ class Assignments:
                 committed=committed,
                 replay_from=start.replay_from,
                 replay_secs=self._replay_secs,
-                delivered=dict(start.delivered),
+                delivered=dict(start.output_traces),
                 since_ms=start.since_ms,
                 shelf=start.shelf,
                 end=start.end,

@@ -109,7 +109,7 @@ class Readback:
             secs=round(self.secs, 3),
             traces=sum(map(len, known.values())),
         )
-        return {id: attrs.evolve(start, delivered=known.get(id, {})) for id, start in starts.items()}
+        return {id: attrs.evolve(start, output_traces=known.get(id, {})) for id, start in starts.items()}
 
     def read(
         self,
