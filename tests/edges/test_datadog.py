@@ -762,9 +762,8 @@ async def test_what_a_setting_must_mend(way, sink, status):
 
 async def test_a_wrong_key_is_named(way, sink):
     outcome = await outcome_of(way, sink, Reply(401, {"Content-Type": "text/plain"}, b"API key is invalid"))
-    assert outcome == Misconfigured(
-        "http_401", "401 Unauthorized: API key is invalid; check the exporter's apiKey and site"
-    )
+    whose = "the agent's own API key" if way in (AGENT, AGENT_V07) else "the exporter's apiKey"
+    assert outcome == Misconfigured("http_401", f"401 Unauthorized: API key is invalid; check {whose} and site")
 
 
 @pytest.mark.parametrize("status", [400, 422])

@@ -309,6 +309,15 @@ async def test_wrong_token_is_named(sink):
     )
 
 
+async def test_a_wrong_address_is_named(sink):
+    outcome = await outcome_of(sink, Reply(404, {"Content-Type": "text/plain"}, b"no such page"))
+    assert outcome == Misconfigured(
+        "http_404",
+        f"404 Not Found: no such page; the request went to {sink.url}/v1/traces: check the exporter's endpoint, to which the"
+        " daemon adds /v1/traces",
+    )
+
+
 @pytest.mark.parametrize("status", [400, 408, 413, 422, 500, 501, 505, 599])
 async def test_what_is_refused(sink, status):
     outcome = await outcome_of(sink, Reply(status, {"Content-Type": "text/plain"}, b"no\nway"))

@@ -87,6 +87,10 @@ def test_reading_goes_on_without_the_topic_for_letters(apache: Broker, tmp_path:
         daemon.ready()
         reads_on(apache, daemon, topic)
         group.wait_until_done(30, daemon.tail)
+        [first, *_] = daemon.said("so they go to the log")
+        assert ("it does not exist: create it" if why == "missing" else "allow the daemon's user to write") in first[
+            "reason"
+        ]
         if why == "missing":
             comes_back(apache, daemon, topic)
         daemon.stop()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
+
 from tss.core.delivery import Accepted
 from tss.edges.http.answers import Answer, AnswerRules, document_of, is_page
 from tss.edges.http.otlp_answers import message
-
-AGENT_ADDRESS = "the exporter's agentUrl"
-INTAKE_ADDRESS = "the exporter's site and intakeUrl"
 
 
 def _read(answer: Answer) -> Accepted | None:
@@ -27,7 +26,7 @@ def _read(answer: Answer) -> Accepted | None:
     return None
 
 
-DATADOG = AnswerRules(
+INTAKE = AnswerRules(
     server="Datadog",
     again=frozenset((408, 429, 502, 503, 504)),
     # 415 comes from something in between that takes no msgpack or zstd. It says nothing about the data.
@@ -35,5 +34,8 @@ DATADOG = AnswerRules(
     read=_read,
     message=message,
     credentials="the exporter's apiKey and site",
-    address=INTAKE_ADDRESS,
+    address="the exporter's site and intakeUrl",
+)
+AGENT = attrs.evolve(
+    INTAKE, credentials="the agent's own API key and site", address="the exporter's agentUrl and traceApi"
 )

@@ -17,7 +17,7 @@ from tss import __version__
 from tss.core.delivery import Outcome, Retrying
 from tss.core.formats.apm_stats import GroupedStats, StatsBody
 from tss.edges.http.answers import AnswerRules
-from tss.edges.http.datadog_answers import AGENT_ADDRESS, DATADOG
+from tss.edges.http.datadog_answers import AGENT, INTAKE
 from tss.edges.http.datadog_stats_forms import Sender, for_agent, for_intake
 from tss.edges.http.datadog_traces import AGENT_HEADERS
 from tss.edges.http.posting import Client, open_client, send
@@ -38,7 +38,7 @@ class StatsEndpoint:
     path: str
     write: Callable[[Sequence[GroupedStats], Sender], Iterator[StatsBody]]
     headers: Mapping[str, str] = attrs.field(repr=False)  # with the API key
-    rules: AnswerRules = attrs.field(default=DATADOG, repr=False)
+    rules: AnswerRules = attrs.field(default=INTAKE, repr=False)
     proxies: bool = True  # use the environment's proxies
 
 
@@ -81,8 +81,7 @@ async def open_datadog_stats(
 def endpoint_of(settings: DatadogExporter) -> StatsEndpoint:
     """From the settings, with their derived values filled in."""
     if settings.via == "agent":
-        rules = attrs.evolve(DATADOG, address=AGENT_ADDRESS)
-        return StatsEndpoint(settings.agent_url, "/v0.6/stats", for_agent, AGENT_HEADERS, rules, proxies=False)
+        return StatsEndpoint(settings.agent_url, "/v0.6/stats", for_agent, AGENT_HEADERS, AGENT, proxies=False)
     base = f"https://trace.agent.{settings.site}"
     if settings.via == "intake" and settings.intake_url:
         base = settings.intake_url

@@ -24,7 +24,7 @@ from tss.core.otlp.wire import WireError
 from tss.core.repeating import TooLarge
 from tss.core.trace import Trace
 from tss.edges.http.answers import Answer, AnswerRules, judge, taken
-from tss.edges.http.datadog_answers import AGENT_ADDRESS, DATADOG
+from tss.edges.http.datadog_answers import AGENT, INTAKE
 from tss.edges.http.datadog_trace_forms import INTAKE_BYTES, V04, V07, Intake
 from tss.edges.http.gzip_body import MIN_GZIP_BYTES, compressed
 from tss.edges.http.otlp_answers import PROTOBUF, TRACES
@@ -33,9 +33,8 @@ from tss.settings import Datadog, DatadogExporter
 
 T = TypeVar("T")
 
-THREAD_BYTES = (
-    32 * 1024
-)  # some 75 spans, 4 ms of work: longer work goes to a thread, so that the event loop does not wait
+# Some 75 spans, 4 ms of work. Longer work goes to a thread, so that the event loop does not wait.
+THREAD_BYTES = 32 * 1024
 # As OTLP. Each Datadog span repeats its resource's attributes, so the request may be several times as long.
 BATCH_BYTES = 2 * 1024 * 1024
 TOO_LONG = 413
@@ -68,7 +67,7 @@ class TraceEndpoint:
     headers: Mapping[str, str] = attrs.field(repr=False)  # with the API key
     compression: str = "none"
     batch_bytes: int = BATCH_BYTES
-    rules: AnswerRules = attrs.field(default=DATADOG, repr=False)
+    rules: AnswerRules = attrs.field(default=INTAKE, repr=False)
     proxies: bool = True  # use the environment's proxies; Datadog's own libraries do not use them for an agent
 
 
@@ -286,16 +285,15 @@ def endpoint_of(settings: DatadogExporter, *, computes_stats: bool) -> TraceEndp
                 headers["compute_stats"] = "true"
             rules = attrs.evolve(
                 TRACES,
-                again=DATADOG.again,
-                misconfigured=DATADOG.misconfigured,
-                credentials=DATADOG.credentials,
-                address=DATADOG.address,
+                again=INTAKE.again,
+                misconfigured=INTAKE.misconfigured,
+                credentials=INTAKE.credentials,
+                address=INTAKE.address,
             )
             return TraceEndpoint(
                 base, "/v1/traces", OtlpForm(INTAKE_BYTES), headers, settings.compression, INTAKE_BYTES, rules
             )
     headers = {**AGENT_HEADERS, **({"Datadog-Client-Computed-Stats": "yes"} if computes_stats else {})}
     form = V07() if settings.trace_api == "v0.7" else V04()
-    rules = attrs.evolve(DATADOG, address=AGENT_ADDRESS)
     path = f"/{settings.trace_api}/traces"
-    return TraceEndpoint(settings.agent_url, path, form, headers, rules=rules, proxies=False)
+    return TraceEndpoint(settings.agent_url, path, form, headers, rules=AGENT, proxies=False)

@@ -191,9 +191,8 @@ def _app(routes: Mapping[str, Page], admin: Admin | None) -> QuartTrio:
     app.url_map.merge_slashes = False  # else //health would be redirected
 
     def view(page: Page) -> Callable[[], Awaitable[Response]]:
-        async def show() -> (
-            Response
-        ):  # async: Quart would run a plain function in a thread, which must not read the daemon's state
+        # Quart would run a plain function in a thread, which must not read the daemon's state.
+        async def show() -> Response:
             takes_gzip = request.accept_encodings.quality("gzip") > 0
             return response(await page(AcceptHeaders(request.headers.get("Accept", ""), takes_gzip)))
 
