@@ -35,22 +35,28 @@ class Units:
         return sum((Fraction(number) * self.factors[unit] for number, unit in parts), Fraction(0))
 
     def hint(self, text: str) -> str:
-        """How to write what is probably meant by a text that is refused."""
+        """How to write the value that is probably meant by a refused text."""
         amount = self.amount(text)
-        if amount is not None:
+        if amount is not None:  # out of range, or a fraction for a whole number
             return f"that is {float(amount):,.15g} {self.own}"
-        found = re.fullmatch(rf"({_NUMBER})(\s*)([A-Za-z%]*)", text.strip())
-        if found and not found[3]:
-            example = re.sub(_NUMBER, found[1], self.example, count=1)
+        found = re.fullmatch(rf"({_NUMBER})\s*([A-Za-z%]*)", text.strip())
+        number, unit = (found[1], found[2].lower()) if found else ("", "")
+        if found and not unit:
+            example = re.sub(_NUMBER, number, self.example, count=1)
             return f'this is text: write the number without quotes, or with a unit ("{example}")'
-        unit = self.aliases.get(found[3].lower(), "") if found else ""
-        if found and unit:
-            meant = f"{found[1]}{unit}"
-            return f'write {float(self.amount(meant) or 0):.15g} or "{meant}"'
-        return f'{self.called} is written as {float(self.amount(self.example) or 0):.15g} or "{self.example}"; the units are {", ".join(self.factors)}'
+        if unit in self.aliases:
+            return f"write {self._both(f'{number}{self.aliases[unit]}')}"
+        similar = [f'"{number}{each}"' for each in self.factors if unit and each.lower().startswith(unit)]
+        if similar:
+            return f"did you mean {' or '.join(similar)}?"
+        return f"write {self._both(self.example)}; units: {', '.join(self.factors)}"
+
+    def _both(self, text: str) -> str:
+        """Both ways to write the same value: without and with a unit."""
+        return f'{float(self.amount(text) or 0):.15g} or "{text}"'
 
 
-_SECS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_SECS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _TIME_ALIASES = {
     alias: unit
     for unit, aliases in {
@@ -63,7 +69,6 @@ _TIME_ALIASES = {
     for alias in aliases.split()
 }
 
-# ms before m, so that the first alternative that fits is the longest.
 SECONDS = Units(
     "a duration",
     "seconds",
@@ -89,4 +94,4 @@ BYTES = Units(
     | {f"{letter}{end}": Fraction(1024**power) for power, letter in enumerate("KMG", 1) for end in ("iB", "i")}
     | {"kB": Fraction(1000), "KB": Fraction(1000), "MB": Fraction(1000**2), "GB": Fraction(1000**3)},
 )
-SHARE = Units("a share", "of 1", "10%", {"%": Fraction(1, 100)}, {"percent": "%", "pct": "%"})
+SHARE = Units("a share", "as a number", "10%", {"%": Fraction(1, 100)}, {"percent": "%", "pct": "%"})
