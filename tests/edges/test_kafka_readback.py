@@ -17,6 +17,7 @@ from tests.core.spans import trace_id
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import CannotConnect
 from tss.core.startposition import StartPosition
+from tss.edges.kafka_client import asking
 from tss.edges.kafka_output import readback
 from tss.edges.kafka_output.output_records import ConsumedTopic, Output, records
 from tss.edges.kafka_output.readback import MARGIN_MS, Readback
@@ -119,7 +120,7 @@ class Client:
 def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
     found = Topic()
     monkeypatch.setattr(readback, "Consumer", lambda config: Client(found))
-    monkeypatch.setattr(readback, "PAUSE_SECS", 0.0)
+    monkeypatch.setattr(asking, "PAUSE_SECS", 0.0)
     return found
 
 

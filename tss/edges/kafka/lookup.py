@@ -7,23 +7,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tss.core.errors import CannotConnect
 from tss.core.logfields import partition_fields
 from tss.core.startposition import StartPosition
 from tss.edges.kafka.connection import BrokerConnection
 from tss.edges.kafka.identity import TopicIdentity
 from tss.edges.kafka.starts import start_of
-from tss.edges.kafka_client.errors import HEADLINE, cause_of, said
+from tss.edges.kafka_client.asking import until_answered, without_errors
+from tss.edges.kafka_client.errors import cause_of
 from tss.edges.kafka_client.offset_metadata import metadata_of, partitions_at_birth, topic_of
 
 log = structlog.get_logger()
 
 LOOKUP_SECS = 2.0  # the timeout of one request; between two requests a stop is noticed
 LOOKUP_IN_ALL_SECS = 150.0  # half of the time that the group waits for a member (max.poll.interval.ms, 300 s)
-LOOKUP_PAUSE_SECS = 0.2
+FAILURE = "the offsets to begin at could not be looked up"
 
 
 class OffsetLookup:
@@ -173,20 +173,11 @@ class OffsetLookup:
         answered = self._patiently(lambda: self._client.offsets_for_times(asked, timeout=LOOKUP_SECS))
         return {place.partition: place.offset for place in answered}
 
-    def _patiently(self, ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
+    def _patiently(self, ask: Callable[[], Sequence[TopicPartition]]) -> Sequence[TopicPartition]:
         deadline = time.monotonic() + LOOKUP_IN_ALL_SECS
-        while True:
-            try:
-                answered = ask()
-                refused = next((place.error for place in answered if place.error), None)
-            except KafkaException as error:
-                refused = cause_of(error)
-            if refused is None:
-                return answered
-            self._connection.note(refused)
-            if self._connection.refused:
-                raise self._connection.refused
-            if time.monotonic() > deadline:
-                raise CannotConnect(f"{HEADLINE}: the offsets to begin at could not be looked up: {said(refused)}")
-            time.sleep(LOOKUP_PAUSE_SECS)
-            self._breathe()
+        return until_answered(lambda: without_errors(ask()), deadline, self._breathe, FAILURE, self._note)
+
+    def _note(self, error: KafkaError) -> None:
+        self._connection.note(error)
+        if self._connection.refused:
+            raise self._connection.refused

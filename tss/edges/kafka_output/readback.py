@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
 
 import attrs
 import structlog
@@ -19,7 +18,8 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, Topic
 from tss.core.errors import CannotConnect
 from tss.core.output_traces import OutputTrace
 from tss.core.startposition import StartPosition
-from tss.edges.kafka_client.errors import HEADLINE, TOPIC_MISSING, cause_of, is_fatal, said
+from tss.edges.kafka_client.asking import until_answered, without_errors
+from tss.edges.kafka_client.errors import HEADLINE, TOPIC_MISSING, is_fatal, said
 from tss.edges.kafka_client.headers import headers_of
 from tss.edges.kafka_output.output_records import ConsumedTopic, output_traces_of
 
@@ -29,19 +29,18 @@ log = structlog.get_logger()
 # not ours, made the timestamps.
 MARGIN_MS = 30_000
 ASK_SECS = 2.0  # the timeout of one request; between two requests a stop is noticed
-PAUSE_SECS = 0.2
 # Together with the lookup of the offsets (150 s) less than the group waits for a member (max.poll.interval.ms, 300 s).
 IN_ALL_SECS = 120.0
 BATCH_RECORDS = 1000
 BATCH_SECS = 0.1
 TELL_SECS = 10.0  # between two log lines about the progress
+FAILURE = "the output topic could not be read back"
 MISSING_SECS = 5.0  # a broker that is starting may report an existing topic as missing, but not for this long
 
 Known = dict[int, dict[bytes, OutputTrace]]
 """By input partition, by trace id."""
 Parse = Callable[[bytes | None, Mapping[str, bytes | None], ConsumedTopic], tuple[bytes, dict[int, OutputTrace]] | None]
 """A record's key and headers to its trace id and, by input partition, the part of the trace; None for other records."""
-T = TypeVar("T")
 
 
 @attrs.define
@@ -183,9 +182,9 @@ class Readback:
         # Uncommitted: for a committed read, the partition ends where a transaction is open.
         with _client(self.config, {"isolation.level": "read_uncommitted"}) as client:
             missing = time.monotonic() + MISSING_SECS
-            ids = _patiently(lambda: self._partitions(client, missing), deadline, breathe)
-            begin = _patiently(lambda: self._ask(client, ids, since_ms), deadline, breathe)
-            ends = _patiently(lambda: self._ask(client, ids, OFFSET_END), deadline, breathe)
+            ids = until_answered(lambda: self._partitions(client, missing), deadline, breathe, FAILURE)
+            begin = until_answered(lambda: self._ask(client, ids, since_ms), deadline, breathe, FAILURE)
+            ends = until_answered(lambda: self._ask(client, ids, OFFSET_END), deadline, breathe, FAILURE)
         # -1: the partition has no record of that time or later.
         positions = {id: ends[id] if begin[id] < 0 else begin[id] for id in ids}
         return _Progress(positions, ends)
@@ -202,10 +201,7 @@ class Readback:
         if not ids:
             return {}
         answered = client.offsets_for_times([TopicPartition(self.topic, id, what) for id in ids], timeout=ASK_SECS)
-        for place in answered:
-            if place.error:
-                raise KafkaException(place.error)
-        return {place.partition: place.offset for place in answered}
+        return {place.partition: place.offset for place in without_errors(answered)}
 
 
 @contextmanager
@@ -215,16 +211,3 @@ def _client(config: Mapping[str, object], more: Mapping[str, object]) -> Iterato
         yield client
     finally:
         client.close()
-
-
-def _patiently(ask: Callable[[], T], deadline: float, breathe: Callable[[], None]) -> T:
-    """Ask until there is an answer. Raises CannotConnect when the brokers refuse, or do not answer in time."""
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            cause = cause_of(error)
-            if is_fatal(cause) or time.monotonic() > deadline:
-                raise CannotConnect(f"{HEADLINE}: the output topic could not be read back: {said(cause)}") from None
-        time.sleep(PAUSE_SECS)
-        breathe()
