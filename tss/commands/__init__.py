@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, str] = {
     "force": "rules that keep or drop matching traces for a while",
     "release": "send the traces that an exporter refused to the dead letters",
     "size": "pods, memory, partitions and retention for your traffic",
+    "completion": "a script that completes commands and options in bash or zsh",
 }
 
 DONE, FAILED, WRONG_USE = 0, 1, 2  # exit codes; WRONG_USE: wrong settings or a wrong command line, so do not repeat it

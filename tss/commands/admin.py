@@ -14,6 +14,7 @@ from typing import TextIO
 
 import attrs
 
+from tss.commands.config import completes_files
 from tss.settings import CONFIG_VARIABLE, SettingsError, load
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -148,7 +149,6 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
         "--url", default=DEFAULT_URL, help=f"a replica's health address, or its admin address (default: {DEFAULT_URL})"
     )
     parser.add_argument("--proxy", action="store_true", help="use the proxy of HTTP_PROXY and the like")
-    parser.add_argument(
-        "--config", metavar="FILE", help=f"settings to take the token from (default: ${CONFIG_VARIABLE})"
-    )
+    help_text = f"settings to take the token from (default: ${CONFIG_VARIABLE})"
+    completes_files(parser.add_argument("--config", metavar="FILE", help=help_text))
     parser.add_argument("--json", action="store_true", help="answer in JSON")

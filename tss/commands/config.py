@@ -13,7 +13,12 @@ _STDIN_PATH = "/dev/stdin"
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Without a default, so that an option before the command stays valid."""
-    parser.add_argument("--config", metavar="FILE", help=config_help())
+    completes_files(parser.add_argument("--config", metavar="FILE", help=config_help()))
+
+
+def completes_files(option: argparse.Action) -> None:
+    """The shell completes file names after it: this is how shtab is told, without loading it."""
+    option.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
 
 
 def config_help() -> str:

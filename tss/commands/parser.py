@@ -11,7 +11,7 @@ from types import ModuleType
 
 from tss import __version__
 from tss.commands import COMMANDS
-from tss.commands.config import config_help
+from tss.commands.config import completes_files, config_help
 
 DEFAULT = "run"
 TAKES_CONFIG_FIRST = ("run", "check")  # `tss --config FILE check` has always worked
@@ -55,7 +55,7 @@ def parser(prog: str, chosen: Collection[str] = tuple(COMMANDS)) -> argparse.Arg
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--config", dest="config_first", metavar="FILE", help=config_help())
+    completes_files(made.add_argument("--config", dest="config_first", metavar="FILE", help=config_help()))
     made.add_argument("--version", action="version", version=f"tss {__version__}")
     commands = made.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, summary in COMMANDS.items():

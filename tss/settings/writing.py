@@ -113,7 +113,7 @@ mapping for each section below. A variable overrides the file. Only two settings
 - An unknown key is an error, and so is an unknown variable that begins with `TSS_`. Variables that Kubernetes sets for services
   (such as `TSS_..._SERVICE_HOST`) are ignored. All errors are reported together, and the exit code is 2.
 
-`python -m tss check --config FILE` checks the settings and prints the effective ones.
+`tss check --config FILE` checks the settings and says which are in force; `--all` prints every one, `--connect` asks the servers.
 
 Editors that know [JSON Schema](tss.schema.json) complete the keys and mark mistakes. For VS Code (YAML extension), Neovim, Emacs and
 others with yaml-language-server, put this line at the top of `tss.yaml`, with the path or the address of the schema:
