@@ -185,7 +185,7 @@ def puts_no_refused_trace_aside(patch: Patch) -> str:
     async def nothing(way, batch, reason, detail):
         pass
 
-    patch(lane, "put_aside", nothing)
+    patch(lane, "dead_letter", nothing)
     return biting.LOST
 
 

@@ -1,4 +1,4 @@
-"""Which partitions are ours, and what has to happen when one comes or goes."""
+"""The partitions that are assigned to this replica, and what happens in a rebalance."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ from tss.core.startposition import StartPosition
 
 log = structlog.get_logger()
 
-REVOKE_SECS = 10.0  # for exports in flight; a group waits max.poll.interval.ms (300 s) for a member that revokes
+REVOKE_SECS = (
+    10.0  # for exports in flight; the group waits max.poll.interval.ms (300 s) for a member that gives up partitions
+)
 LOOK_SECS = 0.02
 
 
 class Assignments:
-    """The assigned partitions. The source calls ``assigned``, ``revoked`` and ``lost`` while a poll is under way."""
+    """The assigned partitions. Kafka's client calls ``assigned``, ``revoked`` and ``lost`` inside a poll."""
 
     def __init__(
         self,
@@ -42,24 +44,26 @@ class Assignments:
         wall_secs: Callable[[], float] = time.time,
         lookup: Lookup = NOTHING,
     ) -> None:
-        self.joined = False  # whether the group has given us our share, be it none
-        self.settling = True  # False once the committer has ended: nothing in flight is settled any more
-        self.trusted = True  # False when a task has died: what it left behind may be wrong, so nothing is committed
-        self.parting: trio.MemorySendChannel[Mapping[int, int]] | None = None  # where positions go that end
+        self.joined = False  # whether the group has assigned our partitions; there may be none for us
+        self.settling = True  # False once the committer has ended: no trace in flight is settled any more
+        self.trusted = True  # False when a task has died: its bookkeeping may be wrong, so nothing is committed
+        self.parting: trio.MemorySendChannel[Mapping[int, int]] | None = (
+            None  # receives the read positions of partitions that are revoked
+        )
         self._topic = topic
         self._buffer = buffer
         self._meter = meter
         self._max_skew_ms = max_skew_ms
         self._replay_secs = replay_secs
         self._commit_allowed = commits  # False for rehearsals: the group's offsets stay as they are
-        self._lookup = lookup  # of what is read now; what is parked may be of another
-        self._clock_ms = clock_ms  # of the output topic, where there is one: commits say since when it is to be read
+        self._lookup = lookup  # for records that are read now; parked traces may have been read with another
+        self._clock_ms = clock_ms  # of the output topic, if there is one: a commit says from which time on to read it
         self._wall_secs = wall_secs
         self._partitions: dict[int, Partition] = {}
         self._lost: list[Partition] = []  # to be read again
-        self._due: dict[int, Partition] = {}  # the assignments that what is being committed was made under
-        self._read_to: dict[int, int] = {}  # the log's end of partitions that are, or were, read to it
-        self._waiting_bytes = 0  # that the source holds
+        self._due: dict[int, Partition] = {}  # the assignment of each commit that is under way
+        self._read_to: dict[int, int] = {}  # the end offset of partitions that were read to their end
+        self._waiting_bytes = 0  # held by the source, not yet read
 
     def __repr__(self) -> str:
         return f"<Assignments {sorted(self._partitions)}>"
@@ -70,14 +74,15 @@ class Assignments:
     def __len__(self) -> int:
         return len(self._partitions)
 
-    # -- from the source
+    # -- called by the source
 
     def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
-        """These partitions are ours from now on, read from where they say. One that is ours already comes again when
-        its topic was deleted and made again.
+        """These partitions are ours from now on, read from their start positions. A partition that is ours already comes
+        again if its topic was deleted and made again.
 
-        Returns what to commit before anything is read: where a partition without an offset is begun. A crash before
-        the first regular commit would else begin at the end again, and pass over what had come meanwhile (law 1).
+        Returns the commits to make before anything is read: the start position of each partition without a committed offset.
+        Without them, a crash before the first regular commit would start at the end again, and skip the records in between
+        (law 1).
         """
         self.joined = True
         came = starts.keys() - self._partitions.keys()
@@ -90,7 +95,7 @@ class Assignments:
         return commits
 
     def _take_up(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
-        """Read these partitions from where they say, whether they have come just now or were ours already."""
+        """Read these partitions from their start positions, whether they are newly assigned or were ours already."""
         for id, start in starts.items():
             if start.anew:
                 self._replace(id)
@@ -120,8 +125,8 @@ class Assignments:
         return dict(self._commits(self._partitions[id] for id in new))
 
     def identify(self, topic: str) -> None:
-        """The brokers tell the id of the topic, which they did not when these partitions were assigned."""
-        log.info("the brokers tell the id of the topic now", topic=self._topic, topic_id=topic)
+        """The brokers now give the topic's id, which they did not give at the assignment."""
+        log.info("the brokers now give the topic's id", topic=self._topic, topic_id=topic)
         for partition in self:
             partition.topic = topic
 
@@ -140,17 +145,17 @@ class Assignments:
         if unlooked:
             self._meter.count(measures.UNLOOKED, unlooked)
             log.warning(
-                "traces were parked under other settings of exporters[].match, or by an older version: before they are "
-                "decided, what they are matched by is looked up again in their spans",
+                "traces were parked under other settings of exporters[].match, or by an older version; the values that they are "
+                "matched by are looked up again in their spans before they are decided",
                 partition=id,
                 traces=unlooked,
             )
         return ours
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
-        """These are to go to another member: returns what to commit for them before they do.
+        """These go to another member of the group. Returns the commits to make before they do.
 
-        Open traces are forgotten at once; what is on its way to a destination gets a bounded time to arrive.
+        Open traces are forgotten at once. Traces on their way to a destination get REVOKE_SECS to arrive.
         """
         parting = {id: self._position(self._partitions[id]) for id in ids if id in self._partitions}
         going = self._forget(ids)
@@ -170,41 +175,42 @@ class Assignments:
                 partition.gone = True
 
     def lost(self, ids: Sequence[int]) -> None:
-        """These are another member's already: nothing may be committed for them."""
+        """These belong to another member already: no offset may be committed for them."""
         if gone := self._drop(ids):
             self._meter.count(measures.REBALANCES, len(gone), "lost")
             log.warning(
-                "partitions lost: Kafka did not hear from this replica in time, so nothing of them may be committed here; "
-                "whoever gets them next reads again from the last commit, and nothing is lost",
+                "partitions lost: Kafka did not hear from this replica in time, so it may not commit their offsets; their next "
+                "owner reads again from the last commit, and no span is lost",
                 **partition_fields(partition.id for partition in gone),
             )
 
     def _drop(self, ids: Sequence[int]) -> list[Partition]:
-        """Nothing of these is sent or committed any more."""
+        """From now on no trace of these is sent, and no offset committed."""
         gone = self._forget(ids)
         for partition in gone:
             partition.gone = True
         return gone
 
-    # -- from the parker
+    # -- called by the parker
 
     def reread(self, partition: Partition, reason: str) -> None:
-        """What was parked of it is lost: it is to be read again from where the oldest of that begins."""
+        """The parked traces of this partition are lost: it has to be read again, from the first record of the oldest of them."""
         shelf = partition.shelf
         if shelf is None or shelf.lost:
             return
         shelf.lost = reason
         if len(shelf):
             self._lost.append(partition)
-        else:  # nothing to read again; a new shelf is begun once Kafka says that the partition is still ours
+        else:  # no trace is lost; a new shelf is begun once a commit has shown that the partition is still ours
             partition.shelf, partition.committed = None, None
 
-    # -- from the consumer
+    # -- called by the consumer
 
     def rewind(self) -> dict[int, int]:
-        """Take up anew what is to be read again; returns from where. The source has to be moved before the next poll.
+        """Begin the partitions anew that have to be read again; returns from which offsets. The caller seeks there before the
+        next poll.
 
-        What is in flight of it may arrive twice, except where this replica's memory knows better.
+        Their traces in flight may be delivered twice, unless this replica's memory prevents it.
         """
         lost, self._lost = self._lost, []
         moves: dict[int, int] = {}
@@ -212,22 +218,22 @@ class Assignments:
             if self._partitions.get(partition.id) is not partition or partition.shelf is None:
                 continue
             floor, reason = partition.shelf.checkpoint(partition.ledger.low_water).floor, partition.shelf.lost
-            # Whoever comes next needs what this one could have replayed, be it for the memory of the dropped.
+            # The new assignment needs the same replay as the old one, to know the dropped traces again.
             replay_from = min(floor, partition.commit().replay_from)
             log.warning(
-                "what was parked is lost: the partition is read again from where the oldest of that begins",
+                "parked traces are lost in Redis; the partition is read again from the first record of the oldest of them",
                 partition=partition.id, offset=floor, replay_from=replay_from, reason=reason,
             )  # fmt: skip
             self._meter.count(measures.REREAD, 1, reason)
             self._drop([partition.id])
-            # Not committed: what is read from there on has to be told to Kafka, whose answer says that it is still ours.
+            # Not committed yet: the first commit from there on shows that the partition is still ours.
             again = StartPosition(floor, replay_from, committed=False, topic=partition.topic)
             self._take_up({partition.id: again})
             moves[partition.id] = replay_from
         return moves
 
     def bind(self, records: Sequence[Record]) -> list[tuple[Partition, list[Record]]]:
-        """Runs of records of one partition, with the assignment that they were read under."""
+        """The records in runs of one partition, each with the assignment that it was read under."""
         bound = []
         for run in runs(records):
             partition = self._partitions.get(run[0].partition)
@@ -240,50 +246,50 @@ class Assignments:
         return bound
 
     def holds(self, size: int, waiting_bytes: int) -> int:
-        """What was read takes so many bytes until the sweeper has taken it in; beside it the source holds some that it
-        has not read yet."""
+        """Count the bytes of a batch until the sweeper has taken it, and those that the source holds and has not read yet.
+        Returns ``size``."""
         self._buffer.polled_bytes += size + waiting_bytes - self._waiting_bytes
         self._waiting_bytes = waiting_bytes
         return size
 
     def bind_ends(self, ends: Mapping[int, int]) -> list[tuple[Partition, int]]:
-        """Each partition read to its end, and up to when."""
+        """Our partitions among those read to their end, with the wall time (ms) up to which they were."""
         return [(self._partitions[id], wall_ms) for id, wall_ms in ends.items() if id in self._partitions]
 
     def reach(self, read_to: Mapping[int, int]) -> None:
-        """Partitions at their end, and the offset that this is: above the last record's, there are only records that
-        no reader gets, such as the markers of transactions and what was aborted."""
+        """Partitions read to their end, with the end offset. It can lie above the last record: transaction markers and aborted
+        records have offsets, and no reader gets them."""
         self._read_to |= {id: offset for id, offset in read_to.items() if id in self._partitions}
 
     def is_settled(self, id: int | None, offset: int | None) -> bool:
-        """Whether a record is read again only to remember: what is wrong with it was dealt with the first time."""
+        """Whether a record is only replayed for the memory. If it cannot be read, it was dead-lettered the first time."""
         partition = self._partitions.get(-1 if id is None else id)
         return partition is not None and offset is not None and offset < partition.start
 
     def show_lags(self, lags: Mapping[int, int]) -> None:
-        """Show how far behind the read position is."""
+        """Show the lag of each partition."""
         for id, lag in lags.items():
             if id in self._partitions:
                 self._partitions[id].lag = lag
                 self._meter.set(measures.CONSUMER_LAG, lag, self._topic, str(id))
 
     def positions(self) -> dict[int, int]:
-        """Up to which offset there is nothing left to read, by partition."""
+        """The read position of each partition."""
         return {partition.id: self._position(partition) for partition in self}
 
     def _position(self, partition: Partition) -> int:
         return max(partition.position, self._read_to.get(partition.id, 0))
 
-    # -- from the keeper
+    # -- called by the keeper
 
     def needed(self) -> dict[int, int]:
-        """The oldest offset that is not done with, by partition."""
+        """The low water of each partition: the oldest offset that is still held."""
         return {partition.id: partition.ledger.low_water for partition in self}
 
-    # -- from the committer
+    # -- called by the committer
 
     def due(self) -> dict[int, Commit]:
-        """What has changed since it was last committed."""
+        """The commits that differ from the last one of their partition."""
         commits = {id: commit for id, commit in self._commits(self) if self._is_new(self._partitions[id], commit)}
         self._due = {id: self._partitions[id] for id in commits}
         return commits
@@ -293,18 +299,19 @@ class Assignments:
         return (commit.offset, commit.parked) != (partition.committed, partition.committed_place)
 
     def committed(self, commits: Mapping[int, Commit]) -> None:
-        """Kafka has taken these, which were due. A partition that has gone and come back meanwhile is another."""
+        """Kafka has taken these, which were due. A partition that was revoked and assigned again meanwhile is left out."""
         for id, commit in commits.items():
             partition = self._partitions.get(id)
             if partition is not None and partition is self._due.get(id) and _is_of(partition, commit):
                 partition.committed, partition.committed_place = commit.offset, commit.parked
 
     def distrust(self) -> None:
-        """A task has died: nothing is committed any more."""
+        """A task has died: from now on nothing is committed."""
         self.trusted = False
 
     def _show_uncommitted(self, partition: Partition) -> None:
-        """How much of the log waits for its commit, read when it is asked for: at a commit it is least, not typical."""
+        """Gauges of the records that are not committed. They are read at each scrape: right after a commit the value is at its
+        smallest, and not typical."""
         ledger = partition.ledger
         self._meter.watch(measures.UNCOMMITTED, lambda: ledger.uncommitted, self._topic, str(partition.id))
         self._meter.watch(measures.OLDEST_AGE, lambda: self._oldest_age_secs(partition), self._topic, str(partition.id))
@@ -316,7 +323,7 @@ class Assignments:
 
     def _commits(self, partitions: Iterable[Partition]) -> list[tuple[int, Commit]]:
         now_ms = self._clock_ms() if self._clock_ms else None
-        commits = [(each.id, each.commit(now_ms)) for each in partitions]  # which also forgets what is past
+        commits = [(each.id, each.commit(now_ms)) for each in partitions]  # which also forgets traces below the commit
         return commits if self._commit_allowed and self.trusted else []
 
     def _forget(self, ids: Sequence[int]) -> list[Partition]:
@@ -333,18 +340,17 @@ class Assignments:
             self._meter.forget(gauge, self._topic, str(id))
 
     def _rewound(self, partition: Partition, offset: int) -> Partition:
-        """The log went back (a leader elected without the newest records, a reset): take the partition up anew.
+        """The partition went back to an earlier offset (a leader without the newest records, a reset): begin it anew.
 
-        Raises LawBroken when it went back less far than the oldest record that is held: what lies between would be
-        forgotten and then committed, so the process has to begin again from what is committed. So it has whenever
-        traces go to an output topic.
+        Raises LawBroken if the offset is above the low water: records in between would be forgotten and then committed. The
+        process has to start again from the committed offsets. It has to do so too when traces go to an output topic.
         """
         if offset > partition.ledger.low_water:
             raise LawBroken(
                 f"partition {partition.id} is read again from {offset}, above its low water {partition.ledger.low_water}: law 1 would break"
             )
         if self._clock_ms is not None:
-            # What is under way to the output topic now would go there again. A start reads back what it has.
+            # Traces under way to the output topic would be written again. A start reads back what the topic has.
             raise LawBroken(
                 f"partition {partition.id} is read again from {offset}: begin again, so that nothing is produced twice"
             )
@@ -355,7 +361,7 @@ class Assignments:
 
 
 def _is_of(partition: Partition, commit: Commit) -> bool:
-    """Whether it was made with the shelf that the partition has now: Redis may have lost what it counts on."""
+    """Whether the commit was made with the shelf that the partition has now. Redis may have lost the other shelf."""
     if partition.shelf is None:
         return commit.parked is None
     return commit.parked is None or commit.parked.token == partition.shelf.token

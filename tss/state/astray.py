@@ -1,4 +1,4 @@
-"""Spans that were to go to an exporter which the settings do not have any more: counted, and told by its name."""
+"""Spans that were to go to an exporter that is no longer in the settings: counted, and logged with its name."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tss.core.trace import Trace
 
 log = structlog.get_logger()
 
-MOST_NAMES = 10  # in a line: a decision may be anybody's who writes to Redis
+MOST_NAMES = 10  # in a log line: anybody who can write to Redis can invent names
 
 
 @attrs.define
 class Astray:
-    """What comes late of a kept trace goes where its decision says, and that may have been made under other settings."""
+    """Late spans go to the destinations that the decision names. It may have been made under other settings."""
 
     known: frozenset[str]  # the exporters' names
     meter: Meter
-    _names: dict[str, None] = attrs.field(factory=dict, init=False)  # those that have not been told of yet
+    _names: dict[str, None] = attrs.field(factory=dict, init=False)  # not logged yet
     _telling: LogThrottle = attrs.field(factory=LogThrottle, init=False)
 
     def look(self, trace: Trace, chosen: Sequence[str]) -> None:
@@ -38,7 +38,7 @@ class Astray:
             self._names |= dict.fromkeys(missing)
         if count := self._telling.add(trace.held_spans, trio.current_time()):
             log.warning(
-                "spans were decided to go to exporters that are not in the settings any more; they are not sent there",
+                "spans were decided to go to exporters that are no longer in the settings; they are not sent there",
                 exporters=[*islice(self._names, MOST_NAMES)],
                 spans=count,
                 check="whether exporters[].name was changed, or the exporter removed",

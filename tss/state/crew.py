@@ -1,4 +1,4 @@
-"""All tasks of the daemon: once one of them has died, nothing is committed any more."""
+"""All tasks of the daemon: once one of them has died, nothing is committed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ P = ParamSpec("P")
 
 
 class Crew:
-    """Knows the moment one of them dies, before its channels or nurseries tell anybody else.
+    """Notices the death of a task at once, before its channels or nurseries pass the news on.
 
-    That is so for every task, not only for those that keep the books of a commit: one that died of a broken law, or of
-    memory that ran out, says that the process is not what it was. Reading again costs time, a wrong commit costs spans.
+    Every task counts, not only those whose bookkeeping a commit rests on. A task that died of a broken law, or because memory
+    ran out, shows that the process is damaged. Reading again costs time; a wrong commit costs spans.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Crew:
         return f"<Crew {self._working} working>"
 
     def on_death(self, distrust: Callable[[], None]) -> None:
-        """Have this called when one dies, or now if one has."""
+        """Call this when a task dies, or now if one has died already."""
         self._distrust = distrust
         if self._dead:
             distrust()
@@ -57,7 +57,7 @@ class Crew:
                 self._idle.set()
 
     async def watch(self, run: Callable[..., Awaitable[object]], *args: object, **more: object) -> None:
-        """Run one that may go on after the last commit."""
+        """Run a task that may go on after the last commit."""
         try:
             await run(*args, **more)
         except BaseException as error:
@@ -68,13 +68,13 @@ class Crew:
             raise
 
     async def ended(self) -> None:
-        """Wait until all who work upstream have ended."""
+        """Wait until all tasks upstream of the committer have ended."""
         if self._working:
             await self._idle.wait()
 
 
 def _is_death(error: BaseException) -> bool:
-    """Being cancelled is an orderly end; also by a nursery that was, which wraps it in a group. So is a second signal."""
+    """A cancelled task, or one stopped by a second signal, has ended in order. A nursery may wrap either in a group."""
     if isinstance(error, BaseExceptionGroup):
         return any(map(_is_death, error.exceptions))
     return not isinstance(error, trio.Cancelled | StoppedAtOnce)

@@ -1,4 +1,4 @@
-"""What is told at `logLevel: debug`: one line a decision, a batch sent, a commit. At any other level it costs a look."""
+"""The lines of `logLevel: debug`: one for each decision, each batch sent, each commit. Other levels pay one comparison."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tss.core.trace import Trace
 
 log = structlog.get_logger()
 
-# A line takes some 170 us of the event loop. So no flood of spans can make more of it than two percent a kind.
+# A line takes about 170 us of the event loop. This bound keeps each kind of line below two percent of it.
 LINES_A_SEC = 100
-MAX_LOOKED_BYTES = 256 * 1024  # of a trace whose services are to be named
+MAX_LOOKED_BYTES = 256 * 1024  # of a trace whose services are named in its line
 
 
 def is_told() -> bool:
-    """Whether debug lines are wanted: asked for each batch."""
+    """Whether debug lines are wanted. Asked once for each batch."""
     return bool(log.is_enabled_for(logging.DEBUG))
 
 
 @attrs.define
 class LineAllowance:
-    """So many lines a second, and how many were left out."""
+    """Limits lines to a number each second, and counts those left out."""
 
     lines_a_sec: int = LINES_A_SEC
     _began: float = -1.0
@@ -37,7 +37,7 @@ class LineAllowance:
     _left_out: int = 0
 
     def take(self, wanted: int) -> int:
-        """How many of these may be told now."""
+        """How many of these lines may be written now."""
         now = trio.current_time()
         if not 0 <= now - self._began < 1:
             self._began, self._used = now, 0
@@ -47,7 +47,7 @@ class LineAllowance:
         return taken
 
     def left_out(self) -> int:
-        """How many were left out since this was last asked; 0 while the second lasts in which they were."""
+        """How many lines were left out since the last call; 0 until the second in which they were left out is over."""
         if trio.current_time() - self._began < 1 and self._used >= self.lines_a_sec:
             return 0
         count, self._left_out = self._left_out, 0
@@ -56,13 +56,13 @@ class LineAllowance:
 
 @attrs.define
 class LimitedLines:
-    """Tells of one kind of thing."""
+    """The limit for one kind of line."""
 
     what: str
     _allowance: LineAllowance = attrs.field(factory=LineAllowance)
 
     def take(self, wanted: int) -> int:
-        """How many lines may be written now; says first how many could not be before."""
+        """How many lines may be written now. Logs first how many were left out before."""
         if count := self._allowance.left_out():
             log.debug(f"{self.what}: lines left out, there were too many", count=count)
         return self._allowance.take(wanted)
@@ -70,12 +70,12 @@ class LimitedLines:
 
 @attrs.define
 class DecisionLines:
-    """One line for each decided trace, and for what came late of one."""
+    """One line for each decided trace, and one for the late spans of a trace."""
 
     _narrator: LimitedLines = attrs.field(factory=lambda: LimitedLines("decisions"))
 
     def tell(self, *batches: Sequence[Trace]) -> None:
-        """These have their decision."""
+        """Log the traces that have a decision."""
         if not is_told():
             return
         decided = [trace for batch in batches for trace in batch if trace.decision is not None]
@@ -85,7 +85,7 @@ class DecisionLines:
 
 def _tell(trace: Trace) -> None:
     decision = trace.decision
-    assert decision is not None, "others are not told"  # noqa: S101
+    assert decision is not None, "only decided traces are logged"  # noqa: S101
     log.debug(
         "late spans follow their trace" if trace.late else "trace decided",
         trace_id=trace.trace_id.hex(),
@@ -104,12 +104,12 @@ def _tell(trace: Trace) -> None:
 
 
 def _services(trace: Trace) -> Sequence[str]:
-    """Empty where that would cost too much, or where its spans are not here."""
+    """The services of the trace; empty if the trace is too large to look through, or if its spans are not in memory."""
     if not trace.held_spans or trace.payload_bytes > MAX_LOOKED_BYTES:
         return ()
     try:
         return services(trace.chunks())
-    except Exception:  # noqa: BLE001  # whatever the bytes are: a line for people is no reason to end
+    except Exception:  # noqa: BLE001  # a debug line must not end the daemon, whatever the bytes are
         return ()
 
 
@@ -121,7 +121,7 @@ class SendLines:
     _narrator: LimitedLines = attrs.field(factory=lambda: LimitedLines("batches"))
 
     def tell(self, batch: Sequence[Trace], outcome: Outcome, secs: float) -> None:
-        """The destination has answered, or has not."""
+        """Log the outcome of one try."""
         if is_told() and self._narrator.take(1):
             taken = isinstance(outcome, Accepted)
             log.debug(
@@ -136,7 +136,7 @@ class SendLines:
 
 
 def tell_commit(commits: Mapping[int, Commit]) -> None:
-    """Kafka has these: at most one line a second or so, however many partitions."""
+    """Log a commit that Kafka has taken: one line for all partitions, about once a second."""
     if is_told():
         log.debug(
             "offsets committed",

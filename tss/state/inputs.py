@@ -21,26 +21,27 @@ log = structlog.get_logger()
 
 
 class Inputs:
-    """Whose partitions are whose: what the source tells of them (`Assignments` of the source)."""
+    """The assigned partitions of the first stage. Kafka's client calls ``assigned``, ``revoked`` and ``lost`` inside a poll."""
 
     def __init__(
         self, topic: str, alignment: Alignment, meter: Meter, wall_secs: Callable[[], float] = time.time
     ) -> None:
         self.alignment = alignment
         self.topic = topic
-        self.in_hand: Sequence[ReadRecord] = ()  # what is being written
+        self.in_hand: Sequence[ReadRecord] = ()  # read, and being written now
         self._meter = meter
         self._wall_secs = wall_secs
         self._ids: set[int] = set()
         self._next: dict[int, int] = {}  # the offset after the last record that is written
-        self._written_ms: dict[int, int] = {}  # the largest timestamp of these
+        self._written_ms: dict[int, int] = {}  # the largest timestamp among them
         self._lags: dict[int, int] = {}
 
     def __repr__(self) -> str:
         return f"<Inputs {self.alignment}>"
 
     def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
-        """Returns what to commit at once, as where a partition without an offset is begun."""
+        """These partitions are ours from now on. Returns the commits to make at once: the start position of each partition
+        without a committed offset."""
         self._ids |= starts.keys()
         self.alignment.forget(starts)
         self.alignment.begin(starts)
@@ -58,24 +59,24 @@ class Inputs:
         }
 
     async def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
-        """Nothing to commit: what was written has its offsets with it."""
+        """These go to another member. There is nothing to commit: each transaction contains its offsets."""
         self._forget(ids)
         log.info("partitions to split by trace revoked", **partition_fields(ids))
         await trio.lowlevel.checkpoint()
         return {}
 
     def lost(self, ids: Sequence[int]) -> None:
-        """What was read of them and is not written is the next owner's to read."""
+        """These belong to another member already, which reads again the records that are not written."""
         self._forget(ids)
         log.warning(
-            "partitions to split by trace lost: Kafka did not hear from this replica in time; whoever gets them next reads again "
-            "from the last commit, and nothing is lost",
+            "partitions to split by trace lost: Kafka did not hear from this replica in time; their next owner reads again from "
+            "the last commit, and no span is lost",
             **partition_fields(ids),
         )
 
     def identify(self, topic: str) -> None:
-        """Nothing to do: what is written has its offsets with it, and they bear the topic's id."""
-        log.info("the brokers tell the id of the topic now", topic=self.topic, topic_id=topic)
+        """Only log it: each transaction contains its offsets, with the topic's id."""
+        log.info("the brokers now give the topic's id", topic=self.topic, topic_id=topic)
 
     def _forget(self, ids: Sequence[int]) -> None:
         self.alignment.forget(ids)
@@ -87,13 +88,13 @@ class Inputs:
             self._meter.forget(measures.OLDEST_AGE, self.topic, str(id))
 
     def show_lags(self, lags: Mapping[int, int]) -> None:
-        """Show how far behind the read position is."""
+        """Show the lag of each partition."""
         for id in self._ids & lags.keys():
             self._lags[id] = lags[id]
             self._meter.set(measures.CONSUMER_LAG, lags[id], self.topic, str(id))
 
     def written(self, reads: Sequence[ReadRecord]) -> None:
-        """The topic has these."""
+        """The keyed topic has these."""
         for read in reads:
             record = read.record
             if record.partition in self._ids and not read.partition.gone:
@@ -102,7 +103,7 @@ class Inputs:
                 self._written_ms[record.partition] = max(newest, record.timestamp_ms)
 
     def needed(self) -> dict[int, int]:
-        """The oldest offset that is not written, by partition."""
+        """By partition, the oldest offset that is not written."""
         return {
             id: after if (oldest := self._oldest(id)) is None else oldest.offset for id, after in self._next.items()
         }

@@ -1,7 +1,7 @@
-"""Notices when the topic that is read is not keyed by trace, and says what to do about it.
+"""Notices that the input topic is not keyed by trace id, and says what to do about it.
 
-Then a trace's spans lie on several partitions: with several replicas each decides for its part of it (law 2), and with
-one the trace waits for the slowest.
+Without such keys, the spans of one trace lie on several partitions. Several replicas then decide about parts of the trace (law
+2). A single replica decides once, but the trace waits for the slowest of its partitions.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from tss.core.throttle import LogThrottle
 log = structlog.get_logger()
 
 COMPONENT = "keying"
-CALM_SECS = 60.0  # after so long without another such record all is well again
+CALM_SECS = 60.0  # after so long without another unkeyed record or split trace, the component is up again
 ADVICE = "set partition_traces_by_id in the Collector's kafka exporter, or enable kafka.rekey"
 ADVICE_REKEYED = "others write to kafka.rekey.topic too: they have to key by trace id, with kafka.rekey.partitioner"
 SAME_PARTITIONER = "all producers of the topic have to use one partitioner; or enable kafka.rekey"
 
 
 class Keying:
-    """How the topic is keyed, as far as it was looked at."""
+    """Whether the topic is keyed by trace id, as far as its records were looked at."""
 
     def __init__(self, meter: Meter, health: Health, *, rekeyed: bool) -> None:
         self._meter = meter
         self._health = health
         self._rekeyed = rekeyed
-        self._seen_at = -math.inf  # when something was wrong last
-        self._unkeyed_at = -math.inf  # and when that was a key
+        self._seen_at = -math.inf  # the last unkeyed record or split trace
+        self._unkeyed_at = -math.inf  # the last unkeyed record
         self._degraded = False
         self._telling = LogThrottle()
 
@@ -42,7 +42,7 @@ class Keying:
         return f"<Keying {'degraded' if self._degraded else 'well'}>"
 
     def sampled(self, sample: Sample) -> None:
-        """A poll has come. Of a topic with one partition the keys do not matter."""
+        """Look at the sample of one poll. In a topic with one partition, keys do not matter."""
         if sample.unkeyed and sample.partitions > 1:
             self._meter.count(measures.UNKEYED, sample.unkeyed)
             self._unkeyed_at = trio.current_time()
@@ -54,9 +54,9 @@ class Keying:
             log.info("the topic is keyed by trace id again", calm_secs=CALM_SECS)
 
     def split(self, traces: int) -> None:
-        """So many traces were found on two partitions."""
+        """This number of traces was found on two partitions."""
         self._meter.count(measures.SPLIT_TRACES, traces)
-        if trio.current_time() - self._unkeyed_at < CALM_SECS:  # that is why, and has been said
+        if trio.current_time() - self._unkeyed_at < CALM_SECS:  # the unkeyed records explain it, and are logged
             self._seen_at = trio.current_time()
             return
         advice = ADVICE_REKEYED if self._rekeyed else SAME_PARTITIONER

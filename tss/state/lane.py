@@ -1,4 +1,4 @@
-"""The way to one destination: who it is, whether it is down, and what is told about it."""
+"""The lane to one destination: the destination, whether it is down, and what is logged about it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Destination(Protocol):
-    """Somewhere traces are sent."""
+    """A place that traces are sent to."""
 
     @property
     def name(self) -> str:
@@ -33,31 +33,31 @@ class Destination(Protocol):
 
     @property
     def batching(self) -> Batching:
-        """How it likes its batches."""
+        """The size of its batches, and how many it takes at a time."""
 
     @property
     def retrying(self) -> Retrying:
-        """How it likes to be tried again."""
+        """How soon it is tried again."""
 
     @property
     def comes_last(self) -> bool:
-        """Whether it may have a trace only when all others have it, for its record says that they do."""
+        """Whether it gets a trace only after all other destinations: its record says that they have the trace."""
 
     async def send(self, traces: Sequence[Trace]) -> Outcome:
-        """Send the spans of these traces once. Never raises for what the world or the data may do."""
+        """Send the spans of these traces once. Never raises for network, server or data errors: they are outcomes."""
 
     async def knock(self) -> bool:
-        """Whether it takes a request without any span; False where it cannot be asked so. Never raises either."""
+        """Whether it takes a request without any span; False if it cannot be asked in this way. Never raises."""
 
     def forget(self, traces: Sequence[Trace]) -> None:
-        """These are never sent again, although it has not taken them."""
+        """These are never sent again, although the destination has not taken them."""
 
 
 @attrs.define
 class Breaker:
-    """Open while the destination is down: then it gets one batch at a time, as a probe, ever more slowly."""
+    """Open while the destination is down. Then it gets one batch at a time, as a probe, with growing backoff."""
 
-    probes: int = 0  # that failed, one after the other
+    probes: int = 0  # that failed in a row
     probe_at: float = -math.inf
 
     @property
@@ -65,7 +65,7 @@ class Breaker:
         return self.probes > 0
 
     def open(self, probe_at: float) -> None:
-        """It is down: nothing goes to it until then."""
+        """It is down: nothing is sent until ``probe_at``."""
         self.probes += 1
         self.probe_at = probe_at
 
@@ -89,12 +89,12 @@ class Lane:
         default=attrs.Factory(lambda lane: Standing(lane.destination.name), takes_self=True)
     )
     release: Callable[[], int] = lambda: 0
-    """Give up what is held and was refused, as an operator asks; how many traces. Nothing is, until it delivers."""
+    """An operator asks to give up the traces that were refused and are held; returns their number. Set by `Delivering`."""
     dead_lettered: set[Trace] = attrs.field(factory=set, repr=False)
     """Traces that this destination refused, until the exporter has let go of them: they do not count as sampled."""
-    _told: str = ""  # the reason last logged, while there is trouble
+    _told: str = ""  # the reason last logged; empty while the destination works
     _told_at: float = -math.inf
-    _aside: LogThrottle = attrs.field(factory=LogThrottle)
+    _given_up: LogThrottle = attrs.field(factory=LogThrottle)
     _refusals: LogThrottle = attrs.field(factory=LogThrottle)
     _remarks: LogThrottle = attrs.field(factory=LogThrottle)
 
@@ -110,7 +110,7 @@ class Lane:
         self.standing.works()
 
     def stays_down(self, outcome: Again | Misconfigured | Rejected) -> None:
-        """It is not just busy: from now on it gets single probes, ever more slowly."""
+        """It is not only busy: from now on it gets single probes, with growing backoff."""
         wait_secs = self.wait_secs(outcome, self.destination.retrying.quick_tries + self.breaker.probes + 1)
         self.breaker.open(trio.current_time() + wait_secs)
         self.standing.is_down(wait_secs)
@@ -118,7 +118,7 @@ class Lane:
         self.fails(outcome, wait_secs)
 
     def wait_secs(self, outcome: Again | Misconfigured | Rejected, tries: int) -> float:
-        """Before the next try: full jitter, and never before the time that the destination named."""
+        """The wait before the next try, with full jitter. It is never shorter than the destination asked for."""
         retrying = self.destination.retrying
         if isinstance(outcome, Misconfigured):
             return retrying.probe_secs
@@ -126,8 +126,8 @@ class Lane:
         return backoff if outcome.after_secs is None else outcome.after_secs + backoff / 10
 
     def gives_up(self, traces: int, reason: str, detail: str) -> None:
-        """It refuses these for good; said once, and then from time to time with their number."""
-        count = self._aside.add(traces, trio.current_time())
+        """It refuses these traces for good. Logged once, then from time to time with their number."""
+        count = self._given_up.add(traces, trio.current_time())
         if count:
             log.error(
                 "destination refuses traces; they were dead-lettered",
@@ -138,7 +138,7 @@ class Lane:
             )
 
     def fails(self, outcome: Again | Misconfigured | Rejected, wait_secs: float) -> None:
-        """It has not; said when the reason changes and from time to time, not for each try of each batch."""
+        """It did not take a batch. Logged when the reason changes and from time to time, not for each try."""
         component = self.health.components.get(f"exporter {self.destination.name}")
         if component is not None and component.state is State.STARTING:
             self.health.starting(
@@ -157,14 +157,14 @@ class Lane:
         )
 
     def remarks(self, remark: str) -> None:
-        """It has taken a batch, and says something of it; told from time to time."""
+        """It took a batch and answered with a message. Logged from time to time."""
         if times := self._remarks.add(1, trio.current_time()):
             log.warning(
                 "destination took a batch with a remark", destination=self.destination.name, remark=remark, times=times
             )
 
     def refuses(self, outcome: Again | Misconfigured | Rejected, traces: int) -> None:
-        """It refuses some data while it takes other; said from time to time."""
+        """It refuses some traces while it takes others. Logged from time to time."""
         if times := self._refusals.add(1, trio.current_time()):
             log.warning(
                 "destination refuses some traces again and again while it takes others; they are tried again in smaller "
@@ -178,7 +178,7 @@ class Lane:
 
 
 async def send(lane: Lane, batch: Sequence[Trace]) -> Outcome:
-    """One try, counted and shown."""
+    """Try once; count and show the outcome."""
     name = lane.destination.name
     began = trio.current_time()
     outcome = await lane.destination.send(batch)
@@ -191,21 +191,21 @@ async def send(lane: Lane, batch: Sequence[Trace]) -> Outcome:
 
 
 async def account(lane: Lane, batch: Sequence[Trace], outcome: Accepted) -> None:
-    """Count what the destination took of these; what it rejected of them goes to the dead letters."""
+    """Count the spans that the destination took. If it rejected some, the batch is dead-lettered."""
     name = lane.destination.name
     spans = sum(trace.held_spans for trace in batch)
     lane.meter.count(measures.SPANS_EXPORTED, max(0, spans - outcome.rejected_spans), name)
     if outcome.message and not outcome.rejected_spans:
         lane.remarks(outcome.message)
     if outcome.rejected_spans:
-        # It does not say which spans, and sending them again is forbidden (OTLP specification, Partial Success).
+        # The answer does not say which spans, and sending them again is forbidden (OTLP specification, Partial Success).
         lane.meter.count(measures.EXPORT_REJECTED, outcome.rejected_spans, name)
         detail = f"{outcome.rejected_spans} of the {spans} spans of this batch were rejected: {outcome.message}"
-        await put_aside(lane, batch, "partial_success", detail)
+        await dead_letter(lane, batch, "partial_success", detail)
 
 
-async def put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: str) -> None:
-    """Into the dead letters."""
+async def dead_letter(lane: Lane, batch: Sequence[Trace], reason: str, detail: str) -> None:
+    """Write these traces to the dead letters."""
     lane.gives_up(len(batch), reason, detail)
     lane.dead_lettered.update(batch)
     await lane.dead_letters.put([letter(lane, trace, reason, detail) for trace in batch])
@@ -213,7 +213,7 @@ async def put_aside(lane: Lane, batch: Sequence[Trace], reason: str, detail: str
 
 def letter(lane: Lane, trace: Trace, reason: str, detail: str) -> DeadLetter:
     """The trace as a dead letter."""
-    # Not the first that it knew of: that may only have been read again, unless all of it was parked.
+    # The first record that the trace holds. Its first offset may be a replayed record, unless the whole trace was parked.
     partition, offset = (trace.holds() or [(trace.home, trace.first_offset)])[0]
     return DeadLetter(
         reason,

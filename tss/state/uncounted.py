@@ -1,4 +1,4 @@
-"""Traces that somebody who counts all spans could not count: counted themselves, and told from time to time."""
+"""Traces that an observer of all spans (APM statistics, span metrics) could not count: counted and logged here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 @attrs.frozen
 class Uncounted:
-    """Call it with who could not, and why: the trace is missing in what that one counts, and all else goes on."""
+    """Call it with the observer that failed and its error. The trace is missing in the counts of that observer only."""
 
     meter: Meter
     _tellings: dict[str, LogThrottle] = attrs.field(factory=lambda: defaultdict(LogThrottle), init=False)
@@ -27,4 +27,10 @@ class Uncounted:
         by = type(observer).__name__
         self.meter.count(measures.UNCOUNTED_TRACES, 1, by)
         if count := self._tellings[by].add(1, trio.current_time()):
-            log.error("traces could not be counted", by=by, count=count, reason=error, exc_info=error)
+            log.error(
+                "traces could not be counted; APM statistics or span metrics lack them",
+                by=by,
+                count=count,
+                reason=error,
+                exc_info=error,
+            )

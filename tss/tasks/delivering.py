@@ -25,7 +25,7 @@ from tss.state import lane as ways
 from tss.state.lane import Lane
 
 # Between two traces that are given up by evidence: ten a second, so that an error in it is seen before it costs much.
-ASIDE_SECS = 0.1
+GIVE_UP_SECS = 0.1
 NEVER_TRIED = -1
 FRESH_PROBES = 100  # of so many probes in a row one may be by a new batch, whatever is held
 FRESH_PARTS = 5  # the same where new batches are cut: that are few traces, and most likely to be taken
@@ -208,7 +208,7 @@ class Delivering:
         if len(piece.items) > 1:
             self._halve(piece)
         else:
-            await ways.put_aside(self._lane, piece.items, outcome.reason, outcome.detail)
+            await ways.dead_letter(self._lane, piece.items, outcome.reason, outcome.detail)
             self._lane.destination.forget(piece.items)
             await self._pass_on([*piece.items])
 
@@ -225,7 +225,7 @@ class Delivering:
         step = self._evidence.next_step(piece, now, counts=counts, probes=probes, is_smallest=is_smallest)
         if step is NextStep.GIVE_UP:
             lane.works()  # it takes other requests: that is why this one is given up
-            self._given_up_in.send_nowait((piece, ASIDE_SECS))
+            self._given_up_in.send_nowait((piece, GIVE_UP_SECS))
             return
         self._look_at_way(piece, outcome)
         # While the breaker is open its probes have their times, and afterwards nobody has to wait.
@@ -266,7 +266,7 @@ class Delivering:
 
     async def _give_up(self) -> None:
         async for piece, pause_secs in self._given_up:
-            await ways.put_aside(self._lane, piece.items, piece.reason, piece.detail)
+            await ways.dead_letter(self._lane, piece.items, piece.reason, piece.detail)
             self._lane.destination.forget(piece.items)
             await self._pass_on([*piece.items])
             # Released, and nothing is left that could be taken: it would be down until new traces come.
