@@ -1,4 +1,4 @@
-"""Joins what counts all spans before sampling with those who are sent what it counted."""
+"""Joins the observers that count all spans before sampling with the tasks that send their counts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEWEST_BYTES = 4 * 1024 * 1024
 
 @attrs.frozen
 class Counting:
-    """Who sees all spans, and the tasks that send: each until the event, once more, and then it ends."""
+    """The observers of all spans, and the tasks that send. Each task runs until its event is set, and then sends once more."""
 
     observers: list[SpanObserver] = attrs.field(factory=list)
     senders: dict[str, Callable[[trio.Event], Awaitable[None]]] = attrs.field(factory=dict)  # by the task's name
@@ -37,7 +37,7 @@ class Counting:
 async def open_counting(
     settings: Settings, opened: AsyncExitStack, last_secs: float, meter: PrometheusMeter
 ) -> Counting:
-    """Empty where nothing is to be counted. The last sending takes ``last_secs`` at most."""
+    """Empty if the settings ask for no counts. The last sending takes ``last_secs`` at most."""
     counting = Counting()
     for way in ways_of_stats(settings):
         concentrator = Concentrator(time.time_ns(), max_bytes=_max_bytes(settings))
@@ -53,12 +53,13 @@ async def open_counting(
 
 
 def _max_bytes(settings: Settings) -> int:
-    """What the statistics of one way may take; it comes beside maxBufferBytes. All else in them is one more series."""
+    """The memory of the APM statistics for one destination, in addition to maxBufferBytes. Once it is full, further series
+    are counted together as one."""
     return min(MAX_BYTES, max(FEWEST_BYTES, settings.app.max_buffer_bytes // 8))
 
 
 def ways_of_stats(settings: Settings) -> Collection[DatadogExporter]:
-    """Of exporters that reach Datadog in the same way just one: what is sent twice is counted twice there."""
+    """One exporter of those that reach the same Datadog account: it would count statistics twice that are sent twice."""
     if not settings.datadog.stats:
         return ()
     datadogs = [each for each in settings.effective_exporters if isinstance(each, DatadogExporter)]

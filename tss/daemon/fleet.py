@@ -1,4 +1,4 @@
-"""Joins what replicas have in common by way of Redis: one link, and on it decisions, parked traces and force rules."""
+"""What replicas share through Redis: one link, with decisions, parked traces and force rules on it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tss.tasks.forcing import Forcing
 
 log = structlog.get_logger()
 
-# Beside the longest trace: a weekend without an owner. Afterwards Kafka has it, from the floor on.
+# In addition to the longest trace: a weekend without an owner. After that, the partition is read from its floor again.
 PARKED_SECS = 3 * 86_400
 
 
 @attrs.frozen
 class Fleet:
-    """What there is of it; without Redis nothing."""
+    """What is shared; empty without Redis."""
 
     sharing: Sharing | None = None
     parked: ParkedTraces | None = None

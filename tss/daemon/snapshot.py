@@ -1,4 +1,4 @@
-"""What SIGUSR1 asks for: the daemon's whole state, in one entry of its log."""
+"""The state of the whole daemon in one log entry, for SIGUSR1."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def entry(health: Health) -> Mapping[str, object]:
 
 
 def partitions(assignments: Assignments) -> Mapping[str, str]:
-    """Each partition in a few words, those with most to do first."""
+    """Each partition in a few words; those with the most records to read and commit come first."""
     busiest = sorted(assignments, key=lambda each: (-(each.lag + each.ledger.uncommitted), each.id))
     return {str(each.id): _words(each) for each in busiest[:SHOWN_PARTITIONS]}
 

@@ -1,7 +1,7 @@
-"""Sends, every ten seconds, what was counted since the last time.
+"""Sends Datadog's APM statistics every ten seconds: the counts since the last time.
 
-Counts are added up where they are sent, so what was taken is sent until it is accepted, and nothing is taken before: as
-long as nobody takes it the concentrator goes on counting, in bounded memory.
+Datadog adds up the counts that it gets, so each request is sent until it is accepted, and new counts are taken from the
+concentrator only then. Meanwhile the concentrator goes on counting, in bounded memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tss.core.throttle import LogThrottle
 
 log = structlog.get_logger()
 
-INTERVAL_SECS = 10.0  # as the agent; a bucket is as long
+INTERVAL_SECS = 10.0  # as the Datadog Agent; a bucket is as long
 SENT = "sent"
 MAX_HELD = (
     6  # requests that were refused and wait, a minute's; from then on the concentrator counts on, which is bounded
@@ -32,7 +32,7 @@ MAX_HELD = (
 
 
 class ApmStatsBackend(Protocol):
-    """Where they are sent."""
+    """The receiver of the statistics: Datadog's intake or an agent."""
 
     retrying: Retrying
 
@@ -45,14 +45,14 @@ class ApmStatsBackend(Protocol):
 
 @attrs.define
 class ApmStatsSender:
-    """What a sending needs."""
+    """Sends the counts of one concentrator to one backend."""
 
     concentrator: Concentrator
     backend: ApmStatsBackend
     meter: Meter
     chance: random.Random
-    _taken: list[GroupedStats] = attrs.field(factory=list)  # and not written yet, which a stop may cut off
-    _waiting: list[Piece[StatsBody]] = attrs.field(factory=list)  # written, and not sent yet
+    _taken: list[GroupedStats] = attrs.field(factory=list)  # from the concentrator, not encoded yet
+    _waiting: list[Piece[StatsBody]] = attrs.field(factory=list)  # encoded, not sent yet
     _held: list[Piece[StatsBody]] = attrs.field(factory=list)  # refused, longest ago first
     _evidence: Evidence = attrs.field(factory=Evidence)
     _told: dict[measures.Measure, int] = attrs.field(factory=dict)
@@ -60,13 +60,13 @@ class ApmStatsSender:
     _losing: LogThrottle = attrs.field(factory=LogThrottle)
 
     def watch(self) -> None:
-        """Show what is held and what was counted."""
+        """Show the gauges of the concentrator."""
         counter = self.concentrator
         self.meter.watch(measures.STATS_GROUPS, lambda: counter.groups)
         self.meter.watch(measures.STATS_BYTES, lambda: counter.held_bytes)
 
     def tell(self) -> None:
-        """Count what the concentrator has counted since the last time."""
+        """Add the concentrator's totals since the last call to the metrics."""
         totals = {
             measures.STATS_SPANS: self.concentrator.counted,
             measures.STATS_UNREADABLE: self.concentrator.unreadable,
@@ -77,7 +77,7 @@ class ApmStatsSender:
         self._told = totals
 
     def failed(self, outcome: Again | Misconfigured | Rejected | Undeliverable, *, lost: bool = False) -> None:
-        """Counted, and said from time to time."""
+        """Count a failure, and log it from time to time."""
         self.meter.count(measures.STATS_PAYLOADS, 1, outcome.reason)
         if times := (self._losing if lost else self._failing).add(1, trio.current_time()):
             log.warning(
@@ -86,10 +86,10 @@ class ApmStatsSender:
             )  # fmt: skip
 
     async def flush(self) -> float:
-        """Send what waits, or else what was counted; how long to wait before the next try, 0 if there is nothing left to do.
+        """Send the waiting requests, or else the new counts. Returns the wait before the next try; 0 if all is done.
 
-        A request that is refused is held, and tried again after the ones that come later: whether those are taken says
-        whether its data is wrong, or the way (core/evidence.py).
+        A refused request is held, and tried again after later ones. If later ones are taken, its data is refused; else the
+        destination is down (core/evidence.py).
         """
         self.tell()
         if not self._waiting and len(self._held) < MAX_HELD:
@@ -107,7 +107,7 @@ class ApmStatsSender:
         return 0
 
     async def _try(self, piece: Piece[StatsBody]) -> float:
-        """Send it once; how long to wait before the same is tried again, or 0: it is taken, given up or held."""
+        """Send it once. Returns the wait before it is tried again; 0 if it is taken, given up or held."""
         outcome = await self.backend.send(piece.items[0])
         match outcome:
             case Accepted():
@@ -138,7 +138,7 @@ class ApmStatsSender:
 
 
 async def run(sending: ApmStatsSender, last_secs: float, done: trio.Event) -> None:
-    """Until ``done``, and once more, which takes no longer than ``last_secs`` (law 9)."""
+    """Until ``done``, and then once more, for at most ``last_secs`` (law 9)."""
     sending.meter.count(measures.STATS_PAYLOADS, 0, SENT)
     sending.watch()
     async with trio.open_nursery() as nursery:
@@ -146,7 +146,7 @@ async def run(sending: ApmStatsSender, last_secs: float, done: trio.Event) -> No
         await done.wait()
         nursery.cancel_scope.cancel()
     with trio.move_on_after(last_secs):
-        if not await sending.flush():  # of what a try had in hand, perhaps; then there is what was counted since
+        if not await sending.flush():  # perhaps only the rest of a try that was cut off; then send the counts since
             await sending.flush()
 
 

@@ -1,4 +1,4 @@
-"""Settles what has ended, and alone speaks to Kafka about offsets."""
+"""Settles ended traces in the ledger, and commits offsets. No other task commits."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ async def run(
     hand_over_secs: float = 0.0,
     upstream_ended: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Until the channel ends or the scope is cancelled; then one last commit, which gets ``last_commit_secs``.
+    """Until the channel ends or the scope is cancelled; then one last commit, within ``last_commit_secs``.
 
-    Before it ``hand_over``, if there is one, gets its time to put elsewhere what else would stay in Kafka.
-    No last commit if nobody asked for the stop, or if a task upstream died or did not end during it: its bookkeeping may
-    be wrong. ``upstream_ended`` waits for all of them, within ``last_commit_secs``.
+    Before it, ``hand_over`` (if given) parks open traces for the next owners, within ``hand_over_secs``. There is no last
+    commit if nobody asked to stop, or if a task upstream died or did not end: its bookkeeping may be wrong.
+    ``upstream_ended`` waits for all these tasks, within ``last_commit_secs``.
     """
     due = trio.current_time() + interval_secs
     try:
@@ -61,7 +61,7 @@ async def run(
         raise
     finally:
         _settle_rest(settled, buffer)
-        assignments.settling = False  # so that leaving the group does not wait for what nobody settles any more
+        assignments.settling = False  # leaving the group need not wait: no trace is settled any more
         began = trio.current_time()
         with trio.move_on_after(last_commit_secs, shield=True) as upstream:
             if upstream_ended is not None:
@@ -73,12 +73,14 @@ async def run(
             with trio.move_on_after(hand_over_secs, shield=True) as handing:
                 await hand_over()
             if handing.cancelled_caught:
-                log.warning("not all open traces could be parked in time; the rest will be read again")
-        # Shielded: what has been delivered must be committed even when the stop's deadline has passed; bounded: law 9.
+                log.warning(
+                    "not all open traces could be parked in time; their next owner reads the rest from Kafka again"
+                )
+        # Shielded: delivered traces must be committed even after the stop's deadline. Bounded: law 9.
         with trio.move_on_after(last_commit_secs, shield=True) as last:
             await _commit(offsets, assignments, meter)
         if last.cancelled_caught:
-            log.warning("the last commit did not finish in time; what it covers will be read again")
+            log.warning("the last commit did not finish in time; its records will be read again")
 
 
 def _settle_rest(settled: trio.MemoryReceiveChannel[list[Trace]], buffer: Buffer) -> None:

@@ -1,4 +1,4 @@
-"""Reads the topic and passes on what it read, in the log's order."""
+"""Reads the topic and passes on its records, in the order of each partition."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ from tss.state.pausing import Pausing
 
 log = structlog.get_logger()
 
-PATIENCE_SECS = 1.0  # a full channel empties many times in a second, unless a destination is slow: then reading pauses
+PATIENCE_SECS = (
+    1.0  # a full channel empties many times a second; if it does not, a destination is slow and reading pauses
+)
 
 
 class InputReader(Protocol):
     """The input topic, as a member of the consumer group."""
 
     async def poll(self) -> Polled:
-        """What has come in, waiting a little; rebalances are settled with Assignments inside this call.
+        """New records, after a short wait. Rebalances call Assignments inside this call.
 
         Raises CannotConnect when the broker refuses for good.
         """
 
     async def pause(self) -> None:
-        """Stop fetching; ``poll`` goes on keeping the membership alive and returns no records."""
+        """Stop fetching. ``poll`` then keeps the membership alive and returns no records."""
 
     async def resume(self) -> None:
         """Go on fetching from where the last poll ended."""
 
     async def seek(self, positions: Mapping[int, int]) -> None:
-        """Read these partitions on from there, as if nothing after it had been read."""
+        """Read these partitions on from these offsets."""
 
     def finish(self) -> None:
         """There will be no more polls."""
@@ -49,7 +51,7 @@ class InputReader(Protocol):
 
 @attrs.frozen
 class Batch:
-    """What one poll read, bound to the assignments it was read under."""
+    """The records of one poll, with the assignments that they were read under."""
 
     wall_ms: int
     runs: Sequence[tuple[Partition, list[Record]]]
@@ -67,7 +69,7 @@ async def run(
     keying: Keying,
     pausing: Pausing,
 ) -> None:
-    """Poll until told to stop. The channel's bound is what makes a slow destination felt here."""
+    """Poll until told to stop. If a destination is slow, the bounded channel fills, and reading pauses here."""
     unreadable = InputDeadLetters(
         dead_letters,
         meter,
@@ -100,8 +102,8 @@ class _Reader:
     _ahead: deque[tuple[Batch, Sequence[DeadLetter]]] = attrs.field(factory=deque)  # polled while letters waited
 
     async def read(self) -> Batch:
-        """What one poll brought, once its letters are kept. As long as it does not go on, no offset in it can be
-        committed."""
+        """The batch of one poll, once its dead letters are kept. No offset of a batch can be committed before this returns
+        it."""
         batch, letters = self._ahead.popleft() if self._ahead else await self._poll()
         if letters:
             await self.unreadable.keep(letters, self)
@@ -132,8 +134,8 @@ class _Reader:
         if moves:
             await self.source.seek(moves)
         read = await self.source.poll()
-        # No checkpoint between the poll and this look-up, so no rebalance can come between them; nor later, as only a
-        # poll brings one.
+        # There is no checkpoint between the poll and this look-up, so no rebalance can happen between them. Later none can
+        # happen either, because rebalances happen only inside a poll.
         assignments = self.assignments
         runs, ends = assignments.bind(read.records), assignments.bind_ends(read.ends)
         assignments.reach(read.read_to)
@@ -147,8 +149,8 @@ class _Reader:
 async def _hold_back(reader: _Reader, polled: trio.MemorySendChannel[Batch], stop: trio.Event, batch: Batch) -> None:
     """Pause, keep polling for the group's sake, and resume once the channel is empty.
 
-    A pause throws away what librdkafka has prefetched, so it must not flap: it comes after a second of patience and
-    goes only when all that waits has been taken. Records that a poll still returns are kept, in order.
+    A pause throws away the records that librdkafka has prefetched, so it must not flap. It begins after PATIENCE_SECS, and ends
+    only when all waiting batches are taken. Records that a poll still returns are kept, in order.
     """
     await reader.pause()
     waiting = [batch]

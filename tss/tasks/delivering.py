@@ -1,11 +1,11 @@
 """Sends the batches of one destination until every trace is taken or given up, for as long as that takes.
 
-What a refusal means is decided in `core/evidence.py`; here it is acted on. While others are taken, a refused piece waits its
-own time and stops nobody. While nothing is taken the breaker is open: one piece at a time is sent as a probe, no new batch is
-gathered, and so reading stops by itself.
+`core/evidence.py` decides what a refusal means; this module acts on it. If other batches are taken, a refused piece waits alone
+and holds nothing else back. If nothing is taken, the breaker is open: one piece at a time is sent as a probe, and no new batch
+is gathered, so the channels fill and reading pauses.
 
-Where a destination refuses many traces (all of one tenant, say), each large batch has one of them. So new batches are cut: into
-halves of what was refused last, and into twice as much once such a part is taken.
+A destination may refuse many traces, such as all of one tenant. Then each large batch contains one of them. So new batches get
+half the size of the last refused one, and twice the size again once such a part is taken.
 """
 
 from __future__ import annotations
@@ -24,38 +24,40 @@ from tss.core.trace import Trace
 from tss.state import lane as ways
 from tss.state.lane import Lane
 
-# Between two traces that are given up by evidence: ten a second, so that an error in it is seen before it costs much.
+# Between two traces that are given up by evidence. Ten a second: a wrong conclusion is noticed before it costs many traces.
 GIVE_UP_SECS = 0.1
 NEVER_TRIED = -1
-FRESH_PROBES = 100  # of so many probes in a row one may be by a new batch, whatever is held
-FRESH_PARTS = 5  # the same where new batches are cut: that are few traces, and most likely to be taken
+FRESH_PROBES = 100  # one probe in so many is a new batch, however many pieces are held
+FRESH_PARTS = 5  # the same while new batches are cut: these are few traces, and most likely to be taken
 
 
 @attrs.define(eq=False)
 class Held(Piece[Trace]):
-    """A piece, and when it is its turn."""
+    """A piece of a batch, and when its turn is."""
 
     due: float = -math.inf
-    turn: int = 0  # the number of its last try; for one that was never tried, of its coming
+    turn: int = 0  # the number of its last try; if it was never tried, the number of tries when it arrived
     released: bool = False  # by an operator, while it was being sent
 
 
 class Delivering:
-    """The batches of one lane. Nothing here waits but `run` and the tasks that it starts."""
+    """The batches of one lane. Only `run` and the tasks that it starts wait."""
 
     def __init__(self, lane: Lane, pass_on: Callable[[list[Trace]], Awaitable[None]]) -> None:
-        """``pass_on`` takes the traces that this destination has, or never will have."""
+        """``pass_on`` takes the traces that the destination has taken, or that were given up."""
         self._lane = lane
         self._pass_on = pass_on
         self._evidence = Evidence()
         self._fresh: Held | None = None  # a batch, or a part of one, that was never tried
-        self._most = sys.maxsize  # traces of a new one
-        self._mixed_at = -math.inf  # when it last refused some as if the settings were wrong, and took others
+        self._most = sys.maxsize  # traces in a new batch
+        self._mixed_at = (
+            -math.inf
+        )  # the last time it refused some traces as if the settings were wrong, and took others
         self._held: list[Held] = []  # refused, waiting for the next try
         self._sending: set[Held] = set()
         self._ended = False  # no more batches come
         self._tries = 0
-        self._was_held = False  # what was sent last
+        self._was_held = False  # whether the last piece sent was a held one
         self._given_up_in, self._given_up = trio.open_memory_channel[tuple[Held, float]](math.inf)
         self._changed = trio.Event()
         lane.release = self.release
@@ -66,7 +68,7 @@ class Delivering:
 
     @property
     def held_traces(self) -> int:
-        """Traces that were refused and have to be tried again."""
+        """Traces that were refused and will be tried again."""
         return sum(len(each.items) for each in (*self._held, *self._sending) if each.seen >= 0)
 
     async def run(self, gather: Callable[[], Awaitable[list[Trace]]]) -> None:
@@ -85,7 +87,7 @@ class Delivering:
             self._given_up_in.close()
 
     def release(self) -> int:
-        """Give up what was refused and is held; what is being sent follows unless it is taken. How many traces."""
+        """Give up the refused traces that are held, and those being sent now unless they are taken; returns their number."""
         released = [each for each in self._held if each.seen >= 0]
         self._held = [each for each in self._held if each.seen < 0]
         for each in released:
@@ -94,7 +96,7 @@ class Delivering:
         for each in under_way:
             each.released = True
         if released and self._lane.breaker.is_open:
-            self._lane.breaker.probe_at = trio.current_time()  # whoever released wants to see how it goes on
+            self._lane.breaker.probe_at = trio.current_time()  # whoever released wants to see the result now
         self._wake()
         return sum(len(each.items) for each in (*released, *under_way))
 
@@ -115,7 +117,7 @@ class Delivering:
         return self._ended and self._fresh is None and not self._held and not self._sending
 
     def _next(self, now: float) -> tuple[Held | None, float]:
-        """The piece to send now, or none and when to look again."""
+        """The piece to send now; or None, and when to look again."""
         piece, again_at = self._probe(now) if self._lane.breaker.is_open else self._usual(now)
         if piece is None:
             return None, again_at
@@ -130,12 +132,13 @@ class Delivering:
         return piece, now
 
     def _usual(self, now: float) -> tuple[Held | None, float]:
-        """New batches and held pieces whose time has come by turns, so that neither keeps the other from being sent."""
+        """New batches and due pieces in turn, so that neither keeps the other from being sent."""
         places = self._lane.destination.batching.max_in_flight
         if len(self._sending) >= places:
             return None, math.inf
         due = min(self._held, key=_due, default=None)
-        # What is held and never had a witness keeps its place: if nothing is taken, little is tried. But something else is.
+        # A held piece without a witness keeps its place in flight: while nothing is taken, little is tried. One place stays
+        # free for a new batch.
         unclear = sum(each.counted < 2 and not self._evidence.has_witness(each) for each in self._held)
         is_fresh = self._fresh is not None and len(self._sending) + unclear < max(2, places)
         if due is not None and due.due <= now and not (is_fresh and self._was_held):
@@ -145,7 +148,7 @@ class Delivering:
         return None, math.inf if due is None else max(due.due, now)
 
     def _probe(self, now: float) -> tuple[Held | None, float]:
-        """The piece that was never tried, or whose last try is longest ago, and of these the smallest."""
+        """The piece that was never tried, or was tried longest ago; of several the smallest."""
         breaker, chance = self._lane.breaker, self._lane.chance
         if self._sending:
             return None, math.inf
@@ -153,7 +156,7 @@ class Delivering:
             return None, breaker.probe_at
         every = [*self._held]
         if self._fresh is not None and self._may_probe_fresh():
-            if breaker.probes == 1:  # that tells soonest: if it is taken, the rest is about the data
+            if breaker.probes == 1:  # the quickest answer: if it is taken, the refusals are about the data
                 return self._fresh, now
             every.append(self._fresh)
         return min(every, key=lambda each: (each.turn, len(each.items), chance.random()), default=None), math.inf
@@ -173,8 +176,8 @@ class Delivering:
     # -- one try
 
     async def _deliver(self, piece: Held) -> None:
-        # Within its place until the next stage has it: where that is stuck, this one must not run ahead, for after a crash
-        # it would send all that again.
+        # It keeps its place in flight until the next stage has it. If that stage is stuck, sending on would only mean that
+        # more is sent twice after a crash.
         try:
             await self._try(piece)
         finally:
@@ -197,14 +200,14 @@ class Delivering:
                 self._is_not_taken(piece, outcome, knocked=knocked)
 
     def _learn_size(self, piece: Held) -> None:
-        """From one that was taken."""
+        """Learn the size of new batches from a piece that was taken."""
         if piece.whole is not None and self._lane.breaker.is_open:  # all larger ones were refused
             self._most = min(self._most, len(piece.items))
         elif piece.whole is None and len(piece.items) >= self._most:
             self._most = 2 * len(piece.items)
 
     async def _is_refused(self, piece: Held, outcome: Undeliverable) -> None:
-        """It can never be sent in this form: no other answers are needed."""
+        """It can never be sent in this form, so no evidence is needed."""
         if len(piece.items) > 1:
             self._halve(piece)
         else:
@@ -224,11 +227,11 @@ class Delivering:
         is_smallest = all(len(piece.items) <= len(each.items) for each in self._held)
         step = self._evidence.next_step(piece, now, counts=counts, probes=probes, is_smallest=is_smallest)
         if step is NextStep.GIVE_UP:
-            lane.works()  # it takes other requests: that is why this one is given up
+            lane.works()  # it takes other requests, so this piece is given up
             self._given_up_in.send_nowait((piece, GIVE_UP_SECS))
             return
         self._look_at_way(piece, outcome)
-        # While the breaker is open its probes have their times, and afterwards nobody has to wait.
+        # While the breaker is open its own backoff applies; once it closes, no piece has to wait.
         wait_secs = 0.0 if lane.breaker.is_open else lane.wait_secs(outcome, piece.tries)
         if step is NextStep.HALVE:
             self._halve(piece)
@@ -251,7 +254,7 @@ class Delivering:
             self._lane.stays_down(outcome)
 
     def _is_mixed(self) -> bool:
-        """Whether wrong credentials, as it says, are those of some traces: a firewall, a tenant's quota."""
+        """Whether "wrong credentials" concern only some traces: a firewall, or the quota of a tenant."""
         return trio.current_time() - self._mixed_at < WAY_SECS
 
     def _halve(self, piece: Held) -> None:
@@ -262,14 +265,14 @@ class Delivering:
             half.due, half.turn = -math.inf, NEVER_TRIED
             self._held.append(half)
 
-    # -- what is given up
+    # -- giving up
 
     async def _give_up(self) -> None:
         async for piece, pause_secs in self._given_up:
             await ways.dead_letter(self._lane, piece.items, piece.reason, piece.detail)
             self._lane.destination.forget(piece.items)
             await self._pass_on([*piece.items])
-            # Released, and nothing is left that could be taken: it would be down until new traces come.
+            # After a release no piece may be left to probe with. The destination would be down until new traces come.
             if self._is_idle_and_down() and await self._lane.destination.knock() and self._is_idle_and_down():
                 self._lane.works()
             await trio.sleep(pause_secs)

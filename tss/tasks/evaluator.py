@@ -1,4 +1,4 @@
-"""Decides closed traces: the kept go to the exporter, the dropped straight to the committer."""
+"""Decides closed traces: kept ones go to the preparer, dropped ones straight to the committer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tss.state.uncounted import Uncounted
 
 @attrs.frozen
 class Deciding:
-    """What it takes to decide a batch, and where it goes then. Leaving it closes its ends of the channels."""
+    """What a task needs to decide batches, and the channels it sends them to. Leaving the context closes these."""
 
     kept: trio.MemorySendChannel[list[Trace]]
     settled: trio.MemorySendChannel[list[Trace]]
@@ -40,15 +40,17 @@ class Deciding:
     uncounted: Uncounted = attrs.field(default=attrs.Factory(lambda self: Uncounted(self.meter), takes_self=True))
 
     def enforcer(self) -> Enforcer | None:
-        """What enforces the force rules, while there are any.
+        """The force rules in force, or None without rules.
 
-        They count by the wall clock, as they are an operator's hand in what happens now and nothing of the log's.
+        They are judged by the wall clock: an operator wants an effect now, whatever the timestamps in the topic are.
         """
         return None if self.rulebook.is_empty else self.rulebook.active(self.clock())
 
     async def decide(self, batch: Sequence[Trace], enforcer: Enforcer | None) -> None:
-        """Decide these, whose spans are all here."""
-        if self.observers:  # first: the recall has just let go of the bytes of what another has dropped (law 5)
+        """Decide these. All their spans are in memory."""
+        if (
+            self.observers
+        ):  # first: these are traces that another replica dropped, and their bytes are counted no longer (law 5)
             observe_late_dropped(self.buffer.take_late_dropped(), self.observers, self.uncounted)
         found = evaluate(batch, self.sampler, self.buffer, enforcer)
         if self.observers:
@@ -62,10 +64,12 @@ class Deciding:
             await self.kept.send(found.kept)
 
     def lacks_spans(self, trace: Trace, enforcer: Enforcer | None) -> bool:
-        """Whether spans are needed of it, now or when it is kept, that are parked."""
+        """Whether parked spans of the trace are needed, for the decision or because the trace is kept."""
         if not trace.is_parked():
             return False
-        if trace.decision is not None:  # late, by a decision of another, and what is parked has yet to go out
+        if (
+            trace.decision is not None
+        ):  # late spans of a trace that another replica decided; if kept, the parked ones have to be sent
             return trace.decision.keeps
         return trace.unlooked or bool(self.observers) or enforcer is not None or self.sampler.decide(trace).keeps
 
@@ -80,30 +84,30 @@ class Deciding:
 async def run(
     closed: trio.MemoryReceiveChannel[list[Trace]],
     deciding: Deciding,
-    aside: trio.MemorySendChannel[list[Trace]] | None = None,
+    lacking: trio.MemorySendChannel[list[Trace]] | None = None,
 ) -> None:
-    """Until the channel ends. Several of these may run: a trace and what comes late of it meet in the buffer.
+    """Until the channel ends. Several evaluators may run: the buffer joins a trace with its late spans.
 
-    What lacks parked spans is put aside, undecided, so that nothing else waits until they are here.
+    Traces that lack parked spans go to ``lacking``, undecided, so that no other trace waits for Redis.
     """
     with closed, deciding:
         async for batch in closed:
             recalled = await deciding.memories.recall(batch)
             enforcer = deciding.enforcer()
-            whole = recalled if aside is None else _put_aside(recalled, deciding, enforcer, aside)
+            whole = recalled if lacking is None else _without_lacking(recalled, deciding, enforcer, lacking)
             await deciding.decide(whole, enforcer)
-    if aside is not None:
-        aside.close()
+    if lacking is not None:
+        lacking.close()
 
 
-def _put_aside(
-    batch: list[Trace], deciding: Deciding, enforcer: Enforcer | None, aside: trio.MemorySendChannel[list[Trace]]
+def _without_lacking(
+    batch: list[Trace], deciding: Deciding, enforcer: Enforcer | None, lacking: trio.MemorySendChannel[list[Trace]]
 ) -> list[Trace]:
-    lacking = [trace for trace in batch if deciding.lacks_spans(trace, enforcer)]
-    if not lacking:
+    found = [trace for trace in batch if deciding.lacks_spans(trace, enforcer)]
+    if not found:
         return batch
-    aside.send_nowait(lacking)  # as many as there are: they are bounded in bytes, as all that is closed
-    return [trace for trace in batch if not trace.is_parked() or trace not in lacking]
+    lacking.send_nowait(found)  # never blocks: all closed traces together are bounded in bytes (closed_bytes)
+    return [trace for trace in batch if not trace.is_parked() or trace not in found]
 
 
 def _show(found: Evaluated, meter: Meter) -> None:

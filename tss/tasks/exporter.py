@@ -1,4 +1,4 @@
-"""Brings kept traces to every destination, each at its own pace, and lets go of them when all have taken them."""
+"""Sends kept traces to their destinations, each at its own pace, and passes on those that all of them have taken."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tss.state.sharing import ALONE, Memories
 from tss.state.standing import Standing
 from tss.tasks.delivering import Delivering
 
-# A rate over a counter sees its first increase only if it was there before: these are shown as 0 from the start.
+# A rate sees the first increase of a counter only if the counter was there before, so these start at 0.
 USUAL_REASONS = ("connect", "timeout", "network", "http_400", "http_401", "http_429", "http_500", "http_503")
-DONE_BATCHES = 8  # delivered while Redis is told of those before, and told of together; after a crash they go again
+DONE_BATCHES = 8  # delivered while earlier ones are written to Redis, then written together; sent again after a crash
 REMEMBERED_AT_ONCE = 1_000  # some 100 kB, a few ms of a Redis
-LANE_BATCHES = 2  # a lane gathers from the second while the first is under way; more would only hide a slow destination
+LANE_BATCHES = 2  # one under way, one to gather from; more would only hide a slow destination
 
 
 async def run(
@@ -32,13 +32,13 @@ async def run(
     meter: Meter,
     memories: Memories = ALONE,
 ) -> None:
-    """Until the channel ends and everything taken from it is delivered.
+    """Until the channel ends and every trace from it is delivered or dead-lettered.
 
-    A destination that keeps the record of what has been delivered comes last: it gets what all others have taken.
+    The output topic comes last, because its records say that all other destinations have the trace.
     """
     first = [lane for lane in lanes if not lane.destination.comes_last]
     last = [lane for lane in lanes if lane.destination.comes_last]
-    # Handed over without waiting in a queue: the lanes' own are enough.
+    # Without a buffer: the lanes have their own.
     between_in, between_out = trio.open_memory_channel[list[Trace]](0)
     done_in, done_out = trio.open_memory_channel[list[Trace]](DONE_BATCHES)
     async with trio.open_nursery() as nursery:
@@ -70,7 +70,7 @@ async def _settle(
 
 
 def _take_dead_lettered(traces: list[Trace], lanes: Sequence[Lane]) -> set[Trace]:
-    """Those of the traces that some destination refused; their lanes forget them."""
+    """The traces among these that some destination refused. Their lanes forget them."""
     refused: set[Trace] = set()
     for lane in lanes:
         if lane.dead_lettered:
@@ -81,7 +81,7 @@ def _take_dead_lettered(traces: list[Trace], lanes: Sequence[Lane]) -> set[Trace
 
 
 def _with_more(traces: list[Trace], done: trio.MemoryReceiveChannel[list[Trace]]) -> list[Trace]:
-    """These, and what came while those before were being remembered: one message for many."""
+    """These, and those delivered while earlier ones were written: one message for many."""
     while len(traces) < REMEMBERED_AT_ONCE:
         try:
             traces = traces + done.receive_nowait()
@@ -91,7 +91,7 @@ def _with_more(traces: list[Trace], done: trio.MemoryReceiveChannel[list[Trace]]
 
 
 def _ways(trace: Trace) -> Sequence[str] | None:
-    """The names of the trace's destinations; None is all."""
+    """The names of the trace's destinations; None means all."""
     return trace.decision.destinations if trace.decision is not None else None
 
 
@@ -101,7 +101,7 @@ async def _run_stage(
     lanes: Sequence[Lane],
     astray: Astray | None,
 ) -> None:
-    """Send each trace along its lanes among these; a trace that all of them have taken is done."""
+    """Send each trace to those of these lanes that it is routed to. Once all of them have it, it is done."""
     awaiting: dict[Trace, int] = {}
     with kept, done:
         async with trio.open_nursery() as nursery:
@@ -188,7 +188,7 @@ async def _run_lane(
 
 
 class _Gatherer:
-    """Makes batches as a destination likes them of what comes along the channel."""
+    """Makes batches of the size that a destination wants."""
 
     def __init__(self, batching: Batching, waiting: trio.MemoryReceiveChannel[list[Trace]]) -> None:
         self._batching = batching
@@ -196,7 +196,7 @@ class _Gatherer:
         self._traces: deque[Trace] = deque()
 
     async def gather(self) -> list[Trace]:
-        """The next batch; empty when there will be no more."""
+        """The next batch; empty once the channel has ended."""
         batch: list[Trace] = []
         size = 0
         until = math.inf

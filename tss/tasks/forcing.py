@@ -1,4 +1,4 @@
-"""Keeps the rulebook as the store has it: told of a change at once, and looking from time to time all the same."""
+"""Keeps the rulebook equal to the store: reads it when the store announces a change, and from time to time."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ from tss.core.measures import Meter
 
 log = structlog.get_logger()
 
-TRIES = 10  # of a change, each after another replica was quicker; people change rules, and not ten at a time
-GONE_NAMES = 200  # of rules that are gone and still shown in metrics, so that a last scrape finds them
-LEAST_KEPT_SECS = 3600.0  # how long the store keeps that there is no rule
+TRIES = 10  # of a change, if another replica was quicker each time; people do not change rules ten at a time
+GONE_NAMES = 200  # names of ended rules that stay in metrics, so that a last scrape finds them
+LEAST_KEPT_SECS = 3600.0  # how long the store keeps an empty set of rules
 
 
 class RuleStore(Protocol):
-    """Where all replicas find the rules. All of it raises Away."""
+    """The store of the rules for all replicas. Every call raises Away if it does not answer."""
 
     async def read(self) -> Stored:
-        """What there is."""
+        """The rules and their version."""
 
     async def swap(self, version: str, rules: Mapping[str, bytes], keep_secs: float) -> bool:
-        """These in the place of what was there, unless that is another version by now: then False. All hear of it."""
+        """Replace the rules, if their version is still this one; else return False. All listeners hear of it."""
 
     async def listen(self, changed: Callable[[], None]) -> NoReturn:
-        """Until cancelled, call ``changed`` in this event loop after each change, and when one may have been missed."""
+        """Until cancelled, call ``changed`` in this event loop after each change, and when a change may have been missed."""
 
 
 class Forcing:
-    """The rulebook, the store, and the way from one to the other."""
+    """Copies the rules from the store to the rulebook, and changes of an operator to the store."""
 
     def __init__(self, book: Rulebook, store: RuleStore, meter: Meter, clock: Callable[[], float] = time.time) -> None:
         self._book = book
         self._store = store
         self._meter = meter
         self._clock = clock
-        self._unreadable: set[tuple[str, bytes]] = set()  # told already
-        self._names: dict[str, None] = {}  # in metrics, those longest gone first
+        self._unreadable: set[tuple[str, bytes]] = set()  # logged already
+        self._names: dict[str, None] = {}  # in metrics; the rules that ended first come first
         self._away = False
 
     async def run(self, poll_secs: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Until cancelled; started when it has looked once. What Redis says is so: what is heard only says when to look."""
+        """Until cancelled; started after the first read. An announced change only says when to read: the store has the truth."""
         self._meter.watch(measures.FORCE_RULES, lambda: len(self._book.rules(self._clock())))
         await self._look()
         task_status.started()
@@ -65,7 +65,7 @@ class Forcing:
                 await self._look()
 
     async def change(self, change: Change) -> None:
-        """Make a change for all replicas, this one first. Raises Refused as the change does, and Away."""
+        """Make a change for all replicas; this one knows it at once. Raises the errors of the change, and Away."""
         for _ in range(TRIES):
             found = await self._store.read()
             now = self._clock()
@@ -84,7 +84,9 @@ class Forcing:
         except Away as error:
             self._meter.count(measures.FORCE_READS, 1, "away")
             if not self._away:
-                log.warning("force rules cannot be read; those known go on until they expire", reason=str(error))
+                log.warning(
+                    "force rules cannot be read from Redis; the known rules go on until they expire", reason=str(error)
+                )
             self._away = True
             return
         self._away = False
@@ -98,7 +100,7 @@ class Forcing:
             self._name(known)
 
     def _name(self, known: Iterable[Rule]) -> None:
-        """Metrics show rules by name; the names of those that are gone must not become ever more."""
+        """Metrics show rules by name. The number of names of ended rules must not grow without limit."""
         names = {rule.name for rule in known}
         for name in names:
             self._names.pop(name, None)
@@ -120,12 +122,12 @@ class Forcing:
 
     def _tell(self, rule_id: str, document: bytes, error: Exception) -> None:
         if (rule_id, document) not in self._unreadable:
-            log.error("a force rule in Redis cannot be read and does not count", id=rule_id, reason=str(error))
+            log.error("a force rule in Redis cannot be read and has no effect", id=rule_id, reason=str(error))
             self._unreadable = {*list(self._unreadable)[:GONE_NAMES], (rule_id, document)}
 
     def _written(self, found: Stored, before: Mapping[str, Rule], after: Mapping[str, Rule]) -> dict[str, bytes]:
-        """What was not changed stays to the byte, and so does what cannot be read: a newer version of tss may have
-        written it."""
+        """The rules to write. Unchanged rules keep their bytes. So do unreadable ones: a newer version of tss may have written
+        them."""
         written = {
             rule_id: found.rules[rule_id] if before.get(rule_id) == rule else json.dumps(shown(rule)).encode()
             for rule_id, rule in after.items()
@@ -139,16 +141,16 @@ class Forcing:
 
 
 class Heard:
-    """That there was something, until somebody has waited for it."""
+    """An event that resets itself once somebody has waited for it."""
 
     def __init__(self) -> None:
         self._event = trio.Event()
 
     def set(self) -> None:
-        """There is something."""
+        """Something has happened."""
         self._event.set()
 
     async def wait(self) -> None:
-        """Until there is, or at once if there was."""
+        """Return once something has happened since the last call."""
         await self._event.wait()
         self._event = trio.Event()

@@ -1,4 +1,4 @@
-"""Shows how long Kafka keeps the records, beside how old the oldest is that is still needed: a warning before a loss."""
+"""Shows the retention of the topic and the number of records before the oldest needed one: a warning before a loss."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ SETTINGS_LOOKS = 5  # a topic's settings change by an operator's hand
 
 
 class RetainedTopic(Protocol):
-    """The topic, as one who asks about it."""
+    """A topic, asked how long it keeps its records."""
 
     topic: str
 
     async def retention(self) -> Retention:
-        """What its settings say. Raises nothing."""
+        """Its retention settings. Raises nothing."""
 
     async def first(self, ids: Sequence[int]) -> Mapping[int, int]:
-        """The first offset that is left, of those partitions of which it is known. Raises nothing."""
+        """The first offset that is left of each partition; without those that are unknown. Raises nothing."""
 
 
 async def run(topic: RetainedTopic | None, reader: Assignments | Inputs, meter: Meter, stop: trio.Event) -> None:
-    """Every minute, until told to stop; never where nobody can be asked."""
+    """Every minute, until told to stop. Without a topic to ask (None), return at once."""
     if topic is None:
         return
     shown: set[int] = set()
@@ -53,7 +53,7 @@ async def _show_headroom(topic: RetainedTopic, reader: Assignments | Inputs, met
     """Returns the partitions that are shown now."""
     asked = reader.needed()
     first = await topic.first(sorted(asked)) if asked else {}
-    needed = reader.needed()  # as it is with the answer
+    needed = reader.needed()  # again: it may have changed while the answer was awaited
     known = {id: max(0, needed[id] - offset) for id, offset in first.items() if id in needed}
     for id, records in known.items():
         meter.set(measures.HEADROOM, records, topic.topic, str(id))

@@ -1,4 +1,4 @@
-"""Moves what long-open traces hold to Redis, so that Kafka may forget it, and removes there what has ended."""
+"""Moves the spans of long-open traces to Redis, so that their offsets can be committed, and removes ended traces there."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ EVERY = 1 << 60
 BATCH_TRACES = 500
 BATCH_BYTES = 1 << 20  # of one call: tens of milliseconds in Redis at most
 THREAD_BYTES = 256 * 1024  # from there on compressing them would be felt on the event loop
-FULL_SECS = 30.0  # between two tries to put something where there is no room
-REMOVED_AT_ONCE = 5_000  # a second and partition: more than can be parked in the time that they were open
+FULL_SECS = 30.0  # between two tries while Redis has no room
+REMOVED_AT_ONCE = 5_000  # a second for each partition: more than can be parked in that time
 TOUCH_SECS = 60.0
 
 
 class Parking(Protocol):
-    """Redis, by partition. Who has another token than the one that stands there may do nothing: Lost.
+    """Parked traces in Redis, by partition. A call with a token other than the one in Redis changes nothing and raises Lost.
 
-    All raise Away when Redis cannot be used now.
+    Every call raises Away if Redis cannot be used now.
     """
 
     async def begin(self, partition: int, token: str) -> None:
-        """Clear what is there; from now on it is that token's."""
+        """Delete the parked traces of the partition. From now on it belongs to this token."""
 
     async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int) -> int:
-        """Put these, if there is all that was there at ``seq``; returns what it is now. Raises Lost and Full.
+        """Park these if Redis still has everything parked up to ``seq``; returns the new ``seq``. Raises Lost and Full.
 
-        ``unheard`` calls since then are without an answer: those that have not been done are not done any more.
+        ``unheard`` is the number of calls since then without an answer. Those of them that Redis has not done yet become void.
         """
 
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
-        """The frames of these traces in the order in which they were parked. Raises Lost."""
+        """The frames of these traces, in the order in which they were parked. Raises Lost."""
 
     async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
-        """These traces are done with. Raises Lost."""
+        """Delete these traces; with none, only renew the time until Redis forgets the partition. Raises Lost."""
 
 
 Leaving = tuple[Trace, Summary, list["bytes | Packed"]]
@@ -61,7 +61,7 @@ Leaving = tuple[Trace, Summary, list["bytes | Packed"]]
 
 @attrs.define(eq=False)
 class Parker:
-    """All that is put into Redis goes through here, one call after the other."""
+    """All parking goes through this object, one call after the other."""
 
     parking: Parking
     buffer: Buffer
@@ -69,7 +69,7 @@ class Parker:
     meter: Meter
     after_ms: int  # of stream time that a trace holds a record before it is parked
     make_token: Callable[[], str]
-    lookup: str = NOTHING.fingerprint  # of what the values of a trace are
+    lookup: str = NOTHING.fingerprint  # the fingerprint of the values that were looked up in each trace
     _turns: trio.Lock = attrs.field(factory=trio.Lock)
 
     async def run(self) -> None:
@@ -79,7 +79,7 @@ class Parker:
             await self.turn()
 
     async def turn(self) -> None:
-        """Remove what has ended, begin where nothing can be parked yet, and park what has been held for too long."""
+        """Remove ended traces, begin partitions that have no shelf yet, and park traces that have been open for too long."""
         async with self._turns:
             for each in [*self.assignments]:
                 await self._begin(each)
@@ -91,10 +91,10 @@ class Parker:
                 self.meter.count(measures.PARKING_REFUSED, len(leaving), "memory")
 
     async def hand_over(self) -> None:
-        """Nothing is read any more: park all open traces, for whoever owns their partitions next."""
+        """At a stop, after reading has ended: park all open traces for the next owners of their partitions."""
         async with self._turns:
             before = self.buffer.open_traces, len(self.buffer.to_park(0, EVERY))
-            # Twice, since the first walk goes on from where the last one ended.
+            # Twice: the first walk begins where the last one ended.
             for _ in range(2):
                 await self._park_all(self.buffer.to_park(0, EVERY))
             left = len(self.buffer.to_park(0, EVERY))
@@ -112,7 +112,7 @@ class Parker:
                     break
 
     async def _park(self, home: Partition, traces: Sequence[Trace]) -> bool:
-        """False when there is no use in trying more of this partition now."""
+        """Park one batch. Returns False if a further batch of this partition would fail too."""
         shelf = home.shelf
         if shelf is None or shelf.lost or home.revoked or trio.current_time() < shelf.full_until:
             return False
@@ -144,11 +144,11 @@ class Parker:
         elif isinstance(error, Lost):
             self.assignments.reread(home, reason)
 
-    # -- what stands there
+    # -- beginning and removing
 
     async def _begin(self, home: Partition) -> None:
-        """Only once Kafka has taken a commit of this assignment: a replica that does not know yet that it is out of the
-        group must not take what the new owner has put there."""
+        """Begin a shelf, but only once Kafka has taken a commit of this assignment. A replica that does not know yet that it is
+        out of the group must not delete the traces that the new owner has parked."""
         if home.shelf is not None or home.committed is None or home.revoked:
             return
         token = self.make_token()
@@ -160,7 +160,7 @@ class Parker:
             home.shelf = Shelf(token)
 
     async def _remove(self, home: Partition) -> None:
-        """What has ended; and now and then nothing, so that what stays does not outlive its time in Redis."""
+        """Remove ended traces. Without any, call from time to time all the same: it renews the expiry of those that stay."""
         shelf = home.shelf
         if shelf is None or shelf.lost or home.revoked:
             return
@@ -196,7 +196,7 @@ async def _pack(leaving: Sequence[Leaving], lookup: str) -> list[Parcel]:
     work = partial(
         _parcels,
         [
-            # Of what an earlier owner parked under another lookup it is still not known what ours would find.
+            # Values of a trace that was parked under another lookup are unknown until its spans are looked through.
             (trace.trace_id, trace.parked_to, summary, chunks, "" if trace.unlooked else lookup)
             for trace, summary, chunks in leaving
         ],

@@ -1,4 +1,4 @@
-"""Makes kept traces into what is sent of them: without repeated spans, and with runs of alike spans made one."""
+"""Prepares kept traces for sending: removes duplicate spans, and compresses runs of similar spans."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from tss.core.trace import Trace
 
 log = structlog.get_logger()
 
-THREAD_BYTES = 256 * 1024  # some 5 ms where spans are compressed: from there on the event loop should not wait for it
-PLAIN_BYTES = 2 << 20  # unpacked at once: what was packed is an eighth of that in the batch
+THREAD_BYTES = (
+    256 * 1024
+)  # some 5 ms if spans are compressed; larger work goes to a thread, to keep the event loop free
+PLAIN_BYTES = 2 << 20  # unpacked at a time; packed it is an eighth of that
 
 
 async def run(
@@ -29,11 +31,11 @@ async def run(
     preparation: Preparation,
     meter: Meter,
 ) -> None:
-    """Until the channel ends. What cannot be prepared goes as it came: that loses nothing."""
+    """Until the channel ends. A trace that cannot be prepared is sent unchanged."""
     limiter, telling = trio.CapacityLimiter(1), LogThrottle()
     with kept, prepared:
         async for traces in kept:
-            # What is on several partitions goes as it came: each span must be told from those of the other partition.
+            # A trace on several partitions is sent unchanged: its spans must stay separate by partition.
             for piece in _pieces([trace for trace in traces if not trace.branches]):
                 work = partial(_prepare, preparation, [(trace.payload, _is_complete(trace)) for trace in piece])
                 if sum(trace.payload_bytes for trace in piece) < THREAD_BYTES:
@@ -48,7 +50,7 @@ async def run(
 
 
 def _pieces(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
-    """So much at once as may be plain beside what is held."""
+    """Pieces small enough to be unpacked beside the memory limit."""
     piece: list[Trace] = []
     size = 0
     for trace in traces:
@@ -62,37 +64,37 @@ def _pieces(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
 
 
 def _is_complete(trace: Trace) -> bool:
-    """Whether all its spans are in the payload: what was settled before this start is only remembered."""
+    """Whether the payload has all spans of the trace. Spans that were settled before this start are not in it."""
     return trace.reason is Reason.ROOT_QUIET and not trace.late and trace.held_spans == trace.spans
 
 
 def _prepare(
     preparation: Preparation, payloads: Sequence[tuple[bytes, bool]]
 ) -> tuple[list[Prepared], list[Exception]]:
-    """Each as it is to be sent, and what went wrong with some."""
+    """Each payload as it is to be sent, and the errors of those that could not be prepared."""
     found, errors = [], []
     for payload, complete in payloads:
         try:
             found.append(preparation.prepare(payload, complete=complete))
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is this trace's alone
+        except Exception as error:  # noqa: BLE001  # whatever the error is, it concerns this trace only
             errors.append(error)
             found.append(Prepared(payload))
     return found, errors
 
 
 def _tell(errors: Sequence[Exception], telling: LogThrottle, meter: Meter) -> None:
-    """Once, and then from time to time: one producer may make each trace so."""
+    """Log once, and then from time to time: one producer may cause it in every trace."""
     meter.count(measures.TRACES_UNPREPARED, len(errors))
     if errors and (count := telling.add(len(errors), trio.current_time())):
         first = errors[0]
-        log.error("traces could not be prepared and are sent as they came", count=count, reason=first, exc_info=first)
+        log.error("traces could not be prepared and are sent unchanged", count=count, reason=first, exc_info=first)
 
 
 async def _rewrite(buffer: Buffer, trace: Trace, prepared: Prepared) -> None:
     gone = prepared.duplicates + prepared.compressed_spans - prepared.groups
-    if gone:  # groups have at least two spans, so nothing changes without something going
+    if gone:  # groups have at least two spans, so every change removes a span
         buffer.rewrite(trace, prepared.payload, trace.held_spans - gone)
-        await trio.lowlevel.checkpoint()  # what was packed is packed again
+        await trio.lowlevel.checkpoint()  # a packed trace is packed again, which takes time
 
 
 def _show(found: Sequence[Prepared], spans: int, meter: Meter) -> None:

@@ -1,4 +1,4 @@
-"""Feels how the event loop is: asks to be woken ten times a second and counts how much later it was."""
+"""Measures stalls of the event loop: asks to be woken ten times a second, and measures how late it is woken."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tss.core.measures import Meter
 log = structlog.get_logger()
 
 BEAT_SECS = 0.1
-ALARM_SECS = 1.0  # probes and the group's heartbeats bear several of these; one is still worth a line
+ALARM_SECS = 1.0  # probes and heartbeats survive several such stalls; one is still worth a log line
 
 
 async def run(meter: Meter) -> NoReturn:

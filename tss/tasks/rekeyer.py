@@ -1,7 +1,7 @@
-"""The first stage for input that is not keyed: splits its records by trace and writes them keyed, each exactly once.
+"""The first stage, for input that is not keyed: splits its records by trace and writes them keyed, each exactly once.
 
-One thing after the other: a poll, then the transactions with what it brought, then the next poll. So nothing is under
-way when a rebalance comes (that is inside a poll), and what is in hand is what a poll or two have read.
+Steps follow each other: a poll, then the transactions with its records, then the next poll. Rebalances happen only inside a
+poll, so no transaction is under way during one, and the records in hand are those of one or two polls.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ from tss.state.inputs import Inputs
 log = structlog.get_logger()
 
 COMPONENT = "rekey"
-RECORDS_AT_ONCE = 1_000  # in one transaction; as many as one poll reads at most
+RECORDS_AT_ONCE = 1_000  # in one transaction; one poll reads no more
 RETRYING = Retrying(0.1, max_secs=5.0)
 MAKE_AGAIN_SECS = 2.0
 MISSING = frozenset({"unknown_topic_or_part", "unknown_topic", "unknown_topic_id"})  # reasons of `KeyedTopic.write`
-QUICK_TRIES = 2  # a rebalance or an answer that got lost is no trouble yet
+QUICK_TRIES = 2  # a rebalance or a lost answer is no reason to call the topic down
 
 
 class UnkeyedInput(Protocol):
-    """The input topic, as a member of a consumer group of this stage's own."""
+    """The input topic. This stage has a consumer group of its own."""
 
     async def poll(self) -> Polled:
-        """What has come in, with its headers; rebalances are settled with `Inputs` inside this call.
+        """New records with their headers. Rebalances call `Inputs` inside this call.
 
         Raises CannotConnect when the broker refuses for good.
         """
 
     async def pause(self) -> None:
-        """Stop fetching; ``poll`` goes on keeping the membership alive."""
+        """Stop fetching. ``poll`` then only keeps the membership alive."""
 
     async def resume(self) -> None:
         """Go on fetching."""
 
     async def hold(self, ids: Collection[int]) -> None:
-        """Stop fetching these partitions, and go on with all others."""
+        """Stop fetching these partitions, and fetch all others."""
 
     def finish(self) -> None:
         """There will be no more polls."""
@@ -64,20 +64,23 @@ class KeyedTopic(Protocol):
     """The topic between the stages."""
 
     async def make(self) -> str:
-        """See to it that it is there; returns why it is not, or nothing. Raises WrongSetting."""
+        """Create it if it is missing. Returns the reason if it is still missing, else "". Raises WrongSetting."""
 
     async def write(self, reads: Sequence[ReadRecord], ends: Mapping[int, int]) -> Outcome:
-        """All spans of these records, and by partition the offset to go on from, in one transaction. Raises nothing."""
+        """Write all spans of these records in one transaction, with the offset to go on from for each partition. Raises
+        nothing."""
 
 
 async def make(topic: KeyedTopic, stop: trio.Event, health: Health) -> None:
-    """See to it that the topic is there, for as long as it takes: the brokers, or the input topic, may yet come."""
+    """Create the keyed topic if it is missing, for as long as it takes: the brokers or the input topic may not be there yet."""
     health.starting(COMPONENT)
     told = ""
     while not stop.is_set() and (reason := await topic.make()):
         health.down(COMPONENT, reason)
         if reason != told:
-            log.warning("the topic between the stages is not there yet", reason=reason)
+            log.warning(
+                "the keyed topic (kafka.rekey.topic) cannot be created yet; it is tried every 2 s", reason=reason
+            )
             told = reason
         with trio.move_on_after(MAKE_AGAIN_SECS):
             await stop.wait()
@@ -94,7 +97,7 @@ async def run(
     health: Health,
     chance: random.Random,
 ) -> None:
-    """Until told to stop; what is in hand then, and not written, is read again."""
+    """Until told to stop. Records that are read and not written then are read again."""
     unhandled = InputDeadLetters(
         dead_letters,
         meter,
@@ -169,7 +172,7 @@ class _Rekeyer:
             self._inputs.alignment.hear(self._wall_ms)  # nobody was silent, nobody could be heard
 
     async def hold(self) -> None:
-        """Read no further of partitions that are ahead of others, or memory would have no bound."""
+        """Stop reading partitions that are ahead of others. Without it, memory would have no limit."""
         held = self._inputs.alignment.hold()
         if held != self._held:
             await self._source.hold(held)
@@ -177,7 +180,7 @@ class _Rekeyer:
             self._meter.set(measures.REKEY_AHEAD, len(held))
 
     async def write(self, reads: list[ReadRecord]) -> None:
-        """Until the topic has them, they are somebody else's, or the stop."""
+        """Until the topic has them, their partitions are revoked, or the stop is asked for."""
         tries, paused = 0, False
         while reads and not self._stop.is_set():
             outcome = await self._topic.write(reads, ends_of(reads))
@@ -203,16 +206,18 @@ class _Rekeyer:
         self._health.up(COMPONENT)
 
     async def _make_again(self) -> None:
-        """Somebody deleted the topic. What could be made at the start can mostly be made now."""
+        """Somebody deleted the keyed topic: create it again."""
         try:
             reason = await self._topic.make()
-        except WrongSetting as error:  # no reason to end: reading waits, and somebody may make it by hand
+        except WrongSetting as error:  # no reason to stop: reading waits, and an operator may create it
             reason = str(error)
         if reason and self._missing.add(1, trio.current_time()):
-            log.warning("the topic between the stages is gone and could not be made again", reason=reason)
+            log.warning(
+                "the keyed topic (kafka.rekey.topic) is gone and could not be made again; create it", reason=reason
+            )
 
     async def _wait(self, most_secs: float) -> None:
-        """Polls meanwhile: the group expects it, and a rebalance may be why it was not taken."""
+        """Wait, and poll meanwhile: the group expects it, and a rebalance may be the reason that the write failed."""
         until = trio.current_time() + self._chance.uniform(most_secs / 2, most_secs)
         while not self._stop.is_set():
             await self.read()
@@ -221,7 +226,7 @@ class _Rekeyer:
             await trio.sleep(0.05)
 
     async def _refused(self, reads: list[ReadRecord], refused: Undeliverable) -> None:
-        """Halves, until it is clear which record it is; in order, for the offsets go with them."""
+        """Halve the batch until the record is found. Keep the order, because each write commits its offsets."""
         if len(reads) > 1:
             half = len(reads) // 2
             await self.write(reads[:half])
@@ -245,7 +250,7 @@ class _Rekeyer:
         await self.write(still_ours([attrs.evolve(read, record=without_spans)]))
 
     def _tell_of_headers(self, record: Record, reason: bytes | None) -> None:
-        """Its spans go on; instead of its headers the records made of it have one that says so."""
+        """The spans of the record go on. The records made of it have one header that says that the others are unreadable."""
         self._meter.count(measures.REKEY_UNREADABLE_HEADERS)
         if count := self._headers_telling.add(1, trio.current_time()):
             log.warning(

@@ -1,4 +1,4 @@
-"""Tells the scaler's group how far the partitions have been read. Nothing else depends on whether it can."""
+"""Commits the read positions to a group of their own, for an autoscaler. Nothing else depends on it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from tss.state.assignments import Assignments
 log = structlog.get_logger()
 
 ANSWER_SECS = 5.0  # for one question; the next turn asks again
-PARTED = 16  # handovers that come while an answer is waited for; more are told by who has the partitions then
+PARTED = 16  # revocations during one call; the new owners commit the positions of further ones
 
 
 class ReadGroup(Protocol):
-    """A consumer group without members, which only has offsets."""
+    """A consumer group without members. It only has offsets."""
 
     async def standing(self, ids: Sequence[int]) -> dict[int, int]:
-        """What it has of these partitions, -1 for nothing. Raises CannotCommit."""
+        """The committed offsets of these partitions; -1 for none. Raises CannotCommit."""
 
     async def commit(self, positions: Mapping[int, int]) -> None:
         """Raises CannotCommit."""
 
 
 async def run(group: ReadGroup, assignments: Assignments, meter: Meter, stop: trio.Event, interval_secs: float) -> None:
-    """Every interval, for a partition that goes while it does, and a last time when told to stop."""
+    """Commit at every interval, when partitions are revoked, and a last time when told to stop."""
     scaler = _Scaler(group, meter)
     assignments.parting, parted = trio.open_memory_channel[Mapping[int, int]](PARTED)
     with parted:
@@ -45,7 +45,7 @@ async def run(group: ReadGroup, assignments: Assignments, meter: Meter, stop: tr
 async def _wait(
     parted: trio.MemoryReceiveChannel[Mapping[int, int]], stop: trio.Event, secs: float
 ) -> Mapping[int, int]:
-    """The positions of what is about to go; empty when the time is over, or the stop has come."""
+    """The positions of partitions that are being revoked; empty after ``secs``, or at the stop."""
     parting: Mapping[int, int] = {}
 
     async def listen() -> None:
@@ -69,7 +69,7 @@ class _Scaler:
         self._telling = LogThrottle()
 
     async def turn(self, positions: Mapping[int, int]) -> None:
-        """All that is ours."""
+        """Commit the positions of all our partitions."""
         self._positions.keep(positions)
         await self.tell(positions)
 
@@ -82,7 +82,11 @@ class _Scaler:
             count = self._telling.add(1, trio.current_time())
             if count:
                 reason = str(error) or f"no answer in {ANSWER_SECS:g} s"
-                log.warning("the scaler's group was not told how far was read", count=count, reason=reason)
+                log.warning(
+                    "read positions were not committed to the scaler's group; the next interval tries again",
+                    count=count,
+                    reason=reason,
+                )
 
     async def _tell(self, positions: Mapping[int, int]) -> None:
         unknown = self._positions.unknown(positions)

@@ -1,4 +1,4 @@
-"""Sends the span metrics from time to time. They are cumulative: what one sending fails to bring, the next one does."""
+"""Sends the span metrics by OTLP at intervals. They are cumulative: the next sending contains all that a failed one had."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ OK, REJECTED = "ok", "rejected"
 
 
 class SpanMetricsBackend(Protocol):
-    """Where they are sent."""
+    """The receiver of the span metrics."""
 
     async def send(self, body: bytes) -> Outcome:
-        """Send one serialized ExportMetricsServiceRequest once. Never raises for what the world may do."""
+        """Send one serialized ExportMetricsServiceRequest once. Never raises for network or server errors."""
 
 
 class SpanMetricsReport(Protocol):
-    """What is to be sent."""
+    """The span metrics to send."""
 
     @property
     def spans(self) -> int:
         """How many spans have been counted."""
 
     def requests(self, now_ns: int) -> Iterator[bytes]:
-        """Some series at a time; several of these concatenated are one request."""
+        """Some series at a time. Several of these, concatenated, are one request."""
 
     def told(self, upto: int) -> None:
-        """What was counted up to this span has arrived."""
+        """All counts up to this span have arrived."""
 
 
 @attrs.define
 class SpanMetricsSender:
-    """What a sending needs."""
+    """Sends one report to one backend."""
 
     report: SpanMetricsReport
     backend: SpanMetricsBackend
@@ -56,17 +56,17 @@ class SpanMetricsSender:
     _failing: LogThrottle = attrs.field(factory=LogThrottle)
 
     def fails(self, reason: str, detail: str) -> None:
-        """Counted, and said from time to time."""
+        """Count a failure, and log it from time to time."""
         self.meter.count(measures.SPAN_METRICS_EXPORTS, 1, reason)
         times = self._failing.add(1, trio.current_time())
         if times:
             log.warning(
-                "span metrics were not taken; the next sending has them", reason=reason, detail=detail, times=times
+                "span metrics were not taken; the next sending contains them", reason=reason, detail=detail, times=times
             )
 
 
 async def run(sending: SpanMetricsSender, interval_secs: float, last_secs: float, done: trio.Event) -> None:
-    """Every ``interval_secs`` until ``done``, and once more, which takes no longer than ``last_secs`` (law 9)."""
+    """Every ``interval_secs`` until ``done``, and then once more, for at most ``last_secs`` (law 9)."""
     sending.meter.count(measures.SPAN_METRICS_EXPORTS, 0, OK)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_regularly, sending, interval_secs)
@@ -83,11 +83,11 @@ async def _regularly(sending: SpanMetricsSender, interval_secs: float) -> None:
         with trio.move_on_after(interval_secs) as late:
             await send(sending)
         if late.cancelled_caught:
-            sending.fails("timeout", "an interval was not enough for it")
+            sending.fails("timeout", "the sending took longer than one interval")
 
 
 async def send(sending: SpanMetricsSender) -> None:
-    """All series, in as many requests as it takes. What fails for good ends it: the rest would too."""
+    """Send all series, in as many requests as needed. A failure ends it: the other requests would fail too."""
     upto = sending.report.spans
     rejected = ""
     for body in await _bodies(sending.report):
@@ -105,7 +105,7 @@ async def send(sending: SpanMetricsSender) -> None:
 
 
 async def _bodies(report: SpanMetricsReport) -> list[bytes]:
-    """The requests, none much larger than `REQUEST_BYTES`; others have their turn while they are written."""
+    """The requests, none much larger than `REQUEST_BYTES`. Other tasks run while they are written."""
     bodies = []
     waiting = bytearray()
     for part in report.requests(time.time_ns()):
@@ -118,7 +118,7 @@ async def _bodies(report: SpanMetricsReport) -> list[bytes]:
 
 
 async def _try(sending: SpanMetricsSender, body: bytes) -> Outcome:
-    """A few times, while it may help."""
+    """Try up to `TRIES` times, as long as the outcome says that another try may help."""
     for tries in range(1, TRIES):
         outcome = await sending.backend.send(body)
         if not isinstance(outcome, Again):

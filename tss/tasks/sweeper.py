@@ -1,4 +1,4 @@
-"""Owns the buffer: adds records in log order and hands on the traces that the log's time closes."""
+"""Owns the buffer: adds records in the order of their partition and passes on the traces that stream time closes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def run(
     keying: Keying,
     observers: Sequence[SpanObserver] = (),
 ) -> None:
-    """Until the channel ends. What is still open then is not decided: it stays in Kafka."""
+    """Until the channel ends. Traces that are still open then are not decided: their records stay in Kafka."""
     remembering, clocks, uncounted = _Remembering(buffer), _Clocks(), Uncounted(meter)
     with polled, closed:
         async for batch in polled:
@@ -51,7 +51,7 @@ async def run(
                     before = taken
                     taken = buffer.add_some(partition, run, before, room, batch.wall_ms)
                     room -= taken - before
-                    # Without the second condition large records could close many times what there is room for (law 5).
+                    # Without the second condition, large records could close many times the bytes allowed (law 5).
                     if not room or buffer.closed_bytes > buffer.limits.closed_bytes:
                         await _show_late_dropped(buffer, observers, uncounted)
                         await _hand_on(closed, buffer, meter, keying)
@@ -67,7 +67,7 @@ async def run(
 
 
 async def _show_late_dropped(buffer: Buffer, observers: Sequence[SpanObserver], uncounted: Uncounted) -> None:
-    """Show late spans of dropped traces to those who count all traffic (law 7). The batch in work holds their bytes."""
+    """Show the late spans of dropped traces to the observers of all traffic (law 7). The current batch holds their bytes."""
     late = buffer.take_late_dropped()
     for piece in _late_pieces(late):
         observe_late_dropped(piece, observers, uncounted)
@@ -75,7 +75,7 @@ async def _show_late_dropped(buffer: Buffer, observers: Sequence[SpanObserver], 
 
 
 def _late_pieces(late: list[tuple[bytes, list[bytes]]]) -> Iterator[list[tuple[bytes, list[bytes]]]]:
-    """As much at once as of closed traces, so that the event loop is not held up longer."""
+    """In pieces of the size of a batch of closed traces, so that none blocks the event loop for longer."""
     piece: list[tuple[bytes, list[bytes]]] = []
     size = 0
     for each in late:
@@ -90,7 +90,7 @@ def _late_pieces(late: list[tuple[bytes, list[bytes]]]) -> Iterator[list[tuple[b
 
 @attrs.define
 class _Remembering:
-    """Warns when decisions are forgotten before late spans can be expected to have come."""
+    """Warns if decisions are forgotten before late spans can have arrived."""
 
     buffer: Buffer
     _looked_at: float = -math.inf
@@ -103,7 +103,7 @@ class _Remembering:
         self._looked_at = now
         if self.buffer.forgets_too_early() and self._telling.add(1, trio.current_time()):
             log.warning(
-                "decisions are forgotten before rootQuietSecs are over, so spans that come late may be decided anew: "
+                "decisions are forgotten before rootQuietSecs are over, so late spans may be decided anew: "
                 "raise maxBufferBytes, or add replicas",
                 reach_secs=round(self.buffer.reach_secs(), 1),
                 kept=self.buffer.memory.kept,
@@ -113,21 +113,21 @@ class _Remembering:
 
 @attrs.define
 class _Clocks:
-    """Warns when a record has moved a partition's stream time far ahead of the wall clock."""
+    """Warns if a record has moved a partition's stream time far ahead of the wall clock."""
 
     _telling: LogThrottle = attrs.field(factory=LogThrottle)
 
     def look(self, partition: Partition, run: Sequence[Record], wall_ms: int) -> None:
-        """After these records, read at this wall time, were taken in."""
+        """Call it after these records, read at this wall time, were added."""
         ahead_ms = partition.time.ahead_ms(wall_ms)
         if ahead_ms < AHEAD_MS:
             return
         newest = [record.offset for record in run if record.timestamp_ms == partition.time.record_ms]
         if newest and self._telling.add(1, trio.current_time()):  # else it came in an earlier batch
             log.warning(
-                "a record's timestamp is ahead of the clock: on its partition open traces closed early, and until the "
-                "clock has come there traces close late; correct the producer's clock, or let the brokers date the "
-                "records: message.timestamp.type=LogAppendTime on the topic",
+                "a record's timestamp is ahead of the clock: on its partition, open traces closed early, and traces close late "
+                "until the clock has reached it; correct the producer's clock, or let the brokers set the timestamps: "
+                "message.timestamp.type=LogAppendTime on the topic",
                 partition=partition.id,
                 offset=newest[0],
                 ahead_secs=round(ahead_ms / 1000, 1),
@@ -135,7 +135,7 @@ class _Clocks:
 
 
 async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer, meter: Meter, keying: Keying) -> None:
-    """Pass on what has closed, in pieces, as long as there is room for closed traces; adding waits meanwhile."""
+    """Pass on closed traces in pieces, while there is room for them. No record is added meanwhile."""
     await trio.lowlevel.checkpoint()
     show(buffer, meter)
     waiting = buffer.take()
@@ -143,10 +143,10 @@ async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer, 
         keying.split(split)
     held_back = weight(waiting)
     for piece in _pieces(waiting, held_back, min(BYTES_AT_ONCE, buffer.limits.closed_bytes)):
-        await _room(buffer, held_back)  # what waits here is closed too; room means room beside it
+        await _room(buffer, held_back)  # traces that wait here count as closed too
         held_back -= weight(piece)
         await closed.send(piece)
-    # Late fragments of a trace that waits for its decision come by no hand of ours, but take room all the same.
+    # Late fragments of a trace that waits for its decision take room too, though they do not pass through here.
     await _room(buffer, 0)
 
 

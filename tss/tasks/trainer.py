@@ -1,4 +1,4 @@
-"""Trains the dictionary that quiet traces are packed with, on a thread, when the packer has enough to train on."""
+"""Trains the dictionary for packing quiet traces, on a thread, once the packer has enough samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gives memory that a burst has left over back to the system, now and then."""
+"""Returns free memory to the system every 30 s, such as after a burst."""
 
 from __future__ import annotations
 

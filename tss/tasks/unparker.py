@@ -1,4 +1,4 @@
-"""Brings the parked spans of closed traces back before they are decided. Nothing waits for it but those traces."""
+"""Fetches the parked spans of closed traces before they are decided. Only these traces wait for it."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ from tss.tasks.parker import Parking
 
 log = structlog.get_logger()
 
-AGAIN_SECS = 0.25  # while Redis is away a try costs nothing: the link knows
+AGAIN_SECS = 0.25  # while Redis is away a try costs nothing: the link fails at once
 BATCH_TRACES = 100
 BATCH_BYTES = 2 << 20  # as much as a batch of closed traces may have
 
 
 async def run(
-    aside: trio.MemoryReceiveChannel[list[Trace]], parking: Parking, deciding: Deciding, assignments: Assignments
+    lacking: trio.MemoryReceiveChannel[list[Trace]], parking: Parking, deciding: Deciding, assignments: Assignments
 ) -> None:
-    """Until the channel ends. What still waits then is in Redis, and Kafka knows from where on to read it otherwise."""
+    """Until the channel ends. Traces that still wait then are left to the next owner, in Redis or else in Kafka."""
     waiting: list[Trace] = []
     ended = False
-    with aside, deciding:
+    with lacking, deciding:
         while not ended:
             with trio.move_on_after(AGAIN_SECS if waiting else math.inf):
                 try:
-                    waiting += await aside.receive()
+                    waiting += await lacking.receive()
                 except trio.EndOfChannel:
                     ended = True
             waiting = await _bring_back(waiting, parking, deciding, assignments)
             deciding.meter.set(measures.UNPARKING_WAITING, len(waiting))
         if waiting:
-            log.info("closed traces wait for their spans from Redis; the next owner decides them", traces=len(waiting))
+            log.info(
+                "closed traces still wait for their spans from Redis; the next owner decides them", traces=len(waiting)
+            )
 
 
 async def _bring_back(
     waiting: Sequence[Trace], parking: Parking, deciding: Deciding, assignments: Assignments
 ) -> list[Trace]:
-    """Returns those that have to go on waiting."""
+    """Returns the traces that still have to wait."""
     still: list[Trace] = []
     for home, traces in _by_home(waiting).items():
         for batch in _batches(traces):
@@ -62,7 +64,7 @@ async def _bring_back(
                 still += [trace for trace in batch if trace.is_parked()]
             if go_on:
                 _look_up(go_on, deciding)
-                # Asked again, since Redis may have been away when they closed.
+                # Recalled again: Redis may have been away when they closed.
                 await deciding.decide(await deciding.memories.recall(go_on), deciding.enforcer())
     return still
 
@@ -103,7 +105,7 @@ def _with_frames(
 
 
 def _look_up(traces: Sequence[Trace], deciding: Deciding) -> None:
-    """What an owner with other settings parked is looked through again, before anything is decided by what is found."""
+    """Look up again the values of traces that were parked under other settings, before they are decided."""
     unlooked = [trace for trace in traces if trace.unlooked]
     if unlooked:
         scanner = Scanner(deciding.sampler.lookup)
