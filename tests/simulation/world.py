@@ -6,7 +6,6 @@ import random
 import traceback
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import attrs
 import trio
@@ -17,6 +16,7 @@ from tests.fakes.destination import Arrival, FakeDestination, Mood, SpanKey, spa
 from tests.fakes.kafka import EPOCH_MS, FakeKafka, FakeMember
 from tests.fakes.redis import FakeDecisions, FakeParking, FakeRedis
 from tests.fakes.redis import Mood as RedisMood
+from tests.scheduling import scheduled_by
 from tests.simulation.oracle import Fact, facts_of
 from tests.simulation.plan import Fault, Plan, Shared, Trouble
 from tests.simulation.watch import HEARING, LIVING, Hearing, Incarnation, Place, watched
@@ -376,18 +376,10 @@ def run(plan: Plan, begins_secs: float = 0) -> World:
 
     ``begins_secs`` is the simulated time at which the daemon starts: what was to be written before is there already.
     """
-    choices: Any = trio._core._run
-    before, state = choices._ALLOW_DETERMINISTIC_SCHEDULING, choices._r.getstate()
-    choices._ALLOW_DETERMINISTIC_SCHEDULING = True
-    choices._r.seed(plan.seed)
-    try:
-        with watched():
-            clock = MockClock(autojump_threshold=0)
-            clock.jump(begins_secs)
-            return trio.run(_run, plan, clock=clock)
-    finally:
-        choices._ALLOW_DETERMINISTIC_SCHEDULING = before
-        choices._r.setstate(state)
+    with scheduled_by(plan.seed), watched():
+        clock = MockClock(autojump_threshold=0)
+        clock.jump(begins_secs)
+        return trio.run(_run, plan, clock=clock)
 
 
 async def _run(plan: Plan) -> World:
