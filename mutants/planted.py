@@ -57,8 +57,8 @@ PLANTED = (
     Planted(
         "the guard of a late park is off by one",
         "tss/edges/redis/parking.py",
-        "seq >= new_seq",
-        "seq > new_seq",
+        "seq < known_seq or seq >= new_seq",
+        "seq < known_seq or seq > new_seq",
         REDIS_TESTS,
     ),
     Planted(
@@ -71,8 +71,8 @@ PLANTED = (
     Planted(
         "reading back misses the trace whose last record is the first wanted",
         "tss/edges/kafka_output/readback.py",
-        "told.last >= self.offsets[partition]",
-        "told.last > self.offsets[partition]",
+        "found.last >= self.offsets[partition]",
+        "found.last > self.offsets[partition]",
         ("tests/edges/test_kafka_readback.py",),
     ),
     Planted(
