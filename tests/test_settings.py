@@ -1,4 +1,4 @@
-"""Settings: what is accepted, what is refused and in which words, and that no secret is ever shown."""
+"""Settings: which values are accepted, which are refused with which error, and that no secret is shown."""
 
 import json
 from pathlib import Path
@@ -106,7 +106,7 @@ spanCompression:
   sqlPatterns: []
 """
 
-# The least that is accepted, from the environment, so that a test's file holds only what the test is about.
+# The required settings, from the environment, so that the file of a test has only the keys that the test is about.
 LEAST = {"TSS_KAFKA_BROKERS": "kafka:9092", "TSS_DATADOG_AGENT_URL": "http://agent:8126"}
 
 
@@ -162,7 +162,7 @@ def test_production_values_are_accepted_as_printed(accept: Any) -> None:
 
 
 def test_production_values_are_the_defaults(accept: Any) -> None:
-    """Save for an address and a switch that is off, a chart may leave out any of its keys."""
+    """Except for an address and a switch that is off, a chart may omit each of these keys."""
     kept = PRODUCTION.replace("redis://redis-master:6379", "").replace("  enabled: true", "  enabled: false")
     environ = LEAST | {"TSS_KAFKA_BROKERS": "kafka-0.kafka-headless:9092,kafka-1.kafka-headless:9092"}
     assert accept(kept, environ) == accept("", environ)
@@ -1193,7 +1193,7 @@ def test_span_metrics_that_cannot_be(refuse_one: Any, text: str, path: str) -> N
 
 
 def test_a_ca_beside_plaintext_is_an_error(refuse: Any) -> None:
-    """Whoever names one believes that the connection is encrypted."""
+    """Operators who set a CA expect an encrypted connection."""
     text = BASE.replace("'k:9092'", "'k:9092', securityProtocol: plaintext, sslCaLocation: /ca.pem")
     (error,) = refuse(text)
     assert (error.path, "kafka.sslCaLocation is set" in error.allowed) == ("kafka.securityProtocol", True)

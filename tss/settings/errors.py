@@ -103,7 +103,7 @@ class Notes:
     """What one load has found so far: the errors, the invalid keys, and the keys that came from a variable."""
 
     errors: list[InvalidSetting] = field(factory=list)
-    spoiled: set[str] = field(factory=set)
+    invalid: set[str] = field(factory=set)
     variables: dict[str, str] = field(factory=dict)
 
     def place(self, key: str) -> str:
@@ -114,12 +114,12 @@ class Notes:
         return key
 
     def add(self, key: str, found: str, allowed: str, hint: str = "") -> None:
-        self.spoiled.add(key)
+        self.invalid.add(key)
         self.errors.append(InvalidSetting(self.place(key), found, allowed, hint))
 
-    def sound(self, *keys: str) -> bool:
+    def valid(self, *keys: str) -> bool:
         """True if none of these keys has an error yet, so that comparing them means something."""
-        return not any(_above(bad, key) or _above(key, bad) for bad in self.spoiled for key in keys)
+        return not any(_above(bad, key) or _above(key, bad) for bad in self.invalid for key in keys)
 
 
 def _above(upper: str, lower: str) -> bool:

@@ -27,7 +27,7 @@ def load(path: str | None, environ: Mapping[str, str], *, root: Path = Path("/")
     document = _document(path, notes) if path is not None else {}
     settings = _settings(document, overrides, notes)
     for conflict in conflicts(settings):
-        if notes.sound(*conflict.keys):
+        if notes.valid(*conflict.keys):
             notes.add(conflict.keys[0], conflict.found, conflict.allowed, conflict.hint)
     if notes.errors:
         raise SettingsError(tuple(notes.errors), path)
@@ -57,7 +57,7 @@ def _document(path: str, notes: Notes) -> dict[object, object]:
 
 def _no_document(path: str, found: str, notes: Notes) -> dict[object, object]:
     notes.add(path, found, "a YAML file with a mapping of sections")
-    notes.spoiled.add("")  # so that no key is reported as missing: it may be in the unreadable file
+    notes.invalid.add("")  # so that no key is reported as missing: it may be in the unreadable file
     return {}
 
 
@@ -136,7 +136,7 @@ def _values(
 def _value(attribute: "attrs.Attribute[Any]", raw: object, key: str, notes: Notes) -> object:
     known = about(attribute)
     if raw is None:
-        if known.required and notes.sound(key):
+        if known.required and notes.valid(key):
             hint = next((f"or set {name}" for name, known_as in VARIABLES.items() if known_as.key == key), "")
             notes.add(key, "nothing", known.kind.allowed, hint)
         return None
@@ -164,7 +164,7 @@ def _refuse_unknown(mapping: Mapping[object, object], known: Iterable[str], at: 
             meant = _meant(str(name), here)
             notes.add(key, "an unknown key", ", ".join(here), did_you_mean(meant))
             if meant:  # then that key is misspelt, and not missing as well
-                notes.spoiled.add(meant)
+                notes.invalid.add(meant)
 
 
 def _meant(name: str, here: Mapping[str, str]) -> str:
