@@ -13,6 +13,7 @@ import pytest
 from tss.__main__ import main, stale_module
 from tss.commands import COMMANDS, run
 from tss.commands.parser import parse, parser, program
+from tss.settings import load
 
 KAFKA = {"TSS_KAFKA_BROKERS": "kafka:9092", "TSS_DATADOG_API_KEY": "a-key-to-be-masked"}
 
@@ -117,3 +118,9 @@ def test_compiled_modules_that_are_older_than_their_sources_are_told(tmp_path: P
     assert main([], KAFKA) == 1
     said = capsys.readouterr().err
     assert "cannot import name 'Scanner'" in said and "run `make setup`" in said
+
+
+def test_the_start_line_can_be_made_where_force_rules_are_on() -> None:
+    """They are a policy, too, and have no rate."""
+    settings = load(None, KAFKA | {"TSS_FORCE_SAMPLING_ADMIN_TOKEN": "a-token-of-sixteen"})
+    assert run.in_force(settings, None)["policies"] == {"errors": 1, "latency": 0.1, "default": 0}

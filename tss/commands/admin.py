@@ -20,13 +20,13 @@ from tss.settings import CONFIG_VARIABLE, SettingsError, load
 DEFAULT_URL = "http://127.0.0.1:8080"
 TOKEN_VARIABLE = "TSS_FORCE_SAMPLING_ADMIN_TOKEN"  # noqa: S105  # its name, not its value
 ANSWER_SECS = 30
-MAX_ANSWER_BYTES = 16 * 1024 * 1024  # 1,000 rules of the largest size have less
+MAX_ANSWER_BYTES = 16 * 1024 * 1024  # 1,000 rules of the largest size take less
 MAX_REASON_CHARS = 200
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Trouble(Exception):
-    """What to tell who asked, line by line; the exit code is FAILED."""
+    """Why the command failed: the lines for stderr. The exit code is FAILED."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__(*lines)
@@ -34,8 +34,8 @@ class Trouble(Exception):
 
 
 def tell(lines: Iterable[str], to: TextIO) -> None:
-    """Print them. What a server wrote may be in them, and it may be any server: what would move the cursor, begin a line
-    of its own or have no place in the terminal's encoding is shown by its number.
+    """Print the lines. They may quote any server, so control characters, line breaks and characters that the terminal
+    cannot show are printed as escapes.
     """
     encoding = to.encoding or "utf-8"
     for line in lines:
@@ -81,20 +81,20 @@ class Replica:
             raise self.stranger(status, "no JSON") from error
 
     def stranger(self, status: int, what: str) -> Trouble:
-        """It answers, and is no tss."""
+        """The error for a server that answers and is not a tss."""
         return Trouble(
             f"{self.url} answers {status} with {what}: is it the health port, or forceSampling.adminPort, of a tss?"
         )
 
     def _opener(self) -> urllib.request.OpenerDirector:
-        """The token goes to the address that was named, and nowhere else: no redirect is followed, and no proxy of the
-        environment asked unless that is wanted."""
+        """The token goes only to the named address: redirects are not followed, and the proxies of the environment are
+        used only with --proxy."""
         proxies = urllib.request.ProxyHandler(None if self.by_proxy else {})
         return urllib.request.build_opener(proxies, _NoRedirect())
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer like any other that is no success."""
+    """Treats a redirect as an error response."""
 
     def redirect_request(self, *_: object) -> None:
         return None
@@ -114,7 +114,7 @@ def _words(error: urllib.error.HTTPError) -> Sequence[str]:
 
 
 def token(config: str | None, environ: Mapping[str, str]) -> str:
-    """From the environment, else from the settings, as the daemon would find it. Raises Trouble."""
+    """The admin token, from the environment, else from the settings, as the daemon finds it. Raises Trouble without one."""
     if environ.get(TOKEN_VARIABLE):
         return environ[TOKEN_VARIABLE]
     file = environ.get(f"{TOKEN_VARIABLE}_FILE")

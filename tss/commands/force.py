@@ -37,7 +37,7 @@ class Site(Replica):
     """One replica's pages of force rules."""
 
     def ask(self, method: str, path: str = "", document: object = None, revision: int | None = None) -> Any:
-        """The answer's document. Raises Trouble with the server's own words, or for what is no answer of a tss."""
+        """The JSON of the answer. Raises Trouble with the server's own words, or if the server is not a tss."""
         status, found = self.request(method, f"/admin/force-rules{path}", document, revision)
         if method == "DELETE":
             return found
@@ -109,7 +109,7 @@ def _update(site: Site, options: argparse.Namespace) -> Any:
 
 
 def _given(options: argparse.Namespace) -> Document:
-    """What was given of a rule; matchers together replace those there were."""
+    """The fields of a rule that the options give. Given matchers replace all that the rule had."""
     found = {
         "action": options.action,
         "matchers": options.match,
@@ -151,19 +151,19 @@ def describe(parser: argparse.ArgumentParser) -> None:
             made.add_argument("rule", help="its id or its name")
         return made
 
-    command("list", _list, "All rules, in the order in which they are tried.")
-    command("show", _show, "One rule.")
-    add = command("add", _add, "A new rule.")
+    command("list", _list, "Show all rules, in the order in which they are tried.")
+    command("show", _show, "Show one rule.")
+    add = command("add", _add, "Add a rule.")
     add.add_argument("name")
-    add.add_argument("--disabled", action="store_true", help="make it, but let it do nothing yet")
+    add.add_argument("--disabled", action="store_true", help="add it switched off")
     _describe(add, needed=True)
-    update = command("update", _update, "Change a rule; what is not given stays.")
+    update = command("update", _update, "Change a rule. Fields that are not given stay as they are.")
     update.add_argument("--name")
     _describe(update, needed=False)
-    extend = command("extend", _extend, "Let a rule end later.")
+    extend = command("extend", _extend, "Let a rule expire later.")
     extend.add_argument("--for", dest="duration", type=_duration, metavar="TIME", help="by how much: 30m, 2h, 1d")
     command("enable", _switch, "Switch a rule on.")
-    command("disable", _switch, "Switch a rule off; it ends when it would have.")
+    command("disable", _switch, "Switch a rule off. It still expires at its time.")
     command("remove", _remove, "Remove a rule.")
 
 
@@ -185,12 +185,12 @@ def _describe(parser: argparse.ArgumentParser, *, needed: bool) -> None:
 def _duration(word: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", word, re.ASCII)
     if not found:
-        raise argparse.ArgumentTypeError(f"{word!r} is no time such as 90s, 30m, 2h or 1d")
+        raise argparse.ArgumentTypeError(f"{word!r} is not a time; write 90s, 30m, 2h or 1d")
     return float(found[1]) * _UNITS[found[2]]
 
 
 def _matcher(words: str) -> Document:
-    """The server says what is wrong with the words; here only what cannot be taken apart is refused."""
+    """Refuses only a text that cannot be split; the server checks the parts."""
     parts = words.split(maxsplit=2)
     if len(parts) < 2:
         raise argparse.ArgumentTypeError(f"{words!r} is not WHERE[:KEY] OP VALUE, such as 'span:http.route eq /pay'")
@@ -204,7 +204,7 @@ def _matcher(words: str) -> Document:
 
 
 def _value(op: str, word: str) -> object:
-    """Numbers and truths are what they look like; a text that looks like one stands in double quotes."""
+    """Numbers and booleans are read as such. A text that looks like one needs double quotes."""
     if op in ("regex", "contains", "starts_with", "ends_with"):
         return word
     try:
@@ -222,7 +222,7 @@ def _value(op: str, word: str) -> object:
 def _for_machines(shown: Any, url: str) -> Sequence[str]:
     try:
         return json.dumps(shown, indent=2).splitlines()
-    except RecursionError as error:  # what could just be read is too deep to be written
+    except RecursionError as error:  # the limit for writing is lower than for reading
         raise Trouble(f"{url} answers with JSON that is nested too deeply") from error
 
 

@@ -16,7 +16,7 @@ from tss.core.errors import LawBroken, StoppedAtOnce, TssError, WrongSetting
 from tss.settings import Settings, SettingsError, is_too_much, memory_limit_bytes, secrets, without_effect
 
 AT_ONCE_SECS = 1.0  # after a second signal: leaving the group takes some ms, unless the broker is what hangs
-TOLD_BY_ITS_MESSAGE = 2  # from this gravity on; what is graver is told with its traceback
+TOLD_BY_ITS_MESSAGE = 2  # from this gravity on the message is enough; graver errors are logged with their traceback
 
 DESCRIPTION = """\
 Run the daemon: read spans from Kafka, decide once for each trace, send what is kept. SIGTERM stops it in order.
@@ -57,7 +57,7 @@ def in_force(settings: Settings, path: str | None) -> Mapping[str, object]:
         "file": path or "none, only the environment",
         "topic": settings.kafka.input_topic,
         "group": settings.kafka.consumer_group,
-        "policies": {name: rates[name] for name in settings.policies},  # with the rate of each
+        "policies": {name: rates[name] for name in sampling.policies},  # with the rate of each; force rules have none
         "destinations": [f"{each.name} ({each.type})" for each in settings.effective_exporters],
         "memory_limit_bytes": memory_limit_bytes(),
         "max_buffer_bytes": settings.app.max_buffer_bytes,
@@ -65,7 +65,7 @@ def in_force(settings: Settings, path: str | None) -> Mapping[str, object]:
 
 
 def _run(settings: Settings, path: str | None) -> NoReturn:
-    # Only a run needs the libraries below; --help answers without them, and `check` without most.
+    # Imported here, because --help and the other commands need none of these libraries.
     import structlog  # noqa: PLC0415
     import trio  # noqa: PLC0415
 
@@ -106,20 +106,19 @@ def _run(settings: Settings, path: str | None) -> NoReturn:
     code = DONE
     try:
         trio.run(supervise, settings, heard)
-    except BaseException as error:  # noqa: BLE001  # whatever it is, it is told, and the process ends
+    except BaseException as error:  # noqa: BLE001  # every error is logged, and the process ends
         code = _tell(error)
     else:
         log.info("stopped")
-    logs.flush(
-        max(0.2, min(1.0, stop_secs * 0.05))
-    )  # for stderr may hang; of a stop it is a twentieth, if there is one
-    # Without the destructors of client libraries, which may wait for a broker that is away, and without a last flush of
+    # stderr may hang, so the wait is bounded: a twentieth of the stop, within 0.2 and 1 s.
+    logs.flush(max(0.2, min(1.0, stop_secs * 0.05)))
+    # sys.exit would run the destructors of client libraries, which may wait for a broker that is away, and flush
     # sys.stderr, which may wait for a reader.
     os._exit(code)
 
 
 def _tell(error: BaseException) -> int:
-    """Every error that ended the daemon, the worst first; returns the exit code, which is that of the worst."""
+    """Log every error that ended the daemon, the worst first. Returns the exit code of the worst."""
     import structlog  # noqa: PLC0415  # as above
 
     log = structlog.get_logger()
@@ -141,7 +140,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _gravity(error: BaseException) -> int:
-    """The worst is the lowest: a law that breaks, what nobody expected, what another start cannot help, the rest."""
+    """The lower, the worse: a broken law, an unexpected error, settings that no restart can help, the rest."""
     match error:
         case LawBroken():
             return 0
@@ -152,15 +151,16 @@ def _gravity(error: BaseException) -> int:
         case StoppedAtOnce():
             return TOLD_BY_ITS_MESSAGE + 2
         case _:
-            return 1  # an OSError, too: where one is expected, an edge has made it one of ours
+            return 1  # also an OSError: the edges translate those that are expected
 
 
 def _collect_garbage_rarely() -> None:
-    """Open traces are long-lived, and what of them hangs together in circles is taken apart when they end: looking
-    through millions of them again and again would find nothing, and stop everything meanwhile.
+    """Open traces live long, and the code breaks their reference cycles itself when they end. So a collection over
+    millions of them finds nothing, and stops the daemon meanwhile.
 
-    What was loaded at the start is never looked at again. The youngest are looked at after 50,000 more were made than
-    freed; a full collection waits besides for a quarter of new objects, which is the interpreter's own rule.
+    Objects from the start are frozen: no collection looks at them. The youngest generation is collected after 50,000
+    more allocations than deallocations. A full collection also waits until a quarter of the objects are new, which is
+    the interpreter's own rule.
     """
     gc.collect()
     gc.freeze()

@@ -16,20 +16,20 @@ from tss.settings.memory import MIB, buffer_bytes
 # statistics of all spans. A core is filled to 60 %, so that a backlog shrinks and a neighbour's pod may fail.
 SPANS_PER_CPU_SEC = 500_000
 CPU_SHARE = 0.6
-# Held beside the bytes of the spans: a trace, a record, a span id.
+# Memory beside the bytes of the spans, for each trace, record and span id.
 TRACE_BYTES, RECORD_BYTES, SPAN_ID_BYTES = 500, 55, 8
-# At two fifths of maxBufferBytes quiet traces begin to be packed, at three fifths the oldest are decided early: half is between.
+# From two fifths of maxBufferBytes on quiet traces are packed, from three fifths on the oldest are decided early. Half lies between.
 BUFFER_SHARE = 0.5
-# A decision that Redis remembers; a parked trace's summary beside its spans, which zstd makes a fifth.
+# Bytes of a decision in Redis, and of a parked trace's summary; zstd packs the spans of a parked trace to a fifth.
 DECISION_BYTES, PARKED_BYTES, PACKED = 150, 719, 5
-# As the settings have them unless told otherwise.
+# The defaults of the settings.
 PARK_AFTER_SECS, DECISION_TTL_SECS, COMMIT_INTERVAL_SECS, MAX_TRACE_SECS = 60, 3600, 5, 10_800
 GIB, HOUR_SECS = 1024 * MIB, 3600
 
 
 @frozen(kw_only=True)
 class Traffic:
-    """What comes in. `rate` in spans a second, `window` the seconds for which a trace is open on average."""
+    """The traffic. `rate` is in spans a second; `window` is the seconds for which a trace is open on average."""
 
     rate: float
     window: float
@@ -44,7 +44,7 @@ class Traffic:
 
 @frozen(kw_only=True)
 class Size:
-    """What it takes. Bytes are of all pods together, unless they are a pod's."""
+    """The need of that traffic. Bytes are of all pods together, unless a comment says otherwise."""
 
     pods: int
     pods_for_cpu: float
@@ -68,11 +68,11 @@ def size(traffic: Traffic) -> Size:
     buffer = buffer_bytes(traffic.pod_mib * MIB)
     for_cpu = traffic.rate / (SPANS_PER_CPU_SEC * CPU_SHARE)
     for_memory = held_bytes / (buffer * BUFFER_SHARE)
-    pods = max(2, math.ceil(max(for_cpu, for_memory)))  # two, so that one may be away
+    pods = max(2, math.ceil(max(for_cpu, for_memory)))  # two, so that one can be away
     traces_per_sec = traffic.rate / traffic.spans_per_trace
     retention_secs = MAX_TRACE_SECS + 2 * traffic.outage_hours * HOUR_SECS
     decided = traces_per_sec * traffic.keep * DECISION_TTL_SECS * DECISION_BYTES
-    # A parked trace stays until its end; what is parked is small, what is open beyond that is not much.
+    # A parked trace stays in Redis until its end. It is packed there, and few traces stay open for that long.
     parked_secs = max(0.0, traffic.window - PARK_AFTER_SECS)
     parked = parked_secs * (traffic.rate * traffic.span_bytes / PACKED + traces_per_sec * PARKED_BYTES)
     return Size(
@@ -93,13 +93,13 @@ def size(traffic: Traffic) -> Size:
 
 
 def _round_up(number: float) -> int:
-    """To two digits that a person would write."""
+    """Up to two significant digits."""
     step: int = 10 ** max(0, math.floor(math.log10(max(number, 1))) - 1)
     return math.ceil(number / step) * step
 
 
 def values(traffic: Traffic, found: Size) -> dict[str, object]:
-    """Of the Helm chart, to begin with. Limits are twice what is expected."""
+    """Values of the Helm chart to begin with. The limits are twice the expected numbers."""
     spans = found.open_traces * traffic.spans_per_trace
     app = {
         "maxBufferTraces": _round_up(max(2 * found.open_traces, 100_000)),
@@ -119,18 +119,18 @@ def values(traffic: Traffic, found: Size) -> dict[str, object]:
 
 
 def sheet(traffic: Traffic) -> str:
-    """The worksheet, for people: each figure with where it comes from."""
+    """The worksheet: each figure with its origin."""
     found = size(traffic)
     where = f"{found.held_secs:g} s in memory" + (", then parked in Redis" if found.held_secs < traffic.window else "")
     rows = [
         ("spans a second", f"{traffic.rate:,.0f}", f"{_bytes(traffic.rate * traffic.span_bytes)} a second in"),
-        ("pods", f"{found.pods}", "the most of the next two, and at least two"),
-        ("  for CPU", _pods(found.pods_for_cpu), f"{SPANS_PER_CPU_SEC:,} spans a CPU-second, a core to {CPU_SHARE:.0%}"),
+        ("pods", f"{found.pods}", "the larger of the next two, and at least 2"),
+        ("  for CPU", _pods(found.pods_for_cpu), f"{SPANS_PER_CPU_SEC:,} spans a CPU-second, each core filled to {CPU_SHARE:.0%}"),
         ("  for memory", _pods(found.pods_for_memory), f"half of {_bytes(found.buffer_bytes)} in a pod of {traffic.pod_mib} MiB"),
         ("held open", _bytes(found.held_bytes), where),
         ("open traces a pod", f"{found.open_traces:,.0f}", f"of {traffic.spans_per_trace:g} spans, for {traffic.window:g} s"),
-        ("partitions", f"{found.partitions} or more", "two a pod, so that there can be twice as many"),
-        ("Kafka retention", f"{found.retention_secs / HOUR_SECS:.0f} h", f"maxTraceDurationSecs, and twice an outage of {traffic.outage_hours:g} h"),
+        ("partitions", f"{found.partitions} or more", "two for each pod, so that the number of pods can double"),
+        ("Kafka retention", f"{found.retention_secs / HOUR_SECS:.0f} h", f"maxTraceDurationSecs plus twice an outage of {traffic.outage_hours:g} h"),
         ("  which is", _bytes(found.retention_bytes), "without compression, one copy"),
         ("Redis", _bytes(found.redis_bytes), f"decisions of {DECISION_TTL_SECS} s, parked traces")
         if traffic.redis
