@@ -35,7 +35,7 @@ from tests.real.brokers import free_ports
 from tests.sinks import OtlpSink
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome
 from tss.core.errors import WrongSetting
-from tss.edges import surroundings
+from tss.edges import preflight
 from tss.edges.http.otlp_metrics import open_otlp_metrics
 from tss.edges.http.proxies import Proxy, decide, proxy_for, secrets
 from tss.edges.redis.endpoint import RedisEndpoint
@@ -566,7 +566,7 @@ def test_where_statistics_go_is_looked_at_too(monkeypatch, stats):
     exporter = DatadogExporter(name="d", via="otlp", api_key="key", intake_url="http://127.0.0.1:1")
     settings = Settings(exporters=(exporter,), datadog=Datadog(stats=stats))
     with pytest.raises(WrongSetting, match="SSL_CERT_FILE") if stats else nullcontext():
-        surroundings.check(settings)
+        preflight.check(settings)
 
 
 async def test_what_a_traceback_ended_before_opens_a_destination(monkeypatch):

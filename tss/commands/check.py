@@ -12,7 +12,7 @@ from tss.commands.check_summary import differences, document, in_force
 from tss.commands.check_warnings import warnings
 from tss.commands.config import add_config, path_of, settings_of
 from tss.core.errors import WrongSetting
-from tss.edges import surroundings
+from tss.edges import preflight
 from tss.settings import Settings, SettingsError, render
 
 DESCRIPTION = """\
@@ -48,11 +48,11 @@ def call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Check and report; returns the exit code."""
     try:
         settings = settings_of(options, environ)
-        surroundings.check(settings)
+        preflight.check(settings)
     except (SettingsError, WrongSetting) as error:
         _tell_errors(error, as_json=options.json)
         return WRONG_USE
-    findings = surroundings.ask(settings) if options.connect else []
+    findings = preflight.ask(settings) if options.connect else []
     if options.json:
         _print_json(settings, findings, everything=options.all)
     elif options.all:
@@ -71,7 +71,7 @@ def _tell_errors(error: SettingsError | WrongSetting, *, as_json: bool) -> None:
         print(json.dumps({"sound": False, "errors": found}, indent=2))
 
 
-def _print_json(settings: Settings, findings: Sequence[surroundings.Finding], *, everything: bool) -> None:
+def _print_json(settings: Settings, findings: Sequence[preflight.Finding], *, everything: bool) -> None:
     shown: dict[str, object] = {
         "sound": True,
         "inForce": in_force(settings),
@@ -105,7 +105,7 @@ def _print_list(title: str, lines: Sequence[str]) -> None:
         print(f"  {line}")
 
 
-def _print_findings(findings: Sequence[surroundings.Finding]) -> None:
+def _print_findings(findings: Sequence[preflight.Finding]) -> None:
     _print_list(
         "Answers, as asked from this machine:",
         [f"{'OK ' if each.ok else 'NOT'} {each.asked}: {each.text}" for each in findings],

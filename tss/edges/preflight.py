@@ -1,4 +1,4 @@
-"""What `tss check` asks the world: the environment always, and with `--connect` Kafka, Redis and each destination."""
+"""The checks before a start, for `tss check`: the environment, and with `--connect` also Kafka, Redis and each destination."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def ask(settings: Settings) -> list[Finding]:
 
 @contextmanager
 def _without_log() -> Iterator[None]:
-    """What the edges would log is in the findings."""
+    """Without the edges' log lines: the findings say the same."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
