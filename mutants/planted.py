@@ -73,7 +73,7 @@ PLANTED = (
         "tss/edges/kafka_output/readback.py",
         "found.last >= self.offsets[partition]",
         "found.last > self.offsets[partition]",
-        ("tests/edges/test_kafka_readback.py",),
+        ("tests/edges/kafka_output/test_readback.py",),
     ),
     Planted(
         "what was delivered is forgotten one record too early",
@@ -87,21 +87,21 @@ PLANTED = (
         "tss/edges/files/lines.py",
         "                    os.fsync(self._descriptor)",
         "                    pass",
-        ("tests/edges/test_dead_letters.py",),
+        ("tests/edges/dead_letters/test_dead_letters.py",),
     ),
     Planted(
         "the dead letters' file is opened without syncing",
         "tss/edges/files/dead_letters.py",
         "begins=BEGINS, fsync=True",
         "begins=BEGINS, fsync=False",
-        ("tests/edges/test_dead_letters.py",),
+        ("tests/edges/dead_letters/test_dead_letters.py",),
     ),
     Planted(
         "a commit that says the same as one under way is not answered",
         "tss/edges/kafka/member.py",
         "waiting.pop(0)",
         "waiting[0]",
-        ("tests/edges/test_kafka_member.py",),
+        ("tests/edges/kafka/test_member.py",),
     ),
     Planted(
         "no answer to a commit is heard",

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tests.edges.test_otlphttp import exporter
+from tests.edges.http.test_otlphttp import exporter
 from tests.edges.traces import span_ids, trace
 from tests.faulty import drive, lost
 from tests.sinks import OtlpSink

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.core.spans import message, span
-from tests.edges.test_datadog import tagged
+from tests.edges.http.test_datadog import tagged
 from tests.edges.traces import trace_of
 from tests.real import oracle
 from tests.real.traffic import sdk_payloads

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import trio
 
-from tests.edges import test_datadog
-from tests.edges.test_datadog import OTLP, exporter, long
+from tests.edges.http import test_datadog
+from tests.edges.http.test_datadog import OTLP, exporter, long
 from tests.edges.traces import span_ids, trace, trace_of
 from tests.faulty import AHEAD, CUTS, GARBAGE, HANGS, ODD_SUCCESSES, Fault, FaultProxy, answering, drive, lost
 from tests.sinks import Reply

@@ -22,7 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from tests.contracts.source import Sent
-from tests.edges.test_otlp_metrics import MetricsSink
+from tests.edges.http.test_otlp_metrics import MetricsSink
 from tests.real import agent, output
 from tests.real.brokers import Broker
 from tests.real.daemon import Daemon, Group, Section, settings, until

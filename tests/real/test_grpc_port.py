@@ -7,7 +7,7 @@ import socket
 import pytest
 import trio
 
-from tests.edges.test_otlphttp import exporter
+from tests.edges.http.test_otlphttp import exporter
 from tests.edges.traces import trace
 from tests.real import agent
 from tests.real.brokers import HOST

@@ -16,7 +16,7 @@ from tss.edges.kafka_client.headers import headers_of
 
 NO_TIMESTAMP_MS = -1
 NO_LIMIT = 1 << 62
-RECORD_BYTES = 110  # the object and the tuple of its fragments (held to it by tests/edges/test_kafka_records.py)
+RECORD_BYTES = 110  # the object and the tuple of its fragments (held to it by tests/edges/kafka/test_records.py)
 SAMPLE_MASK = 127  # the key of one record in 128 is checked, and of the first record of each poll
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from tests.edges.test_files import spans_in
+from tests.edges.files.test_files import spans_in
 from tests.edges.traces import span_ids, trace
 from tss.core.delivery import Accepted, Again
 from tss.edges.files.lines import LineFile

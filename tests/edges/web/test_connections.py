@@ -15,8 +15,8 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from tests.edges.test_force_api import TOKEN
-from tests.edges.test_web import HERE, port_of, settings
+from tests.edges.web.test_force_api import TOKEN
+from tests.edges.web.test_web import HERE, port_of, settings
 from tests.fakes.meter import FakeMeter
 from tss.core.force import Rulebook
 from tss.core.health import Health

@@ -9,7 +9,7 @@ import msgpack
 import pytest
 
 from tests.core.test_apm_stats import NOW_NS, chunk, span
-from tests.edges.test_datadog import ANSWERS, STRANGERS
+from tests.edges.http.test_datadog import ANSWERS, STRANGERS
 from tests.sinks import HttpSink, Received, Reply, SpanId
 from tss.core.delivery import Accepted, Again, Misconfigured, Rejected
 from tss.core.formats.apm_stats import Concentrator, GroupedStats

@@ -12,7 +12,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from tests.edges.test_web import HERE, settings
+from tests.edges.web.test_web import HERE, settings
 from tests.fakes.meter import FakeMeter
 from tests.fakes.rules import FakeRules
 from tss.core.force import Rulebook

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.edges.test_otlphttp import exporter
+from tests.edges.http.test_otlphttp import exporter
 from tests.edges.traces import trace
 from tests.faulty import Fault, FaultProxy, answering
 from tests.real.brokers import free_ports

@@ -13,8 +13,8 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from tests.edges.test_force_api import BEARER, TOKEN
-from tests.edges.test_web import HERE, settings
+from tests.edges.web.test_force_api import BEARER, TOKEN
+from tests.edges.web.test_web import HERE, settings
 from tests.fakes.meter import FakeMeter
 from tss.__main__ import main
 from tss.commands import DONE, FAILED

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trustme
 
-from tests.edges.test_otlphttp import exporter
+from tests.edges.http.test_otlphttp import exporter
 from tests.edges.traces import trace
 from tests.faulty import Fault, FaultProxy
 from tests.sinks import OtlpSink
