@@ -34,9 +34,7 @@ T = TypeVar("T")
 
 # The bound of each channel, and why. A batch of closed traces has at most 500 traces or 2 MiB. The bytes that are closed
 # and not settled have a limit of their own besides (Limits.closed_bytes).
-POLLED_BATCHES = (
-    2  # one in work, one ready; the records of a poll wait in librdkafka's queue, which is bounded in bytes
-)
+POLLED_BATCHES = 2  # one in work, one ready; the records of a poll wait in librdkafka, bounded in bytes
 CLOSED_BATCHES = 8  # a burst of deadlines in one second should not stop reading while evaluators have a turn
 KEPT_BATCHES = 2  # one ready while one is prepared
 PREPARED_BATCHES = 4  # enough for every destination to gather its next batch; more would only hide a slow one
@@ -51,34 +49,25 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     during a stop: their records are not committed, and the next owner of the partition reads them again.
     """
     parts = wire(settings, outside)
-    crew, meter, dead_letters, commit_secs = (
-        outside.crew,
-        outside.meter,
-        outside.dead_letters,
-        settings.kafka.commit_interval_secs,
-    )
+    crew, meter, commit_secs = outside.crew, outside.meter, settings.kafka.commit_interval_secs
     assignments, buffer, keying, times = parts.assignments, parts.buffer, parts.keying, parts.times
     async with outside.open_member(assignments, parts.sampler.lookup) as member, trio.open_nursery() as around:
         drain = trio.CancelScope()
         crew.start(around, "stopper", _stopper, stop, drain, times.drain_secs, outside.health)
         crew.start(around, "trainer", trainer.run, buffer.packer, meter)
         if outside.read_group is not None:
-            crew.start(
-                around, "scaler", scaler.run, outside.read_group, assignments, meter, stop, interval_secs=commit_secs
-            )
+            crew.start(around, "scaler", scaler.run, outside.read_group, assignments, meter, stop, commit_secs)
         crew.start(around, "keeper", keeper.run, outside.retention, assignments, meter, stop)
         with drain:
             async with trio.open_nursery() as tasks:
                 polled_in, polled_out = _channel("polled", POLLED_BATCHES, outside, Batch)
                 closed_in, closed_out = _channel("closed", CLOSED_BATCHES, outside, list[Trace])
-                lacking_in, lacking_out = trio.open_memory_channel[list[Trace]](
-                    math.inf
-                )  # bounded in bytes: closed_bytes
+                lacking_in, lacking_out = trio.open_memory_channel[list[Trace]](math.inf)  # closed_bytes bounds it
                 kept_in, kept_out = _channel("kept", KEPT_BATCHES, outside, list[Trace])
                 prepared_in, prepared_out = _channel("prepared", PREPARED_BATCHES, outside, list[Trace])
                 settled_in, settled_out = _channel("settled", SETTLED_BATCHES, outside, list[Trace])
                 crew.work(
-                    tasks, "consumer", consumer.run, member, assignments, dead_letters, polled_in, stop, meter,
+                    tasks, "consumer", consumer.run, member, assignments, outside.dead_letters, polled_in, stop, meter,
                     keying=keying, pausing=parts.pausing,
                 )  # fmt: skip
                 crew.work(
@@ -92,9 +81,8 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
                         crew.work(tasks, f"evaluator {number}", evaluator.run, closed_out.clone(), deciding, lacking)
                     if parts.parker is not None:
                         deciding = parts.deciding(kept=kept_in.clone(), settled=settled_in.clone())
-                        crew.work(
-                            tasks, "unparker", unparker.run, lacking_out, parts.parker.parking, deciding, assignments
-                        )
+                        parking = parts.parker.parking
+                        crew.work(tasks, "unparker", unparker.run, lacking_out, parking, deciding, assignments)
                         crew.start(around, "parker", parts.parker.run)
                     crew.work(tasks, "preparer", preparer.run, kept_out, prepared_in, buffer, parts.preparation, meter)
                     crew.work(
