@@ -179,3 +179,12 @@ def test_law_1_the_death_of_any_task_of_the_daemon_is_seen() -> None:
     pulse = 'crew.start(house, "pulse", pulse.run, meter)'
     assert pulse in sources["supervisor"]
     assert unwatched(sources["supervisor"].replace(pulse, "house.start_soon(pulse.run, meter)")) == ["pulse.run"]
+
+
+def test_a_trace_and_a_partition_do_not_know_each_other() -> None:
+    """Neither imports the other, not even for its types: between them stands `tss.core.progress`."""
+    for one, other in (("trace", "partition"), ("partition", "trace")):
+        for form in ("py", "pxd"):
+            source = (ROOT / "tss" / "core" / f"{one}.{form}").read_text()
+            assert f"tss.core.{other} " not in source, f"{one}.{form} imports {other}"
+            assert f"tss.core import {other}" not in source, f"{one}.{form} imports {other}"

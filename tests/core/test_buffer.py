@@ -311,7 +311,7 @@ def test_law_1_a_late_span_on_its_way_at_the_kill_finds_its_verdict_however_long
             50: fragment(1, [1], root=True),
             115: fragment(1, [2], parents=[1]),
         }
-        for second in range(home.replay_from, upto):
+        for second in range(home.replay.first_read, upto):
             parts = (log[second],) if second in log else ()
             buffer.add(home, record(second, 1000 + second, *parts), WALL)
             decided += decide(buffer)

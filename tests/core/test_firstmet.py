@@ -91,7 +91,7 @@ def test_law_5_one_trace_that_holds_the_low_water_does_not_make_it_grow_without_
             most = max(most, buffer.ledger_bytes)
             home.commit()
     assert home.ledger.low_water == 0
-    assert home.met_bytes <= buffer.limits.ledger_bytes // 2
+    assert home.replay.met_bytes <= buffer.limits.ledger_bytes // 2
     assert most <= buffer.limits.ledger_bytes
     assert buffer.held_bytes <= limit
 

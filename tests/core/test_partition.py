@@ -43,10 +43,13 @@ def test_no_replay_when_it_is_off() -> None:
     for offset in range(7, 5000):
         partition.time.observe(offset * 1000, 10**15)
         partition.mark(offset)
-        partition.ended(bytes(16), offset)
+        partition.replay.ended(bytes(16), offset)
         partition.ledger.read(offset)
     assert partition.commit() == Commit(5000, 5000)
-    assert (len(partition._mark_seconds), len(partition._ended_seconds)) == (0, 0)  # nothing is noted that nobody needs
+    assert (len(partition.replay._seconds), len(partition.replay._end_seconds)) == (
+        0,
+        0,
+    )  # nothing is noted that nobody needs
 
 
 def test_law_2_revoked_before_the_replay_is_over_it_leaves_it_as_it_was() -> None:
@@ -68,11 +71,11 @@ def test_law_2_no_trace_that_ended_in_the_window_is_cut_however_long_it_took() -
         partition.mark(offset)
         partition.ledger.read(offset)
         if offset == 200:
-            partition.ended(b"long", 10)
+            partition.replay.ended(b"long", 10)
         elif offset == 250:
-            partition.ended(b"short", 245)
+            partition.replay.ended(b"short", 245)
     assert partition.commit() == Commit(300, 239)  # 200 is more than sixty seconds ago
-    partition.ended(b"late", 10)  # something came late of it: it is needed again
+    partition.replay.ended(b"late", 10)  # something came late of it: it is needed again
     assert partition.commit() == Commit(300, 10)
 
 
@@ -83,26 +86,26 @@ def test_law_3_a_replay_begins_with_the_record_that_set_the_stream_time_of_what_
         partition.mark(offset)
         partition.ledger.read(offset)
         if offset == 6:
-            partition.ended(b"long", 4)  # that came at 1290, whatever its own timestamp says
+            partition.replay.ended(b"long", 4)  # that came at 1290, whatever its own timestamp says
     assert partition.commit() == Commit(7, 2)
     assert partition.commit() == Commit(7, 2), "it is still needed"
     partition.time.observe(1800 * 1000, 10**15)
     partition.mark(7)
     partition.ledger.read(7)
     assert partition.commit() == Commit(8, 7)
-    assert list(partition._mark_offsets) == [7]
+    assert list(partition.replay._offsets) == [7]
 
 
 def test_law_2_a_trace_taken_up_again_is_not_cut_before_it_has_ended() -> None:
     partition = Partition(0, 5, 300_000, committed=5, replay_from=0, replay_secs=60)
-    partition.began(b"open", 2)
+    partition.replay.reopened(b"open", 2)
     for offset in range(600):
         partition.time.observe((1000 + offset) * 1000, 10**15)
         partition.mark(offset)
         if offset >= 5:
             partition.ledger.read(offset)
     assert partition.commit() == Commit(600, 2)
-    partition.ended(b"open", 2)
+    partition.replay.ended(b"open", 2)
     assert partition.commit() == Commit(600, 2)
     for offset in range(600, 700):
         partition.time.observe((1000 + offset) * 1000, 10**15)

@@ -248,8 +248,8 @@ def test_what_is_below_an_offset_had_come_by_its_time(steps: list[int], reach: i
     for offset, each in enumerate(times):
         home.time.observe(each, WALL)
         home.mark(offset)
-    assert all(time <= home.time_at(reach) for time in times[:reach])
-    assert all(time <= ms for time in times[: home.offset_at(ms)])
+    assert all(time <= home.replay.time_at(reach) for time in times[:reach])
+    assert all(time <= ms for time in times[: home.replay.offset_at(ms)])
 
 
 def test_decisions_reach_to_after_their_last_record() -> None:

@@ -57,7 +57,7 @@ cdef class Buffer:
     cpdef reach(self, Partition partition, long long wall_ms)
     @cython.locals(together=list, each=Trace, first="long long")
     cpdef list decided(self, Trace trace, decision)
-    @cython.locals(together=list, late=list, places=list, left=list, parked=tuple, delivered=set, held="long long", each=Trace)
+    @cython.locals(together=list, late=list, places=list, left=list, parked=tuple, delivered=set, held="long long", each=Trace, home=Partition)
     cpdef list kept_elsewhere(self, Trace trace, Kept known)
     cdef list _sent_elsewhere(self, Trace late, Kept known)
     @cython.locals(each=Trace)
@@ -74,6 +74,7 @@ cdef class Buffer:
     cdef _send(self, Trace trace, list places, tuple parked=*)
     @cython.locals(known=dict, trace=Trace, places=list, kept=Kept)
     cpdef dict deliver(self, traces)
+    @cython.locals(home=Partition)
     cpdef settle(self, Trace trace)
     @cython.locals(trace=Trace)
     cpdef settle_all(self, traces)
@@ -95,6 +96,7 @@ cdef class Buffer:
     cdef Trace _latecomer(self, Partition partition, long long offset, Fragment fragment)
     @cython.locals(home=Partition, due="long long")
     cdef _schedule(self, Trace trace)
+    @cython.locals(home=Partition)
     cdef _unschedule(self, Trace trace)
     @cython.locals(quiet="long long", limit="long long")
     cdef long long _deadline_ms(self, Trace trace) except? -1
@@ -103,7 +105,7 @@ cdef class Buffer:
     cdef _turn(self, Partition partition)
     @cython.locals(trace=Trace)
     cdef _clock(self, Partition partition, long long now_ms)
-    @cython.locals(first="long long")
+    @cython.locals(home=Partition)
     cpdef _close(self, Trace trace, reason)
     cdef _relieve(self)
     cdef bint _is_quiet(self, Trace trace)
@@ -111,6 +113,10 @@ cdef class Buffer:
     cdef _pack_some(self)
 
 
+@cython.locals(home=Partition)
 cdef list _places(Trace trace)
+@cython.locals(home=Partition)
+cdef long long _first_to_replay(Trace trace) except? -1
 cdef tuple _parked(Trace trace)
+@cython.locals(home=Partition)
 cdef list _places_of_ours(Trace trace)

@@ -368,7 +368,7 @@ class Buffer:
             trace = self._open.oldest
         while trace is not None and looks > 0:
             looks -= 1
-            home = trace.home
+            home: Partition = trace.home
             if home.shelf is not None and trace.may_be_parked() and 0 <= trace.held_ms <= home.time.now_ms - after_ms:
                 found.append(trace)
             trace = trace.newer
@@ -377,9 +377,10 @@ class Buffer:
 
     def park(self, trace: Trace) -> None:
         """Redis has what the trace was to leave there. What has closed meanwhile keeps it here, too."""
-        if trace.reason is None and trace.is_leaving() and not trace.home.revoked and trace.branches is None:
+        home: Partition = trace.home
+        if trace.reason is None and trace.is_leaving() and not home.revoked and trace.branches is None:
             self.open_bytes -= trace.park()
-            trace.home.parked(trace.trace_id, trace.first_offset)
+            home.parked(trace.trace_id, trace.first_offset)
             self._open.renew(trace)
         else:
             trace.stay()
@@ -398,10 +399,11 @@ class Buffer:
         False when there is more of it on a partition that is still ours, for which it has to be decided all the same. So
         is what is here of it where its topic was deleted: nobody else can read that.
         """
+        home: Partition = trace.home
         latecomers = trace.latecomers or []
-        if trace.home.replaced:
+        if home.replaced:
             self._given_up += 1
-            self._leave_out(trace, {(trace.home.id, trace.parked_to)})
+            self._leave_out(trace, {(home.id, trace.parked_to)})
             if trace.spans:
                 return False
         if trace.branches is not None or [late for late in latecomers if not late.home.revoked]:
@@ -422,9 +424,9 @@ class Buffer:
         """Decide what holds back the longest ledger early when all together take more than their share."""
         if self.ledger_bytes <= self.limits.ledger_bytes // 2:
             return
-        if sum([each.met_bytes for each in self._partitions]) > self.limits.ledger_bytes // 2:
-            _, _, most = max([(each.met_bytes, -each.id, each) for each in self._partitions])
-            most.forget_where_met()
+        if sum([each.replay.met_bytes for each in self._partitions]) > self.limits.ledger_bytes // 2:
+            _, _, most = max([(each.replay.met_bytes, -each.id, each) for each in self._partitions])
+            most.replay.shorten()
         if self.ledger_bytes <= self.limits.ledger_bytes:
             return
         _, _, longest = max([(each.held_bytes, -each.id, each) for each in self._partitions])
@@ -439,7 +441,7 @@ class Buffer:
         """A closed trace has its decision; returns it and the late fragments that waited for it, decided alike."""
         together = self._together(trace)
         if decision.keeps:
-            first = trace.first_offset if trace.parked_to < 0 else trace.home.to_replay(trace)
+            first = _first_to_replay(trace)
             self.memory.keep(trace.trace_id, decision, (trace.home.id, first), trace.number)
             for each in together:
                 self._send(each, _places(each), _parked(each))
@@ -456,10 +458,11 @@ class Buffer:
         """
         if trace.late:
             return self._sent_elsewhere(trace, known)
+        home: Partition = trace.home
         together = self._together(trace)
         known = self.memory.learn(trace.trace_id, known, trace.number)
-        if known.first[0] == trace.home.id:
-            trace.home.ended(trace.trace_id, known.first[1])
+        if known.first[0] == home.id:
+            home.replay.ended(trace.trace_id, known.first[1])
         elif trace.branches is None:  # else it is counted already
             self.on_two_partitions += 1
         late: list[Trace] = []
@@ -567,8 +570,9 @@ class Buffer:
             self.memory.delivered(trace.trace_id, places)
             self.memory.settled(trace.trace_id)
         self.closed_bytes -= trace.size
-        if trace.shelved and trace.home.shelf is not None:
-            trace.home.shelf.end(trace.trace_id, trace.last_offset())
+        home: Partition = trace.home
+        if trace.shelved and home.shelf is not None:
+            home.shelf.end(trace.trace_id, trace.last_offset())
         trace.release()
 
     def settle_all(self, traces: Iterable[Trace]) -> None:
@@ -606,7 +610,8 @@ class Buffer:
             self._leave(trace)
 
     def _leave(self, trace: Trace) -> None:
-        home, size = trace.home, trace.size
+        home: Partition = trace.home
+        size = trace.size
         if home.revoked:
             self._unschedule(trace)
         stays = trace.leave_revoked()
@@ -641,7 +646,7 @@ class Buffer:
             trace.first_ms = partition.time.now_ms
             self.open_bytes += trace.size
             if settled:
-                partition.began(fragment.trace_id, offset)
+                partition.replay.reopened(fragment.trace_id, offset)
             else:
                 self._traces += 1
         self.open_bytes += trace.absorb(fragment)
@@ -663,7 +668,7 @@ class Buffer:
         if known is None:
             return False
         if offset < partition.start or offset in known.offsets:
-            partition.knew(fragment.trace_id, offset)
+            partition.replay.remembered(fragment.trace_id, offset)
             if offset >= partition.start:
                 self._duplicate_spans += fragment.spans
             return True
@@ -672,7 +677,7 @@ class Buffer:
         late = self._latecomer(partition, offset, fragment)
         late.decision = known.decision
         self._send(late, [(partition.id, offset)])
-        partition.ended(fragment.trace_id, known.first)
+        partition.replay.ended(fragment.trace_id, known.first)
         self._out.append(late)
         return True
 
@@ -694,13 +699,13 @@ class Buffer:
             if kept is None:
                 return False
             if settled:
-                partition.knew(fragment.trace_id, offset)
+                partition.replay.remembered(fragment.trace_id, offset)
             elif kept.has_delivered(partition.id, offset) or kept.sends_parked(partition, offset):
                 self._duplicate_spans += fragment.spans
             else:
                 self._follow(kept, partition, offset, fragment)
             return True
-        partition.knew(fragment.trace_id, offset)
+        partition.replay.remembered(fragment.trace_id, offset)
         if not settled:
             self._late_dropped_spans += fragment.spans
             if self._notes_late:
@@ -728,7 +733,7 @@ class Buffer:
         late.decision = kept.decision
         self._send(late, [(partition.id, offset)])
         if kept.first[0] == partition.id:
-            partition.ended(fragment.trace_id, kept.first[1])
+            partition.replay.ended(fragment.trace_id, kept.first[1])
         elif partition.id not in kept.covered:  # once it is, the trace has been counted
             self.on_two_partitions += 1
         self._out.append(late)
@@ -747,7 +752,7 @@ class Buffer:
 
     def _schedule(self, trace: Trace) -> None:
         """File the trace in its partition's ring, unless an entry that comes early enough is there already."""
-        home = trace.home
+        home: Partition = trace.home
         if home.time.now_ms < 0:
             home.unclocked[trace] = None
             return
@@ -757,11 +762,12 @@ class Buffer:
             trace.due = home.ring.put(due, trace)
 
     def _unschedule(self, trace: Trace) -> None:
+        home: Partition = trace.home
         if trace.due:
-            trace.home.ring.remove(trace.due, trace)
+            home.ring.remove(trace.due, trace)
             trace.due = 0
-        elif trace.home.unclocked:
-            trace.home.unclocked.pop(trace, None)
+        elif home.unclocked:
+            home.unclocked.pop(trace, None)
 
     def _deadline_ms(self, trace: Trace) -> int:
         if trace.first_ms < 0 or trace.last_ms < 0:
@@ -807,11 +813,11 @@ class Buffer:
                 self._schedule(trace)
 
     def _close(self, trace: Trace, reason: Reason) -> None:
+        home: Partition = trace.home
         self._unschedule(trace)
         trace.reason = reason
-        trace.closed_ms = max(trace.home.time.now_ms, trace.last_ms)  # an earlier owner may have seen a later time
-        first = trace.first_offset if trace.parked_to < 0 else trace.home.to_replay(trace)
-        trace.home.ended(trace.trace_id, first)
+        trace.closed_ms = max(home.time.now_ms, trace.last_ms)  # an earlier owner may have seen a later time
+        home.replay.ended(trace.trace_id, _first_to_replay(trace))
         trace.number = self.memory.closed(trace.trace_id)
         self._open.remove(trace)
         self._closing[trace.trace_id] = trace
@@ -858,8 +864,17 @@ class Buffer:
 
 def _places(trace: Trace) -> list[tuple[int, int]]:
     """The records it holds, as the memory knows them."""
-    parked = [(trace.home.id, trace.parked_to)] if trace.parked_to >= 0 and not trace.home.replaced else []
+    home: Partition = trace.home
+    parked = [(home.id, trace.parked_to)] if trace.parked_to >= 0 and not home.replaced else []
     return parked + [(partition.id, offset) for partition, offset in trace.holds() if not partition.replaced]
+
+
+def _first_to_replay(trace: Trace) -> int:
+    """The first offset that the next owner has to read, so that it decides this closed trace as it was decided here."""
+    if trace.parked_to < 0:
+        return trace.first_offset
+    home: Partition = trace.home
+    return home.replay.first_of_parked(trace.first_ms, trace.first_offset, trace.parked_to)
 
 
 def _parked(trace: Trace) -> tuple[Partition, int] | None:
@@ -868,5 +883,6 @@ def _parked(trace: Trace) -> tuple[Partition, int] | None:
 
 def _places_of_ours(trace: Trace) -> list[tuple[int, int]]:
     """The same, without those on partitions that are another's now."""
-    parked = [(trace.home.id, trace.parked_to)] if trace.parked_to >= 0 and not trace.home.gone else []
+    home: Partition = trace.home
+    parked = [(home.id, trace.parked_to)] if trace.parked_to >= 0 and not home.gone else []
     return parked + [(partition.id, offset) for partition, offset in trace.holds() if not partition.gone]

@@ -88,7 +88,9 @@ def within_reach(
     Returns three values: the traces that any decision may be about; the complete traces within reach; and for each
     partition the offset that a decision about one of the latter must reach beyond.
     """
-    bounds = {home: (reach, home.time_at(reach) + AHEAD_MS) for home, reach in reaches.items() if reach != NOTHING}
+    bounds = {
+        home: (reach, home.replay.time_at(reach) + AHEAD_MS) for home, reach in reaches.items() if reach != NOTHING
+    }
     anywhere: list[Trace] = []
     whole: list[Trace] = []
     for trace in asked:
@@ -116,7 +118,7 @@ def _from_offsets(whole: list[Trace]) -> dict[int, int]:
     for trace in whole:
         for each in (trace, *(trace.branches or ())):
             lowest[each.home] = min(lowest.get(each.home, each.first_offset), each.first_offset)
-    return {home.id: min(offset, home.offset_at(began_ms)) for home, offset in lowest.items()}
+    return {home.id: min(offset, home.replay.offset_at(began_ms)) for home, offset in lowest.items()}
 
 
 def reach_of(places: Iterable[tuple[int, int]]) -> dict[int, int]:

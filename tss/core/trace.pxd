@@ -3,12 +3,12 @@
 cimport cython
 from tss.core.otlp.fragment cimport Fragment, values_bytes
 from tss.core.otlp.lineage cimport Lineage as CLineage  # not under the name that trace.py gives to one of two
-from tss.core.partition cimport Partition
+from tss.core.progress cimport Progress
 
 
 cdef class Trace:
     cdef readonly bytes trace_id
-    cdef readonly Partition home
+    cdef readonly Progress home
     cdef readonly long long first_offset
     cdef long long _offset
     cdef object _offsets
@@ -58,7 +58,7 @@ cdef class Trace:
     @cython.locals(held=list, branch=Trace)
     cpdef list holds(self)
     @cython.locals(branch=Trace)
-    cpdef bint holds_up_to(self, Partition partition, long long offset)
+    cpdef bint holds_up_to(self, Progress partition, long long offset)
     cpdef bint is_held(self)
     @cython.locals(plain=list, branch=Trace)
     cpdef list chunks(self)
@@ -72,11 +72,11 @@ cdef class Trace:
     cdef long long _learn(self, tuple values) except? -1
     cpdef forget_lineage(self)
     @cython.locals(growth="long long", branch=Trace)
-    cpdef long long hold(self, Partition partition, long long offset, Fragment fragment) except -1
+    cpdef long long hold(self, Progress partition, long long offset, Fragment fragment) except -1
     @cython.locals(growth="long long")
     cdef long long _hold(self, long long offset, bytes payload) except -1
     @cython.locals(branch=Trace)
-    cdef Trace _branch(self, Partition partition, long long offset)
+    cdef Trace _branch(self, Progress partition, long long offset)
     cpdef clock(self, long long now_ms)
     cpdef bint may_be_parked(self)
     cpdef bint is_parked(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tss.core.decision import Decision, Reason
 from tss.core.otlp import Encoding, Lineage, join, scan
@@ -11,10 +11,8 @@ from tss.core.otlp.fragment import Fragment, values_bytes
 from tss.core.otlp.lookup import Values, merge
 from tss.core.packing import Packed, Packer
 from tss.core.parked import NOWHERE, Summary
+from tss.core.progress import Progress
 from tss.core.streamtime import NO_TIME
-
-if TYPE_CHECKING:
-    from tss.core.partition import Partition
 
 # What CPython 3.11 takes on 64 bits, measured with tracemalloc and by RSS (tests/core/test_buffer.py holds them to it).
 TRACE_BYTES = 500  # the object, its id, its places in the buffer and the ring
@@ -44,9 +42,11 @@ class Trace:
         "shelved", "size", "spans", "start_ns", "taken_over", "touched", "trace_id", "unlooked", "values", "withdrawn",
     )  # fmt: skip
 
-    def __init__(self, trace_id: bytes, home: Partition, first_offset: int) -> None:
+    def __init__(self, trace_id: bytes, home: Progress, first_offset: int) -> None:
         self.trace_id = trace_id
-        self.home = home  # the partition whose stream time closes it, and whose records it holds
+        # The partition whose stream time closes it, and whose records it holds. Here it is only a `Progress`: who makes
+        # traces knows it as what it gave (the buffer as a Partition), which no type can say of a compiled class.
+        self.home: Any = home
         self.first_offset = first_offset  # of its first record there
         # The first record that it holds, and the further ones: most traces of a keyed topic have just one.
         self._offset = -1
@@ -110,7 +110,7 @@ class Trace:
 
     # -- what it holds
 
-    def holds(self) -> list[tuple[Partition, int]]:
+    def holds(self) -> list[tuple[Any, int]]:
         """The records it holds, as partition and offset, a record twice if two of its fragments came in it."""
         held = [] if self._offset < 0 else [(self.home, self._offset)]
         if self._offsets is not None:
@@ -119,7 +119,7 @@ class Trace:
             held += branch.holds()
         return held
 
-    def holds_up_to(self, partition: Partition, offset: int) -> bool:
+    def holds_up_to(self, partition: Progress, offset: int) -> bool:
         """Whether it holds a record of this partition at or below this offset."""
         if self.home is partition:
             return 0 <= self._offset <= offset  # the first is the lowest
@@ -202,7 +202,7 @@ class Trace:
         self._span_ids = self._missing = _NO_IDS
         self._lineage = None
 
-    def hold(self, partition: Partition, offset: int, fragment: Fragment) -> int:
+    def hold(self, partition: Progress, offset: int, fragment: Fragment) -> int:
         """Take a fragment's bytes and hold its record."""
         if partition is self.home:
             growth = self._hold(offset, fragment.payload)
@@ -236,7 +236,7 @@ class Trace:
             self._chunks.append(payload)
         return growth
 
-    def _branch(self, partition: Partition, offset: int) -> Trace:
+    def _branch(self, partition: Progress, offset: int) -> Trace:
         if self.branches is None:
             self.branches = []
         for branch in self.branches:

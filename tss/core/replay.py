@@ -1,0 +1,173 @@
+"""Where the next owner of a partition has to begin reading: `Replay`."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+
+from tss.core.firstmet import FirstMet
+from tss.core.streamtime import NO_TIME, StreamTime
+
+# What CPython takes, measured with tracemalloc (tests/core/test_partition.py holds them to it).
+SECOND_BYTES = 18  # a second that is noted: two numbers in arrays that grow by an eighth
+REOPENED_BYTES = 190  # a trace that is open again: its id, an offset, an entry in a dict
+
+
+class Replay:
+    """What the next owner of a partition has to read again, so that it decides as this one did.
+
+    The next owner (another replica, or this one after a restart) goes on at the committed offset, the low water: all
+    records below it are settled. But late spans still come for traces that have ended, and without Redis the next owner
+    knows nothing of them. So it begins to read at a lower offset, `begin`. It decides the traces that it finds there
+    once more, and the same records give the same decisions (law 3). It holds and exports nothing below the low water.
+
+    An example, with one record a second, a replay of 60 s and a low water of 500. The record at 500 came at 10:08:20.
+
+    - The window is the 60 s of stream time before the low water. It begins at 10:07:20, with the record at 440.
+    - Trace A began at 300 and ended at 10:07:50, within the window. The next owner has to read all of it, or it could
+      decide differently about the part that it has read (law 2). So it begins at 300.
+    - Trace B began at 100 and ended at 10:06:00, before the window. Nobody needs it any more.
+    - The clock of the producer that wrote 290 was ahead, and the stream time of the record at 300 was that of 290. If
+      the next owner began at 300, trace A would begin earlier for it, and close at another time. So it begins at 290.
+
+    Four more rules keep this right when owners change one after the other:
+
+    - An owner that has not reached its own start yet has not seen all of the window. Its next owner begins where it
+      began itself.
+    - A trace that was *reopened*, because records below the start belong to it, must be read whole by the next owner
+      too. No commit may cut it until it has ended.
+    - If this replica was the owner before, it *remembers* decisions: records of such traces open no trace. For the next
+      owner this one notes where it met each of them first (`FirstMet`).
+    - What is parked in Redis is taken over from there. It counts only if the trace was short enough for the window.
+
+    For each second there is one entry at most, so an hour takes 3600 of them, whatever the traffic. What no commit to
+    come can need is forgotten with each commit. With ``secs`` 0 there is no replay, and nothing is noted.
+    """
+
+    __slots__ = (
+        "_end_firsts", "_end_seconds", "_is_past_start", "_last_end_first", "_last_end_second", "_last_second", "_met",
+        "_offsets", "_reopened", "_seconds", "_secs", "_start", "_time", "first_read",
+    )  # fmt: skip
+
+    def __init__(self, start: int, first_read: int, secs: int, time: StreamTime) -> None:
+        """``start`` is the low water at the assignment, ``first_read`` the offset where this owner begins to read."""
+        self.first_read = first_read
+        self._start = start
+        self._secs = secs
+        self._time = time  # the partition's
+        self._is_past_start = False
+        self._seconds = array("q")  # stream seconds, and the first offset read in each; both ascending
+        self._offsets = array("q")
+        self._last_second = NO_TIME  # of these
+        self._end_seconds = array("q")  # when traces ended, and where a replay of them begins; both ascending
+        self._end_firsts = array("q")
+        self._last_end_second = NO_TIME  # of these, and the first offset of the trace that ended in it
+        self._last_end_first = 0
+        self._met = FirstMet()  # traces whose decision this replica remembers from before
+        self._reopened: dict[bytes, int] = {}  # by the id of a trace that is open again, where a replay of it begins
+
+    def __repr__(self) -> str:
+        return f"<Replay of {self._secs} s from {self.first_read}, {len(self._seconds)} seconds noted>"
+
+    # -- what this owner reads
+
+    def read(self, offset: int) -> None:
+        """A record is read, and has set the stream time."""
+        if not self._is_past_start and offset >= self._start:
+            self._is_past_start = True
+        if self._secs and self._time.now_ms >= 0:
+            second = self._time.now_ms // 1000
+            if second > self._last_second:
+                self._seconds.append(second)
+                self._offsets.append(offset)
+                self._last_second = second
+
+    def reopened(self, trace_id: bytes, offset: int) -> None:
+        """A record below the start has opened a trace."""
+        self._reopened[trace_id] = self._timed_from(offset)
+
+    def remembered(self, trace_id: bytes, offset: int) -> None:
+        """A record opens no trace, as this replica remembers the decision. The trace was dropped, or the record is below
+        the start."""
+        if self._secs and self._time.now_ms >= 0:
+            self.ended(trace_id, self._met.meet(trace_id, offset, self._time.now_ms // 1000))
+
+    def ended(self, trace_id: bytes, first_offset: int) -> None:
+        """A trace has closed, or late spans of a kept trace came. ``first_offset`` is that of its first record."""
+        if self._reopened:
+            self._reopened.pop(trace_id, None)
+        if self._secs and self._time.now_ms >= 0:
+            second = self._time.now_ms // 1000
+            if second == self._last_end_second and first_offset >= self._last_end_first:
+                return  # of the traces that end in one second, only the one that began first matters
+            seconds, firsts, begin = self._end_seconds, self._end_firsts, self._timed_from(first_offset)
+            while firsts and firsts[-1] >= begin:  # ended earlier and began later: it can never be the minimum again
+                seconds.pop()
+                firsts.pop()
+            seconds.append(second)
+            firsts.append(begin)
+            self._last_end_second, self._last_end_first = second, first_offset
+
+    def parked(self, trace_id: bytes) -> None:
+        """The next owner takes the trace over from Redis."""
+        self._reopened.pop(trace_id, None)
+
+    def first_of_parked(self, first_ms: int, first_offset: int, parked_to: int) -> int:
+        """The first offset that the next owner has to read of a parked trace. If the trace is longer than the replay, its
+        parked records are not read again."""
+        if self._time.now_ms - first_ms <= 1000 * self._secs:
+            return first_offset
+        return parked_to + 1
+
+    def _timed_from(self, offset: int) -> int:
+        """The offset of the record that set the stream time of this one. A parked record may be older than all that is
+        noted: then its own offset."""
+        before = bisect_right(self._offsets, offset) - 1
+        return self._offsets[before] if before >= 0 else offset
+
+    # -- what follows from it
+
+    def begin(self, low_water: int) -> int:
+        """The offset where the next owner has to begin reading, if it goes on at the low water."""
+        if not self._secs:
+            return low_water
+        if not self._is_past_start or not self._seconds:
+            return min(low_water, self.first_read)
+        reached = max(0, bisect_right(self._offsets, low_water) - 1)
+        window = self._seconds[reached] - self._secs
+        past = bisect_left(self._seconds, window)
+        del self._seconds[:past], self._offsets[:past]
+        past = bisect_left(self._end_seconds, window)
+        del self._end_seconds[:past], self._end_firsts[:past]
+        if not self._end_seconds:
+            self._last_end_second = NO_TIME
+        self._met.forget_before(window)
+        floors = [low_water, self._offsets[0], *self._reopened.values(), *self._end_firsts[:1]]
+        return min(floors)
+
+    def time_at(self, offset: int) -> int:
+        """An upper bound of the stream time, in milliseconds, when all records below this offset had been read."""
+        before = bisect_left(self._offsets, offset) - 1
+        return self._seconds[max(0, before)] * 1000 + 1000 if self._seconds else self._time.now_ms
+
+    def offset_at(self, ms: int) -> int:
+        """An offset below which all records had been read when the stream time came to ``ms``; 0 if none is known."""
+        after = bisect_right(self._seconds, ms // 1000)
+        return self._offsets[after - 1] if after else 0
+
+    # -- what it takes
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory taken."""
+        seconds = SECOND_BYTES * (len(self._seconds) + len(self._end_seconds))
+        return seconds + self._met.held_bytes + REOPENED_BYTES * len(self._reopened)
+
+    @property
+    def met_bytes(self) -> int:
+        """Of these, for where remembered traces were met first."""
+        return self._met.held_bytes
+
+    def shorten(self) -> None:
+        """Forget the older half of where remembered traces were met first. The next owner may have to read more."""
+        self._met.shorten()
