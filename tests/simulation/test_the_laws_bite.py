@@ -270,9 +270,9 @@ class Later:
 
 def passes_garbage_before_it_is_kept(patch: Patch) -> str:
     async def read(self):
-        if not isinstance(self.dead_letters, Later):
-            self.dead_letters = Later(self.dead_letters)
-        await self.dead_letters.go_on()
+        if not isinstance(self.unreadable.dead_letters, Later):
+            self.unreadable.dead_letters = Later(self.unreadable.dead_letters)
+        await self.unreadable.dead_letters.go_on()
         return await original(self)
 
     original = consumer._Reader.read
