@@ -525,7 +525,11 @@ def tss(config: Path, command: str, endpoint: str, environ: Mapping[str, str]) -
     ("endpoint", "environ", "words"),
     [
         ("https://backend.test", {"ALL_PROXY": "socks5://joe:secret@squid"}, "ALL_PROXY: proxies of scheme 'socks5'"),
-        ("http://backend.test", {"http_proxy": "http://joe:sec/ret@squid"}, "http_proxy: this is no address"),
+        (
+            "http://backend.test",
+            {"http_proxy": "http://joe:sec/ret@squid"},
+            "http_proxy: the value is not the address of a proxy",
+        ),
         (
             "https://backend.test",
             {"ALL_PROXY": SQUID, "NO_PROXY": "[::1],10.0.0.0/99"},
