@@ -70,6 +70,7 @@ check: .venv/.lock ## lint, format, types, and that the generated pages are fres
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m tests.words
 	@$(PY) -m tss.settings | diff -u docs/settings.md - || { echo 'docs/settings.md is stale: make docs'; exit 1; }
 	@$(PY) -m tss.settings --schema | diff -u docs/tss.schema.json - || { echo 'docs/tss.schema.json is stale: make docs'; exit 1; }
 	@$(PY) -m tss.edges.metrics | diff -u docs/metrics.md - || { echo 'docs/metrics.md is stale: make docs'; exit 1; }

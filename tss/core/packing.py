@@ -47,7 +47,7 @@ class Dictionary:
 
 @attrs.frozen(eq=False)
 class Packed:
-    """A frame, and what it takes to open it, and to tell apart what was packed together."""
+    """A frame, what is needed to open it, and the sizes of the fragments that were packed together."""
 
     frame: bytes = attrs.field(repr=False)
     dictionary: Dictionary

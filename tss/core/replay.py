@@ -151,7 +151,7 @@ class Replay:
         return self._seconds[max(0, before)] * 1000 + 1000 if self._seconds else self._time.now_ms
 
     def offset_at(self, ms: int) -> int:
-        """An offset below which all records had been read when the stream time came to ``ms``; 0 if none is known."""
+        """An offset below which all records had been read when the stream time reached ``ms``; 0 if none is known."""
         after = bisect_right(self._seconds, ms // 1000)
         return self._offsets[after - 1] if after else 0
 

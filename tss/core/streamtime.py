@@ -39,7 +39,7 @@ class StreamTime:
         time: it leaves stream time where it is. (Moving it to the wall clock would let one bad clock in an hour-old
         backlog close every trace of that hour, and would make the decision depend on when the log is read: law 3.)
         Whether a timestamp is absurd is still told by the reader's clock, so one just beyond the limit can be judged
-        otherwise by a later reading. Missing timestamps (0 or negative) do the same, and are no fault.
+        otherwise by a later reading. Missing timestamps (0 or negative) do the same, and are no error.
         """
         if timestamp_ms > wall_ms + self._max_skew_ms:
             return False

@@ -127,7 +127,7 @@ def _security(kafka: Kafka) -> dict[str, object]:
 
 
 def unreadable_file(config: Mapping[str, object]) -> str:
-    """The first TLS file that cannot be read, and the reason, which librdkafka does not report; empty if there is none."""
+    """The first TLS file that cannot be read, and the reason, which librdkafka does not report; empty if all can be read."""
     for name, path in config.items():
         if name.startswith("ssl.") and name.endswith(".location"):
             try:

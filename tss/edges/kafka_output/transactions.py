@@ -288,7 +288,7 @@ class TransactionalProducer:
         """Abort one transaction, whose markers end whatever a former client of this id began (case 7)."""
         if self._in_doubt is None:
             # In these partitions a transaction is open, of this id or of another replica: on those the abort has no
-            # effect. Usually there is none, and nothing is written: readers at Tansu see aborted records.
+            # effect. Usually no transaction is open, and nothing is written: readers at Tansu see aborted records.
             ids = self._readback.under_way(ids)
         if not ids:
             return
@@ -388,7 +388,7 @@ def _within(secs: float, call: Callable[..., None], *arguments: object) -> None:
 
 
 def _cause(error: BaseException) -> KafkaError:
-    """The client's error behind an exception (case 10). Raises the exception itself where there is none."""
+    """The client's error behind an exception (case 10). Raises the exception itself if it has no such cause."""
     while not isinstance(error, KafkaException):
         if error.__cause__ is None and isinstance(error, SystemError):
             return KafkaError(KafkaError._FATAL, "the client ended", fatal=True)  # noqa: SLF001  # as above

@@ -51,7 +51,7 @@ class Ports:
 
     health: int | None
     metrics: int | None
-    admin: int | None = None  # None: it is on the health port, or there is none
+    admin: int | None = None  # None: it is on the health port, or it is off
 
 
 async def run(
