@@ -161,7 +161,7 @@ def test_the_command_line(two: Two, cli: Cli) -> None:
         {"on": "span", "key": "http.status_code", "op": "in", "value": [500, 503]}
     ]
     code, _, error = cli("add", "one", "--drop", "--match", "nmae eq x", *at)
-    assert code == 1 and "matchers[0].on: one of resource, span, name, kind, status is expected" in error
+    assert code == 1 and "matchers[0].on: must be one of resource, span, name, kind, status" in error
     code, said, _ = cli("update", "one", "--drop", "--description", "too many", "--priority", "7", "--json", *at)
     changed = json.loads(said)
     assert changed == made | {"action": "drop", "description": "too many", "priority": 7, "revision": 2}

@@ -1,8 +1,8 @@
-"""Runs of alike spans of a kept trace, each made into one: an N+1 of four hundred queries is one span that says so.
+"""Compression of kept traces: many similar spans become one composite span, such as the 400 queries of an N+1 problem.
 
-The rules are those of `likeness` (which spans are alike), `rules` (what the operator wants) and `composite` (what comes
-of them). Source of the idea: Elastic's "compressed spans" and the Collector's `spanpruning` processor; unlike those,
-spans need not be consecutive, and only those of one parent become one.
+`likeness` says which spans are similar, `rules` has the operator's settings, and `composite` builds the composite span.
+Elastic's "compressed spans" and the Collector's `spanpruning` processor do the same. Unlike theirs, the spans here need
+not be consecutive, and all spans of a composite have the same parent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tss.core.otlp.rewriting import rewritten
 
 __all__ = ["Compressed", "Compression", "CompressionSettings", "SqlPattern"]
 
-# INTERNAL, CLIENT, PRODUCER. A server's or consumer's span is another process's side of a call.
+# INTERNAL, CLIENT, PRODUCER. SERVER and CONSUMER spans are the remote side of a call, so they are never compressed.
 _KINDS = frozenset((1, 3, 4))
 _UNSET_OR_OK = frozenset((0, 1))
 _NO_PARENT = frozenset((b"", bytes(8)))
@@ -28,7 +28,7 @@ _NO_PARENT = frozenset((b"", bytes(8)))
 
 @attrs.frozen
 class Compressed:
-    """A payload, and how many of its spans became how many composites."""
+    """The compressed payload: ``spans`` spans in it were replaced by ``groups`` composites."""
 
     payload: bytes
     spans: int = 0
@@ -36,18 +36,19 @@ class Compressed:
 
 
 class Compression:
-    """Compresses the traces it is given. Keeps nothing from one to the next, so that threads may share it."""
+    """Compresses one trace at a time. It has no state between traces, so threads may share it."""
 
     def __init__(self, configured: CompressionSettings) -> None:
         self._rules = Rules.of(configured)
 
     def compress(self, payload: bytes, *, complete: bool) -> Compressed:
-        """A trace's serialized `TracesData` with its runs of alike spans compressed; the very same object for none.
+        """The trace's serialized `TracesData` with its similar spans compressed; the same object if there are none.
 
-        `complete`: the root is there, no parent is missing and none is expected any more. Of other traces, and of late
-        spans, only database calls are compressed, for anything else might be the parent of what is not there.
+        `complete` means that the trace has its root, no span's parent is missing, and no more spans are expected. In other
+        traces, and among late spans, only database calls are compressed: any other span may be the parent of a span that
+        is missing.
 
-        Raises WireError.
+        Raises WireError if `payload` is not a valid `TracesData`.
         """
         outline = Outline(payload)
         changes: dict[int, bytes] = {}
@@ -60,7 +61,7 @@ class Compression:
         return Compressed(rewritten(payload, changes), spans, groups)
 
     def _runs(self, outline: Outline, *, complete: bool) -> Iterator[tuple[str, Sequence[Candidate]]]:
-        """What becomes one, each with its normalised name."""
+        """The groups of spans that each become one composite, with the composite's normalised name."""
         alike: dict[Key, list[Candidate]] = {}
         likeness = Likeness(self._rules, complete=complete)
         for seen in self._candidates(outline):
@@ -73,7 +74,7 @@ class Compression:
                 yield from ((key[-1], run) for run in self._in_windows(members))
 
     def _candidates(self, outline: Outline) -> list[Seen]:
-        """Leaves that have enough others of their kind below the same parent; most traces have none."""
+        """Leaf spans with enough siblings of the same kind. Most traces have none and cost no more than this check."""
         leaves = [seen for seen in outline.spans if self._is_leaf(seen, outline.pointed_at)]
         if len(leaves) < self._rules.min_count:
             return []
@@ -91,7 +92,7 @@ class Compression:
         )
 
     def _in_windows(self, members: list[Candidate]) -> Iterator[Sequence[Candidate]]:
-        """Runs that start within the window, from the first on, and are long enough."""
+        """Groups of at least `min_count` spans that start within the window after the first of the group."""
         members.sort(key=_in_time)
         run: list[Candidate] = []
         for member in members:

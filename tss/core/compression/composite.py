@@ -1,4 +1,4 @@
-"""One span in the place of many."""
+"""Builds the composite span that replaces a group of similar spans."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tss.core.compression.likeness import PREFIX, STATEMENTS, Candidate, fact_of
 from tss.core.compression.outline import Outline
 from tss.core.otlp.wire import varint_bytes
 
-# Of Span: name, start, end, attributes and how many were dropped, the same of events and links, status.
-_MADE_ANEW = frozenset((5, 7, 8, 9, 10, 11, 12, 13, 14, 15))
-_MOST = 2**32 - 1  # of a count in a span
+# Fields of Span that the composite does not copy from the first span: name, start, end, attributes, events, links, their
+# dropped counts, and status.
+_NOT_COPIED = frozenset((5, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+_MOST = 2**32 - 1  # the dropped counts are uint32
 _ATTRIBUTE, _SPAN, _NAME = b"\x4a", b"\x12", b"\x2a"
 
 
 def composite(outline: Outline, name: str, members: Sequence[Candidate]) -> bytes:
-    """The field of a ScopeSpans that stands for these spans, given in order of start and id, under their
-    normalised name.
+    """The serialized `ScopeSpans.spans` field that replaces these spans. `members` are sorted by start and span id.
 
-    It is the first of them, its id, kind, trace state, flags and unknown fields, from the first start to the last end. It
-    has the attributes that all have, and what was counted of them (docs/operations.md). What only some had is counted as
-    dropped.
+    The composite has the id, kind, trace state, flags and unknown fields of the first span. It lasts from the first start
+    to the last end. Its attributes are those that all spans share, and the `tss.composite.*` counts
+    (docs/operations.md). Attributes that only some spans have are counted as dropped.
     """
     first = members[0].seen
     common = _common(members)
@@ -39,7 +39,7 @@ def composite(outline: Outline, name: str, members: Sequence[Candidate]) -> byte
         attributes=[*_statements(members, common), *_counts(members, name, same_name=same_name)],
     )
     body = b"".join((
-        outline.without(first, _MADE_ANEW),
+        outline.without(first, _NOT_COPIED),
         _field(_NAME, first.name if same_name else name.encode()),
         *(_field(_ATTRIBUTE, raw) for raw in common),
         rest.SerializeToString(deterministic=True),
@@ -52,7 +52,7 @@ def _field(tag: bytes, content: bytes) -> bytes:
 
 
 def _common(members: Sequence[Candidate]) -> list[bytes]:
-    """The attributes that all have, byte for byte, in the first one's order."""
+    """The serialized attributes that all spans have, byte for byte, in the order of the first span."""
     first = members[0].seen.attributes
     left = {raw for raw in first if not raw.startswith(PREFIX, 2)}
     for seen, *_ in members:
@@ -62,7 +62,7 @@ def _common(members: Sequence[Candidate]) -> list[bytes]:
 
 
 def _statements(members: Sequence[Candidate], common: Sequence[bytes]) -> Iterable[KeyValue]:
-    """The statement of all, normalised, where theirs differ in values only."""
+    """The normalised statement, if the spans' statements differ only in their values."""
     first, _, statement = members[0]
     if not statement or any(other.statement != statement for other in members):
         return

@@ -1,6 +1,6 @@
-"""What makes two spans alike: what their attributes say they do and to whom, and a name without values.
+"""Which spans are similar: they do the same thing to the same peer, and have the same name once values are removed.
 
-Attributes are compared as the bytes they came as, and each distinct one is read once for a trace.
+Attributes are compared as serialized bytes. Each distinct attribute is parsed once per trace.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SYSTEMS = (b"db.system.name", b"db.system")
 _OPERATIONS = (b"db.operation.name", b"db.operation")
 _SUMMARY = b"db.query.summary"
 _OF_DATABASES = frozenset((*STATEMENTS, *_SYSTEMS, _SUMMARY))
-# Spans that differ in one of these do something else, or to another.
+# Spans that differ in one of these attributes do different work, or do it on different peers.
 _APART = frozenset((
     *_SYSTEMS, *_OPERATIONS, _SUMMARY, b"rpc.system", b"rpc.system.name", b"rpc.service", b"rpc.method", b"messaging.system",
     b"messaging.operation.type", b"http.request.method", b"http.method", b"server.address", b"server.port", b"net.peer.name",
@@ -32,10 +32,10 @@ _APART = frozenset((
 ))  # fmt: skip
 _HTTP_STATUS = (b"http.response.status_code", b"http.status_code")
 _GRPC_STATUS = (b"rpc.grpc.status_code", b"rpc.response.status_code")
-# With one of these a span is an error, a composite, or asks to be kept as it is.
+# A span with one of these is an error, is a composite already, or asks to be kept unchanged. It is never compressed.
 _SINGULAR = frozenset((b"error.type", b"sampling.priority", b"manual.keep", PREFIX))
 _READ = frozenset((*_APART, *_OF_DATABASES, *_HTTP_STATUS, *_GRPC_STATUS, *_SINGULAR, b"error"))
-# Their statements are not SQL, so sqlPatterns are not for them.
+# The statements of these systems are not SQL, so sqlPatterns do not apply to them.
 _NOT_SQL = frozenset((
     "redis", "memcached", "mongodb", "elasticsearch", "opensearch", "couchbase", "couchdb", "dynamodb", "aws.dynamodb",
     "azure.cosmosdb", "cosmosdb", "neo4j", "hbase", "geode", "influxdb",
@@ -48,22 +48,23 @@ _UNREAD: Fact = (b"", None)
 
 
 Key = tuple[bytes, int, int, int, bytes, int, str]
-"""Parent, kind, status, place, trace state (it has the weight), what it is doing, normalised name: equal for alike spans."""
+"""Equal for similar spans: parent id, kind, status code, resource and scope, trace state (which has the sampling weight),
+number of the `Doing`, normalised name."""
 
 
 class Candidate(NamedTuple):
-    """A span that may become one with others of its key."""
+    """A span that can be compressed with other spans of the same key."""
 
     seen: Seen
-    raw: str  # statement
-    statement: str  # normalised
+    raw: str  # the statement as it arrived; "" if there is none
+    statement: str  # the statement without values
 
 
 @attrs.frozen
 class Doing:
-    """What attributes other than the statement say of a span."""
+    """What a span does, by its attributes other than the statement."""
 
-    number: int  # the same for spans that do the same
+    number: int  # equal for spans that agree in all attributes of `_APART`
     database: bool
     system: str
     operation: str
@@ -71,7 +72,7 @@ class Doing:
 
 
 class Likeness:
-    """Tells what the spans of one trace are like."""
+    """Finds the similar spans of one trace."""
 
     def __init__(self, rules: Rules, *, complete: bool) -> None:
         self._rules = rules
@@ -84,7 +85,7 @@ class Likeness:
         self._groups: dict[str, str | None] = {}
 
     def of(self, seen: Seen) -> tuple[Key, Candidate] | None:
-        """None for a span that is to stay as it is."""
+        """The span's key, and the span as a candidate; None if the span must not be compressed."""
         if seen.excepted:
             return None
         telling, raw = self._sorted(seen.attributes)
@@ -95,7 +96,7 @@ class Likeness:
         if doing is None:
             return None
         database = doing.database or raw is not None
-        # What came too late, or still will, may hang below a call that went out, but not below a query.
+        # A span that is missing may be the child of an outgoing call, but never the child of a database query.
         if not (database or self._complete):
             return None
         statement = self._statements.normalised(raw, doing.system) if raw else ""
@@ -107,7 +108,7 @@ class Likeness:
         return key, Candidate(seen, raw or "", statement)
 
     def _sorted(self, attributes: Sequence[bytes]) -> tuple[tuple[bytes, ...], str | None]:
-        """Those that tell what a span does, and its statement."""
+        """The attributes that say what a span does, and its statement (None if it has none)."""
         facts, telling = self._facts, []
         old = text = None
         for raw in attributes:
@@ -125,11 +126,11 @@ class Likeness:
         return tuple(telling), old if text is None else text
 
     def _doing(self, telling: Sequence[bytes]) -> Doing | None:
-        """None for what makes a span singular."""
+        """None if an attribute forbids compression (see `_SINGULAR`)."""
         facts = [(raw, *fact) for raw in telling if (fact := self._facts[raw])]
         found: dict[bytes, object] = {}
         for _, key, value in facts:
-            found.setdefault(key, value)  # of a key given twice the first counts
+            found.setdefault(key, value)  # if a key occurs twice, the first value counts
         if any(_is_singular(key, value) for key, value in found.items()):
             return None
         apart = frozenset(raw for raw, key, _ in facts if key in _APART)
@@ -158,9 +159,9 @@ class Likeness:
 
 
 def fact_of(raw: bytes) -> Fact | None:
-    """What is known of an attribute; None for one that says nothing here."""
+    """Key and value of a serialized attribute; None if compression does not use this key, or the bytes cannot be parsed."""
     if len(raw) > 1 and raw[0] == 0xA and raw[2 : 2 + raw[1]] not in _READ and not raw.startswith(PREFIX, 2):
-        return None  # nearly all: the key is first and of less than 128 bytes, or not ours
+        return None  # nearly all attributes: the key is the first field, is shorter than 128 bytes, and is not in _READ
     try:
         pair = KeyValue.FromString(raw)
     except DecodeError:
@@ -205,8 +206,9 @@ _IDS = re.compile(
 
 
 def named(name: str) -> str:
-    """A span's name without ids: `{guid}`, `{hex}` from 16 digits on, `{num}` for 6 digits or a path's segment of them."""
-    return _named(name[:4096])  # cut before it is remembered, so that memory has a limit (law 5)
+    """A span's name with its ids replaced: by `{guid}`, `{hex}` (16 hex digits or more) or `{num}` (6 digits or more, or a
+    numeric segment of a path)."""
+    return _named(name[:4096])  # cut before it is cached, so that the cache has a limit in bytes (law 5)
 
 
 @lru_cache(1024)

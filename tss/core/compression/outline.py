@@ -1,11 +1,11 @@
 # cython: boundscheck=False, wraparound=False
-"""What compression sees of a trace: each span in outline, and those that may have alike ones in detail."""
+"""What compression reads from a trace: a few fields of each span, and all details of the spans that may be compressed."""
 
 from tss.core.otlp.cursor import Cursor
 
 
 class Seen:
-    """A span as it is in the payload. What stands below `end_ns` is there once it was looked at in detail."""
+    """A span's fields and its position in the payload. Fields after `end_ns` are filled by `Outline.look_at`."""
 
     __slots__ = (
         "attributes", "body", "code", "dropped_attributes", "dropped_events", "end_ns", "events", "excepted", "field",
@@ -13,15 +13,16 @@ class Seen:
     )  # fmt: skip
 
     def __init__(self, field: int, body: int, stop: int, place: int) -> None:
-        self.field = field  # where its field, its content starts, and where both stop
+        # Offsets in the payload: where the span's field starts, where its content starts, where both end.
+        self.field = field
         self.body = body
         self.stop = stop
-        self.place = place  # the same for the same resource and scope, byte for byte
+        self.place = place  # a number; equal for spans whose resource and scope are equal byte for byte
         self.span_id = b""
         self.parent = b""
         self.kind = 0
-        self.code = 0  # of its status
-        self.linked = False  # it has links
+        self.code = 0  # the status code
+        self.linked = False  # whether it has links
         self.start_ns = 0
         self.end_ns = 0
         self.name = b""
@@ -30,20 +31,20 @@ class Seen:
         self.dropped_attributes = 0
         self.dropped_events = 0
         self.events = 0
-        self.excepted = False  # one of its events is an exception
+        self.excepted = False  # whether one of its events is an exception
 
     def __repr__(self) -> str:
         return f"<Seen {self.span_id.hex()} below {self.parent.hex()} at {self.field}>"
 
 
 class Outline:
-    """All spans of a serialized `TracesData`. Raises WireError for what is none."""
+    """All spans of a serialized `TracesData`. Raises WireError if the bytes cannot be parsed."""
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
         self.cursor = Cursor(payload)
         self.spans: list[Seen] = []
-        self.pointed_at: set[bytes] = set()  # ids of parents, of linked spans, and of those that several spans have
+        self.pointed_at: set[bytes] = set()  # ids that must not disappear: parents, linked spans, duplicate ids
         self.ids: set[bytes] = set()
         self.places: dict[tuple[bytes, bytes], int] = {}
         cursor, size = self.cursor, len(payload)
@@ -53,7 +54,7 @@ class Outline:
                 self.resource(cursor.body, cursor.at)
 
     def around(self, start: int, stop: int) -> bytes:
-        """What spans share: all fields of a ResourceSpans or ScopeSpans but what it is there to hold."""
+        """What the spans share: the fields of a ResourceSpans without its ScopeSpans, or a ScopeSpans without its spans."""
         cursor, pieces = self.cursor, []
         cursor.at = start
         while cursor.at < stop:
@@ -110,7 +111,7 @@ class Outline:
         self.ids.add(seen.span_id)
 
     def link(self, start: int, stop: int) -> None:
-        """Whatever trace it names: that another trace's span has the same id does no harm."""
+        """Note the linked span's id. The link may point to another trace: then a span here merely stays uncompressed."""
         cursor = self.cursor
         cursor.at = start
         while cursor.at < stop:
@@ -127,7 +128,7 @@ class Outline:
                 seen.code = cursor.value & 0xFFFFFFFF
 
     def look_at(self, seen: Seen) -> None:
-        """See a span in detail."""
+        """Fill the details of a span: name, trace state, attributes, dropped counts, events."""
         cursor, payload, attributes = self.cursor, self.payload, seen.attributes
         cursor.at = seen.body
         while cursor.at < seen.stop:
@@ -156,7 +157,7 @@ class Outline:
                 seen.excepted = True
 
     def without(self, seen: Seen, numbers: frozenset[int]) -> bytes:
-        """A span's content less the fields of these numbers."""
+        """A span's serialized content without the fields of these numbers."""
         cursor, pieces = self.cursor, []
         cursor.at = seen.body
         while cursor.at < seen.stop:

@@ -1,4 +1,4 @@
-"""Which spans the operator wants compressed, and which statements shall count as one."""
+"""The operator's rules: which spans are compressed, and which statements count as the same."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ class CompressionSettings(Protocol):
 
 @attrs.frozen
 class Rules:
-    """The section, ready for use."""
+    """The ``spanCompression`` section with its patterns compiled. An empty ``only`` means every operation."""
 
     min_count: int
     window_ns: int
     max_duration_ns: int
     only: tuple[Any, ...]
     never: tuple[Any, ...]
-    statements: tuple[tuple[Any, str], ...]  # and the name of the group, "" for the statement's own
+    statements: tuple[tuple[Any, str], ...]  # (pattern, group name); "" means the statement itself
 
     @classmethod
     def of(cls, configured: CompressionSettings) -> Rules:
-        """Raises ValueError for a pattern that is none; the settings have seen to it that all are."""
+        """Raises ValueError for an invalid pattern. The settings check all patterns first, so this is not expected."""
         return cls(
             configured.min_compression_count,
             round(configured.compression_window_secs * 1e9),
@@ -66,13 +66,17 @@ class Rules:
         )
 
     def wants(self, operation: str) -> bool:
-        """Whether spans of this operation are to be compressed. What is excluded stays excluded."""
+        """Whether spans of this operation are compressed. excludeOperations takes precedence."""
         if any(pattern.search(operation) for pattern in self.never):
             return False
         return not self.only or any(pattern.search(operation) for pattern in self.only)
 
     def group_of(self, statement: str) -> str | None:
-        """By what a normalised statement goes: the group of the first pattern it matches, or itself; None for not at all."""
+        """The group of a normalised statement, by the first pattern that matches it.
+
+        The statement itself if there are no patterns, or the pattern names no group. None if no pattern matches: then it is
+        not compressed.
+        """
         if not self.statements:
             return statement
         for pattern, group in self.statements:
@@ -82,14 +86,15 @@ class Rules:
 
 
 def _of_operation(text: str) -> Any:
-    """A glob of the whole operation, or after `re:` a regular expression that is found anywhere in it."""
+    """Compile a glob that matches the whole operation, or, after `re:`, a regular expression that matches any part."""
     if text.startswith(_REGEX):
         return expression(text.removeprefix(_REGEX), any_case=True)
     return expression(whole(text), any_case=True, any_character=True)
 
 
 def _of_statement(entry: SqlPattern) -> Any:
-    """In statements a `?` is a value, so `*` alone is wild; without one a text may stand anywhere."""
+    """Compile a pattern for statements. `?` stands for a value there, so `*` is the only wildcard. Without a `*` the text
+    may occur anywhere in the statement."""
     if entry.is_regex:
         return expression(entry.pattern, any_case=True)
     text = whole(entry.pattern, one=False) if "*" in entry.pattern else escaped(entry.pattern)

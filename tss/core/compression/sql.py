@@ -1,8 +1,9 @@
-"""SQL with its values taken out, so that the same statement with other values reads the same.
+"""Normalises SQL: values are replaced by `?`, so that statements that differ only in their values become equal.
 
-One regular expression walks the statement, whatever its dialect, and never fails: 5 to 20 us a statement, 0.1 us for one
-seen lately. `sqltext` is the same, compiled: 1 us. It leaves to this what is not ASCII outside of values. Grammars were passed over: pglast (9 us) refuses other dialects and keeps lists, sqlglot's tokenizer takes
-60 us, sqlparse 600.
+One regular expression reads the statement in any dialect and never fails. It takes 5 to 20 us per statement, 0.1 us from
+the cache. `sqltext` is the same in compiled form and takes 1 us. It leaves statements with non-ASCII characters outside
+of values to this module. SQL parsers were rejected: pglast (9 us) refuses other dialects and keeps lists of values,
+sqlglot's tokenizer takes 60 us, sqlparse 600 us.
 """
 
 import re
@@ -17,28 +18,28 @@ except ImportError:  # there was no C compiler when this was installed
 else:
     _compiled = compiled
 
-MAX_LENGTH = 4096  # characters that are looked at; of a longer statement the rest is a list of values, nearly always
+MAX_LENGTH = 4096  # characters that are read; the rest of a longer statement is nearly always a list of values
 _CACHED = 2048  # statements: 1 MB of common ones, 16 MB of the longest
 
-# Systems in which "text" is a value unless told otherwise; in the others it is the name of a thing.
+# Systems in which double quotes enclose a value by default; in the others they enclose an identifier.
 _DOUBLE_QUOTED_TEXT = frozenset(("mysql", "mariadb", "tidb", "bigquery", "gcp.bigquery", "spark", "databricks", "hive"))
 
 
 def _token(names: str, texts: str) -> re.Pattern[str]:
-    """`names` and `texts` say what quotes stand around which. Nothing backtracks, so no text takes long."""
+    """`names` matches quoted identifiers, `texts` quoted values. Nothing backtracks, so the time is linear in the text."""
     return re.compile(
         rf"""
-        (                                            # 1: stays
-          (?: (?<![\w$])[A-Za-z_\u0080-\U0010ffff][\w$]*+(?!')   # a word, unless it is the prefix of a text
+        (                                            # 1: is kept
+          (?: (?<![\w$])[A-Za-z_\u0080-\U0010ffff][\w$]*+(?!')   # a word, unless it is the prefix of a quoted value
             | [\s,=()<>*;|+]++ | \.(?!\d)
             | {names}
           )++
-        | \[[A-Za-z_][^\]\[']*+\]                    # a name in SQL Server; PostgreSQL's ARRAY[1] is none
-        | /\*(?:[^*]++|\*(?!/))*+(?:\*/)?+           # a comment, which goes
+        | \[[A-Za-z_][^\]\[']*+\]                    # an identifier in SQL Server; not PostgreSQL's ARRAY[1]
+        | /\*(?:[^*]++|\*(?!/))*+(?:\*/)?+           # a comment, which is removed
         | --[^\n]*+
         )
         | (?:(?<![\w$])(?:[nNxXbBeE]|_\w++))?+{texts}   # N'', X'', _utf8''
-        | (?:                                        # the sign of a number, where it cannot be an operator
+        | (?:                                        # a minus sign, where it cannot be an operator
             (?: (?<=[(,=<>*/%+|:\[]) | (?<=[(,=<>*/%+|]\ )
               | (?<=(?i:\ and\ )) | (?<=(?i:between\ )) | (?<=(?i:\ then\ )) | (?<=(?i:\ else\ ))
               | (?<=(?i:select\ )) | (?<=(?i:limit\ ))
@@ -50,7 +51,7 @@ def _token(names: str, texts: str) -> re.Pattern[str]:
         | (?<![\w$])\$(?:\d++ | ([A-Za-z_]\w*+|)\$.*?(?:\$\2\$|\Z))   # $1, $$text$$, $tag$text$tag$
         | (?<![\w:\])?]):\w++                        # :name, :1; neither a cast nor a slice
         | (?<![\w@])@\w++                            # @p1, @__id_0
-        | (?<!\w)%(?:s\b|\(\w+\)s)                   # of Python's drivers
+        | (?<!\w)%(?:s\b|\(\w+\)s)                   # placeholders of Python's drivers
         """,
         re.VERBOSE | re.DOTALL,
     )
@@ -63,18 +64,18 @@ _TOKEN = _token(names=rf'"[^"]*+"?+ | {_BACKTICKED}', texts=_SINGLE)
 _TOKEN_DOUBLE_QUOTED = _token(names=_BACKTICKED, texts=rf'(?: {_SINGLE} | "(?:[^"\\]++|""|\\.?)*+"?+ )')
 
 _VALUE = r"(?:\?(?:::[\w ]++(?:\(\?\))?+(?:\[\])?+)?+|(?i:null|default|true|false)\b)"
-# The end may be cut off.
+# The closing bracket may be missing, since long statements are cut.
 _LIST = re.compile(rf"\( ?{_VALUE}(?: ?, ?{_VALUE})*+ ?,? ?(?:\)|\Z)")
 _ARRAY = re.compile(rf"\[ ?{_VALUE}(?: ?, ?{_VALUE})*+ ?,? ?(?:\]|\Z)")
 _ROWS = re.compile(r"\(\?\)(?: ?, ?\(\?\))++")
 
 
 def normalised(text: str, system: str = "") -> str:
-    """The statement with every value as `?`, lists of values as `(?)`, without comments, in single spaces.
+    """The statement with `?` for each value, `(?)` for each list of values, without comments, with single spaces.
 
-    Names, keywords, operators and their case stay. Of a text beyond 4,096 characters what follows is `...`. `system` is
-    `db.system`, as far as it is known: double quotes hold values in some, as they do where names are in backticks. A
-    backslash escapes the next character in any text, as in MySQL and in PostgreSQL's E''.
+    Identifiers, keywords, operators and their case are kept. A text beyond 4,096 characters is cut and ends in `...`.
+    `system` is the span's `db.system`, "" if unknown. Double quotes enclose values in some systems, and wherever backticks
+    enclose identifiers. A backslash escapes the next character in any value, as in MySQL and in PostgreSQL's E''.
     """
     double_quoted = has_quoted_texts(system) or "`" in text
     head = text if len(text) <= MAX_LENGTH else text[:MAX_LENGTH]
@@ -85,7 +86,7 @@ def normalised(text: str, system: str = "") -> str:
 
 
 def has_quoted_texts(system: str) -> bool:
-    """Whether double quotes hold values there, and not names."""
+    """Whether double quotes enclose values in this system, not identifiers."""
     return system in _DOUBLE_QUOTED_TEXT
 
 
@@ -107,22 +108,21 @@ def _replacement(token: re.Match[str]) -> str:
     return " " if stays[:2] in ("/*", "--") else stays
 
 
-_TRIES = 3  # to see what two statements in a row have in common; those that differ in more than a number never will
-_BEFORE, _AFTER = " =(,<>'", " ),;'"  # what may stand around a number that is no part of a name or of another number
+_TRIES = 3  # pairs of statements to compare; statements that differ in more than one number never give a frame
+_BEFORE, _AFTER = " =(,<>'", " ),;'"  # neighbours of a number that is not part of a name or of another number
 
 
 class Statements:
-    """Normalises the statements of one trace: in a loop they differ in one number, and then it takes 0.5 us each."""
+    """Normalises the statements of one trace. A loop's statements differ in one number; from then on each takes 0.5 us."""
 
     def __init__(self) -> None:
         self._last = ("", "", "")  # text, system, normalised
-        self._frame: tuple[str, str, str, str] | None = (
-            None  # what stands before the number and after it, system, normalised
-        )
+        # The text before the number, the text after it, the system, the normalised statement.
+        self._frame: tuple[str, str, str, str] | None = None
         self._tries = _TRIES
 
     def normalised(self, text: str, system: str) -> str:
-        """As `normalised`."""
+        """The same result as the function `normalised`."""
         if self._frame is not None:
             before, after, of_system, normal = self._frame
             if (
@@ -137,7 +137,7 @@ class Statements:
         return normal
 
     def _learn(self, text: str, system: str, normal: str) -> None:
-        """Two statements that are alike but for digits in one place: any others there are as good."""
+        """If this statement and the last one differ in one number only, any other number there gives the same result."""
         last, of_system, last_normal = self._last
         same = 0
         shorter = min(len(text), len(last))

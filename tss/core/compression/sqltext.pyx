@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""`sql.normalised`, compiled: the same regular expressions, written out as one walk over bytes and three over the result.
+"""`sql.normalised` in compiled form: the same regular expressions as one pass over the bytes and three over the result.
 
-The expressions in `sql.py` are the measure, and each function here names the part of them that it stands for. It reads
-ASCII. Other characters may stand in texts and comments, which go; anywhere else the statement is left to `sql.py`.
+The expressions in `sql.py` are the reference; each function here names the part that it implements. It reads ASCII.
+Other characters may occur in values and comments, which are removed. A statement with one anywhere else is left to `sql.py`.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -45,13 +45,13 @@ cdef enum:
 cdef struct Walk:
     const uint8_t *text
     Py_ssize_t size
-    bint double_quoted  # hold values
-    bint foreign  # a character was looked at that is not ASCII
-    Py_ssize_t run_end  # of letters, digits and `$`, which was looked at last
+    bint double_quoted  # whether double quotes enclose values
+    bint foreign  # whether a character that is not ASCII was read outside of values and comments
+    Py_ssize_t run_end  # where the word ends that `run` read last
 
 
 cdef inline uint8_t at(Walk *walk, Py_ssize_t place) noexcept nogil:
-    """The character there. One that is not ASCII ends the walk later on."""
+    """The character there. If it is not ASCII, the walk ends and the statement is left to `sql.py`."""
     cdef uint8_t found
     if place < 0 or place >= walk.size:
         return NOTHING
@@ -76,7 +76,7 @@ cdef inline Py_ssize_t after_word(Walk *walk, Py_ssize_t place) noexcept nogil: 
 
 
 cdef inline Py_ssize_t after_quoted(Walk *walk, Py_ssize_t place, uint8_t quote) noexcept nogil:
-    """Behind a quoted name: `"[^"]*+"?+`."""
+    """The place after a quoted identifier: `"[^"]*+"?+`."""
     place += 1
     while place < walk.size:
         if at(walk, place) == quote:
@@ -86,7 +86,7 @@ cdef inline Py_ssize_t after_quoted(Walk *walk, Py_ssize_t place, uint8_t quote)
 
 
 cdef inline Py_ssize_t after_text(Walk *walk, Py_ssize_t place, uint8_t quote) noexcept nogil:
-    """Behind a quoted text: `'(?:[^'\\\\]++|''|\\\\.?)*+'?+`."""
+    """The place after a quoted value: `'(?:[^'\\\\]++|''|\\\\.?)*+'?+`."""
     cdef const uint8_t *text = walk.text
     place += 1
     while place < walk.size:
@@ -101,7 +101,7 @@ cdef inline Py_ssize_t after_text(Walk *walk, Py_ssize_t place, uint8_t quote) n
 
 
 cdef inline bint stands_before(Walk *walk, Py_ssize_t place, const char *word, Py_ssize_t size) noexcept nogil:
-    """Whether this word of small letters and spaces ends there, in whatever case."""
+    """Whether this word ends at the place, in any case. `word` is in lower case and may contain spaces."""
     cdef Py_ssize_t number
     cdef uint8_t letter
     if place < size:
@@ -114,7 +114,7 @@ cdef inline bint stands_before(Walk *walk, Py_ssize_t place, const char *word, P
 
 
 cdef inline bint run(Walk *walk, Py_ssize_t place) noexcept nogil:
-    """Whether a word begins there: `(?<![\\w$])[A-Za-z_][\\w$]*+(?!')`. Where it ends is `run_end`."""
+    """Whether a word begins there: `(?<![\\w$])[A-Za-z_][\\w$]*+(?!')`. Sets `run_end`."""
     cdef Py_ssize_t end = place
     cdef uint8_t before = NOTHING if place == 0 else walk.text[place - 1]
     if before == c'$' or kinds[before] & (LETTER | DIGIT):
@@ -126,7 +126,7 @@ cdef inline bint run(Walk *walk, Py_ssize_t place) noexcept nogil:
 
 
 cdef Py_ssize_t after_staying(Walk *walk, Py_ssize_t place) noexcept nogil:
-    """Behind words, signs and names that stay; the same place if there is none."""
+    """The place after words, signs and identifiers that are kept; the same place if there is none."""
     cdef uint8_t found
     while place < walk.size:
         found = walk.text[place]
@@ -148,7 +148,7 @@ cdef Py_ssize_t after_staying(Walk *walk, Py_ssize_t place) noexcept nogil:
 
 
 cdef inline Py_ssize_t after_bracketed(Walk *walk, Py_ssize_t place) noexcept nogil:
-    """Behind a name in SQL Server's brackets; the same place if there is none: `\\[[A-Za-z_][^\\]\\[']*+\\]`."""
+    """The place after an identifier in SQL Server's brackets; the same place if there is none: `\\[[A-Za-z_][^\\]\\[']*+\\]`."""
     cdef Py_ssize_t end = place + 1
     cdef uint8_t found
     if not kinds[at(walk, end)] & LETTER:
@@ -163,7 +163,7 @@ cdef inline Py_ssize_t after_bracketed(Walk *walk, Py_ssize_t place) noexcept no
 
 
 cdef inline Py_ssize_t after_comment(Walk *walk, Py_ssize_t place) noexcept nogil:
-    """Behind a comment; the same place if there is none."""
+    """The place after a comment; the same place if there is none."""
     cdef const uint8_t *text = walk.text
     cdef Py_ssize_t end = place + 2
     cdef const uint8_t *found
@@ -185,7 +185,7 @@ cdef inline Py_ssize_t after_comment(Walk *walk, Py_ssize_t place) noexcept nogi
 
 
 cdef inline Py_ssize_t after_literal(Walk *walk, Py_ssize_t place) noexcept nogil:
-    """Behind a text, with its prefix; the same place if there is none."""
+    """The place after a quoted value with its prefix; the same place if there is none."""
     cdef Py_ssize_t start = place
     cdef uint8_t found = walk.text[place]
     if kinds[found] & LETTER and at(walk, place - 1) != c'$' and not is_in_word(walk, place - 1):
@@ -207,7 +207,7 @@ cdef inline Py_ssize_t after_literal(Walk *walk, Py_ssize_t place) noexcept nogi
 
 
 cdef inline bint is_sign(Walk *walk, Py_ssize_t place) noexcept nogil:
-    """Whether a `-` there is that of a number, and no operator."""
+    """Whether a `-` there is the sign of a number, not an operator."""
     cdef uint8_t before, second
     if place == 0:
         return False
@@ -231,7 +231,7 @@ cdef inline Py_ssize_t after_digits(Walk *walk, Py_ssize_t place, uint8_t kind) 
 
 
 cdef Py_ssize_t after_number(Walk *walk, Py_ssize_t place) noexcept nogil:
-    """Behind a number and its sign; the same place if there is none."""
+    """The place after a number with its sign; the same place if there is none."""
     cdef Py_ssize_t start = place, end, power
     cdef uint8_t before
     if walk.text[place] == c'-':
@@ -272,7 +272,7 @@ cdef Py_ssize_t after_number(Walk *walk, Py_ssize_t place) noexcept nogil:
 
 
 cdef Py_ssize_t after_dollar(Walk *walk, Py_ssize_t place) noexcept nogil:
-    """Behind `$1`, or a text between `$tag$` and its like; the same place if there is none."""
+    """The place after `$1`, or after a value enclosed in `$tag$`; the same place if there is none."""
     cdef Py_ssize_t end = place + 1, tag
     cdef const uint8_t *found
     if is_in_word(walk, place - 1) or at(walk, place - 1) == c'$':
@@ -282,7 +282,7 @@ cdef Py_ssize_t after_dollar(Walk *walk, Py_ssize_t place) noexcept nogil:
     end = after_word(walk, end)
     if at(walk, end) != c'$':
         return place
-    tag = end + 1 - place  # with both signs
+    tag = end + 1 - place  # the length with both `$`
     end += 1
     while end + tag <= walk.size:
         found = <const uint8_t *> memchr(walk.text + end, c'$', walk.size - end)
@@ -295,7 +295,7 @@ cdef Py_ssize_t after_dollar(Walk *walk, Py_ssize_t place) noexcept nogil:
 
 
 cdef inline Py_ssize_t after_parameter(Walk *walk, Py_ssize_t place) noexcept nogil:
-    """Behind `:name`, `@name`, `%s` or `%(name)s`; the same place if there is none."""
+    """The place after `:name`, `@name`, `%s` or `%(name)s`; the same place if there is none."""
     cdef uint8_t sign = walk.text[place], before = at(walk, place - 1)
     cdef Py_ssize_t end = after_word(walk, place + 1)
     if kinds[before] & (LETTER | DIGIT):
@@ -313,7 +313,7 @@ cdef inline Py_ssize_t after_parameter(Walk *walk, Py_ssize_t place) noexcept no
 
 
 cdef Py_ssize_t after_value(Walk *walk, Py_ssize_t place) noexcept nogil:
-    """Behind what goes, and a `?` stands for; the same place if there is nothing of this kind."""
+    """The place after a value, which `?` will replace; the same place if there is none."""
     cdef uint8_t found = walk.text[place]
     cdef Py_ssize_t end = place
     if found == c"'" or found == c'"' or kinds[found] & LETTER:
@@ -327,13 +327,13 @@ cdef Py_ssize_t after_value(Walk *walk, Py_ssize_t place) noexcept nogil:
     return end
 
 
-# What is written, in single spaces -----------------------------------------------------------------------------------
+# The output, with single spaces --------------------------------------------------------------------------------------
 
 
 cdef struct Bare:
     uint8_t *out
     Py_ssize_t size
-    bint spaced  # white space came, and nothing behind it yet
+    bint spaced  # white space was read, and nothing was written after it yet
 
 
 cdef inline void put(Bare *bare, uint8_t letter) noexcept nogil:
@@ -349,7 +349,7 @@ cdef inline void put(Bare *bare, uint8_t letter) noexcept nogil:
 
 
 cdef Py_ssize_t bared(Walk *walk, uint8_t *out) noexcept nogil:
-    """Write the statement with `?` for its values, without comments; how many bytes."""
+    """Write the statement with `?` for its values, without comments. Returns the number of bytes written."""
     cdef Py_ssize_t place = 0, end
     cdef Bare bare
     bare.out, bare.size, bare.spaced = out, 0, False
@@ -390,7 +390,7 @@ cdef inline bint is_word_there(const uint8_t *text, Py_ssize_t size, Py_ssize_t 
 
 
 cdef Py_ssize_t after_listed(const uint8_t *text, Py_ssize_t size, Py_ssize_t place) noexcept nogil:
-    """Behind one value of a list, with its cast; the same place if there is none: `_VALUE`."""
+    """The place after one value of a list with its cast; the same place if there is none: `_VALUE`."""
     cdef Py_ssize_t end
     if place >= size:
         return place
@@ -416,7 +416,7 @@ cdef Py_ssize_t after_listed(const uint8_t *text, Py_ssize_t size, Py_ssize_t pl
 
 
 cdef inline Py_ssize_t after_comma(const uint8_t *text, Py_ssize_t size, Py_ssize_t place) noexcept nogil:
-    """Behind ` ?, ?`; -1 if there is none."""
+    """The place after a comma with its spaces (` ?, ?`); -1 if there is none."""
     if place < size and text[place] == c' ':
         place += 1
     if place >= size or text[place] != c',':
@@ -426,7 +426,7 @@ cdef inline Py_ssize_t after_comma(const uint8_t *text, Py_ssize_t size, Py_ssiz
 
 
 cdef Py_ssize_t after_list(const uint8_t *text, Py_ssize_t size, Py_ssize_t place, uint8_t closing) noexcept nogil:
-    """Behind a list of values, which begins there and may be cut off; the same place if there is none: `_LIST`."""
+    """The place after a list of values that begins there and may be cut off; the same place if there is none: `_LIST`."""
     cdef Py_ssize_t at = place + 1, end, comma
     if at < size and text[at] == c' ':
         at += 1
@@ -453,7 +453,7 @@ cdef Py_ssize_t after_list(const uint8_t *text, Py_ssize_t size, Py_ssize_t plac
 
 
 cdef Py_ssize_t shortened(uint8_t *text, Py_ssize_t size, uint8_t opening, uint8_t closing) noexcept nogil:
-    """Put `(?)` in the place of each list, where it lies; how many bytes are left."""
+    """Replace each list of values by `(?)`, in place. Returns the number of bytes left."""
     cdef Py_ssize_t place = 0, out = 0, end
     while place < size:
         if text[place] == opening:
@@ -474,7 +474,7 @@ cdef inline bint is_row(const uint8_t *text, Py_ssize_t size, Py_ssize_t place) 
 
 
 cdef Py_ssize_t with_one_row(uint8_t *text, Py_ssize_t size) noexcept nogil:
-    """Leave one of several rows of values: `_ROWS`."""
+    """Replace several rows of values by one: `_ROWS`. Returns the number of bytes left."""
     cdef Py_ssize_t place = 0, out = 0, comma
     while place < size:
         if is_row(text, size, place):
@@ -492,13 +492,14 @@ cdef Py_ssize_t with_one_row(uint8_t *text, Py_ssize_t size) noexcept nogil:
     return out
 
 
-# The front door ------------------------------------------------------------------------------------------------------
+# Entry points --------------------------------------------------------------------------------------------------------
 
 
 cdef Py_ssize_t without_values(const uint8_t *text, Py_ssize_t size, bint double_quoted, uint8_t *out) noexcept nogil:
-    """Write what `sql.normalised` makes of a statement of at most `sql.MAX_LENGTH` characters; how many bytes.
+    """Write the normalised statement, as `sql.normalised` returns it, to `out`. Returns the number of bytes written, or
+    NOT_HERE for a statement that only `sql.normalised` can read.
 
-    `text` is UTF-8, and `out` has room for `size + MORE_ROOM`. NOT_HERE for a statement that `sql.normalised` has to read.
+    `text` is UTF-8 of at most `sql.MAX_LENGTH` characters, and `out` has room for `size + MORE_ROOM` bytes.
     """
     cdef Walk walk
     cdef Py_ssize_t length
@@ -517,7 +518,7 @@ cdef Py_ssize_t without_values(const uint8_t *text, Py_ssize_t size, bint double
 
 
 def compiled(str text, bint double_quoted):
-    """A statement without its values; None for one that has to be read in Python."""
+    """The normalised statement; None if only `sql.normalised` can read it."""
     cdef bytes given
     cdef bytearray out
     cdef Py_ssize_t size

@@ -1,4 +1,4 @@
-"""The rules that a replica knows, and those of them that count at a moment."""
+"""The rules that a replica knows, and the rules in force at a given time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from tss.core.trace import Trace
 
 
 class Enforcer:
-    """Finds the rule that a trace fits.
+    """Finds the first rule that a trace matches.
 
-    First the compiled scanner looks up what all rules ask for, in the trace as a whole: most traces have no value that would
-    do. Only where all matchers of a rule find one are the spans looked at one by one, since one and the same has to fit.
+    The compiled scanner first looks up, in the whole trace, the values that the rules ask for. Most traces have none that
+    match. The spans are checked one by one only if every matcher of a rule found a matching value, because a single span
+    has to match all of them.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -32,14 +33,14 @@ class Enforcer:
         self._scanner = Scanner(self.lookup)
 
     def decide(self, trace: Trace, sampler: Sampler) -> Decision | None:
-        """The decision of the first rule that fits; None leaves it to the policies."""
+        """The decision by the first rule that matches; None if no rule does, so that the policies decide."""
         rule = self.find(trace.payload)
         if rule is None:
             return None
         return sampler.forced(trace, rule.policy, rule.action is Action.KEEP)
 
     def find(self, payload: bytes) -> Rule | None:
-        """The first rule that a trace with these bytes fits."""
+        """The first rule that a trace with this serialized `TracesData` matches."""
         values = self._values(payload)
         spans: list[Values] | None = None
         for rule, conditions in zip(self.rules, self._conditions, strict=True):
@@ -54,7 +55,7 @@ class Enforcer:
         return None
 
     def _values(self, payload: bytes) -> Values:
-        """All distinct values of the trace, by ask."""
+        """The distinct values of the trace, in the order of the lookup's asks."""
         faults: list[Fault] = []
         values: Values = ()
         for fragment in self._scanner.fragments(payload, Encoding.OTLP_PROTO, faults):
@@ -63,7 +64,8 @@ class Enforcer:
 
 
 def _is_plain(values: Values, place: int, condition: Condition) -> bool:
-    """Whether one matcher is settled by a value that was found: some span has it, and nothing else has to fit there."""
+    """Whether a rule's only matcher already matches a value of the trace. Some span has that value, and nothing else needs
+    to match in it."""
     return condition.decides_alone and condition.fits(values[place])
 
 
@@ -72,12 +74,12 @@ def _any_fits(spans: Sequence[Values], conditions: Sequence[tuple[int, Condition
 
 
 class Rulebook:
-    """The rules as they were last read. ``as_of`` is when that was; None is never."""
+    """The rules as they were last read, at ``as_of`` (seconds since 1970; None if they were never read)."""
 
     def __init__(self, rules: Iterable[Rule] = (), as_of: float | None = None) -> None:
         self._rules: dict[str, Rule] = {}
         self._enforcer: Enforcer | None = None
-        self._until = -math.inf  # when the enforcer is out of date
+        self._until = -math.inf  # when the first rule of the enforcer expires
         self.as_of: float | None = None
         if as_of is not None:
             self.replace(rules, as_of)
@@ -86,7 +88,7 @@ class Rulebook:
         return f"<Rulebook of {len(self._rules)} rules, as of {self.as_of}>"
 
     def replace(self, rules: Iterable[Rule], as_of: float) -> bool:
-        """These are the rules now. Whether that is another set than before."""
+        """Replace all rules. Returns whether the new set differs from the old one."""
         before, self._rules = self._rules, {rule.id: rule for rule in rules}
         self.as_of = as_of
         if before == self._rules:
@@ -95,16 +97,16 @@ class Rulebook:
         return True
 
     def rules(self, now: float) -> list[Rule]:
-        """Those whose time is not over, enabled or not, in the order in which they are tried."""
+        """The rules that have not expired, enabled or not, in the order in which they are tried."""
         return in_order(rule for rule in self._rules.values() if not rule.is_over(now))
 
     @property
     def is_empty(self) -> bool:
-        """No rule can be active, whatever the time."""
+        """Whether there are no rules at all, expired ones included."""
         return not self._rules
 
     def active(self, now: float) -> Enforcer | None:
-        """What enforces the rules that count at this moment; None where there are none."""
+        """The enforcer of the rules that are enabled and not expired; None if there is none."""
         if not self._rules:
             return None
         if now >= self._until:

@@ -1,6 +1,7 @@
-"""Changes of the set of rules: each takes the rules as they are and gives them as they are to be, or raises ChangeRefused.
+"""Changes of the set of rules. Each takes the current rules and returns the new ones, or raises ChangeRefused.
 
-A change is tried again on what another replica has made of the rules meanwhile, so it holds nothing but what was asked for.
+If another replica has changed the rules meanwhile, the change is applied again to the newer rules. So a change holds only
+the request, never a copy of the rules.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from tss.core.force.errors import Conflict, NoSuchRule, Stale, WrongRule
 from tss.core.force.rule import Rule
 
 Rules = Mapping[str, Rule]
-"""By id; none of them over."""
+"""Rules by id; none of them has expired."""
 
 Change = Callable[[Rules], Rules]
 
 
 @attrs.frozen
 class Stored:
-    """What the store has, rules as bytes by id. ``version`` is another after each change; empty: there is nothing."""
+    """The store's content: serialized rules by id. ``version`` differs after each change; empty if nothing is stored."""
 
     version: str
     rules: Mapping[str, bytes]
@@ -29,7 +30,7 @@ class Stored:
 
 @attrs.frozen
 class Bounds:
-    """What the settings allow. ``default_secs`` is how long a rule lasts for which nothing is said."""
+    """The limits from the settings. ``default_secs`` is how long a rule lasts if the request gives no duration."""
 
     default_secs: float
     max_secs: float
@@ -37,16 +38,18 @@ class Bounds:
 
 
 def living(rules: Rules, now: float) -> Rules:
-    """Without those whose time is over."""
+    """The rules that have not expired."""
     return {rule_id: rule for rule_id, rule in rules.items() if not rule.is_over(now)}
 
 
 def add(draft: Draft, rule_id: str, bounds: Bounds, now: float) -> Change:
-    """A new rule."""
+    """Add a rule."""
 
     def change(rules: Rules) -> Rules:
         if len(rules) >= bounds.max_rules:
-            text = f"there are {len(rules)} rules, and forceSampling.maxRules allows no more: remove one"
+            text = (
+                f"there are {len(rules)} rules already, and forceSampling.maxRules is {bounds.max_rules}: remove a rule"
+            )
             raise Conflict("maxRules", text)
         _is_free(draft.name, rules, "")
         created = round(now, 3)
@@ -58,7 +61,7 @@ def add(draft: Draft, rule_id: str, bounds: Bounds, now: float) -> Change:
 
 
 def replace(draft: Draft, rule_id: str, bounds: Bounds, now: float, revision: int | None) -> Change:
-    """The rule of this id as the draft says; its end stays where nothing is said of it."""
+    """Replace the rule of this id by the draft. Its expiry time stays if the draft gives neither duration nor expiry."""
 
     def change(rules: Rules) -> Rules:
         found = _found(rules, rule_id, revision)
@@ -74,7 +77,7 @@ def replace(draft: Draft, rule_id: str, bounds: Bounds, now: float, revision: in
 
 
 def extend(rule_id: str, secs: float | None, bounds: Bounds, now: float, revision: int | None) -> Change:
-    """Its end comes later by so much."""
+    """Make the rule expire later, by `secs` or by the default duration."""
 
     def change(rules: Rules) -> Rules:
         found = _found(rules, rule_id, revision)
@@ -85,7 +88,7 @@ def extend(rule_id: str, secs: float | None, bounds: Bounds, now: float, revisio
 
 
 def switch(rule_id: str, enabled: bool, revision: int | None) -> Change:
-    """On or off; its end comes all the same."""
+    """Enable or disable the rule. Its expiry time does not change."""
 
     def change(rules: Rules) -> Rules:
         return _changed(rules, _found(rules, rule_id, revision), enabled=enabled)
@@ -94,7 +97,7 @@ def switch(rule_id: str, enabled: bool, revision: int | None) -> Change:
 
 
 def remove(rule_id: str, revision: int | None) -> Change:
-    """Without the rule of this id."""
+    """Remove the rule of this id."""
 
     def change(rules: Rules) -> Rules:
         _found(rules, rule_id, revision)
@@ -118,10 +121,10 @@ def _changed(rules: Rules, rule: Rule, **values: object) -> Rules:
 
 
 def _is_free(name: str, rules: Rules, but: str) -> None:
-    """Decisions and metrics tell rules apart by their names."""
+    """Raise Conflict if another rule has this name: decisions and metrics identify a rule by its name."""
     for rule in rules.values():
         if rule.name == name and rule.id != but:
-            raise Conflict("name", f"the rule {rule.id} has the name {name!r} already")
+            raise Conflict("name", f"the rule {rule.id} already has the name {name!r}: choose another name")
 
 
 def _end(draft: Draft, bounds: Bounds, now: float) -> float:
@@ -133,14 +136,14 @@ def _end(draft: Draft, bounds: Bounds, now: float) -> float:
 def _bounded(expires: float, field: str, bounds: Bounds, now: float) -> float:
     latest = now + bounds.max_secs
     if expires <= now:
-        raise WrongRule({field: "the rule would be over already"})
-    if expires > latest + 0.001:  # what rounding adds
+        raise WrongRule({field: "the rule would expire at once: choose a later time"})
+    if expires > latest + 0.001:  # rounding may add this much
         text = (
-            f"the rule would end at {when(min(expires, _FAR))}; the latest end is {when(latest)}, because "
+            f"the rule would expire at {when(min(expires, _FAR))}; the latest time is {when(latest)}, because "
             f"forceSampling.maxDurationSecs is {bounds.max_secs:g}"
         )
         raise WrongRule({field: text})
     return round(expires, 3)
 
 
-_FAR = 253_402_300_000.0  # the end of the year 9999, beyond which no date can be written
+_FAR = 253_402_300_000.0  # the end of the year 9999, the last that `datetime` can write

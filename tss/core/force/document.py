@@ -1,4 +1,4 @@
-"""Rules as JSON documents: of who asks for one, and of the store; in both the same names and forms."""
+"""Rules as JSON documents, in requests and in the store. Both use the same field names and formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tss.core.patterns import expression
 MAX_NAME = 64
 MAX_DESCRIPTION = 500
 MAX_MATCHERS = 20
-MAX_TEXT = 1024  # of a key or a value
+MAX_TEXT = 1024  # characters of a key or a value
 MAX_PATTERN = 256
 MAX_LISTED = 100
 MAX_PRIORITY = 1000
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Draft:
-    """What somebody wants a rule to be; None is what was not given."""
+    """A rule as a request asks for it. ``duration_secs`` and ``expires`` are None if the request does not give them."""
 
     name: str
     action: Action
@@ -43,17 +43,17 @@ class Draft:
 
 
 class JsonFields:
-    """Takes fields out of a JSON object, and notes what is wrong with each."""
+    """Takes fields out of a JSON object, and collects the errors by field name."""
 
     def __init__(self, document: object, errors: dict[str, str], at: str = "") -> None:
         self.errors = errors
         self._at = f"{at}." if at else ""
         self._left: dict[str, Any] = dict(document) if isinstance(document, dict) else {}
         if not isinstance(document, dict):
-            self.errors[at or "body"] = "a JSON object is expected"
+            self.errors[at or "body"] = "must be a JSON object"
 
     def take(self, name: str, read: Callable[[Any], T], default: T) -> T:
-        """The field, read; the default where it is absent or wrong."""
+        """The value of a field; the default if the field is absent or invalid."""
         given = self._left.pop(name, None)
         if given is None:
             return default
@@ -64,21 +64,21 @@ class JsonFields:
             return default
 
     def need(self, name: str, read: Callable[[Any], T], allowed: str, default: T) -> T:
-        """The same of a field that has to be there."""
+        """The value of a required field; the default if it is absent or invalid."""
         if self._left.get(name) is None:
             self._left.pop(name, None)
-            self.errors.setdefault(self._at + name, f"is missing: {allowed} is expected")
+            self.errors.setdefault(self._at + name, f"is missing: give {allowed}")
             return default
         return self.take(name, read, default)
 
     def end(self, known: str) -> None:
-        """Nothing else may be there: a field that is misspelt must not be passed over."""
+        """Report all fields that were not taken, so that a misspelt field is not ignored."""
         for name in self._left:
-            self.errors[self._at + str(name)] = f"is not known; known are {known}"
+            self.errors[self._at + str(name)] = f"is not a known field; known fields: {known}"
 
 
 def draft(document: object) -> Draft:
-    """What a request asks for. Raises WrongRule."""
+    """The rule that a request asks for. Raises WrongRule."""
     errors: dict[str, str] = {}
     fields = JsonFields(document, errors)
     made = Draft(
@@ -91,18 +91,18 @@ def draft(document: object) -> Draft:
         duration_secs=fields.take("durationSecs", _maybe(_duration), None),
         expires=fields.take("expires", _maybe(_moment), None),
     )
-    for name in ("id", "created", "revision"):  # so that what was shown can be given back changed
+    for name in ("id", "created", "revision"):  # allowed, so that a client can send back a rule that it has read
         fields.take(name, str, "")
     fields.end("name, action, matchers, description, enabled, priority, durationSecs, expires")
     if made.duration_secs is not None and made.expires is not None:
-        errors["durationSecs"] = "is given beside expires: one of the two is expected"
+        errors["durationSecs"] = "is given together with expires: give only one of the two"
     if errors:
         raise WrongRule(errors)
     return made
 
 
 def duration(document: object) -> float | None:
-    """What a request to extend a rule says: ``durationSecs``, if anything. Raises WrongRule."""
+    """The ``durationSecs`` of a request to extend a rule; None if it gives none. Raises WrongRule."""
     errors: dict[str, str] = {}
     fields = JsonFields(document, errors)
     found = fields.take("durationSecs", _maybe(_duration), None)
@@ -113,7 +113,7 @@ def duration(document: object) -> float | None:
 
 
 def stored(document: object) -> Rule:
-    """A rule that `shown` has written. Raises WrongRule."""
+    """The rule from a stored document, as `shown` writes it. Raises WrongRule."""
     errors: dict[str, str] = {}
     fields = JsonFields(document, errors)
     rule = Rule(
@@ -135,7 +135,7 @@ def stored(document: object) -> Rule:
 
 
 def expiry(document: bytes) -> float:
-    """When the rule in these bytes is over, whatever else they say; 0 where they do not tell."""
+    """When the stored rule expires, even if the rest of it is invalid; 0 if the expiry time cannot be read."""
     try:
         return _moment(json.loads(document)["expires"])
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -143,7 +143,7 @@ def expiry(document: bytes) -> float:
 
 
 def shown(rule: Rule) -> dict[str, object]:
-    """A rule as JSON has it."""
+    """A rule as a JSON object."""
     return {
         "id": rule.id,
         "name": rule.name,
@@ -175,9 +175,9 @@ def _shown(matcher: Matcher) -> dict[str, object]:
 def _text(most: int, least: int = 0) -> Callable[[Any], str]:
     def read(given: Any) -> str:
         if not isinstance(given, str) or not least <= len(given) <= most:
-            raise ValueError(f"a text of {least or 'no'} to {most} characters is expected")
+            raise ValueError(f"must be a string of {least} to {most} characters")
         if not given.isprintable():
-            raise ValueError("line breaks and characters that cannot be seen are not allowed")
+            raise ValueError("must not contain line breaks or invisible characters")
         return given
 
     return read
@@ -186,36 +186,36 @@ def _text(most: int, least: int = 0) -> Callable[[Any], str]:
 def _name(given: Any) -> str:
     name = _text(MAX_NAME, 1)(given)
     if name != name.strip():
-        raise ValueError("spaces around it are not allowed")
+        raise ValueError("must not begin or end with a space")
     return name
 
 
 def _truth(given: Any) -> bool:
     if given is True or given is False:
         return given
-    raise ValueError("true or false is expected")
+    raise ValueError("must be true or false")
 
 
 def _priority(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or abs(given) > MAX_PRIORITY:
-        raise ValueError(f"a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY} is expected")
+        raise ValueError(f"must be a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}")
     return given
 
 
 def _revision(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or not 0 < given < 2**63:
-        raise ValueError("a whole number above 0 is expected")
+        raise ValueError("must be a whole number above 0")
     return given
 
 
 def _maybe(read: Callable[[Any], float]) -> Callable[[Any], float | None]:
-    """The same, where nothing is a value, too."""
+    """The same function, typed for a field that may be absent."""
     return read
 
 
 def _duration(given: Any) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
-        raise ValueError("a number of seconds above 0 is expected")
+        raise ValueError("must be a number of seconds above 0")
     return float(given)
 
 
@@ -223,10 +223,10 @@ def _moment(given: Any) -> float:
     try:
         found = datetime.fromisoformat(given)
         moment = found.timestamp() if found.tzinfo else _no_zone()
-        when(moment)  # in UTC it may lie in the year 0 or 10000, which nobody could be shown
+        when(moment)  # raises if the time in UTC lies before the year 1 or after 9999
         return moment
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError('a time with its zone is expected, such as "2026-01-31T12:00:00Z"') from error
+        raise ValueError('must be a time with a time zone, such as "2026-01-31T12:00:00Z"') from error
 
 
 def _no_zone() -> float:
@@ -243,7 +243,7 @@ M = TypeVar("M", Action, Op, Where)
 def _member(kind: type[M], given: Any) -> M:
     known = {str(member.value): member for member in kind}
     if not isinstance(given, str) or given not in known:
-        raise ValueError(f"one of {', '.join(known)} is expected")
+        raise ValueError(f"must be one of {', '.join(known)}")
     return known[given]
 
 
@@ -252,12 +252,12 @@ def _member(kind: type[M], given: Any) -> M:
 
 def _matchers(given: Any, errors: dict[str, str]) -> tuple[Matcher, ...]:
     if not isinstance(given, list) or not 0 < len(given) <= MAX_MATCHERS:
-        raise ValueError(f"a list of 1 to {MAX_MATCHERS} matchers is expected")
+        raise ValueError(f"must be a list of 1 to {MAX_MATCHERS} matchers")
     return tuple(matcher(each, errors, f"matchers[{place}]") for place, each in enumerate(given))
 
 
 def matcher(document: object, errors: dict[str, str], at: str) -> Matcher:
-    """One of them; what is wrong with it goes to ``errors``."""
+    """One matcher. Its errors are added to ``errors``, under names that begin with ``at``."""
     fields = JsonFields(document, errors, at)
     where = fields.need("on", lambda on: _member(Where, on), ", ".join(each.value for each in Where), Where.SPAN)
     key = ""
@@ -277,7 +277,7 @@ def matcher(document: object, errors: dict[str, str], at: str) -> Matcher:
 def _value(op: Op, where: Where, given: Any) -> Wanted:
     if op is Op.IN:
         if not isinstance(given, list) or not 0 < len(given) <= MAX_LISTED:
-            raise ValueError(f"a list of 1 to {MAX_LISTED} values is expected")
+            raise ValueError(f"must be a list of 1 to {MAX_LISTED} values")
         return tuple(_known(where, _scalar(each)) for each in given)
     if op is Op.REGEX:
         return _pattern(given)
@@ -292,22 +292,22 @@ def _scalar(given: Any) -> Scalar:
         return _text(MAX_TEXT)(given)
     if isinstance(given, bool):
         return given
-    if isinstance(given, int | float) and -(2**63) <= given < 2**64:  # not a number is in no range
+    if isinstance(given, int | float) and -(2**63) <= given < 2**64:  # false for NaN
         return given
-    raise ValueError("a text, a number of 64 bits, true or false is expected")
+    raise ValueError("must be a string, a number of at most 64 bits, true or false")
 
 
 def _numeric(value: Scalar) -> int | float:
     found = number(value)
     if found is None:
-        raise ValueError("a number is expected")
+        raise ValueError("must be a number")
     return found
 
 
 def _known(where: Where, value: Scalar) -> Scalar:
     words = _WORDS.get(where)
     if words is not None and value not in words:
-        raise ValueError(f"one of {', '.join(words)} is expected")
+        raise ValueError(f"must be one of {', '.join(words)}")
     return value
 
 
@@ -316,5 +316,5 @@ def _pattern(given: Any) -> str:
     try:
         expression(pattern)
     except ValueError as error:
-        raise ValueError(f"is no regular expression as RE2 reads it: {error}") from error
+        raise ValueError(f"must be a regular expression in RE2 syntax: {error}") from error
     return pattern

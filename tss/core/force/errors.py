@@ -1,4 +1,4 @@
-"""Why a change of the rules is refused; each is the answer to one request, and none of the daemon's own troubles."""
+"""Why a change of the rules is refused. Each error is the answer to one request, not a failure of the daemon."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tss.core.errors import TssError
 
 
 class ChangeRefused(TssError):
-    """A change that is not made."""
+    """The change was not made."""
 
 
 class WrongRule(ChangeRefused):
-    """What was given does not make a rule: ``fields`` has the error of each wrong field by its name."""
+    """The request does not describe a valid rule. ``fields`` has the error of each invalid field, by field name."""
 
     def __init__(self, errors: Mapping[str, str]) -> None:
         super().__init__("; ".join(f"{field}: {error}" for field, error in errors.items()))
@@ -20,14 +20,14 @@ class WrongRule(ChangeRefused):
 
 
 class NoSuchRule(ChangeRefused):
-    """There is no rule of this id, or not any more."""
+    """There is no rule with this id, or it has expired."""
 
     def __init__(self, rule_id: str) -> None:
-        super().__init__(f"there is no rule with the id {rule_id!r}; it may have expired")
+        super().__init__(f"there is no rule with the id {rule_id!r}: it may have expired")
 
 
 class Conflict(ChangeRefused):
-    """The rule does not go together with those that are there; ``field`` is what would have to be another."""
+    """The rule conflicts with the existing rules. ``field`` is the field, or the setting, to change."""
 
     def __init__(self, field: str, text: str) -> None:
         super().__init__(text)
@@ -35,7 +35,9 @@ class Conflict(ChangeRefused):
 
 
 class Stale(ChangeRefused):
-    """Who asks for the change has seen an older revision of the rule."""
+    """The request is based on an older revision of the rule."""
 
     def __init__(self, wanted: int, found: int) -> None:
-        super().__init__(f"the rule has changed: it is at revision {found}, not {wanted}; read it again")
+        super().__init__(
+            f"the rule has changed: it is at revision {found}, not {wanted}: read it again and repeat the change"
+        )

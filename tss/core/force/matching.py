@@ -1,8 +1,8 @@
-"""Whether a value fits a matcher.
+"""Whether a value matches a matcher.
 
-Values are compared as text, in the form in which people write them, for who makes a rule does not know which type a client
-sends: 500 fits "500" and 500.0, true fits "true". Only GT and its like compare numbers, and read a text that is one.
-Arrays, maps and bytes have no text: they are there, and that is all.
+Values are compared as text, because the author of a rule does not know which type a client sends: 500 matches "500" and
+500.0, and true matches "true". Only GT, GTE, LT and LTE compare numbers; they also accept a number given as text. Arrays,
+maps and bytes have no text: only EXISTS matches them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tss.core.otlp.valuetext import as_text
 from tss.core.patterns import expression
 
 Test = Callable[[Value], bool]
-"""Of one value."""
+"""Whether one value matches."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?+", re.ASCII)
-_LONGEST_NUMBER = 40  # letters; a longer one is no measurement, and `int` takes the square of its length
+_LONGEST_NUMBER = 40  # characters; `int` takes quadratic time, and no measurement is longer
 
 
 def number(value: Value) -> int | float | None:
-    """The number that a value is, or that a text says."""
+    """The value as a number, also if it is a number written as text; None for any other value."""
     match value:
         case bool() | bytes():
             return None
@@ -36,35 +36,35 @@ def number(value: Value) -> int | float | None:
 
 
 class Condition:
-    """A matcher made ready."""
+    """A matcher, compiled."""
 
     __slots__ = ("_needs_a_value", "_test", "ask")
 
     def __init__(self, matcher: Matcher) -> None:
         self.ask = matcher.ask
         self._test = _worded(matcher.where, _test(matcher.op, matcher.value))
-        # NEQ and "exists: false" say that no value fits, which a span without the attribute fulfils, too.
+        # NEQ and "exists: false" match if no value does, so they also match a span without the attribute.
         self._needs_a_value = matcher.op is not Op.NEQ and not (matcher.op is Op.EXISTS and not matcher.value)
 
     def fits(self, values: Sequence[Value]) -> bool:
-        """For the values of one span: most often one or none."""
+        """Whether the values of one span match. Most spans have one value or none."""
         for value in values:
             if self._test(value):
                 return self._needs_a_value
         return not self._needs_a_value
 
     def may_fit(self, values: Sequence[Value]) -> bool:
-        """Whether it can fit any span of a trace that has these values, of which MAX_VALUES are told at most."""
+        """Whether any span of the trace can match. `values` has at most MAX_VALUES of the trace's distinct values."""
         return not self._needs_a_value or len(values) >= MAX_VALUES or self.fits(values)
 
     @property
     def decides_alone(self) -> bool:
-        """Whether a value that fits, in any span, is all that a rule with this one matcher needs."""
+        """Whether one matching value, in any span, is enough for a rule that has only this matcher."""
         return self._needs_a_value
 
 
 def _worded(where: Where, test: Test) -> Test:
-    """Kind and status are numbers on the wire and words to people."""
+    """Translate kind and status, which are numbers on the wire, to the words that rules use."""
     words = {Where.KIND: KINDS, Where.STATUS: STATUSES}.get(where)
     if words is None:
         return test

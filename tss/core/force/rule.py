@@ -1,4 +1,4 @@
-"""What a force rule is."""
+"""The parts of a force rule, and the order in which rules are tried."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import attrs
 from tss.core.otlp.lookup import Ask, Location
 
 POLICY = "force"
-"""What routing and the metrics call all of them; a decision's policy is this, a colon, and the rule's name."""
+"""The policy's name for all force rules in routing and metrics. A decision names its rule: `force:NAME`."""
 
 
 class Action(enum.Enum):
-    """What happens to a trace that a rule fits."""
+    """What happens to a trace that matches a rule."""
 
     KEEP = "keep"
     DROP = "drop"
@@ -38,7 +38,7 @@ class Op(enum.Enum):
 
 
 class Where(enum.Enum):
-    """What of a span is looked at. The first two have a key, the attribute's."""
+    """The part of a span that is compared. RESOURCE and SPAN need the key of an attribute."""
 
     RESOURCE = "resource"
     SPAN = "span"
@@ -50,8 +50,8 @@ class Where(enum.Enum):
 Scalar = str | bool | int | float
 Wanted = Scalar | tuple[Scalar, ...]
 
-KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")  # by OTLP's number, as are these
-STATUSES = ("unset", "ok", "error")
+KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")  # the index is OTLP's SpanKind
+STATUSES = ("unset", "ok", "error")  # the index is OTLP's StatusCode
 
 _LOCATIONS = {
     Where.RESOURCE: Location.RESOURCE,
@@ -64,7 +64,10 @@ _LOCATIONS = {
 
 @attrs.frozen
 class Matcher:
-    """One condition on a span or its resource. ``value`` is a tuple for IN, a truth for EXISTS, a number for GT and its like."""
+    """One condition on a span or its resource.
+
+    ``value`` is a tuple for IN, a bool for EXISTS, and a number for GT, GTE, LT and LTE.
+    """
 
     where: Where
     key: str
@@ -73,15 +76,15 @@ class Matcher:
 
     @property
     def ask(self) -> Ask:
-        """What is to be looked up for it."""
+        """What the scanner has to look up for this matcher."""
         return Ask(_LOCATIONS[self.where], self.key)
 
 
 @attrs.frozen
 class Rule:
-    """A trace fits when one of its spans, with its resource, fits all ``matchers``.
+    """A trace matches if one of its spans, with its resource, matches all ``matchers``.
 
-    ``created`` and ``expires`` are seconds since 1970; ``revision`` goes up with each change.
+    ``created`` and ``expires`` are seconds since 1970. Each change increases ``revision`` by one.
     """
 
     id: str
@@ -97,17 +100,20 @@ class Rule:
 
     @property
     def policy(self) -> str:
-        """What a decision by this rule names as its policy."""
+        """The policy's name in a decision by this rule."""
         return f"{POLICY}:{self.name}"
 
     def is_over(self, now: float) -> bool:
-        """Whether its time has passed."""
+        """Whether the rule has expired."""
         return self.expires <= now
 
 
 def in_order(rules: Iterable[Rule]) -> list[Rule]:
-    """The first that fits decides. Of equal priority one that keeps goes first, since what was dropped is gone for good;
-    then the older one. The same on every replica."""
+    """The rules in the order in which they are tried: the first that matches decides. Every replica has the same order.
+
+    Higher priority first. At equal priority, rules that keep go first, because a dropped trace cannot be recovered; then
+    older rules.
+    """
     return sorted(rules, key=_rank)
 
 

@@ -1,4 +1,4 @@
-# The C types of rewriting.py, for when it is compiled.
+# The C types of rewriting.py, used when it is compiled.
 
 cimport cython
 from tss.core.otlp.cursor cimport Cursor

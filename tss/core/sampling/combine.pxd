@@ -1,4 +1,4 @@
-# The C types of combine.py, for when it is compiled.
+# The C types of combine.py, used when it is compiled.
 
 cimport cython
 from tss.core.sampling.policy cimport Policy

@@ -1,4 +1,4 @@
-# The C types of errors.py, for when it is compiled.
+# The C types of errors.py, used when it is compiled.
 
 from tss.core.sampling.policy cimport Policy
 from tss.core.trace cimport Trace

@@ -1,4 +1,4 @@
-# The C types of latency.py, for when it is compiled.
+# The C types of latency.py, used when it is compiled.
 
 from tss.core.sampling.policy cimport Policy
 from tss.core.trace cimport Trace

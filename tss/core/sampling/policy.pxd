@@ -1,4 +1,4 @@
-# The C types of policy.py, for when it is compiled.
+# The C types of policy.py, used when it is compiled.
 
 from tss.core.trace cimport Trace
 

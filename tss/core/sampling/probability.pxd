@@ -1,4 +1,4 @@
-# The C types of probability.py, for when it is compiled.
+# The C types of probability.py, used when it is compiled.
 
 cimport cython
 
