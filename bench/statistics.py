@@ -13,30 +13,30 @@ from collections.abc import Sequence
 
 from bench.corpus import Corpus
 from tss.core.formats.apm_stats import Concentrator
-from tss.core.otlp import Encoding, Fault, Scanner
+from tss.core.otlp import Encoding, ScanError, Scanner
 
 ROUNDS = 7
 
 
 def traces_of(corpus: Corpus, spans: int) -> list[tuple[bytes, list[bytes]]]:
     """Traces with their chunks."""
-    faults: list[Fault] = []
+    scan_errors: list[ScanError] = []
     find = Scanner().fragments
     found: dict[bytes, list[bytes]] = {}
     for group in corpus.groups(-(-spans // corpus.group_spans), time.time_ns()):
         for _, value in group.records:
-            for fragment in find(value, Encoding.OTLP_PROTO, faults):
+            for fragment in find(value, Encoding.OTLP_PROTO, scan_errors):
                 found.setdefault(fragment.trace_id, []).append(fragment.payload)
     return [*found.items()]
 
 
 def scan_ns(traces: Sequence[tuple[bytes, list[bytes]]]) -> int:
-    faults: list[Fault] = []
+    scan_errors: list[ScanError] = []
     find = Scanner().fragments
     began = time.perf_counter_ns()
     for _, chunks in traces:
         for chunk in chunks:
-            find(chunk, Encoding.OTLP_PROTO, faults)
+            find(chunk, Encoding.OTLP_PROTO, scan_errors)
     return time.perf_counter_ns() - began
 
 

@@ -18,7 +18,7 @@ from bench.corpus import STEP_MS, Corpus
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.evaluation import evaluate
 from tss.core.memory import Memory
-from tss.core.otlp import SCANNER, Encoding, Fault, Scanner, join
+from tss.core.otlp import SCANNER, Encoding, ScanError, Scanner, join
 from tss.core.packing import Packer, train
 from tss.core.partition import Partition
 from tss.core.record import Record
@@ -50,7 +50,7 @@ class Steps:
 def run(values: Sequence[bytes]) -> Steps:
     """All values once through everything, in batches."""
     steps, offset = Steps(), 0
-    faults: list[Fault] = []
+    scan_errors: list[ScanError] = []
     buffer = Buffer(Limits(FAR, FAR, FAR, FAR), Waits(QUIET_MS, 600_000, FAR), Memory())
     home = Partition(0, 0, FAR, replay_secs=60)
     sampler = Sampler(policies(Sampling(error_sample_rate=1.0, latency_threshold_ms=5000, latency_sample_rate=1.0)))
@@ -58,7 +58,7 @@ def run(values: Sequence[bytes]) -> Steps:
     for first in range(0, len(values), BATCH):
         batch = [bytes(bytearray(value)) for value in values[first : first + BATCH]]
         with steps.timed("scan"):
-            fragments = [find(value, Encoding.AUTO, faults) for value in batch]
+            fragments = [find(value, Encoding.AUTO, scan_errors) for value in batch]
         with steps.timed("record"):
             records = [
                 Record(0, offset + at, 1000 + (offset + at) * STEP_MS, each) for at, each in enumerate(fragments)

@@ -21,11 +21,11 @@ from tss.core.formats.spanmetrics import reference as plain_spanmetrics
 from tss.core.otlp import (
     Ask,
     Encoding,
-    Fault,
-    FaultReason,
     Fragment,
     Location,
     Lookup,
+    ScanError,
+    ScanErrorReason,
     lineage,
     reference,
     scanner,
@@ -70,23 +70,23 @@ def _of_fragment(fragment: Fragment) -> _Found:
     )  # fmt: skip
 
 
-def _of_fault(fault: Fault) -> _Found:
+def _of_error(error: ScanError) -> _Found:
     """Of what is unreadable the two need not say the same."""
-    unreadable = fault.reason is FaultReason.UNREADABLE
-    return (fault.reason, fault.payload, None if unreadable else fault.detail.split(" at byte ")[0])
+    unreadable = error.reason is ScanErrorReason.UNREADABLE
+    return (error.reason, error.payload, None if unreadable else error.detail.split(" at byte ")[0])
 
 
 def compare(value: bytes, lookup: int, encoding: Encoding = Encoding.OTLP_PROTO) -> tuple[Fragment, ...]:
     """What both found with that lookup of `LOOKUPS`. Raises DivergenceError."""
     ours, theirs = _BOTH[lookup]
-    our_faults: list[Fault] = []
-    their_faults: list[Fault] = []
-    found = ours.fragments(value, encoding, our_faults)
-    expected = theirs.fragments(value, encoding, their_faults)
+    our_errors: list[ScanError] = []
+    their_errors: list[ScanError] = []
+    found = ours.fragments(value, encoding, our_errors)
+    expected = theirs.fragments(value, encoding, their_errors)
     same = [*map(_of_fragment, found)] == [*map(_of_fragment, expected)]
-    if not same or [*map(_of_fault, our_faults)] != [*map(_of_fault, their_faults)]:
+    if not same or [*map(_of_error, our_errors)] != [*map(_of_error, their_errors)]:
         raise DivergenceError(
-            f"{value.hex()} {lookup}\ncompiled: {found} {our_faults}\nreference: {expected} {their_faults}"
+            f"{value.hex()} {lookup}\ncompiled: {found} {our_errors}\nreference: {expected} {their_errors}"
         )
     for fragment in found:
         ours_each, theirs_each = ours.each_span(fragment.payload), theirs.each_span(fragment.payload)

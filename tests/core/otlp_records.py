@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from tests.interpreted import ASKED
-from tss.core.otlp import NOTHING, Encoding, Fault, FaultReason, Lookup, Scan, reference
+from tss.core.otlp import NOTHING, Encoding, Lookup, Scan, ScanError, ScanErrorReason, reference
 
 TRACES = (b"trace-a-16-bytes", b"trace-b-16-bytes", bytes(15) + b"\x01")
 BAD_TRACES = (b"", bytes(16), b"short", b"seventeen-bytes!!")
@@ -94,9 +94,9 @@ class Record:
 def label_of(body: bytes) -> object:
     span = Span.FromString(body)
     if len(span.trace_id) != 16 or not any(span.trace_id):
-        return FaultReason.INVALID_TRACE_ID
+        return ScanErrorReason.INVALID_TRACE_ID
     if len(span.span_id) != 8 or not any(span.span_id):
-        return FaultReason.INVALID_SPAN_ID
+        return ScanErrorReason.INVALID_SPAN_ID
     return span.trace_id
 
 
@@ -228,7 +228,7 @@ def spans_in(message: bytes) -> list[Span]:
 
 
 def payloads(found: Scan) -> list[bytes]:
-    return [fragment.payload for fragment in found.fragments] + [fault.payload for fault in found.faults]
+    return [fragment.payload for fragment in found.fragments] + [error.payload for error in found.scan_errors]
 
 
 @st.composite
@@ -249,9 +249,9 @@ def scan_of(module: ModuleType) -> Scans:
     """Its `scan`, as in `tss.core.otlp`."""
 
     def scan(value: bytes | None, encoding: Encoding, lookup: Lookup = NOTHING) -> Scan:
-        faults: list[Fault] = []
-        fragments = module.Scanner(lookup).fragments(value, encoding, faults)
-        return Scan(fragments, tuple(faults))
+        scan_errors: list[ScanError] = []
+        fragments = module.Scanner(lookup).fragments(value, encoding, scan_errors)
+        return Scan(fragments, tuple(scan_errors))
 
     return scan
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
-from tss.core.otlp import Encoding, FaultReason, Fragment, scan, to_json_line
+from tss.core.otlp import Encoding, Fragment, ScanErrorReason, scan, to_json_line
 
 TRACE_ID = bytes.fromhex("5b8efff798038103d269b633813fc60c")
 SPAN_ID = bytes.fromhex("eee19b7ec3c1b174")
@@ -59,7 +59,7 @@ COLLECTOR = {
 
 def the_fragment(document: Any) -> Fragment:
     found = scan(json.dumps(document).encode(), Encoding.OTLP_JSON)
-    assert found.faults == ()
+    assert found.scan_errors == ()
     (fragment,) = found.fragments
     return fragment
 
@@ -125,23 +125,23 @@ def test_auto_tells_json_by_its_brace() -> None:
     value = json.dumps(COLLECTOR).encode()
     assert scan(value, Encoding.AUTO) == scan(value, Encoding.OTLP_JSON)
     assert scan(b" \n" + value, Encoding.OTLP_JSON) == scan(value, Encoding.OTLP_JSON)
-    assert scan(value, Encoding.OTLP_PROTO).faults[0].reason is FaultReason.UNREADABLE
+    assert scan(value, Encoding.OTLP_PROTO).scan_errors[0].reason is ScanErrorReason.UNREADABLE
 
 
 @pytest.mark.parametrize("text", ["zz", "W47/95gDgQPSabYzgd/GDA==", "5b8e", "x" * 16, " " + TRACE_ID.hex(), "\ud800"])
 @pytest.mark.parametrize(
-    ("key", "reason"), [("traceId", FaultReason.INVALID_TRACE_ID), ("spanId", FaultReason.INVALID_SPAN_ID)]
+    ("key", "reason"), [("traceId", ScanErrorReason.INVALID_TRACE_ID), ("spanId", ScanErrorReason.INVALID_SPAN_ID)]
 )
-def test_an_id_that_is_no_hex_fails_its_span_alone(key: str, reason: FaultReason, text: str) -> None:
+def test_an_id_that_is_no_hex_fails_its_span_alone(key: str, reason: ScanErrorReason, text: str) -> None:
     document = with_span()
     document["resourceSpans"] += with_span(**{key: text})["resourceSpans"]
     found = scan(json.dumps(document).encode(), Encoding.AUTO)
     assert [fragment.span_ids for fragment in found.fragments] == [SPAN_ID]
-    (fault,) = found.faults
-    assert fault.reason is reason
-    assert fault.detail.startswith("1 of 2 spans")
-    fault.detail.encode()
-    (bad,) = TracesData.FromString(fault.payload).resource_spans[0].scope_spans[0].spans
+    (error,) = found.scan_errors
+    assert error.reason is reason
+    assert error.detail.startswith("1 of 2 spans")
+    error.detail.encode()
+    (bad,) = TracesData.FromString(error.payload).resource_spans[0].scope_spans[0].spans
     if text != "5b8e":
         assert text.encode("utf-8", "backslashreplace") in (bad.trace_id, bad.span_id)[key == "spanId"]
 
@@ -167,9 +167,9 @@ def test_an_id_that_is_no_hex_fails_its_span_alone(key: str, reason: FaultReason
 def test_json_that_is_no_otlp_is_unreadable(document: Any) -> None:
     value = json.dumps(document).encode()
     found = scan(value, Encoding.OTLP_JSON)
-    assert [(fault.reason, fault.payload) for fault in found.faults] == [(FaultReason.UNREADABLE, value)]
+    assert [(error.reason, error.payload) for error in found.scan_errors] == [(ScanErrorReason.UNREADABLE, value)]
     assert found.fragments == ()
-    assert 0 < len(found.faults[0].detail.encode()) <= 2000
+    assert 0 < len(found.scan_errors[0].detail.encode()) <= 2000
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_json_that_is_no_otlp_is_unreadable(document: Any) -> None:
 )
 def test_text_that_is_no_json_is_unreadable(value: bytes) -> None:
     found = scan(value, Encoding.OTLP_JSON)
-    assert [(fault.reason, fault.payload) for fault in found.faults] == [(FaultReason.UNREADABLE, value)]
+    assert [(error.reason, error.payload) for error in found.scan_errors] == [(ScanErrorReason.UNREADABLE, value)]
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -199,8 +199,8 @@ def nested(depth: int) -> dict[str, Any]:
 def test_nesting_is_read_as_deep_as_opentelemetry_allows() -> None:
     assert json.loads(to_json_line(the_fragment(nested(64)).payload)) == nested(64)
     too_deep = scan(json.dumps(nested(65)).encode(), Encoding.AUTO)
-    assert [fault.reason for fault in too_deep.faults] == [FaultReason.UNREADABLE]
-    assert "values nested more than 64 deep" in too_deep.faults[0].detail
+    assert [error.reason for error in too_deep.scan_errors] == [ScanErrorReason.UNREADABLE]
+    assert "values nested more than 64 deep" in too_deep.scan_errors[0].detail
 
 
 # There and back -----------------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ def the_text_span(members: str) -> Span:
     """A span with these members, as they stand in the JSON text."""
     own = f'"traceId":"{TRACE_ID.hex()}","spanId":"{SPAN_ID.hex()}"'
     found = scan(f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{own},{members}}}]}}]}}]}}'.encode(), Encoding.AUTO)
-    assert found.faults == ()
+    assert found.scan_errors == ()
     return the_span(found.fragments[0])
 
 
@@ -372,9 +372,9 @@ def test_what_the_collector_refuses_is_refused_by_the_name_of_its_field(field: s
     if field.endswith("Value"):
         members = f'"attributes":[{{"key":"k","value":{{{members}}}}}]'
     value = json.dumps(with_span()).encode().replace(b'"spanId"', f'{members},"spanId"'.encode())
-    (fault,) = scan(value, Encoding.AUTO).faults
-    assert fault.reason is FaultReason.UNREADABLE
-    assert fault.detail.startswith(f"not OTLP JSON: WrongValue: {field}: ")
+    (error,) = scan(value, Encoding.AUTO).scan_errors
+    assert error.reason is ScanErrorReason.UNREADABLE
+    assert error.detail.startswith(f"not OTLP JSON: WrongValue: {field}: ")
 
 
 @pytest.mark.parametrize("space", [b" ", b"\t", b"\r\n", b"\n", b"\n\n  ", b" \n\t\r"])
@@ -393,4 +393,4 @@ def test_protobuf_that_begins_like_json_is_protobuf(letter: str) -> None:
     value = b"\n" + letter.encode() + body + the_fragment(with_span()).payload
     found = scan(value, Encoding.AUTO)
     assert [fragment.payload for fragment in found.fragments] == [value]
-    assert found.faults == ()
+    assert found.scan_errors == ()

@@ -25,7 +25,7 @@ from tss.core.formats.datadog.trace import to_spans
 from tss.core.formats.parquet_rows import rows
 from tss.core.formats.spanmetrics import Dimension, Shape, counting
 from tss.core.formats.spanmetrics import reference as plain_spanmetrics
-from tss.core.otlp import Ask, Encoding, FaultReason, Location, Lookup, join, scan, to_json_line
+from tss.core.otlp import Ask, Encoding, Location, Lookup, ScanErrorReason, join, scan, to_json_line
 from tss.core.otlp.nesting import DEEP_BYTES, MAX_VALUE_DEPTH
 from tss.core.otlp.reading import Readable
 
@@ -139,8 +139,8 @@ def test_deeper_values_are_refused_by_the_scan(scan: Scans, nest: Callable[[int]
     too_deep = placed(place, attribute(b"k", nest(MAX_VALUE_DEPTH + 1)))
     found = scan(too_deep, Encoding.OTLP_PROTO)
     assert found.fragments == ()
-    ((reason, detail),) = [(fault.reason, fault.detail) for fault in found.faults]
-    assert reason is FaultReason.UNREADABLE
+    ((reason, detail),) = [(error.reason, error.detail) for error in found.scan_errors]
+    assert reason is ScanErrorReason.UNREADABLE
     assert detail.startswith("values nested more than 64 deep")
 
 
@@ -154,7 +154,7 @@ def test_nothing_too_deep_is_so_short_that_nobody_looks() -> None:
 
 def test_a_value_that_is_wide_is_not_deep() -> None:
     wide = blob(5, b"".join(blob(1, in_arrays(30)) for _ in range(2000)))
-    assert scan(one_span(rest=blob(9, attribute(b"k", wide))), Encoding.OTLP_PROTO).faults == ()
+    assert scan(one_span(rest=blob(9, attribute(b"k", wide))), Encoding.OTLP_PROTO).scan_errors == ()
 
 
 # What protobuf cannot read ------------------------------------------------------------------------------------------

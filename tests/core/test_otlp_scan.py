@@ -39,7 +39,7 @@ from tests.core.otlp_records import (
     tag,
     varint,
 )  # fmt: skip
-from tss.core.otlp import SCANNER, Encoding, FaultReason, Fragment, join, scanner, schema
+from tss.core.otlp import SCANNER, Encoding, Fragment, ScanErrorReason, join, scanner, schema
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -57,7 +57,9 @@ def test_law_6_each_span_comes_out_once_and_byte_for_byte(record: Record) -> Non
     for scan in SCANS:
         found = scan(record.raw, Encoding.OTLP_PROTO)
         if not record.bodies:
-            assert [(fault.reason, fault.payload) for fault in found.faults] == [(FaultReason.EMPTY, record.raw)]
+            assert [(error.reason, error.payload) for error in found.scan_errors] == [
+                (ScanErrorReason.EMPTY, record.raw)
+            ]
             continue
         out = [list(span_bodies_in(payload)) for payload in payloads(found)]
         assert Counter(body for bodies in out for body in bodies) == Counter(record.bodies)
@@ -77,8 +79,8 @@ def test_law_6_only_the_lengths_of_what_was_split_change(record: Record) -> None
         found = scan(record.raw, Encoding.AUTO)
         for fragment in found.fragments:
             assert fragment.payload == record.part(fragment.trace_id)
-        for fault in found.faults:
-            assert fault.payload == record.part(fault.reason) or fault.reason is FaultReason.EMPTY
+        for error in found.scan_errors:
+            assert error.payload == record.part(error.reason) or error.reason is ScanErrorReason.EMPTY
 
 
 @both
@@ -217,7 +219,7 @@ def test_a_large_trace_is_summed_in_linear_time(scan: Scans) -> None:
 def test_a_record_without_spans_is_empty(scan: Scans, value: bytes | None) -> None:
     found = scan(value, Encoding.AUTO)
     assert found.fragments == ()
-    assert [(fault.reason, fault.payload) for fault in found.faults] == [(FaultReason.EMPTY, value or b"")]
+    assert [(error.reason, error.payload) for error in found.scan_errors] == [(ScanErrorReason.EMPTY, value or b"")]
 
 
 @both
@@ -226,19 +228,19 @@ def test_bad_spans_are_taken_out_one_fault_each_reason(scan: Scans) -> None:
     bad_span, both_bad = one_span(span_id=bytes(8)), one_span(b"", b"")
     found = scan(bad_trace + good + bad_span + zero_trace + both_bad, Encoding.AUTO)
     assert [fragment.payload for fragment in found.fragments] == [good]
-    assert [(fault.reason, fault.payload) for fault in found.faults] == [
-        (FaultReason.INVALID_TRACE_ID, bad_trace + zero_trace + both_bad),
-        (FaultReason.INVALID_SPAN_ID, bad_span),
+    assert [(error.reason, error.payload) for error in found.scan_errors] == [
+        (ScanErrorReason.INVALID_TRACE_ID, bad_trace + zero_trace + both_bad),
+        (ScanErrorReason.INVALID_SPAN_ID, bad_span),
     ]
-    assert found.faults[0].detail == (
+    assert found.scan_errors[0].detail == (
         "3 of 5 spans: trace id is not 16 bytes or is all zero; the first has b'short' (5 bytes)"
     )
 
 
 @both
 def test_an_id_of_any_size_makes_a_short_detail(scan: Scans) -> None:
-    (fault,) = scan(one_span(trace_id=b"x" * 100_000), Encoding.AUTO).faults
-    assert len(fault.detail) < 200
+    (error,) = scan(one_span(trace_id=b"x" * 100_000), Encoding.AUTO).scan_errors
+    assert len(error.detail) < 200
 
 
 def groups(depth: int) -> bytes:
@@ -272,15 +274,15 @@ def groups(depth: int) -> bytes:
 def test_an_unreadable_value_is_put_aside_whole(scan: Scans, value: bytes) -> None:
     found = scan(value, Encoding.AUTO)
     assert found.fragments == ()
-    assert [(fault.reason, fault.payload) for fault in found.faults] == [(FaultReason.UNREADABLE, value)]
-    assert 0 < len(found.faults[0].detail) <= 500
+    assert [(error.reason, error.payload) for error in found.scan_errors] == [(ScanErrorReason.UNREADABLE, value)]
+    assert 0 < len(found.scan_errors[0].detail) <= 500
 
 
 def test_the_compiled_one_says_what_is_wrong_and_where() -> None:
     compiled = scan_of(scanner)
-    (fault,) = compiled(one_span() + tag(9, LENGTH) + varint(300) + bytes(288), Encoding.AUTO).faults
+    (error,) = compiled(one_span() + tag(9, LENGTH) + varint(300) + bytes(288), Encoding.AUTO).scan_errors
     where = len(one_span()) + 1
-    assert fault.detail == f"a length of 300 bytes runs 12 bytes past the end of its message at byte {where}"
+    assert error.detail == f"a length of 300 bytes runs 12 bytes past the end of its message at byte {where}"
 
 
 @both
@@ -295,7 +297,9 @@ def test_groups_nest_as_deep_as_protobuf_lets_them(scan: Scans, level: int) -> N
         return one_span() + inner
 
     assert scan(wrapped(100 - level), Encoding.AUTO).fragments
-    assert [fault.reason for fault in scan(wrapped(101 - level), Encoding.AUTO).faults] == [FaultReason.UNREADABLE]
+    assert [error.reason for error in scan(wrapped(101 - level), Encoding.AUTO).scan_errors] == [
+        ScanErrorReason.UNREADABLE
+    ]
 
 
 @both
@@ -335,7 +339,7 @@ def spans_seen(value: bytes) -> int:
 def test_arbitrary_bytes_never_raise(value: bytes, encoding: Encoding) -> None:
     for scan in SCANS:
         found = scan(value, encoding)
-        assert found.fragments or found.faults
+        assert found.fragments or found.scan_errors
 
 
 @settings(max_examples=80, deadline=None)
@@ -343,8 +347,8 @@ def test_arbitrary_bytes_never_raise(value: bytes, encoding: Encoding) -> None:
 def test_damaged_records_never_raise_and_lose_nothing(value: bytes, encoding: Encoding) -> None:
     for scan in SCANS:
         found = scan(value, encoding)
-        assert found.fragments or found.faults
-        if any(fault.reason is FaultReason.UNREADABLE for fault in found.faults):
+        assert found.fragments or found.scan_errors
+        if any(error.reason is ScanErrorReason.UNREADABLE for error in found.scan_errors):
             assert payloads(found) == [value]
             if encoding is Encoding.OTLP_PROTO:  # what protobuf reads the splitter reads too
                 with pytest.raises(DecodeError):
@@ -378,8 +382,8 @@ def test_law_5_a_record_that_would_split_into_far_more_than_itself_is_put_aside(
     began = time.process_time()
     found = scan(value, Encoding.AUTO)
     assert time.process_time() - began < 2
-    assert [fault.reason for fault in found.faults] == [FaultReason.SPLIT_TOO_LARGE]
-    assert found.faults[0].payload == value
+    assert [error.reason for error in found.scan_errors] == [ScanErrorReason.SPLIT_TOO_LARGE]
+    assert found.scan_errors[0].payload == value
     assert found.fragments == ()
 
 

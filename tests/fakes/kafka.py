@@ -431,8 +431,8 @@ class FakeMember:
     def _letters(self, partition: int, entry: Entry) -> list[DeadLetter]:
         return [
             DeadLetter(
-                fault.reason.value, fault.detail, fault.payload, self._kafka.topic, partition, entry.offset,
+                error.reason.value, error.detail, error.payload, self._kafka.topic, partition, entry.offset,
                 entry.timestamp_ms, entry.key, entry.headers,
             )
-            for fault in entry.scanned.faults
+            for error in entry.scanned.scan_errors
         ]  # fmt: skip

@@ -104,12 +104,12 @@ def _garbage_is_put_aside(world: World) -> Iterator[str]:
     passed = _passed_at(world)
     for number, log in enumerate(world.kafka.logs):
         for entry in log.entries:
-            for fault in scan(entry.value, Encoding.AUTO).faults:
-                kept_at = world.set_aside.get((number, entry.offset), {}).get(fault.reason.value, NEVER)
+            for error in scan(entry.value, Encoding.AUTO).scan_errors:
+                kept_at = world.set_aside.get((number, entry.offset), {}).get(error.reason.value, NEVER)
                 if kept_at > passed.get((number, entry.offset), NEVER):
-                    yield f"law 4: garbage {number}:{entry.offset} ({fault.reason.value}) was passed before it was put aside"
+                    yield f"law 4: garbage {number}:{entry.offset} ({error.reason.value}) was passed before it was put aside"
                 if kept_at == NEVER:
-                    yield f"law 4: garbage {number}:{entry.offset} ({fault.reason.value}) is not in the dead letters"
+                    yield f"law 4: garbage {number}:{entry.offset} ({error.reason.value}) is not in the dead letters"
 
 
 # -- laws 2 and 3

@@ -9,7 +9,7 @@ from tss.core.decision import Decision
 from tss.core.force.matching import Condition
 from tss.core.force.rule import Action, Rule, in_order
 from tss.core.otlp import Encoding, Lookup, Scanner, Values
-from tss.core.otlp.fragment import Fault
+from tss.core.otlp.fragment import ScanError
 from tss.core.otlp.lookup import merge
 from tss.core.sampling import Sampler
 from tss.core.trace import Trace
@@ -56,9 +56,9 @@ class Enforcer:
 
     def _values(self, payload: bytes) -> Values:
         """The distinct values of the trace, in the order of the lookup's asks."""
-        faults: list[Fault] = []
+        scan_errors: list[ScanError] = []
         values: Values = ()
-        for fragment in self._scanner.fragments(payload, Encoding.OTLP_PROTO, faults):
+        for fragment in self._scanner.fragments(payload, Encoding.OTLP_PROTO, scan_errors):
             values = merge(values, fragment.values)
         return values or ((),) * len(self.lookup.asks)
 

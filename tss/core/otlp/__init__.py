@@ -5,7 +5,7 @@ have all come; `join` puts payloads together for export; `to_json_line` writes o
 opentelemetry-proto, `trace/v1/trace.proto`, and the JSON rules of `docs/specification.md`.
 """
 
-from tss.core.otlp.fragment import Encoding, Fault, FaultReason, Fragment, Scan
+from tss.core.otlp.fragment import Encoding, Fragment, Scan, ScanError, ScanErrorReason
 from tss.core.otlp.jsonform import to_json_line
 from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Location, Lookup, Value, Values
 from tss.core.otlp.scanning import LINEAGE_SPANS, SCANNER, Lineage, Scanner, scan
@@ -18,13 +18,13 @@ __all__ = [
     "SCANNER",
     "Ask",
     "Encoding",
-    "Fault",
-    "FaultReason",
     "Fragment",
     "Lineage",
     "Location",
     "Lookup",
     "Scan",
+    "ScanError",
+    "ScanErrorReason",
     "Scanner",
     "Value",
     "Values",

@@ -1,4 +1,4 @@
-"""What a scan finds: fragments, and faults with the bytes to put aside."""
+"""What a scan finds: fragments, and scan_errors with the bytes to put aside."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Encoding(enum.Enum):
     OTLP_JSON = "otlp_json"
 
 
-class FaultReason(enum.Enum):
+class ScanErrorReason(enum.Enum):
     """Why bytes were put aside; also the metric label."""
 
     UNREADABLE = "unreadable"
@@ -129,14 +129,14 @@ def values_bytes(values: Values) -> int:
 
 
 @attrs.frozen
-class Fault:
+class ScanError:
     """Something that cannot be handled, and the bytes to put aside.
 
     `payload` is the whole value as it arrived for `UNREADABLE` and `EMPTY`, and a `TracesData` holding just the bad
     spans for the others.
     """
 
-    reason: FaultReason
+    reason: ScanErrorReason
     detail: str
     payload: bytes = attrs.field(repr=_size)
 
@@ -146,4 +146,4 @@ class Scan:
     """All of one record: every span of it is in exactly one fragment or fault."""
 
     fragments: tuple[Fragment, ...]
-    faults: tuple[Fault, ...]
+    scan_errors: tuple[ScanError, ...]

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from tss.core.otlp import nesting, schema, wire
 from tss.core.otlp.attributes import Attributes, by_key
 from tss.core.otlp.envelope import LINEAGE_SPANS, MAX_MESSAGE_BYTES, bad_spans, message_of
-from tss.core.otlp.fragment import Encoding, Fault, FaultReason, Fragment
+from tss.core.otlp.fragment import Encoding, Fragment, ScanError, ScanErrorReason
 from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Location, Lookup, Value, Values
 
 _ZERO_TRACE_ID = bytes(16)
@@ -23,7 +23,7 @@ _ERROR = 2  # Status.STATUS_CODE_ERROR
 _parse = schema.TracesData.FromString  # looked up once: it is on the path of every record
 
 # A span goes by its trace id, or by what is wrong with it.
-_Label = bytes | FaultReason
+_Label = bytes | ScanErrorReason
 
 _Seen = tuple[Any, Attributes, Attributes]
 """A span, and the attributes of its resource and its scope, as far as they are asked for."""
@@ -45,23 +45,23 @@ class Scanner:
         self._lookup = lookup
         self._locations = frozenset(ask.location for ask in lookup.asks)
 
-    def fragments(self, value: bytes | None, encoding: Encoding, faults: list[Fault]) -> tuple[Fragment, ...]:
+    def fragments(self, value: bytes | None, encoding: Encoding, scan_errors: list[ScanError]) -> tuple[Fragment, ...]:
         """One fragment for each trace in a record's value, by first appearance. Never raises, whatever the bytes.
 
-        What cannot be handled is appended to `faults`. Every span is in exactly one of the fragments or faults.
+        What cannot be handled is appended to `scan_errors`. Every span is in exactly one of the fragments or scan_errors.
         """
-        message = message_of(value, encoding, faults)
+        message = message_of(value, encoding, scan_errors)
         if message is None or value is None:
             return ()
         try:
-            return self._scan(message, value, faults)
+            return self._scan(message, value, scan_errors)
         except wire.SplitTooLarge as error:
-            faults.append(Fault(FaultReason.SPLIT_TOO_LARGE, str(error), value))
+            scan_errors.append(ScanError(ScanErrorReason.SPLIT_TOO_LARGE, str(error), value))
         except (DecodeError, wire.WireError) as error:
-            faults.append(Fault(FaultReason.UNREADABLE, str(error), value))
+            scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, str(error), value))
         return ()
 
-    def _scan(self, message: bytes, arrived: bytes, faults: list[Fault]) -> tuple[Fragment, ...]:
+    def _scan(self, message: bytes, arrived: bytes, scan_errors: list[ScanError]) -> tuple[Fragment, ...]:
         """Raises DecodeError, WireError and SplitTooLarge."""
         if len(message) > MAX_MESSAGE_BYTES:
             raise DecodeError(f"a message of {len(message)} bytes")
@@ -70,7 +70,7 @@ class Scanner:
             raise wire.WireError(f"values nested more than {nesting.MAX_VALUE_DEPTH} deep", 0)
         seen = list(self._spans(data))
         if not seen:
-            faults.append(Fault(FaultReason.EMPTY, "the message has no span", arrived))
+            scan_errors.append(ScanError(ScanErrorReason.EMPTY, "the message has no span", arrived))
             return ()
         labels = [_label(span) for span, _, _ in seen]
         members_of: dict[_Label, list[_Seen]] = {}
@@ -79,8 +79,8 @@ class Scanner:
         found = []
         for label, payload in wire.split(message, labels).items():
             members = members_of[label]
-            if isinstance(label, FaultReason):
-                faults.append(Fault(label, _detail(label, members, len(seen)), payload))
+            if isinstance(label, ScanErrorReason):
+                scan_errors.append(ScanError(label, _detail(label, members, len(seen)), payload))
             else:
                 found.append(_fragment(label, payload, members, self._values(members)))
         return tuple(found)
@@ -169,15 +169,15 @@ def _asked(ask: Ask, span: Any, holders: dict[Location, Attributes]) -> Iterable
 
 def _label(span: Any) -> _Label:
     if len(span.trace_id) != 16 or span.trace_id == _ZERO_TRACE_ID:
-        return FaultReason.INVALID_TRACE_ID
+        return ScanErrorReason.INVALID_TRACE_ID
     if len(span.span_id) != 8 or span.span_id == _ZERO_SPAN_ID:
-        return FaultReason.INVALID_SPAN_ID
+        return ScanErrorReason.INVALID_SPAN_ID
     return bytes(span.trace_id)
 
 
-def _detail(reason: FaultReason, bad: Sequence[_Seen], total: int) -> str:
+def _detail(reason: ScanErrorReason, bad: Sequence[_Seen], total: int) -> str:
     first = bad[0][0]
-    found = first.trace_id if reason is FaultReason.INVALID_TRACE_ID else first.span_id
+    found = first.trace_id if reason is ScanErrorReason.INVALID_TRACE_ID else first.span_id
     return bad_spans(reason, len(bad), total, found)
 
 

@@ -31,7 +31,7 @@ from tss.core.otlp.values cimport (
 )
 
 from tss.core.otlp.envelope import MAX_MESSAGE_BYTES, OPENING_BRACE, bad_spans, message_of
-from tss.core.otlp.fragment import Encoding, Fault, FaultReason
+from tss.core.otlp.fragment import Encoding, ScanError, ScanErrorReason
 from tss.core.otlp.lookup import NOTHING, Location
 from tss.core.otlp.wire import MAX_SPLIT_BYTES, WireError
 
@@ -70,8 +70,8 @@ cdef Seed SEED = new_seed()
 
 cdef object JSON = Encoding.OTLP_JSON
 cdef object PROTO = Encoding.OTLP_PROTO
-cdef object INVALID_TRACE_ID = FaultReason.INVALID_TRACE_ID
-cdef object INVALID_SPAN_ID = FaultReason.INVALID_SPAN_ID
+cdef object INVALID_TRACE_ID = ScanErrorReason.INVALID_TRACE_ID
+cdef object INVALID_SPAN_ID = ScanErrorReason.INVALID_SPAN_ID
 
 
 cdef struct Firsts:  # room on the stack for what an ordinary record needs
@@ -529,14 +529,14 @@ cdef Fragment fragment_of(Scan *s, Trace *trace, bytes payload, list texts, list
     return fragment
 
 
-cdef object fault_of(Scan *s, Trace *trace, bytes payload):
+cdef object scan_error_of(Scan *s, Trace *trace, bytes payload):
     cdef const char *bad = <const char *> s.base + trace.bad_id
     cdef bytes found = PyBytes_FromStringAndSize(bad, trace.bad_length)
     reason = INVALID_TRACE_ID if trace.kind == BAD_TRACE_ID else INVALID_SPAN_ID
-    return Fault(reason, bad_spans(reason, trace.spans, s.spans.used, found), payload)
+    return ScanError(reason, bad_spans(reason, trace.spans, s.spans.used, found), payload)
 
 
-cdef tuple results(Scan *s, bytes message, bytes arrived, list faults, list texts):
+cdef tuple results(Scan *s, bytes message, bytes arrived, list scan_errors, list texts):
     """What was found in a message that was read to its end."""
     cdef list found, alive = []
     cdef uint32_t number
@@ -545,11 +545,11 @@ cdef tuple results(Scan *s, bytes message, bytes arrived, list faults, list text
     if s.traces.used == 1 and trace.kind == GOOD:
         return (fragment_of(s, trace, message, texts, alive),)
     if s.traces.used == 0:
-        faults.append(Fault(FaultReason.EMPTY, "the message has no span", arrived))
+        scan_errors.append(ScanError(ScanErrorReason.EMPTY, "the message has no span", arrived))
         return ()
     if s.traces.used > 1 and not affordable(s):
         detail = f"its parts would take more than {MAX_SPLIT_BYTES >> 20} MiB"
-        faults.append(Fault(FaultReason.SPLIT_TOO_LARGE, detail, arrived))
+        scan_errors.append(ScanError(ScanErrorReason.SPLIT_TOO_LARGE, detail, arrived))
         return ()
     found = []
     for number in range(s.traces.used):
@@ -558,7 +558,7 @@ cdef tuple results(Scan *s, bytes message, bytes arrived, list faults, list text
         if trace.kind == GOOD:
             found.append(fragment_of(s, trace, payload, texts, alive))
         else:
-            faults.append(fault_of(s, trace, payload))
+            scan_errors.append(scan_error_of(s, trace, payload))
     return tuple(found)
 
 
@@ -648,27 +648,27 @@ cdef class Scanner:
         free(self.wanted.scopes.items)
         free(self.wanted.plain)
 
-    cpdef tuple fragments(self, value, encoding, list faults):
+    cpdef tuple fragments(self, value, encoding, list scan_errors):
         """One fragment for each trace in a record's value, by first appearance. Never raises, whatever the bytes.
 
-        What cannot be handled is appended to `faults`. Every span is in exactly one of the fragments or faults.
+        What cannot be handled is appended to `scan_errors`. Every span is in exactly one of the fragments or scan_errors.
         """
         if type(value) is bytes and encoding is not JSON and PyBytes_GET_SIZE(value) > 0:
             if encoding is PROTO or not may_be_json(<Pos> PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
-                return self.scan(<bytes> value, <bytes> value, faults)
-        message = message_of(value, encoding, faults)
-        return () if message is None else self.scan(message, value, faults)
+                return self.scan(<bytes> value, <bytes> value, scan_errors)
+        message = message_of(value, encoding, scan_errors)
+        return () if message is None else self.scan(message, value, scan_errors)
 
-    cdef tuple scan(self, bytes message, bytes arrived, list faults):
+    cdef tuple scan(self, bytes message, bytes arrived, list scan_errors):
         cdef Scan s
         cdef Firsts firsts
         if <uint64_t> PyBytes_GET_SIZE(message) > MOST_BYTES:
-            faults.append(Fault(FaultReason.UNREADABLE, f"a message of {PyBytes_GET_SIZE(message)} bytes", arrived))
+            scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, f"a message of {PyBytes_GET_SIZE(message)} bytes", arrived))
             return ()
         try:
             if read(&s, &self.wanted, &firsts, message):
-                return results(&s, message, arrived, faults, self.texts)
-            faults.append(Fault(FaultReason.UNREADABLE, str(error_of(&s)), arrived))
+                return results(&s, message, arrived, scan_errors, self.texts)
+            scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, str(error_of(&s)), arrived))
             return ()
         finally:
             finish(&s)

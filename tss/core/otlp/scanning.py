@@ -1,7 +1,7 @@
-"""A record's value, in whatever encoding, to its fragments and faults; and which scanner does it, chosen here, once."""
+"""A record's value, in whatever encoding, to its fragments and scan_errors; and which scanner does it, chosen here, once."""
 
 from tss.core.otlp.envelope import LINEAGE_SPANS
-from tss.core.otlp.fragment import Encoding, Fault, Scan
+from tss.core.otlp.fragment import Encoding, Scan, ScanError
 from tss.core.otlp.lookup import NOTHING, Lookup
 
 try:
@@ -22,6 +22,6 @@ def scan(value: bytes | None, encoding: Encoding, lookup: Lookup = NOTHING) -> S
 
     Whoever has many records makes a `Scanner` once and asks that.
     """
-    faults: list[Fault] = []
-    fragments = Scanner(lookup).fragments(value, encoding, faults)
-    return Scan(fragments, tuple(faults))
+    scan_errors: list[ScanError] = []
+    fragments = Scanner(lookup).fragments(value, encoding, scan_errors)
+    return Scan(fragments, tuple(scan_errors))

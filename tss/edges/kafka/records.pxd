@@ -14,12 +14,12 @@ cdef class MessageReader:
     cdef dict _unread
 
     @cython.locals(
-        records=list, faults=list, fragments=tuple, scanner=CScanner, record=Record, current="long long",
+        records=list, scan_errors=list, fragments=tuple, scanner=CScanner, record=Record, current="long long",
         partition="long long", offset="long long", after="long long", timestamp="long long", ours=bint, size="long long", headers=object,
         taken="long long",
     )
     cpdef read(self, messages, dict positions, gone, long long max_bytes=*)
-    cdef list _letters(self, list faults, message, Record record, tuple headers)
+    cdef list _letters(self, list scan_errors, message, Record record, tuple headers)
 
 
 @cython.locals(size="long long", fragment=CFragment)

@@ -9,7 +9,7 @@ import attrs
 from confluent_kafka import KafkaError, Message
 
 from tss.core.deadletter import DeadLetter
-from tss.core.otlp import Encoding, Fault, Fragment, Scanner
+from tss.core.otlp import Encoding, Fragment, ScanError, Scanner
 from tss.core.record import Headers, Record, headers_bytes, record_of
 from tss.edges.kafka_client.errors import said
 from tss.edges.kafka_client.headers import headers_of
@@ -77,7 +77,7 @@ class MessageReader:
         """
         found = ReadBatch()
         records, encoding, scanner = found.records, self._encoding, self._scanner
-        faults: list[Fault] = []
+        scan_errors: list[ScanError] = []
         current, after, ours, size, taken = -1, -1, False, 0, 0
         for message in messages:
             taken += 1
@@ -99,14 +99,14 @@ class MessageReader:
                 self._see_gap(found, partition, offset)
             value = message.value()
             kind, timestamp = message.timestamp()
-            fragments = scanner.fragments(value, encoding, faults)
+            fragments = scanner.fragments(value, encoding, scan_errors)
             headers = None
             if self._keeping or not offset & SAMPLE_MASK or not records:
                 headers = self._look(found, fragments, message)
             records.append(record_of(partition, offset, timestamp if kind else NO_TIMESTAMP_MS, fragments))
             after = offset + 1
             size += _held_bytes(fragments) + (headers_bytes(headers or ()) if self._keeping else 0)
-            size += self._dead_letter(found, faults, message, headers) if faults else 0
+            size += self._dead_letter(found, scan_errors, message, headers) if scan_errors else 0
             if size >= max_bytes:
                 break
         if after >= 0:
@@ -140,12 +140,14 @@ class MessageReader:
         if unread is not None and unread[0] < offset:
             found.gaps.append(Gap(partition, unread[0], offset, unread[1]))
 
-    def _dead_letter(self, found: ReadBatch, faults: list[Fault], message: Message, looked: Headers | None) -> int:
+    def _dead_letter(
+        self, found: ReadBatch, scan_errors: list[ScanError], message: Message, looked: Headers | None
+    ) -> int:
         """Make dead letters of the unreadable parts of the last record; returns their bytes."""
         headers = headers_of(message) if looked is None else looked
-        found.letters += self._letters(faults, message, found.records[-1], headers)
-        size = sum([len(fault.payload) for fault in faults]) + len(message.key() or b"")
-        faults.clear()
+        found.letters += self._letters(scan_errors, message, found.records[-1], headers)
+        size = sum([len(error.payload) for error in scan_errors]) + len(message.key() or b"")
+        scan_errors.clear()
         return size if self._keeping else size + headers_bytes(headers)
 
     def _look(self, found: ReadBatch, fragments: tuple[Fragment, ...], message: Message) -> Headers:
@@ -160,12 +162,14 @@ class MessageReader:
             found.unkeyed += len(fragments) > 1 or not _is_key(key, fragments[0].trace_id)
         return headers
 
-    def _letters(self, faults: list[Fault], message: Message, record: Record, headers: Headers) -> list[DeadLetter]:
+    def _letters(
+        self, scan_errors: list[ScanError], message: Message, record: Record, headers: Headers
+    ) -> list[DeadLetter]:
         return [
             DeadLetter(
-                reason=fault.reason.value,
-                detail=fault.detail,
-                payload=fault.payload,
+                reason=error.reason.value,
+                detail=error.detail,
+                payload=error.payload,
                 topic=self._topic,
                 partition=record.partition,
                 offset=record.offset,
@@ -173,7 +177,7 @@ class MessageReader:
                 key=_bytes(message.key()),
                 headers=headers,
             )
-            for fault in faults
+            for error in scan_errors
         ]
 
 
