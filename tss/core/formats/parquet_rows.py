@@ -1,4 +1,4 @@
-"""Spans as rows of a table for analysis: columns that can be grouped by, and the bytes that came beside them."""
+"""Spans as rows of a table for analysis: columns to group by, and beside them the bytes that arrived."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tss.core.otlp.wire import fields
 from tss.core.trace import Trace
 
 Row = dict[str, Any]
-ROW_BYTES = "row_bytes"  # in a row, and no column: about what its columns take
+ROW_BYTES = "row_bytes"  # not a column: an estimate of the row's size in bytes
 
 KINDS: Mapping[int, str] = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 STATUSES: Mapping[int, str] = {0: "unset", 1: "ok", 2: "error"}
@@ -25,10 +25,10 @@ _MAX_INT64 = 2**63 - 1
 
 
 def rows(trace: Trace) -> Iterator[Row]:
-    """A row for each span of a decided trace, in their order.
+    """A row for each span of a decided trace, in the order of the payload.
 
-    ``otlp_span`` is the span as it came; ``otlp_scope`` and ``otlp_resource`` are the ScopeSpans and the ResourceSpans that
-    it came in, without what lies in them. Raises WireError (a ValueError) for bytes that `scan` would not have let through.
+    ``otlp_span`` is the span as it arrived. ``otlp_scope`` and ``otlp_resource`` are its ScopeSpans without the spans, and
+    its ResourceSpans without the ScopeSpans. Raises WireError (a ValueError) for bytes that `scan` rejects.
     """
     payload, decision = trace.payload, _decision(trace)
     for resource_spans in _parts(payload, _RESOURCE_SPANS):
@@ -49,7 +49,7 @@ def _parts(message: bytes, tag: int) -> Iterator[bytes]:
 
 
 def _apart(message: bytes) -> tuple[list[bytes], bytes]:
-    """What lies one level down, and the message without it."""
+    """The messages one level down (ScopeSpans or spans), and the message without them."""
     inside: list[bytes] = []
     around = bytearray()
     for tag, begin, start, stop in fields(message, 0, len(message)):
@@ -93,8 +93,8 @@ def _scope(envelope: bytes) -> Row:
     }
 
 
-_SPAN_TIMES = 2  # as it came, and in columns
-_PAIR_BYTES = 8  # of an attribute: where its key and its value end
+_SPAN_TIMES = 2  # the bytes that arrived, and the columns
+_PAIR_BYTES = 8  # the overhead of an attribute: the offsets of its key and its value
 
 
 def _size(found: Mapping[str, str], envelope: bytes) -> int:
@@ -113,7 +113,7 @@ def _span(message: bytes) -> Row:
         "name": span.name,
         "kind": KINDS.get(span.kind, "unspecified"),
         "start": _moment(start),
-        # Signed: a clock that was set back shows as what it is.
+        # Signed, so that a clock that was set back is visible.
         "duration_ns": max(-_MAX_INT64, min(end - start, _MAX_INT64)) if start and end else None,
         "status": STATUSES.get(span.status.code, str(span.status.code)),
         "status_message": span.status.message or None,
@@ -139,10 +139,10 @@ def _link(link: Span.Link) -> Row:
 
 
 def _moment(nanoseconds: int) -> int | None:
-    """Unknown (0), or beyond what a timestamp can say: nothing."""
+    """The time; None if it is unknown (0) or does not fit into a timestamp."""
     return nanoseconds if 0 < nanoseconds <= _MAX_INT64 else None
 
 
 def texts(pairs: Iterable[KeyValue]) -> dict[str, str]:
-    """Values as text: numbers and truth in their usual form, bytes as base64, lists and mappings as JSON."""
+    """Attributes with their values as text: bytes as base64, lists and mappings as JSON."""
     return {key: text(value) for key, value in attributes(pairs).items()}

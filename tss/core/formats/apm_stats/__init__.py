@@ -1,9 +1,9 @@
-"""APM statistics of all traffic, kept and dropped, as a Datadog agent would make them if nothing were sampled.
+"""APM statistics of all traffic, kept and dropped, as a Datadog agent would compute them without sampling.
 
-A `Concentrator` counts the spans of each trace when it is decided: then it is whole, and which spans enter a service is
-exact. What is counted is taken every ten seconds, and sent. After a restart Kafka's records are read again from the low
-water, and what had been counted of them is counted again: at least once, as it is with agents that are restarted.
-Spans that come after their trace was decided are counted when they come, whether the trace was kept or dropped.
+A `Concentrator` counts the spans of each trace when the trace is decided. The trace is complete then, so it is known which
+spans are the entry of a service. The counts are taken and sent every ten seconds. After a restart Kafka's records are read
+again from the low water mark, and their spans are counted again: counting is at least once, as with a restarted agent.
+Late spans are counted when they arrive, whether their trace was kept or dropped.
 """
 
 from typing import Protocol
@@ -22,4 +22,4 @@ class SpanObserver(Protocol):
     """Sees all spans of each decided trace, once."""
 
     def add(self, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:
-        """Take the serialized TracesData that are together one trace, or what came late of one. Never raises."""
+        """Count the spans of one trace, or late spans of it. `chunks` are serialized TracesData. Never raises."""

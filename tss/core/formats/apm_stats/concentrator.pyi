@@ -1,3 +1,3 @@
-# The compiled concentrator has the reference's interface, to the letter.
+# The compiled concentrator has exactly the interface of the reference.
 
 from tss.core.formats.apm_stats.reference import Concentrator as Concentrator

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The compiled concentrator: spans counted where they lie, a look into two tables for each.
+"""The compiled concentrator: it counts spans in the bytes that arrived, with two table lookups per span.
 
-`reference` is the measure: of the same spans both count the same. Python runs for a series that is new, for a trace with
-a weight of its own, and when groups are taken.
+For the same spans it counts the same as `reference`. Python code runs only for a new series, for a trace with a weight of
+its own, and when the groups are taken.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -31,38 +31,38 @@ cdef extern from *:
 
 cdef enum:
     FIRST_GROUPS = 256
-    STEP_BINS = 32  # a sketch grows by so many: of most series all durations are within a few of these steps
+    STEP_BINS = 32  # a sketch grows by this many bins; the durations of most series fit into a few such steps
     MOST_SERVICES = 4096
     ERROR = 2  # Status.STATUS_CODE_ERROR
-    PLAIN_MEASURED = 18  # bytes of `_dd.measured` and a small integer
-    PAIR_BYTES = 16  # of a bin on the wire, at most
+    PLAIN_MEASURED = 18  # bytes of the attribute `_dd.measured` with a small integer
+    PAIR_BYTES = 16  # of a serialized bin, at most
 
 cdef uint64_t ONE = grouping.ONE
 cdef uint64_t MOST = grouping.MAX_INT64
 cdef uint64_t BUCKET_NS = grouping.BUCKET_NS
 cdef uint64_t OLDEST_NS = grouping.OLDEST_NS
 cdef double MULTIPLIER = sketches.MULTIPLIER
-cdef const char *MEASURED = b"\x12\x02\x18\x01"  # the value of such an attribute: the integer 1
+cdef const char *MEASURED = b"\x12\x02\x18\x01"  # the serialized value of `_dd.measured`: the integer 1
 cdef object weight_of = grouping.weight
 cdef object is_measured = grouping.is_measured
 
 
 cdef struct Sketch:
     uint32_t *bins
-    int32_t first  # the bin that stands at 0, a multiple of STEP_BINS
+    int32_t first  # the number of bins[0], a multiple of STEP_BINS
     uint32_t room
     uint64_t zeros
 
 
-cdef struct Counts:  # counts in parts of ONE
-    uint64_t bucket  # its start in ns
+cdef struct Counts:  # of one group, in units of 1 / ONE
+    uint64_t bucket  # the start of the bucket, in ns
     uint32_t series
     uint32_t root
     uint64_t hits
     uint64_t errors
     uint64_t tops
     uint64_t duration_ns
-    Sketch[2] sketches  # of what went well, and of errors
+    Sketch[2] sketches  # of spans without and with an error
 
 
 cdef inline uint64_t added(uint64_t one, uint64_t other) noexcept nogil:
@@ -86,7 +86,7 @@ cdef inline bint has_room(Sketch *sketch, int32_t number) noexcept nogil:
 
 
 cdef int64_t widen(Sketch *sketch, int32_t number) except -1:
-    """Make room for a bin; by how many bytes."""
+    """Make room for a bin. Returns the number of bytes added."""
     cdef int32_t first = number // STEP_BINS * STEP_BINS, stop = first + STEP_BINS
     cdef uint32_t *bins
     cdef int64_t growth
@@ -119,7 +119,7 @@ cdef inline uint8_t *put_double(uint8_t *at, double value) noexcept nogil:
 
 
 cdef bytes encoded(Sketch *sketch, bytes opening):
-    """As `sketch.encode`."""
+    """The same bytes as `sketch.encode`."""
     cdef uint32_t number, used = 0
     cdef bytes pairs
     cdef uint8_t *at
@@ -156,7 +156,7 @@ cdef bytes encoded(Sketch *sketch, bytes opening):
 
 
 cdef class Concentrator:
-    """See `reference.Concentrator`, whose meaning this has."""
+    """The same as `reference.Concentrator`, compiled."""
 
     cdef Walker walker
     cdef Resources series
@@ -164,9 +164,9 @@ cdef class Concentrator:
     cdef Counts *items
     cdef uint32_t used
     cdef uint32_t room
-    cdef uint32_t *index  # of groups by what they are of: number + 1, or 0
+    cdef uint32_t *index  # a hash table of groups by bucket, series and root: number + 1, or 0
     cdef uint32_t index_room
-    cdef uint64_t newest  # start of a bucket
+    cdef uint64_t newest  # start of the newest bucket that Datadog accepts, in ns
     cdef uint64_t oldest
     cdef uint64_t sketch_bytes
     cdef uint64_t most_bytes
@@ -206,19 +206,19 @@ cdef class Concentrator:
 
     @property
     def misses(self):
-        """Times that Python had to look at a span, since the last taking."""
+        """How often Python had to read a span since the last `take`."""
         return self.series.misses
 
     cdef uint64_t size(self) noexcept:
         return self.sketch_bytes + self.used * sizeof(Counts) + self.series.text_bytes
 
     def tick(self, now_ns):
-        """Let time pass."""
+        """Set the current time."""
         self.newest = now_ns - now_ns % BUCKET_NS
         self.oldest = self.newest - OLDEST_NS if self.newest > OLDEST_NS else 0
 
     cpdef add(self, bytes trace_id, list chunks, bint kept):
-        """Count the spans of one trace, or of what came late of it. A repeated span counts once."""
+        """Count the spans of one trace, or late spans of it. A span that occurs twice counts once."""
         cdef Walker walker = self.walker
         cdef uint32_t number
         cdef Fact *fact
@@ -230,7 +230,7 @@ cdef class Concentrator:
         if walker.count == 0:
             return
         walker.relate()
-        if len(self.services.names) > MOST_SERVICES:  # their numbers mean something within one trace only
+        if len(self.services.names) > MOST_SERVICES:  # these numbers are compared within one trace only
             self.services.clear()
         first = walker.facts + self.lead()
         usual = self.weight(first) or ONE
@@ -250,7 +250,7 @@ cdef class Concentrator:
         walker.forget()
 
     cdef uint32_t lead(self) noexcept:
-        """What leads the chunk: a root, else the first span whose parent is not here."""
+        """The number of the root; without a root, of the first span whose parent is missing."""
         cdef uint32_t number
         for number in range(self.walker.count):
             if self.walker.facts[number].parent_id == 0:
@@ -261,7 +261,7 @@ cdef class Concentrator:
         return 0
 
     cdef uint64_t weight(self, Fact *fact) except? 0xFFFFFFFFFFFFFFFF:
-        """0 where it does not say."""
+        """The span's weight; 0 if it gives none."""
         if fact.trace_state.at == NULL and fact.notes[0].at == NULL:
             return 0
         return weight_of(bytes_of(&fact.trace_state), bytes_of(&fact.notes[0]))
@@ -305,7 +305,7 @@ cdef class Concentrator:
     cdef Counts *room_for(
         self, uint64_t bucket, uint32_t series, bint root, bint failed, uint64_t duration, int32_t place
     ) except NULL:
-        """The group, and room in its sketch; the overflow group of the bucket, which may always grow, if there is none."""
+        """The group, with room in its sketch. If there is no room, the bucket's overflow group, which may always grow."""
         cdef Counts *group = NULL
         cdef bint full = self.size() >= self.most_bytes
         if series != OVERFLOW:
@@ -320,7 +320,7 @@ cdef class Concentrator:
         return group
 
     cdef Counts *group(self, uint64_t bucket, uint32_t series, bint root, bint make) except? NULL:
-        """The group of this key; a new one if there is none and it may be made, else NULL."""
+        """The group of this key. If there is none: a new one if `make`, else NULL."""
         cdef uint32_t slot = self.slot(bucket, series, root)
         cdef Counts *group
         if self.index[slot]:
@@ -338,7 +338,7 @@ cdef class Concentrator:
         return group
 
     cdef uint32_t slot(self, uint64_t bucket, uint32_t series, bint root) noexcept:
-        """The slot in the index that has this group, or would have it."""
+        """The group's slot in the index, or the free slot where it belongs."""
         cdef uint32_t slot = fold(bucket ^ <uint64_t> series << 1 ^ root, 0x9E3779B97F4A7C15u) % self.index_room
         cdef Counts *group
         while self.index[slot]:
@@ -351,7 +351,7 @@ cdef class Concentrator:
         return slot
 
     cdef int grow(self) except -1:
-        """Twice the room, and a new index."""
+        """Double the room for groups, and rebuild the index."""
         cdef uint32_t number, slot
         cdef Counts *items = <Counts *> realloc(self.items, <size_t> self.room * 2 * sizeof(Counts))
         if items == NULL:
@@ -382,7 +382,7 @@ cdef class Concentrator:
         self.sketch_bytes = 0
 
     cdef int empty(self) except -1:
-        """No groups, and little memory."""
+        """Remove all groups and free their memory."""
         self.release()
         free(self.items)
         free(self.index)
@@ -396,7 +396,7 @@ cdef class Concentrator:
         return 0
 
     def take(self, now_ns):
-        """All that was counted since the last time."""
+        """The groups counted since the last call. The counters start again from zero."""
         cdef uint32_t number
         cdef Counts *group
         cdef list found = []
@@ -417,6 +417,6 @@ cdef inline bint same_weight(Fact *one, Fact *other) noexcept nogil:
 
 
 cdef bint measured(Piece *attribute) except -1:
-    if attribute.stop - attribute.at == PLAIN_MEASURED and attribute.at[0] == 0x0A:  # as nearly all write it
+    if attribute.stop - attribute.at == PLAIN_MEASURED and attribute.at[0] == 0x0A:  # nearly all libraries write it this way
         return memcmp(attribute.stop - 4, MEASURED, 4) == 0
     return is_measured(bytes_of(attribute))

@@ -1,4 +1,4 @@
-"""By what Datadog tells statistics apart, and what they are when they are taken.
+"""How APM statistics are grouped, and what a group is when it is taken.
 
 Source: the Datadog agent's concentrator (`pkg/trace/stats`: `OTLPTracesToConcentratorInputs`, `NewAggregationFromSpan`).
 """
@@ -28,32 +28,34 @@ from tss.core.otlp.wire import WireError
 
 MEASURED = "_dd.measured"
 NOTES = (SAMPLE_RATE, MEASURED)
-MAX_NOTE = 1024  # bytes of such an attribute, whose value is a number: each span of a resource looks at the resource's
+MAX_NOTE = (
+    1024  # bytes; the value of a noted attribute is a number, and a resource's is read again for each of its spans
+)
 
 _CODES = (
     "http.status_code", "http.response.status_code", "rpc.grpc.status_code", "grpc.code", "rpc.grpc.status.code",
     "grpc.status.code", "rpc.response.status_code", "rpc.system.name", "rpc.system",
 )  # fmt: skip
-# What `origin_of` looks at for environment, version and host.
+# The attributes from which `origin_of` takes environment, version and host.
 _ORIGINS = (
     "env", "version", "datadog.host.name", "aws.ecs.launchtype", "host.name", "host.id", "cloud.provider",
     "cloud.account.id", "k8s.node.name", "k8s.cluster.name",
 )  # fmt: skip
 _SYNTHETICS = "_dd.origin"
-# All attributes, of a span or its resource, that a name is made of: `Namer` sees no others, so that spans that agree in
-# these, in kind and in name have one name.
+# All attributes, of a span or its resource, that affect a `Name`. Spans that agree in these, in kind and in name belong to
+# the same series.
 KEYS = tuple(dict.fromkeys([key for keys in naming.KEYS.values() for key in keys] + [
     *_CODES, *_ORIGINS, _SYNTHETICS, *PEER_TAGS,
 ]))  # fmt: skip
-PREFIXES = ("gen_ai.",)  # of which only that there is one counts
+PREFIXES = ("gen_ai.",)  # only the presence of such an attribute affects a name, not its value
 SERVICE_KEYS = naming.KEYS["service"]
 _KEYS = frozenset(KEYS)
 
-NO_ENV = "none"  # as the agent says it
+NO_ENV = "none"  # the agent's word for an unknown environment
 
 
 class Payload(NamedTuple):
-    """What a payload says once for all groups in it."""
+    """The fields that a payload has once for all groups in it."""
 
     env: str
     hostname: str
@@ -61,7 +63,7 @@ class Payload(NamedTuple):
 
 
 class Name(NamedTuple):
-    """A series of spans: `payload`, and the agent's aggregation key less whether they are roots."""
+    """A series of spans: `payload`, and the agent's aggregation key without the is-root flag."""
 
     payload: Payload
     service: str
@@ -83,7 +85,11 @@ OVERFLOW = Name(
 
 @attrs.frozen
 class GroupedStats:
-    """Spans of one series, roots or not, that ended within the same ten seconds, as far as they were taken now."""
+    """The counts of one series' spans, roots or others, that ended within the same ten seconds.
+
+    They cover the time since the counts were last taken. ``ok`` and ``error`` are serialized DDSketch messages of durations
+    in ns.
+    """
 
     start_ns: int
     name: Name
@@ -92,61 +98,62 @@ class GroupedStats:
     errors: int
     top_level_hits: int
     duration_ns: int
-    ok: bytes  # DDSketch messages
+    ok: bytes
     error: bytes
 
 
 @attrs.frozen
 class StatsBody:
-    """A body, and how many groups are in it."""
+    """The body of a request, and the number of groups in it."""
 
     groups: int
     body: bytes = attrs.field(repr=False)
 
 
 def name_of(span: bytes, around: Around) -> Name | None:
-    """The series of a serialized span; None if it cannot be made into a name."""
+    """The series of a serialized span; None if the span cannot be read."""
     try:
         parsed = read(Span, span)
         return name(parsed.kind, parsed.name, of(parsed.attributes), around)
-    except Exception:  # noqa: BLE001  # whatever is wrong with these bytes, it is theirs alone; they are counted
+    except Exception:  # noqa: BLE001  # invalid bytes must not stop the others; the caller counts them
         return None
 
 
 def service_of(span: bytes, around: Around) -> str | None:
-    """The service of a serialized span, likewise."""
+    """The service of a serialized span; None if the span cannot be read."""
     found = name_of(span, around)
     return found and found.service
 
 
 Named = tuple[tuple[str, str | int | None], ...]
-"""Attributes that a name may be made of: texts and integers; of others only that they are there."""
+"""The attributes that may affect a name: strings and integers; None stands for a value of another type."""
 
 
 def of(pairs: Iterable[KeyValue]) -> Named:
-    """Those of all attributes."""
+    """Those of the attributes that may affect a name."""
     found = attributes(pair for pair in pairs if pair.key in _KEYS or pair.key.startswith(PREFIXES))
     return tuple([(key, value if type(value) in (str, int) else None) for key, value in found.items()])  # type: ignore[misc]
 
 
 @attrs.frozen(eq=False)
 class Around:
-    """What a name may take from a resource, so that naming one more of its spans costs the same however long it is."""
+    """The parts of a resource that may affect a name. With them, naming a span takes the same time however long its resource
+    is."""
 
     texts: Mapping[str, str]
     wholes: Mapping[str, int]
-    peers: Mapping[str, str]  # as `peers.peers_of`
-    size: int  # characters
+    peers: Mapping[str, str]  # from `peers.peers_of`
+    size: int  # characters of `texts`
 
 
-# Law 5: the caches have a limit in entries, and one may be as large as a record, so what is larger is not kept. Of a
-# resource whoever walks over a trace keeps what was made of it until its end.
-MAX_REMEMBERED = 8192
-MAX_NAMED = 2048  # characters that one of two thousand names is made of; each has them twice, and usually a few hundred
+# Law 5: the caches are limited in entries, and an entry may be as large as a record, so larger inputs are not cached.
+# The walk over a trace keeps the `Around` of each of its resources until the walk ends.
+MAX_REMEMBERED = 8192  # bytes
+MAX_NAMED = 2048  # characters; one of the 2048 cached names has them twice, and usually has a few hundred
 
 
 def around_of(resource: bytes) -> Around:
-    """Of a serialized Resource; one that cannot be parsed has no attributes."""
+    """The `Around` of a serialized Resource. A Resource that cannot be parsed counts as one without attributes."""
     return (_around if len(resource) <= MAX_REMEMBERED else _around.__wrapped__)(resource)
 
 
@@ -162,27 +169,29 @@ def _around(resource: bytes) -> Around:
     return Around(texts, naming.wholes(found), peers_of(found), sum(map(len, texts.values())))
 
 
-# The attributes of a span that may be its resource, and have values in them: each span may have another one.
+# The attributes of a span that may become its resource and often differ from span to span, since they contain values.
 TEXTS = tuple([key for what in ("statement", "route", "template", "resource_name") for key in naming.KEYS[what]])
-# What stands for a span's name, and for those attributes, in a name that is made for many spans: no text from outside is
-# like it, for UTF-8 has no such character.
+# Placeholders for a span's name, and for those attributes, in a name that is made for many spans. No input equals them,
+# because they are surrogates, which UTF-8 does not have.
 _NAME_MARK = "\ud800"
 _TEXT_MARKS = {key: chr(0xD801 + place) for place, key in enumerate(TEXTS)}
 _SOURCES = {_NAME_MARK: 1} | {mark: 2 + place for place, mark in enumerate(_TEXT_MARKS.values())}
 
 
 class Template(NamedTuple):
-    """What is the same for all spans that differ in no more than their names and `TEXTS`."""
+    """The common part of the names of all spans that differ only in their span name and in `TEXTS`."""
 
-    name: Name  # without a resource
-    source: int  # where the resource ends in: 1 is the span's name, from 2 on `TEXTS`; 0 if it is made of none of them
-    making: int  # what becomes of that (`obfuscation.making`)
-    resource: str  # if it is made of none of them, all of it; else what stands before that text, of any length
+    name: Name  # its resource is empty
+    source: int  # the text at the end of the resource: 1 is the span's name, 2 and up are `TEXTS`; 0 is no such text
+    making: int  # how the resource is obfuscated (`obfuscation.making`)
+    resource: str  # the whole resource if `source` is 0; else the part before that text, of any length
 
 
 def template_of(span: bytes, around: Around, present: int) -> Template | None:
-    """The template of a serialized span; None if it cannot be made into a name. `present` has a bit for each of `TEXTS`
-    that the span has itself, as a string that is not empty."""
+    """The template of a serialized span; None if the span cannot be read.
+
+    `present` has a bit for each of `TEXTS` that is an attribute of the span itself and a string that is not empty.
+    """
     try:
         parsed = read(Span, span)
         return _template(parsed.kind, parsed.name, of(parsed.attributes), around, present)[0]
@@ -202,7 +211,7 @@ def name(kind: int, called: str, own: Named, around: Around) -> Name:
 
 
 def _template(kind: int, called: str, own: Named, around: Around, present: int) -> tuple[Template, str]:
-    """And `db.system`."""
+    """The template of a span, and its `db.system` ("" if it has none)."""
     marks = {key: mark for place, (key, mark) in enumerate(_TEXT_MARKS.items()) if present >> place & 1}
     own = tuple([(key, marks[key] if key in marks and type(value) is str and value else value) for key, value in own])
     size = around.size + sum([len(value) for _, value in own if isinstance(value, str)])
@@ -218,7 +227,7 @@ def _template(kind: int, called: str, own: Named, around: Around, present: int) 
 
 @lru_cache(2048)
 def _name(kind: int, called: str, own: Named, around: Around) -> tuple[Name, str]:
-    """The name, with marks for what may be another text each time; and what system that is for."""
+    """The name, with placeholders for the texts that differ from span to span; and its `db.system`."""
     mine = dict(own)
     texts = {**around.texts, **naming.texts(mine)}
     subject = Subject(kind, called, mine, texts, {**around.wholes, **naming.wholes(mine)})
@@ -261,7 +270,7 @@ _GRPC_CODES = {
 
 
 def _grpc_status(subject: Subject) -> str:
-    """Its number, by whichever of its names; empty for what is none."""
+    """The gRPC status code as digits, also if it is given by name; empty if there is none or it is unknown."""
     word = naming.grpc_status(subject)
     if word.isascii() and word.isdigit() and len(word) <= 10:
         return str(int(word))
@@ -270,14 +279,16 @@ def _grpc_status(subject: Subject) -> str:
 
 # Weights ------------------------------------------------------------------------------------------------------------
 
-ONE = 1 << 20  # a weight, and a count, is an integer so many times as large, so that sums do not depend on their order
+ONE = 1 << 20  # weights and counts are integers in units of 1 / ONE, so that sums do not depend on their order
 MOST = ONE << 20
 MAX_INT64 = 2**63 - 1
 
 
 def weight(trace_state: bytes, rate: bytes) -> int:
-    """How many spans one stands for: 1 / the rate of a head sampler, as `_sample_rate` (a serialized attribute, or empty)
-    or its trace state says. 0 where neither says anything."""
+    """How many spans this one represents, in units of 1 / ONE: 1 / the rate of the head sampler.
+
+    `rate` is the serialized attribute `_sample_rate`, or empty. 0 if neither it nor the trace state gives a rate.
+    """
     found = _weight if len(trace_state) + len(rate) <= MAX_REMEMBERED // 8 else _weight.__wrapped__
     return found(trace_state, rate)
 
@@ -289,16 +300,16 @@ def _weight(trace_state: bytes, rate: bytes) -> int:
 
 
 def is_measured(attribute: bytes) -> bool:
-    """Whether the value of a serialized attribute is the integer 1."""
+    """Whether the value of the serialized attribute is the integer 1."""
     value = value_of(attribute)
     return type(value) is int and value == 1
 
 
 def made_whole(start_ns: int, name: Name, root: bool, counts: Sequence[int]) -> list[int]:
-    """Sums of weights as whole numbers: up or down by chance, as the agent does it, so that sums over many are true.
+    """Round sums of weights to whole numbers, up or down at random, as the agent does. Sums over many groups stay unbiased.
 
-    The chance is a hash of what they are counted for: the same log gives the same numbers (law 3). It is one for all of
-    a group, so that there are never more errors than hits.
+    The random number is a hash of the group's key, so that the same records give the same numbers (law 3). All counts of a
+    group use the same one, so that errors never exceed hits.
     """
     if not any(count % ONE for count in counts):
         return [count // ONE for count in counts]
@@ -310,15 +321,14 @@ def made_whole(start_ns: int, name: Name, root: bool, counts: Sequence[int]) -> 
 # Buckets ------------------------------------------------------------------------------------------------------------
 
 BUCKET_NS = 10 * 1_000_000_000
-OLDEST_NS = (
-    3600 * 1_000_000_000 - 60 * 1_000_000_000
-)  # Datadog takes nothing older than an hour; the way there takes time
+# Datadog accepts nothing older than an hour; sending may take up to a minute.
+OLDEST_NS = 3600 * 1_000_000_000 - 60 * 1_000_000_000
 MAX_SERIES = 20_000
 MAX_BYTES = 64 * 1024 * 1024
 
 
 def start_between(start_ns: int, now_ns: int) -> int:
-    """A bucket's start; what Datadog would not take any more, or not yet, goes into the next one that it takes."""
+    """The bucket's start, moved to the nearest bucket that Datadog accepts if it is too old or in the future."""
     newest = now_ns - now_ns % BUCKET_NS
     oldest = newest - OLDEST_NS
     return min(max(start_ns, oldest), newest)

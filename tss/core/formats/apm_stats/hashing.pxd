@@ -1,6 +1,6 @@
-# A hash of bytes for tables in memory: two words at a time, folded by a product of 128 bits. Not for the disk or the
-# wire: it is seeded anew in each process, so that nobody can choose values that all collide. The size is xored into
-# `so_far`, so that has to be a hash itself, or the same for all of a table.
+# A hash of bytes for tables in memory: two words at a time, folded by a 128-bit product. Never store or send it: each
+# process has another seed, so that nobody can choose values that all collide. The size is xored into `so_far`, so `so_far`
+# has to be a hash itself, or the same for all entries of a table.
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -14,7 +14,7 @@ cdef extern from *:
     }
     static inline uint64_t tss_word(const uint8_t *at, size_t size) {
         uint64_t value = 0;
-        if (size)  /* what is not there has no place either, and C forbids to copy even nothing from NULL */
+        if (size)  /* with size 0 `at` may be NULL, and C forbids memcpy from NULL even for 0 bytes */
             memcpy(&value, at, size);
         return value;
     }

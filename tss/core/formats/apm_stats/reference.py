@@ -1,4 +1,4 @@
-"""The concentrator in protobuf's words: slow but plainly right, the measure for the compiled one and its stand-in."""
+"""The concentrator written with protobuf: slow and simple. It is the reference for the compiled one, and its fallback."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from tss.core.otlp import schema
 from tss.core.protobuf_classes import classes_of
 from tss.core.spantime import start_and_duration
 
-GROUP_BYTES = 1000  # in dicts and counters, about
+GROUP_BYTES = 1000  # an estimate: dict and counters of a group
 BIN_BYTES = 100
 
-# A span as the bytes that it came as: a repeated span is the same byte for byte.
+# Spans are bytes in these messages: a redelivered span is equal byte for byte.
 _TracesData = classes_of(
     "tss.spans",
     {
@@ -45,35 +45,35 @@ _COUNTED_KINDS = frozenset((naming.SERVER, naming.CLIENT, naming.PRODUCER, namin
 
 @attrs.define
 class _Counts:
-    """Of one group; all but the durations in parts of `groups.ONE`."""
+    """The counts of one group, in units of 1 / `groups.ONE`; `duration_ns` is in ns, and the sketches count spans."""
 
     hits: int = 0
     errors: int = 0
     top_level_hits: int = 0
     duration_ns: int = 0
-    ok: Counter[int | None] = attrs.field(factory=Counter)  # by bin; None is that of durations of 0
+    ok: Counter[int | None] = attrs.field(factory=Counter)  # by bin; None is the bin of durations of 0
     error: Counter[int | None] = attrs.field(factory=Counter)
 
 
 @attrs.frozen
 class _Seen:
-    """A span, and what is known of it without a look at the others of its trace."""
+    """A span, and what is known without the other spans of its trace."""
 
     raw: bytes
-    span: Any  # of `schema`
+    span: Any  # a message of `schema`
     name: Name | None
     measured: bool
-    weight: int  # 0 where it does not say
+    weight: int  # 0 if the span gives none
 
 
 class Concentrator:
-    """Sums by bucket and series, of whatever spans it is given."""
+    """Counts spans by bucket and series."""
 
     def __init__(self, now_ns: int, max_series: int = MAX_SERIES, max_bytes: int = MAX_BYTES) -> None:
-        self.spans = 0  # of these
-        self.counted = 0  # those that are counted
-        self.unreadable = 0  # those whose attributes cannot be parsed
-        self.overflowed = 0  # of the counted ones those that found no room for their series
+        self.spans = 0  # all spans given to `add`
+        self.counted = 0  # spans that statistics count
+        self.unreadable = 0  # spans whose attributes cannot be parsed
+        self.overflowed = 0  # counted spans that went to OVERFLOW, because there was no room for their series
         self._max_series = max_series
         self._max_bytes = max_bytes
         self._now_ns = now_ns
@@ -93,7 +93,7 @@ class Concentrator:
         return self._bytes
 
     def add(self, trace_id: bytes, chunks: list[bytes], kept: bool) -> None:  # as SpanObserver
-        """Count the spans of one trace, or of what came late of it. A repeated span counts once."""
+        """Count the spans of one trace, or late spans of it. A span that occurs twice counts once."""
         everything = [seen for chunk in chunks for seen in _seen(chunk)]
         self.spans += len(everything)
         by_id: dict[bytes, _Seen] = {}
@@ -145,11 +145,11 @@ class Concentrator:
         return self._groups.setdefault((start, OVERFLOW, False), _Counts())
 
     def tick(self, now_ns: int) -> None:
-        """Let time pass."""
+        """Set the current time."""
         self._now_ns = now_ns
 
     def take(self, now_ns: int) -> list[GroupedStats]:
-        """All that was counted since the last time, by time of the bucket."""
+        """The groups counted since the last call. The counters start again from zero."""
         self.tick(now_ns)
         found, self._groups, self._names, self._bytes = self._groups, {}, set(), 0
         return [
@@ -174,7 +174,7 @@ def _seen(chunk: bytes) -> Iterator[_Seen]:
 
 
 def _notes(message: Any, holder: bytes) -> Mapping[str, bytes]:
-    """The serialized attributes that are not part of a name, the first of each; none of what cannot be parsed."""
+    """The serialized attributes of `groups.NOTES`, the first of each key. Attributes that cannot be parsed are skipped."""
     found: dict[str, bytes] = {}
     try:
         pairs = message.FromString(holder).attributes
@@ -192,7 +192,7 @@ def _notes(message: Any, holder: bytes) -> Mapping[str, bytes]:
 
 
 def _parent(span: Any) -> bytes:
-    """Empty for a root, and for what is no span's id."""
+    """The parent's id; empty for a root, and if the id is invalid."""
     parent: bytes = span.parent_span_id
     return parent if len(parent) == 8 and any(parent) else b""
 
@@ -202,7 +202,7 @@ def _service(seen: _Seen) -> str | None:
 
 
 def _weight_of_root(everything: Sequence[_Seen], by_id: Mapping[bytes, _Seen]) -> int:
-    """Of what leads a chunk: a root, else the first span whose parent is not here."""
+    """The weight of the root; without a root, of the first span whose parent is missing."""
     leads = [seen for seen in everything if not _parent(seen.span)]
     leads += [seen for seen in everything if _parent(seen.span) not in by_id]
     return (leads or everything)[0].weight if everything else 0

@@ -1,4 +1,4 @@
-# Which series a span is of, where its resource has values in it: see resources.pyx.
+# The number of a span's series if its resource contains values: see resources.pyx.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -6,40 +6,40 @@ from tss.core.formats.apm_stats.series cimport HashTable
 from tss.core.formats.apm_stats.walk cimport Fact, Piece, Walker
 
 
-cdef struct Template:  # what spans have in common that differ in nothing but their texts
-    uint32_t frame  # its number; 0 if there was no room for it
-    uint32_t series  # if its resource is made of no text
-    uint32_t before  # which of `before` stands before the text
+cdef struct Template:  # the common part of spans that differ only in their texts
+    uint32_t frame  # number of the name without its resource; 0 if there was no room for it
+    uint32_t series  # the series, if the resource contains no text
+    uint32_t before  # number of the part before the text
     uint8_t source
     uint8_t making
 
 
 cdef struct Lately:
-    uint64_t series  # Fact.series; 0 is none
+    uint64_t series  # Fact.series; 0 is an empty entry
     uint32_t number
 
 
 cdef class Resources:
     cdef HashTable templates  # by Fact.bare
     cdef HashTable series  # by frame and resource
-    cdef HashTable others  # by Fact.series: of spans whose texts only Python can read
+    cdef HashTable others  # by Fact.series, for spans whose texts only Python can read
     cdef Template *items
     cdef uint32_t used
     cdef uint32_t room
-    cdef dict befores  # numbers by what stands before a text: "GET " before a route
+    cdef dict befores  # numbers of the parts before a text, such as "GET " before a route
     cdef list before
-    cdef uint8_t *whole  # what stands before a text, and the text
+    cdef uint8_t *whole  # scratch space for the part before a text and the text
     cdef uint8_t *scratch
-    cdef Lately *lately  # what spans came to, by the last bits of Fact.series
-    cdef dict frames  # numbers by Name less its resource
-    cdef list shapes  # those Names, by number
-    cdef list names  # by number of a series: that of its frame, and its resource
+    cdef Lately *lately  # a cache of series numbers, by the last bits of Fact.series
+    cdef dict frames  # numbers by Name without its resource
+    cdef list shapes  # Names without their resource, by number of the frame
+    cdef list names  # (number of the frame, resource) by number of the series
     cdef object overflow
     cdef readonly uint32_t most
     cdef readonly uint64_t most_bytes
-    cdef readonly uint64_t text_bytes  # of the names, about
-    cdef readonly uint64_t misses  # times that Python had to look at a span, since the last `rest`
-    cdef uint64_t vain  # of these, once there was no room
+    cdef readonly uint64_t text_bytes  # an estimate of the names' size
+    cdef readonly uint64_t misses  # how often Python had to read a span since the last `rest`
+    cdef uint64_t vain  # misses while there was no room
 
     cdef uint32_t number(self, Walker walker, Fact *fact) except? 0xFFFFFFFE
     cdef uint32_t template(self, Walker walker, Fact *fact) except? 0xFFFFFFFE

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Series by number, where each span may have a resource of its own: a statement with values in it, a name or route with an id.
+"""Numbers for series whose spans may each have another resource: a statement with values, a name or route with an id.
 
-Python looks at what spans have in common (`groups.template_of`) once for all that differ in these texts only. The text is
-read here: cut, obfuscated, and looked up by its hash. So a statement with another literal costs no Python.
+Python reads the common part (`groups.template_of`) once for all spans that differ only in these texts. The text itself is
+cut, obfuscated and looked up by its hash here, so a statement with another literal needs no Python.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -19,7 +19,7 @@ from tss.core.formats.datadog import obfuscation
 from tss.core.formats.datadog.values import MAX_RESOURCE
 from tss.core.formats.apm_stats import groups as grouping
 
-cdef enum:  # as in `groups`
+cdef enum:  # the same numbers as in `groups` and `obfuscation`
     OWN_NAME = 1
     FIRST_TEXT = 2
     AS_IS = 0
@@ -28,10 +28,10 @@ cdef enum:  # as in `groups`
     COMMANDS = 3
     MOST_TEMPLATES = 65536
     FIRST_TEMPLATES = 64
-    SERIES_BYTES = 200  # of a series: its place in two tables and a list, and the objects, without the text
+    SERIES_BYTES = 200  # of a series without its text: the entries in two tables and a list, and the objects
     MORE_MISSES = 4096
-    SEEN_LATELY = 4096  # a power of two: 64 KiB, for spans that come again
-    CHARACTER_BYTES = 4  # at most
+    SEEN_LATELY = 4096  # a power of two; 64 KiB for series that were seen lately
+    CHARACTER_BYTES = 4  # of UTF-8, at most
 
 cdef Py_ssize_t MOST_TEXT = MAX_RESOURCE
 cdef Py_ssize_t MOST_STATEMENT = sql.MAX_LENGTH
@@ -49,7 +49,7 @@ cdef inline bint continues(uint8_t byte) noexcept nogil:
 
 
 cdef bint is_utf8(const uint8_t *at, Py_ssize_t size) noexcept nogil:
-    """Whether these bytes are UTF-8: no surrogates, nothing longer than it has to be."""
+    """Whether these bytes are valid UTF-8, without surrogates and overlong forms."""
     cdef const uint8_t *stop = at + size
     cdef uint64_t word
     while at < stop:
@@ -84,7 +84,7 @@ cdef bint is_utf8(const uint8_t *at, Py_ssize_t size) noexcept nogil:
 
 
 cdef Py_ssize_t cut(const uint8_t *text, Py_ssize_t size) noexcept nogil:
-    """As `values.cut`: how many bytes are left of a text."""
+    """How many bytes of the text `values.cut` keeps."""
     if size <= MOST_TEXT:
         return size
     size = MOST_TEXT
@@ -94,7 +94,7 @@ cdef Py_ssize_t cut(const uint8_t *text, Py_ssize_t size) noexcept nogil:
 
 
 cdef Py_ssize_t head_of(const uint8_t *text, Py_ssize_t size) noexcept nogil:
-    """How many bytes the first characters have that `sql.normalised` looks at."""
+    """The length in bytes of the characters that `sql.normalised` reads."""
     cdef Py_ssize_t place, characters = 0
     if size <= MOST_STATEMENT:
         return size
@@ -107,7 +107,8 @@ cdef Py_ssize_t head_of(const uint8_t *text, Py_ssize_t size) noexcept nogil:
 
 
 cdef Py_ssize_t statement(const uint8_t *text, Py_ssize_t size, bint double_quoted, uint8_t *out) noexcept nogil:
-    """As `obfuscation.resource` for a statement; NOT_HERE if only Python can read it."""
+    """Write what `obfuscation.resource` returns for a statement. Returns the number of bytes, or NOT_HERE if only Python can
+    read it."""
     cdef Py_ssize_t head = head_of(text, size), length
     length = without_values(text, head, double_quoted or memchr(text, c'`', size) != NULL, out)
     if length != NOT_HERE and head < size:
@@ -116,7 +117,7 @@ cdef Py_ssize_t statement(const uint8_t *text, Py_ssize_t size, bint double_quot
     return length
 
 
-cdef inline bint is_space(uint8_t byte) noexcept nogil:  # to Python's `split`
+cdef inline bint is_space(uint8_t byte) noexcept nogil:  # as for Python's `str.split`
     return byte == c' ' or 9 <= byte <= 13 or 0x1C <= byte <= 0x1F
 
 
@@ -137,7 +138,8 @@ cdef inline bint of_two_words(const uint8_t *word, Py_ssize_t size) noexcept nog
 
 
 cdef Py_ssize_t commands(const uint8_t *text, Py_ssize_t size, uint8_t *out) noexcept nogil:
-    """As `obfuscation.resource` for commands; NOT_HERE if only Python can read them."""
+    """Write what `obfuscation.resource` returns for commands. Returns the number of bytes, or NOT_HERE if only Python can
+    read them."""
     cdef Py_ssize_t place = 0, line_end, start, length = 0, before, said = 0, words
     cdef const uint8_t *found
     cdef bint cut_off = False, first_of_two
@@ -190,11 +192,11 @@ cdef Py_ssize_t commands(const uint8_t *text, Py_ssize_t size, uint8_t *out) noe
 
 
 cdef class Resources:
-    """Numbers for series of spans. Number 0 is `overflow`, for all that find no room beyond `most` series, or `most_bytes`
-    of their names. Numbers hold until `clear`.
+    """Numbers for series of spans. Number 0 is `overflow`, for new series after `most` series, or `most_bytes` of names.
+    Numbers are valid until `clear`.
 
-    Between one `rest` and the next, Python looks at `MORE_MISSES` spans once there is no room, and at most at twice as many
-    as there is room for series. Beyond that a new one has no room either: hostile traffic has a bound in time, too.
+    Between two calls of `rest`, Python reads at most `2 * most + MORE_MISSES` spans, and at most MORE_MISSES of them after
+    the room is used up. After that every new series is `overflow`, so that hostile traffic cannot take unlimited time.
     """
 
     def __cinit__(self, overflow, uint32_t most, uint64_t most_bytes):
@@ -214,7 +216,7 @@ cdef class Resources:
         free(self.lately)
 
     cdef int clear(self) except -1:
-        """Forget all; numbers mean nothing from now on."""
+        """Forget all series. Their numbers are no longer valid."""
         self.templates.clear()
         self.series.clear()
         self.others.clear()
@@ -226,7 +228,7 @@ cdef class Resources:
         return 0
 
     cdef int rest(self) except -1:
-        """The next interval begins. Forget all that hardly fits, or was not all looked at."""
+        """Begin the next interval. If more than half of the room is used, forget all series."""
         if len(self.names) * 2 > self.most or self.text_bytes * 2 > self.most_bytes:
             self.clear()
         self.misses = self.vain = 0
@@ -243,7 +245,7 @@ cdef class Resources:
         return self.vain >= MORE_MISSES or self.misses >= <uint64_t> self.most * 2 + MORE_MISSES
 
     cdef uint32_t number(self, Walker walker, Fact *fact) except? 0xFFFFFFFE:
-        """The number of a span's series; NAMELESS for a span that has no name."""
+        """The number of the span's series; NAMELESS if the span's name cannot be read."""
         cdef Lately *lately = self.lately + (fact.series & (SEEN_LATELY - 1))
         cdef uint32_t found
         if lately.series == fact.series:
@@ -253,7 +255,7 @@ cdef class Resources:
             if self.is_tired():
                 return OVERFLOW
             found = self.template(walker, fact)
-            if found == NAMELESS:  # that is about this span, not about others like it
+            if found == NAMELESS:  # this may differ for the next span with the same hash
                 return NAMELESS
         if self.items[found].source == 0:
             found = self.items[found].series
@@ -261,12 +263,12 @@ cdef class Resources:
             return OVERFLOW
         else:
             found = self.by_text(self.items + found, walker, fact)
-        if found != NAMELESS and (found != OVERFLOW or self.is_full()):  # while it is full, that is what it comes to
+        if found != NAMELESS and (found != OVERFLOW or self.is_full()):  # OVERFLOW is final only while there is no room
             lately.series, lately.number = fact.series, found
         return found
 
     cdef uint32_t template(self, Walker walker, Fact *fact) except? 0xFFFFFFFE:
-        """Have Python look at a span, and note what it says of all like it."""
+        """Have Python make the template of a span, and store it for all spans with the same `Fact.bare`."""
         cdef uint32_t number
         cdef Template made
         cdef bytes text
@@ -303,7 +305,7 @@ cdef class Resources:
         return number
 
     cdef uint32_t number_before(self, bytes text) except? 0xFFFFFFFE:
-        """The number of what stands before a text; MISSING if there is no room for a new one."""
+        """The number of the part before a text; MISSING if there is no room for a new one."""
         found = self.befores.get(text)
         if found is not None:
             return found
@@ -350,7 +352,7 @@ cdef class Resources:
         return self.entered(template.frame, self.scratch, length)
 
     cdef Py_ssize_t join(self, bytes before, const uint8_t *text, Py_ssize_t size) noexcept:
-        """Put both into `whole`, as far as `cut` looks at them; how many bytes that are."""
+        """Write both parts to `whole`, as far as `cut` may read them. Returns the number of bytes."""
         cdef Py_ssize_t first = len(before)
         cdef Py_ssize_t second = min(size, MOST_TEXT + CHARACTER_BYTES - first)
         memcpy(self.whole, <const char *> before, first)
@@ -358,7 +360,7 @@ cdef class Resources:
         return first + second
 
     cdef uint32_t by_python(self, Walker walker, Fact *fact) except? 0xFFFFFFFE:
-        """For texts that are not read here."""
+        """The number of the series of a span whose text only Python can read."""
         cdef uint32_t number = self.others.find(fact.series)
         cdef bytes text
         if number != MISSING:
@@ -376,8 +378,8 @@ cdef class Resources:
         return number
 
     cdef uint32_t entered(self, uint32_t frame, const uint8_t *text, Py_ssize_t size) except? 0xFFFFFFFE:
-        """The number of this series; of a new one if there is room, else OVERFLOW."""
-        # A frame is a small number and so is the size: folded first, for xor alone would let one stand for the other.
+        """The number of this series, which is added if there is room; else OVERFLOW."""
+        # Frame and size are both small numbers. The frame is folded first: a plain xor could make two pairs equal.
         cdef uint64_t hash = hashed(fold(SEED ^ frame, ODD), text, size, SEED, ODD) or 1
         cdef uint32_t number = self.series.find(hash)
         if number != MISSING:

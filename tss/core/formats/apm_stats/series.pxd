@@ -1,13 +1,13 @@
-# Which series a span is of: a table from the hash that a walk leaves to a number, named in Python only once.
+# The number of a span's series, by the hash that the walk computed; a series is named in Python only once.
 
 from libc.stdint cimport uint32_t, uint64_t
 
 from tss.core.formats.apm_stats.walk cimport Fact, Walker
 
 cdef enum:
-    NAMELESS = 0xFFFFFFFF  # of a span whose names cannot be read
-    OVERFLOW = 0  # the number of what there is no room for
-    MISSING = 0xFFFFFFFD  # what is not in a table
+    NAMELESS = 0xFFFFFFFF  # the span's name cannot be read
+    OVERFLOW = 0  # the number of the series that there is no room for
+    MISSING = 0xFFFFFFFD  # the hash is not in the table
 
 
 cdef class HashTable:
@@ -31,10 +31,10 @@ cdef class SeriesNumbers:
     cdef readonly uint32_t most
     cdef readonly uint64_t most_bytes
     cdef object name
-    cdef dict known  # number by name
-    cdef readonly list names  # by number; the first stands for all that found no room
-    cdef readonly uint64_t text_bytes  # of the names, about
-    cdef readonly uint64_t misses  # times that a name had to be made
+    cdef dict known  # numbers by name
+    cdef readonly list names  # by number; the first is `overflow`
+    cdef readonly uint64_t text_bytes  # an estimate of the names' size
+    cdef readonly uint64_t misses  # how often a name had to be made
 
     cdef uint32_t number(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE
     cdef uint32_t enter(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Series by number: a hash that was seen before costs a look into a table; a new one is named in Python, once."""
+"""Numbers for series: a known hash costs one table lookup; a new one is named in Python, once."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -10,12 +10,12 @@ from sys import getsizeof
 
 cdef enum:
     FIRST_ROOM = 256
-    # Hashes, 12 bytes each. Statements with literals in them are each a new one; when it is full it starts anew.
+    # Hashes of 12 bytes each. Each statement with other literals has a new hash; a full table is emptied.
     MOST_ROOM = 131072
 
 
 cdef uint64_t bytes_of_name(name):
-    """What a name takes: a text, or a tuple of texts and the like; with its places in a dict and a list."""
+    """The memory of a name (a string, or a tuple of strings and numbers), with its entries in a dict and a list."""
     cdef uint64_t size = 150 + getsizeof(name)
     if isinstance(name, tuple):
         for part in <tuple> name:
@@ -24,7 +24,7 @@ cdef uint64_t bytes_of_name(name):
 
 
 cdef class HashTable:
-    """Numbers by hashes, which are never 0."""
+    """Numbers by hash. A hash is never 0."""
 
     def __cinit__(self):
         self.make(FIRST_ROOM)
@@ -34,7 +34,7 @@ cdef class HashTable:
         free(self.numbers)
 
     cdef int make(self, uint32_t room) except -1:
-        """An empty table, in place of the one that was."""
+        """Replace the table by an empty one."""
         free(self.hashes)
         free(self.numbers)
         self.numbers = NULL
@@ -49,7 +49,7 @@ cdef class HashTable:
         return self.make(FIRST_ROOM)
 
     cdef uint32_t find(self, uint64_t hash) noexcept:
-        """MISSING where there is none."""
+        """The number of a hash; MISSING if it is not in the table."""
         cdef uint32_t slot = hash & (self.room - 1)
         while self.hashes[slot]:
             if self.hashes[slot] == hash:
@@ -58,7 +58,7 @@ cdef class HashTable:
         return MISSING
 
     cdef int enter(self, uint64_t hash, uint32_t number) except -1:
-        """A hash that is not there yet."""
+        """Add a hash that is not in the table yet."""
         cdef uint32_t slot
         if self.used * 2 >= self.room:
             self.widen()
@@ -70,7 +70,7 @@ cdef class HashTable:
         return 0
 
     cdef int widen(self) except -1:
-        """Twice the room, and where that would be too much an empty table: what is still used is soon back."""
+        """Double the room. At MOST_ROOM the table is emptied instead: hashes that are still in use soon return."""
         cdef uint64_t *hashes = self.hashes
         cdef uint32_t *numbers = self.numbers
         cdef uint32_t room = self.room, at, slot, used = self.used
@@ -94,9 +94,10 @@ cdef class HashTable:
 
 
 cdef class SeriesNumbers:
-    """Numbers for names. `name` makes one, hashable, of (span bytes, what the walker made of its resource); None is no name.
+    """Numbers for names. `name` makes a hashable name from (span bytes, the walker's result for its resource), or None.
 
-    Beyond `most` names, or `most_bytes` of them, all new ones are `overflow`, which is number 0. Numbers hold until `clear`.
+    After `most` names, or `most_bytes` of them, every new name gets number 0, which is `overflow`. Numbers are valid until
+    `clear`.
     """
 
     def __cinit__(self, name, overflow, uint32_t most, uint64_t most_bytes=1 << 62):
@@ -104,14 +105,14 @@ cdef class SeriesNumbers:
         self.known, self.names, self.table = {}, [overflow], HashTable()
 
     cpdef clear(self):
-        """Forget all names; their numbers mean nothing from now on."""
+        """Forget all names. Their numbers are no longer valid."""
         self.known = {}
         self.names = self.names[:1]
         self.text_bytes = 0
         self.table.clear()
 
     cdef uint32_t number(self, uint64_t hash, Walker walker, Fact *fact) except? 0xFFFFFFFE:
-        """The number of the series that goes by this hash, which is not 0; `fact` is a span of it."""
+        """The number of the series with this hash, which is not 0. `fact` is a span of that series."""
         cdef uint32_t found = self.table.find(hash)
         return self.enter(hash, walker, fact) if found == MISSING else found
 
@@ -119,7 +120,7 @@ cdef class SeriesNumbers:
         cdef uint32_t number
         self.misses += 1
         name = self.name(walker.span_bytes(fact), walker.around_of(fact))
-        if name is None:  # that may be for what the hash does not know of, so it is no answer for the next span
+        if name is None:  # the cause may be a field outside the hash, so the next span with this hash is tried again
             return NAMELESS
         if name in self.known:
             number = self.known[name]

@@ -1,8 +1,9 @@
-"""DDSketch of durations: how a value finds its bin, and how bins are written.
+"""DDSketch of durations: which bin a value belongs to, and how bins are serialized.
 
-Bins are by powers of gamma, so that the value that stands for a bin is within 1 % of each that fell into it. Source:
-"DDSketch" (VLDB 2019), and the message `DDSketch` of the agent's payloads (`shared/reference/wire-protocols.md` 1.d).
-The agent cuts a duration to ten bits first, which may move it by one bin; here it stays whole, for the 1 % to hold.
+The bounds of the bins are powers of gamma, so that a bin's representative is within 1 % of each value in the bin. Source:
+"DDSketch" (VLDB 2019), and the message `DDSketch` (`ddsketch/pb/ddsketch.proto` of github.com/DataDog/sketches-go), which
+`stats.proto` of the agent carries as bytes. The agent first truncates a duration to ten bits, which may move it by one
+bin. It is not truncated here, so that the 1 % holds.
 """
 
 from __future__ import annotations
@@ -19,24 +20,25 @@ OPENING = b"\x0a\x09\x09" + struct.pack("<d", GAMMA)  # mapping = 1 {gamma = 1};
 
 
 def bin_of(duration_ns: int) -> int:
-    """The bin of a duration that is not 0."""
+    """The bin of a duration in ns, which must not be 0."""
     return math.floor(math.log(duration_ns) * MULTIPLIER)
 
 
 def value_of(number: int) -> float:
-    """What stands for all values of a bin, in ns."""
+    """The representative of a bin, in ns."""
     return math.exp(number / MULTIPLIER) * (1 + ACCURACY)
 
 
 def encode(bins: Mapping[int, int], zeros: int) -> bytes:
-    """The message DDSketch. Without a value too it says its mapping, as the agent's does."""
+    """The serialized message DDSketch of counts by bin and of `zeros` durations of 0. Even an empty sketch has its mapping,
+    as the agent's has."""
     pairs = b"".join([_pair(number, count) for number, count in sorted(bins.items()) if count])
     store = b"\x12" + _varint(len(pairs)) + pairs if pairs else b""
     return OPENING + store + (b"\x21" + struct.pack("<d", zeros) if zeros else b"")
 
 
 def _pair(number: int, count: int) -> bytes:
-    """An entry of binCounts = 1: a map from sint32 to double; bins of durations are not negative."""
+    """An entry of `binCounts = 1`, a map from sint32 to double. The bins of durations are never negative."""
     key = b"\x08" + _varint(number << 1)
     return b"\x0a" + bytes([len(key) + 9]) + key + b"\x11" + struct.pack("<d", count)
 

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""One walk over a trace's bytes: a fact for each span, in C, without a Python object for any.
+"""One walk over a trace's bytes in C: it makes a `Fact` of each span, without Python objects.
 
-The bytes were read before, by the scanner, which takes nothing that is broken; a walk looks at each bound all the same.
-Where an attribute cannot be parsed it has no value, as in the scanner. Source of the field numbers:
-opentelemetry-proto, `trace/v1/trace.proto`.
+The scanner has read these bytes before and passes on only valid messages; the walk checks all bounds again. An attribute
+that cannot be parsed has no value, as in the scanner. Source of the field numbers: opentelemetry-proto,
+`trace/v1/trace.proto`.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -18,8 +18,8 @@ from tss.core.otlp.protobuf cimport (
 from tss.core.formats.apm_stats.hashing cimport fold, hashed
 
 cdef enum:
-    FEW_SPANS = 16  # up to here looking at all ids is cheaper than a table of them
-    # What a walker keeps for the next trace. A fact has 320 bytes.
+    FEW_SPANS = 16  # up to this many spans, comparing all ids is cheaper than a hash table
+    # The room that a walker keeps for the next trace. A fact has 320 bytes.
     KEPT_FACTS = 4096
     FIRST_FACTS = 64
     FIRST_HOLDERS = 8
@@ -71,18 +71,18 @@ cdef int compile_keys(Keys *keys, list wanted) except -1:
 # The walk -----------------------------------------------------------------------------------------------------------
 
 
-cdef struct Told:  # by attributes, of a span or of a resource
+cdef struct Told:  # what the attributes of a span or of a resource say
     uint64_t series
     uint64_t service
-    uint32_t prefixes  # seen, a bit for each
-    uint32_t noted  # a bit for each note that was found here: the first counts
+    uint32_t prefixes  # a bit for each prefix that was seen
+    uint32_t noted  # a bit for each note that was found: the first attribute with a key counts
     Piece *notes
-    Piece *texts  # NULL for those of a resource
-    uint64_t apart  # the hash of these
+    Piece *texts  # NULL for a resource
+    uint64_t apart  # the hash of the attributes among `texts`
 
 
 cdef inline bint key_and_value(Failure *failure, Pos at, Pos stop, Piece *key, Piece *value) noexcept nogil:
-    """The parts of a KeyValue; False for one that cannot be parsed. What is given twice counts as the last."""
+    """Find key and value of a KeyValue. False if it cannot be parsed. If a field occurs twice, the last one counts."""
     cdef uint64_t tag = 0
     cdef Pos end = NULL
     cdef Piece *part
@@ -103,7 +103,7 @@ cdef inline bint key_and_value(Failure *failure, Pos at, Pos stop, Piece *key, P
 
 
 cdef inline bint plain_key(Pos at, Pos stop, Piece *key, Piece *value) noexcept nogil:
-    """As `key_and_value`, for a short key and then one value, as all libraries write them; False for anything else."""
+    """A faster `key_and_value` for a short key followed by one value, as all libraries write it; False for anything else."""
     cdef Pos body
     if stop - at < 4 or at[0] != (1 << 3 | LENGTH) or at[1] >= 0x80 or at[1] > stop - at - 4:
         return False
@@ -122,7 +122,7 @@ cdef inline bint plain_key(Pos at, Pos stop, Piece *key, Piece *value) noexcept 
 
 
 cdef inline bint plain_text(Piece *value, Piece *text) noexcept nogil:
-    """The text of an AnyValue that is a string with something in it, and nothing else."""
+    """Find the text of an AnyValue. False unless the AnyValue is one string that is not empty."""
     cdef Pos at = value.at
     cdef uint64_t size = 0
     cdef uint32_t shift = 0
@@ -142,7 +142,7 @@ cdef inline bint plain_text(Piece *value, Piece *text) noexcept nogil:
 
 
 cdef inline void attribute(Walker walker, Keys *keys, Failure *failure, Pos at, Pos stop, Told *told) noexcept nogil:
-    """Let an attribute count for what it is asked for."""
+    """Add an attribute to the hashes, notes and texts for which its key is wanted."""
     cdef Piece key, value
     cdef Key *known
     if not plain_key(at, stop, &key, &value) and not key_and_value(failure, at, stop, &key, &value):
@@ -166,8 +166,8 @@ cdef inline void attribute(Walker walker, Keys *keys, Failure *failure, Pos at, 
 
 
 cdef bint is_sound(Pos at, Pos stop) noexcept nogil:
-    """Whether a KeyValue, whose own fields have been read, has a value that can be read: else it is none, as in the
-    scanner."""
+    """Whether the value of a KeyValue can be read. The KeyValue's own fields have been read before. If not, the attribute has
+    no value, as in the scanner."""
     cdef Failure failure
     cdef uint64_t tag = 0
     cdef Pos value, end = NULL
@@ -192,7 +192,7 @@ cdef bint is_sound(Pos at, Pos stop) noexcept nogil:
 
 
 cdef inline void prefixed(Keys *prefixes, Piece *key, Told *told) noexcept nogil:
-    """Of a key with one of the prefixes only that it is there counts."""
+    """Note each prefix that the key has. Only the presence of such an attribute counts, not its value."""
     cdef uint32_t number
     cdef Key *prefix
     for number in range(prefixes.used):
@@ -216,7 +216,7 @@ cdef Pos read_status(Failure *failure, Pos at, Pos stop, Fact *fact) noexcept no
 
 
 cdef bint read_span(Walker walker, Failure *failure, Fact *fact, Told *told) noexcept nogil:
-    """A span's fields. Of a field given twice the last counts. False after trouble."""
+    """Read a span's fields. If a field occurs twice, the last one counts. False if the span cannot be read."""
     cdef uint64_t tag = 0, value = 0
     cdef Pos at = fact.span.at, stop = fact.span.stop, body, end = NULL
     while at < stop:
@@ -255,7 +255,7 @@ cdef bint read_span(Walker walker, Failure *failure, Fact *fact, Told *told) noe
 
 
 cdef bint walk_span(Walker walker, Failure *failure, Pos at, Pos stop, uint32_t resource) except -1:
-    """Add the fact of one span. False after trouble."""
+    """Add the fact of one span. False if the span cannot be read."""
     cdef Fact *fact
     cdef Told told
     cdef Holder *holder = walker.resources + resource
@@ -281,7 +281,7 @@ cdef bint walk_span(Walker walker, Failure *failure, Pos at, Pos stop, uint32_t 
 
 
 cdef void *grown(void *items, uint32_t *room, uint32_t first, size_t each) except NULL:
-    """Twice the room."""
+    """The array with twice the room."""
     cdef uint32_t wanted = room[0] * 2 or first
     items = realloc(items, wanted * each)
     if items == NULL:
@@ -291,7 +291,7 @@ cdef void *grown(void *items, uint32_t *room, uint32_t first, size_t each) excep
 
 
 cdef bint next_field(Failure *failure, Pos *at, Pos stop, uint64_t *tag, Piece *body) noexcept nogil:
-    """Past the next field of a holder; `body` is empty where it is no message. False at the end or after trouble."""
+    """Go to the end of the next field. `body` is empty if the field is no message. False at the end, or if it cannot be read."""
     cdef Pos end = NULL
     body.at = body.stop = NULL
     if at[0] >= stop:
@@ -308,7 +308,7 @@ cdef bint next_field(Failure *failure, Pos *at, Pos stop, uint64_t *tag, Piece *
 
 
 cdef bint tell(Holder *holder, Failure *failure) noexcept nogil:
-    """Find what tells of a holder. False after trouble."""
+    """Find the Resource of a ResourceSpans. False if the message cannot be read."""
     cdef Pos at = holder.whole.at
     cdef uint64_t tag = 0
     cdef Piece body
@@ -325,7 +325,7 @@ cdef inline bint same(Piece *one, Piece *other) noexcept nogil:
 
 
 cdef int read_resource(Walker walker, Holder *holder) except -1:
-    """What the resource's attributes have to say, as far as they can be parsed."""
+    """Read the attributes of the resource, as far as they can be parsed."""
     cdef Failure failure
     cdef Told told
     cdef Piece body, within
@@ -346,7 +346,7 @@ cdef int read_resource(Walker walker, Holder *holder) except -1:
 
 
 cdef uint32_t enter_resource(Walker walker, Pos at, Pos stop, Failure *failure) except? 0xFFFFFFFF:
-    """The number of this ResourceSpans; NOBODY after trouble. What its resource says is read once for equal ones."""
+    """The number of this ResourceSpans; NOBODY if it cannot be read. A resource equal to the last one is not read again."""
     cdef Holder *holder
     cdef Holder *last
     cdef uint32_t number = walker.resource_count
@@ -388,7 +388,7 @@ cdef bint walk_resource(Walker walker, Failure *failure, Pos at, Pos stop) excep
 
 
 cdef bint walk_chunk(Walker walker, Pos at, Pos stop) except -1:
-    """A whole TracesData. False after trouble."""
+    """Walk over a TracesData. False if it cannot be read to its end."""
     cdef Failure failure
     cdef uint64_t tag = 0
     cdef Piece body
@@ -399,11 +399,11 @@ cdef bint walk_chunk(Walker walker, Pos at, Pos stop) except -1:
     return at != NULL
 
 
-# Who is whose parent ------------------------------------------------------------------------------------------------
+# Parents and repeated spans -----------------------------------------------------------------------------------------
 
 
 cdef inline uint32_t slot_for(Walker walker, uint64_t id) noexcept nogil:
-    """The slot in the index that has a span of this id, or would have it."""
+    """The slot of the first span with this id in the index, or the free slot where it belongs."""
     cdef uint32_t slot = (fold(id ^ SEED, ODD) >> 32) * walker.index_room >> 32
     while walker.index[slot] and walker.facts[walker.index[slot] - 1].span_id != id:
         slot += 1
@@ -448,9 +448,10 @@ cdef int relate_many(Walker walker) except -1:
 
 
 cdef bint is_twin_again(Walker walker, uint32_t number) except -1:
-    """Whether a span that differs from the first of its id was there before, byte for byte; noted if not.
+    """Whether an earlier span is equal byte for byte, for a span that differs from the first span of its id.
 
-    Few traces have any, and those of a seeded SDK may have ten thousand under one id: they have a table of their own.
+    A span that is not a repetition is added to `twins`. Few traces have any, but an SDK with a fixed random seed may send
+    ten thousand spans with one id, so they have a hash table of their own.
     """
     cdef Piece *span = &walker.facts[number].span
     cdef uint64_t hash = hashed(SEED, span.at, span.stop - span.at, SEED, ODD)
@@ -469,11 +470,11 @@ cdef bint is_twin_again(Walker walker, uint32_t number) except -1:
     return False
 
 
-# The front door -----------------------------------------------------------------------------------------------------
+# Entry points -------------------------------------------------------------------------------------------------------
 
 
 cdef list asked(keys, services, notes, texts):
-    """(key, names, service, note, text) of each key asked for."""
+    """(key, names, service, note, text) of each wanted key: see `Key`."""
     cdef list wanted = [*dict.fromkeys([*keys, *services, *notes])]
     return [
         (key.encode(), key in keys, key in services, place_in(notes, key), place_in(texts, key)) for key in wanted
@@ -485,16 +486,18 @@ cdef uint8_t place_in(keys, key):
 
 
 cdef class Walker:
-    """Fills `facts` with what there is to know of each span of a trace, as far as series are named by it.
+    """Fills `facts` with the fields of each span of a trace that decide which series it belongs to.
 
-    A span's `series` is a hash of its kind and name, of the attributes among `span_keys`, key and value as they stand,
-    of its resource's among `resource_keys`; with `by_status` of its status code. Spans
-    of different series have different hashes; spans of one series may have several (attributes in another order).
-    Of attributes with one of the `prefixes` (32 at most) only that there is one counts. `service_keys`, wherever they
-    stand, make a hash of their own. The attributes (KeyValue messages) of `notes`, four keys at most, are pointed to; of
-    several with one key the first. `bare` is the same hash without the span's name and the values of `texts`, five of
-    `span_keys` at most: of these only that they are there, as strings that are not empty. `resource` reads a Resource
-    message for whoever names series.
+    `Fact.series` hashes the span's kind and name, its attributes among `span_keys` and its resource's among
+    `resource_keys` (the serialized KeyValue), and with `by_status` its status code. Spans of different series have
+    different hashes; spans of one series may have several (attributes in another order). `Fact.bare` is the same hash
+    without the span's name and the values of `texts`: only whether they are strings that are not empty.
+    `Fact.service` hashes the attributes among `service_keys`, of the span or of its resource. `Fact.notes` points to the
+    first attribute (KeyValue) of each key in `notes`. Of attributes that begin with one of the `prefixes` only the
+    presence counts.
+
+    At most 32 `prefixes`, four `notes`, and five `texts`, which have to be among `span_keys`; else ValueError.
+    `resource` is called with a serialized Resource; its result is `around_of` a span.
     """
 
     def __cinit__(
@@ -523,9 +526,9 @@ cdef class Walker:
         free(self.prefixes.items)
 
     cpdef uint32_t walk(self, list chunks) except? 0xFFFFFFFF:
-        """Read serialized TracesData that together are one trace; how many spans.
+        """Read the serialized TracesData of one trace. Returns the number of spans.
 
-        A chunk that cannot be read to its end adds the spans before the trouble, and counts in `broken`.
+        Of a chunk that cannot be read to its end, the spans before the error are added. It increases `broken`.
         """
         cdef bytes chunk
         cdef Pos start
@@ -538,7 +541,7 @@ cdef class Walker:
         return self.count
 
     cpdef forget(self):
-        """Let go of the chunks, and of the memory that only a giant trace needs."""
+        """Release the chunks, and the memory that only a huge trace needs."""
         self.held = ()
         self.around = {}
         self.count = self.resource_count = 0
@@ -549,7 +552,7 @@ cdef class Walker:
             self.room = self.resource_room = 0
 
     cdef int relate(self) except -1:
-        """Set each fact's `parent` and `again`. Of different spans with one id the first is the parent."""
+        """Set each fact's `parent` and `again`. If different spans have the same id, the first of them is the parent."""
         if self.count <= FEW_SPANS:
             relate_few(self)
         else:
@@ -561,8 +564,9 @@ cdef class Walker:
         return bytes_of(&fact.span)
 
     cdef object around_of(self, Fact *fact):
-        """What `resource` makes of the span's Resource message; of several in one ResourceSpans, of what protobuf makes of
-        them. Made once for each ResourceSpans: its spans may all be of new series, and the message as long as a record."""
+        """The result of `resource` for the span's Resource. Several Resource fields in one ResourceSpans are merged, as in
+        protobuf. It is computed once per ResourceSpans: all its spans may be new series, and a Resource as long as a
+        record."""
         cdef uint32_t number = fact.resource
         found = self.around.get(number)
         if found is None:
@@ -570,7 +574,7 @@ cdef class Walker:
         return found
 
     def facts_of(self, list chunks):
-        """The facts as Python has them, for tests."""
+        """The facts as Python objects, for tests."""
         cdef uint32_t number
         cdef Fact *fact
         cdef list found = []

@@ -1,7 +1,7 @@
-"""OTLP spans in Datadog's words.
+"""Translates OTLP spans to Datadog's spans.
 
-The words are the Datadog agent's own (`pkg/trace/transform` of its OTLP intake), so that a trace looks the same whether
-the agent or this daemon translated it; `shared/reference/wire-protocols.md` 1.a and 1.e say how they travel.
+The names and values are those of the Datadog agent's OTLP intake (`pkg/trace/transform` in github.com/DataDog/datadog-agent),
+so that a trace looks the same whether the agent or this daemon translated it.
 """
 
 from tss.core.formats.datadog.peers import PEER_TAGS, peer_tags, without_addresses

@@ -1,8 +1,8 @@
-"""What a span is called in Datadog: operation name, resource, type and service.
+"""The names of a span in Datadog: operation name, resource, type and service.
 
-Each is a table of rules, tried from the top; the first whose attributes are there gives the name. They are the Datadog
-agent's (`pkg/trace/transform/otelutil.go`, version 2 of its logic, and `pkg/trace/semantics/mappings.json`), and
-`tests/real/test_datadog_mapping.py` holds them to what the agent's own code says.
+For each there is a table of rules; the first rule whose attributes are present gives the name. The rules are the Datadog
+agent's (`pkg/trace/transform/otelutil.go`, version 2 of its logic, and `pkg/trace/semantics/mappings.json`).
+`tests/real/test_datadog_mapping.py` compares them with the agent's own code.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ KIND_NAMES: Mapping[int, str] = {
     PRODUCER: "producer",
     CONSUMER: "consumer",
 }
-# An operation that no rule names goes by its kind; one of a kind that nobody knows has no name.
+# The operation name by kind, if no rule gives one. An unknown kind has no name.
 _KIND_OPERATIONS = {UNSPECIFIED: "Internal", INTERNAL: "Internal", PRODUCER: "Producer", CONSUMER: "Consumer"}
 
 NO_SERVICE = "otlpresourcenoservicename"
-UNNAMED_SERVICE = "unnamed-service"  # it has one, with nothing in it that may stand in a name
+UNNAMED_SERVICE = "unnamed-service"  # there is a service name, but no character of it is allowed in a tag
 
-# Names of one thing in several versions of OpenTelemetry's conventions. The first that is there counts, on the span or,
-# where the span has it not, on its resource.
+# Attribute names for the same thing in several versions of OpenTelemetry's semantic conventions. The first that is present
+# counts: the span's own attribute, else its resource's.
 KEYS: Mapping[str, tuple[str, ...]] = {
     "method": ("http.request.method", "http.method"),
     "env": ("deployment.environment.name", "deployment.environment"),
@@ -62,17 +62,17 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 
 
 def texts(attributes: Mapping[str, Value]) -> dict[str, str]:
-    """Those attributes that can name something: strings with something in them."""
+    """The attributes that can give a name: strings that are not empty."""
     return {key: value for key, value in attributes.items() if type(value) is str and value}
 
 
 def wholes(attributes: Mapping[str, Value]) -> dict[str, int]:
-    """Those attributes that can be a code: integers."""
+    """The attributes that can be a status code: integers."""
     return {key: value for key, value in attributes.items() if type(value) is int}
 
 
 class Subject(NamedTuple):
-    """A span to be named: its kind and name, its attributes, and from its resource what it has not itself."""
+    """A span to be named. ``own`` are its attributes; ``texts`` and ``wholes`` include its resource's."""
 
     kind: int
     name: str
@@ -81,7 +81,7 @@ class Subject(NamedTuple):
     wholes: Mapping[str, int]
 
     def find(self, what: str) -> str:
-        """An attribute by its word in KEYS; empty when there is none."""
+        """The first attribute under this word of KEYS; empty if there is none."""
         for key in KEYS[what]:
             if found := self.texts.get(key):
                 return found
@@ -90,18 +90,18 @@ class Subject(NamedTuple):
 
 @attrs.frozen
 class Rule:
-    """If the attributes `needs` are all there: a name made of them, as tags."""
+    """Makes a name of the attributes `needs`, normalised as tags, if all of them are present."""
 
     needs: tuple[str, ...]
     name: str
-    first: str = ""  # what the first of them must be, if not just anything
+    first: str = ""  # the required value of the first attribute; "" allows any
 
     def apply(self, subject: Subject) -> str:
-        """The name; empty when this rule has none."""
+        """The name; empty if the rule does not apply."""
         values: list[str] = []
         for need in self.needs:
             found = subject.find(need)
-            # A method is only looked for: it may be anything.
+            # Of a method only the presence matters; any value is allowed.
             if not found or (need != "method" and not (found := tag(found))):
                 return ""
             values.append(found)
@@ -111,7 +111,7 @@ class Rule:
 _EVERY, _SERVER, _CLIENT = tuple(range(6)), (SERVER,), (CLIENT,)
 _OVER_THE_WIRE = (CLIENT, SERVER, CONSUMER, PRODUCER)
 
-# Operation name, version 2: for spans of these kinds.
+# Rules for the operation name, version 2, by the kinds of spans to which they apply.
 _OPERATIONS: Sequence[tuple[tuple[int, ...], Rule]] = (
     (_EVERY, Rule(("operation_name",), "{0}")),
     (_SERVER, Rule(("method",), "http.server.request")),
@@ -141,7 +141,8 @@ def operation(subject: Subject) -> str:
     return metric_name(_KIND_OPERATIONS.get(subject.kind, ""))
 
 
-# Resource, version 2: what must be there, and what comes after it if it is there too, on spans of any kind or of these.
+# Rules for the resource, version 2: the required attribute, and the attribute appended to it if present (by kind, or for
+# all kinds).
 _RESOURCES: Sequence[tuple[str, str | Mapping[int, str]]] = (
     ("resource_name", {}),
     ("method", {SERVER: "route", CLIENT: "template"}),
@@ -156,7 +157,7 @@ def resource(subject: Subject) -> str:
 
 
 def uncut_resource(subject: Subject) -> str:
-    """A resource of any length."""
+    """The resource, not cut to Datadog's maximum length."""
     return _resource(subject) or operation(subject)
 
 
@@ -185,7 +186,7 @@ _DATABASE_TYPES: Mapping[str, str] = {
         "other_sql mssql mysql oracle db2 postgresql redshift cloudscape hsqldb maxdb ingres firstsql edb cache firebird"
         " derby informix mariadb sqlite sybase teradata vertica h2 coldfusion cockroachdb progress hanadb adabas"
         " filemaker instantdb interbase netezza pervasive pointbase clickhouse"
-        # as the conventions of 2025 call some of them
+        # names from the semantic conventions of 2025
         " actian.ingres aws.redshift firebirdsql h2database ibm.db2 ibm.informix ibm.netezza intersystems.cache"
         " microsoft.sql_server oracle.db sap.hana sap.maxdb softwareag.adabas",
     ),
@@ -218,10 +219,10 @@ def service(subject: Subject) -> str:
     return tag(cut(subject.find("service") or NO_SERVICE, MAX_SERVICE)) or UNNAMED_SERVICE
 
 
-# Codes come as numbers or as text, under any of these.
+# A status code is a number or text, in one of these attributes.
 _HTTP_STATUS = ("http.status_code", "http.response.status_code")
 _GRPC_STATUS = ("rpc.grpc.status_code", "grpc.code", "rpc.grpc.status.code", "grpc.status.code")
-_RPC_STATUS = "rpc.response.status_code"  # gRPC's too, where the system is that
+_RPC_STATUS = "rpc.response.status_code"  # also gRPC's status, if the RPC system is gRPC
 
 
 def http_status(subject: Subject) -> int | None:
@@ -235,7 +236,7 @@ def http_status(subject: Subject) -> int | None:
 
 
 def grpc_status(subject: Subject) -> str:
-    """A number in digits or a name; empty when there is none."""
+    """The gRPC status, as digits or as a name; empty if there is none."""
     keys: tuple[str, ...] = _GRPC_STATUS
     if (subject.texts.get("rpc.system.name") or subject.texts.get("rpc.system")) == "grpc":
         keys = (*_GRPC_STATUS, _RPC_STATUS)

@@ -1,8 +1,9 @@
-"""What a Datadog agent takes out of a span before it leaves the house: values in statements and commands, card numbers.
+"""Obfuscation as in a Datadog agent: removes values from statements and commands, and card numbers.
 
-Nobody else does it on the way straight to Datadog. Which tags of which types of spans is the agent's table with its
-defaults (`pkg/trace/agent/obfuscate.go`, `pkg/config/setup/apm.go`: all of it is on, but for the query of a URL, which
-stays); `tests/real/test_datadog_obfuscation.py` holds it to the agent's own code and lists where the two differ.
+Without an agent, spans go straight to Datadog, and nothing else removes these values. The tags by span type, and the
+defaults, are the agent's (`pkg/trace/agent/obfuscate.go`, `pkg/config/setup/apm.go`). All of its obfuscation is on except
+that of a URL's query, which is off by default. `tests/real/test_datadog_obfuscation.py` compares this with the agent's own
+code and lists the differences.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tss.core.compression.sql import has_quoted_texts, normalised
 from tss.core.formats.datadog import naming
 from tss.core.formats.datadog.trace import DatadogSpan
 
-UNREADABLE = "Non-parsable SQL query"  # the agent's words for a statement of which nothing is left
+UNREADABLE = "Non-parsable SQL query"  # the agent's text for a statement of which nothing is left
 _VALUE = "?"
 
 
@@ -24,21 +25,21 @@ AS_IS, SQL, SQL_DOUBLE_QUOTED, COMMANDS = range(4)
 
 
 def making(span_type: str, system: str) -> int:
-    """How the resource of such a span is made of its text."""
+    """How the resource of such a span is obfuscated: AS_IS, SQL, SQL_DOUBLE_QUOTED or COMMANDS."""
     if span_type in _SQL_TYPES:
         return SQL_DOUBLE_QUOTED if has_quoted_texts(system) else SQL
     return COMMANDS if span_type in _COMMAND_TYPES else AS_IS
 
 
 def resource(text: str, span_type: str, system: str) -> str:
-    """A resource without values, for a span as for statistics; `system` is `db.system`, as far as it is known."""
+    """A resource without values, for spans and for APM statistics. `system` is `db.system`, "" if unknown."""
     if span_type in _SQL_TYPES and text:
         return _statement(text, system)
     return _commands(text) if span_type in _COMMAND_TYPES else text
 
 
 def obfuscate(span: DatadogSpan) -> DatadogSpan:
-    """Take the values out of a span, which stays itself."""
+    """Remove the values from a span. The span is changed in place and returned."""
     meta, span_type = span["meta"], span["type"]
     _without_cards(meta)
     system = _system(meta) if span_type in _SQL_TYPES else ""
@@ -65,7 +66,7 @@ _OF_TWO_WORDS = frozenset(("CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBUG", "S
 
 
 def _commands(text: str) -> str:
-    """The first commands, a line each, without what they are about."""
+    """The names of the first commands, one per line of the text, without their arguments."""
     said: list[str] = []
     cut_off = False
     for line in text.split("\n"):
@@ -81,7 +82,7 @@ def _commands(text: str) -> str:
 
 
 def _command(text: str, _system: str) -> str:
-    """The command's name. The agent keeps what it knows to be keys."""
+    """The command's name and `?` for its arguments. The agent keeps arguments that it knows to be keys; this does not."""
     words = text.split(maxsplit=1)
     return " ".join([words[0], _VALUE] if len(words) > 1 else words)
 
@@ -94,7 +95,7 @@ def _nothing(_text: str, _system: str) -> str:
 
 
 def _json(text: str, _system: str) -> str:
-    """The keys of JSON; of what is none, nothing."""
+    """JSON with `?` for each value; `?` alone if the text is not valid JSON."""
     try:
         return json.dumps(_without_values(json.loads(text)), separators=(",", ":"), ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -115,13 +116,13 @@ def _url(text: str, _system: str) -> str:
     return _USER.sub(r"\1", text, count=1) if "@" in text else text
 
 
-_Hide = Callable[[str, str], str]  # a tag's value and `db.system`: the value that may be seen
+_Hide = Callable[[str, str], str]  # (the tag's value, `db.system`) -> the value without secrets
 
 _SQL_TYPES = frozenset(("sql", "cassandra"))
 _COMMAND_TYPES = frozenset(("redis", "valkey"))
 _STATEMENTS = tuple((key, _statement) for key in ("sql.query", "db.statement", "db.query.text"))
 _BODIES = (("elasticsearch.body", _json), ("opensearch.body", _json))
-# By a span's type.
+# The tags to obfuscate, by span type.
 _TAGS: Mapping[str, tuple[tuple[str, _Hide], ...]] = {
     **dict.fromkeys(_SQL_TYPES, _STATEMENTS),
     "redis": (("redis.raw_command", _command),),
@@ -136,12 +137,12 @@ _TAGS: Mapping[str, tuple[tuple[str, _Hide], ...]] = {
 
 _FEWEST_DIGITS = 12
 _CARD_STARTS = frozenset("0123456789 -")
-# As many digits, and the first of them, as the issuers of cards use.
+# The numbers of digits, and the first digits, that issuers of cards use.
 _CARD = re.compile(
     r"(?=[0-9]{12,16}\Z)(?:1|4|6|3(?:[4-9]|0[0-59])|5[0-8]|2(?:22[1-9]|2[3-9][0-9]|[3-6][0-9]{2}|7[01][0-9]|720))"
 )
 _BETWEEN_DIGITS = str.maketrans("", "", " -")
-# What is long and digits, and no card: the agent's list.
+# The agent's list of tags that may have long numbers, but no card numbers.
 _NO_CARDS = frozenset((
     "account_id", "aws_account", "error", "error.msg", "error.type", "error.stack", "env", "graphql.field",
     "graphql.query", "graphql.type", "graphql.operation.name", "grpc.code", "grpc.method", "grpc.request",

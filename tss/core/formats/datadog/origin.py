@@ -1,7 +1,7 @@
-"""Where spans come from, as far as a Datadog payload says it once for all spans in it.
+"""The origin of spans (environment, version, host, container): a Datadog payload has it once for all spans in it.
 
 Source: the Datadog agent's OTLP intake (`pkg/trace/api/otlp.go`, `pkg/opentelemetry-mapping-go/otlp/attributes`), which
-makes one payload of each resource. A span's tags have its resource's attributes, so that they tell it all.
+makes one payload of each resource. The origin is read from a span's tags, which include its resource's attributes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from attrs import frozen
 from tss.core.formats.datadog.trace import DatadogSpan
 from tss.core.formats.datadog.values import MAX_TAG, cut
 
-# Container tags, and the attributes they are made of.
+# Container tags, and the attribute that gives each of them.
 _CONTAINER_TAGS: Sequence[tuple[str, str]] = (
     ("cloud_provider", "cloud.provider"),
     ("container_id", "container.id"),
@@ -47,7 +47,7 @@ _NO_HOSTS = frozenset((
 
 @frozen
 class Origin:
-    """What a TracerPayload says of its spans, by the names of its fields; `container_tags` is one of its tags."""
+    """The fields of a TracerPayload that describe all its spans. `container_tags` goes to one of its tags."""
 
     env: str = ""
     app_version: str = ""
@@ -59,11 +59,11 @@ class Origin:
 
     @property
     def max_bytes(self) -> int:
-        """In a payload, at most: beside the text itself each field has a name of up to 20 bytes, and a length."""
+        """The size in a payload, at most: each field adds a name of up to 20 bytes and a length to its text."""
         return sum(len(getattr(self, name).encode()) for name in _NAMES) + 32 * len(_NAMES)
 
     def fields(self) -> Mapping[str, str | Mapping[str, str]]:
-        """Those of a TracerPayload that are not empty."""
+        """The fields of the TracerPayload that are not empty."""
         found: dict[str, str | Mapping[str, str]] = {
             name: value for name in _NAMES if name != "container_tags" and (value := getattr(self, name))
         }
@@ -76,7 +76,7 @@ _NAMES: Sequence[str] = tuple(Origin.__annotations__)
 
 
 def origin_of(span: DatadogSpan) -> Origin:
-    """That of one span."""
+    """The origin of one span."""
     meta: Mapping[str, str] = span["meta"]
     sdk = meta.get("telemetry.sdk.version", "")
     return Origin(
@@ -91,7 +91,7 @@ def origin_of(span: DatadogSpan) -> Origin:
 
 
 def root_of(spans: Sequence[DatadogSpan]) -> DatadogSpan:
-    """The span that speaks for its trace."""
+    """The root span; without a root, the first span."""
     return next((span for span in spans if not span["parent_id"]), spans[0])
 
 
@@ -100,10 +100,10 @@ def _short(value: str) -> str:
 
 
 def _hostname(meta: Mapping[str, str]) -> str:
-    """The host's name in Datadog; empty where there is none to see (serverless), or it is nobody's in particular.
+    """The host's name in Datadog; empty if the span names no host (serverless), or a name like localhost.
 
-    Never that of the host this daemon runs on: its tags are not these spans'. The agent also takes an attribute `host`
-    of the resource; a span's tag `host` may be anything, such as a request's header.
+    It is never the daemon's own host, because Datadog would add that host's tags to these spans. Unlike the agent, this
+    ignores a resource's attribute `host`: in a span's tags `host` may be anything, such as a request's header.
     """
     found = meta.get("datadog.host.name", "")
     if not found and meta.get("aws.ecs.launchtype") != "fargate":
@@ -128,5 +128,5 @@ def _machine(meta: Mapping[str, str]) -> str:
 
 
 def _without_domain(name: str) -> str:
-    """Google's names within its network have three dots or more; only their first word is the machine's."""
+    """The machine's name: the first word of Google's internal host names, which have three dots or more."""
     return name.partition(".")[0] if name.count(".") >= 3 else name

@@ -1,11 +1,11 @@
-"""Kept traces cut into parts, and the parts put into as few requests as can be.
+"""Cuts kept traces into parts, and puts the parts into as few requests as possible.
 
-A part is some spans of one trace, in the form of one way to Datadog (a `Form`), and at most as long as a request there
-may be. What is left of a trace after some of its parts were taken is then just the others.
+A part has some spans of one trace in one of the forms that Datadog accepts (a `Form`), and fits into one request. If some
+parts of a trace were accepted, only the other parts are sent again.
 
-Law 5: a Datadog span repeats what its resource and its scope say, so a trace may become a thousand times as long. Of a
-batch only so much is encoded at once (`ROOM_BYTES`). The rest is planned: parts without a body, each made when its turn
-comes. A trace that becomes longer than anybody's is refused.
+Law 5: a Datadog span repeats the attributes of its resource and its scope, so a trace may become a thousand times as long.
+At most ROOM_BYTES of a batch are encoded at once. The rest is planned: parts without a body, each encoded when its turn
+comes. A trace that becomes absurdly long is refused (`core/repeating.py`).
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from tss.core.repeating import TooLarge, check
 from tss.core.streamtime import NO_TIME
 from tss.core.trace import Trace
 
-# Encoded parts of a batch. Batches that are as usual (2 MiB of OTLP, three to five times as long as Datadog spans) hardly
-# ever have more.
+# The limit for the encoded parts of a batch. A usual batch (2 MiB of OTLP, three to five times as long in Datadog's form)
+# hardly ever has more.
 ROOM_BYTES = 16 * 1024 * 1024
-# Of a planned part, where a request may be longer: beside it its spans are there as Python objects, several times as long.
+# The limit for a planned part, if requests may be longer: its spans also exist as Python objects, several times as large.
 PLAN_BYTES = 4 * 1024 * 1024
-OTLP_TIMES = 4  # as many times as it came, where a resource is repeated for each piece of a trace only
+OTLP_TIMES = 4  # how many times longer a trace may become in OTLP, where only the pieces of a trace repeat its resource
 
-_FRAME_BYTES = 64  # what surrounds a part in any form, and a request without parts, at most
+_FRAME_BYTES = 64  # the overhead of a part, or of a request without parts, in any form, at most
 
 
 class NoTraceId(Exception):
-    """Datadog's spans have the last 64 bits of a trace id, where 0 is none: an agent and the intake answer that they took
-    such a trace, and throw it away.
+    """The last 64 bits of the trace id are 0. Datadog uses only these bits, and 0 means no id: an agent and the intake accept
+    such a trace and then discard it.
     """
 
 
 @attrs.frozen(eq=False)
 class Part:
-    """Some spans of a trace, encoded; `members` says which of its spans, where they were translated.
+    """Some spans of a trace, encoded. `members` are the numbers of these spans in the trace, for forms that translate.
 
-    A planned part has no body yet, and its size is about right.
+    A planned part has no body yet, and its size is an estimate.
     """
 
     trace: Trace
@@ -57,46 +57,48 @@ class Part:
 
     @property
     def size(self) -> int:
-        """In a request, at most."""
+        """Bytes in a request, at most."""
         return (self.planned_bytes or len(self.body)) + _FRAME_BYTES
 
 
 class Form(Protocol):
-    """How traces are written for one of the ways to Datadog."""
+    """The form of traces for one of Datadog's endpoints."""
 
     limit: int  # bytes of a request's body, before it is compressed
 
     def parts(self, trace: Trace, room: int = ROOM_BYTES) -> list[Part]:
-        """All of a trace; planned, if they are longer than `room`. Raises TooLarge, NoTraceId, and whatever unfit bytes may
-        raise."""
+        """The parts of a whole trace; planned parts, if they are longer than `room`.
+
+        Raises TooLarge, NoTraceId, and any exception that invalid bytes cause.
+        """
 
     def encoded(self, part: Part) -> list[Part]:
-        """A planned part's spans. Raises as `parts`."""
+        """Encode a planned part. Raises the same as `parts`."""
 
     def halves(self, part: Part) -> list[Part]:
-        """The same spans in smaller parts. Raises TooLarge when there is only one."""
+        """The same spans in smaller parts. Raises TooLarge if the part has only one span."""
 
     def rest(self) -> None:
-        """Let go of what was kept for further parts of the same trace."""
+        """Release what was kept for further parts of the same trace."""
 
     def requests(self, parts: Sequence[Part]) -> Iterator[list[Part]]:
-        """Which parts go together: either all are planned, or none."""
+        """The parts of each request. In a request either all parts are planned, or none."""
 
     def body(self, parts: Sequence[Part]) -> bytes:
-        """A request's body."""
+        """The body of a request with these parts."""
 
     def headers(self, parts: Sequence[Part]) -> Mapping[str, str]:
-        """What a request's headers say of its parts."""
+        """The headers that describe the parts of a request."""
 
 
 class SpanForm:
-    """What the forms of Datadog's own spans have in common; `chunk` and how spans are grouped make the difference."""
+    """The common part of the forms with Datadog's own spans. They differ in `chunk` and in how they group spans."""
 
     limit: int
     _last: tuple[Trace, Translation] | None = None
 
     def chunk(self, spans: Sequence[DatadogSpan]) -> bytes:
-        """Some spans of one trace, led by the first."""
+        """Encode some spans of one trace. The first has the tags of `trace.lead`."""
         raise NotImplementedError
 
     def body(self, parts: Sequence[Part]) -> bytes:
@@ -108,11 +110,11 @@ class SpanForm:
         raise NotImplementedError
 
     def translated(self, trace: Trace) -> Translation:
-        """A trace's spans, to be translated. The last is kept until `rest`: it may have many parts."""
+        """The trace's Translation. The last one is kept until `rest`, because a trace may have many parts."""
         last = self._last
         if last is not None and last[0] is trace:
             return last[1]
-        # Not the wall's time: a trace that is sent again is the same then (law 3).
+        # Not the wall clock, so that a trace that is sent again is the same (law 3).
         now_ns = trace.last_ms * 1_000_000 if trace.last_ms >= 0 else NO_TIME
         found = Translation(trace.payload, trace.decision.rate if trace.decision else 1.0, now_ns)
         self._last = trace, found
@@ -123,15 +125,15 @@ class SpanForm:
         self._last = None
 
     def spans(self, translation: Translation, members: Sequence[int]) -> list[DatadogSpan]:
-        """Some of them, as they are sent."""
+        """Some of the trace's spans, in the form in which they are sent."""
         return translation.spans(members)
 
     def origins(self, spans: Sequence[DatadogSpan]) -> Mapping[Origin, Sequence[int]]:
-        """Which of a trace's spans share a chunk: here all, and the root speaks for them."""
+        """The numbers of the spans that share a chunk, by origin: here all spans have the origin of the root."""
         return {origin_of(root_of(spans)): range(len(spans))}
 
     def requests(self, parts: Sequence[Part]) -> Iterator[list[Part]]:
-        """Here a request says only once where its spans come from."""
+        """See Form. All parts of a request have the same origin."""
         groups: dict[Origin, list[Part]] = {}
         for part in parts:
             groups.setdefault(part.origin, []).append(part)
@@ -157,7 +159,7 @@ class SpanForm:
             for members in _plan(sizes, min(self.limit, PLAN_BYTES))
         ]
         for plan in plans:
-            if plan.size > self.limit:  # a single span: it is refused before any other is sent
+            if plan.size > self.limit:  # a single span; `encoded` raises TooLarge before any other span is sent
                 self.encoded(plan)
         return plans
 
@@ -178,7 +180,7 @@ class SpanForm:
     def _encoded(
         self, trace: Trace, translation: Translation, members: Sequence[int], told: Origin | None = None
     ) -> list[Part]:
-        """`told` is the origin of a trace of which these are not all spans."""
+        """`told` is the origin of the trace, if these are only some of its spans."""
         spans = self.spans(translation, members)
         found: list[Part] = []
         for origin, places in self.origins(spans).items() if spans else ():
@@ -188,13 +190,13 @@ class SpanForm:
         return found
 
     def shared(self, _origin: Origin, told: Origin | None) -> Origin:
-        """The origin that a chunk has: here that of its trace, if it is known from elsewhere."""
+        """The origin of a chunk: here the trace's, if it is known."""
         return _origin if told is None else told
 
     def _cut(
         self, trace: Trace, spans: Sequence[DatadogSpan], origin: Origin, members: Sequence[int]
     ) -> Iterator[Part]:
-        """One part, or several when one would be too long: Datadog takes traces in pieces."""
+        """One part, or several if one would be too long: Datadog accepts a trace in pieces."""
         lead(spans)
         part = Part(trace, self.chunk(spans), origin, members)
         if part.size + origin.max_bytes <= self.limit:
@@ -206,7 +208,7 @@ class SpanForm:
 
 
 def _plan(sizes: Sequence[int], limit: int) -> Iterator[range]:
-    """The numbers of spans that follow one another, and together are not longer than the limit."""
+    """Ranges of consecutive spans. The spans of a range together do not exceed the limit, unless it is one span."""
     first = held = 0
     for number, size in enumerate(sizes):
         if number > first and held + size > limit:
@@ -223,13 +225,13 @@ def _middle(part: Part) -> int:
 
 
 class OtlpForm:
-    """OTLP as it came, record by record; only what is too long for one request is cut, between spans."""
+    """OTLP as it arrived, record by record. A record that is too long for one request is cut between spans."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
 
     def parts(self, trace: Trace, room: int = ROOM_BYTES) -> list[Part]:
-        """See Form. These are about as long as the trace came, so none is planned."""
+        """See Form. They are about as long as the trace, so none is planned."""
         found: list[Part] = []
         size, most = 0, OTLP_TIMES * trace.payload_bytes + self.limit
         for chunk in trace.chunks():
@@ -241,14 +243,14 @@ class OtlpForm:
         return found
 
     def encoded(self, part: Part) -> list[Part]:
-        """See Form. None is planned."""
+        """See Form. No part is planned."""
         return [part]
 
     def rest(self) -> None:
         """See Form."""
 
     def halves(self, part: Part) -> list[Part]:
-        """See Form. Raises WireError for bytes that are no spans."""
+        """See Form. Raises WireError if the bytes are not valid TracesData."""
         return [*self._halves(part)]
 
     def _halves(self, part: Part) -> Iterator[Part]:
@@ -266,7 +268,7 @@ class OtlpForm:
         return fill(parts, self.limit)
 
     def body(self, parts: Sequence[Part]) -> bytes:
-        """See Form: concatenated messages are one."""
+        """See Form. Concatenated protobuf messages are one message."""
         return b"".join([part.body for part in parts])
 
     def headers(self, parts: Sequence[Part]) -> Mapping[str, str]:
@@ -275,9 +277,9 @@ class OtlpForm:
 
 
 def fill(parts: Iterable[Part], limit: int) -> Iterator[list[Part]]:
-    """One request after the other, each as full as it may be; the parts of one origin share what is said of it.
+    """The parts of one request after the other, each as full as possible. An origin counts once per request.
 
-    Planned parts are together as many as are encoded at once.
+    Planned parts of one request together do not exceed PLAN_BYTES, because they are encoded at once.
     """
     held: list[Part] = []
     origins: set[Origin] = set()

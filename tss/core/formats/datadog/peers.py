@@ -1,7 +1,7 @@
-"""Peer tags: whom a span talked to, as Datadog's statistics tell it.
+"""Peer tags: the service, host or queue that a span called. Datadog's APM statistics are grouped by them.
 
-The Datadog agent groups statistics by these (`pkg/trace/config/peer_tags.go`, `pkg/trace/stats/span_concentrator.go`,
-`pkg/obfuscate/ip_address.go`); `tests/real/test_datadog_mapping.py` holds them to what the agent's own code says.
+Source: the Datadog agent (`pkg/trace/config/peer_tags.go`, `pkg/trace/stats/span_concentrator.go`,
+`pkg/obfuscate/ip_address.go`). `tests/real/test_datadog_mapping.py` compares this with the agent's own code.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from tss.core.formats.datadog.naming import CLIENT, CONSUMER, INTERNAL, PRODUCER
 from tss.core.formats.datadog.values import MAX_SERVICE, Value, cut, tag, text
 
 BASE_SERVICE = "_dd.base_service"
-_NAMES = frozenset((BASE_SERVICE, "peer.service"))  # Datadog takes them for names of services
+_NAMES = frozenset((BASE_SERVICE, "peer.service"))  # Datadog treats their values as names of services
 
-# What tells a peer, as the agent has it: by whom it names.
+# The agent's peer tags, by what they name.
 PEERS: Mapping[str, Sequence[str]] = {
     "base service": (BASE_SERVICE,),
     "service": ("peer.service",),
@@ -48,16 +48,16 @@ _WITH_PEERS = frozenset((CLIENT, PRODUCER, CONSUMER))  # Span.SpanKind
 
 
 def peers_of(attributes: Mapping[str, Value]) -> Mapping[str, str]:
-    """`key:value` by key, for each peer tag with text among the attributes of a span or of a resource; empty where nothing
-    is left of the text as a tag."""
+    """`key:value` by key, for each peer tag among the attributes of a span or of a resource. The text is empty if no character
+    of the value is allowed in a tag."""
     values = {key: written for key in attributes.keys() & _PEER_TAGS if (written := text(attributes[key]))}
     return {key: _peer(key, _named(key, value)) for key, value in values.items()}
 
 
 def peer_tags(kind: int, own: Mapping[str, Value], resource: Mapping[str, str]) -> list[str]:
-    """`key:value` for each peer tag of a span, in order, from its attributes and its resource's `peers_of`.
+    """`key:value` for each peer tag of a span, sorted, from its attributes and its resource's `peers_of`.
 
-    An internal span has no peer: only the service that it would have had, if it goes by another's name.
+    An internal span has no peer; it has only `_dd.base_service`, if its service name was overridden.
     """
     if kind in _WITH_PEERS:
         return sorted(filter(None, {**resource, **peers_of(own)}.values()))
@@ -76,10 +76,10 @@ def _named(key: str, value: str) -> str:
     return tag(cut(value, MAX_SERVICE)) if key in _NAMES else value
 
 
-MAX_REMEMBERED = 1024  # of a longer value nothing stays in memory (law 5)
+MAX_REMEMBERED = 1024  # characters; longer values are not cached (law 5)
 _SCHEMES = ("dnspoll", "ftp", "file", "http", "https")
 _BLOCKED = "blocked-ip-address"
-# Addresses that mean the same thing everywhere: this host, and what a cloud tells its machines of themselves.
+# Addresses that mean the same everywhere: the local host, and the metadata services of clouds.
 _ALLOWED = frozenset(("127.0.0.1", "::1", "169.254.169.254", "fd00:ec2::254", "169.254.170.2"))
 _OCTET = "(?:0|[1-9][0-9]{0,2})(?![0-9])"
 _IPV4 = re.compile(rf"{_OCTET}([._-]){_OCTET}\1{_OCTET}\1{_OCTET}")
@@ -87,9 +87,9 @@ _IPV6 = re.compile(r"[0-9a-fA-F]*:.*", re.DOTALL)
 
 
 def without_addresses(value: str) -> str:
-    """A host, or several between commas, with one word for all IP addresses: there are too many to count by.
+    """Replace the IP addresses in a host, or in several hosts separated by commas, by one word.
 
-    Their ports stay, and names stay what they are.
+    There are too many addresses to group by. Ports and host names are kept.
     """
     return _without_addresses(value) if len(value) <= MAX_REMEMBERED else _without_addresses.__wrapped__(value)
 
@@ -109,7 +109,7 @@ def _without_address(host: str) -> str:
 
 
 def _before_host(host: str) -> tuple[str, str]:
-    """What stands before an address: `ip-` in EC2's names, a URL's scheme."""
+    """The prefix before an address (`ip-` in EC2's names, the scheme of a URL), and the rest."""
     if host.startswith("ip-"):
         return "ip-", host[3:]
     for scheme in _SCHEMES:
@@ -123,7 +123,7 @@ def _before_host(host: str) -> tuple[str, str]:
 
 
 def _split_port(host: str) -> tuple[str, str]:
-    """Name and port; all of it and nothing, where there is no port. As Go's `net.SplitHostPort`."""
+    """Name and port; without a port, the whole text and "". Like Go's `net.SplitHostPort`."""
     name, colon, port = host.rpartition(":")
     if name.startswith("["):
         inner = name[1:-1]
@@ -132,7 +132,8 @@ def _split_port(host: str) -> tuple[str, str]:
 
 
 def _address(name: str) -> str:
-    """The IP address that a name begins with (version 4, with any of three signs between) or is (version 6)."""
+    """The IPv4 address at the beginning of a name (with `.`, `-` or `_` between the numbers), or the IPv6 address that the whole
+    name is; "" if there is none."""
     if found := _IPV4.match(name):
         too_high = any(int(octet) > 255 for octet in found[0].split(found[1]))
         return "" if too_high or name[found.end() :] == found[1] else found[0]

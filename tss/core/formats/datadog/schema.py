@@ -1,16 +1,16 @@
-"""What Datadog's trace intake reads (`POST /api/v0.2/traces`), as a protobuf schema of its own.
+"""The protobuf messages of Datadog's trace intake (`POST /api/v0.2/traces`).
 
-Source: `shared/reference/wire-protocols.md` 1.b (the Datadog agent's `agent_payload.proto`, `tracer_payload.proto` and
-`span.proto`). Whatever holds other messages holds them as bytes here, which is the same on the wire: so each can be
-written, measured and put into a payload on its own. Measured on spans with 25 tags: 4.8 us a span; encoding by hand took
-8 us, and turning OTLP into such a span takes 37.
+Source: `pkg/proto/datadog/trace/` in github.com/DataDog/datadog-agent (`agent_payload.proto`, `tracer_payload.proto` and
+`span.proto`). Here nested messages are fields of type bytes, which is the same on the wire, so that each message can be
+serialized and measured separately. Measured on spans with 25 tags: 4.8 us per span; encoding by hand took 8 us, and
+translating OTLP to such a span takes 37 us.
 """
 
 from tss.core.protobuf_classes import classes_of
 
 _CLASSES = classes_of(
     "tss.datadog",
-    # The span's fields are named as in msgpack, so that one dict serves both.
+    # The span's fields have the names of the msgpack form, so that the same dict serves both.
     {
         "AgentPayload": (
             ("host_name", 1, "str"),

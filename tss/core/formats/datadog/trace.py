@@ -1,4 +1,4 @@
-"""One trace's OTLP bytes to its Datadog spans, as the agent's v0.4 endpoint takes them."""
+"""Translates the OTLP bytes of one trace to Datadog spans, in the form of the agent's v0.4 endpoint."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ from tss.core.streamtime import NO_TIME
 DatadogSpan = dict[str, Any]
 
 USER_KEEP = 2.0
-MANUAL = "-4"  # the sampling mechanism: somebody decided, so no sampler downstream decides again
+MANUAL = "-4"  # the sampling mechanism "manual", so that no sampler downstream decides again
 
-# Datadog's names for OpenTelemetry's HTTP attributes, tags and metrics alike.
+# Datadog's names for OpenTelemetry's HTTP attributes, both for tags and for metrics.
 RENAMED: Mapping[str, str] = {
     "client.address": "http.client_ip",
     "http.response.body.size": "http.response.content_length",
@@ -60,9 +60,9 @@ RENAMED: Mapping[str, str] = {
 }
 _HEADER, _DATADOG_HEADER = "http.request.header.", "http.request.headers."
 
-# They have become fields of the span.
+# These attributes become fields of the span.
 _FIELDS = frozenset(("service.name", "operation.name", "resource.name", "span.type", ""))
-# What a tracer or another sampler said of these is replaced by what this daemon knows of the whole trace.
+# The values from a tracer or another sampler are replaced: this daemon knows the whole trace.
 _OURS = frozenset(
     (
         *("sampling.priority", "_sampling_priority_v1", "_sample_rate", "_dd.p.dm", "_dd.p.tid"),
@@ -82,17 +82,18 @@ _EXCEPTION: Mapping[str, str] = {
 
 
 def to_spans(payload: bytes, rate: float = 1.0, now_ns: int = NO_TIME) -> list[DatadogSpan]:
-    """All spans of one trace, in their order (see `Translation`)."""
+    """All spans of one trace, in the order of the payload (see `Translation`)."""
     translation = Translation(payload, rate, now_ns)
     return translation.spans(range(len(translation)))
 
 
 class Translation:
-    """One trace's spans, each translated when it is asked for: it repeats what its resource and its scope say, so that
-    together they may be a thousand times as long as the trace.
+    """The spans of one trace, each translated on demand.
 
-    `rate` is the probability with which traces like it are kept. ``now_ns`` is when a span ended that does not say when (see
-    `start_and_duration`). Raises WireError (a ValueError) for bytes that `scan` would not have let through.
+    A translated span repeats its resource and its scope, so all of them may be a thousand times as long as the trace.
+
+    `rate` is the probability with which traces like this one are kept. `now_ns` is used as the end of a span that has no
+    valid times (see `start_and_duration`). Raises WireError (a ValueError) for bytes that `scan` rejects.
     """
 
     def __init__(self, payload: bytes, rate: float = 1.0, now_ns: int = NO_TIME) -> None:
@@ -112,23 +113,23 @@ class Translation:
 
     @property
     def root(self) -> int:
-        """The number of the span that speaks for the trace: the first without a parent, else the first."""
+        """The number of the root: the first span without a parent, else the first span."""
         roots = (number for number, (span, _, _) in enumerate(self._sources) if not _parent(span))
         return next(roots, 0)
 
     def sizes(self) -> list[int]:
-        """How long each span will be when it is written, about, without making any."""
+        """An estimate of each span's serialized size in bytes, without translating it."""
         return [_FIXED_BYTES + place.size + scope.size + span.ByteSize() for span, place, scope in self._sources]
 
     def spans(self, members: Iterable[int]) -> list[DatadogSpan]:
-        """The spans of these numbers."""
+        """The spans with these numbers, translated."""
         return [self._span(*self._sources[member]) for member in members]
 
     def _span(self, source: Span, place: _Place, scope: _Scope) -> DatadogSpan:
-        """One with the mark of a service that is entered, and at a local root with the weight that makes counts true.
+        """The translated span. A service entry span gets `_top_level`; a local root also gets `_sample_rate`.
 
-        A span whose parent is not here counts as an entry: presumably the parent is another service's. The agent weighs a
-        chunk's statistics by 1 / `_sample_rate` of its root.
+        A span whose parent is missing counts as a service entry: the parent presumably belongs to another service. The
+        agent multiplies a chunk's APM statistics by 1 / `_sample_rate` of its root.
         """
         span = _convert(source, place, scope, self._now_ns)
         parent_service = self._services.get(span["parent_id"]) if span["parent_id"] else None
@@ -142,9 +143,9 @@ class Translation:
 
 
 def lead(chunk: Sequence[DatadogSpan]) -> None:
-    """Put on the first span of a chunk what the agent looks for once in each chunk.
+    """Give the first span of a chunk the tags that the agent reads once per chunk.
 
-    No other span has these, so it finds them wherever it looks first.
+    No other span has them, so the agent finds them whichever span it checks first.
     """
     first = chunk[0]
     first["metrics"]["_sampling_priority_v1"] = USER_KEEP
@@ -154,7 +155,7 @@ def lead(chunk: Sequence[DatadogSpan]) -> None:
 
 @attrs.frozen
 class _Place:
-    """What a resource's spans take from it."""
+    """What the spans of a resource take from it."""
 
     texts: Mapping[str, str]
     wholes: Mapping[str, int]
@@ -174,7 +175,7 @@ class _Place:
 
 @attrs.frozen
 class _Scope:
-    """What a scope's spans take from it."""
+    """What the spans of a scope take from it."""
 
     names: Mapping[str, str]
     tags: Mapping[str, str]
@@ -183,7 +184,7 @@ class _Scope:
     @classmethod
     def of(cls, scope: InstrumentationScope) -> _Scope:
         names: dict[str, str] = {}
-        for where in ("scope", "library"):  # the latter is deprecated, and still asked for
+        for where in ("scope", "library"):  # "library" is deprecated, but dashboards still use it
             if scope.name:
                 names[f"otel.{where}.name"] = scope.name
             if scope.version:
@@ -193,8 +194,8 @@ class _Scope:
         return cls(names, tags, _written_bytes([*names.items(), *tags.items()]))
 
 
-_FIXED_BYTES = 512  # of a span without attributes: its fields' names and what every span has in `meta`
-_TAG_BYTES = 8  # around the name and the value of a tag, in any form
+_FIXED_BYTES = 512  # a span without attributes: the names of its fields, and the tags that every span has
+_TAG_BYTES = 8  # the overhead of a tag in any form
 
 
 def _written_bytes(tags: Iterable[tuple[str, str]]) -> int:
@@ -237,7 +238,7 @@ def _convert(span: Span, place: _Place, scope: _Scope, now_ns: int) -> DatadogSp
 
 
 class _Tags:
-    """A span's tags: texts and numbers. Of two with one name the first stays; an empty text makes room for another."""
+    """A span's tags: texts and numbers. If a name occurs twice, the first value is kept, unless it is an empty text."""
 
     __slots__ = ("meta", "metrics")
 
@@ -246,13 +247,13 @@ class _Tags:
         self.metrics: dict[str, float] = {}
 
     def add(self, own: Mapping[str, Value]) -> None:
-        """A span's attributes under Datadog's names. Numbers are metrics; truth values are text."""
+        """Add a span's attributes under Datadog's names. Numbers become metrics; booleans become text."""
         for key, value in own.items():
             if not (name := _renamed(key)):
                 continue
             if type(value) is int or type(value) is float:
-                # Metrics are doubles: beyond 2**53 an integer comes out as the nearest one, here as in the agent's own
-                # intake (`float64(v.Int())`). Who needs all digits of an id sends it as text.
+                # Metrics are doubles: an integer beyond 2**53 becomes the nearest double, as in the agent's own OTLP
+                # intake (`float64(v.Int())`). An id that needs all its digits has to be sent as text.
                 self.metrics.setdefault(name, float(value))
             else:
                 self.add_text(name, text(value))
@@ -266,11 +267,11 @@ class _Tags:
             self.metrics.setdefault(_APP_ANALYTICS[1], choice)
 
 
-_MAX_REMEMBERED = 200  # of a longer key nothing stays in memory (law 5)
+_MAX_REMEMBERED = 200  # characters; longer keys are not cached (law 5)
 
 
 def _renamed(key: str) -> str:
-    """An attribute's name as a tag; empty if it becomes none."""
+    """The tag's name for an attribute; empty if the attribute is not copied."""
     return _renaming(key) if len(key) <= _MAX_REMEMBERED else _renaming.__wrapped__(key)
 
 
@@ -284,14 +285,14 @@ def _renaming(key: str) -> str:
 
 
 def _truth(word: str) -> float | None:
-    """What Go's ParseBool takes."""
+    """The values that Go's ParseBool accepts; None for any other."""
     if word in ("1", "t", "T", "true", "TRUE", "True"):
         return 1.0
     return 0.0 if word in ("0", "f", "F", "false", "FALSE", "False") else None
 
 
 def _set_first(tags: _Tags, span: Span, subject: Subject) -> None:
-    """What no attribute replaces."""
+    """Set the tags that no attribute may replace."""
     tags.meta["span.kind"] = naming.KIND_NAMES.get(span.kind, "unspecified")
     if span.trace_state:
         tags.meta["w3c.tracestate"] = span.trace_state
@@ -304,7 +305,7 @@ def _set_first(tags: _Tags, span: Span, subject: Subject) -> None:
 
 
 def _set_over(meta: dict[str, str], span: Span, scope: _Scope, subject: Subject) -> None:
-    """What replaces the attribute of its name, and what stands in for it."""
+    """Set the tags that replace an attribute of the same name, then those used only if there is no such attribute."""
     meta["otel.trace_id"] = span.trace_id.hex()
     meta["otel.status_code"] = _STATUS_NAMES.get(span.status.code, "Unset")
     if span.status.message:
@@ -352,7 +353,7 @@ def _link(link: Span.Link, longest: int) -> str:
 
 
 def _within(value: Value, longest: int) -> Value:
-    """A value, or the beginning of its text."""
+    """The value; if its text is longer than `longest` characters, the beginning of the text."""
     if isinstance(value, str) and len(value) <= longest:
         return value
     written = text(value)
@@ -364,7 +365,8 @@ def _exceptions(span: Span) -> list[Span.Event]:
 
 
 def _set_error(tags: _Tags, span: Span) -> None:
-    """What went wrong, from the best source there is: an attribute, the last exception, the status, HTTP's status."""
+    """Set the error tags of a span with status ERROR. The message comes from the first source that has one: an attribute, the
+    last exception, the status message, the HTTP status."""
     if span.status.code != Status.STATUS_CODE_ERROR:
         return
     meta = tags.meta
@@ -391,12 +393,12 @@ def _http_message(tags: _Tags) -> str:
     return f"{int(code)} {_PHRASES.get(int(code), '')}".rstrip()
 
 
-# Tags that Datadog takes for names of services and environments, and how long they may be.
+# Tags that Datadog treats as names of services and environments, with their maximum length.
 _NAMES = (("env", MAX_META_VALUE), ("peer.service", MAX_SERVICE), ("_dd.base_service", MAX_SERVICE))
 
 
 def _set_last(meta: dict[str, str], subject: Subject) -> None:
-    """What the agent sets right in any span that it is given."""
+    """Normalise the tags that the agent normalises in every span it receives."""
     if "db.name" not in meta and (namespace := subject.find("db_namespace")):
         meta["db.name"] = namespace
     for key, limit in _NAMES:
@@ -411,7 +413,7 @@ _SERVICE_KEYS = frozenset(naming.KEYS["service"])
 
 
 def _service(span: Span, place: _Place) -> str:
-    """As `_convert` names it, without a look at the rest of the span."""
+    """The service name, as in `_convert`, but without reading the rest of the span."""
     own = [pair for pair in span.attributes if pair.key in _SERVICE_KEYS]
     if not own:
         return place.service

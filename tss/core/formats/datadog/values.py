@@ -1,4 +1,4 @@
-"""Attribute values: as plain Python, as text, and cut to what Datadog takes."""
+"""Attribute values as Python objects and as text, and cut to the lengths that Datadog accepts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MAX_RESOURCE = 5000
 MAX_META_KEY = MAX_METRIC_KEY = 200
 MAX_META_VALUE = 25_000
 MAX_TAG = 200
-MAX_NUMBER = 400  # characters: nobody writes a longer one, and reading it takes their square
-UNNAMED = "unnamed_operation"  # what the agent calls an operation without a letter in its name
+MAX_NUMBER = 400  # characters; parsing takes quadratic time, and real numbers are shorter
+UNNAMED = "unnamed_operation"  # the agent's name for an operation without a letter in its name
 
 Entry = TypeVar("Entry", bound=Message)
 Value = str | bool | int | float | list[Any] | dict[str, Any] | None
@@ -35,7 +35,7 @@ def _map(value: AnyValue) -> Value:
     return attributes(value.kvlist_value.values)
 
 
-# By the member of the oneof. What a newer opentelemetry-proto adds reads as nothing until it has a line here.
+# By the field that is set. A field that a newer opentelemetry-proto adds is read as None until it has a line here.
 _PLAIN: Mapping[str, Callable[[AnyValue], Value]] = {
     "string_value": lambda value: value.string_value,
     "int_value": lambda value: value.int_value,
@@ -48,17 +48,17 @@ _PLAIN: Mapping[str, Callable[[AnyValue], Value]] = {
 
 
 def plain(value: AnyValue) -> Value:
-    """A value as Python has it; bytes as base64."""
+    """The value as a Python object; bytes as base64 text."""
     read = _PLAIN.get(value.WhichOneof("value") or "")
     return read(value) if read else None
 
 
 def attributes(pairs: Iterable[KeyValue]) -> dict[str, Value]:
-    """Attributes by key. OTLP forbids a key twice; where it is, the first counts, as in the agent."""
+    """Attributes by key. OTLP forbids duplicate keys; if there are any, the first one counts, as in the agent."""
     found: dict[str, Value] = {}
     for pair in pairs:
         value = pair.value
-        # Most are strings: they are not worth two calls each.
+        # Most values are strings, and handling them here saves two calls each.
         is_text = value.WhichOneof("value") == "string_value"
         found.setdefault(pair.key, value.string_value if is_text else plain(value))
     return found
@@ -81,7 +81,7 @@ def text(value: Value) -> str:
 
 
 def _number(value: float) -> str:
-    """As JavaScript and Go's JSON write it: digits up to 1e21, and nothing after a whole number."""
+    """A number as JavaScript and Go's JSON write it: digits up to 1e21, and no `.0` after a whole number."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
@@ -95,7 +95,7 @@ def _number(value: float) -> str:
 
 
 def to_json(value: object) -> str:
-    """Compact JSON as Go writes it, a map by its keys in order. JSON knows no infinity: in its place stands the word."""
+    """Compact JSON as Go writes it, with sorted keys. NaN and the infinities are strings, because JSON has no such numbers."""
     match value:
         case str():
             return quoted(value)
@@ -113,25 +113,25 @@ def to_json(value: object) -> str:
 
 
 def json_object(members: Iterable[tuple[str, str]]) -> str:
-    """From JSON to JSON: the values are it already."""
+    """A JSON object; the values are JSON already."""
     return f"{{{','.join([f'{quoted(key)}:{value}' for key, value in members])}}}"
 
 
 def quoted(value: str) -> str:
-    """A JSON string; Go lets no line separators of JavaScript's through."""
+    """A JSON string. Like Go, it escapes the line separators U+2028 and U+2029."""
     return encode_basestring(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def json_array(entries: Iterable[Entry], write: Callable[[Entry, int], str]) -> str:
-    """A JSON array of as many whole entries as a tag may hold: cut anywhere else it could not be read.
+    """A JSON array of as many whole entries as fit into a tag: an array cut elsewhere would be invalid JSON.
 
-    `write` makes one of an entry, with no text in it longer than so many characters: what does not fit whole is tried
-    shorter, so that a stack of a hundred pages does not take with it what else is known of an exception.
+    `write` returns an entry as JSON, with its texts cut to a number of characters. An entry that does not fit is tried
+    again with shorter texts, so that a very long stack trace does not suppress the rest of an exception.
     """
     pieces: list[str] = []
     room = MAX_META_VALUE - len("[]")
     for entry in entries:
-        whole = (room,) if entry.ByteSize() <= room else ()  # as JSON it is hardly ever shorter
+        whole = (room,) if entry.ByteSize() <= room else ()  # JSON is hardly ever shorter than protobuf
         for longest in (*whole, room // 2, room // 8):
             piece = write(entry, longest)
             if (length := len(piece.encode()) + len(",")) <= room:
@@ -144,7 +144,7 @@ def json_array(entries: Iterable[Entry], write: Callable[[Entry, int], str]) -> 
 
 
 def shortened(tags: dict[str, str]) -> dict[str, str]:
-    """Tags as long as Datadog takes them: three dots stand where something was cut off, as the agent does it."""
+    """Tags cut to the lengths that Datadog accepts. A cut text ends in three dots, as in the agent."""
     if not _may_be_long(tags, MAX_META_KEY) and not _may_be_long(tags.values(), MAX_META_VALUE):
         return tags
     return {
@@ -160,11 +160,12 @@ def shortened_keys(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _may_be_long(words: Iterable[str], limit: int) -> bool:
-    """A character has four bytes at most: most spans are done with at this."""
+    """Whether any word may exceed the limit in bytes. It is a quick check, false for most spans: a character has at most four
+    bytes."""
     return max(map(len, words), default=0) * 4 > limit
 
 
-_STRUCTURED = re.compile(r"_dd\..*\.(?:json|msgpack|protobuf)", re.DOTALL)  # of no use when cut
+_STRUCTURED = re.compile(r"_dd\..*\.(?:json|msgpack|protobuf)", re.DOTALL)  # useless if cut
 
 
 def dotted(value: str, limit: int) -> str:
@@ -173,19 +174,19 @@ def dotted(value: str, limit: int) -> str:
 
 
 def cut(value: str, limit: int) -> str:
-    """At most so many bytes of UTF-8, no character in halves."""
+    """The beginning of a text: at most `limit` bytes of UTF-8, and only whole characters."""
     if len(value) * 4 <= limit or (value.isascii() and len(value) <= limit):
         return value
     return value[:limit].encode()[:limit].decode(errors="ignore")
 
 
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-# Digits are never given back: else a status code of 25,000 of them and a letter takes 48 s.
+# Possessive, so that it never backtracks: else a status code of 25,000 digits and a letter takes 48 s.
 _FRACTION = re.compile(r"[+-]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?+", re.ASCII)
 
 
 def whole(word: str) -> int | None:
-    """The whole number of 64 bits that a text means."""
+    """The integer that a text means; None if it is none, or does not fit into 64 bits."""
     if len(word) > MAX_NUMBER:
         return None
     if _WHOLE.fullmatch(word) and len(word) <= 20:
@@ -198,7 +199,7 @@ def whole(word: str) -> int | None:
 
 
 def is_http_status(word: str) -> bool:
-    """What Datadog takes for one in a tag."""
+    """Whether Datadog accepts this text as an HTTP status in a tag."""
     return len(word) == 3 and word.isascii() and word.isdigit() and word[0] in "12345"
 
 
@@ -206,8 +207,8 @@ _NOT_IN_TAGS = re.compile(r"[^a-z0-9./:-]+")
 
 
 def tag(value: str) -> str:
-    """A tag's value as Datadog stores it: lower case; letters, digits and `./:-`, anything between them one `_`."""
-    return _tag(value[:MAX_TAG])  # cut before it is remembered, so that memory has a limit (law 5)
+    """A tag's value as Datadog stores it: lower case letters, digits and `./:-`; one `_` replaces all characters between."""
+    return _tag(value[:MAX_TAG])  # cut before it is cached, so that the cache has a limit in bytes (law 5)
 
 
 @lru_cache(4096)
@@ -227,7 +228,10 @@ def _tag(value: str) -> str:
 
 
 def _in_tag(letter: str) -> str:
-    """A letter or digit of any script. One whose lower case has another length in UTF-8 stays upper, as in the agent."""
+    """The letter in lower case if it is allowed in a tag (letters and digits of any script), else `_`.
+
+    As in the agent, a letter stays in upper case if its lower case has another length in UTF-8.
+    """
     category = unicodedata.category(letter)
     if category == "Lu" and len(letter.lower().encode()) == len(letter.encode()):
         return letter.lower()
@@ -241,7 +245,7 @@ _AROUND_DOT = re.compile(r"_?\._?")
 
 
 def metric_name(value: str) -> str:
-    """The name of an operation, which becomes that of a metric: `[A-Za-z0-9._]`, a letter first."""
+    """An operation name in the form of a metric's name: `[A-Za-z0-9._]`, beginning with a letter."""
     return _metric_name(cut(value, MAX_NAME))
 
 

@@ -1,4 +1,4 @@
-"""What a kept span stands for: Datadog counts it 1 / `_sample_rate` times."""
+"""How many spans a kept span represents: Datadog counts it 1 / `_sample_rate` times."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from tss.core.head import head
 
 
 def kept_share(sample_rate: object, trace_state: str, rate: float) -> float:
-    """The probability with which such a span gets through the head sampler and this daemon together.
+    """The probability with which a span passes both the head sampler and this daemon.
 
-    ``sample_rate`` is the value of its `_sample_rate`. A head sampler without randomness of its own decides by the trace
-    id, as this daemon does: then the lower rate is that of both. Any other knew nothing of ours: then they multiply.
+    ``sample_rate`` is the value of the span's `_sample_rate`, ``rate`` the rate of this daemon's decision. A head sampler
+    without its own randomness decides by the trace id, like this daemon, so the lower rate applies to both. The decisions
+    of any other head sampler are independent, so the rates are multiplied.
     """
     told = head(sample_rate, trace_state)
     if told is None:

@@ -1,6 +1,6 @@
-"""RED metrics of all spans, kept and dropped, counted before sampling (law 7): calls, errors, durations.
+"""RED metrics (calls, errors, durations) of all spans, kept and dropped, counted before sampling (law 7).
 
-`SpanMetrics` counts, `Exposition` writes what it counted for Prometheus, `Reporter` as OTLP.
+`SpanMetrics` counts. `Exposition` writes the counts for Prometheus, `Reporter` writes them as OTLP.
 """
 
 from tss.core.formats.spanmetrics.exposition import Counted, Exposition, prometheus_name

@@ -1,3 +1,3 @@
-# The compiled ones have the reference's interface, to the letter.
+# The compiled class has exactly the interface of the reference.
 
 from tss.core.formats.spanmetrics.reference import SpanMetrics as SpanMetrics

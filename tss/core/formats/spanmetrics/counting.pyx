@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Span metrics in C: a walk leaves a fact for each span, whose series is a number, by which its counts are found."""
+"""Span metrics in C: a walk makes a fact of each span; the number of the fact's series is the index of its counts."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.math cimport rint  # to the even, as Python's round
+from libc.math cimport rint  # half to even, like Python's round
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -15,13 +15,13 @@ from tss.core.formats.spanmetrics.series import KEYS, OVERFLOWS, Exemplar, Point
 from tss.core.formats.spanmetrics.weight import SAMPLE_RATE_KEY, weight_of_bytes
 
 cdef enum:
-    OVERFLOW_SERIES = 3  # by status code
+    OVERFLOW_SERIES = 3  # one per status code
     FIRST_ROOM = 64
     TRACE_ID_BYTES = 16
 
 
 cdef struct Example:  # the newest in a bucket of a series
-    uint64_t order  # which of all counted spans; 0 is none
+    uint64_t order  # the number among all counted spans; 0 means that there is no example
     uint64_t span_id
     uint64_t duration_ns
     uint64_t end_ns
@@ -29,7 +29,7 @@ cdef struct Example:  # the newest in a bucket of a series
 
 
 cdef class SpanMetrics:
-    """Counts every span it is given by the series that it belongs to. A SpanObserver."""
+    """Counts every span by its series. A SpanObserver."""
 
     cdef readonly object shape
     cdef readonly uint64_t spans
@@ -42,8 +42,8 @@ cdef class SpanMetrics:
     cdef uint32_t room  # for series
     cdef double *counts  # by series, by bucket
     cdef double *sums
-    cdef Example *examples  # as the counts
-    # Of the last span that was sampled at the head, and what it counts for: the others of its trace tell the same.
+    cdef Example *examples  # by series, by bucket
+    # The last span that was sampled at the head, and its weight. The other spans of its trace usually say the same.
     cdef bytes last_rate
     cdef bytes last_state
     cdef double last_weight
@@ -79,7 +79,7 @@ cdef class SpanMetrics:
         return len(self.labels) - OVERFLOW_SERIES
 
     cdef int grow(self, uint32_t room) except -1:
-        """Room for so many series; what is new is 0."""
+        """Make room for this many series; the new counts are 0."""
         cdef size_t buckets = self.bound_count + 1
         self.counts = <double *> longer(self.counts, self.room * buckets, room * buckets, sizeof(double))
         self.sums = <double *> longer(self.sums, self.room, room, sizeof(double))
@@ -89,7 +89,7 @@ cdef class SpanMetrics:
         return 0
 
     def add(self, bytes trace_id, list chunks, bint kept):
-        """Count the spans of a trace; only one that is kept can be an example."""
+        """Count the spans of a trace. Only spans of a kept trace become exemplars."""
         cdef uint32_t number, count = self.walker.walk(chunks)
         cdef const char *example = NULL
         if kept and self.has_examples and PyBytes_GET_SIZE(trace_id) == TRACE_ID_BYTES:
@@ -119,11 +119,11 @@ cdef class SpanMetrics:
         return 0
 
     cdef uint32_t number(self, Fact *fact) except? 0xFFFFFFFE:
-        """The overflow's are by status; the others come after them."""
+        """The number of the span's series. The overflow series come first, by status."""
         cdef uint32_t number = self.series.number(fact.series, self.walker, fact)
         if number == OVERFLOW or number == NAMELESS:
             return fact.status if 0 <= fact.status < OVERFLOW_SERIES else 0
-        if number + OVERFLOW_SERIES > <uint32_t> len(self.labels):  # it is new
+        if number + OVERFLOW_SERIES > <uint32_t> len(self.labels):  # a new series
             if number + OVERFLOW_SERIES > self.room:
                 self.grow(self.room * 2)
             self.labels.append(self.series.names[number])
@@ -137,7 +137,7 @@ cdef class SpanMetrics:
         return self.last_weight
 
     def point(self, uint32_t number):
-        """What series `number` has come to."""
+        """The counts of series `number`."""
         cdef size_t first = <size_t> number * (self.bound_count + 1)
         cdef uint32_t bucket
         cdef list exemplars = []
@@ -152,7 +152,7 @@ cdef class SpanMetrics:
 
 
 cdef inline uint32_t bucket_of(SpanMetrics metrics, uint64_t duration_ns) noexcept nogil:
-    """The first whose bound is not below it."""
+    """The first bucket whose bound is not below the duration."""
     cdef uint32_t low = 0, high = metrics.bound_count, middle
     while low < high:
         middle = (low + high) // 2
@@ -177,7 +177,7 @@ cdef object exemplar(uint32_t bucket, Example *example):
 
 
 cdef void *longer(void *items, size_t used, size_t room, size_t each) except NULL:
-    """The new ones are 0."""
+    """The array with room for `room` items; the new ones are 0."""
     items = realloc(items, room * each)
     if items == NULL:
         raise MemoryError

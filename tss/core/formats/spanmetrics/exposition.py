@@ -1,7 +1,7 @@
-"""Span metrics as Prometheus reads them, in its text format or in OpenMetrics, which alone has exemplars.
+"""Span metrics in Prometheus' text format or in OpenMetrics. Only OpenMetrics has exemplars.
 
-Written here and not by prometheus-client, which makes objects of every line: ten thousand series have two hundred thousand
-lines. The text is made in pieces, so that the event loop never waits for all of them.
+prometheus-client is not used, because it makes objects of every line: ten thousand series have two hundred thousand lines.
+The text is made in pieces, so that no piece blocks the event loop for long.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tss.core.formats.spanmetrics.series import (
 UNITS = {"ms": ("milliseconds", 1_000_000), "s": ("seconds", 1_000_000_000)}  # name, ns
 PIECE_SERIES = 64  # with all their exemplars: 2 to 4 ms of work, 250 kB
 PIECE_CALLS = 1024  # one line each: 0.5 ms
-_CALLS_HELP = "Spans by the series they belong to, kept and dropped alike; each counts for those left out at the head."
-_DURATION_HELP = "How long they took."
+_CALLS_HELP = "Spans by series, kept and dropped; a span sampled at the head counts for those it represents."
+_DURATION_HELP = "Durations of the spans by series."
 
 
 class Counted(Protocol):
-    """Where the numbers are, compiled or not."""
+    """The counts of `SpanMetrics`, compiled or not."""
 
     @property
     def shape(self) -> Shape:
@@ -43,14 +43,14 @@ class Counted(Protocol):
 
     @property
     def labels(self) -> Sequence[Labels]:
-        """Of each series, by its number; they only ever become more."""
+        """The labels of each series, by its number. Series are only ever added."""
 
     def point(self, number: int) -> Point:
-        """What a series has come to."""
+        """The counts of a series."""
 
 
 class Exposition:
-    """Writes them. ``unit`` is `ms` or `s`."""
+    """Writes the metrics for Prometheus. ``unit`` is `ms` or `s`."""
 
     def __init__(self, counted: Counted, unit: str) -> None:
         self._counted = counted
@@ -61,21 +61,20 @@ class Exposition:
         self._bounds = [*(_number(bound / self._unit_ns) for bound in counted.shape.bounds_ns), "+Inf"]
         lines = [f'_bucket{{%s,le="{bound}"}} %s' for bound in self._bounds]
         lines += ["_count{%s} %s", "_sum{%s} %s"]
-        self._template = "".join(
-            f"{self._duration}{line}\n" for line in lines
-        )  # of one series: its labels and numbers by turns
+        # The lines of one series, with its labels and its numbers in turn.
+        self._template = "".join(f"{self._duration}{line}\n" for line in lines)
         self._fields = 2 * len(lines)
-        self._written: list[str] = []  # the labels of each series, as they stand in its lines
+        self._written: list[str] = []  # the labels of each series as text
 
     def text(self, openmetrics: bool) -> str:
         """Both metrics, with all their series."""
         return "".join(self.pieces(openmetrics))
 
     def pieces(self, openmetrics: bool) -> Iterator[str]:
-        """The same, a few milliseconds of work at a time; spans may be counted between two pieces.
+        """The same text in pieces of a few milliseconds of work. Spans may be counted between two pieces.
 
-        A series' numbers are of one instant. Its calls are shown as they were then, which takes 8 bytes of a series to
-        remember, so they always equal its durations' count. Two series may be of different instants.
+        All numbers of one series are from the same instant: its calls always equal the count of its durations. For that the
+        calls are remembered, in 8 bytes per series. The numbers of two series may be from different instants.
         """
         calls = array("q")
         yield self._durations_head(openmetrics)
@@ -96,7 +95,7 @@ class Exposition:
         return f"# HELP {self._duration} {_DURATION_HELP}\n# TYPE {self._duration} histogram\n{unit}"
 
     def _durations(self, first: int, calls: array[int], openmetrics: bool) -> str:
-        """Of the series from `first` on; what they have counted is added to `calls`."""
+        """The durations of up to PIECE_SERIES series from `first` on. Their calls are appended to `calls`."""
         labels = self._counted.labels
         stop = min(first + PIECE_SERIES, len(labels))
         for number in range(len(self._written), stop):
@@ -131,7 +130,7 @@ class Exposition:
 
 
 def prometheus_name(key: str) -> str:
-    """As OpenTelemetry's names become Prometheus': `http.route` is http_route."""
+    """The Prometheus name of an OpenTelemetry name: `http.route` becomes http_route."""
     name = re.sub(r"[^a-zA-Z0-9_]", "_", key)
     return f"key_{name}" if name[:1].isdigit() else name
 
@@ -141,5 +140,5 @@ def _escaped(value: str) -> str:
 
 
 def _number(value: float) -> str:
-    """A bound as prometheus-client writes it: OpenMetrics asks for 1.0 and not 1."""
+    """A bound as prometheus-client writes it: OpenMetrics requires 1.0 rather than 1."""
     return repr(float(value))

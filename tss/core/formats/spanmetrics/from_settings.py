@@ -1,4 +1,4 @@
-"""From the settings to what is counted."""
+"""Translates the settings into the `Shape` of the span metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NS_PER_MS = 1_000_000
 
 
 class SpanMetricsSettings(Protocol):
-    """The settings' section `spanMetrics`, as far as it is about counting."""
+    """The keys of the settings' section `spanMetrics` that affect counting."""
 
     @property
     def dimensions(self) -> Sequence[str]: ...
@@ -27,7 +27,7 @@ class SpanMetricsSettings(Protocol):
 
 
 def shape_of(settings: SpanMetricsSettings) -> Shape:
-    """`key=default` is a dimension with a default."""
+    """The Shape that the settings describe. `key=default` is a dimension with a default."""
     bounds_ns = tuple(round(bound * NS_PER_MS) for bound in settings.buckets_ms)
     return Shape(tuple(map(_dimension, settings.dimensions)), bounds_ns, settings.max_series, settings.exemplars)
 

@@ -1,4 +1,4 @@
-"""Which series a span belongs to, and what that is called: by protobuf, for it is done once for each series."""
+"""The labels of a span's series. It is done once per series, so it may use protobuf and Python."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Naming:
         self._defaults = [_cut(each.default or "") or None for each in shape.dimensions]
 
     def of_bytes(self, span: bytes, resource: Attributes) -> Labels:
-        """Of a serialized Span and its resource's attributes."""
+        """The labels for a serialized Span and its resource's attributes."""
         found = schema.Span.FromString(span)
         return self.of(found, by_key(found.attributes), resource)
 
     def of(self, span: Any, own: Attributes, resource: Attributes) -> Labels:
-        """Of a `schema.Span` with these attributes."""
+        """The labels for a `schema.Span`, its attributes and its resource's attributes."""
         kind = span.kind if 0 <= span.kind < len(KINDS) else 0
         return (
             _label(resource.get(_SERVICE)) or UNKNOWN_SERVICE,
@@ -42,12 +42,13 @@ class Naming:
 
 
 def status_of(code: int) -> int:
-    """The status code, or 0 for one that does not exist; the number of its overflow too."""
+    """The status code; 0 for an unknown one. It is also the number of the overflow series for this status."""
     return code if 0 <= code < len(STATUSES) else 0
 
 
 def _label(value: Value | None) -> str | None:
-    """A value as a label. None for an empty text, which to Prometheus is a missing label, and for bytes, arrays and maps."""
+    """A value as a label. None for bytes, arrays and maps, and for an empty text, which Prometheus takes for a missing
+    label."""
     if value is None:
         return None
     if isinstance(value, float) and abs(value) >= 1e21:
@@ -60,7 +61,7 @@ def _cut(text: str) -> str:
 
 
 def resource_attributes(resource: bytes) -> Attributes:
-    """Those of a serialized Resource; one that cannot be parsed has none."""
+    """The attributes of a serialized Resource. A Resource that cannot be parsed counts as one without attributes."""
     try:
         return by_key(schema.Resource.FromString(resource).attributes)
     except DecodeError:

@@ -1,7 +1,8 @@
-"""Span metrics as OTLP: cumulative, a resource for each service, explicit histograms with exemplars.
+"""Span metrics as OTLP: cumulative, one resource per service, explicit histograms with exemplars.
 
-Every point also names its service, as the connector's do, and who counted it (`collector.instance.id`): replicas count
-the same services, and without it each would seem to reset the other's counters.
+Every point has its service as an attribute, like the points of the Collector's connector. It also has the replica that
+counted it (`collector.instance.id`): replicas count the same services, and without it each replica would seem to reset
+the counters of the others.
 Source: opentelemetry-proto, `metrics/v1/metrics.proto`.
 """
 
@@ -18,13 +19,13 @@ from tss.core.formats.spanmetrics.exposition import UNITS, Counted
 from tss.core.formats.spanmetrics.series import CALLS, DURATION, OVERFLOW, OVERFLOWS, Exemplar, Point
 
 INSTANCE = "collector.instance.id"
-SLICE_SERIES = 100  # about 5 ms of work, after which the event loop has its turn
+SLICE_SERIES = 100  # about 5 ms of work, then the event loop runs other tasks
 _CUMULATIVE = pb.AGGREGATION_TEMPORALITY_CUMULATIVE
 _SERVICE = "service.name"
 
 
 class Reporter:
-    """Writes what has been counted since ``began_ns`` (the wall clock when counting began)."""
+    """Writes the counts as OTLP. ``began_ns`` is the wall clock when counting began."""
 
     def __init__(
         self, counted: Counted, unit: str, *, instance: str, service: str, version: str, began_ns: int
@@ -33,11 +34,11 @@ class Reporter:
         self._unit, self._unit_ns = unit, UNITS[unit][1]
         self._bounds = [bound / self._unit_ns for bound in counted.shape.bounds_ns]
         self._instance = _pair(INSTANCE, AnyValue(string_value=instance))
-        self._service = service  # the daemon's own: the overflow is of no other
+        self._service = service  # the daemon's service name, used for the overflow series
         self._scope = InstrumentationScope(name="tss.spanmetrics", version=version)
         self._began_ns = began_ns
-        self._told = 0  # up to which span exemplars have been sent
-        self._order: list[int] = []  # the series by service
+        self._told = 0  # exemplars of spans up to this number have been sent
+        self._order: list[int] = []  # the numbers of the series, sorted by service
 
     @property
     def spans(self) -> int:
@@ -45,13 +46,13 @@ class Reporter:
         return self._counted.spans
 
     def requests(self, now_ns: int) -> Iterator[bytes]:
-        """All series, some at a time; several of these concatenated are one request."""
+        """All series in several serialized ExportMetricsServiceRequest. Concatenated, they are one valid request."""
         self._sort()
         for first in range(0, len(self._order), SLICE_SERIES):
             yield self._request(self._order[first : first + SLICE_SERIES], now_ns)
 
     def told(self, upto: int) -> None:
-        """What was written when ``counted.spans`` was so many has arrived: these exemplars need not be sent again."""
+        """The request was accepted that was written when ``counted.spans`` was `upto`: its exemplars are not sent again."""
         self._told = upto
 
     def _sort(self) -> None:

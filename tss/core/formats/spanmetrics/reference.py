@@ -1,4 +1,4 @@
-"""Span metrics in protobuf's words: slow but plainly right, the measure for the compiled ones and their stand-in."""
+"""Span metrics written with protobuf: slow and simple. The reference for the compiled ones, and their fallback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Series:
 
 
 class SpanMetrics:
-    """Counts every span it is given by the series that it belongs to. A SpanObserver."""
+    """Counts every span by its series. A SpanObserver."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -40,21 +40,21 @@ class SpanMetrics:
         return f"<SpanMetrics {len(self)} of {self.shape.max_series} series, {self.spans} spans>"
 
     def __len__(self) -> int:
-        """How many series have been told apart."""
+        """The number of series, without the overflow series."""
         return len(self._numbers)
 
     @property
     def labels(self) -> Sequence[Labels]:
-        """Of each series, by its number; they only ever become more."""
+        """The labels of each series, by its number. Series are only ever added."""
         return self._labels
 
     def point(self, number: int) -> Point:
-        """What series `number` has come to."""
+        """The counts of series `number`."""
         series = self._series[number]
         return Point(rounded(series.counts), series.sum_ns, [found for _, found in sorted(series.exemplars.items())])
 
     def add(self, trace_id: bytes, chunks: Sequence[bytes], kept: bool) -> None:
-        """Count the spans of a trace; only one that is kept can be an example."""
+        """Count the spans of a trace. Only spans of a kept trace become exemplars."""
         for chunk in chunks:
             for group in schema.TracesData.FromString(chunk).resource_spans:
                 resource = resource_attributes(b"".join(group.resource))
@@ -77,7 +77,7 @@ class SpanMetrics:
             )
 
     def _number(self, labels: Labels, status: int) -> int:
-        """A new series' too, where there is room for it, else the overflow's."""
+        """The number of the series, which is added if there is room; else the number of the overflow series."""
         number = self._numbers.get(labels)
         if number is not None:
             return number

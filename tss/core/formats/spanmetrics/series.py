@@ -1,6 +1,6 @@
-"""What a series of span metrics is: its names, its bounds, its numbers.
+"""A series of span metrics: the names of its labels, its buckets, its counts.
 
-Names and ideas are those of the OpenTelemetry Collector's `spanmetrics` connector, so that its dashboards and alerts work.
+The names are those of the OpenTelemetry Collector's `spanmetrics` connector, so that its dashboards and alerts work here.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import attrs
 CALLS = "traces.span.metrics.calls"
 DURATION = "traces.span.metrics.duration"
 OVERFLOW = "otel.metric.overflow"
-KEYS = ("service.name", "span.name", "span.kind", "status.code")  # of every series, before the dimensions
+KEYS = ("service.name", "span.name", "span.kind", "status.code")  # the labels of every series, before the dimensions
 
-UNKNOWN_SERVICE = "unknown_service"  # as OpenTelemetry's SDKs call it; the connector leaves such spans out
+UNKNOWN_SERVICE = "unknown_service"  # the name that OpenTelemetry's SDKs use; the connector ignores such spans
 KINDS = tuple(f"SPAN_KIND_{name}" for name in ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"))
 STATUSES = tuple(f"STATUS_CODE_{name}" for name in ("UNSET", "OK", "ERROR"))
-MAX_LABEL_CHARS = 200  # law 5: a label is for telling series apart, and a statement of 10 kB in a span's name is not
+MAX_LABEL_CHARS = 200  # law 5: labels distinguish series; a statement of 10 kB as a span's name would not
 
-# Of a series on average: 16 dimensions of 200 letters that are not Latin take 16 kB, and usual ones 600 bytes.
+# Allowed per series on average. Usual labels take 600 bytes; 16 dimensions of 200 non-Latin characters take 16 kB.
 LABEL_BYTES = 2000
 
 
 @attrs.frozen
 class Dimension:
-    """An attribute, of the span or else of its resource, that tells series apart; absent ones have the default."""
+    """An attribute of the span, or else of its resource, that distinguishes series. ``default`` is used if it is absent."""
 
     key: str
     default: str | None = None
@@ -34,7 +34,7 @@ class Dimension:
 
 @attrs.frozen
 class Shape:
-    """What is counted. ``bounds_ns`` are the histogram's upper bounds, rising; a value at a bound is below it."""
+    """What is counted. ``bounds_ns`` are the histogram's upper bounds in rising order; a bound belongs to its bucket."""
 
     dimensions: tuple[Dimension, ...] = ()
     bounds_ns: tuple[int, ...] = (2_000_000, 10_000_000, 100_000_000, 1_000_000_000)
@@ -43,24 +43,24 @@ class Shape:
 
     @property
     def max_label_bytes(self) -> int:
-        """What the labels of all series may take; once they do, further series are overflow, as beyond `max_series`."""
+        """The limit in bytes for the labels of all series. Beyond it, as beyond `max_series`, new series are overflow."""
         return self.max_series * LABEL_BYTES
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What a series' labels are called."""
+        """The names of a series' labels."""
         return (*KEYS, *(dimension.key for dimension in self.dimensions))
 
 
 Labels = tuple[str | None, ...]
-"""The values for `Shape.keys`; None is absent. Of the overflow all but the status are."""
+"""The values for `Shape.keys`; None means absent. The overflow series have only the status."""
 
-# The first series: what no other has room for, by status, so that the share of errors stays right even then.
+# The first series count spans whose series has no room. There is one per status, so that the share of errors stays right.
 OVERFLOWS: tuple[Labels, ...] = tuple((None, None, None, status) for status in STATUSES)
 
 
 class Exemplar(NamedTuple):
-    """A span of a kept trace: the newest of its series in its bucket. ``order`` is which of all counted spans it was."""
+    """The newest span of a kept trace in a bucket of a series. ``order`` is its number among all counted spans."""
 
     bucket: int
     order: int
@@ -71,7 +71,7 @@ class Exemplar(NamedTuple):
 
 
 class Point(NamedTuple):
-    """What a series has come to. ``counts`` are the spans by bucket, the last one of all that is longer."""
+    """The counts of a series. ``counts`` are spans by bucket; the last bucket has all spans above the highest bound."""
 
     counts: Sequence[int]
     sum_ns: float
@@ -79,11 +79,11 @@ class Point(NamedTuple):
 
 
 def bytes_of(labels: Labels) -> int:
-    """What the labels of a series take in memory, with their places in a dict and a list, and the tuple's in the collector."""
+    """The memory of a series' labels: with their entries in a dict and a list, and the tuple's garbage collector header."""
     return 150 + 16 + labels.__sizeof__() + sum(label.__sizeof__() for label in labels)
 
 
 def rounded(counts: Sequence[float]) -> list[int]:
-    """Whole spans by bucket. Of spans that were sampled at the head each counts for several, which need be no whole
-    number; the exact sums are kept, so this is never off by more than half a span, and never falls."""
+    """The counts by bucket as whole numbers. A span that was sampled at the head represents several spans, not always a whole
+    number. The exact sums are kept, so the error never exceeds half a span, and a count never falls."""
     return [round(count) for count in counts]
