@@ -1,7 +1,7 @@
-"""OTLP: bytes to fragments and back. The only place that knows the wire.
+"""OTLP: reads and writes its bytes. No other package knows the wire format.
 
-A `Scanner` takes Kafka records' values apart into one `Fragment` per trace, and a `Lineage` tells when a trace's parents
-have all come; `join` puts payloads together for export; `to_json_line` writes one for people and files. Source:
+A `Scanner` splits the value of a Kafka record into one `Fragment` per trace. A `Lineage` knows whether all parents of a
+trace's spans have arrived. `join` joins payloads for export; `to_json_line` writes a payload as a line of JSON. Source:
 opentelemetry-proto, `trace/v1/trace.proto`, and the JSON rules of `docs/specification.md`.
 """
 
@@ -32,4 +32,4 @@ __all__ = [
     "scan",
     "to_json_line",
 ]  # fmt: skip
-"""`SCANNER` says which implementation is at work, "compiled" or "protobuf": shown in /health and a metric."""
+"""`SCANNER` is the implementation in use, "compiled" or "protobuf". /health and a metric show it."""

@@ -1,4 +1,4 @@
-"""Attributes as the counters and the scanner read them: by key, the first of each."""
+"""Attributes by key, as the counters and the scanner read them. If a key occurs twice, the first one counts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tss.core.otlp import schema
 from tss.core.otlp.lookup import Value
 
 Attributes = Mapping[bytes, Value | None]
-"""By key; None for what is there without a value."""
+"""Values by key; None if an attribute has no value."""
 
 
 def by_key(attributes: Iterable[bytes]) -> Attributes:
-    """Serialized KeyValues by key. OTLP forbids a key twice; where it is, the first counts, as in the Collector's map.
+    """Serialized KeyValues by key. OTLP forbids duplicate keys; if there are any, the first counts, as in the Collector.
 
-    What cannot be parsed is no attribute. Arrays and maps are the bytes of their message.
+    A KeyValue that cannot be parsed is ignored. The value of an array or a map is its serialized message.
     """
     found: dict[bytes, Value | None] = {}
     for attribute in attributes:
@@ -35,7 +35,7 @@ def value_of(attribute: bytes) -> Value | None:
 
 
 def _value(value: Any) -> Value | None:
-    """Of a `schema.AnyValue`; text that is not UTF-8 has U+FFFD in it."""
+    """The value of a `schema.AnyValue`. U+FFFD replaces bytes that are not UTF-8."""
     kind = value.WhichOneof("value")
     if kind is None:
         return None

@@ -1,14 +1,14 @@
 # cython: boundscheck=False, wraparound=False
-"""A walk over the fields of a message, compiled where there is a compiler: `wire.fields` for what is done to every span.
+"""Steps through the fields of a message, like `wire.fields`. It can be compiled, for work that is done for every span.
 
-Whoever walks keeps the bounds: `at` is set to where to go on, and `step` is told where the message around it stops.
+The caller keeps the bounds: it sets `at` to the place to continue, and gives `step` the end of the surrounding message.
 """
 
 from tss.core.otlp.wire import WireError
 
 
 class Cursor:
-    """The field that was read last: its tag, from where to where it is, where its content starts; a varint's value."""
+    """The field that was read last: its tag, where it starts and ends, where its content starts, and a varint's value."""
 
     def __init__(self, message: bytes) -> None:
         self.message = message
@@ -19,16 +19,16 @@ class Cursor:
         self.value = 0
 
     def step(self, stop: int) -> None:
-        """Read the field at `at`, a group as one, and leave `at` behind it. Raises WireError."""
+        """Read the field at `at`, and set `at` to its end. A group is one field. Raises WireError."""
         self.start = self.at
         self.tag = self.varint(stop)
-        if self.tag & 7 == 3:  # a group; what it holds is passed over
+        if self.tag & 7 == 3:  # a group; its content is skipped
             self.skip_group(stop)
         else:
             self.content(self.tag & 7, stop)
 
     def content(self, kind: int, stop: int) -> None:
-        """Past what follows a tag of this wire type."""
+        """Skip the content that follows a tag of this wire type."""
         self.body = self.at
         if kind == 0:
             self.value = self.varint(stop)
@@ -36,7 +36,7 @@ class Cursor:
             self.sized(kind, stop)
 
     def sized(self, kind: int, stop: int) -> None:
-        """Past content whose size is known before."""
+        """Skip content whose size is known from its tag or its length."""
         size = 0
         if kind == 2:  # length-delimited
             size = self.varint(stop)
@@ -64,7 +64,7 @@ class Cursor:
                 self.content(kind, stop)
 
     def varint(self, stop: int) -> int:
-        """The varint at `at`, and past it."""
+        """Read the varint at `at`, and set `at` to its end."""
         message = self.message
         value = shift = 0
         while self.at < stop and shift < 70:

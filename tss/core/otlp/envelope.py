@@ -1,4 +1,4 @@
-"""What both implementations of scanner and lineage share: limits, the message in a record's value, texts of errors."""
+"""Shared by both implementations of scanner and lineage: limits, the message in a record's value, texts of errors."""
 
 from tss.core.otlp import jsonform
 from tss.core.otlp.fragment import Encoding, ScanError, ScanErrorReason
@@ -7,14 +7,16 @@ from tss.core.otlp.fragment import Encoding, ScanError, ScanErrorReason
 # message begins with it, while every OTLP JSON object does.
 OPENING_BRACE = 0x7B
 
-# Space may stand before it. A line end is a tag as well, the one that OTLP messages begin with, and then the brace is the
-# length of a message of 123 bytes: such a record is protobuf if it is no JSON.
+# White space may precede the brace. A line feed is also the tag with which OTLP messages begin; the brace after it is then
+# the length of a message of 123 bytes. Such a record is read as protobuf if it is not valid JSON.
 _LINE_END = 0x0A
 
-# Protobuf's own bound; Kafka's is lower. Below it every position fits 32 bits.
+# Protobuf's own limit; Kafka's is lower. Below it every position fits into 32 bits.
 MAX_MESSAGE_BYTES = 2**31 - 1
 
-LINEAGE_SPANS = 65_536  # ids a lineage remembers: 0.8 MB; a trace beyond it is kept or dropped for other reasons
+LINEAGE_SPANS = (
+    65_536  # ids that a lineage stores, in 0.8 MB; a trace with more is never complete, and ends for another reason
+)
 
 _RULES = {
     ScanErrorReason.INVALID_TRACE_ID: "trace id is not 16 bytes or is all zero",
@@ -23,7 +25,7 @@ _RULES = {
 
 
 def message_of(value: bytes | None, encoding: Encoding, scan_errors: list[ScanError]) -> bytes | None:
-    """The serialized `TracesData` in a record's value. None if there is none: why is then the last of `scan_errors`."""
+    """The serialized `TracesData` in a record's value. None if it cannot be read: the cause is appended to `scan_errors`."""
     if not value:
         scan_errors.append(ScanError(ScanErrorReason.EMPTY, "the record has no value", b""))
         return None
@@ -39,5 +41,5 @@ def message_of(value: bytes | None, encoding: Encoding, scan_errors: list[ScanEr
 
 
 def bad_spans(reason: ScanErrorReason, bad: int, total: int, first: bytes) -> str:
-    """What a fault says of `bad` spans out of `total` whose ids break a rule; `first` is the first such id."""
+    """The detail of a ScanError: `bad` of `total` spans have an invalid id; `first` is the first such id."""
     return f"{bad} of {total} spans: {_RULES[reason]}; the first has {first[:48]!r} ({len(first)} bytes)"

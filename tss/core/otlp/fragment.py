@@ -1,4 +1,4 @@
-"""What a scan finds: fragments, and scan_errors with the bytes to put aside."""
+"""The results of a scan: fragments of traces, and errors with the bytes to dead-letter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Encoding(enum.Enum):
 
 
 class ScanErrorReason(enum.Enum):
-    """Why bytes were put aside; also the metric label."""
+    """Why bytes are dead-lettered; also the label in the metric."""
 
     UNREADABLE = "unreadable"
     EMPTY = "empty"
@@ -27,7 +27,7 @@ class ScanErrorReason(enum.Enum):
     INVALID_SPAN_ID = "invalid_span_id"
 
 
-# What CPython 3.11 takes on 64 bits (tests/core/test_otlp_values.py holds them to it).
+# Memory in CPython 3.11 on 64 bits (tests/core/test_otlp_values.py checks it).
 FRAGMENT_BYTES = 290  # the object, its record's share, and the headers of its id, its payload, and the ids of its spans
 TUPLE_BYTES = 56
 PLACE_BYTES = 8
@@ -43,8 +43,8 @@ def _size(payload: bytes) -> str:
 class Fragment:
     """The spans of one trace in one record.
 
-    A span whose parent is itself names no missing parent and is no root either: nothing better is coming for it, but
-    nothing says that its trace is complete, so such a trace ends by being inactive.
+    A span that names itself as its parent has no missing parent and is not a root. No other parent will arrive for it, but
+    nothing shows that its trace is complete. So such a trace ends by inactivity.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class Fragment:
         self.payload = payload
         """A serialized `TracesData` (or `ExportTraceServiceRequest`, the same on the wire) with this trace's spans only."""
         self.spans = spans
-        """How many, counting a span that is there twice as two."""
+        """The number of spans. A span that occurs twice counts twice."""
         self.errors = errors
         """Spans whose status code is ERROR."""
         self.start_ns = start_ns
@@ -77,22 +77,22 @@ class Fragment:
         self.end_ns = end_ns
         """The largest end time; 0 = there is none. Clocks differ, so it may lie before `start_ns`."""
         self.has_root = has_root
-        """A span whose parent id is empty or eight zero bytes is here."""
+        """Whether there is a span whose parent id is empty or eight zero bytes."""
         self.span_ids = span_ids
-        """8 bytes each, one after the other, as the spans came."""
+        """The span ids, 8 bytes each, concatenated in the order of the spans."""
         self.missing = missing
-        """The parents named here that are not among `span_ids`: 8 bytes each, once each, in the order of their first
-        naming. One of another length, which no span can have, stands as eight zero bytes."""
+        """The parent ids that are not among `span_ids`: 8 bytes each, without repetitions, in the order of the spans. Eight
+        zero bytes stand for parent ids of an invalid length."""
         self.values = values
-        """What was looked up, by place in the lookup: the distinct values in the order of their first appearance."""
+        """The distinct values for each ask of the lookup, in the order of their first appearance."""
 
     def _fields(self) -> tuple[object, ...]:
         times = self.start_ns, self.end_ns
         return self.trace_id, self.payload, self.spans, self.errors, times, self.has_root, self.span_ids, self.missing, self.values  # fmt: skip
 
     def held_bytes(self) -> int:
-        """Memory that it takes, its payload and what was looked up among it. Texts that many traces share count in
-        each, for they may be different ones."""
+        """Memory in bytes, including payload and values. A text that several traces share counts for each, since it is not
+        known whether it is shared."""
         ids = len(self.span_ids) + len(self.missing)
         return FRAGMENT_BYTES + len(self.payload) + ids + values_bytes(self.values)
 
@@ -111,7 +111,7 @@ class Fragment:
 
 
 def values_bytes(values: Values) -> int:
-    """Memory that looked-up values take; none is 0."""
+    """Memory of the looked-up values, in bytes."""
     if not values:
         return 0
     size = TUPLE_BYTES + PLACE_BYTES * len(values)
@@ -130,10 +130,10 @@ def values_bytes(values: Values) -> int:
 
 @attrs.frozen
 class ScanError:
-    """Something that cannot be handled, and the bytes to put aside.
+    """Bytes that cannot be handled, to be dead-lettered.
 
-    `payload` is the whole value as it arrived for `UNREADABLE` and `EMPTY`, and a `TracesData` holding just the bad
-    spans for the others.
+    For `UNREADABLE`, `EMPTY` and `SPLIT_TOO_LARGE`, `payload` is the whole value as it arrived. For invalid ids it is a
+    `TracesData` with only the spans concerned.
     """
 
     reason: ScanErrorReason
@@ -141,9 +141,9 @@ class ScanError:
     payload: bytes = attrs.field(repr=_size)
 
 
-@attrs.define  # not frozen only because that triples the time to make one, which is paid for each record
+@attrs.define  # not frozen, because that would triple the time to make one, which every record pays
 class Scan:
-    """All of one record: every span of it is in exactly one fragment or fault."""
+    """The result for one record: each of its spans is in exactly one fragment or one ScanError."""
 
     fragments: tuple[Fragment, ...]
     scan_errors: tuple[ScanError, ...]

@@ -1,8 +1,8 @@
-"""OTLP's JSON form, read and written.
+"""Reads and writes OTLP's JSON form.
 
-It is protobuf's JSON mapping but for the ids, which are hexadecimal instead of base64, and the enums, which are
-integers. Source: opentelemetry-proto, `docs/specification.md`, "JSON Protobuf Encoding". What the Collector reads is read
-here, and means the same (its `pdata`, whose reader is more liberal than protobuf's); so are protobuf's own spellings.
+It is protobuf's JSON mapping, except that ids are hexadecimal instead of base64, and enums are integers. Source:
+opentelemetry-proto, `docs/specification.md`, "JSON Protobuf Encoding". Everything that the Collector accepts is accepted
+here with the same meaning (its `pdata` is more liberal than protobuf), and so are protobuf's own spellings.
 """
 
 import base64
@@ -29,8 +29,8 @@ _OWN_IDS = (_SPAN["trace_id"], _SPAN["span_id"])
 _ID_FIELDS = (*_OWN_IDS, _SPAN["parent_span_id"], _LINK["trace_id"], _LINK["span_id"])
 _CONTAINERS = (ArrayValue.DESCRIPTOR, KeyValueList.DESCRIPTOR)
 
-# An own id that is not hexadecimal must fail its span alone, and be found again in what is put aside. With this in
-# front it is longer than any valid id, so the span counts as one with an invalid id.
+# A span's own id that is not hexadecimal must only reject this span, and must be visible in the dead letter. With this
+# prefix it is longer than any valid id, so the span counts as one with an invalid id.
 _NOT_HEX = b"not hexadecimal: "
 
 _SPACE = b" \t\n\r"
@@ -40,11 +40,11 @@ _Members = list[tuple[str, Any]]
 
 
 class JsonError(ValueError):
-    """These bytes are no OTLP JSON."""
+    """The bytes are not valid OTLP JSON."""
 
 
 class _Object:
-    """A JSON object with its members as they came, a name given twice and all."""
+    """A JSON object with its members in order, including duplicate names."""
 
     __slots__ = ("members",)
 
@@ -53,17 +53,16 @@ class _Object:
 
 
 def is_json(value: bytes) -> bool:
-    """Whether these bytes look like a JSON object: the first that is no space is its brace."""
+    """Whether the bytes look like a JSON object: the first character after white space is a brace."""
     return value.lstrip(_SPACE)[:1] == b"{"
 
 
 def read(value: bytes) -> bytes:
-    """One OTLP JSON object to a serialized `TracesData`. Unknown fields are ignored, as the specification asks.
+    """Translate one OTLP JSON object to a serialized `TracesData`. Unknown fields are ignored, as the specification requires.
 
-    The `traceId` or `spanId` of a span that is not hexadecimal comes out as an id of the wrong length, which is a fault
-    of that span. U+FFFD stands for half a surrogate pair and for bytes that are not UTF-8. Of a oneof with several members
-    the last counts, as of any field that is given twice; null is a field that is not there. Everything else that is wrong
-    raises `JsonError`.
+    A span's `traceId` or `spanId` that is not hexadecimal becomes an id of invalid length, so that only this span is
+    rejected. U+FFFD replaces unpaired surrogates and bytes that are not UTF-8. If a field or several members of a oneof are
+    given, the last one counts; null is an absent field. Everything else that is wrong raises `JsonError`.
     """
     try:
         text = value.decode(json.detect_encoding(value), "replace")
@@ -71,19 +70,20 @@ def read(value: bytes) -> bytes:
         if not isinstance(document, _Object):
             raise TypeError(f"the outermost value is no object but {type(document).__name__}")
         return _message(TracesData.DESCRIPTOR, document, 0)
-    # It raises whatever its inner parts raise (UnicodeError, RecursionError, OverflowError, ...), and the record, never
-    # the daemon, is at fault.
+    # The functions called here raise many errors (UnicodeError, RecursionError, OverflowError, ...). The cause is always
+    # the record, never the daemon.
     except RecursionError as error:
         raise JsonError(f"not OTLP JSON: values nested more than {MAX_VALUE_DEPTH} deep") from error
     except Exception as error:
         detail = f"not OTLP JSON: {type(error).__name__}: {error}"[:500]
-        # It may quote half a surrogate pair, which no log or metric could encode.
+        # The text may contain an unpaired surrogate, which logs and metrics cannot encode.
         raise JsonError(detail.encode("utf-8", "backslashreplace").decode("utf-8")) from error
 
 
 def _message(descriptor: Descriptor, document: Any, depth: int) -> bytes:
-    """A message of JSON's object, its fields by number. `depth`: in how many arrays and maps it stands."""
-    if document is None:  # as an element, or a message, it is one without fields
+    """Serialize a message from its JSON object, with fields sorted by number. `depth` is the number of arrays and maps around
+    it."""
+    if document is None:  # null as an element or as a message is a message without fields
         return b""
     if not isinstance(document, _Object):
         raise TypeError(f"{descriptor.name} is no object but {type(document).__name__}")
@@ -99,7 +99,7 @@ def _number(field: FieldDescriptor) -> int:
 
 
 def _together(descriptor: Descriptor, members: _Members) -> dict[FieldDescriptor, Any]:
-    """The value of each known field. What is given twice: lists and objects are one, of others the last counts."""
+    """The value of each known field. If a field occurs twice, lists and objects are merged; else the last one counts."""
     fields = _FIELDS[descriptor]
     found: dict[FieldDescriptor, Any] = {}
     for name, value in members:
@@ -107,7 +107,7 @@ def _together(descriptor: Descriptor, members: _Members) -> dict[FieldDescriptor
         if field is None or _is_absent(field, value):
             continue
         if field.containing_oneof is not None:
-            found = {field: value}  # of AnyValue, which has nothing else
+            found = {field: value}  # AnyValue has only this oneof
         else:
             found[field] = _both(found.get(field), value)
     return found
@@ -122,7 +122,7 @@ def _both(before: Any, value: Any) -> Any:
 
 
 def _is_absent(field: FieldDescriptor, value: Any) -> bool:
-    """Null is a field that is not there, but in a oneof the empty text, list or map, as in the Collector."""
+    """Whether null stands for an absent field. In a oneof it is the empty text, list or map, as in the Collector."""
     return value is None and (field.containing_oneof is None or field.type not in _LENGTHS)
 
 
@@ -140,15 +140,16 @@ def _field(field: FieldDescriptor, value: Any, depth: int) -> bytes:
 
 
 def _is_repeated(field: FieldDescriptor) -> bool:
-    return isinstance(field.default_value, list)  # protobuf 5 and 7 share no plainer question
+    return isinstance(field.default_value, list)  # no simpler check works in both protobuf 5 and 7
 
 
-class WrongValue(ValueError):  # its name is in the detail of a fault
-    """It says already which field is wrong."""
+class WrongValue(ValueError):  # its name appears in the detail of a ScanError
+    """The message already names the field."""
 
 
 def _one(field: FieldDescriptor, value: Any, depth: int) -> bytes:
-    """A field with this value; as in protobuf nothing for zero and the like, unless that says something."""
+    """Serialize a field with this value. As in protobuf, a default value such as zero is left out, unless its presence
+    matters."""
     if field.message_type is not None:
         return _delimited(field, _message(field.message_type, value, depth))
     if field in _ID_FIELDS:
@@ -169,7 +170,7 @@ def _delimited(field: FieldDescriptor, content: bytes) -> bytes:
 def _id_bytes(value: Any, *, strict: bool) -> bytes:
     text = _text(value)
     try:
-        return binascii.unhexlify(text)  # unlike bytes.fromhex it allows no spaces
+        return binascii.unhexlify(text)  # unlike bytes.fromhex it rejects spaces
     except ValueError:
         if strict:
             raise ValueError(f"not hexadecimal: {text[:48]!r}") from None
@@ -195,7 +196,7 @@ def _bytes(_: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
     return content, bool(content)
 
 
-_STANDARD = str.maketrans("-_", "+/", "\r\n")  # of the alphabet for URLs; Go passes over line ends
+_STANDARD = str.maketrans("-_", "+/", "\r\n")  # the URL alphabet is accepted; Go ignores line ends
 
 
 def _bool(_: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
@@ -212,7 +213,7 @@ def _double(_: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
 
 
 def _integer(field: FieldDescriptor, value: Any) -> int:
-    """A whole number, or a text of one, within the bounds of its type; an enum's value, or its name."""
+    """An integer, or an integer as text, within the range of the field's type; for an enum, its number or its name."""
     number = 0 if value is None else value
     if isinstance(number, str):
         named = field.enum_type.values_by_name.get(number) if field.enum_type else None
@@ -237,7 +238,7 @@ def _fixed(field: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
 
 
 _Scalar = Callable[[FieldDescriptor, Any], tuple[bytes, bool]]
-"""The content of a field, and whether it is something: not zero, not empty."""
+"""The content of a field, and whether it differs from the default (zero or empty)."""
 
 _SCALARS: dict[int, _Scalar] = {
     FieldDescriptor.TYPE_STRING: _string,
@@ -264,7 +265,7 @@ _BOUNDS = {
 
 
 def _names(descriptor: Descriptor, found: dict[Descriptor, dict[str, FieldDescriptor]]) -> Any:
-    """The fields of a message, and of all within it, by both of their names."""
+    """The fields of a message, and of all messages within it, by both of their JSON names."""
     if descriptor not in found:
         found[descriptor] = {name: field for field in descriptor.fields for name in (field.json_name, field.name)}
         for field in descriptor.fields:
@@ -277,10 +278,10 @@ _FIELDS: dict[Descriptor, dict[str, FieldDescriptor]] = _names(TracesData.DESCRI
 
 
 def to_json_line(payload: bytes) -> bytes:
-    """A payload as one line of OTLP JSON, as the Collector's file exporter writes it. Unknown fields are not in it.
+    """A payload as one line of OTLP JSON, as the Collector's file exporter writes it. Unknown fields are left out.
 
-    The line is ASCII, with escapes, so that no reader splits it at one of Unicode's other line ends. Raises WireError (a
-    ValueError) for bytes that `scan` would not have let through.
+    The line is ASCII with escapes, so that no reader splits it at one of Unicode's other line ends. Raises WireError (a
+    ValueError) for bytes that `scan` rejects.
     """
     document = _to_object(read_message(TracesData, payload))
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
@@ -314,7 +315,7 @@ _BY_TYPE: dict[int, Callable[[Any], Any]] = {
     FieldDescriptor.TYPE_MESSAGE: _to_object,
     FieldDescriptor.TYPE_BYTES: _base64,
     FieldDescriptor.TYPE_DOUBLE: _finite,
-    # JSON numbers are doubles to most readers; beyond 2**53 only text is exact.
+    # Most readers take JSON numbers for doubles; beyond 2**53 only text is exact.
     FieldDescriptor.TYPE_INT64: str,
     FieldDescriptor.TYPE_UINT64: str,
     FieldDescriptor.TYPE_FIXED64: str,
@@ -333,5 +334,5 @@ def _writers(descriptor: Descriptor, found: dict[FieldDescriptor, _Writer]) -> d
     return found
 
 
-# Made once from the schema, so that what a newer opentelemetry-proto adds is written without a change here.
+# Made once from the schema, so that fields of a newer opentelemetry-proto are written without a change here.
 _WRITERS = _writers(TracesData.DESCRIPTOR, {})

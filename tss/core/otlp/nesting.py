@@ -1,7 +1,7 @@
-"""How deep arrays and maps are nested in the values of a message.
+"""Checks how deep arrays and maps are nested in the values of a message.
 
-OpenTelemetry's limit is 64 (specification, "Attribute Limits": `AttributeValueDepthLimit`). What is deeper is no value
-that an SDK makes: the scanner refuses the record, so that no reader behind it meets such a value.
+OpenTelemetry's limit is 64 (specification, "Attribute Limits": `AttributeValueDepthLimit`). No SDK makes deeper values.
+The scanner rejects such a record, so that no later reader meets such a value.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from tss.core.otlp.wire import WireError, fields
 
 MAX_VALUE_DEPTH = 64
 
-# 64 arrays in each other, with an empty one in the innermost, take 258 bytes at least: tag and length of an AnyValue's
-# array and of its element each time. So nearly nothing has to be looked into.
+# 64 nested arrays with an empty one in the innermost take at least 258 bytes: tag and length of an AnyValue's array and of
+# its element at each level. So nearly all values are too short to need the check.
 DEEP_BYTES = 256
 
 RESOURCE, SCOPE, EVENT, LINK, KEY_VALUE, ANY_VALUE, ARRAY, MAP = range(8)
-# What lies within each of these, by the tag of its field.
+# The kinds of messages within each kind, by the tag of the field.
 _WITHIN: tuple[dict[int, int], ...] = (
     {1 << 3 | 2: KEY_VALUE},
     {3 << 3 | 2: KEY_VALUE},
@@ -33,11 +33,11 @@ _WITHIN: tuple[dict[int, int], ...] = (
 def is_too_deep(message: bytes, kind: int) -> bool:
     """Whether a value in a serialized message of this kind is nested deeper than allowed.
 
-    Fields count as they stand, and after a broken one there are no more.
+    Every occurrence of a field is checked. The check ends at the first field that cannot be read.
     """
     if len(message) <= DEEP_BYTES:
         return False
-    left = [(0, len(message), kind, 0)]  # where it starts and stops, what it is, and in how many arrays and maps
+    left = [(0, len(message), kind, 0)]  # start, stop, kind, and the number of arrays and maps around it
     while left:
         start, stop, kind, depth = left.pop()
         depth += kind in (ARRAY, MAP)

@@ -1,9 +1,9 @@
-"""OTLP read as messages: whatever a scan lets through can be read here, by every destination and every counter.
+"""Reads OTLP as messages. Everything that the scanner accepts can be read here, by every destination and every counter.
 
-Strictness is decided once, by the scanner. Protobuf is stricter: it refuses a whole message for one text that is not
-UTF-8, for values nested deeper than about 30, and for one broken attribute. So what protobuf refuses is read field by
-field: U+FFFD stands for what is no UTF-8, and what is broken inside an attribute, event, link, resource or scope is left
-out. The bytes themselves stay as they are (law 6).
+Only the scanner decides which bytes are valid. Protobuf is stricter: it refuses a whole message because of one text that
+is not UTF-8, values nested deeper than about 30, or one invalid attribute. Such messages are read field by field here:
+U+FFFD replaces bytes that are not UTF-8, and invalid parts of an attribute, event, link, resource or scope are left out.
+The bytes themselves are never changed (law 6).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _WIRE_TYPES = {
     FieldDescriptor.TYPE_FIXED32: _FIXED32,
 }  # the others are varints
 _CONTAINERS = frozenset(("ArrayValue", "KeyValueList"))
-# Of these a scan has seen that they can be read: a span is never left out. An attribute without its value is none.
+# The scanner has checked that these can be read, so a span is never left out. An attribute without a value is left out.
 _NEEDED = frozenset(("resource_spans", "scope_spans", "spans", "value"))
 
 
 def read(kind: type[M], serialized: bytes) -> M:
-    """A message of OTLP, or what can be read of it.
+    """An OTLP message, or the readable parts of it.
 
-    Raises WireError (a ValueError) for bytes that no scan would have let through.
+    Raises WireError (a ValueError) for bytes that the scanner rejects.
     """
     try:
         return kind.FromString(serialized)
@@ -46,12 +46,12 @@ def read(kind: type[M], serialized: bytes) -> M:
 
 
 class Readable:
-    """What can be read of a message that protobuf refuses: to those who only read it is as protobuf's own."""
+    """The readable parts of a message that protobuf refuses. For reading it has the interface of a protobuf message."""
 
     __slots__ = ("_depth", "_descriptor", "_serialized", "_values")
 
     def __init__(self, descriptor: Descriptor, serialized: bytes, depth: int = 0) -> None:
-        """`depth`: in how many arrays and maps it stands. Raises WireError."""
+        """`depth` is the number of arrays and maps around the message. Raises WireError."""
         self._descriptor = descriptor
         self._serialized = serialized
         self._depth = depth + (descriptor.name in _CONTAINERS)
@@ -73,22 +73,22 @@ class Readable:
             return []
         return Readable(field.message_type, b"") if field.message_type is not None else field.default_value
 
-    def ByteSize(self) -> int:  # noqa: N802  # as protobuf calls it, and the next two
-        """How long it is, serialized."""
+    def ByteSize(self) -> int:  # noqa: N802  # protobuf's name, like the next two
+        """The serialized length in bytes."""
         return len(self._serialized)
 
     def ListFields(self) -> list[tuple[FieldDescriptor, Any]]:  # noqa: N802
-        """The fields that are there, by number."""
+        """The fields that are present, sorted by number."""
         found = [(field, value) for field, value in self._values.items() if _is_there(field, value)]
         return sorted(found, key=lambda pair: int(pair[0].number))
 
     def WhichOneof(self, name: str) -> str | None:  # noqa: N802
-        """The field of a oneof that is set."""
+        """The member of a oneof that is set."""
         members = self._descriptor.oneofs_by_name[name].fields
         return next((member.name for member in members if member in self._values), None)
 
     def _pieces(self) -> dict[FieldDescriptor, list[bytes]]:
-        """The contents of each known field; of a oneof only those of the member that came last."""
+        """The contents of each known field. Of a oneof only the last member counts."""
         known, found = _fields_of(self._descriptor), dict[FieldDescriptor, list[bytes]]()
         for tag, _, start, stop in fields(self._serialized, 0, len(self._serialized)):
             field = known.get(tag)
@@ -106,7 +106,7 @@ class Readable:
             self._values[field] = values if _is_repeated(field) else values[-1]
         elif _is_repeated(field):
             self._values[field] = [inner for piece in pieces if (inner := self._inner(field, piece)) is not None]
-        elif (inner := self._inner(field, b"".join(pieces))) is not None:  # given twice they are one
+        elif (inner := self._inner(field, b"".join(pieces))) is not None:  # several occurrences are merged
             self._values[field] = inner
 
     def _inner(self, field: FieldDescriptor, serialized: bytes) -> Readable | None:
@@ -119,18 +119,18 @@ class Readable:
             return None
 
 
-@cache  # as many as OTLP has messages
+@cache  # one entry per message type of OTLP
 def _fields_of(descriptor: Descriptor) -> dict[int, FieldDescriptor]:
-    """By their tags."""
+    """The fields of a message by their tags."""
     return {field.number << 3 | _WIRE_TYPES.get(field.type, _VARINT): field for field in descriptor.fields}
 
 
 def _is_repeated(field: FieldDescriptor) -> bool:
-    return isinstance(field.default_value, list)  # protobuf 5 and 7 share no plainer question
+    return isinstance(field.default_value, list)  # no simpler check works in both protobuf 5 and 7
 
 
 def _is_there(field: FieldDescriptor, value: Any) -> bool:
-    """As protobuf lists fields: numbers and texts that are not nothing, and what knows whether it was set."""
+    """Whether protobuf lists the field: it is not the default value, or its presence is tracked."""
     if field.containing_oneof is not None or (field.message_type is not None and not _is_repeated(field)):
         return True
     return bool(value)
@@ -150,7 +150,7 @@ def _scalar(field: FieldDescriptor, content: bytes) -> Any:
 
 
 def _whole(kind: int, number: int) -> int | bool:
-    """What a varint means: protobuf takes as many of its bits as the type has."""
+    """The value of a varint. Like protobuf, it uses as many bits as the type has."""
     if kind == FieldDescriptor.TYPE_BOOL:
         return number % 2**64 != 0
     bits = 64 if kind in (FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_UINT64) else 32

@@ -1,7 +1,7 @@
-"""The scanner in protobuf's words: slow but plainly right, the measure for the compiled one and its stand-in.
+"""The scanner written with protobuf: slow and simple. It is the reference for the compiled one, and its fallback.
 
-All spans of a record are parsed, in order; what is not of one trace with good ids throughout is then split on the wire,
-so that protobuf never writes a byte that is sent on.
+All spans of a record are parsed in order. A record that is not one trace with valid ids is then split on the wire, so that
+protobuf never writes bytes that are exported.
 """
 
 import struct
@@ -22,23 +22,23 @@ _NO_PARENT = frozenset((b"", _ZERO_SPAN_ID))
 _ERROR = 2  # Status.STATUS_CODE_ERROR
 _parse = schema.TracesData.FromString  # looked up once: it is on the path of every record
 
-# A span goes by its trace id, or by what is wrong with it.
+# The label of a span: its trace id, or the reason why it is rejected.
 _Label = bytes | ScanErrorReason
 
 _Seen = tuple[Any, Attributes, Attributes]
-"""A span, and the attributes of its resource and its scope, as far as they are asked for."""
+"""A span, and the attributes of its resource and its scope if they are asked for."""
 
 
 class Scanner:
-    """Takes records apart, and finds what `lookup` asks for.
+    """Splits records by trace, and finds the values that `lookup` asks for.
 
-    A record is unreadable if the framing of its messages is broken, down to a span's own fields and its status; what
-    lies inside attributes, events, links, resources and scopes does not count, for it is passed on untouched. An
-    attribute, or a resource or scope with all of its attributes, that cannot be parsed has no value. It is also
-    unreadable if a value is nested deeper than OpenTelemetry allows (`nesting`). Whatever passes here can be read by all
-    who come later (`reading`).
+    A record is unreadable if the framing of its messages is invalid, down to a span's own fields and its status. The
+    content of attributes, events, links, resources and scopes is not checked, because it is passed on unchanged. An
+    attribute that cannot be parsed has no value; neither have the attributes of a resource or scope that cannot be parsed.
+    A record is also unreadable if a value is nested deeper than OpenTelemetry allows (`nesting`). Every accepted record
+    can be read later (`reading`).
 
-    Of a key that a span, resource or scope has twice the first counts, as in the Collector.
+    If a span, resource or scope has a key twice, the first one counts, as in the Collector.
     """
 
     def __init__(self, lookup: Lookup = NOTHING) -> None:
@@ -46,9 +46,9 @@ class Scanner:
         self._locations = frozenset(ask.location for ask in lookup.asks)
 
     def fragments(self, value: bytes | None, encoding: Encoding, scan_errors: list[ScanError]) -> tuple[Fragment, ...]:
-        """One fragment for each trace in a record's value, by first appearance. Never raises, whatever the bytes.
+        """One fragment for each trace in a record's value, in the order of first appearance. Never raises.
 
-        What cannot be handled is appended to `scan_errors`. Every span is in exactly one of the fragments or scan_errors.
+        Parts that cannot be handled are appended to `scan_errors`. Every span is in exactly one fragment or ScanError.
         """
         message = message_of(value, encoding, scan_errors)
         if message is None or value is None:
@@ -107,7 +107,7 @@ class Scanner:
         return found
 
     def each_span(self, message: bytes) -> list[Values]:
-        """The values asked for, of each span of a serialized `TracesData`, in the order of the spans.
+        """The values asked for in each span of a serialized `TracesData`, in the order of the spans.
 
         Raises WireError for bytes that cannot be read.
         """
@@ -127,7 +127,7 @@ class Scanner:
     def _values(self, members: Sequence[_Seen]) -> Values:
         if not self._locations:
             return ()
-        # By what tells values apart: 1, 1.0 and True are three, and so are 0.0 and -0.0.
+        # Keyed so that 1, 1.0 and True are three values, and 0.0 and -0.0 are two.
         found: list[dict[object, Value]] = [{} for _ in self._lookup.asks]
         for span, resource, scope in members:
             holders = {Location.RESOURCE: resource, Location.SCOPE: scope, Location.SPAN: self._of_span(span)}
@@ -140,7 +140,7 @@ class Scanner:
 
 
 def _with_values(data: Any) -> Iterator[tuple[bytes, int]]:
-    """All of a `schema.TracesData` that may have nested values, and what it is."""
+    """The messages in a `schema.TracesData` that may have nested values, with their kinds."""
     for group in data.resource_spans:
         yield from ((resource, nesting.RESOURCE) for resource in group.resource)
         for within in group.scope_spans:
@@ -205,29 +205,29 @@ def _missing(parents: Iterable[bytes], span_ids: frozenset[bytes]) -> bytes:
     return b"".join(dict.fromkeys(parent for parent in named if parent not in span_ids))
 
 
-_Ids = bytes  # by another name, for in `Lineage` bytes is its memory
+_Ids = bytes  # an alias, because `Lineage` has a property called bytes
 
 
 class Lineage:
-    """Which parents of one trace's spans have been named and not seen, over any number of fragments.
+    """Knows which parents of one trace's spans are missing, over any number of fragments.
 
-    Beyond `LINEAGE_SPANS` ids, seen or named, it forgets them all and stays open: such a trace counts as incomplete.
+    After `LINEAGE_SPANS` ids, seen or named as a parent, it forgets all ids and stays open: the trace counts as incomplete.
     """
 
     __slots__ = ("_full", "_named", "_seen")
 
     def __init__(self) -> None:
         self._seen: set[_Ids] = set()
-        self._named: set[_Ids] = set()  # and not seen
+        self._named: set[_Ids] = set()  # parents that were named and have not been seen
         self._full = False
 
     def add(self, span_ids: _Ids, missing: _Ids) -> None:
-        """`Fragment.span_ids` and `Fragment.missing`. Raises ValueError for what does not consist of 8 bytes each."""
+        """Add a fragment's `span_ids` and `missing`. Raises ValueError if a length is not a multiple of 8 bytes."""
         if len(span_ids) % 8 or len(missing) % 8:
             raise ValueError(f"ids are 8 bytes each, not {len(span_ids)} and {len(missing)} in all")
         if self._full:
             return
-        seen = set(_each(span_ids)) - {_ZERO_SPAN_ID}  # no span's; it stands for a parent of another length
+        seen = set(_each(span_ids)) - {_ZERO_SPAN_ID}  # not a span's id: it stands for a parent id of invalid length
         self._seen |= seen
         self._named -= seen
         self._named.update([parent for parent in _each(missing) if parent not in self._seen])
@@ -236,22 +236,22 @@ class Lineage:
 
     @property
     def open(self) -> int:
-        """How many parents were named and have not been seen."""
+        """The number of parents that were named and have not been seen."""
         return 1 if self._full else len(self._named)
 
     @property
     def bytes(self) -> int:
-        """Its memory."""
+        """Its memory in bytes."""
         each = _ZERO_SPAN_ID.__sizeof__()
         sets = sum(ids.__sizeof__() + each * len(ids) for ids in (self._seen, self._named))
         return object.__sizeof__(self) + sets
 
     def known(self) -> tuple[_Ids, _Ids, bool]:
-        """All ids, as `add` takes them: those seen, and the open ones; and whether there were too many."""
+        """The seen ids and the open ones, in the form that `add` takes, and whether there were too many."""
         return b"".join(sorted(self._seen)), b"".join(sorted(self._named)), self._full
 
     def overflow(self) -> None:
-        """From now on it is as after too many."""
+        """Forget all ids and stay open, as after too many ids."""
         self._seen, self._named, self._full = set(), set(), True
 
     def __repr__(self) -> str:

@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False
-"""Spans taken out of a message or put in the place of others, with every byte of the rest as it was."""
+"""Removes or replaces spans of a message. All other bytes stay unchanged."""
 
 from collections.abc import Mapping
 
@@ -11,29 +11,29 @@ _TOP, _BELOW, _SPAN_LEVEL = 1 << 3 | 2, 2 << 3 | 2, 2
 
 
 def rewritten(message: bytes, changes: Mapping[int, bytes]) -> bytes:
-    """A serialized `TracesData` with some of its spans changed: by where a span's field starts, what stands there instead.
+    """A serialized `TracesData` with some spans replaced. `changes` has the new field by the offset of the span's old field.
 
-    Of what is around a changed span only the length changes. A ResourceSpans or ScopeSpans that loses its last span goes
-    too, and what else was in it; one that never had a span stays.
+    Around a changed span only the lengths change. A ResourceSpans or ScopeSpans that loses its last span is removed with
+    everything in it. One that never had a span stays.
     """
     return _Rewriting(message, changes).level(0, 0, len(message)) if changes else message
 
 
 class _Rewriting:
-    """One message, and where the walk over it has come."""
+    """A message that is being rewritten, and the position reached."""
 
     def __init__(self, message: bytes, changes: Mapping[int, bytes]) -> None:
         self.message = message
         self.changes = changes
         self.cursor = Cursor(message)
-        self.spans = 0  # that are left in the container that was walked last
-        self.lost = 0  # that were there
+        self.spans = 0  # spans left in the last container
+        self.lost = 0  # spans removed from it
 
     def level(self, level: int, start: int, stop: int) -> bytes:
         """The new body of the container between `start` and `stop`."""
         cursor, down = self.cursor, _BELOW if level else _TOP
         pieces = []
-        copied = start  # what stands before is in the pieces
+        copied = start  # everything before this is in the pieces
         spans = lost = 0
         cursor.at = start
         while cursor.at < stop:
@@ -54,14 +54,14 @@ class _Rewriting:
         return b"".join(pieces)
 
     def span(self, field: int) -> bytes | None:
-        """What stands in a span's place; None for the span itself."""
+        """The replacement of a span; None if it is unchanged."""
         new = self.changes.get(field)
         self.lost = 1 if new == b"" else 0
         self.spans = 1 - self.lost
         return new
 
     def container(self, level: int, field: int, body: int, end: int) -> bytes | None:
-        """What stands in a container's place; None for itself."""
+        """The replacement of a container; None if it is unchanged."""
         inner = self.level(level + 1, body, end)
         if self.lost and not self.spans:
             return b""

@@ -1,3 +1,3 @@
-# The compiled scanner has the reference's interface, to the letter.
+# The compiled scanner has exactly the interface of the reference.
 
 from tss.core.otlp.reference import Scanner as Scanner

@@ -1,4 +1,4 @@
-"""A record's value, in whatever encoding, to its fragments and scan_errors; and which scanner does it, chosen here, once."""
+"""Scans a record's value in any encoding. The compiled scanner is chosen here if there is one, else the reference."""
 
 from tss.core.otlp.envelope import LINEAGE_SPANS
 from tss.core.otlp.fragment import Encoding, Scan, ScanError
@@ -18,9 +18,9 @@ __all__ = ["LINEAGE_SPANS", "SCANNER", "Lineage", "Scanner", "scan"]
 
 
 def scan(value: bytes | None, encoding: Encoding, lookup: Lookup = NOTHING) -> Scan:
-    """Take one record's value apart by trace. Never raises, whatever the bytes.
+    """Split one record's value by trace. Never raises.
 
-    Whoever has many records makes a `Scanner` once and asks that.
+    For many records, make one `Scanner` and use it for all of them.
     """
     scan_errors: list[ScanError] = []
     fragments = Scanner(lookup).fragments(value, encoding, scan_errors)

@@ -1,7 +1,7 @@
-"""The few fields of OTLP that a scan looks at, as a protobuf schema of its own.
+"""A protobuf schema with only the OTLP fields that a scan reads.
 
-What it does not name is an unknown field to protobuf: framed, passed over, not looked into. All text is `bytes` here,
-so that one string that is not UTF-8 puts no record aside. Source: opentelemetry-proto, `trace/v1/trace.proto`,
+Protobuf skips all other fields as unknown, without reading their content. Strings are `bytes` here, so that a string that
+is not UTF-8 does not make the record unreadable. Source: opentelemetry-proto, `trace/v1/trace.proto`,
 `common/v1/common.proto` and `resource/v1/resource.proto`.
 """
 
@@ -11,7 +11,7 @@ _CLASSES = classes_of(
     "tss.seen",
     {
         "TracesData": (("resource_spans", 1, "*ResourceSpans"),),
-        # A resource given twice is merged by protobuf, which is to say that the attributes of both count.
+        # Protobuf merges a resource that occurs twice: the attributes of both count.
         "ResourceSpans": (("resource", 1, "*bytes"), ("scope_spans", 2, "*ScopeSpans")),
         "ScopeSpans": (("scope", 1, "*bytes"), ("spans", 2, "*Span")),
         "Span": (

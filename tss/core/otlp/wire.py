@@ -1,4 +1,4 @@
-"""OTLP on the wire: taking a message apart by trace, and joining messages, without touching a span's bytes.
+"""OTLP on the wire: splits a message by trace and joins messages, without changing a span's bytes.
 
 Source: protobuf's encoding specification, and the field numbers of `opentelemetry/proto/trace/v1/trace.proto`.
 """
@@ -10,28 +10,28 @@ L = TypeVar("L", bound=Hashable)
 
 _VARINT, _FIXED64, _LENGTH, _GROUP, _END_GROUP, _FIXED32 = range(6)
 
-# The field that leads one level down, as a tag: TracesData.resource_spans = 1, ResourceSpans.scope_spans = 2,
-# ScopeSpans.spans = 2. Below the last level lie the spans themselves, which are never opened here.
+# The tag of the field that leads one level down: TracesData.resource_spans = 1, ResourceSpans.scope_spans = 2,
+# ScopeSpans.spans = 2. Below the last level are the spans, whose content is never read here.
 _DOWN: Final = (1 << 3 | _LENGTH, 2 << 3 | _LENGTH, 2 << 3 | _LENGTH)
 _SPAN_LEVEL: Final = len(_DOWN) - 1
 
 _MAX_VARINT_BYTES = 10
-_MAX_GROUPS = 100  # in each other, as in protobuf
-_MAX_HEAD_BYTES = 5  # of a tag, and of a length
+_MAX_GROUPS = 100  # nested groups, as in protobuf
+_MAX_HEAD_BYTES = 5  # of a tag or a length
 _MAX_HEAD = 2**32 - 1
 
 Field = tuple[int, int, int, int]
 """A field of a message: its tag, where the tag starts, where the content starts, where the content stops."""
 
 
-# A record of 300 kB with a large resource and 8,000 traces splits into 400 MB. Nothing that a sane producer sends comes
-# near this bound; what does is put aside whole.
+# A record of 300 kB with a large resource and 8,000 traces splits into 400 MB. No sane producer sends records near this
+# limit; a record that exceeds it is dead-lettered as a whole.
 MAX_SPLIT_BYTES = 64 * 1024 * 1024
-PIECE_BYTES = 16  # the place of a piece in a list; so that a thousand tiny fields times a thousand traces count too
+PIECE_BYTES = 16  # the entry of a piece in a list, so that a thousand tiny fields times a thousand traces count too
 
 
 class WireError(ValueError):
-    """These bytes are no protobuf message. `offset` says where in the message that showed."""
+    """The bytes are not a valid protobuf message. `offset` is the place in the message where the error was found."""
 
     def __init__(self, what: str, offset: int) -> None:
         super().__init__(f"{what} at byte {offset}")
@@ -39,11 +39,11 @@ class WireError(ValueError):
 
 
 class SplitTooLarge(WireError):
-    """The parts of a message would take far more memory than the message: each repeats what its spans share."""
+    """The parts of a message would take far more memory than the message: each part repeats the resource and the scope."""
 
 
 class _Budget:
-    """What a split may still write, in bytes."""
+    """The number of bytes that a split may still write."""
 
     def __init__(self, left: int) -> None:
         self._left = left
@@ -56,7 +56,7 @@ class _Budget:
 
 
 def join(payloads: Iterable[bytes]) -> bytes:
-    """One message with the spans of all: to protobuf, concatenated messages are one, their repeated fields merged."""
+    """One message with the spans of all. In protobuf, concatenated messages are one message with merged repeated fields."""
     return b"".join(payloads)
 
 
@@ -81,7 +81,7 @@ def split(message: bytes, labels: Sequence[L]) -> dict[L, bytes]:
 
 
 def halve(message: bytes) -> list[bytes]:
-    """The first half of the spans of a serialized `TracesData` and the second, as `split` cuts it; one if it cannot.
+    """The first and the second half of the spans of a serialized `TracesData`, cut by `split`. One message if it has one span.
 
     Raises `WireError` if the message is malformed.
     """
@@ -90,7 +90,7 @@ def halve(message: bytes) -> list[bytes]:
 
 
 def _count(message: bytes, start: int, stop: int, level: int) -> int:
-    """How many spans are between `start` and `stop`."""
+    """The number of spans between `start` and `stop`."""
     found = [(body, end) for tag, _, body, end in fields(message, start, stop) if tag == _DOWN[level]]
     return len(found) if level == _SPAN_LEVEL else sum(_count(message, *place, level + 1) for place in found)
 
@@ -100,7 +100,7 @@ def _split_level(
 ) -> dict[L, list[bytes]]:
     """The pieces of each label's version of the message between `start` and `stop`."""
     down = _DOWN[level]
-    shared: list[bytes] = []  # what every label has, as far as the walk has come
+    shared: list[bytes] = []  # the pieces read so far that every label gets
     parts: dict[L, list[bytes]] = {}
     for tag, field_start, body, field_stop in fields(message, start, stop):
         whole = message[field_start:field_stop]
@@ -126,7 +126,9 @@ def _split_level(
 
 def _rewrap(tag: bytes, whole: bytes, inner: dict[L, list[bytes]]) -> dict[L, bytes]:
     if len(inner) == 1:
-        return dict.fromkeys(inner, whole)  # one label's alone: nothing about it changes, not even an odd length
+        return dict.fromkeys(
+            inner, whole
+        )  # only one label: nothing is changed, not even a length with an unusual encoding
     bodies = {label: b"".join(pieces) for label, pieces in inner.items()}
     return {label: tag + varint_bytes(len(body)) + body for label, body in bodies.items()}
 
@@ -146,7 +148,7 @@ def fields(message: bytes, start: int, stop: int) -> Iterator[Field]:
     while position < stop:
         tag, body = _head(message, position, stop)
         kind = tag & 7
-        if tag < 8:  # in a group protobuf lets it pass
+        if tag < 8:  # within a group protobuf accepts this
             raise WireError(f"impossible tag {tag}", position)
         if kind == _LENGTH:
             length, body = _head(message, body, stop)
@@ -200,7 +202,7 @@ def _after_group(message: bytes, start: int, position: int, stop: int) -> int:
 
 
 def _head(message: bytes, position: int, stop: int) -> tuple[int, int]:
-    """A tag or a length, and where it ends."""
+    """The value of a tag or a length, and where it ends."""
     found, after = _varint(message, position, stop)
     if found > _MAX_HEAD or after - position > _MAX_HEAD_BYTES:
         raise WireError(f"impossible tag or length {found}", position)
@@ -208,7 +210,7 @@ def _head(message: bytes, position: int, stop: int) -> tuple[int, int]:
 
 
 def _varint(message: bytes, position: int, stop: int) -> tuple[int, int]:
-    """A varint's value and where it ends. Longer than need be is allowed, up to ten bytes."""
+    """The value of a varint, and where it ends. Up to ten bytes are allowed, even if fewer would do."""
     value = shift = 0
     for at in range(position, min(stop, position + _MAX_VARINT_BYTES)):
         byte = message[at]

@@ -1,4 +1,4 @@
-"""Policies: one file each, how their votes combine, and how the settings become policies."""
+"""Policies (one file each), how their rates combine to a decision, and how the settings become policies."""
 
 from tss.core.sampling.combine import Sampler
 from tss.core.sampling.from_settings import policies

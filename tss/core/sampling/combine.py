@@ -1,4 +1,4 @@
-"""From the policies' votes to one decision."""
+"""Combines the rates that the policies ask for into one decision."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tss.core.sampling.policy import Policy
 from tss.core.sampling.probability import randomness, threshold
 from tss.core.trace import Trace
 
-MAX_DECISIONS = 4096  # told apart at a time; force rules come and go, each with a name of its own
+MAX_DECISIONS = 4096  # cached at a time; each force rule adds decisions with a policy name of its own
 
 
 class Sampler:
-    """The highest rate that any policy asks for decides, by one compare of the trace id with that rate's threshold.
+    """Decides by the highest rate that any policy asks for: the trace id is compared with the threshold of that rate.
 
-    With consistent thresholds a trace that a lower rate keeps is kept by a higher one too, so this is the same as
-    "keep if any policy keeps", and the rate is the exact probability of being kept. Of equal rates the first counts.
-    The router says where the kept go.
+    Thresholds are consistent: a trace that a lower rate keeps is kept by a higher rate too. So this is the same as "keep if
+    any policy keeps", and the rate is the exact probability of being kept. At equal rates the first policy is named.
+    The router chooses the destinations of kept traces.
     """
 
     __slots__ = ("_decisions", "_last_dropped", "_last_kept", "_policies", "_router", "lookup")
@@ -30,12 +30,12 @@ class Sampler:
         self.lookup = Lookup.of([*asks, *router.asks] if router is not None else asks)
         self._policies = tuple(policies)
         self._router = router
-        self._decisions: dict[Decision, Decision] = {}  # few, and each is of many traces
-        self._last_kept: Decision | None = None  # most are as the one before
+        self._decisions: dict[Decision, Decision] = {}  # one object per distinct decision; there are few
+        self._last_kept: Decision | None = None  # most decisions equal the one before
         self._last_dropped: Decision | None = None
 
     def decide(self, trace: Trace) -> Decision:
-        """The decision for a closed trace: a function of its summary alone. Raises LawBroken when it is still open."""
+        """The decision for a closed trace. It depends only on the trace's summary. Raises LawBroken if the trace is open."""
         if trace.reason is None:
             raise LawBroken(f"{trace!r} is to be decided while it is open: law 2 would break with its next span")
         policy, rate = "none", 0.0
@@ -59,7 +59,7 @@ class Sampler:
         return self._other(policy, trace.reason, rate, keep, ways)
 
     def forced(self, trace: Trace, policy: str, keep: bool) -> Decision:
-        """The decision for a closed trace that a force rule fits: traces like it are all kept, or none is."""
+        """The decision for a closed trace that a force rule matches, with rate 1 or 0. Raises LawBroken if it is open."""
         if trace.reason is None:
             raise LawBroken(f"{trace!r} is to be decided while it is open: law 2 would break with its next span")
         ways = ALL
@@ -68,7 +68,7 @@ class Sampler:
         return self._other(policy, trace.reason, 1.0 if keep else 0.0, keep, ways)
 
     def _other(self, policy: str, reason: Reason, rate: float, keep: bool, ways: tuple[str, ...] | None) -> Decision:
-        """A decision unlike the last one; the same object for the same decision."""
+        """A decision that differs from the last one. Equal decisions are the same object."""
         made = Decision(Verdict.KEEP if keep else Verdict.DROP, policy, reason, rate, ways)
         if len(self._decisions) >= MAX_DECISIONS:
             self._decisions.clear()

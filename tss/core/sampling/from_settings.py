@@ -1,4 +1,4 @@
-"""From the settings to policies."""
+"""Makes the policies from the settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SamplingSettings(Protocol):
 
 
 def policies(sampling: SamplingSettings) -> list[Policy]:
-    """The policies in the order in which they are named when several ask for the same rate."""
+    """The policies. If several ask for the same rate, the first of them is named in the decision."""
     chosen: list[Policy] = []
     if sampling.always_sample_errors:
         chosen.append(Errors(sampling.error_sample_rate))

@@ -7,7 +7,7 @@ from tss.core.trace import Trace
 
 
 class Latency(Policy):
-    """Asks ``slow_rate`` for a trace that took ``threshold_ms`` or longer, from its earliest start to its latest end."""
+    """Asks ``slow_rate`` for a trace that lasts ``threshold_ms`` or longer, from its earliest start to its latest end."""
 
     def __init__(self, threshold_ms: float, slow_rate: float, name: str = "latency") -> None:
         super().__init__(name)

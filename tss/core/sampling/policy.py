@@ -1,4 +1,4 @@
-"""What a policy is: a name, and the rate it asks for each trace."""
+"""The base class of policies: a name, and the rate that the policy asks for each trace."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from tss.core.trace import Trace
 
 
 class Policy:
-    """Sees a closed trace; stateless, so that the same log gives the same votes.
+    """Rates closed traces. It has no state, so that the same records give the same rates (law 3).
 
-    ``name`` is the policy's in decisions, metrics and logs. ``asks`` is what the scan is to look up for it.
+    ``name`` is the policy's name in decisions, metrics and logs. ``asks`` are the values that the scanner looks up for it.
     """
 
     def __init__(self, name: str, asks: tuple[Ask, ...] = ()) -> None:
@@ -17,5 +17,5 @@ class Policy:
         self.asks = asks
 
     def rate(self, trace: Trace) -> float | None:
-        """The probability in [0, 1] with which to keep traces like this one; None when the policy has no say."""
+        """The probability in [0, 1] with which to keep traces like this one; None if the policy does not apply."""
         raise NotImplementedError

@@ -15,7 +15,7 @@ def randomness(trace_id: bytes) -> int:
     return value
 
 
-@functools.lru_cache(1024)  # the policies ask for a few rates over and over
+@functools.lru_cache(1024)  # the policies ask for the same few rates again and again
 def threshold(rate: float) -> int:
     """T: a trace is kept if R >= T. Rates are in [0, 1]; 1 gives 0 (all), 0 gives 2**56 (none)."""
     return round((1 - rate) * SPACE)

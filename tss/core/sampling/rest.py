@@ -1,4 +1,4 @@
-"""All other traces."""
+"""All traces: the default rate."""
 
 from __future__ import annotations
 
