@@ -1,5 +1,5 @@
-"""What the pass over a record leaves, in C arrays: positions are offsets in the message, and references are indexes,
-for arrays move as they grow.
+"""The results of the pass over a record, in C arrays. Positions are offsets in the message. References are indexes, because
+arrays move when they grow.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
@@ -12,12 +12,12 @@ cdef enum:
     NONE = 0xFFFFFFFF
     KEY_SLOTS = 64
 
-cdef enum Level:  # of what holds spans
+cdef enum Level:  # of a Holder
     MESSAGE
     RESOURCE
     SCOPE
 
-cdef enum TraceKind:  # of a trace: a real one, or what is wrong with its spans' ids
+cdef enum TraceKind:  # a real trace, or all spans with the same kind of invalid id
     GOOD
     BAD_TRACE_ID
     BAD_SPAN_ID
@@ -25,9 +25,9 @@ cdef enum TraceKind:  # of a trace: a real one, or what is wrong with its spans'
 cdef enum Parent:
     ROOT
     NAMED
-    ODD  # of a length that no span id has
+    ODD  # the parent id has an invalid length
 
-cdef enum Type:  # of a hit
+cdef enum Type:  # of the value of a Hit
     NOT_SET
     TEXT
     BOOL
@@ -35,7 +35,7 @@ cdef enum Type:  # of a hit
     DOUBLE
     BYTES
 
-cdef enum Plain:  # an ask for a field of the span
+cdef enum Plain:  # the field of the span that is asked for
     NOT_PLAIN
     PLAIN_NAME
     PLAIN_KIND
@@ -51,12 +51,12 @@ cdef struct Chain:
 cdef struct Span:
     uint64_t span_id
     uint64_t parent_id
-    uint32_t start  # of the field, its tag included
+    uint32_t start  # where the field starts, with its tag
     uint32_t stop
     uint32_t scope
-    uint32_t next  # of the same trace
-    uint32_t hits  # the first of its own
-    uint32_t[2] body  # in the first span of a trace in a holder, by level: the bytes of it that go with that trace
+    uint32_t next  # the next span of the same trace
+    uint32_t hits  # its first hit
+    uint32_t[2] body  # in the first span of a trace in a holder, by level: the size of the trace's part of that holder
     uint8_t parent  # Parent
 
 
@@ -65,41 +65,41 @@ cdef struct Trace:
     uint64_t low
     uint64_t start_ns
     uint64_t end_ns
-    uint64_t size  # of its part of a split
+    uint64_t size  # of its part if the record is split
     uint32_t first
     uint32_t last
     uint32_t spans
     uint32_t errors
-    uint32_t named  # spans that name a parent
-    uint32_t bad_id  # where the first bad id stands
+    uint32_t named  # the number of spans that name a parent
+    uint32_t bad_id  # offset of the first bad id
     uint32_t bad_length
     uint8_t kind  # TraceKind
     uint8_t has_root
 
 
-cdef struct Holder:  # a ResourceSpans or a ScopeSpans; or the message, which is number 0
+cdef struct Holder:  # a ResourceSpans, a ScopeSpans, or the whole message (number 0)
     uint32_t start
-    uint32_t content  # after the tag
+    uint32_t content  # where the content starts
     uint32_t stop
     uint32_t within
-    uint32_t traces  # that have a span in it
+    uint32_t traces  # the number of traces that have a span in it
     Chain runs
     Chain hits
-    uint64_t shared_bytes  # of the fields that go into each part
+    uint64_t shared_bytes  # bytes of the fields that go into each part
     uint64_t shared_fields
 
 
-cdef struct Run:  # shared fields with nothing between them
+cdef struct Run:  # adjacent shared fields
     uint32_t start
     uint32_t stop
-    uint32_t next  # of the same holder
+    uint32_t next  # the next run of the same holder
 
 
-cdef struct Hit:  # a value that is asked for
+cdef struct Hit:  # a value that was asked for
     Pos at
-    uint64_t bits  # a number's, or how many bytes there are
-    uint32_t next  # of the same holder or span
-    uint32_t kept  # the next that was kept for the same ask
+    uint64_t bits  # the bits of a number, or the size in bytes
+    uint32_t next  # the next hit of the same holder or span
+    uint32_t kept  # the next hit that was kept for the same ask
     uint32_t ask
     uint8_t type  # Type
 
@@ -111,17 +111,17 @@ cdef struct Text:
 
 cdef struct Array:
     void *items
-    void *first  # on the stack
+    void *first  # the first room, on the stack
     uint32_t used
     uint32_t room
     uint32_t each
 
 
-cdef struct Key:  # an attribute's, that is asked for
+cdef struct Key:  # the key of an attribute that is asked for
     const char *text
     uint32_t size
     uint32_t ask
-    int32_t next  # in the same slot
+    int32_t next  # the next key in the same slot
 
 
 cdef struct Keys:
@@ -148,7 +148,7 @@ cdef struct Scan:
     Array holders
     Array runs
     Array hits
-    uint32_t *index  # of good traces by their ids, once there are more than a few: number + 1, or 0
+    uint32_t *index  # a hash table of good traces by id, once there are more than a few: number + 1, or 0
     uint32_t index_room
     uint32_t last_trace
     uint32_t[3] bad_traces  # by TraceKind
@@ -161,7 +161,7 @@ cdef inline void set_up(Array *array, void *first, uint32_t room, uint32_t each)
 
 
 cdef inline bint grow(Scan *s, Array *array) noexcept nogil:
-    """Make room for one more. False, with the trouble set, if there is no memory."""
+    """Make room for one more item. False if there is no memory; then `failure` is set."""
     cdef uint32_t room = array.room * 2
     cdef void *items = realloc(NULL if array.items == array.first else array.items, <size_t> room * array.each)
     if items == NULL:
@@ -199,6 +199,6 @@ cdef inline Hit *hits(Scan *s) noexcept nogil:
 
 
 cdef inline uint32_t holder_of(Scan *s, uint32_t span, Level level) noexcept nogil:
-    """What holds a span at this level, below the message."""
+    """The holder of a span at this level (RESOURCE or SCOPE)."""
     cdef uint32_t scope = spans(s)[span].scope
     return scope if level == SCOPE else holders(s)[scope].within

@@ -1,4 +1,4 @@
-# The C side of lineage.pyx, for those who are compiled too.
+# The C interface of lineage.pyx, for other compiled modules.
 
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -7,8 +7,8 @@ cdef class Lineage:
     cdef uint64_t *ids
     cdef uint32_t room
     cdef uint32_t used
-    cdef uint32_t named  # of those the open ones
-    cdef bint odd  # a parent was named that no span can be
+    cdef uint32_t named  # the open ids among `used`
+    cdef bint odd  # whether a parent id of invalid length was named
     cdef bint full
     cdef readonly long long open
     cpdef add(self, bytes span_ids, bytes missing)

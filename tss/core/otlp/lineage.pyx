@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The compiled lineage: the ids of a trace in few bytes. `reference.Lineage` is its measure, and stands in for it."""
+"""The compiled lineage: it stores the ids of a trace in few bytes. `reference.Lineage` is the reference and the fallback."""
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -10,14 +10,14 @@ from tss.core.otlp.ids cimport Seed, id_at, new_seed, slot_of_id
 from tss.core.otlp.envelope import LINEAGE_SPANS
 
 cdef enum:
-    OBJECT_BYTES = 64  # of the Python object
-    SMALL = 32  # ids that are found by looking at all; beyond, a table
+    OBJECT_BYTES = 64  # the Python object
+    SMALL = 32  # up to this many ids, a linear search; beyond, a hash table
 
 cdef uint64_t MOST_IDS = LINEAGE_SPANS
 cdef Seed SEED = new_seed()
 
 
-# Behind a table's ids stand its bits, one for each slot: whether that id has been seen.
+# After the ids a table has one bit per slot: whether that id has been seen.
 cdef inline size_t table_bytes(uint32_t room) noexcept nogil:
     return room * sizeof(uint64_t) + (room + 7) // 8
 
@@ -31,21 +31,21 @@ cdef inline void set_bit(uint64_t *ids, uint32_t room, uint32_t slot) noexcept n
 
 
 cdef class Lineage:
-    """Which parents of one trace's spans have been named and not seen, over any number of fragments.
+    """Knows which parents of one trace's spans are missing, over any number of fragments.
 
-    Beyond `LINEAGE_SPANS` ids, seen or named, it forgets them all and stays open: such a trace counts as incomplete.
+    After `LINEAGE_SPANS` ids, seen or named as a parent, it forgets all ids and stays open: the trace counts as incomplete.
 
-    A small one is an array, the seen ids first and then the open ones: 8 bytes for each id. A large one is a table of
-    between a half and four fifths full, with a bit for each place that says whether its id has been seen.
-    `open` is how many parents were named and have not been seen, `bytes` its memory since the first ids were added.
+    A small lineage is an array: the seen ids, then the open ones, 8 bytes each. A large one is a hash table that is between
+    a half and four fifths full, with a bit per slot for whether the id has been seen. `open` is the number of parents that
+    were named and have not been seen. `bytes` is the memory since the first ids were added.
     """
 
     def __dealloc__(self):
         free(self.ids)
 
     cpdef add(self, bytes span_ids, bytes missing):
-        """`Fragment.span_ids` and `Fragment.missing`. Raises ValueError for what does not consist of 8 bytes each."""
-        cdef Py_ssize_t seen_bytes = len(span_ids), named_bytes = len(missing), at  # len finds a None
+        """Add a fragment's `span_ids` and `missing`. Raises ValueError if a length is not a multiple of 8 bytes."""
+        cdef Py_ssize_t seen_bytes = len(span_ids), named_bytes = len(missing), at  # len raises for None
         cdef const uint8_t *seen = <const uint8_t *> PyBytes_AS_STRING(span_ids)
         cdef const uint8_t *named = <const uint8_t *> PyBytes_AS_STRING(missing)
         if seen_bytes % 8 or named_bytes % 8:
@@ -58,7 +58,7 @@ cdef class Lineage:
         self.bytes = OBJECT_BYTES + (table_bytes(self.room) if self.room > SMALL else self.room * sizeof(uint64_t))
 
     cdef int enter(self, uint64_t id, bint seen) except -1:
-        if id == 0:  # no span's; it stands for a parent of another length
+        if id == 0:  # not a span's id: it stands for a parent id of invalid length
             self.odd |= not seen
         elif self.full:
             pass
@@ -87,7 +87,7 @@ cdef class Lineage:
         return 0
 
     cdef int widen(self) except -1:
-        """Room for two more small ones: malloc's own step is 16 bytes."""
+        """Make room for two more ids in the array: malloc's own step is 16 bytes."""
         cdef uint64_t *ids = <uint64_t *> realloc(self.ids, (self.room + 2) * sizeof(uint64_t))
         if ids == NULL:
             raise MemoryError
@@ -112,7 +112,7 @@ cdef class Lineage:
         return 0
 
     cdef int rebuild(self, uint32_t room) except -1:
-        """Enter all ids in a new table."""
+        """Enter all ids in a new hash table."""
         cdef uint64_t *ids = <uint64_t *> calloc(1, table_bytes(room))
         cdef uint32_t at, slot, seen_small = self.used - self.named
         cdef bint seen
@@ -139,7 +139,7 @@ cdef class Lineage:
         self.full = True
 
     cpdef tuple known(self):
-        """All ids, as `add` takes them: those seen, and the open ones; and whether there were too many."""
+        """The seen ids and the open ones, in the form that `add` takes, and whether there were too many."""
         cdef uint32_t at
         cdef bint seen
         cdef bytearray found = bytearray(), opened = bytearray()
@@ -154,7 +154,7 @@ cdef class Lineage:
         return bytes(found), bytes(opened), self.full
 
     cpdef overflow(self):
-        """From now on it is as after too many."""
+        """Forget all ids and stay open, as after too many ids."""
         self.forget()
         self.open = 1
         self.bytes = OBJECT_BYTES

@@ -1,4 +1,4 @@
-# What the scanner has of parts.pyx.
+# The functions of parts.pyx that the scanner uses.
 
 from tss.core.otlp.found cimport Scan, Trace
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""A message cut into one for each of its traces, as `wire.split` does it, from what the pass has noted."""
+"""Splits a message into one per trace, with the same result as `wire.split`, from the results of the pass."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -33,7 +33,7 @@ cdef inline uint8_t *write_varint(uint8_t *out, uint32_t value) noexcept nogil:
 
 
 cdef inline uint64_t piece_size(Holder *holder, uint32_t body) noexcept nogil:
-    """Of one trace's part of a holder: all of it, if there is no other trace in it."""
+    """The size of one trace's part of a holder: the whole holder if no other trace is in it."""
     if holder.traces == 1:
         return holder.stop - holder.start
     return holder.content - holder.start + varint_size(body) + body
@@ -44,7 +44,7 @@ cdef inline uint64_t shared_cost(Holder *holder) noexcept nogil:
 
 
 cdef void count_traces(Scan *s) noexcept nogil:
-    """How many traces each holder has."""
+    """Count the traces of each holder."""
     cdef uint32_t number, at, scope, resource
     for number in range(s.traces.used):
         scope = resource = NONE
@@ -60,7 +60,8 @@ cdef void count_traces(Scan *s) noexcept nogil:
 
 
 cdef uint64_t measure(Scan *s, Level level, uint32_t *at, uint64_t *around) noexcept nogil:
-    """Measure a trace's part of a holder, from its first span there on; `around` grows by it. Its cost to `wire`."""
+    """Measure a trace's part of a holder, from its first span there on, and add it to `around`. Returns its cost as in
+    `wire`."""
     cdef uint32_t first = at[0], number = holder_of(s, at[0], level), size
     cdef Holder *holder = holders(s) + number
     cdef uint64_t body = holder.shared_bytes, cost = shared_cost(holder)
@@ -79,7 +80,7 @@ cdef uint64_t measure(Scan *s, Level level, uint32_t *at, uint64_t *around) noex
 
 
 cdef bint affordable(Scan *s) noexcept nogil:
-    """Measure all parts; whether they are within `wire.MAX_SPLIT_BYTES`."""
+    """Measure all parts. Returns whether their cost is within `wire.MAX_SPLIT_BYTES`."""
     cdef uint32_t number, at
     cdef uint64_t cost = 0
     count_traces(s)
@@ -98,7 +99,7 @@ cdef inline uint8_t *copy(Scan *s, uint8_t *out, uint32_t start, uint32_t stop) 
 
 
 cdef inline uint8_t *copy_shared(Scan *s, uint8_t *out, uint32_t *run, uint32_t before) noexcept nogil:
-    """Write what is shared and stands before a position, from that run on."""
+    """Write the shared fields before a position, from the given run on."""
     while run[0] != NONE and runs(s)[run[0]].start < before:
         out = copy(s, out, runs(s)[run[0]].start, runs(s)[run[0]].stop)
         run[0] = runs(s)[run[0]].next
@@ -106,7 +107,7 @@ cdef inline uint8_t *copy_shared(Scan *s, uint8_t *out, uint32_t *run, uint32_t 
 
 
 cdef uint8_t *write(Scan *s, uint8_t *out, Level level, uint32_t *at) noexcept nogil:
-    """Write a trace's part of a holder, from its first span there to the next elsewhere."""
+    """Write a trace's part of a holder, from its first span there up to its first span in another holder."""
     cdef uint32_t number = holder_of(s, at[0], level)
     cdef Holder *holder = holders(s) + number
     cdef uint32_t run = holder.runs.first
@@ -128,7 +129,7 @@ cdef uint8_t *write(Scan *s, uint8_t *out, Level level, uint32_t *at) noexcept n
 
 
 cdef bytes part_of(Scan *s, Trace *trace):
-    """The message with one trace's spans only."""
+    """The message with only one trace's spans."""
     cdef bytes part = PyBytes_FromStringAndSize(NULL, trace.size)
     cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(part)
     cdef uint8_t *end = out + trace.size

@@ -1,4 +1,4 @@
-# What is short and comes often; see protobuf.pyx for all of it.
+# The short functions that are called often, inlined; the others are in protobuf.pyx.
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -6,7 +6,7 @@ cdef extern from *:
     """
     #include <stdint.h>
     #include <string.h>
-    /* Eight bytes as protobuf means them: the lowest first, whatever the machine. */
+    /* Eight bytes as protobuf has them: the lowest first, on any machine. */
     static inline uint64_t tss_fixed64(const uint8_t *at) {
         uint64_t value;
         memcpy(&value, at, 8);
@@ -29,7 +29,7 @@ cdef enum:
     FIXED32 = 5
 
 cdef enum:
-    MAX_DEPTH = 100  # of messages and groups in each other, as protobuf counts
+    MAX_DEPTH = 100  # nested messages and groups, as in protobuf
 
 cdef enum Trouble:
     NO_TROUBLE
@@ -72,7 +72,7 @@ cdef inline Pos varint(Failure *failure, Pos at, Pos stop, uint64_t *value) noex
 
 
 cdef inline Pos head(Failure *failure, Pos at, Pos stop, uint64_t *value) noexcept nogil:
-    """As `long_head`. One or two bytes are nearly all there are."""
+    """The same as `long_head`, fast for one or two bytes, which nearly all tags and lengths have."""
     if at[0] < 0x80:
         value[0] = at[0]
         return at + 1
@@ -83,9 +83,9 @@ cdef inline Pos head(Failure *failure, Pos at, Pos stop, uint64_t *value) noexce
 
 
 cdef inline Pos content(Failure *failure, Pos at, Pos stop, Pos *end) noexcept nogil:
-    """The start of a length-delimited field's content, after its length, which is at `at` if it is not missing.
+    """The start of a length-delimited field's content. `at` is the place where its length is expected.
 
-    `end` is where the content ends; NULL too after trouble.
+    `end` is set to the end of the content. Both are NULL after an error.
     """
     cdef uint64_t size = 0
     cdef Pos body
@@ -109,7 +109,7 @@ cdef inline Pos fixed64(Failure *failure, Pos at, Pos stop, uint64_t *value) noe
 
 
 cdef inline Pos skip(Failure *failure, Pos at, Pos stop, uint64_t tag, int depth) noexcept nogil:
-    """Past an unknown field, whose tag was read. `depth` is how many groups may be in each other here."""
-    if tag & 7 == FIXED32 and tag >= 8 and stop - at >= 4:  # a span's flags, which nearly all have
+    """Skip an unknown field, whose tag was read. `depth` is the number of nested groups allowed here."""
+    if tag & 7 == FIXED32 and tag >= 8 and stop - at >= 4:  # a span's flags, which nearly all spans have
         return at + 4
     return long_skip(failure, at, stop, tag, depth)

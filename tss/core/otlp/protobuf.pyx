@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Protobuf's wire, in C: each function goes from a place before `stop` to the place after what it read.
+"""Reads protobuf's wire format in C: each function takes a position before `stop`, and returns the position after the item.
 
-After trouble that place is NULL, and the `Failure` says what was wrong, and where. A position moves forward only after
-a look at how many bytes are left, never by adding first. Source: protobuf's encoding specification.
+After an error the position is NULL, and `Failure` says what was wrong and where. A position is moved only after a check of
+how many bytes are left. Source: protobuf's encoding specification (protobuf.dev, "Encoding").
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -18,7 +18,7 @@ cdef Pos long_varint(Failure *failure, Pos at, Pos stop, uint64_t *value) noexce
     for number in range(MAX_VARINT_BYTES):
         if at + number == stop:
             return fail(failure, CUT_OFF, at)
-        total |= <uint64_t> (at[number] & 0x7F) << 7 * number  # of the tenth byte one bit counts, as in protobuf
+        total |= <uint64_t> (at[number] & 0x7F) << 7 * number  # of the tenth byte only one bit counts, as in protobuf
         if at[number] < 0x80:
             value[0] = total
             return at + number + 1
@@ -34,7 +34,7 @@ cdef Pos long_head(Failure *failure, Pos at, Pos stop, uint64_t *value) noexcept
 
 
 cdef Pos skip_plain(Failure *failure, Pos at, Pos stop, uint32_t kind) noexcept nogil:
-    """Past a field's content that is no group."""
+    """Skip the content of a field that is no group."""
     cdef uint64_t ignored = 0
     cdef Pos end = NULL
     if kind == LENGTH:
@@ -52,7 +52,7 @@ cdef Pos skip_plain(Failure *failure, Pos at, Pos stop, uint32_t kind) noexcept 
 
 
 cdef Pos skip_group(Failure *failure, Pos at, Pos stop, uint32_t tag, int depth) noexcept nogil:
-    """Past a group, whose start `tag` was read. Its fields may be numbered 0: protobuf does not look."""
+    """Skip a group, whose start `tag` was read. Its fields may have number 0, which protobuf does not check."""
     cdef uint32_t[MAX_DEPTH] numbers
     cdef int open_groups = 0
     cdef uint64_t inner = tag

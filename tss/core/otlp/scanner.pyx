@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The compiled scanner: one pass over a record's bytes, no Python object for a span.
+"""The compiled scanner: one pass over a record's bytes, without Python objects for spans.
 
-The pass walks the wire and leaves, in C arrays, what each span adds to its trace (`Span`, `Trace`), where a split would
-cut (`Holder`, `Run`), and the looked-up attributes (`Hit`). Only then are the results made: one `Fragment` for a trace.
-`reference` is the measure: whatever the bytes, both find the same; only the words of a fault differ.
+The pass stores in C arrays what each span adds to its trace (`Span`, `Trace`), where a split would cut (`Holder`, `Run`),
+and the looked-up attributes (`Hit`). Then the results are made: one `Fragment` per trace. For any bytes it finds the same
+as `reference`; only the texts of the errors differ.
 
-Safety: only `protobuf` moves a position, all arrays grow by one function, nothing recurses on data, and groups nest as
-deep as protobuf allows. Source of the field numbers: opentelemetry-proto, `trace/v1/trace.proto`.
+Safety: only `protobuf` moves a position, one function grows all arrays, nothing recurses on data, and groups may be nested
+as deep as protobuf allows. Source of the field numbers: opentelemetry-proto, `trace/v1/trace.proto`.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -36,16 +36,16 @@ from tss.core.otlp.lookup import NOTHING, Location
 from tss.core.otlp.wire import MAX_SPLIT_BYTES, WireError
 
 cdef enum:
-    # What stands on the stack; records with more go to the heap. 48 spans of 56 bytes are 2.7 kB.
+    # The room on the stack; records that need more use the heap. 48 spans of 56 bytes are 2.7 kB.
     FIRST_SPANS = 48
     FIRST_FEW = 8
-    # Up to here looking at all ids is cheaper than a hash table.
+    # Up to this many ids, a linear search is cheaper than a hash table.
     FEW_IDS = 24
     FEW_TRACES = 8
-    # From here on others may run Python meanwhile. Beside a thread that always wants to run, taking the GIL back costs
-    # up to the switch interval of 5 ms, and a scan is shorter: of the time that two such threads have together, giving
-    # it up for records of 69 kB (6 us) left the scans 1/15 instead of 1/2, at 1 MB (95 us) 1/5, and only at 10 MB
-    # (1 ms) did both together get more done than one alone (1.08). Kafka's own default is 1 MB at most.
+    # From this size on the GIL is released. Beside a thread that is always busy, taking the GIL back costs up to the switch
+    # interval of 5 ms, which is longer than a scan. Measured with two such threads: releasing it for records of 69 kB
+    # (6 us) left the scans 1/15 of the time instead of 1/2; at 1 MB (95 us) 1/5. Only at 10 MB (1 ms) did both threads
+    # together do more than one alone (1.08). Kafka's default limit for a record is 1 MB.
     WITHOUT_GIL_BYTES = 16777216
 
 cdef tuple TROUBLES = (
@@ -74,7 +74,7 @@ cdef object INVALID_TRACE_ID = ScanErrorReason.INVALID_TRACE_ID
 cdef object INVALID_SPAN_ID = ScanErrorReason.INVALID_SPAN_ID
 
 
-cdef struct Firsts:  # room on the stack for what an ordinary record needs
+cdef struct Firsts:  # room on the stack, enough for an ordinary record
     Span[FIRST_SPANS] spans
     Trace[FIRST_FEW] traces
     Holder[FIRST_FEW] holders
@@ -90,7 +90,7 @@ cdef inline bint is_trace(Trace *trace, uint64_t high, uint64_t low) noexcept no
 
 
 cdef bint index_traces(Scan *s) noexcept nogil:
-    """Enter all traces in an index that is at most half full. False: no memory."""
+    """Enter all traces in an index that is at most half full. False if there is no memory."""
     cdef uint32_t room = s.traces.used * 4, number, slot
     free(s.index)
     s.index = <uint32_t *> calloc(room, sizeof(uint32_t))
@@ -106,7 +106,7 @@ cdef bint index_traces(Scan *s) noexcept nogil:
 
 
 cdef uint32_t slot_for(Scan *s, uint64_t high, uint64_t low) noexcept nogil:
-    """The slot in the index that has this trace, or would have it."""
+    """The trace's slot in the index, or the free slot where it belongs."""
     cdef uint32_t slot = (mixed(&SEED, mixed(&SEED, high) ^ low) >> 32) * s.index_room >> 32
     while s.index[slot] and not is_trace(traces(s) + (s.index[slot] - 1), high, low):
         slot += 1
@@ -116,7 +116,7 @@ cdef uint32_t slot_for(Scan *s, uint64_t high, uint64_t low) noexcept nogil:
 
 
 cdef bint new_trace(Scan *s, TraceKind kind, uint64_t high, uint64_t low) noexcept nogil:
-    """Append one, without spans. False: no memory."""
+    """Append a trace without spans. False if there is no memory."""
     cdef Trace *trace
     if s.traces.used == s.traces.room and not grow(s, &s.traces):
         return False
@@ -128,7 +128,7 @@ cdef bint new_trace(Scan *s, TraceKind kind, uint64_t high, uint64_t low) noexce
 
 
 cdef uint32_t good_trace(Scan *s, uint64_t high, uint64_t low) noexcept nogil:
-    """The number of the trace with this id, new if need be; NONE if there is no memory."""
+    """The number of the trace with this id, which is added if it is new. NONE if there is no memory."""
     cdef uint32_t number, slot = 0
     if s.traces.used and is_trace(traces(s) + s.last_trace, high, low):
         return s.last_trace
@@ -151,7 +151,7 @@ cdef uint32_t good_trace(Scan *s, uint64_t high, uint64_t low) noexcept nogil:
 
 
 cdef uint32_t bad_trace(Scan *s, TraceKind kind, Text *found) noexcept nogil:
-    """The number of what stands for all spans of this kind; `found` is the bad id. NONE if there is no memory."""
+    """The number of the entry for all spans with this kind of bad id; `found` is the id. NONE if there is no memory."""
     cdef uint32_t number = s.bad_traces[<int> kind]
     if number == NONE:
         number = s.traces.used
@@ -166,7 +166,7 @@ cdef uint32_t bad_trace(Scan *s, TraceKind kind, Text *found) noexcept nogil:
 # The pass -----------------------------------------------------------------------------------------------------------
 
 
-cdef struct Seen:  # the fields of a span while it is read
+cdef struct Seen:  # the fields of the span that is being read
     Text trace_id
     Text span_id
     Text parent_id
@@ -193,7 +193,7 @@ cdef Pos read_status(Scan *s, Pos at, Pos stop, Seen *seen) noexcept nogil:
 
 
 cdef bint is_shallow(Scan *s, uint64_t tag, Pos body, Pos end) noexcept nogil:
-    """Whether no value in a span's field is nested too deep. False is trouble."""
+    """Whether no value in a span's field is nested too deep. If one is, `failure` is set."""
     cdef Nested kind = WITHOUT
     if tag == (9 << 3 | LENGTH):
         kind = KEY_VALUE
@@ -208,7 +208,7 @@ cdef bint is_shallow(Scan *s, uint64_t tag, Pos body, Pos end) noexcept nogil:
 
 
 cdef inline bint read_part(Scan *s, uint64_t tag, Pos body, Pos end, Seen *seen, Chain *chain) noexcept nogil:
-    """Note a span's length-delimited field. False after trouble."""
+    """Note a length-delimited field of a span. False after an error."""
     if end - body > DEEP_BYTES and not is_shallow(s, tag, body, end):
         return False
     if tag == (9 << 3 | LENGTH):
@@ -229,7 +229,7 @@ cdef inline bint read_part(Scan *s, uint64_t tag, Pos body, Pos end, Seen *seen,
 
 
 cdef Pos read_span(Scan *s, Pos at, Pos stop, Seen *seen, Chain *chain) noexcept nogil:
-    """Past a span's fields. Of a field given twice the last counts, of a status both."""
+    """Read a span's fields. If a field occurs twice, the last one counts; two statuses are merged."""
     cdef uint64_t tag = 0, value = 0
     cdef Pos body, end = NULL
     while at != NULL and at < stop:
@@ -254,7 +254,7 @@ cdef Pos read_span(Scan *s, Pos at, Pos stop, Seen *seen, Chain *chain) noexcept
 
 
 cdef bint keep_plain(Scan *s, Seen *seen, Chain *chain) noexcept nogil:
-    """What is asked for of a span's fields. False: no memory."""
+    """Note the fields of a span that are asked for. False if there is no memory."""
     cdef uint32_t ask
     cdef Hit hit
     for ask in range(s.wanted.asks):
@@ -274,7 +274,7 @@ cdef bint keep_plain(Scan *s, Seen *seen, Chain *chain) noexcept nogil:
 
 
 cdef uint32_t trace_of(Scan *s, Seen *seen) noexcept nogil:
-    """The number of the trace that a span belongs to, or of what is wrong with its ids; NONE if there is no memory."""
+    """The number of the trace of a span, or of the entry for its kind of bad id. NONE if there is no memory."""
     cdef uint64_t high, low
     if seen.trace_id.size != 16:
         return bad_trace(s, BAD_TRACE_ID, &seen.trace_id)
@@ -287,7 +287,7 @@ cdef uint32_t trace_of(Scan *s, Seen *seen) noexcept nogil:
 
 
 cdef inline void enter(Scan *s, uint32_t number, Span *span, uint32_t trace_number, Seen *seen) noexcept nogil:
-    """Add a span to its trace's summary."""
+    """Add a span to the summary of its trace."""
     cdef Trace *trace = traces(s) + trace_number
     if trace.first == NONE:
         trace.first = number
@@ -314,7 +314,7 @@ cdef inline void enter(Scan *s, uint32_t number, Span *span, uint32_t trace_numb
 
 
 cdef bint walk_span(Scan *s, Pos start, Pos at, Pos stop, uint32_t scope) noexcept nogil:
-    """Read one span, whose field starts at `start`. False after trouble."""
+    """Read one span, whose field starts at `start`. False after an error."""
     cdef Seen seen
     cdef Chain chain
     cdef Span *span
@@ -337,7 +337,7 @@ cdef bint walk_span(Scan *s, Pos start, Pos at, Pos stop, uint32_t scope) noexce
 
 
 cdef bint share(Scan *s, Holder *holder, uint32_t start, uint32_t stop) noexcept nogil:
-    """Note a field that goes into each part of its holder. False: no memory."""
+    """Note a field that goes into each part of its holder. False if there is no memory."""
     cdef uint32_t number = s.runs.used
     holder.shared_bytes += stop - start
     holder.shared_fields += 1
@@ -357,7 +357,7 @@ cdef bint share(Scan *s, Holder *holder, uint32_t start, uint32_t stop) noexcept
 
 
 cdef bint read_shared(Scan *s, uint32_t number, Level level, Pos at, Pos stop, bint asked) noexcept nogil:
-    """Look into a resource or scope, which has come to its length. False after trouble."""
+    """Look up attributes in a resource or scope. False after an error."""
     cdef Pos end = NULL
     cdef Pos body = content(&s.failure, at, stop, &end)
     if body == NULL:
@@ -373,7 +373,7 @@ cdef bint read_shared(Scan *s, uint32_t number, Level level, Pos at, Pos stop, b
 
 
 cdef bint walk_fields(Scan *s, uint32_t number, Level level, Pos at, Pos stop) noexcept nogil:
-    """Read the fields of a holder. False after trouble."""
+    """Read the fields of a holder. False after an error."""
     cdef uint64_t tag = 0, down = 1 << 3 | LENGTH if level == MESSAGE else 2 << 3 | LENGTH
     cdef bint asked = level == RESOURCE and s.wanted.resources.used or level == SCOPE and s.wanted.scopes.used
     cdef Pos field, body, size_at, end = NULL
@@ -404,7 +404,7 @@ cdef bint walk_fields(Scan *s, uint32_t number, Level level, Pos at, Pos stop) n
 cdef bint walk_holder(
     Scan *s, uint32_t within, Level level, Pos start, Pos size_at, Pos body, Pos stop
 ) noexcept nogil:
-    """Read a holder whose field starts at `start`. False after trouble."""
+    """Read a holder whose field starts at `start`. False after an error."""
     cdef uint32_t number = s.holders.used, runs_before = s.runs.used, hits_before = s.hits.used
     cdef uint32_t spans_before = s.spans.used
     cdef Holder *holder
@@ -438,21 +438,21 @@ cdef bytes packed(const uint64_t *ids, uint32_t count):
 
 
 cdef uint32_t few_missing(Scan *s, Trace *trace, const uint64_t *ids, uint64_t *out) noexcept nogil:
-    """Put the parents that are not among the ids of a trace of few spans into `out`; how many."""
+    """Write the missing parents of a trace of few spans to `out`. Returns their number."""
     cdef uint32_t at = trace.first, found = 0
     cdef Span *span
     while at != NONE:
         span = spans(s) + at
         if span.parent != ROOT and (span.parent == ODD or not among(span.parent_id, ids, trace.spans)):
             if not among(span.parent_id, out, found):
-                out[found] = span.parent_id  # of an odd one 0
+                out[found] = span.parent_id  # 0 for an id of invalid length
                 found += 1
         at = span.next
     return found
 
 
 cdef inline bint enter_id(uint64_t *table, uint32_t room, uint64_t id) noexcept nogil:
-    """Whether this id, which is not 0, was new to the table."""
+    """Add an id, which is not 0, to the table. Returns whether it is new."""
     cdef uint32_t slot = slot_of_id(&SEED, table, room, id)
     if table[slot]:
         return False
@@ -463,7 +463,7 @@ cdef inline bint enter_id(uint64_t *table, uint32_t room, uint64_t id) noexcept 
 cdef uint32_t many_missing(
     Scan *s, Trace *trace, const uint64_t *ids, uint64_t *out, uint64_t *table, uint32_t room
 ) noexcept nogil:
-    """As `few_missing`, with a table of zeros at least twice as large as there are ids and parents."""
+    """The same as `few_missing`, with an empty table at least twice as large as the number of ids and parents."""
     cdef uint32_t at = trace.first, found = 0, number
     cdef bint odd = False
     cdef Span *span
@@ -537,7 +537,7 @@ cdef object scan_error_of(Scan *s, Trace *trace, bytes payload):
 
 
 cdef tuple results(Scan *s, bytes message, bytes arrived, list scan_errors, list texts):
-    """What was found in a message that was read to its end."""
+    """The fragments of a message that was read to its end. Errors are appended to `scan_errors`."""
     cdef list found, alive = []
     cdef uint32_t number
     cdef Trace *trace = traces(s)
@@ -571,7 +571,7 @@ cdef object error_of(Scan *s):
 
 
 cdef bint read(Scan *s, Wanted *wanted, Firsts *firsts, bytes message):
-    """Read a message to its end; False after trouble. The caller has to `finish` either way."""
+    """Read a message to its end. False after an error. The caller has to call `finish` in both cases."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(message)
     cdef bint whole
     s.base = <Pos> PyBytes_AS_STRING(message)
@@ -585,11 +585,11 @@ cdef bint read(Scan *s, Wanted *wanted, Firsts *firsts, bytes message):
     return whole
 
 
-# The front doors ----------------------------------------------------------------------------------------------------
+# Entry points ------------------------------------------------------------------------------------------------------
 
 
 cdef int compile_keys(Keys *keys, list wanted) except -1:
-    """Fill the table from (ask, key) pairs. The keys' bytes must outlive it."""
+    """Fill the table from (ask, key) pairs. The bytes of the keys must outlive the table."""
     cdef uint32_t slot
     cdef Key *key
     cdef bytes text
@@ -612,14 +612,14 @@ cdef inline bint is_space(uint8_t letter) noexcept nogil:
 
 
 cdef inline bint may_be_json(Pos at, Py_ssize_t size) noexcept nogil:
-    """Cheap, and False for nearly all of protobuf: what begins with a brace, or with a space and one of either."""
+    """A cheap check for a brace at the beginning, also after white space. It is False for nearly all protobuf records."""
     if at[0] == BRACE or (at[0] != 0x0A and is_space(at[0])):
         return True
     return at[0] == 0x0A and size > 1 and (at[1] == BRACE or is_space(at[1]))
 
 
 cdef class Scanner:
-    """Takes records apart, and finds what `lookup` asks for: see `reference.Scanner`, whose meaning this has."""
+    """Splits records by trace, and finds the values that `lookup` asks for. The same as `reference.Scanner`, compiled."""
 
     def __cinit__(self, lookup=NOTHING):
         cdef dict plain = {
@@ -649,9 +649,9 @@ cdef class Scanner:
         free(self.wanted.plain)
 
     cpdef tuple fragments(self, value, encoding, list scan_errors):
-        """One fragment for each trace in a record's value, by first appearance. Never raises, whatever the bytes.
+        """One fragment for each trace in a record's value, in the order of first appearance. Never raises.
 
-        What cannot be handled is appended to `scan_errors`. Every span is in exactly one of the fragments or scan_errors.
+        Parts that cannot be handled are appended to `scan_errors`. Every span is in exactly one fragment or ScanError.
         """
         if type(value) is bytes and encoding is not JSON and PyBytes_GET_SIZE(value) > 0:
             if encoding is PROTO or not may_be_json(<Pos> PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
@@ -674,7 +674,7 @@ cdef class Scanner:
             finish(&s)
 
     cpdef list each_span(self, bytes message):
-        """The values asked for, of each span of a serialized `TracesData`, in the order of the spans.
+        """The values asked for in each span of a serialized `TracesData`, in the order of the spans.
 
         Raises WireError for bytes that cannot be read.
         """

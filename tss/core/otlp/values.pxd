@@ -1,4 +1,4 @@
-# What the scanner has of values.pyx.
+# The functions of values.pyx that the scanner uses.
 
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -6,11 +6,11 @@ from tss.core.otlp.found cimport Chain, Hit, Keys, Scan, Trace
 from tss.core.otlp.protobuf cimport Pos
 
 cdef enum:
-    SHARED_TEXTS = 256  # that a scanner keeps to give out again: of up to 64 bytes they are 30 kB
+    SHARED_TEXTS = 256  # texts that a scanner keeps, to share one object among traces: 30 kB for texts of up to 64 bytes
 
-    DEEP_BYTES = 256  # see nesting.py: in less no value can be too deep
+    DEEP_BYTES = 256  # see nesting.py: a shorter value cannot be too deep
 
-cdef enum Nested:  # what may have nested values
+cdef enum Nested:  # the kinds of messages that may have nested values
     OF_RESOURCE
     OF_SCOPE
     OF_EVENT

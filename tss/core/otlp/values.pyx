@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The values that policies ask for: found during the pass, made Python's when the fragments are."""
+"""The values that policies ask for: found during the pass, and made Python objects together with the fragments."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
@@ -20,15 +20,15 @@ from tss.core.otlp.protobuf cimport (
 from tss.core.otlp import lookup as lookups
 
 cdef enum:
-    FEW_ASKS = 8  # whose state stands on the stack
+    FEW_ASKS = 8  # up to this many asks, their state is on the stack
     MOST_SHARED_BYTES = 64
-    MOST_CONTAINERS = 64  # in each other: `nesting.MAX_VALUE_DEPTH`
-    MOST_LAYERS = 3 * MOST_CONTAINERS + 4  # each a map, its pair and its value; around them a holder, a pair and a value
+    MOST_CONTAINERS = 64  # nested: `nesting.MAX_VALUE_DEPTH`
+    MOST_LAYERS = 3 * MOST_CONTAINERS + 4  # a map, its pair and its value at each level; around them a holder, a pair and a value
 
 cdef uint32_t MOST_VALUES = lookups.MAX_VALUES
 
 
-cdef struct Found:  # for an ask in a trace: the hits that were kept, the last first
+cdef struct Found:  # the hits kept for an ask in a trace, the last one first
     uint32_t last
     uint32_t values
 
@@ -36,14 +36,14 @@ cdef struct Found:  # for an ask in a trace: the hits that were kept, the last f
 # How deep values are -------------------------------------------------------------------------------------------------
 
 
-cdef struct Layer:  # a message that is being looked through
+cdef struct Layer:  # a message that is being checked
     Pos at
     Pos stop
     Nested kind
 
 
 cdef inline Nested within(Nested kind, uint64_t tag) noexcept nogil:
-    """What the field with this tag is, in a message of this kind."""
+    """The kind of the message in the field with this tag, in a message of this kind."""
     if kind == KEY_VALUE:
         return ANY_VALUE if tag == (2 << 3 | LENGTH) else WITHOUT
     if kind == ANY_VALUE:
@@ -56,7 +56,7 @@ cdef inline Nested within(Nested kind, uint64_t tag) noexcept nogil:
 
 
 cdef bint is_too_deep(Pos at, Pos stop, Nested kind) noexcept nogil:
-    """As `nesting.is_too_deep`, with a stack of its own: nothing recurses on data."""
+    """The same as `nesting.is_too_deep`. It has its own stack, so that nothing recurses on data."""
     cdef Layer[MOST_LAYERS] layers
     cdef Layer *layer = layers
     cdef Failure failure
@@ -98,12 +98,12 @@ cdef bint is_too_deep(Pos at, Pos stop, Nested kind) noexcept nogil:
 
 
 cdef uint32_t slot_of(const char *text, uint32_t size) noexcept nogil:
-    # Among the keys of one service the length and the last letter tell nearly all apart, and cost nothing to compute.
+    # The length and the last letter distinguish nearly all keys of one service, and cost nothing to compute.
     return (size * 7 + (<uint8_t> text[size - 1] if size else 0)) % KEY_SLOTS
 
 
 cdef Pos any_value(Scan *s, Pos at, Pos stop, Hit *hit) noexcept nogil:
-    """Past an AnyValue: the last field of its oneof is the value."""
+    """Read an AnyValue. The last field of its oneof is the value."""
     cdef uint64_t tag = 0, number = 0
     cdef Pos end = NULL
     while at != NULL and at < stop:
@@ -130,7 +130,7 @@ cdef Pos any_value(Scan *s, Pos at, Pos stop, Hit *hit) noexcept nogil:
 
 
 cdef Pos key_value(Scan *s, Pos at, Pos stop, Text *key, Hit *hit) noexcept nogil:
-    """Past a KeyValue. A key given twice counts as the last, a value given twice as both in one."""
+    """Read a KeyValue. If it has two keys, the last one counts; two values are merged."""
     cdef uint64_t tag = 0
     cdef Pos body, end = NULL
     while at != NULL and at < stop:
@@ -152,7 +152,7 @@ cdef Pos key_value(Scan *s, Pos at, Pos stop, Text *key, Hit *hit) noexcept nogi
 
 
 cdef inline bint has(Scan *s, Chain *chain, uint32_t ask) noexcept nogil:
-    """Whether there is a hit for this ask already; there are few, one for each ask at most."""
+    """Whether there is a hit for this ask already. A chain has at most one hit for each ask."""
     cdef uint32_t number = chain.first
     while number != NONE:
         if hits(s)[number].ask == ask:
@@ -162,7 +162,7 @@ cdef inline bint has(Scan *s, Chain *chain, uint32_t ask) noexcept nogil:
 
 
 cdef bint keep(Scan *s, Hit *hit, uint32_t ask, Chain *chain) noexcept nogil:
-    """Put a copy of `hit` at the end of a chain. False: no memory."""
+    """Append a copy of `hit` to a chain. False if there is no memory."""
     cdef uint32_t number = s.hits.used
     if number == s.hits.room and not grow(s, &s.hits):
         return False
@@ -178,7 +178,7 @@ cdef bint keep(Scan *s, Hit *hit, uint32_t ask, Chain *chain) noexcept nogil:
 
 
 cdef inline bint is_unasked(Keys *keys, Pos at, Pos stop) noexcept nogil:
-    """Whether it is at first sight an attribute that nobody asks for, sound or not: a short key and one short value."""
+    """A quick check whether an attribute with a short key and one short value is not asked for, valid or not."""
     cdef Pos key = at + 2, value
     if stop - at < 2 or at[0] != (1 << 3 | LENGTH) or at[1] >= 0x80 or at[1] > stop - key:
         return False
@@ -189,7 +189,7 @@ cdef inline bint is_unasked(Keys *keys, Pos at, Pos stop) noexcept nogil:
 
 
 cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Chain *chain) noexcept nogil:
-    """Look an attribute up; its value goes into the chain. False: no memory."""
+    """Append the value of an attribute to the chain if it is asked for. False if there is no memory."""
     cdef Hit hit
     cdef Text key
     cdef int32_t candidate
@@ -198,12 +198,12 @@ cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Chain *chain) noexcep
     memset(&hit, 0, sizeof(Hit))
     memset(&key, 0, sizeof(Text))
     if key_value(s, at, stop, &key, &hit) == NULL:
-        s.failure.what = NO_TROUBLE  # one that cannot be parsed has no value, and is none of the record's business
+        s.failure.what = NO_TROUBLE  # an attribute that cannot be parsed has no value, and does not make the record unreadable
         return True
     candidate = keys.slots[slot_of(<const char *> key.at, key.size)]
     while candidate >= 0:
         if is_text(&key, keys.items[candidate].text, keys.items[candidate].size):
-            # The first of a key counts, even without a value.
+            # The first attribute with a key counts, even without a value.
             if not has(s, chain, keys.items[candidate].ask) and not keep(s, &hit, keys.items[candidate].ask, chain):
                 return False
         candidate = keys.items[candidate].next
@@ -215,11 +215,12 @@ cdef inline bint is_text(Text *text, const char *other, uint32_t size) noexcept 
 
 
 cdef bint attributes(Scan *s, Keys *keys, uint64_t wanted, Pos start, Pos stop, Chain *chain) noexcept nogil:
-    """Look up all attributes, tagged `wanted`, of a resource or scope; if it can be parsed. False: no memory."""
+    """Look up the attributes of a resource or scope, in fields with the tag `wanted`. If it cannot be parsed, it has none.
+    False if there is no memory."""
     cdef Pos at, body, end = NULL
     cdef uint64_t tag = 0
     cdef int turn
-    for turn in range(2):  # once to see whether it is sound, then once more
+    for turn in range(2):  # the first turn checks whether it can be parsed, the second looks up
         at = start
         while at < stop:
             at = head(&s.failure, at, stop, &tag)
@@ -240,7 +241,7 @@ cdef bint attributes(Scan *s, Keys *keys, uint64_t wanted, Pos start, Pos stop, 
 
 
 cdef object text_of(Hit *hit, list texts):
-    """A text that is UTF-8. Most come again and again, so that one object for many traces saves time and memory."""
+    """A text that is UTF-8. Most texts occur again and again, so sharing one object among traces saves time and memory."""
     cdef const char *start = <const char *> hit.at
     cdef Py_ssize_t size = hit.bits
     cdef uint32_t slot
@@ -294,14 +295,14 @@ cdef inline bint is_kept(Scan *s, Hit *hit, uint32_t kept) noexcept nogil:
 
 
 cdef object mended(Hit *hit):
-    """Let a text that is not UTF-8 be what it is read as; the bytes object returned has it."""
+    """Replace a text that is not UTF-8 by the text as it is read. The returned bytes object owns it."""
     cdef bytes text = PyUnicode_DecodeUTF8(<const char *> hit.at, hit.bits, "replace").encode()
     hit.at, hit.bits = <Pos> PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)
     return text
 
 
 cdef int take(Scan *s, uint32_t at, Found *found, list alive) except -1:
-    """Keep of a chain of hits those whose values are new."""
+    """Keep the hits of a chain whose values are new."""
     cdef Hit *hit
     cdef Found *mine
     while at != NONE:
@@ -330,14 +331,14 @@ cdef tuple values_of_ask(Scan *s, Found *found, list texts):
     while at != NONE:  # from the last to the first
         number -= 1
         value = value_of(hits(s) + at, texts)
-        Py_INCREF(value)  # of which SET_ITEM takes one
+        Py_INCREF(value)  # SET_ITEM steals a reference
         PyTuple_SET_ITEM(values, number, value)
         at = hits(s)[at].kept
     return values
 
 
 cdef tuple values_of(Scan *s, Trace *trace, list texts, list alive):
-    """The values asked for. `alive` gets what hits were made to point to, and must outlive them."""
+    """The values asked for. Objects to which hits now point are appended to `alive`, which must outlive the hits."""
     cdef Found[FEW_ASKS] few
     cdef Found *found = few
     cdef uint32_t number
@@ -356,7 +357,7 @@ cdef tuple values_of(Scan *s, Trace *trace, list texts, list alive):
 
 
 cdef int take_all(Scan *s, Trace *trace, Found *found, list alive) except -1:
-    """For each span what its resource has, what its scope has, and its own; the first two only once."""
+    """Collect the values of each span's resource, of its scope, and its own. A resource or scope is collected only once."""
     cdef uint32_t at = trace.first, scope = NONE, resource = NONE
     while at != NONE:
         if holder_of(s, at, RESOURCE) != resource:
@@ -371,7 +372,7 @@ cdef int take_all(Scan *s, Trace *trace, Found *found, list alive) except -1:
 
 
 cdef list values_of_each_span(Scan *s, list texts, list alive):
-    """The values asked for, of each span of the message. `alive` is as for `values_of`."""
+    """The values asked for in each span of the message. `alive` is as in `values_of`."""
     cdef Found *found = <Found *> malloc((s.wanted.asks or 1) * sizeof(Found))
     cdef uint32_t at, number
     cdef list each = []
