@@ -17,6 +17,7 @@ TYPED = (
     "core/duplicates",
     "core/evaluation",
     "core/firstmet",
+    "core/holds",
     "core/ledger",
     "core/memory",
     "core/opentraces",

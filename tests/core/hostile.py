@@ -277,7 +277,7 @@ class Daemon:
         self.buffer.settle_all(found.ended)
         for trace in found.kept:
             prepared = self.preparation.prepare(trace.payload, complete=not trace.late)
-            if not trace.branches:
+            if not trace.further:
                 self.buffer.rewrite(trace, prepared.payload, trace.held_spans)
             self.waiting.append(trace)
         self._note()

@@ -150,7 +150,8 @@ def test_law_1_what_was_withdrawn_does_not_count_as_delivered() -> None:
     into.adopt(home)
     trace = decided(into, home)
     into.forget([home])
-    home.gone = trace.withdrawn = True
+    home.gone = True
+    trace.let_go(home)
     into.settle(trace)
     again = Partition(0, 0, 300_000)
     into.adopt(again)
@@ -170,16 +171,17 @@ def test_what_was_delivered_counts_as_delivered_when_the_partition_comes_back() 
 
 
 def test_of_a_trace_on_two_partitions_the_part_that_is_ours_is_left() -> None:
-    home, other = Partition(0, 0, 300_000), Partition(1, 0, 300_000)
-    trace = Trace(trace_id(1), home, 0)
-    for at, payload in ((home, b"one"), (other, b"two")):
-        at.ledger.read(0)
-        trace.hold(at, 0, fragment(1, payload=payload))
-    assert trace.chunks_of_ours() == [b"one", b"two"]
-    home.gone = True
-    assert trace.chunks_of_ours() == [b"two"]
-    home.gone, other.gone = False, True
-    assert trace.chunks_of_ours() == [b"one"]
+    for gone, left in ((0, [b"two"]), (1, [b"one"])):
+        partitions = Partition(0, 0, 300_000), Partition(1, 0, 300_000)
+        trace = Trace(trace_id(1), partitions[0], 0)
+        for at, payload in zip(partitions, (b"one", b"two"), strict=True):
+            at.ledger.read(0)
+            trace.hold(at, 0, fragment(1, payload=payload))
+        trace.take_off()
+        assert trace.chunks() == [b"one", b"two"]
+        trace.let_go(partitions[gone])
+        assert trace.chunks() == left
+        assert [each.in_flight for each in partitions] == [gone, 1 - gone]
 
 
 # -- from when on the topic is to be read

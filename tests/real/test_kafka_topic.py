@@ -181,7 +181,7 @@ async def test_a_partition_that_is_anothers_is_left_to_it(apache: Broker) -> Non
         gone, ours = trace(1), trace(2)
         gone.home.gone = True
         assert await topic.send([gone, ours]) == Accepted()
-        assert (gone.withdrawn, ours.withdrawn) == (True, False)
+        assert (gone.is_held(), ours.is_held()) == (False, True)
         assert await topic.send([gone]) == Accepted()
     assert sorted(place.there()) == sorted(span_ids([ours]))
 

@@ -52,7 +52,7 @@ class Replica:
         return going
 
     async def deliver(self, traces: list[Trace]) -> None:
-        self.sent += [(trace.trace_id, trace.held_spans) for trace in traces if trace.chunks_of_ours()]
+        self.sent += [(trace.trace_id, trace.held_spans) for trace in traces if trace.chunks()]
         await self.shared.keep(traces)
         self.buffer.settle_all(traces)
 

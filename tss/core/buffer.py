@@ -378,7 +378,7 @@ class Buffer:
     def park(self, trace: Trace) -> None:
         """Redis has what the trace was to leave there. What has closed meanwhile keeps it here, too."""
         home: Partition = trace.home
-        if trace.reason is None and trace.is_leaving() and not home.revoked and trace.branches is None:
+        if trace.reason is None and trace.is_leaving() and not home.revoked and trace.further is None:
             self.open_bytes -= trace.park()
             home.parked(trace.trace_id, trace.first_offset)
             self._open.renew(trace)
@@ -406,10 +406,10 @@ class Buffer:
             self._leave_out(trace, {(home.id, trace.parked_to)})
             if trace.spans:
                 return False
-        if trace.branches is not None or [late for late in latecomers if not late.home.revoked]:
-            size = trace.size
-            trace.let_go()
-            self.closed_bytes += trace.size - size
+        if trace.further is not None or [late for late in latecomers if not late.home.revoked]:
+            freed = trace.let_go(home)
+            trace.size -= freed
+            self.closed_bytes -= freed
             return False
         if trace.decision is None:
             self._stop_closing(trace)
@@ -417,7 +417,7 @@ class Buffer:
             self.memory.settled(trace.trace_id)
         for each in [trace, *latecomers]:
             self.closed_bytes -= each.size
-            each.let_go()
+            each.let_go(each.home)
         return True
 
     def relieve_ledgers(self) -> None:
@@ -463,7 +463,7 @@ class Buffer:
         known = self.memory.learn(trace.trace_id, known, trace.number)
         if known.first[0] == home.id:
             home.replay.ended(trace.trace_id, known.first[1])
-        elif trace.branches is None:  # else it is counted already
+        elif trace.further is None:  # else it is counted already
             self.on_two_partitions += 1
         late: list[Trace] = []
         for each in together:
@@ -555,7 +555,7 @@ class Buffer:
         """Every destination has these kept traces; returns what is remembered of each now."""
         known: dict[bytes, Kept] = {}
         for trace in traces:
-            places = _places(trace) if not trace.withdrawn else _places_of_ours(trace)
+            places = _places(trace)
             self.memory.delivered(trace.trace_id, places)
             kept = self.memory.covering(trace.trace_id)
             if kept is not None and places:
@@ -566,12 +566,12 @@ class Buffer:
         """The trace has ended: its holds are released, and its bytes."""
         decision = trace.decision
         if decision is not None and decision.keeps:
-            places = _places(trace) if not trace.withdrawn else _places_of_ours(trace)
+            places = _places(trace)
             self.memory.delivered(trace.trace_id, places)
             self.memory.settled(trace.trace_id)
         self.closed_bytes -= trace.size
         home: Partition = trace.home
-        if trace.shelved and home.shelf is not None:
+        if trace.shelved and home.shelf is not None and not home.gone:
             home.shelf.end(trace.trace_id, trace.last_offset())
         trace.release()
 
@@ -607,14 +607,14 @@ class Buffer:
             self.memory.leave(partition.id)
         self._share()
         for trace in self._open.all() if partitions else ():
-            self._leave(trace)
+            self._leave(trace, partitions)
 
-    def _leave(self, trace: Trace) -> None:
+    def _leave(self, trace: Trace, partitions: Collection[Partition]) -> None:
         home: Partition = trace.home
         size = trace.size
         if home.revoked:
             self._unschedule(trace)
-        stays = trace.leave_revoked()
+        stays = trace.forget(partitions)
         self.open_bytes += trace.size - size
         if not stays:
             self._open.remove(trace)
@@ -822,7 +822,7 @@ class Buffer:
         self._open.remove(trace)
         self._closing[trace.trace_id] = trace
         trace.take_off()
-        if trace.branches is not None:
+        if trace.further is not None:
             self.on_two_partitions += 1
         self.open_spans -= trace.spans
         self.open_bytes -= trace.size
@@ -879,10 +879,3 @@ def _first_to_replay(trace: Trace) -> int:
 
 def _parked(trace: Trace) -> tuple[Partition, int] | None:
     return (trace.home, trace.parked_to) if trace.parked_to >= 0 else None
-
-
-def _places_of_ours(trace: Trace) -> list[tuple[int, int]]:
-    """The same, without those on partitions that are another's now."""
-    home: Partition = trace.home
-    parked = [(home.id, trace.parked_to)] if trace.parked_to >= 0 and not home.gone else []
-    return parked + [(partition.id, offset) for partition, offset in trace.holds() if not partition.gone]

@@ -10,7 +10,7 @@ from tss.core.trace cimport Trace
 cpdef list unknown_here(list batch, Memory memory, long long ttl_ms)
 
 
-@cython.locals(branch=Trace)
+@cython.locals(home=Partition, first_offset="long long")
 cpdef bint could_be_known(Trace trace, Memory memory, long long ttl_ms) except -1
 
 
@@ -18,11 +18,11 @@ cpdef bint could_be_known(Trace trace, Memory memory, long long ttl_ms) except -
 cdef bint _may_be_a_rest(Trace trace, long long ttl_ms) except -1
 
 
-@cython.locals(each=Trace)
+@cython.locals(first_offset="long long")
 cdef bint _may_be_reached(Trace trace, dict bounds) except -1
 
 
-@cython.locals(trace=Trace, each=Trace)
+@cython.locals(trace=Trace, home=Partition, first_offset="long long")
 cpdef dict _from_offsets(list whole)
 
 

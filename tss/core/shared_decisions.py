@@ -55,9 +55,10 @@ def could_be_known(trace: Trace, memory: Memory, ttl_ms: int) -> bool:
         return True
     if _may_be_a_rest(trace, ttl_ms):
         return True
-    for branch in trace.branches or ():  # noqa: SIM110  # Cython takes no generator in a function of C types
-        if branch.first_offset < branch.home.horizon:
-            return True
+    if trace.further is not None:
+        for home, first_offset in trace.begins():
+            if first_offset < home.horizon:
+                return True
     return False
 
 
@@ -73,7 +74,7 @@ def _may_be_a_rest(trace: Trace, ttl_ms: int) -> bool:
 
 def homes_of(traces: list[Trace]) -> set[Partition]:
     """The partitions that have records of these traces."""
-    return {trace.home for trace in traces} | {branch.home for trace in traces for branch in trace.branches or ()}
+    return {home for trace in traces for home, _ in trace.begins()}
 
 
 def within_reach(
@@ -103,9 +104,9 @@ def within_reach(
 
 def _may_be_reached(trace: Trace, bounds: dict[Partition, tuple[int, int]]) -> bool:
     began_ms = trace.start_ns // 1_000_000
-    for each in (trace, *(trace.branches or ())):
-        bound = bounds.get(each.home)
-        if bound is not None and (each.first_offset < bound[0] or began_ms < bound[1]):
+    for home, first_offset in trace.begins():
+        bound = bounds.get(home)
+        if bound is not None and (first_offset < bound[0] or began_ms < bound[1]):
             return True
     return False
 
@@ -116,8 +117,8 @@ def _from_offsets(whole: list[Trace]) -> dict[int, int]:
     lowest: dict[Partition, int] = {}
     began_ms = min([trace.start_ns for trace in whole], default=0) // 1_000_000 - AHEAD_MS
     for trace in whole:
-        for each in (trace, *(trace.branches or ())):
-            lowest[each.home] = min(lowest.get(each.home, each.first_offset), each.first_offset)
+        for home, first_offset in trace.begins():
+            lowest[home] = min(lowest.get(home, first_offset), first_offset)
     return {home.id: min(offset, home.replay.offset_at(began_ms)) for home, offset in lowest.items()}
 
 

@@ -1,6 +1,7 @@
 # The C types of trace.py, for when it is compiled.
 
 cimport cython
+from tss.core.holds cimport Holds
 from tss.core.otlp.fragment cimport Fragment, values_bytes
 from tss.core.otlp.lineage cimport Lineage as CLineage  # not under the name that trace.py gives to one of two
 from tss.core.progress cimport Progress
@@ -15,7 +16,7 @@ cdef class Trace:
     cdef object _chunk
     cdef list _chunks
     cdef long long _packed
-    cdef readonly list branches
+    cdef readonly list further
     cdef readonly long long spans
     cdef readonly long long held_spans
     cdef readonly long long payload_bytes
@@ -47,7 +48,6 @@ cdef class Trace:
     cdef public long long number
     cdef public bint late
     cdef public list latecomers
-    cdef public bint withdrawn
     cdef public Trace older
     cdef public Trace newer
     cdef public Trace quieter
@@ -55,15 +55,15 @@ cdef class Trace:
 
     cpdef bint is_complete(self)
     cpdef unsigned long long duration_ns(self)
-    @cython.locals(held=list, branch=Trace)
+    @cython.locals(held=list, each=Holds)
     cpdef list holds(self)
-    @cython.locals(branch=Trace)
+    @cython.locals(begins=list)
+    cpdef list begins(self)
+    @cython.locals(each=Holds)
     cpdef bint holds_up_to(self, Progress partition, long long offset)
     cpdef bint is_held(self)
-    @cython.locals(plain=list, branch=Trace)
+    @cython.locals(plain=list, holds=Holds)
     cpdef list chunks(self)
-    @cython.locals(plain=list, branch=Trace)
-    cpdef list chunks_of_ours(self)
     @cython.locals(growth="long long")
     cpdef long long absorb(self, Fragment fragment) except? -1
     @cython.locals(before="long long", lineage=CLineage)
@@ -71,12 +71,12 @@ cdef class Trace:
     @cython.locals(before="long long")
     cdef long long _learn(self, tuple values) except? -1
     cpdef forget_lineage(self)
-    @cython.locals(growth="long long", branch=Trace)
+    @cython.locals(growth="long long")
     cpdef long long hold(self, Progress partition, long long offset, Fragment fragment) except -1
     @cython.locals(growth="long long")
     cdef long long _hold(self, long long offset, bytes payload) except -1
-    @cython.locals(branch=Trace)
-    cdef Trace _branch(self, Progress partition, long long offset)
+    @cython.locals(holds=Holds)
+    cdef long long _hold_further(self, Progress partition, long long offset, Fragment fragment) except -1
     cpdef clock(self, long long now_ms)
     cpdef bint may_be_parked(self)
     cpdef bint is_parked(self)
@@ -87,23 +87,29 @@ cdef class Trace:
     @cython.locals(growth="long long")
     cpdef long long rewrite(self, bytes payload, long long spans) except? -1
     @cython.locals(
-        chunks=list, offsets=list, pieces=list, spans="long long", size="long long", growth="long long", branch=Trace
+        chunks=list, offsets=list, pieces=list, spans="long long", size="long long", growth="long long", each=Holds
     )
     cpdef long long leave_out(self, set places) except? -1
-    @cython.locals(here=list, spans="long long", size="long long", branch=Trace)
-    cdef tuple _spans_elsewhere(self, set places)
+    @cython.locals(here=list, spans="long long", size="long long", each=Holds)
+    cdef tuple _spans_in_redis(self, set places)
     cdef list _all_offsets(self)
     @cython.locals(pieces=list)
     cdef list _pieces(self)
-    @cython.locals(offset="long long", branch=Trace)
+    @cython.locals(offset="long long", each=Holds)
     cpdef release(self)
     cdef _settle(self, long long offset)
+    @cython.locals(freed="long long", each=Holds)
+    cpdef long long let_go(self, Progress partition) except -1
+    @cython.locals(each=Holds)
     cpdef drop_chunks(self)
-    @cython.locals(branch=Trace)
+    @cython.locals(freed="long long", each=Holds)
+    cdef long long _keep_further(self, list staying) except -1
+    @cython.locals(each=Holds)
     cpdef take_off(self)
-    @cython.locals(branch=Trace)
-    cpdef bint leave_revoked(self) except -1
-    cdef _move_to(self, Trace branch)
+    cpdef bint forget(self, partitions) except -1
+    @cython.locals(further=list)
+    cdef _move_to(self, Holds first)
+    cdef long long _held_bytes(self, long long records) except? -1
     cdef list _all_chunks(self)
     cdef long long _chunk_bytes(self) except? -1
 

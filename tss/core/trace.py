@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Collection
 from typing import Any
 
 from tss.core.decision import Decision, Reason
-from tss.core.otlp import Encoding, Lineage, join, scan
+from tss.core.holds import BYTES_BYTES, HOLDS_BYTES, RECORD_BYTES, Holds, spans_of
+from tss.core.otlp import Lineage, join
 from tss.core.otlp.fragment import Fragment, values_bytes
 from tss.core.otlp.lookup import Values, merge
 from tss.core.packing import Packed, Packer
@@ -16,9 +18,7 @@ from tss.core.streamtime import NO_TIME
 
 # What CPython 3.11 takes on 64 bits, measured with tracemalloc and by RSS (tests/core/test_buffer.py holds them to it).
 TRACE_BYTES = 500  # the object, its id, its places in the buffer and the ring
-RECORD_BYTES = 55  # the header of its bytes, its offset
 FURTHER_BYTES = 160  # from the second record on: the lists
-BYTES_BYTES = 33  # the header of a bytes object
 PACKED_BYTES = 400  # a frame's header, what says how to open it, and the holes that packing leaves in the heap
 SIZES_BYTES = 80  # the header of the array that tells packed fragments apart, and 4 bytes for each
 PACK_MIN_BYTES = 1024  # less gains nothing
@@ -27,25 +27,24 @@ _NO_IDS = b""
 
 
 class Trace:
-    """All that is known of one trace id, and its claims on offsets of one partition.
+    """All that is known of one trace id, and the records that it holds.
 
-    What comes of it on another partition (producers that do not agree on a partitioner) is held by a branch: a trace of
-    its own there, closed and settled together with this one. A fragment read again from below the low water only adds
-    to the summary: it is not held.
+    It is closed by one partition, its home. Its records on further partitions are in ``further``. A fragment that is
+    read again from below the low water only adds to the summary: it is not held.
     """
 
     __slots__ = (
         "_chunk", "_chunks", "_fetched", "_leaving", "_leaving_ms", "_leaving_to", "_lineage", "_missing", "_offset",
-        "_offsets", "_packed", "_span_ids", "branches", "closed_ms", "decision", "due", "end_ns", "errors",
-        "first_ms", "first_offset", "has_root", "held_ms", "held_spans", "home", "last_ms", "late", "latecomers",
+        "_offsets", "_packed", "_span_ids", "closed_ms", "decision", "due", "end_ns", "errors",
+        "first_ms", "first_offset", "further", "has_root", "held_ms", "held_spans", "home", "last_ms", "late", "latecomers",
         "livelier", "newer", "number", "older", "parked_to", "payload_bytes", "quieter", "reason",
-        "shelved", "size", "spans", "start_ns", "taken_over", "touched", "trace_id", "unlooked", "values", "withdrawn",
+        "shelved", "size", "spans", "start_ns", "taken_over", "touched", "trace_id", "unlooked", "values",
     )  # fmt: skip
 
     def __init__(self, trace_id: bytes, home: Progress, first_offset: int) -> None:
         self.trace_id = trace_id
-        # The partition whose stream time closes it, and whose records it holds. Here it is only a `Progress`: who makes
-        # traces knows it as what it gave (the buffer as a Partition), which no type can say of a compiled class.
+        # The partition whose stream time closes it. This module knows only that it is a `Progress`. Whoever makes traces
+        # gets back what it gave, a Partition: a compiled class cannot be generic, so the type is not written here.
         self.home: Any = home
         self.first_offset = first_offset  # of its first record there
         # The first record that it holds, and the further ones: most traces of a keyed topic have just one.
@@ -54,7 +53,7 @@ class Trace:
         self._chunk: bytes | Packed | None = None  # a serialized TracesData; concatenated they are one again
         self._chunks: list[bytes | Packed] | None = None
         self._packed = 0  # how many of the chunks, from the first one, are packed
-        self.branches: list[Trace] | None = None
+        self.further: list[Holds] | None = None  # what it holds on other partitions than its home
         self.spans = 0
         self.payload_bytes = 0  # of ``payload``, however small it is packed
         self.held_spans = 0  # those in ``payload``; ``spans`` may count others that only had to be remembered
@@ -80,13 +79,12 @@ class Trace:
         self.closed_ms = NO_TIME
         self.touched = 0  # which of the buffer's fragments was its last one
         self.due = 0  # the second of the ring it is filed under
-        self.size = TRACE_BYTES  # bytes, its branches' too
+        self.size = TRACE_BYTES  # bytes, with those of ``further``
         self.reason: Reason | None = None  # set when it closes
         self.number = -1  # of its closing, for the memory of decisions
         self.decision: Decision | None = None  # set when it is decided
         self.late = False  # one late fragment, under the decision of the trace it belongs to
         self.latecomers: list[Trace] | None = None  # late fragments that came between closing and decision
-        self.withdrawn = False  # not sent, at least in part: its partition is another's now, who will send it
         self.older: Trace | None = None  # the open traces in the order in which they were opened
         self.newer: Trace | None = None
         self.quieter: Trace | None = None  # and in the order of their last fragments
@@ -115,22 +113,29 @@ class Trace:
         held = [] if self._offset < 0 else [(self.home, self._offset)]
         if self._offsets is not None:
             held += [(self.home, offset) for offset in self._offsets]
-        for branch in self.branches or ():
-            held += branch.holds()
+        for each in self.further or ():
+            held += [(each.partition, offset) for offset in each.offsets]
         return held
+
+    def begins(self) -> list[tuple[Any, int]]:
+        """Each partition that it is on, with the offset of its first record there."""
+        begins = [(self.home, self.first_offset)]
+        if self.further is not None:
+            begins += [(each.partition, each.first_offset) for each in self.further]
+        return begins
 
     def holds_up_to(self, partition: Progress, offset: int) -> bool:
         """Whether it holds a record of this partition at or below this offset."""
         if self.home is partition:
             return 0 <= self._offset <= offset  # the first is the lowest
-        for branch in self.branches or ():  # noqa: SIM110  # Cython takes no generator in a method of C types
-            if branch.holds_up_to(partition, offset):
-                return True
+        for each in self.further or ():
+            if each.partition is partition:
+                return each.offsets[0] <= offset
         return False
 
     def is_held(self) -> bool:
         """Whether it holds any record, or has spans in Redis instead."""
-        return self._offset >= 0 or self.branches is not None or self.parked_to >= 0
+        return self._offset >= 0 or self.further is not None or self.parked_to >= 0
 
     def last_offset(self) -> int:
         """The highest of its home partition that it holds, or that is parked."""
@@ -141,19 +146,8 @@ class Trace:
     def chunks(self) -> list[bytes]:
         """Serialized TracesData, one or more, that together are its spans in the order they came."""
         plain = [each.unpack() if isinstance(each, Packed) else each for each in self._all_chunks()]
-        for branch in self.branches or ():
-            plain += branch.chunks()
-        return plain
-
-    def chunks_of_ours(self) -> list[bytes]:
-        """The same, without what is on partitions that are another's now."""
-        plain = (
-            []
-            if self.home.gone
-            else [each.unpack() if isinstance(each, Packed) else each for each in self._all_chunks()]
-        )
-        for branch in self.branches or ():
-            plain += branch.chunks_of_ours()
+        for holds in self.further or ():
+            plain += holds.chunks
         return plain
 
     @property
@@ -207,11 +201,7 @@ class Trace:
         if partition is self.home:
             growth = self._hold(offset, fragment.payload)
         else:
-            branch = self._branch(partition, offset)
-            growth = branch.hold(partition, offset, fragment)
-            if branch.spans == 0:  # it is new
-                growth += TRACE_BYTES
-            branch.spans += fragment.spans
+            growth = self._hold_further(partition, offset, fragment)
         self.held_spans += fragment.spans
         self.payload_bytes += len(fragment.payload)
         self.size += growth
@@ -236,20 +226,21 @@ class Trace:
             self._chunks.append(payload)
         return growth
 
-    def _branch(self, partition: Progress, offset: int) -> Trace:
-        if self.branches is None:
-            self.branches = []
-        for branch in self.branches:
-            if branch.home is partition:
-                return branch
-        branch = Trace(self.trace_id, partition, offset)
-        self.branches.append(branch)
-        return branch
+    def _hold_further(self, partition: Progress, offset: int, fragment: Fragment) -> int:
+        if self.further is None:
+            self.further = []
+        for holds in self.further:
+            if holds.partition is partition:
+                return holds.add(offset, fragment.payload, fragment.spans)
+        holds = Holds(partition, offset)
+        self.further.append(holds)
+        return HOLDS_BYTES + holds.add(offset, fragment.payload, fragment.spans)
 
     # -- shrinking
 
     def pack(self, packer: Packer) -> int:
-        """Make what is not packed yet one packed chunk; returns how many bytes that saves. Branches stay as they are."""
+        """Make what is not packed yet one packed chunk; returns how many bytes that saves. ``further`` is not
+        packed."""
         if self._leaving:  # the first chunks are to be told from those that come meanwhile
             return 0
         chunks = self._all_chunks()
@@ -270,8 +261,8 @@ class Trace:
         return saved
 
     def rewrite(self, payload: bytes, spans: int) -> int:
-        """From now on its spans are these; it has no branches. Its records stay held. Returns by how many bytes it grew:
-        what was packed is plain now."""
+        """From now on its spans are these; it is on one partition only. Its records stay held. Returns by how many bytes it
+        grew: what was packed is plain now."""
         growth = -self._chunk_bytes()
         self._chunk, self._chunks, self._packed = payload, None, 0
         self.payload_bytes, self.held_spans = len(payload), spans
@@ -287,28 +278,28 @@ class Trace:
         """
         growth = -self._chunk_bytes()
         chunks: list[bytes | Packed] = []
-        spans, size = self._spans_elsewhere(places)
+        spans, size = self._spans_in_redis(places)
         offsets, pieces = self._all_offsets(), self._pieces()
         frames = len(pieces) - len(offsets)
         for offset, piece in zip([self.parked_to] * frames + offsets, pieces, strict=True):
             if (self.home.id, offset) not in places:
                 chunks.append(piece)
                 size += len(piece)
-                spans += _spans_of(piece)
+                spans += spans_of(piece)
         self._chunk = chunks[0] if chunks else None
         self._chunks = chunks[1:] or None
         self._packed = 0
         growth += self._chunk_bytes()
-        for branch in self.branches or ():
-            growth += branch.leave_out(places)
-            spans += branch.spans
-            size += branch.payload_bytes
+        for each in self.further or ():
+            growth += each.leave_out(places)
+            spans += each.spans
+            size += each.payload_bytes
         self.spans = self.held_spans = spans
         self.payload_bytes = size
         self.size += growth
         return growth
 
-    def _spans_elsewhere(self, places: set[tuple[int, int]]) -> tuple[int, int]:
+    def _spans_in_redis(self, places: set[tuple[int, int]]) -> tuple[int, int]:
         """How many of its spans, and how many bytes, are in Redis and have to come back; none when all of that is left
         out: then it is as if it had come back empty."""
         if not self.is_parked():
@@ -318,11 +309,11 @@ class Trace:
             self.home.in_flight += 1
             return 0, 0
         here = self._pieces()
-        spans = self.held_spans - sum([_spans_of(piece) for piece in here])
+        spans = self.held_spans - sum([spans_of(piece) for piece in here])
         size = self.payload_bytes - sum([len(piece) for piece in here])
-        for branch in self.branches or ():
-            spans -= branch.held_spans
-            size -= branch.payload_bytes
+        for each in self.further or ():
+            spans -= each.spans
+            size -= each.payload_bytes
         return spans, size
 
     def _all_offsets(self) -> list[int]:
@@ -342,10 +333,10 @@ class Trace:
             if self._offsets is not None:
                 for offset in self._offsets:
                     self._settle(offset)
-        for branch in self.branches or ():
-            branch.release()
+        for each in self.further or ():
+            each.release()
+        self.further = None
         self.drop_chunks()
-        self.branches = None
 
     def _settle(self, offset: int) -> None:
         self.home.in_flight -= 1
@@ -361,7 +352,7 @@ class Trace:
 
     def may_be_parked(self) -> bool:
         """Whether it has anything to park. What is on two partitions stays here: it is closed by one, and read by both."""
-        return self._offset >= 0 and self.branches is None and not self._leaving and self.reason is None
+        return self._offset >= 0 and self.further is None and not self._leaving and self.reason is None
 
     def is_parked(self) -> bool:
         """Whether spans of it are missing here."""
@@ -405,8 +396,7 @@ class Trace:
 
     def _held_bytes(self, records: int) -> int:
         # The header of each record's bytes is in RECORD_BYTES already.
-        loose = self._chunk_bytes() - BYTES_BYTES * len(self._all_chunks())
-        return loose + RECORD_BYTES * records + (FURTHER_BYTES if records > 1 else 0)
+        return self._chunk_bytes() + (RECORD_BYTES - BYTES_BYTES) * records + (FURTHER_BYTES if records > 1 else 0)
 
     def _summary(self, parked_to: int) -> Summary:
         lineage = self._lineage
@@ -447,17 +437,23 @@ class Trace:
         self.size += growth
         return growth
 
-    def let_go(self) -> None:
-        """Its partition is another's now, or is read again: what it holds there is not settled, and not waited for."""
-        if self._offset >= 0:
-            self.home.in_flight -= 1 if self._offsets is None else 1 + len(self._offsets)
-        self.size -= self._chunk_bytes()
-        self.drop_chunks()
-        self.held_spans = sum([branch.held_spans for branch in self.branches or ()])
-        self.payload_bytes = sum([branch.payload_bytes for branch in self.branches or ()])
+    def let_go(self, partition: Progress) -> int:
+        """What it holds on this partition is neither settled nor waited for, and its spans are dropped: the partition is
+        another's now, or is read again. Only of a closed trace. Returns how many bytes that frees. ``size`` counts them
+        until its owner subtracts them."""
+        freed = 0
+        if self.home is partition:
+            if self._offset >= 0:
+                self.home.in_flight -= 1 if self._offsets is None else 1 + len(self._offsets)
+            freed = self._chunk_bytes()
+            self.drop_chunks()
+        for each in self.further or ():
+            if each.partition is partition:
+                each.let_go()
+        return freed + self._keep_further([each for each in self.further or () if each.partition is not partition])
 
     def drop_chunks(self) -> None:
-        """Without the ledger: what is forgotten with its partition is not settled."""
+        """Of its home it holds nothing any more. The ledger is not told: what is forgotten with its partition is not settled."""
         if self._fetched:
             self.home.in_flight -= 1
             self._fetched = False
@@ -465,40 +461,51 @@ class Trace:
         self._offset = -1
         self._offsets = self._chunk = self._chunks = None
         self._packed = self.held_spans = self.payload_bytes = 0
+        for each in self.further or ():
+            self.held_spans += each.spans
+            self.payload_bytes += each.payload_bytes
+
+    def _keep_further(self, staying: list[Holds]) -> int:
+        """Of what it holds on further partitions only these are left; returns how many bytes that frees."""
+        freed = 0
+        for each in self.further or ():
+            if each not in staying:
+                self.held_spans -= each.spans
+                self.payload_bytes -= each.payload_bytes
+                freed += each.size
+        self.further = staying or None
+        return freed
 
     def take_off(self) -> None:
         """It has closed: count its holds as in flight."""
         if self._offset >= 0:
             self.home.in_flight += 1 if self._offsets is None else 1 + len(self._offsets)
-        for branch in self.branches or ():
-            branch.take_off()
+        for each in self.further or ():
+            each.take_off()
 
-    def leave_revoked(self) -> bool:
-        """Drop what is on partitions that are another's now, and move to one that is not; False when none is left."""
-        staying = [branch for branch in self.branches or () if not branch.home.revoked]
-        for branch in self.branches or ():
-            if branch.home.revoked:
-                self.held_spans -= branch.held_spans
-                self.payload_bytes -= branch.payload_bytes
-                self.size -= branch.size
-        self.branches = staying or None
-        if not self.home.revoked:
+    def forget(self, partitions: Collection[Progress]) -> bool:
+        """These partitions are another's now, who reads them again: drop what it holds there, and move to one that is
+        left. False when none is left. Only of an open trace."""
+        self.size -= self._keep_further([each for each in self.further or () if each.partition not in partitions])
+        if self.home not in partitions:
             return True
-        if not staying:
+        if self.further is None:
             return False
-        self.held_spans = sum([branch.held_spans for branch in staying])
-        self.payload_bytes = sum([branch.payload_bytes for branch in staying])
-        self._move_to(staying.pop(0))
-        self.branches = staying or None
+        self._move_to(self.further[0])
         return True
 
-    def _move_to(self, branch: Trace) -> None:
-        """Become what a branch was."""
-        self.size -= self._chunk_bytes() + TRACE_BYTES
-        self.home, self.first_offset = branch.home, branch.first_offset
-        self._offset, self._offsets = branch._offset, branch._offsets
-        self.held_ms, self.parked_to, self._leaving, self.shelved = branch.held_ms, NOWHERE, 0, False
-        self._chunk, self._chunks, self._packed = branch._chunk, branch._chunks, branch._packed
+    def _move_to(self, first: Holds) -> None:
+        """The partition of its first further holds becomes its home."""
+        self.size -= self._held_bytes(len(self._all_offsets())) + HOLDS_BYTES
+        self.drop_chunks()
+        self.home, self.first_offset = first.partition, first.first_offset
+        self.held_ms, self.shelved = first.held_ms, False
+        self._offset, self._chunk = first.offsets[0], first.chunks[0]
+        if len(first.offsets) > 1:
+            self._offsets, self._chunks = first.offsets[1:], [*first.chunks[1:]]
+            self.size += FURTHER_BYTES
+        further = (self.further or [])[1:]
+        self.further = further or None
 
     def _all_chunks(self) -> list[bytes | Packed]:
         return [] if self._chunk is None else [self._chunk, *(self._chunks or ())]
@@ -512,10 +519,6 @@ def _bytes_of(chunk: bytes | Packed) -> int:
     if not isinstance(chunk, Packed):
         return BYTES_BYTES + len(chunk)
     return PACKED_BYTES + len(chunk.frame) + (SIZES_BYTES + 4 * len(chunk.sizes) if chunk.sizes else 0)
-
-
-def _spans_of(piece: bytes) -> int:
-    return sum([each.spans for each in scan(piece, Encoding.OTLP_PROTO).fragments])
 
 
 def weight(traces: list[Trace]) -> int:

@@ -36,7 +36,7 @@ async def run(
     with kept, prepared:
         async for traces in kept:
             # A trace on several partitions is sent unchanged: its spans must stay separate by partition.
-            for piece in _pieces([trace for trace in traces if not trace.branches]):
+            for piece in _pieces([trace for trace in traces if not trace.further]):
                 work = partial(_prepare, preparation, [(trace.payload, _is_complete(trace)) for trace in piece])
                 if sum(trace.payload_bytes for trace in piece) < THREAD_BYTES:
                     found, errors = work()

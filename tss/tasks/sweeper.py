@@ -139,7 +139,7 @@ async def _hand_on(closed: trio.MemorySendChannel[list[Trace]], buffer: Buffer, 
     await trio.lowlevel.checkpoint()
     show(buffer, meter)
     waiting = buffer.take()
-    if split := sum([1 for trace in waiting if trace.branches]):
+    if split := sum([1 for trace in waiting if trace.further]):
         keying.split(split)
     held_back = weight(waiting)
     for piece in _pieces(waiting, held_back, min(BYTES_AT_ONCE, buffer.limits.closed_bytes)):

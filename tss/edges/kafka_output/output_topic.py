@@ -21,7 +21,6 @@ from tss.core import measures
 from tss.core.delivery import Accepted, Again, Batching, Outcome, Retrying, Undeliverable
 from tss.core.errors import WrongSetting
 from tss.core.measures import Meter
-from tss.core.otlp import join
 from tss.core.partition import Commit, Partition
 from tss.core.startposition import StartPosition
 from tss.core.trace import Trace
@@ -162,19 +161,19 @@ class KafkaTopic:
 def _output(trace: Trace) -> Output | None:
     """The part of a trace that is still ours; None when all its partitions have been lost."""
     covers: dict[int, set[int]] = {}
-    gone, topic_id = False, ""
+    gone, topic_id = set[Partition](), ""
     for partition, offset in trace.holds():
         if partition.gone:
-            gone = True
+            gone.add(partition)
         else:
             covers.setdefault(partition.id, set()).add(offset)
             topic_id = partition.topic  # the same for all partitions that are still ours
-    trace.withdrawn = trace.withdrawn or gone
+    for partition in gone:  # or what is not sent here would be remembered as delivered
+        trace.let_go(partition)
     if not covers or trace.decision is None:
         return None
-    payload = join(trace.chunks_of_ours()) if gone else trace.payload
     covered = {id: sorted(offsets) for id, offsets in covers.items()}
-    return Output(trace.trace_id, payload, trace.decision, covered, topic_id)
+    return Output(trace.trace_id, trace.payload, trace.decision, covered, topic_id)
 
 
 def producer_config(settings: KafkaExporter, kafka: Kafka, instance_id: str) -> dict[str, object]:
