@@ -19,7 +19,7 @@ PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "docs
 AVOIDED = {
     r"mend(s|ed|ing)?": "fix, repair",
     r"faults?": "error",
-    r"(?-i:is none)": "a full sentence: there is no ...",
+    r"(?<!there )(?-i:is none)": "a full sentence: there is no ...",
     r"for want of": "because there is no ...",
     r"dear(er)?": "expensive",
     r"by (it|them)sel(f|ves)": "automatically, alone",

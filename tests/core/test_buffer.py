@@ -11,6 +11,7 @@ import pytest
 from tests.core.spans import fragment, message, record, span, trace_id
 from tss.core.buffer import NOTED_BYTES, Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
+from tss.core.holds import RECORD_BYTES
 from tss.core.ledger import CHUNK_BYTES, CHUNK_RECORDS
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, scan
@@ -19,7 +20,7 @@ from tss.core.record import Record
 from tss.core.sampling import Sampler
 from tss.core.sampling.errors import Errors
 from tss.core.sampling.rest import Rest
-from tss.core.trace import RECORD_BYTES, TRACE_BYTES, Trace
+from tss.core.trace import TRACE_BYTES, Trace
 
 WALL = 10**12
 SAMPLER = Sampler([Errors(1.0), Rest(0.0)])

@@ -14,12 +14,13 @@ from tests.fakes.kafka import FakeMember
 from tests.fakes.meter import FakeMeter
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
+from tss.core.holds import RECORD_BYTES
 from tss.core.memory import Kept, Memory
 from tss.core.otlp import Fragment
 from tss.core.parked import Summary
 from tss.core.partition import Partition
 from tss.core.record import Record
-from tss.core.trace import RECORD_BYTES, TRACE_BYTES, Trace
+from tss.core.trace import TRACE_BYTES, Trace
 from tss.daemon import wiring
 from tss.state.lane import Lane
 

@@ -126,7 +126,7 @@ async def test_what_was_to_go_to_an_exporter_that_is_gone_is_counted_and_told(au
     assert [id for _, ids in one.sent for id in ids] == [traces[1].trace_id, traces[3].trace_id]
     assert [id for _, ids in last.sent for id in ids] == [traces[2].trace_id, traces[3].trace_id]
     assert rig.meter.counted(measures.SPANS_ASTRAY) == traces[0].held_spans + traces[1].held_spans
-    [line] = [line for line in logged if "not in the settings" in line["event"]]
+    [line] = [line for line in logged if "no longer in the settings" in line["event"]]
     assert line["exporters"] == ["old"] and line["spans"] == traces[0].held_spans
 
 

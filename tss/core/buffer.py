@@ -292,7 +292,7 @@ class Buffer:
         return min([self.memory.reach_secs(each.id, each.time.now_ms) for each in timed], default=0.0)
 
     def forgets_too_early(self) -> bool:
-        """Whether decisions of a partition are forgotten, for want of room, before ``rootQuietSecs`` are over: then a
+        """Whether decisions of a partition are forgotten, because memory is short, before ``rootQuietSecs`` are over: then a
         span that comes late by that much would be a new trace."""
         cut = [each for each in self._partitions if each.time.now_ms >= 0 and self.memory.is_cut(each.id)]
         shortest = min([self.memory.reach_secs(each.id, each.time.now_ms) for each in cut], default=math.inf)
@@ -487,7 +487,7 @@ class Buffer:
         return late
 
     def _sent_elsewhere(self, late: Trace, known: Kept) -> list[Trace]:
-        """The same for what came late of a trace that was kept here, when its partition was ours before. It is under way
+        """The same for late spans of a trace that was kept here when its partition was ours before. It is under way
         already, as far as the memory knows, and its decision stays the one that is known here."""
         for id, offset in _places(late):
             if not known.has_delivered(id, offset):
@@ -545,7 +545,7 @@ class Buffer:
             del self._closing[trace.trace_id]
 
     def _send(self, trace: Trace, places: list[tuple[int, int]], parked: tuple[Partition, int] | None = None) -> None:
-        """A kept trace, or what came late of it, is on its way; the memory knows each of its records until it settles."""
+        """A kept trace, or late spans of one, is on its way; the memory knows each of its records until it settles."""
         self.memory.sending(trace.trace_id, places, parked)
         size = SENT_BYTES + SENT_RECORD_BYTES * len(places)
         trace.size += size

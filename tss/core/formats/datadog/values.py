@@ -186,7 +186,7 @@ _FRACTION = re.compile(r"[+-]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?+", re.AS
 
 
 def whole(word: str) -> int | None:
-    """The integer that a text means; None if it is none, or does not fit into 64 bits."""
+    """The integer that a text means; None for any other text, and if it does not fit into 64 bits."""
     if len(word) > MAX_NUMBER:
         return None
     if _WHOLE.fullmatch(word) and len(word) <= 20:
