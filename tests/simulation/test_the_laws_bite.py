@@ -374,7 +374,7 @@ def asks_nobody(patch: Patch) -> str:
 
 
 def names_too_high_a_floor(patch: Patch) -> str:
-    patch(Shelf, "place", lambda self, low_water: ParkingCheckpoint(low_water, self.token, self.seq))
+    patch(Shelf, "checkpoint", lambda self, low_water: ParkingCheckpoint(low_water, self.token, self.seq))
     return biting.LOST
 
 
