@@ -76,7 +76,7 @@ check: .venv/.lock ## lint, format, types, and that the generated pages are fres
 	@$(PY) -m tss.edges.metrics | diff -u docs/metrics.md - || { echo 'docs/metrics.md is stale: make docs'; exit 1; }
 	@$(PY) -m chart --check
 
-format: .venv/.lock ## format, and mend what lint can mend
+format: .venv/.lock ## format, and repair what lint can repair
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 

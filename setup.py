@@ -41,7 +41,8 @@ TYPED = (
     "core/verdicts",
     "edges/kafka/records",
 )
-# Written for the compiler; `core/otlp/reference.py`, and for the last `edges/signals.py`, stand in for them.
+# Written for the compiler. In Python `core/otlp/reference.py`, the `reference.py` of both counters, `core/compression/sql.py` and
+# `edges/signals.py` stand in for them.
 CYTHON = (
     "core/compression/sqltext",
     "core/otlp/lineage",

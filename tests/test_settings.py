@@ -1239,4 +1239,4 @@ def test_a_policy_that_there_is_not_is_an_error(refuse: Any) -> None:
 @pytest.mark.parametrize("switches", [(True, True), (True, False), (False, True), (False, False)])
 def test_policies_are_named_as_decisions_name_them(switches: tuple[bool, bool]) -> None:
     sampling = Sampling(always_sample_errors=switches[0], sample_latency=switches[1])
-    assert sampling.policies == tuple(policy.name for policy in policies(sampling))
+    assert [*sampling.policies] == [policy.name for policy in policies(sampling)]

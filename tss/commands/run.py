@@ -47,17 +47,11 @@ def call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def in_force(settings: Settings, path: str | None) -> Mapping[str, object]:
     """The fields of the first log line: where the settings come from, and what they make of this replica."""
-    sampling = settings.sampling
-    rates = {
-        "errors": sampling.error_sample_rate,
-        "latency": sampling.latency_sample_rate,
-        "default": sampling.default_sample_rate,
-    }
     return {
         "file": path or "none, only the environment",
         "topic": settings.kafka.input_topic,
         "group": settings.kafka.consumer_group,
-        "policies": {name: rates[name] for name in sampling.policies},  # with the rate of each; force rules have none
+        "policies": settings.sampling.policies,  # with the rate of each; force rules have none
         "destinations": [f"{each.name} ({each.type})" for each in settings.effective_exporters],
         "memory_limit_bytes": memory_limit_bytes(),
         "max_buffer_bytes": settings.app.max_buffer_bytes,

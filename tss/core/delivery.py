@@ -67,7 +67,7 @@ class Batching:
 
 @attrs.frozen
 class Retrying:
-    """Full-jitter backoff: the n-th wait is uniform in [0, min(max, initial * 2**n)] seconds.
+    """The bounds of exponential backoff. The caller draws the wait, usually uniform in [0, ``most_secs``] (full jitter).
 
     After ``quick_tries`` retries the destination counts as down; the retries go on.
     """

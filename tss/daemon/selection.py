@@ -44,7 +44,7 @@ SETTLED_BATCHES = 64  # settling is the cheapest step and waits for nothing; onl
 async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None:
     """Read, hold, decide, deliver, commit, until told to stop.
 
-    Stopping runs from the source to the sea: the consumer ends and closes its channel. The sweeper ends when it has taken
+    Stopping begins at the input: the consumer ends and closes its channel. The sweeper ends when it has taken
     the rest of that channel, and so on down to the committer, whose end is the last commit. Open traces are not decided
     during a stop: their records are not committed, and the next owner of the partition reads them again.
     """

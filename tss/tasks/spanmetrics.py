@@ -12,14 +12,14 @@ import structlog
 import trio
 
 from tss.core import measures
-from tss.core.delivery import Accepted, Again, Outcome
+from tss.core.delivery import Accepted, Again, Outcome, Retrying
 from tss.core.measures import Meter
 from tss.core.throttle import LogThrottle
 
 log = structlog.get_logger()
 
 TRIES = 3  # of one request, within one interval
-RETRY_SECS = 1.0  # before the first retry at most; it doubles
+RETRYING = Retrying(1.0, max_secs=4.0)
 REQUEST_BYTES = 1024 * 1024  # before compression; gRPC gateways behind an endpoint take 4 MiB
 OK, REJECTED = "ok", "rejected"
 
@@ -123,5 +123,5 @@ async def _try(sending: SpanMetricsSender, body: bytes) -> Outcome:
         outcome = await sending.backend.send(body)
         if not isinstance(outcome, Again):
             return outcome
-        await trio.sleep(outcome.after_secs or sending.chance.uniform(0, RETRY_SECS * 2**tries))
+        await trio.sleep(outcome.after_secs or sending.chance.uniform(0, RETRYING.most_secs(tries)))
     return await sending.backend.send(body)

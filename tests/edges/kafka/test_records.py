@@ -15,7 +15,7 @@ from tss.edges.kafka.records import MessageReader
 from tss.edges.kafka_client.errors import said
 from tss.edges.kafka_client.headers import headers_of
 from tss.edges.kafka_output.output_records import ConsumedTopic
-from tss.edges.kafka_output.readback import Readback, _Progress, _Wanted
+from tss.edges.kafka_output.readback import Readback, _Remaining, _Wanted
 
 REASON = b"a header's name is not UTF-8: b'\\xff'"
 
@@ -162,7 +162,7 @@ def test_no_headers_are_none() -> None:
 
 
 def test_what_is_read_back_passes_over_unreadable_headers() -> None:
-    recall, reading = Readback({}, "kept", ConsumedTopic("group", "spans")), _Progress({0: 0}, {0: 2})
+    recall, reading = Readback({}, "kept", ConsumedTopic("group", "spans")), _Remaining({0: 0}, {0: 2})
     for each in (Foreign(b""), Plain(b"", 1)):
         recall._take(each, reading, _Wanted(recall.consumed, {0: 0}, {}))  # type: ignore[arg-type]
     assert reading.is_done()

@@ -72,7 +72,7 @@ class TraceEndpoint:
 
 
 @attrs.define
-class Progress:
+class SentParts:
     """How far one trace has been sent: the parts that are left, and the server's answers to the others."""
 
     left: OrderedDict[Part, None]
@@ -97,7 +97,7 @@ class DatadogTraces:
         self._timeout_secs = shared.request_timeout_secs
         self._client = client
         self._endpoint, self._form = endpoint, endpoint.form
-        self._begun: dict[Trace, Progress] = {}
+        self._begun: dict[Trace, SentParts] = {}
         # Encoding is Python code, so a second thread would only wait for the interpreter lock.
         self._limiter = trio.CapacityLimiter(1)
 
@@ -134,7 +134,7 @@ class DatadogTraces:
         new = [trace for trace in traces if trace not in self._begun]
         size = sum(max(trace.payload_bytes, trace.payload_bytes * trace.held_spans // 8) for trace in new)
         found, refused = await self._work(size, partial(encode, self._form, new))
-        self._begun |= {trace: Progress(OrderedDict.fromkeys(parts)) for trace, parts in found.items()}
+        self._begun |= {trace: SentParts(OrderedDict.fromkeys(parts)) for trace, parts in found.items()}
         return refused
 
     async def _deliver(self, traces: Sequence[Trace]) -> Outcome:

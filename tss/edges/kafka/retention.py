@@ -26,7 +26,7 @@ DENIED = ("TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED")
 
 
 class TopicRetention:
-    """`Keeping` of the task. It has its own client, so that slow answers and errors cannot hold up the group member."""
+    """`RetainedTopic` of the task. It has its own client, so that slow answers and errors cannot hold up the group member."""
 
     def __init__(self, kafka: Kafka, client_id: str) -> None:
         self.topic = kafka.input_topic

@@ -66,7 +66,7 @@ class _Answer:
 
 
 class KafkaSource:
-    """`Source` and `Offsets` of the tasks. Use `open`."""
+    """`InputReader` and `Offsets` of the tasks. Use `open`."""
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ ASK_SECS = 2.0  # the timeout of one request; between two requests a stop is not
 IN_ALL_SECS = 120.0
 BATCH_RECORDS = 1000
 BATCH_SECS = 0.1
-TELL_SECS = 10.0  # between two log lines about the progress
+TELL_SECS = 10.0  # between two log lines about the remaining
 FAILURE = "the output topic could not be read back"
 MISSING_SECS = 5.0  # a broker that is starting may report an existing topic as missing, but not for this long
 
@@ -44,7 +44,7 @@ Parse = Callable[[bytes | None, Mapping[str, bytes | None], ConsumedTopic], tupl
 
 
 @attrs.define
-class _Progress:
+class _Remaining:
     """How far the topic has been read."""
 
     positions: dict[int, int]  # by partition of the output topic
@@ -124,13 +124,13 @@ class Readback:
         """
         began = time.monotonic()
         deadline = began + IN_ALL_SECS
-        progress = self._bounds(max(0, since_ms), deadline, breathe)
+        remaining = self._bounds(max(0, since_ms), deadline, breathe)
         known: Known = {}
-        if not progress.is_done():
+        if not remaining.is_done():
             with _client(self.config, {"isolation.level": "read_committed", "enable.partition.eof": True}) as client:
-                client.assign([TopicPartition(self.topic, id, at) for id, at in progress.positions.items()])
-                self._read(client, progress, _Wanted(consumed or self.consumed, wanted, known), deadline, breathe)
-        self.records, self.secs = progress.records, time.monotonic() - began
+                client.assign([TopicPartition(self.topic, id, at) for id, at in remaining.positions.items()])
+                self._read(client, remaining, _Wanted(consumed or self.consumed, wanted, known), deadline, breathe)
+        self.records, self.secs = remaining.records, time.monotonic() - began
         return known
 
     def under_way(self, ids: Sequence[int]) -> list[int]:
@@ -144,40 +144,42 @@ class Readback:
     def _read(
         self,
         client: Consumer,
-        progress: _Progress,
+        remaining: _Remaining,
         wanted: _Wanted,
         deadline: float,
         breathe: Callable[[], None],
     ) -> None:
         tell = time.monotonic() + TELL_SECS
-        while not progress.is_done():
+        while not remaining.is_done():
             for message in client.consume(BATCH_RECORDS, BATCH_SECS):
-                self._take(message, progress, wanted)
+                self._take(message, remaining, wanted)
             now = time.monotonic()
             if now > deadline:
-                raise CannotConnect(f"{HEADLINE}: {self.topic} could not be read back in {IN_ALL_SECS:g} s: {progress}")
+                raise CannotConnect(
+                    f"{HEADLINE}: {self.topic} could not be read back in {IN_ALL_SECS:g} s: {remaining}"
+                )
             if now > tell:
-                log.info("still progress back the output topic", topic=self.topic, records=progress.records)
+                log.info("still reading back the output topic", topic=self.topic, records=remaining.records)
                 tell = now + TELL_SECS
             breathe()
 
-    def _take(self, message: Message, progress: _Progress, wanted: _Wanted) -> None:
+    def _take(self, message: Message, remaining: _Remaining, wanted: _Wanted) -> None:
         error = message.error()
         id: int = message.partition()  # type: ignore[assignment]  # it and the offset are None only in errors without a partition
         offset: int = message.offset()  # type: ignore[assignment]
         if error is not None:
             if error.name() == "_PARTITION_EOF":
-                progress.positions[id] = max(progress.positions[id], offset)
+                remaining.positions[id] = max(remaining.positions[id], offset)
             elif is_fatal(error):
                 raise CannotConnect(f"{HEADLINE}: {self.topic}: {said(error)}, check the ACLs of the topic")
             return
-        progress.positions[id] = max(progress.positions[id], offset + 1)
-        progress.records += 1
+        remaining.positions[id] = max(remaining.positions[id], offset + 1)
+        remaining.records += 1
         found = self.parse(message.key(), dict(headers_of(message)), wanted.consumed)
         if found is not None:
             wanted.take(*found)
 
-    def _bounds(self, since_ms: int, deadline: float, breathe: Callable[[], None]) -> _Progress:
+    def _bounds(self, since_ms: int, deadline: float, breathe: Callable[[], None]) -> _Remaining:
         """From the first record of that time to the end of each partition, open transactions included."""
         # Uncommitted: for a committed read, the partition ends where a transaction is open.
         with _client(self.config, {"isolation.level": "read_uncommitted"}) as client:
@@ -187,7 +189,7 @@ class Readback:
             ends = until_answered(lambda: self._ask(client, ids, OFFSET_END), deadline, breathe, FAILURE)
         # -1: the partition has no record of that time or later.
         positions = {id: ends[id] if begin[id] < 0 else begin[id] for id in ids}
-        return _Progress(positions, ends)
+        return _Remaining(positions, ends)
 
     def _partitions(self, client: Consumer, missing: float) -> list[int]:
         topic = client.list_topics(self.topic, timeout=ASK_SECS).topics[self.topic]

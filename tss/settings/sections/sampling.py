@@ -23,7 +23,11 @@ class Sampling:
     default_sample_rate: float = key(0, rate, "Share of all other traces that is kept.")
 
     @property
-    def policies(self) -> tuple[str, ...]:
-        """The names of the policies that are in force, as decisions name them."""
-        chosen = (self.always_sample_errors and "errors", self.sample_latency and "latency", "default")
-        return tuple(name for name in chosen if name)
+    def policies(self) -> dict[str, float]:
+        """The policies that are in force, as decisions name them, with the rate of each."""
+        rates = {}
+        if self.always_sample_errors:
+            rates["errors"] = self.error_sample_rate
+        if self.sample_latency:
+            rates["latency"] = self.latency_sample_rate
+        return rates | {"default": self.default_sample_rate}

@@ -89,7 +89,7 @@ class Subject(NamedTuple):
 
 
 @attrs.frozen
-class Rule:
+class OperationRule:
     """Makes a name of the attributes `needs`, normalised as tags, if all of them are present."""
 
     needs: tuple[str, ...]
@@ -112,23 +112,23 @@ _EVERY, _SERVER, _CLIENT = tuple(range(6)), (SERVER,), (CLIENT,)
 _OVER_THE_WIRE = (CLIENT, SERVER, CONSUMER, PRODUCER)
 
 # Rules for the operation name, version 2, by the kinds of spans to which they apply.
-_OPERATIONS: Sequence[tuple[tuple[int, ...], Rule]] = (
-    (_EVERY, Rule(("operation_name",), "{0}")),
-    (_SERVER, Rule(("method",), "http.server.request")),
-    (_CLIENT, Rule(("method",), "http.client.request")),
-    (_CLIENT, Rule(("db",), "{0}.query")),
-    (_OVER_THE_WIRE, Rule(("messaging", "messaging_operation"), "{0}.{1}")),
-    (_CLIENT, Rule(("rpc", "rpc_service"), "aws.{1}.request", first="aws-api")),
-    (_CLIENT, Rule(("rpc",), "aws.client.request", first="aws-api")),
-    (_CLIENT, Rule(("rpc",), "{0}.client.request")),
-    (_SERVER, Rule(("rpc",), "{0}.server.request")),
-    (_CLIENT, Rule(("faas_provider", "faas_name"), "{0}.{1}.invoke")),
-    (_SERVER, Rule(("faas_trigger",), "{0}.invoke")),
-    (_EVERY, Rule(("graphql_type",), "graphql.server.request")),
-    (_SERVER, Rule(("protocol",), "{0}.server.request")),
-    (_SERVER, Rule((), "server.request")),
-    (_CLIENT, Rule(("protocol",), "{0}.client.request")),
-    (_CLIENT, Rule((), "client.request")),
+_OPERATIONS: Sequence[tuple[tuple[int, ...], OperationRule]] = (
+    (_EVERY, OperationRule(("operation_name",), "{0}")),
+    (_SERVER, OperationRule(("method",), "http.server.request")),
+    (_CLIENT, OperationRule(("method",), "http.client.request")),
+    (_CLIENT, OperationRule(("db",), "{0}.query")),
+    (_OVER_THE_WIRE, OperationRule(("messaging", "messaging_operation"), "{0}.{1}")),
+    (_CLIENT, OperationRule(("rpc", "rpc_service"), "aws.{1}.request", first="aws-api")),
+    (_CLIENT, OperationRule(("rpc",), "aws.client.request", first="aws-api")),
+    (_CLIENT, OperationRule(("rpc",), "{0}.client.request")),
+    (_SERVER, OperationRule(("rpc",), "{0}.server.request")),
+    (_CLIENT, OperationRule(("faas_provider", "faas_name"), "{0}.{1}.invoke")),
+    (_SERVER, OperationRule(("faas_trigger",), "{0}.invoke")),
+    (_EVERY, OperationRule(("graphql_type",), "graphql.server.request")),
+    (_SERVER, OperationRule(("protocol",), "{0}.server.request")),
+    (_SERVER, OperationRule((), "server.request")),
+    (_CLIENT, OperationRule(("protocol",), "{0}.client.request")),
+    (_CLIENT, OperationRule((), "client.request")),
 )
 _OPERATIONS_OF = {kind: [rule for kinds, rule in _OPERATIONS if kind in kinds] for kind in _EVERY}
 _OPERATIONS_OF_OTHERS = [rule for kinds, rule in _OPERATIONS if kinds is _EVERY]
