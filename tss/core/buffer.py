@@ -1,4 +1,4 @@
-"""The open traces, and the order in which the log closes them."""
+"""The buffer of open traces. Stream time closes them, and closed traces leave it in the order in which they closed."""
 
 from __future__ import annotations
 
@@ -21,30 +21,37 @@ from tss.core.record import Record
 from tss.core.streamtime import NO_TIME
 from tss.core.trace import Trace
 
-QUIET_MS = 2_000  # a trace without a span for so long of stream time is worth packing: the next may take long
-QUIET_FRAGMENTS = 20_000  # and so is one that so many fragments of others have followed
-# Offsets between two looks at what was delivered before and has been passed. A record of each of these need not be there:
-# transactions and compaction leave gaps.
+QUIET_MS = 2_000  # a trace is packed after this much stream time without a span: its next span may take long
+QUIET_FRAGMENTS = 20_000  # a trace is also packed after this many fragments of other traces
+# Offsets between two calls of `Partition.forget_delivered`. Not every offset has a record, because transactions and
+# compaction leave gaps.
 FORGET_RECORDS = 1024
-# What a kept trace takes on its way, beside its own bytes: 220 in the memory of decisions, a set and a place in it
-# (tests/core/test_memory.py), and 60 in the exporter, which notes how many of several destinations have not taken it yet.
+# Memory of a kept trace during its delivery, in addition to its own bytes. The decision memory uses 220 bytes for a set
+# and an entry (tests/core/test_memory.py). The exporter uses 60 bytes to count the destinations without the trace.
 SENT_BYTES = 280
 SENT_RECORD_BYTES = 130
-NOTED_BYTES = 160  # a late fragment of a dropped trace that waits to be counted: a tuple, a list, a place in another
-PACKS_AT_ONCE = 2  # traces packed for each fragment that comes while bytes are short: more than come in
+NOTED_BYTES = 160  # memory of a late fragment in ``_noted``: a tuple, a list, and the entry in the outer list
+PACKS_AT_ONCE = 2  # traces packed for each fragment while memory is short: a fragment opens only one at most
 
 
 @attrs.frozen
 class Limits:
-    """When the oldest traces are decided early (law 5).
+    """The limits above which the oldest open traces are decided early (law 5).
 
-    The bytes have users with a share each, so that they add up to ``max_bytes`` whatever happens: in 64ths, open traces
-    have 38, closed traces on their way to a destination 8, ledgers 8, the memory of decisions 5, what was polled and not
-    taken in yet 4, samples for a dictionary 1. Only the first decides early in normal times, and it depends on the
-    records and their order alone, not on how fast they are delivered: for one partition law 3 holds under pressure too.
-    (Of several, the order in which they are read together is part of it.)
+    Each use of memory has a fixed share of ``max_bytes``, so all uses together stay within it. In 64ths:
 
-    While partitions are taken up again, open traces leave up to half of theirs to what the output topic has of these.
+    - 38 for open traces
+    - 8 for closed traces that are not settled yet
+    - 8 for ledgers
+    - 5 for the decision memory
+    - 4 for polled records that are not in the buffer yet
+    - 1 for samples to train a dictionary
+
+    In normal operation only the share of open traces causes early decisions. Its use depends only on the records and
+    their order, not on how fast traces are delivered. So law 3 holds under memory pressure too, for one partition.
+    With several partitions, early decisions also depend on the order in which the partitions are read.
+
+    After an assignment, entries read back from the output topic use up to half of the share of open traces.
     """
 
     max_bytes: int
@@ -54,44 +61,48 @@ class Limits:
 
     @property
     def loose_bytes(self) -> int:
-        """Above this, two thirds of what open traces may have, quiet ones are packed, so that none has to be decided early."""
+        """Above this, quiet open traces are packed, to avoid early decisions: two thirds of ``open_bytes``."""
         return self.max_bytes * 25 // 64
 
     @property
     def open_bytes(self) -> int:
-        """Above this the oldest open trace is decided early."""
+        """Above this, the oldest open trace is decided early."""
         return self.max_bytes * 38 // 64
 
     @property
     def closed_bytes(self) -> int:
-        """Above this no more traces are handed on until some have settled."""
+        """Above this, no more closed traces are handed on until some have settled."""
         return self.max_bytes // 8
 
     @property
     def ledger_bytes(self) -> int:
-        """Above this the oldest open trace, which is what holds the low water back, is decided early. Half of it is
-        for where traces were met before: above that the older half is forgotten."""
+        """Above this, the open traces that hold back the low water are decided early.
+
+        Half of it is for the offsets where remembered traces were met first. Above that, the older half is forgotten.
+        """
         return self.max_bytes // 8
 
     @property
     def shelf_bytes(self) -> int:
-        """Above this no more traces are parked: what has ended cannot be removed from Redis as fast. A quarter of what
-        ledgers may have."""
+        """Above this, no more traces are parked, because ended traces are not removed from Redis as fast.
+
+        It is a quarter of ``ledger_bytes``.
+        """
         return self.ledger_bytes // 4
 
     @property
     def memory_bytes(self) -> int:
-        """Within this decisions are remembered."""
+        """The limit of the decision memory."""
         return self.max_bytes * 5 // 64
 
     @property
     def poll_bytes(self) -> int:
-        """Above this a poll ends: two wait, one is in work, and one is held by the reader."""
+        """Above this, a poll ends. Four polls share 4/64: two wait, one is being added, and the reader holds one."""
         return self.max_bytes // 64
 
     @property
     def sample_bytes(self) -> int:
-        """Above this no more samples are taken for a dictionary; with less than 256 KiB none can be trained."""
+        """Above this, no more samples are taken for a dictionary. Training needs at least 256 KiB."""
         return max(1 << 18, self.max_bytes // 64)
 
 
@@ -106,7 +117,7 @@ class Waits:
 
 @attrs.define
 class Counts:
-    """What the buffer has taken in since the counts were last taken."""
+    """What the buffer counted since the last `Buffer.take_counts`."""
 
     records: int = 0
     replayed: int = 0
@@ -123,11 +134,11 @@ class Counts:
 
 
 class Buffer:
-    """Adds records in log order; closed traces come out in the order in which the log closed them.
+    """Takes the records of each partition in offset order. Gives closed traces in the order in which they closed.
 
-    All methods are synchronous, so that each record is taken in whole. Decisions depend on when a trace closes
-    relative to the records before and after it, and that depends on record timestamps alone (law 3): deadlines are
-    checked before each record is added, against the time that this record brings.
+    All methods are synchronous, so each record is added as a whole. A decision depends on which records are added
+    before the trace closes, and that depends only on record timestamps (law 3). So deadlines are checked before each
+    record is added, with the stream time that this record sets.
     """
 
     __slots__ = (
@@ -142,11 +153,11 @@ class Buffer:
         self.limits = limits
         self.memory = memory
         self.packer = Packer(limits.sample_bytes)
-        self.polled_bytes = 0  # of what was read and not taken in yet
+        self.polled_bytes = 0  # of records that were fetched or polled, and are not in the buffer yet
         self.open_spans = 0
         self.open_bytes = 0
-        self.closed_bytes = 0  # of what has closed and is not settled
-        # Read for each record or fragment, so not looked up in the settings again.
+        self.closed_bytes = 0  # of traces that closed and have not settled
+        # Copies, because they are read for each record or fragment.
         self._root_quiet_ms = waits.root_quiet_ms
         self._inactivity_ms = waits.inactivity_ms
         self._max_duration_ms = waits.max_duration_ms
@@ -157,17 +168,17 @@ class Buffer:
         self._max_open_traces = limits.max_traces
         self._max_trace_spans = limits.max_trace_spans
         self._open = OpenTraces()
-        self._next_look: Trace | None = None  # where to go on looking for what is to be parked
-        self._fragments = 0  # placed so far
-        self._closing: dict[bytes, Trace] = {}  # closed, not decided yet
+        self._next_look: Trace | None = None  # where `to_park` resumes
+        self._fragments = 0  # how many have been placed
+        self._closing: dict[bytes, Trace] = {}  # closed traces without a decision
         self._out: list[Trace] = []
         self._partitions: set[Partition] = set()
-        self.on_two_partitions = 0  # traces with spans on more than one: producers do not agree, or do not key at all
+        self.on_two_partitions = 0  # traces on several partitions: producers use different partitioners, or no keys
         self._told_on_two_partitions = 0
-        # Late spans of dropped traces go nowhere, but whoever counts all traffic has to see them (law 7).
+        # Late spans of dropped traces are not exported, but the observers of all traffic must see them (law 7).
         self._notes_late = observed
         self._noted: list[tuple[bytes, list[bytes]]] = []
-        self._noted_bytes = 0  # of those that another replica dropped: no batch in work holds them
+        self._noted_bytes = 0  # only of traces that another replica dropped: no current batch holds these bytes
         self._clear_counts()
 
     def __repr__(self) -> str:
@@ -175,26 +186,28 @@ class Buffer:
 
     @property
     def open_traces(self) -> int:
-        """Traces not closed yet."""
+        """How many traces are open."""
         return len(self._open)
 
     def take(self) -> list[Trace]:
-        """What has closed since the last call, in order; late fragments among it, with their decision if it is known."""
+        """The traces that closed since the last call, in the order in which they closed.
+
+        Late fragments of kept traces are among them, each as a `Trace` with its decision.
+        """
         out, self._out = self._out, []
         return out
 
     def take_late_dropped(self) -> list[tuple[bytes, list[bytes]]]:
-        """Late spans of dropped traces since the last call, each as trace id and serialized TracesData; none unless
-        the buffer is ``observed``.
+        """Late spans of dropped traces since the last call, as (trace id, list of serialized TracesData).
 
-        The batch that brought them still holds their bytes, so take them before it is let go (law 5). Bytes that no
-        batch holds are counted until they are taken.
+        The list is empty unless the buffer is ``observed``. The current batch holds the bytes of these spans, so call
+        this before the batch is released (law 5). If no batch holds them, the buffer counts them until this call.
         """
         noted, self._noted, self._noted_bytes = self._noted, [], 0
         return noted
 
     def take_counts(self) -> Counts:
-        """The counts since the last call."""
+        """The counts since the last call of this method."""
         counts = Counts(
             records=self._records,
             replayed=self._replayed,
@@ -218,11 +231,13 @@ class Buffer:
         self._duplicate_spans = self._late_dropped_spans = self._packed_traces = self._packed_saved_bytes = 0
         self._given_up = 0
 
-    # -- from the sweeper
+    # -- called by the sweeper
 
     def add_some(self, partition: Partition, records: Sequence[Record], first: int, count: int, wall_ms: int) -> int:
-        """Take in up to ``count`` of a partition's records from ``first`` on; fewer as soon as more has closed than
-        there is room for. Returns the number of the record to go on with."""
+        """Add up to ``count`` records, starting with ``records[first]``. Returns the index of the next record to add.
+
+        It stops earlier if closed traces exceed ``Limits.closed_bytes``.
+        """
         end = min(len(records), first + count)
         while first < end:
             self.add(partition, records[first], wall_ms)
@@ -232,9 +247,9 @@ class Buffer:
         return first
 
     def add(self, partition: Partition, record: Record, wall_ms: int) -> None:
-        """Take in one record: its time first, then what that time closes, then its spans."""
+        """Add one record: set the stream time, close the traces that are due, then place the fragments."""
         if partition.revoked:
-            return  # read before the partition went; its next owner reads it again
+            return  # it was polled before the revocation; the next owner reads it again
         if not partition.time.observe(record.timestamp_ms, wall_ms):
             self._absurd += 1
         self._turn(partition)
@@ -253,7 +268,7 @@ class Buffer:
             self._relieve()
 
     def reach(self, partition: Partition, wall_ms: int) -> None:
-        """Nothing more is to be read up to this wall time: it moves stream time too."""
+        """The partition was read to its end at ``wall_ms``, so the wall clock moves its stream time too."""
         if not partition.revoked:
             partition.time.reach(wall_ms)
             partition.reached()
@@ -264,17 +279,17 @@ class Buffer:
 
     @property
     def ledger_bytes(self) -> int:
-        """Bytes of the ledgers of all partitions that are ours, and of what else is noted of each."""
+        """Memory in bytes of the ledgers and of all other notes about the assigned partitions."""
         return sum([partition.held_bytes for partition in self._partitions]) + self.shelf_bytes
 
     @property
     def shelf_bytes(self) -> int:
-        """Of these, of what is noted of traces that stand in Redis."""
+        """The part of ``ledger_bytes`` that is for notes about parked traces."""
         return sum([partition.shelf_bytes for partition in self._partitions])
 
     @property
     def recalled_bytes(self) -> int:
-        """Of what the output topic has of them, until their positions have passed that. It cannot be let go earlier."""
+        """Memory in bytes of the entries read back from the output topic that no position has passed yet."""
         return sum([partition.delivered_bytes for partition in self._partitions])
 
     def _share(self) -> None:
@@ -283,28 +298,30 @@ class Buffer:
         self._max_loose_bytes = max(0, self.limits.loose_bytes - given)
 
     def ahead_secs(self, wall_ms: int) -> float:
-        """How far the records of a partition are ahead of the wall clock, of the partition where it is most."""
+        """How many seconds record timestamps are ahead of the wall clock: the maximum over all partitions."""
         return max([each.time.ahead_ms(wall_ms) for each in self._partitions], default=0) / 1000
 
     def reach_secs(self) -> float:
-        """How much of its stream time the partition with the shortest memory has its decisions remembered."""
+        """For how many seconds of stream time decisions are remembered: the minimum over all partitions."""
         timed = [each for each in self._partitions if each.time.now_ms >= 0]
         return min([self.memory.reach_secs(each.id, each.time.now_ms) for each in timed], default=0.0)
 
     def forgets_too_early(self) -> bool:
-        """Whether decisions of a partition are forgotten, because memory is short, before ``rootQuietSecs`` are over: then a
-        span that comes late by that much would be a new trace."""
+        """Whether a partition forgets decisions before ``rootQuietSecs`` are over, because memory is short.
+
+        If so, a span that is late by ``rootQuietSecs`` would open a new trace.
+        """
         cut = [each for each in self._partitions if each.time.now_ms >= 0 and self.memory.is_cut(each.id)]
         shortest = min([self.memory.reach_secs(each.id, each.time.now_ms) for each in cut], default=math.inf)
         return 1000 * shortest < self._root_quiet_ms
 
     @property
     def held_bytes(self) -> int:
-        """All that the limit in bytes is about."""
+        """All memory in bytes that ``Limits.max_bytes`` limits."""
         return sum(self.held_by_kind().values())
 
     def held_by_kind(self) -> dict[str, int]:
-        """The same, by what it is needed for."""
+        """The same, by use."""
         return {
             "open": self.open_bytes,
             "closed": self.closed_bytes,
@@ -316,19 +333,20 @@ class Buffer:
         }
 
     def adopt(self, partition: Partition) -> None:
-        """The partition is ours."""
+        """The partition was assigned to this replica."""
         self._partitions.add(partition)
         self._share()
         for trace_id, known in (partition.delivered or {}).items():
-            if self.memory.covering(trace_id) is None:  # for spans that come later than all that was delivered
+            if self.memory.covering(trace_id) is None:  # for late spans above the delivered offsets
                 self.memory.keep(trace_id, known.decision, (partition.id, known.first))
 
     # -- parking
 
     def take_over(self, partition: Partition, summaries: Mapping[bytes, Summary]) -> list[bytes]:
-        """What an earlier owner parked of the partition is open here; filed once the partition has a time.
+        """Open the traces that an earlier owner of the partition parked.
 
-        Returns those that are known under the same id already, through another partition: they cannot be two traces.
+        They get deadlines once the partition has a stream time. Returns the trace ids that are already open or closing
+        here because of another partition. Two traces cannot have the same id, so these are not opened.
         """
         shelf = partition.shelf
         clashing: list[bytes] = []
@@ -351,16 +369,17 @@ class Buffer:
         return clashing
 
     def _has_ended(self, partition: Partition, trace_id: bytes, parked_to: int) -> bool:
-        """Whether this replica has decided it, and delivered what is parked: only its removal is missing."""
+        """Whether this replica dropped the trace, or kept it and delivered its parked spans: Redis may remove it."""
         kept = self.memory.recall_kept(trace_id, 0, (partition.id, 0))
         if kept is not None:
             return kept.has_delivered_up_to(partition.id, parked_to)
         return self.memory.was_dropped(trace_id)
 
     def to_park(self, after_ms: int, looks: int) -> list[Trace]:
-        """The next open traces that have been holding a record for so long, after so many looks at most.
+        """The next open traces that can be parked and have held a record for ``after_ms`` of stream time.
 
-        From the oldest on: what has been parked counts as new again, so the order is about that of their holding.
+        Each call checks at most ``looks`` traces, from the oldest to the newest, and resumes where the last call ended.
+        A parked trace counts as the newest. So the order is roughly that in which traces began to hold a record.
         """
         found: list[Trace] = []
         trace = self._next_look
@@ -376,7 +395,10 @@ class Buffer:
         return found
 
     def park(self, trace: Trace) -> None:
-        """Redis has what the trace was to leave there. What has closed meanwhile keeps it here, too."""
+        """Redis has the spans that the trace was to park: release them here.
+
+        The trace keeps them if it has closed meanwhile, if its partition was revoked, or if it is on two partitions.
+        """
         home: Partition = trace.home
         if trace.reason is None and trace.is_leaving() and not home.revoked and trace.further is None:
             self.open_bytes -= trace.park()
@@ -386,18 +408,18 @@ class Buffer:
             trace.stay()
 
     def come_back(self, trace: Trace, frames: list[Packed]) -> None:
-        """A closed trace has its parked spans again."""
+        """Give a closed trace its parked spans back."""
         self.closed_bytes += trace.come_back(frames)
 
     def look_up(self, trace: Trace, values: Values) -> None:
-        """The spans of a closed trace were looked through again."""
+        """Add the values that a second lookup found in the spans of a closed trace."""
         self.closed_bytes += trace.look_up(values)
 
     def withdraw(self, trace: Trace) -> bool:
-        """A closed trace cannot have its parked spans: its partition is another's now, or is read again.
+        """Give up a closed trace whose parked spans cannot be fetched: its partition was revoked, or is read again.
 
-        False when there is more of it on a partition that is still ours, for which it has to be decided all the same. So
-        is what is here of it where its topic was deleted: nobody else can read that.
+        Returns False if the trace must still be decided here. One reason is a record on a partition that is still
+        assigned. The other reason is a deleted topic: no other replica can read the spans that are in memory here.
         """
         home: Partition = trace.home
         latecomers = trace.latecomers or []
@@ -413,7 +435,7 @@ class Buffer:
             return False
         if trace.decision is None:
             self._stop_closing(trace)
-        else:  # late, by a decision of another
+        else:  # late spans under another replica's decision
             self.memory.settled(trace.trace_id)
         for each in [trace, *latecomers]:
             self.closed_bytes -= each.size
@@ -421,7 +443,7 @@ class Buffer:
         return True
 
     def relieve_ledgers(self) -> None:
-        """Decide what holds back the longest ledger early when all together take more than their share."""
+        """If the ledgers exceed their share, decide early the traces that hold back the longest ledger."""
         if self.ledger_bytes <= self.limits.ledger_bytes // 2:
             return
         if sum([each.replay.met_bytes for each in self._partitions]) > self.limits.ledger_bytes // 2:
@@ -430,15 +452,18 @@ class Buffer:
         if self.ledger_bytes <= self.limits.ledger_bytes:
             return
         _, _, longest = max([(each.held_bytes, -each.id, each) for each in self._partitions])
-        oldest = longest.ledger.low_water | (CHUNK_RECORDS - 1)  # all of its chunk, or none is given back
+        oldest = longest.ledger.low_water | (CHUNK_RECORDS - 1)  # memory is freed only for a whole chunk
         for trace in self._open.all():
             if trace.holds_up_to(longest, oldest):
                 self._close(trace, Reason.PRESSURE)
 
-    # -- from the evaluator and the committer
+    # -- called by the evaluator and the committer
 
     def decided(self, trace: Trace, decision: Decision) -> list[Trace]:
-        """A closed trace has its decision; returns it and the late fragments that waited for it, decided alike."""
+        """Apply the decision about a closed trace. Returns the trace and the late fragments that waited for it.
+
+        The late fragments get the same decision.
+        """
         together = self._together(trace)
         if decision.keeps:
             first = _first_to_replay(trace)
@@ -452,9 +477,10 @@ class Buffer:
         return together
 
     def kept_elsewhere(self, trace: Trace, known: Kept) -> list[Trace]:
-        """A closed trace turns out to have been decided, and kept: what every destination has settles silently.
+        """Redis says that this closed trace was kept before. This replica remembers that decision from now on.
 
-        Returns the rest, late under that decision. From now on it is remembered here.
+        Records that every destination has are settled, and are not sent again. Returns the trace and the late fragments
+        that have other records: they count as late, and follow the same decision.
         """
         if trace.late:
             return self._sent_elsewhere(trace, known)
@@ -463,7 +489,7 @@ class Buffer:
         known = self.memory.learn(trace.trace_id, known, trace.number)
         if known.first[0] == home.id:
             home.replay.ended(trace.trace_id, known.first[1])
-        elif trace.further is None:  # else it is counted already
+        elif trace.further is None:  # otherwise it was counted when it closed
             self.on_two_partitions += 1
         late: list[Trace] = []
         for each in together:
@@ -487,8 +513,10 @@ class Buffer:
         return late
 
     def _sent_elsewhere(self, late: Trace, known: Kept) -> list[Trace]:
-        """The same for late spans of a trace that was kept here when its partition was ours before. It is under way
-        already, as far as the memory knows, and its decision stays the one that is known here."""
+        """The same for late spans of a trace that this replica kept in an earlier assignment.
+
+        The decision memory already tracks their delivery, and this replica's decision stays.
+        """
         for id, offset in _places(late):
             if not known.has_delivered(id, offset):
                 return [late]
@@ -497,7 +525,7 @@ class Buffer:
         return []
 
     def dropped_elsewhere(self, trace: Trace) -> None:
-        """A closed trace turns out to have been decided, and dropped: it settles."""
+        """Redis says that this closed trace was dropped before: settle it."""
         self.memory.drop(trace.trace_id, trace.number)
         for each in self._together(trace):
             self._late_dropped_spans += each.held_spans
@@ -506,8 +534,11 @@ class Buffer:
             self.settle(each)
 
     def _note_uncounted(self, late: Trace) -> None:
-        """Whoever dropped the trace has counted what it had read of it. That cannot be told for the records that were
-        there when the partition became ours, and it is not so for later ones."""
+        """Note the spans of a dropped trace that no other replica has counted.
+
+        The replica that dropped the trace counted all spans that it had read. It may have read any record that was in
+        the partition at the assignment, so these records and the parked spans are left out. It has not read later ones.
+        """
         counted = {(partition.id, offset) for partition, offset in late.holds() if offset < partition.horizon}
         if late.parked_to >= 0:
             counted.add((late.home.id, late.parked_to))
@@ -518,20 +549,20 @@ class Buffer:
             self._noted_bytes += sum([len(chunk) for chunk in chunks])
 
     def rewrite(self, trace: Trace, payload: bytes, spans: int) -> None:
-        """From now on a kept trace's spans are these."""
+        """Replace the spans of a kept trace with ``payload``, a serialized TracesData that has ``spans`` spans."""
         self._changed(trace, trace.rewrite(payload, spans))
 
     def _leave_out(self, trace: Trace, places: set[tuple[int, int]]) -> None:
         self._changed(trace, trace.leave_out(places))
 
     def _changed(self, trace: Trace, growth: int) -> None:
-        """A closed trace grew by so many bytes, if it was packed: then it is packed again (law 5)."""
+        """The spans of a closed trace were changed. If it grew, it was packed before: pack it again (law 5)."""
         if growth > 0:
             growth -= trace.pack(self.packer)
         self.closed_bytes += growth
 
     def _together(self, trace: Trace) -> list[Trace]:
-        """A closed trace that is closing no more, and the late fragments that waited for its decision."""
+        """The closed trace no longer waits for its decision. Returns it and the late fragments that waited with it."""
         self._stop_closing(trace)
         together = [trace]
         if trace.latecomers is not None:
@@ -541,18 +572,22 @@ class Buffer:
         return together
 
     def _stop_closing(self, trace: Trace) -> None:
-        if self._closing.get(trace.trace_id) is trace:  # else it was forgotten, and another has closed under its id
+        # If the trace was forgotten, another one with its id may have closed since.
+        if self._closing.get(trace.trace_id) is trace:
             del self._closing[trace.trace_id]
 
     def _send(self, trace: Trace, places: list[tuple[int, int]], parked: tuple[Partition, int] | None = None) -> None:
-        """A kept trace, or late spans of one, is on its way; the memory knows each of its records until it settles."""
+        """Delivery begins for a kept trace, or for late spans of one.
+
+        The decision memory tracks each of its records until it settles.
+        """
         self.memory.sending(trace.trace_id, places, parked)
         size = SENT_BYTES + SENT_RECORD_BYTES * len(places)
         trace.size += size
         self.closed_bytes += size
 
     def deliver(self, traces: Iterable[Trace]) -> dict[bytes, Kept]:
-        """Every destination has these kept traces; returns what is remembered of each now."""
+        """Every destination has these kept traces. Returns their entries in the decision memory, by trace id."""
         known: dict[bytes, Kept] = {}
         for trace in traces:
             places = _places(trace)
@@ -563,7 +598,7 @@ class Buffer:
         return known
 
     def settle(self, trace: Trace) -> None:
-        """The trace has ended: its holds are released, and its bytes."""
+        """The trace has ended: release its records and its bytes."""
         decision = trace.decision
         if decision is not None and decision.keeps:
             places = _places(trace)
@@ -576,17 +611,19 @@ class Buffer:
         trace.release()
 
     def settle_all(self, traces: Iterable[Trace]) -> None:
-        """All of these have ended."""
+        """`settle` for each of these traces."""
         for trace in traces:
             self.settle(trace)
 
-    # -- from rebalances
+    # -- called at rebalances
 
     def replace(self, partition: Partition) -> None:
-        """Its topic was deleted and made again. Nothing more of the old one can come, and nobody can read it again: what
-        is open is decided as it is, and the offsets of what was decided say nothing of the new topic's records.
+        """The topic was deleted and created again, and this partition belongs to the old one.
 
-        Parked spans are not brought back: the place where they are is the new partition's from now on.
+        No more records of the old topic can arrive, and nobody can read it again. So the open traces are decided as
+        they are. The offsets of earlier decisions say nothing about the new topic's records, so they are forgotten.
+
+        Parked spans are not fetched, because their keys in Redis belong to the new partition from now on.
         """
         for trace in self._open.all():
             if trace.home is partition:
@@ -600,7 +637,7 @@ class Buffer:
         self.memory.forget_offsets(partition)
 
     def forget(self, partitions: Collection[Partition]) -> None:
-        """These are to be somebody else's: drop what is open on them; their next owner reads that again."""
+        """These partitions are revoked: drop their open traces. The next owner reads the records again."""
         for partition in partitions:
             partition.revoked = True
             self._partitions.discard(partition)
@@ -620,7 +657,7 @@ class Buffer:
             self._open.remove(trace)
             self.open_spans -= trace.spans
             self.open_bytes -= trace.size
-        elif trace.home is not home:  # its spans are on two partitions (producers that do not agree on a partitioner)
+        elif trace.home is not home:  # it moved to its other partition (producers use different partitioners)
             trace.first_ms = trace.last_ms = trace.home.time.now_ms
             self._schedule(trace)
 
@@ -630,14 +667,14 @@ class Buffer:
         settled = offset < partition.start
         if not settled:
             self._spans += fragment.spans
-        if partition.delivered is not None and self._is_delivered(partition, offset, fragment):  # mostly it is None
+        if partition.delivered is not None and self._is_delivered(partition, offset, fragment):  # usually it is None
             return
         trace = self._open.get(fragment.trace_id)
         if trace is not None:
             if offset <= trace.parked_to and trace.home is partition:
                 if not settled:
                     self._spans -= fragment.spans
-                return  # an earlier owner has read, counted and parked it
+                return  # an earlier owner has read, counted and parked this record
         else:
             if self._is_decided(partition, offset, fragment):
                 return
@@ -656,14 +693,14 @@ class Buffer:
         if trace.spans >= self._max_trace_spans:
             self._close(trace, Reason.SPAN_LIMIT)
         else:
-            trace.last_ms = max(trace.last_ms, trace.home.time.now_ms)  # an earlier owner may have seen a later one
+            trace.last_ms = max(trace.last_ms, trace.home.time.now_ms)  # an earlier owner may have seen a later time
             self._fragments += 1
             trace.touched = self._fragments
             self._open.touch(trace)
             self._schedule(trace)
 
     def _is_delivered(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
-        """Whether the output topic had the trace when the partition became ours; if so the fragment has been dealt with."""
+        """Whether the output topic had the trace at the assignment. If so, the fragment needs nothing more."""
         known = None if partition.delivered is None else partition.delivered.get(fragment.trace_id)
         if known is None:
             return False
@@ -673,7 +710,7 @@ class Buffer:
                 self._duplicate_spans += fragment.spans
             return True
         if self._open.get(fragment.trace_id) is not None or fragment.trace_id in self._closing:
-            return False  # its spans are on two partitions, and the other one was ours before
+            return False  # it is on two partitions, and the other one was assigned before
         late = self._latecomer(partition, offset, fragment)
         late.decision = known.decision
         self._send(late, [(partition.id, offset)])
@@ -682,10 +719,10 @@ class Buffer:
         return True
 
     def _is_decided(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
-        """Whether the trace has closed before; if so the fragment has been dealt with: it follows (law 2).
+        """Whether the trace has closed before. If so, the fragment follows its decision and needs nothing more (law 2).
 
-        What is forgotten is a new trace, even where the one before is still on its way: how long that takes is not the
-        log's (law 3).
+        A forgotten trace counts as new, even if it is still being delivered. The duration of a delivery does not depend
+        on the records in the topic, so no decision may depend on it (law 3).
         """
         verdict = self.memory.look(fragment.trace_id, partition.remembered_from)
         if verdict == UNKNOWN:
@@ -713,14 +750,14 @@ class Buffer:
         return True
 
     def _waits(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
-        """Whether the trace has closed and waits for its decision; if so the fragment waits with it."""
+        """Whether the trace has closed and waits for its decision. If so, the fragment waits with it."""
         closing = self._closing.get(fragment.trace_id)
         if closing is None:
-            return False  # it was withdrawn
+            return False  # the trace was withdrawn
         if offset < partition.start:
             return True
         if offset <= closing.parked_to and closing.home is partition:
-            self._spans -= fragment.spans  # as where it is still open
+            self._spans -= fragment.spans  # an earlier owner has counted it, as in `_place`
         else:
             late = self._latecomer(partition, offset, fragment)
             if closing.latecomers is None:
@@ -734,7 +771,7 @@ class Buffer:
         self._send(late, [(partition.id, offset)])
         if kept.first[0] == partition.id:
             partition.replay.ended(fragment.trace_id, kept.first[1])
-        elif partition.id not in kept.covered:  # once it is, the trace has been counted
+        elif partition.id not in kept.covered:  # once it is covered, the trace was counted
             self.on_two_partitions += 1
         self._out.append(late)
 
@@ -751,7 +788,7 @@ class Buffer:
     # -- closing
 
     def _schedule(self, trace: Trace) -> None:
-        """File the trace in its partition's ring, unless an entry that comes early enough is there already."""
+        """File the trace under its deadline in its partition's ring, unless it has an entry that is early enough."""
         home: Partition = trace.home
         if home.time.now_ms < 0:
             home.unclocked[trace] = None
@@ -776,13 +813,13 @@ class Buffer:
         return min(quiet, trace.first_ms + self._max_duration_ms)
 
     def _reason(self, trace: Trace) -> Reason:
-        """Why a trace closes at its deadline."""
+        """The reason for which a trace closes at its deadline."""
         if trace.first_ms + self._max_duration_ms <= self._deadline_ms(trace):
             return Reason.MAX_DURATION
         return Reason.ROOT_QUIET if trace.is_complete() else Reason.INACTIVE
 
     def _turn(self, partition: Partition) -> None:
-        """Close what this partition's time has made ripe."""
+        """Close the traces whose deadlines this partition's stream time has reached."""
         now_ms = partition.time.now_ms
         if now_ms < 0:
             return
@@ -792,7 +829,7 @@ class Buffer:
             return
         turned = NO_TIME
         for second, trace in partition.ring.turn(now_ms):
-            if second != turned:  # what closes in this second is remembered from then on, however late it is looked at
+            if second != turned:  # closings are remembered from this second on, even if stream time has jumped past it
                 turned = second
                 self.memory.turn(partition.id, 1000 * second)
             trace.due = 0
@@ -803,11 +840,11 @@ class Buffer:
         partition.remembered_from = self.memory.turn(partition.id, now_ms)
 
     def _clock(self, partition: Partition, now_ms: int) -> None:
-        """The partition has its first believable time: it is the one of everything read before."""
+        """The partition has its first believable time. All records read before get this time."""
         waiting, partition.unclocked = partition.unclocked, {}
         for trace in waiting:
             if trace.home is partition and trace.reason is None and not trace.due:
-                if trace.first_ms < 0:  # else an earlier owner knew
+                if trace.first_ms < 0:  # otherwise an earlier owner set it
                     trace.first_ms = trace.last_ms = now_ms
                 trace.clock(now_ms)
                 self._schedule(trace)
@@ -829,10 +866,10 @@ class Buffer:
         self.closed_bytes += trace.size
         self._out.append(trace)
 
-    # -- when bytes are short
+    # -- when memory is short
 
     def _relieve(self) -> None:
-        """Pack quiet traces, and if that is not enough decide the oldest early, until the open ones fit."""
+        """Pack quiet traces. If that is not enough, decide the oldest early until the open traces fit."""
         if self.open_bytes > self._max_loose_bytes:
             self._pack_some()
         while self._open.oldest is not None and (
@@ -843,11 +880,11 @@ class Buffer:
             self._close(self._open.oldest, Reason.PRESSURE)
 
     def _is_quiet(self, trace: Trace) -> bool:
-        # The second is for partitions whose time stands still, and for a burst within a second.
+        # The second condition is for partitions whose stream time stands still, and for a burst within a second.
         return trace.home.time.now_ms - trace.last_ms >= QUIET_MS or self._fragments - trace.touched >= QUIET_FRAGMENTS
 
     def _pack_some(self) -> None:
-        """Pack the quietest, a few at a time."""
+        """Pack the quietest traces, at most PACKS_AT_ONCE."""
         for _ in range(PACKS_AT_ONCE):
             trace = self._open.to_pack
             if trace is None or not self._is_quiet(trace):
@@ -863,14 +900,14 @@ class Buffer:
 
 
 def _places(trace: Trace) -> list[tuple[int, int]]:
-    """The records it holds, as the memory knows them."""
+    """The (partition, offset) of each record of the trace. Parked records have one entry, with their last offset."""
     home: Partition = trace.home
     parked = [(home.id, trace.parked_to)] if trace.parked_to >= 0 and not home.replaced else []
     return parked + [(partition.id, offset) for partition, offset in trace.holds() if not partition.replaced]
 
 
 def _first_to_replay(trace: Trace) -> int:
-    """The first offset that the next owner has to read, so that it decides this closed trace as it was decided here."""
+    """The first offset that the next owner has to read, to decide this closed trace in the same way."""
     if trace.parked_to < 0:
         return trace.first_offset
     home: Partition = trace.home
