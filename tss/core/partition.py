@@ -1,4 +1,4 @@
-"""One assigned partition: its time, its deadlines, its ledger."""
+"""One assigned partition: its stream time, its deadlines and its ledger."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tss.core.replay import SECOND_BYTES, Replay
 from tss.core.stamps import Stamps
 from tss.core.streamtime import NO_TIME, Ring
 
-UNKNOWN_END = 1 << 62  # of the log at the assignment: as if all that will ever come had been there
+UNKNOWN_END = 1 << 62  # every record counts as older than the assignment, until `reached` is called
 
 
 @attrs.frozen
 class Commit:
-    """What Kafka is told: the offset to go on from, and where to begin reading so as to remember (see ``Replay``).
+    """The offset to commit, and the metadata beside it: where the next owner begins to read (see ``Replay``).
 
-    ``since_ms``: from when on the output topic has to be read to know what of the records from ``offset`` on it has;
-    None where traces are not sent to a topic.
+    The next owner reads the output topic from the time ``since_ms``, to find the traces with records from ``offset``
+    on. ``since_ms`` is None if traces are not sent to a topic.
     """
 
     offset: int
     replay_from: int
     since_ms: int | None = None
-    parked: ParkingCheckpoint | None = None  # what has to be in Redis for that offset to be enough
-    topic: str = attrs.field(default="", eq=False)  # the id of the topic that the offset is of, where it is known
+    parked: ParkingCheckpoint | None = None  # if Redis no longer has this state, reading begins at its floor
+    topic: str = attrs.field(default="", eq=False)  # the topic's id; empty if unknown
 
 
 class Partition(Progress):
     """The state of one assignment; a new assignment of the same partition is a new object.
 
-    Reading may begin below ``start``, the committed low water. Those records are settled: they are read again only so
-    that the traces in them get the decisions that they had (`Replay`). They are never held and never exported.
+    Reading may begin below ``start``, the committed low water. The records below it are settled. They are read again
+    only to rebuild the decisions about their traces (`Replay`). They are never held and never exported.
     """
 
     __slots__ = (
@@ -62,39 +62,38 @@ class Partition(Progress):
     ) -> None:
         super().__init__(id, start, max_skew_ms)
         self.start = start
-        # What the next owner has to read again.
         self.replay = Replay(start, start if replay_from is None else replay_from, replay_secs, self.time)
-        # Where the log ended when the partition became ours: somebody else may have read, and decided, what is below it.
+        # The partition's end at the assignment. An earlier owner may have decided the traces in the records below it.
         self.horizon = UNKNOWN_END if end is None else max(end, start)
-        self.horizon_ms = NO_TIME  # the stream time there, once it is passed: when the partition became ours
-        self.committed = committed  # what Kafka has; None when the group never committed
-        self.committed_place: ParkingCheckpoint | None = None  # and what it has beside it, of this assignment
-        self.shelf = shelf  # what is parked of it; None while nothing can be
+        self.horizon_ms = NO_TIME  # the stream time when the horizon was reached; NO_TIME before
+        self.committed = committed  # the committed offset; None if the group never committed, or to force a commit
+        self.committed_place: ParkingCheckpoint | None = None  # in the metadata of this assignment's last commit
+        self.shelf = shelf  # the notes about parked traces; None while no trace can be parked
         self.ring = Ring()
-        self.unclocked: dict[Any, None] = {}  # as in the ring: what came before any believable timestamp
+        self.unclocked: dict[Any, None] = {}  # open traces without a deadline: the partition has no stream time yet
         self.position = 0  # the offset after the last record handed over by the source
-        self.lag = 0  # records after the position, as last heard
-        self.remembered_from = 0  # the first closing that is remembered of it; earlier ones are forgotten
+        self.lag = 0  # records after the position, when it was last measured
+        self.remembered_from = 0  # the number of the first closing whose decision is remembered
         self.revoked = False
-        self.topic = topic  # its id; empty where the brokers do not tell it
-        self.replaced = False  # the topic was made again: this is of the old one, which nobody can read any more
-        self.gone = False  # and its last commit is decided: nothing of it may be sent any more, or committed
-        # What the output topic has of it, until the position has passed all of that. Pinned here, and not in the
-        # memory of decisions, whose limit could forget what would then be produced twice.
+        self.topic = topic  # its id; empty if the brokers do not give it
+        self.replaced = False  # the topic was deleted and created again: these records cannot be read again
+        self.gone = False  # no trace of this partition may be sent any more, and no offset committed
+        # The traces that the output topic has, each until the position has passed its last record. They are not in the
+        # decision memory: it could evict them at its limit, and they would be produced twice.
         self.delivered = delivered or None
         self.delivered_bytes = _bytes_of(self.delivered)
-        self.next_look = 0  # the offset from which on it is looked at again, to let go of what was passed
+        self.next_look = 0  # at this offset the buffer calls ``forget_delivered`` again
         self.produced = ProduceTimes()
-        if delivered and since_ms is not None:  # until all of it is passed, whoever comes next has to know it too
+        if delivered and since_ms is not None:  # a next owner needs them too until the low water has passed them
             self.produced.note(since_ms, max([known.last for known in delivered.values()]))
         self.stamps = Stamps()
-        self._stamped_second = NO_TIME  # the last that is noted there
+        self._stamped_second = NO_TIME  # the last second in ``stamps``
 
     def __repr__(self) -> str:
         return f"<Partition {self.id} {self.ledger} {self.time} in flight {self.in_flight} revoked {self.revoked}>"
 
     def mark(self, offset: int) -> None:
-        """A record is read, and has set the stream time."""
+        """Note the offset of a record that was read. Stream time already includes its timestamp."""
         self.replay.read(offset)
         if self.horizon_ms < 0 and offset >= self.horizon:
             self.horizon_ms = self.time.now_ms
@@ -104,22 +103,22 @@ class Partition(Progress):
             self.stamps.note(second, offset)
 
     def reached(self) -> None:
-        """All of the log has been read: what comes from now on was not there before."""
+        """Note that the end was reached: all later records are newer than the assignment."""
         if self.horizon_ms < 0:
             self.horizon = min(self.horizon, self.ledger.next)
             self.horizon_ms = self.time.now_ms
 
     def parked(self, trace_id: bytes, first_offset: int) -> None:
-        """A trace has been parked: its next owner knows it without reading any of that again."""
+        """Note that a trace was parked: the next owner takes it over from Redis and does not read it again."""
         self.replay.parked(trace_id)
         if self.shelf is not None:
             self.shelf.put(trace_id, first_offset)
 
     def oldest_secs(self) -> float | None:
-        """When the oldest record was written that is not done with, in seconds since the epoch; None when nothing waits.
+        """The time of the oldest record that is not settled, in seconds since the epoch; None if all are settled.
 
-        The largest record time up to it, which is what retention goes by. Of what has not been read yet it is the
-        time of the last record that was. NaN: something waits, and no record has told a time.
+        It is the largest timestamp up to that record, because retention depends on it. If that record has not been read
+        yet, it is the largest timestamp read so far. NaN if no record had a timestamp.
         """
         low_water = self.ledger.low_water
         if low_water == self.ledger.next and not self.lag and self.position <= low_water:
@@ -128,13 +127,13 @@ class Partition(Progress):
         return math.nan if second is None else float(second)
 
     def forget_delivered(self, offset: int) -> None:
-        """The position is here now: what the output topic has of lower offsets cannot be met again."""
+        """Forget traces in the output topic whose records are all below this offset. The position has passed them."""
         if self.delivered is not None:
             self.delivered = {id: known for id, known in self.delivered.items() if known.last >= offset} or None
             self.delivered_bytes = _bytes_of(self.delivered)
 
     def commit(self, now_ms: int | None = None) -> Commit:
-        """What may be committed now; with the wall clock, for those who may have to look into the output topic."""
+        """The commit that is allowed now. ``now_ms`` is the wall clock; None if traces are not sent to a topic."""
         low_water = self.ledger.low_water
         self.stamps.forget_below(low_water)
         since_ms = None if now_ms is None else self.produced.since_ms(low_water, now_ms)
@@ -143,13 +142,13 @@ class Partition(Progress):
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken by the ledger, and by what says from where on to read."""
+        """The memory in bytes of the ledger, and of the notes about where the next owner begins to read."""
         stamps = SECOND_BYTES * len(self.stamps)
         return self.ledger.bytes + stamps + self.replay.held_bytes + self.produced.held_bytes
 
     @property
     def shelf_bytes(self) -> int:
-        """Memory taken by what is noted of parked traces."""
+        """The memory in bytes of the notes about parked traces."""
         return 0 if self.shelf is None else self.shelf.held_bytes
 
 

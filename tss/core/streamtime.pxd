@@ -1,4 +1,4 @@
-# The C types of streamtime.py, for when it is compiled.
+# The C types of streamtime.py, used when it is compiled.
 
 cimport cython
 

@@ -1,4 +1,4 @@
-"""How far a partition's log has come, and the ring of deadlines that its time turns."""
+"""The stream time of a partition, and the ring of deadlines that stream time turns."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Any
 
-NO_TIME = -1  # what stands for a time that is not known yet; real ones are positive
-GRACE_MS = 2_000  # how much later than its timestamp a record may still become readable (producer batching, transport)
+NO_TIME = -1  # the value of an unknown time; known times are positive
+GRACE_MS = 2_000  # a record may become readable this long after its timestamp (producer batching, transport)
 
 
 class StreamTime:
     """The largest believable record timestamp of one partition, in milliseconds since the epoch.
 
-    ``now_ms`` is NO_TIME until a believable timestamp or the wall clock has set it; ``record_ms`` is the largest of the
-    records alone, whatever the wall clock says.
+    ``now_ms`` is NO_TIME until a believable timestamp or the wall clock has set it. ``record_ms`` is the largest
+    record timestamp; the wall clock does not change it.
 
-    A timestamp that is ahead by less than the allowed skew moves it, also if no later record confirms it. This cannot be
-    otherwise: a live reader may have closed, by the wall clock, all that the largest timestamp makes ripe, and a reader
-    of the backlog sees only records. With any smaller stream time the two would decide differently (law 3;
-    tests/core/test_clocks.py has the proof, docs/operations.md what to do about such clocks).
+    A timestamp that is ahead by no more than the allowed skew moves stream time, even if no later record confirms it. A
+    smaller stream time would break law 3. A live reader may have closed, by its wall clock, all traces that were due at
+    this timestamp. A reader of the backlog sees only records, and has to close the same traces.
+    tests/core/test_clocks.py has the proof; docs/operations.md says what to do about a clock that is ahead.
     """
 
     __slots__ = ("_max_skew_ms", "now_ms", "record_ms")
@@ -33,13 +33,13 @@ class StreamTime:
         return f"<StreamTime {self.now_ms}>"
 
     def observe(self, timestamp_ms: int, wall_ms: int) -> bool:
-        """Take in a record's timestamp; False when it is absurd.
+        """Take in a record's timestamp. Returns False if it is absurd: ahead of the wall clock by more than the skew.
 
-        A timestamp further ahead of the wall clock than the allowed skew counts as *now*, and now is the log's own
-        time: it leaves stream time where it is. (Moving it to the wall clock would let one bad clock in an hour-old
-        backlog close every trace of that hour, and would make the decision depend on when the log is read: law 3.)
-        Whether a timestamp is absurd is still told by the reader's clock, so one just beyond the limit can be judged
-        otherwise by a later reading. Missing timestamps (0 or negative) do the same, and are no error.
+        An absurd timestamp leaves stream time unchanged. Moving stream time to the wall clock would break law 3. One
+        bad clock in an hour-old backlog would close every trace of that hour, and decisions would depend on when the
+        topic is read. The reader's clock decides whether a timestamp is absurd. So a later reading may judge a
+        timestamp just beyond the limit differently. A missing timestamp (0 or negative) also leaves stream time unchanged, and
+        is no error.
         """
         if timestamp_ms > wall_ms + self._max_skew_ms:
             return False
@@ -49,36 +49,37 @@ class StreamTime:
         return True
 
     def ahead_ms(self, wall_ms: int) -> int:
-        """How far the records are ahead of the wall clock; 0 when they are not."""
+        """How far the records are ahead of the wall clock, in ms; 0 if they are not."""
         return max(0, self.record_ms - wall_ms)
 
     def reach(self, wall_ms: int) -> None:
-        """The partition's end was seen at ``wall_ms``: nothing older than that, less the grace, is still to come."""
+        """Move stream time to ``wall_ms`` minus the grace, at least. The partition was read to its end then, so no
+        older record will arrive."""
         self.now_ms = max(self.now_ms, wall_ms - GRACE_MS)
 
 
 class Ring:
-    """Buckets of one second each. What is put in a bucket comes out once time has reached that second's start.
+    """Buckets of one second each. An entry comes out once stream time has reached the start of its second.
 
-    A deadline that moves back is not followed: the owner, handed an entry too early, puts it in again, and gets it again
-    in its turn, be it in the same turn of the ring. One that moves
-    forward is, and an entry that has ended is taken out, or it would be kept alive until its old deadline. (Not generic:
-    Cython's extension types cannot be.)
+    If a deadline becomes later, the entry stays in its bucket. Its owner then gets it too early and puts it in again.
+    It may come out again in the same turn. If a deadline becomes earlier, the owner moves the entry. The owner also
+    removes an entry that has ended: otherwise the entry would stay in memory until its old deadline. (The class is not
+    generic, because Cython's extension types cannot be.)
     """
 
     __slots__ = ("_buckets", "_due", "_target", "_turned")
 
     def __init__(self) -> None:
         self._buckets: dict[int, dict[Any, None]] = {}
-        self._turned = -(1 << 62)  # every bucket up to this second has been handed out
-        self._target = self._turned  # and up to this one it will be, in the turn that is under way
-        self._due: list[int] = []  # a heap of the seconds between them
+        self._turned = -(1 << 62)  # the buckets up to this second have been handed out
+        self._target = self._turned  # the current turn hands out the buckets up to this second
+        self._due: list[int] = []  # a heap of the seconds between the two that have a bucket
 
     def __repr__(self) -> str:
         return f"<Ring {len(self._buckets)} buckets, turned to {self._turned}>"
 
     def put(self, second: int, entry: Any) -> int:
-        """File the entry under this second, or the next that has not been handed out; returns which."""
+        """Put the entry under this second, or under the first one not handed out yet. Returns the second used."""
         if second <= self._turned:
             second = self._turned + 1
         bucket = self._buckets.get(second)
@@ -90,21 +91,21 @@ class Ring:
         return second
 
     def remove(self, second: int, entry: Any) -> None:
-        """Take out an entry that ``put`` filed under this second, and that has not been handed out."""
+        """Remove an entry that ``put`` put under this second. It must not have been handed out."""
         bucket = self._buckets[second]
         del bucket[entry]
         if not bucket:
             del self._buckets[second]
 
     def is_due(self, now_ms: int) -> bool:
-        """Whether a new second has come; asked for every record, so cheaper than a turn that finds nothing."""
+        """Whether a new second has begun. Checked for each record, because a turn without entries would cost more."""
         return now_ms // 1000 > self._turned
 
     def turn(self, now_ms: int) -> Iterator[tuple[int, Any]]:
-        """Hand out (second, entry) of every bucket whose second has come, oldest first; safe against ``put`` meanwhile.
+        """Hand out (second, entry) for each bucket up to ``now_ms``, oldest first. ``put`` may be called meanwhile.
 
-        What is put in again for a second that has come, too, comes out in this turn: so the order is that of the seconds,
-        whether time came a second at a time or jumped.
+        An entry that is put in again under a second up to ``now_ms`` comes out in the same turn. So the order is always
+        by seconds, whether time moved second by second or jumped.
         """
         target = now_ms // 1000
         if target <= self._turned:

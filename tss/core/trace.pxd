@@ -1,9 +1,9 @@
-# The C types of trace.py, for when it is compiled.
+# The C types of trace.py, used when it is compiled.
 
 cimport cython
 from tss.core.holds cimport Holds
 from tss.core.otlp.fragment cimport Fragment, values_bytes
-from tss.core.otlp.lineage cimport Lineage as CLineage  # not under the name that trace.py gives to one of two
+from tss.core.otlp.lineage cimport Lineage as CLineage  # renamed: in trace.py, Lineage is one of two classes
 from tss.core.progress cimport Progress
 
 

@@ -1,4 +1,4 @@
-"""A trace on its way: open, closed, decided, delivered, settled."""
+"""A trace and its states: open, closed, decided, delivered, settled."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tss.core.parked import NOWHERE, Summary
 from tss.core.progress import Progress
 from tss.core.streamtime import NO_TIME
 
-# What CPython 3.11 takes on 64 bits, measured with tracemalloc and by RSS (tests/core/test_buffer.py holds them to it).
-TRACE_BYTES = 500  # the object, its id, its places in the buffer and the ring
-FURTHER_BYTES = 160  # from the second record on: the lists
-PACKED_BYTES = 400  # a frame's header, what says how to open it, and the holes that packing leaves in the heap
-SIZES_BYTES = 80  # the header of the array that tells packed fragments apart, and 4 bytes for each
-PACK_MIN_BYTES = 1024  # less gains nothing
+# Memory in CPython 3.11 on 64 bits, measured with tracemalloc and as RSS (tests/core/test_buffer.py checks it).
+TRACE_BYTES = 500  # the object, its id, its entries in the buffer and the ring
+FURTHER_BYTES = 160  # the lists that the second record needs
+PACKED_BYTES = 400  # a frame's header, the `Packed` object, and the heap fragmentation that packing causes
+SIZES_BYTES = 80  # the header of the array with the sizes of packed fragments; each size takes 4 bytes more
+PACK_MIN_BYTES = 1024  # fewer bytes are not worth packing
 
 _NO_IDS = b""
 
 
 class Trace:
-    """All that is known of one trace id, and the records that it holds.
+    """The facts about one trace id, and the records that the trace holds.
 
-    It is closed by one partition, its home. Its records on further partitions are in ``further``. A fragment that is
-    read again from below the low water only adds to the summary: it is not held.
+    The stream time of one partition, its home, closes the trace. Its records on other partitions are in ``further``. A
+    fragment that is read again from below the low water changes only the summary: its record is not held.
     """
 
     __slots__ = (
@@ -43,51 +43,52 @@ class Trace:
 
     def __init__(self, trace_id: bytes, home: Progress, first_offset: int) -> None:
         self.trace_id = trace_id
-        # The partition whose stream time closes it. This module knows only that it is a `Progress`. Whoever makes traces
-        # gets back what it gave, a Partition: a compiled class cannot be generic, so the type is not written here.
+        # The partition whose stream time closes the trace. This module knows only that it is a `Progress`. Callers pass
+        # a Partition and get it back. A compiled class cannot be generic, so the type is not written here.
         self.home: Any = home
-        self.first_offset = first_offset  # of its first record there
-        # The first record that it holds, and the further ones: most traces of a keyed topic have just one.
+        self.first_offset = first_offset  # of the trace's first record on the home partition
+        # The first record held there, and the others. On a keyed topic most traces have just one record.
         self._offset = -1
         self._offsets: array[int] | None = None
-        self._chunk: bytes | Packed | None = None  # a serialized TracesData; concatenated they are one again
+        self._chunk: bytes | Packed | None = None  # a serialized TracesData; all chunks concatenated are one too
         self._chunks: list[bytes | Packed] | None = None
-        self._packed = 0  # how many of the chunks, from the first one, are packed
-        self.further: list[Holds] | None = None  # what it holds on other partitions than its home
+        self._packed = 0  # `pack` skips this many chunks, because they are packed already
+        self.further: list[Holds] | None = None  # records and spans on partitions other than the home
         self.spans = 0
-        self.payload_bytes = 0  # of ``payload``, however small it is packed
-        self.held_spans = 0  # those in ``payload``; ``spans`` may count others that only had to be remembered
+        self.payload_bytes = 0  # of the held spans before packing, those in Redis included
+        self.held_spans = 0  # in memory or Redis; ``spans`` also counts those read below the low water
         self.errors = 0
         self.start_ns = 0
         self.end_ns = 0
         self.has_root = False
-        self.values: Values = ()  # what the policies' lookup found
-        self.unlooked = False  # but not in what an earlier owner parked, which had another lookup
-        self._span_ids = _NO_IDS  # of the first fragment; a lineage takes over when a second one comes
+        self.values: Values = ()  # found by the policies' lookup
+        self.unlooked = False  # ``values`` lacks the values of parked spans: their owner had another lookup
+        self._span_ids = _NO_IDS  # 8 bytes each; from the second fragment on they are in ``_lineage``
         self._missing = _NO_IDS
         self._lineage: Lineage | None = None
-        self.held_ms = NO_TIME  # since when it has been holding a record, in stream time
-        self.parked_to = NOWHERE  # what came up to this offset stands in Redis
-        self.shelved = False  # something of it may stand in Redis, even if nobody has heard so
-        self.taken_over = False  # parked by an earlier owner of its partition, who may have decided it
-        self._leaving = 0  # how many of the chunks are on their way to Redis, and up to which offset; since when
-        self._leaving_to = NOWHERE
-        self._leaving_ms = NO_TIME
-        self._fetched = False  # its frames are back
-        self.first_ms = NO_TIME  # stream times; NO_TIME until the home partition has one
+        self.held_ms = NO_TIME  # the stream time since which it has held a record
+        self.parked_to = NOWHERE  # the spans up to this offset are in Redis
+        self.shelved = False  # Redis may have spans of this trace, even if no answer has confirmed it
+        self.taken_over = False  # an earlier owner of the partition parked it, and may have decided it
+        self._leaving = 0  # how many chunks, from the first on, are being written to Redis
+        self._leaving_to = NOWHERE  # the last offset in them
+        self._leaving_ms = NO_TIME  # the stream time when the write began
+        self._fetched = False  # the parked frames are in memory again, or all their spans are left out
+        # Stream times of the first and the last fragment, and of the closing. NO_TIME while unknown.
+        self.first_ms = NO_TIME
         self.last_ms = NO_TIME
         self.closed_ms = NO_TIME
-        self.touched = 0  # which of the buffer's fragments was its last one
-        self.due = 0  # the second of the ring it is filed under
-        self.size = TRACE_BYTES  # bytes, with those of ``further``
+        self.touched = 0  # the buffer's count of fragments when this trace got its last one
+        self.due = 0  # the second under which it is in the ring; 0: it is not in the ring
+        self.size = TRACE_BYTES  # memory in bytes, ``further`` included
         self.reason: Reason | None = None  # set when it closes
-        self.number = -1  # of its closing, for the memory of decisions
+        self.number = -1  # the number of its closing, for the decision memory
         self.decision: Decision | None = None  # set when it is decided
-        self.late = False  # one late fragment, under the decision of the trace it belongs to
-        self.latecomers: list[Trace] | None = None  # late fragments that came between closing and decision
-        self.older: Trace | None = None  # the open traces in the order in which they were opened
+        self.late = False  # these are late spans, which follow the decision about their trace
+        self.latecomers: list[Trace] | None = None  # late fragments that arrived between closing and decision
+        self.older: Trace | None = None  # neighbours in the list of open traces by age
         self.newer: Trace | None = None
-        self.quieter: Trace | None = None  # and in the order of their last fragments
+        self.quieter: Trace | None = None  # neighbours in the list of open traces by last fragment
         self.livelier: Trace | None = None
 
     def __repr__(self) -> str:
@@ -95,21 +96,21 @@ class Trace:
         return f"<Trace {self.trace_id.hex()} {self.spans} spans, {len(self.holds())} holds, {state}>"
 
     def is_complete(self) -> bool:
-        """The root is here and every span's parent too."""
+        """Whether the root and the parent of every span have arrived."""
         if self._lineage is None:
             return self.has_root and not self._missing
         return self.has_root and not self._lineage.open
 
     def duration_ns(self) -> int:
-        """From the earliest start to the latest end, gaps included; 0 when either is unknown."""
+        """Nanoseconds from the earliest start to the latest end, gaps included; 0 if either is unknown."""
         if self.start_ns and self.end_ns > self.start_ns:
             return self.end_ns - self.start_ns
         return 0
 
-    # -- what it holds
+    # -- records and spans held
 
     def holds(self) -> list[tuple[Any, int]]:
-        """The records it holds, as partition and offset, a record twice if two of its fragments came in it."""
+        """The records it holds, as (partition, offset). A record occurs twice if it had two fragments of the trace."""
         held = [] if self._offset < 0 else [(self.home, self._offset)]
         if self._offsets is not None:
             held += [(self.home, offset) for offset in self._offsets]
@@ -118,33 +119,33 @@ class Trace:
         return held
 
     def begins(self) -> list[tuple[Any, int]]:
-        """Each partition that it is on, with the offset of its first record there."""
+        """Each partition with records of the trace, and the offset of the first record there."""
         begins = [(self.home, self.first_offset)]
         if self.further is not None:
             begins += [(each.partition, each.first_offset) for each in self.further]
         return begins
 
     def holds_up_to(self, partition: Progress, offset: int) -> bool:
-        """Whether it holds a record of this partition at or below this offset."""
+        """Whether it holds a record of this partition with this offset or a lower one."""
         if self.home is partition:
-            return 0 <= self._offset <= offset  # the first is the lowest
+            return 0 <= self._offset <= offset  # the lowest of the home partition
         for each in self.further or ():
             if each.partition is partition:
                 return each.offsets[0] <= offset
         return False
 
     def is_held(self) -> bool:
-        """Whether it holds any record, or has spans in Redis instead."""
+        """Whether it holds a record or has parked spans."""
         return self._offset >= 0 or self.further is not None or self.parked_to >= 0
 
     def last_offset(self) -> int:
-        """The highest of its home partition that it holds, or that is parked."""
+        """The highest offset of the home partition that it holds or has parked."""
         if self._offsets is not None:
             return self._offsets[-1]
         return max(self._offset, self.parked_to)
 
     def chunks(self) -> list[bytes]:
-        """Serialized TracesData, one or more, that together are its spans in the order they came."""
+        """The spans in memory, as serialized TracesData. Those of one partition are in the order of their records."""
         plain = [each.unpack() if isinstance(each, Packed) else each for each in self._all_chunks()]
         for holds in self.further or ():
             plain += holds.chunks
@@ -152,13 +153,13 @@ class Trace:
 
     @property
     def payload(self) -> bytes:
-        """The serialized TracesData of its spans."""
+        """The spans in memory as one serialized TracesData."""
         return join(self.chunks())
 
-    # -- growing; each returns by how many bytes
+    # -- growing; each method returns the growth in bytes
 
     def absorb(self, fragment: Fragment) -> int:
-        """Add a fragment's summary."""
+        """Add the facts about a fragment, without its bytes. Returns the growth in bytes."""
         self.spans += fragment.spans
         self.errors += fragment.errors
         if fragment.start_ns and (not self.start_ns or fragment.start_ns < self.start_ns):
@@ -192,12 +193,12 @@ class Trace:
         return values_bytes(self.values) - before
 
     def forget_lineage(self) -> None:
-        """It has closed: nothing is completed any more."""
+        """Free the span ids: from now on nothing asks whether the trace is complete."""
         self._span_ids = self._missing = _NO_IDS
         self._lineage = None
 
     def hold(self, partition: Progress, offset: int, fragment: Fragment) -> int:
-        """Take a fragment's bytes and hold its record."""
+        """Add a fragment's bytes and hold its record. Returns the growth in bytes."""
         if partition is self.home:
             growth = self._hold(offset, fragment.payload)
         else:
@@ -239,9 +240,8 @@ class Trace:
     # -- shrinking
 
     def pack(self, packer: Packer) -> int:
-        """Make what is not packed yet one packed chunk; returns how many bytes that saves. ``further`` is not
-        packed."""
-        if self._leaving:  # the first chunks are to be told from those that come meanwhile
+        """Compress the chunks that are not packed yet into one. Returns the bytes saved. ``further`` is not packed."""
+        if self._leaving:  # it counts chunks, so they must not be merged with later ones
             return 0
         chunks = self._all_chunks()
         loose = chunks[self._packed :]
@@ -252,7 +252,7 @@ class Trace:
         packed = packer.pack(plain, sizes)
         saved = len(plain) + BYTES_BYTES * len(loose) - _bytes_of(packed)
         if saved <= 0:
-            return 0  # nothing repeats in it
+            return 0  # the content does not compress
         chunks[self._packed :] = [packed]
         self._packed = len(chunks)
         self._chunk = chunks[0]
@@ -261,8 +261,8 @@ class Trace:
         return saved
 
     def rewrite(self, payload: bytes, spans: int) -> int:
-        """From now on its spans are these; it is on one partition only. Its records stay held. Returns by how many bytes it
-        grew: what was packed is plain now."""
+        """Replace the spans of a trace on one partition. Its records stay held. Returns the growth in bytes. It may be
+        positive, because the new spans are not packed."""
         growth = -self._chunk_bytes()
         self._chunk, self._chunks, self._packed = payload, None, 0
         self.payload_bytes, self.held_spans = len(payload), spans
@@ -271,10 +271,10 @@ class Trace:
         return growth
 
     def leave_out(self, places: set[tuple[int, int]]) -> int:
-        """From now on its spans are those that did not come in these records (partition id, offset), if any. Its records
-        stay held. Returns by how many bytes it grew: what was packed is plain now.
+        """Drop the spans that came in these records (partition id, offset). Its records stay held. Returns the growth
+        in bytes. It may be positive, because packed chunks are unpacked.
 
-        What is parked goes whole, by the last offset of it, whether it is here again or not.
+        Parked spans, in Redis or in memory again, are dropped together if their last offset is in ``places``.
         """
         growth = -self._chunk_bytes()
         chunks: list[bytes | Packed] = []
@@ -300,8 +300,8 @@ class Trace:
         return growth
 
     def _spans_in_redis(self, places: set[tuple[int, int]]) -> tuple[int, int]:
-        """How many of its spans, and how many bytes, are in Redis and have to come back; none when all of that is left
-        out: then it is as if it had come back empty."""
+        """The number of spans in Redis that are still needed, and their bytes. If ``places`` has the parked spans, both
+        are 0, and the trace counts as fetched without spans."""
         if not self.is_parked():
             return 0, 0
         if (self.home.id, self.parked_to) in places:
@@ -320,14 +320,14 @@ class Trace:
         return [] if self._offset < 0 else [self._offset, *(self._offsets or ())]
 
     def _pieces(self) -> list[bytes]:
-        """What came in each of the records it holds."""
+        """The frames fetched from Redis, then the fragment of each record held on the home partition; all unpacked."""
         pieces: list[bytes] = []
         for each in self._all_chunks():
             pieces += each.pieces() if isinstance(each, Packed) else [each]
         return pieces
 
     def release(self) -> None:
-        """Let go of its records and bytes: its trace has ended. Only of a closed one."""
+        """Settle its records and free its bytes, because the trace has ended. The trace must be closed."""
         if self._offset >= 0:
             self._settle(self._offset)
             if self._offsets is not None:
@@ -340,41 +340,41 @@ class Trace:
 
     def _settle(self, offset: int) -> None:
         self.home.in_flight -= 1
-        # Of a revoked partition too: its last commit waits for what is in flight.
+        # Also if the partition is revoked: its last commit waits for the holds in flight.
         self.home.ledger.settle(offset)
 
     # -- parking
 
     def clock(self, now_ms: int) -> None:
-        """The partition has a time at last: it has been holding since then."""
+        """Set ``held_ms`` to the partition's first stream time, if the trace holds a record."""
         if self.held_ms < 0 and self._offset >= 0:
             self.held_ms = now_ms
 
     def may_be_parked(self) -> bool:
-        """Whether it has anything to park. What is on two partitions stays here: it is closed by one, and read by both."""
+        """Whether it has spans to park. A trace on two partitions is not parked: one closes it, but both are read."""
         return self._offset >= 0 and self.further is None and not self._leaving and self.reason is None
 
     def is_parked(self) -> bool:
-        """Whether spans of it are missing here."""
+        """Whether some of its spans are in Redis and not in memory."""
         return self.parked_to >= 0 and not self._fetched
 
     def is_leaving(self) -> bool:
-        """Whether chunks of it are on their way to Redis."""
+        """Whether chunks are being written to Redis."""
         return self._leaving > 0
 
     def leave(self) -> tuple[Summary, list[bytes | Packed]]:
-        """Begin to park what it holds: its summary as it will be then, and the chunks."""
+        """Begin to park the held spans. Returns the summary as it is after parking, and the chunks to write."""
         chunks = self._all_chunks()
         self._leaving, self._leaving_to, self._leaving_ms = len(chunks), self.last_offset(), self.home.time.now_ms
         self.shelved = True
         return self._summary(self._leaving_to), chunks
 
     def stay(self) -> None:
-        """Redis has not taken them."""
+        """Cancel the parking: the chunks stay in memory."""
         self._leaving = 0
 
     def park(self) -> int:
-        """Redis has what ``leave`` gave: settle it; returns how many bytes that gives back."""
+        """Redis has the chunks from ``leave``: settle their records and free them. Returns the bytes freed."""
         held = [self._offset, *(self._offsets or ())]
         going = [offset for offset in held if offset <= self._leaving_to]
         for offset in going:
@@ -395,7 +395,7 @@ class Trace:
         return values + (len(self._span_ids) + len(self._missing) + RECORD_BYTES if self._span_ids else 0)
 
     def _held_bytes(self, records: int) -> int:
-        # The header of each record's bytes is in RECORD_BYTES already.
+        # RECORD_BYTES includes the header of a record's bytes, and so does _chunk_bytes.
         return self._chunk_bytes() + (RECORD_BYTES - BYTES_BYTES) * records + (FURTHER_BYTES if records > 1 else 0)
 
     def _summary(self, parked_to: int) -> Summary:
@@ -407,7 +407,7 @@ class Trace:
         )  # fmt: skip
 
     def take_over(self, summary: Summary) -> None:
-        """Go on as the trace that an earlier owner parked; only a new one."""
+        """Continue the trace that an earlier owner parked. This trace must be new."""
         self.spans, self.held_spans, self.payload_bytes = summary.spans, summary.held_spans, summary.payload_bytes
         self.errors, self.start_ns, self.end_ns = summary.errors, summary.start_ns, summary.end_ns
         self.has_root, self.values, self.unlooked = summary.has_root, summary.values, summary.unlooked
@@ -420,27 +420,27 @@ class Trace:
         self.size = TRACE_BYTES + self._summary_bytes()
 
     def look_up(self, values: Values) -> int:
-        """Its spans were looked through again, with our lookup: this was found in them. Returns by how many bytes it
-        grew."""
+        """Add the values that our lookup found in the spans, which an earlier owner had parked. Returns the growth in
+        bytes."""
         growth = self._learn(values)
         self.unlooked = False
         self.size += growth
         return growth
 
     def come_back(self, frames: list[Packed]) -> int:
-        """Its parked spans are here again, before what it holds; only of a closed one. Returns by how many bytes it grew."""
+        """Put the parked spans, fetched from Redis, before the held ones. The trace must be closed. Returns the growth
+        in bytes."""
         chunks: list[bytes | Packed] = [*frames, *self._all_chunks()]
         self._chunk, self._chunks = chunks[0], chunks[1:] or None
         self._packed, self._fetched = 0, True
-        self.home.in_flight += 1  # a revocation waits for it
+        self.home.in_flight += 1  # so that a revocation waits for this trace
         growth = sum([_bytes_of(each) for each in frames])
         self.size += growth
         return growth
 
     def let_go(self, partition: Progress) -> int:
-        """What it holds on this partition is neither settled nor waited for, and its spans are dropped: the partition is
-        another's now, or is read again. Only of a closed trace. Returns how many bytes that frees. ``size`` counts them
-        until its owner subtracts them."""
+        """Drop the spans and holds on this partition without settling them: it has a new owner, or is read again. The
+        trace must be closed. Returns the bytes freed. ``size`` includes them until the caller subtracts them."""
         freed = 0
         if self.home is partition:
             if self._offset >= 0:
@@ -453,7 +453,8 @@ class Trace:
         return freed + self._keep_further([each for each in self.further or () if each.partition is not partition])
 
     def drop_chunks(self) -> None:
-        """Of its home it holds nothing any more. The ledger is not told: what is forgotten with its partition is not settled."""
+        """Drop the spans and holds on the home partition. The ledger does not change: the caller has settled the
+        records, or forgets them with the partition."""
         if self._fetched:
             self.home.in_flight -= 1
             self._fetched = False
@@ -466,7 +467,7 @@ class Trace:
             self.payload_bytes += each.payload_bytes
 
     def _keep_further(self, staying: list[Holds]) -> int:
-        """Of what it holds on further partitions only these are left; returns how many bytes that frees."""
+        """Keep only these holds on further partitions. Returns the bytes freed."""
         freed = 0
         for each in self.further or ():
             if each not in staying:
@@ -477,15 +478,15 @@ class Trace:
         return freed
 
     def take_off(self) -> None:
-        """It has closed: count its holds as in flight."""
+        """Count its holds as in flight, because it has closed."""
         if self._offset >= 0:
             self.home.in_flight += 1 if self._offsets is None else 1 + len(self._offsets)
         for each in self.further or ():
             each.take_off()
 
     def forget(self, partitions: Collection[Progress]) -> bool:
-        """These partitions are another's now, who reads them again: drop what it holds there, and move to one that is
-        left. False when none is left. Only of an open trace."""
+        """Drop the spans and holds on these partitions, because their new owners read them again. If the home is among
+        them, a remaining partition becomes the home. Returns False if no partition remains. The trace must be open."""
         self.size -= self._keep_further([each for each in self.further or () if each.partition not in partitions])
         if self.home not in partitions:
             return True
@@ -495,7 +496,7 @@ class Trace:
         return True
 
     def _move_to(self, first: Holds) -> None:
-        """The partition of its first further holds becomes its home."""
+        """Make the partition of ``first``, the first further holds, the home."""
         self.size -= self._held_bytes(len(self._all_offsets())) + HOLDS_BYTES
         self.drop_chunks()
         self.home, self.first_offset = first.partition, first.first_offset
@@ -515,14 +516,14 @@ class Trace:
 
 
 def _bytes_of(chunk: bytes | Packed) -> int:
-    """Memory taken by what is held of a trace, as it is held."""
+    """The memory of a chunk in bytes, packed or not."""
     if not isinstance(chunk, Packed):
         return BYTES_BYTES + len(chunk)
     return PACKED_BYTES + len(chunk.frame) + (SIZES_BYTES + 4 * len(chunk.sizes) if chunk.sizes else 0)
 
 
 def weight(traces: list[Trace]) -> int:
-    """Bytes of these, with the late fragments that wait for their decision."""
+    """The memory of these traces in bytes, with the late fragments that wait for their decision."""
     size = 0
     for trace in traces:
         size += trace.size
