@@ -1,4 +1,4 @@
-# The C types of evaluation.py, for when it is compiled.
+# The C types of evaluation.py, used when it is compiled.
 
 cimport cython
 from tss.core.buffer cimport Buffer

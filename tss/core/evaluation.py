@@ -1,4 +1,4 @@
-"""A batch of closed traces to verdicts, with what the metrics need to know of them."""
+"""Decides a batch of closed traces, and counts the decisions for the metrics."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Evaluated:
-    """A batch decided. Traces that hold nothing were decided and settled before this start: nothing counts them."""
+    """The decisions about a batch. A trace that holds no record is not counted: it was settled before this start."""
 
-    kept: list[Trace] = attrs.field(factory=list)  # with something to send
-    ended: list[Trace] = attrs.field(factory=list)  # all others
+    kept: list[Trace] = attrs.field(factory=list)  # with spans to send
+    ended: list[Trace] = attrs.field(factory=list)  # all other traces
     decided: dict[Decision, int] = attrs.field(factory=dict)  # traces
     decided_spans: dict[Decision, int] = attrs.field(factory=dict)
     late_spans: dict[Decision, int] = attrs.field(factory=dict)
-    delays_secs: list[float] = attrs.field(factory=list)  # stream time from the first record to the decision
+    delays_secs: list[float] = attrs.field(factory=list)  # stream time from the first record to the closing
 
     def count(self, decision: Decision | None, traces: int, spans: int) -> None:
-        """Add these."""
+        """Add these traces and spans to the counts of the decision. None: nothing to add."""
         if decision is not None:
             self.decided[decision] = self.decided.get(decision, 0) + traces
             self.decided_spans[decision] = self.decided_spans.get(decision, 0) + spans
 
 
 def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer, enforcer: Enforcer | None = None) -> Evaluated:
-    """Decide each trace, and what waited for its decision; a late fragment of a kept trace has it already.
+    """Decide each trace, and the late fragments that wait for its decision. Other late spans have a decision already.
 
-    ``enforcer`` is what enforces the force rules, while any is active: they go before the policies.
+    ``enforcer`` applies the force rules, which come before the policies; None if no rule is active.
     """
     found = Evaluated()
     kept, ended, delays = found.kept, found.ended, found.delays_secs
-    last, traces, spans = None, 0, 0  # of one decision after another most are the same
+    last, traces, spans = None, 0, 0  # counted in runs, because mostly a trace has the same decision as the one before
     for trace in batch:
         if trace.decision is None:
             decision = None if enforcer is None else enforcer.decide(trace, sampler)
@@ -74,10 +74,10 @@ def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer, enforcer:
 def observe(
     found: Evaluated, observers: Sequence[SpanObserver], failed: Callable[[SpanObserver, Exception], None]
 ) -> None:
-    """Show every span once, kept or dropped, while it is as it came: what is counted of the sample would not be true.
+    """Show every span to the observers once, kept or dropped, before it is rewritten.
 
-    A trace that cannot be counted is told to ``failed``. It is no reason to end: it would be read again, and end every
-    start after this one.
+    Counts of the kept spans alone would be wrong (law 7). If an observer cannot count a trace, ``failed`` is called and
+    the daemon goes on. If it ended, it would read the same trace after each restart, and end again.
     """
     for traces, kept in ((found.kept, True), (found.ended, False)):
         for trace in traces:
@@ -90,7 +90,7 @@ def observe_late_dropped(
     observers: Sequence[SpanObserver],
     failed: Callable[[SpanObserver, Exception], None],
 ) -> None:
-    """The same for late spans of dropped traces (see ``Buffer.take_late_dropped``)."""
+    """Show late spans of dropped traces to the observers (see ``Buffer.take_late_dropped``)."""
     for trace_id, chunks in late:
         _show(trace_id, chunks, False, observers, failed)
 
@@ -105,5 +105,5 @@ def _show(
     for observer in observers:
         try:
             observer.add(trace_id, chunks, kept)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is this trace's alone
+        except Exception as error:  # noqa: BLE001  # any error concerns only this trace
             failed(observer, error)

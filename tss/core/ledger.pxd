@@ -1,4 +1,4 @@
-# The C types of ledger.py, for when it is compiled.
+# The C types of ledger.py, used when it is compiled.
 
 cimport cython
 

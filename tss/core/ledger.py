@@ -1,4 +1,4 @@
-"""Which records of a partition still matter: a counter a record, and the low water below all that are held."""
+"""The records of a partition that are still held: one counter per record, and the low water, the oldest held offset."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHUNK_BYTES = 4 * CHUNK_RECORDS
 
 
 class Chunk:
-    """A run of counters: ``counts[i]`` belongs to offset ``start + i``; those before ``head`` are settled."""
+    """Counters of consecutive offsets: ``counts[i]`` is for ``start + i``. Offsets before ``head`` are settled."""
 
     __slots__ = ("counts", "head", "held", "start")
 
@@ -22,17 +22,17 @@ class Chunk:
         self.counts = array("I", bytes(CHUNK_BYTES))
 
     def oldest(self) -> int:
-        """The oldest offset held; there must be one."""
+        """The oldest held offset. There must be one."""
         while not self.counts[self.head]:
             self.head += 1
         return self.start + self.head
 
 
 class Ledger:
-    """One partition's holds. ``next`` is the offset after the last record read.
+    """The holds on one partition. ``next`` is the offset after the last record read.
 
-    Law 1 lives here: ``low_water`` never passes a record that a trace still holds. The counters are in chunks, so that
-    offsets that nobody wrote (compaction, transactions) and settled ones cost nothing.
+    ``low_water`` never passes a record that a trace still holds (law 1). The counters are in chunks, so that settled
+    offsets and gaps (compaction, transactions) take no memory.
     """
 
     __slots__ = ("_chunks", "_held", "_last", "next")
@@ -40,23 +40,23 @@ class Ledger:
     def __init__(self, start: int) -> None:
         self.next = start
         self._held = 0
-        self._chunks: dict[int, Chunk] = {}  # by the chunk's number, ascending: records are held as they are read
-        self._last: Chunk | None = None  # the one that was used last: mostly it is used again
+        self._chunks: dict[int, Chunk] = {}  # by chunk number, ascending, as records are held in reading order
+        self._last: Chunk | None = None  # the chunk used last: mostly it is needed next
 
     def __repr__(self) -> str:
         return f"<Ledger low water {self.low_water}, next {self.next}>"
 
     def read(self, offset: int) -> None:
-        """A record was read. Offsets that were skipped hold nothing.
+        """Note that a record was read. Skipped offsets have no holds.
 
-        Raises LawBroken when the offset was read before: its holds could no longer be told from the old ones.
+        Raises LawBroken if the offset was read before: its new holds would be mixed up with the old ones.
         """
         if offset < self.next:
             raise LawBroken(f"offset {offset} read twice (next is {self.next}): law 1 could not be kept")
         self.next = offset + 1
 
     def hold(self, offset: int) -> None:
-        """A fragment of the record that was read last waits for its trace's end. Raises LawBroken for any other."""
+        """Hold the last record read once more, for the trace of one fragment. Raises LawBroken for any other record."""
         if offset != self.next - 1:
             raise LawBroken(f"offset {offset} held, but {self.next - 1} was read last: law 1 could not be kept")
         chunk = self._chunk(offset)
@@ -69,14 +69,14 @@ class Ledger:
         self._held += 1
 
     def _drop_empty(self) -> None:
-        """The newest chunk may have settled before its end was read; only it can be empty."""
+        """Delete the newest chunk if all its records settled before its end was read. No other chunk can be empty."""
         if self._chunks:
             number, newest = next(reversed(self._chunks.items()))
             if not newest.held:
                 del self._chunks[number]
 
     def settle(self, offset: int) -> None:
-        """The trace of one fragment of this record has ended. Raises LawBroken when nothing was held."""
+        """Release one hold of this record: its trace has ended or was parked. Raises LawBroken if it is not held."""
         chunk = self._chunk(offset)
         if chunk is None or not chunk.counts[offset - chunk.start]:
             raise LawBroken(
@@ -85,25 +85,25 @@ class Ledger:
         chunk.counts[offset - chunk.start] -= 1
         chunk.held -= 1
         self._held -= 1
-        if not chunk.held and self.next >= chunk.start + CHUNK_RECORDS:  # nothing can be held in it any more
+        if not chunk.held and self.next >= chunk.start + CHUNK_RECORDS:  # all its records have been read
             del self._chunks[chunk.start // CHUNK_RECORDS]
             self._last = None
 
     @property
     def low_water(self) -> int:
-        """The oldest offset still held, or ``next`` when none is: what may be committed."""
+        """The offset that may be committed: the oldest one still held, or ``next`` if no record is held."""
         if not self._held:
             return self.next
         return next(chunk for chunk in self._chunks.values() if chunk.held).oldest()
 
     @property
     def uncommitted(self) -> int:
-        """Offsets between the low water and what was read last."""
+        """The number of offsets from the low water to the last record read."""
         return self.next - self.low_water
 
     @property
     def bytes(self) -> int:
-        """Memory taken by the counters."""
+        """The memory of the counters in bytes."""
         return len(self._chunks) * CHUNK_BYTES
 
     def _chunk(self, offset: int) -> Chunk | None:
