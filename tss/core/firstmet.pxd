@@ -1,4 +1,4 @@
-# The C types of firstmet.py, for when it is compiled.
+# The C types of firstmet.py, used when it is compiled.
 
 cimport cython
 from tss.core.table cimport Table

@@ -1,4 +1,4 @@
-"""Where a partition's traces were met first, of those whose decision was known before they were: some 25 bytes each."""
+"""The offset where a trace was first met, for traces whose decision was remembered before: about 25 bytes each."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ _FAR = 1 << 62
 
 
 class Generation:
-    """Traces that were met in one stretch of time."""
+    """The traces that were met in one period of stream time."""
 
     __slots__ = ("last", "lowest", "places")
 
     def __init__(self) -> None:
-        self.places = Table()  # of a trace's first record here, the offset
-        self.lowest = _FAR  # of these
-        self.last = NO_TIME  # the second in which one of them was met last
+        self.places = Table()  # by trace: the offset where it was first met
+        self.lowest = _FAR  # the lowest offset in ``places``
+        self.last = NO_TIME  # the latest second in which one of the traces was met
 
 
 class FirstMet:
-    """Two generations, so that what nobody asks for any more is forgotten without being looked for.
+    """Two generations of traces, so that old ones are forgotten together, without a search.
 
-    What had to be forgotten too early, as there was no room, leaves behind the lowest of its offsets: a trace that is
-    not known may have begun there, and whoever reads on must begin there. That costs time, and no verdict (law 2).
+    If memory is short, the older generation is forgotten too early, and only its lowest offset is kept. An unknown
+    trace may have begun there, so the next owner must begin reading there. That costs time, but changes no decision
+    (law 2).
     """
 
     __slots__ = ("_lost", "_lost_last", "_new", "_old")
@@ -41,11 +42,12 @@ class FirstMet:
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken by the tables."""
+        """The memory of the tables in bytes."""
         return self._new.places.held_bytes + self._old.places.held_bytes
 
     def meet(self, trace_id: bytes, offset: int, second: int) -> int:
-        """The trace is met in this record, in this second of stream time; returns where it was met first."""
+        """Note that the trace is met at this offset, in this second of stream time. Returns the offset where it was
+        first met. If that was forgotten, returns the lowest offset where it may have been."""
         key, new = key_of(trace_id), self._new
         first = new.places.get(key)
         if first == NOTHING:
@@ -58,7 +60,7 @@ class FirstMet:
         return first
 
     def forget_before(self, second: int) -> None:
-        """What was not met from this second on cannot matter any more."""
+        """Forget a generation if none of its traces was met from this second on: no commit can need it."""
         if self._lost_last < second:
             self._lost, self._lost_last = _FAR, NO_TIME
         if self._old.last < second and len(self._new.places):
@@ -67,7 +69,7 @@ class FirstMet:
             self._old = Generation()
 
     def shorten(self) -> None:
-        """There is no room: forget the older generation."""
+        """Forget the older generation, because memory is short."""
         old = self._old
         if len(old.places):
             self._lost, self._lost_last = min(self._lost, old.lowest), max(self._lost_last, old.last)

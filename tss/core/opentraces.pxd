@@ -1,4 +1,4 @@
-# The C types of opentraces.py, for when it is compiled.
+# The C types of opentraces.py, used when it is compiled.
 
 cimport cython
 from tss.core.trace cimport Trace

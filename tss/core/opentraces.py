@@ -1,4 +1,4 @@
-"""The open traces by their ids, by their age, and by when they last got a fragment."""
+"""The open traces by id, by age, and by the time of their last fragment."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from tss.core.trace import Trace
 
 
 class OpenTraces:
-    """A dict, and two lists that are linked through the traces themselves: any can leave from the middle of both.
+    """A dict and two linked lists. The links are fields of the traces, so a trace can leave the middle of both lists.
 
-    In the second list a trace moves to the end with each fragment; so those with anything to pack come after those
-    that were packed since, and ``to_pack`` parts them.
+    In the second list a trace moves to the end with each fragment. So the traces that were packed after their last
+    fragment are in front, and those with chunks to pack follow. ``to_pack`` is the first of those to pack.
     """
 
     __slots__ = ("_by_id", "_liveliest", "_newest", "oldest", "to_pack")
@@ -19,7 +19,7 @@ class OpenTraces:
         self.oldest: Trace | None = None
         self._newest: Trace | None = None
         self._liveliest: Trace | None = None
-        self.to_pack: Trace | None = None  # the quietest that has something to pack
+        self.to_pack: Trace | None = None  # the quietest trace with chunks to pack
 
     def __repr__(self) -> str:
         return f"<OpenTraces {len(self._by_id)}>"
@@ -31,21 +31,21 @@ class OpenTraces:
         return trace_id in self._by_id
 
     def get(self, trace_id: bytes) -> Trace | None:
-        """The open trace of this id."""
+        """The open trace with this id, or None."""
         return self._by_id.get(trace_id)
 
     def all(self) -> list[Trace]:
-        """From the oldest to the newest."""
+        """All open traces, in the order in which they were added."""
         return [*self._by_id.values()]
 
     def add(self, trace: Trace) -> None:
-        """It is the newest and the liveliest."""
+        """Add a trace, as the newest and the liveliest."""
         self._by_id[trace.trace_id] = trace
         self._join_age(trace)
         self._append(trace)
 
     def touch(self, trace: Trace) -> None:
-        """It has got a fragment."""
+        """Move the trace to the end of the second list, because it got a fragment."""
         if self._liveliest is not trace:
             self._take_out(trace)
             self._append(trace)
@@ -53,13 +53,13 @@ class OpenTraces:
             self.to_pack = trace
 
     def remove(self, trace: Trace) -> None:
-        """It is not open any more."""
+        """Remove a trace that is not open any more."""
         del self._by_id[trace.trace_id]
         self._take_out(trace)
         self._leave_age(trace)
 
     def renew(self, trace: Trace) -> None:
-        """It counts as the newest from now on: it has been parked, and holds nothing that is older."""
+        """Make a trace the newest in the list by age. It was parked, so it holds no old records any more."""
         if self._newest is not trace:
             self._leave_age(trace)
             self._join_age(trace)

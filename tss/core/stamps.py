@@ -1,4 +1,4 @@
-"""Which time the records of a partition had reached at an offset: what retention goes by."""
+"""The record time that a partition had reached at each offset. Retention in Kafka depends on it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from bisect import bisect_right
 
 
 class Stamps:
-    """For each second of record time the first offset that reached it, both ascending: 16 bytes a second.
+    """The first offset that reached each second of record time. Both ascend. A second takes 16 bytes.
 
-    A broker deletes a segment once the *newest* record in it, and in all before it, is older than `retention.ms`. So
-    the largest timestamp up to an offset says how old that offset is for the broker, and not its own record's.
+    A broker deletes a segment once the *newest* record in it, and in all segments before it, is older than
+    `retention.ms`. So for the broker, the age of an offset depends on the largest timestamp up to it, not on its own.
     """
 
     __slots__ = ("_offsets", "_seconds")
@@ -26,17 +26,17 @@ class Stamps:
         return len(self._offsets)
 
     def note(self, second: int, offset: int) -> None:
-        """The record at this offset is the first of this second; later ones have higher offsets and seconds."""
+        """Note the first record of a second. Each call must have a higher offset and a higher second than the last."""
         self._offsets.append(offset)
         self._seconds.append(second)
 
     def second_at(self, offset: int) -> int | None:
-        """The second that the records up to this offset had reached; None where no record had a time."""
+        """The second that the records up to this offset had reached; None if no record had a timestamp."""
         after = bisect_right(self._offsets, offset)
         return self._seconds[after - 1] if after else None
 
     def forget_below(self, offset: int) -> None:
-        """Lower offsets are not asked for any more."""
+        """Forget the seconds that only lower offsets need."""
         passed = bisect_right(self._offsets, offset) - 1
         if passed > 0:
             del self._offsets[:passed]
