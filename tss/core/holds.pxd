@@ -1,4 +1,4 @@
-# The C types of holds.py, for when it is compiled.
+# The C types of holds.py, used when it is compiled.
 
 cimport cython
 from tss.core.progress cimport Progress

@@ -1,4 +1,4 @@
-# The C types of progress.py, for when it is compiled.
+# The C types of progress.py, used when it is compiled.
 
 from tss.core.ledger cimport Ledger
 from tss.core.streamtime cimport StreamTime

@@ -7,10 +7,9 @@ from tss.core.streamtime import StreamTime
 
 
 class Progress:
-    """What a trace uses of its partition: the ledger, in which it holds records, and the stream time.
+    """The part of a partition that a trace uses: the ledger, in which it holds records, and the stream time.
 
-    A `Partition` is one, with all that is needed beside that. A trace does not know what else a partition is, and a
-    partition does not know what a trace is.
+    `Partition` is a subclass with the other parts. `Trace` does not depend on `Partition`, nor `Partition` on `Trace`.
     """
 
     __slots__ = ("id", "in_flight", "ledger", "time")

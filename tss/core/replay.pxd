@@ -1,4 +1,4 @@
-# The C types of replay.py, for when it is compiled.
+# The C types of replay.py, used when it is compiled.
 
 cimport cython
 from tss.core.firstmet cimport FirstMet

@@ -8,40 +8,41 @@ from bisect import bisect_left, bisect_right
 from tss.core.firstmet import FirstMet
 from tss.core.streamtime import NO_TIME, StreamTime
 
-# What CPython takes, measured with tracemalloc (tests/core/test_partition.py holds them to it).
-SECOND_BYTES = 18  # a second that is noted: two numbers in arrays that grow by an eighth
-REOPENED_BYTES = 190  # a trace that is open again: its id, an offset, an entry in a dict
+# Memory in CPython, measured with tracemalloc (tests/core/test_partition.py checks it).
+SECOND_BYTES = 18  # a noted second: two numbers in arrays that grow by an eighth
+REOPENED_BYTES = 190  # a reopened trace: its id, an offset, an entry in a dict
 
 
 class Replay:
-    """What the next owner of a partition has to read again, so that it decides as this one did.
+    """The records that the next owner of a partition has to read again, to make the same decisions as this owner.
 
-    The next owner (another replica, or this one after a restart) goes on at the committed offset, the low water: all
-    records below it are settled. But late spans still come for traces that have ended, and without Redis the next owner
-    knows nothing of them. So it begins to read at a lower offset, `begin`. It decides the traces that it finds there
-    once more, and the same records give the same decisions (law 3). It holds and exports nothing below the low water.
+    The next owner (another replica, or this one after a restart) resumes at the committed offset, the low water. All
+    records below it are settled. But late spans of ended traces may still arrive, and without Redis the next owner does
+    not know the decisions. So it begins to read at a lower offset, `begin`. It decides the traces in those records
+    again, and the same records give the same decisions (law 3). It holds and exports nothing below the low water.
 
     An example, with one record a second, a replay of 60 s and a low water of 500. The record at 500 came at 10:08:20.
 
     - The window is the 60 s of stream time before the low water. It begins at 10:07:20, with the record at 440.
     - Trace A began at 300 and ended at 10:07:50, within the window. The next owner has to read all of it, or it could
       decide differently about the part that it has read (law 2). So it begins at 300.
-    - Trace B began at 100 and ended at 10:06:00, before the window. Nobody needs it any more.
-    - The clock of the producer that wrote 290 was ahead, and the stream time of the record at 300 was that of 290. If
+    - Trace B began at 100 and ended at 10:06:00, before the window. The next owner does not need it.
+    - The clock of the producer that wrote 290 was ahead, so the timestamp of 290 was still the stream time at 300. If
       the next owner began at 300, trace A would begin earlier for it, and close at another time. So it begins at 290.
 
-    Four more rules keep this right when owners change one after the other:
+    Four more rules apply if owners change several times:
 
-    - An owner that has not reached its own start yet has not seen all of the window. Its next owner begins where it
-      began itself.
+    - An owner that has not reached its own start yet has not read all of the window. The next owner then begins at the
+      same offset as this one.
     - A trace that was *reopened*, because records below the start belong to it, must be read whole by the next owner
       too. No commit may cut it until it has ended.
-    - If this replica was the owner before, it *remembers* decisions: records of such traces open no trace. For the next
-      owner this one notes where it met each of them first (`FirstMet`).
-    - What is parked in Redis is taken over from there. It counts only if the trace was short enough for the window.
+    - If this replica was the owner before, it *remembers* decisions. Records of traces with a remembered decision open
+      no trace. For the next owner, `FirstMet` has the offset where each of these traces was first met.
+    - Parked traces are taken over from Redis. Their records are read again only if the trace is not longer than the
+      window.
 
-    For each second there is one entry at most, so an hour takes 3600 of them, whatever the traffic. What no commit to
-    come can need is forgotten with each commit. With ``secs`` 0 there is no replay, and nothing is noted.
+    There is at most one entry a second, so an hour takes 3600 entries at any traffic. Each commit forgets the entries
+    that no later commit can need. With ``secs`` 0 there is no replay, and nothing is noted.
     """
 
     __slots__ = (
@@ -54,25 +55,25 @@ class Replay:
         self.first_read = first_read
         self._start = start
         self._secs = secs
-        self._time = time  # the partition's
+        self._time = time  # the partition's stream time
         self._is_past_start = False
         self._seconds = array("q")  # stream seconds, and the first offset read in each; both ascending
         self._offsets = array("q")
-        self._last_second = NO_TIME  # of these
-        self._end_seconds = array("q")  # when traces ended, and where a replay of them begins; both ascending
+        self._last_second = NO_TIME  # the last second noted
+        self._end_seconds = array("q")  # when traces ended, and the offset where their replay begins; both ascending
         self._end_firsts = array("q")
-        self._last_end_second = NO_TIME  # of these, and the first offset of the trace that ended in it
+        self._last_end_second = NO_TIME  # the last second in ``_end_seconds``, and that trace's first offset
         self._last_end_first = 0
-        self._met = FirstMet()  # traces whose decision this replica remembers from before
-        self._reopened: dict[bytes, int] = {}  # by the id of a trace that is open again, where a replay of it begins
+        self._met = FirstMet()  # the traces whose decision this replica remembers from an earlier assignment
+        self._reopened: dict[bytes, int] = {}  # by reopened trace: the offset where a replay of it begins
 
     def __repr__(self) -> str:
         return f"<Replay of {self._secs} s from {self.first_read}, {len(self._seconds)} seconds noted>"
 
-    # -- what this owner reads
+    # -- events while this owner reads
 
     def read(self, offset: int) -> None:
-        """A record is read, and has set the stream time."""
+        """Note a record that was read. Stream time already includes its timestamp."""
         if not self._is_past_start and offset >= self._start:
             self._is_past_start = True
         if self._secs and self._time.now_ms >= 0:
@@ -83,17 +84,18 @@ class Replay:
                 self._last_second = second
 
     def reopened(self, trace_id: bytes, offset: int) -> None:
-        """A record below the start has opened a trace."""
+        """Note that a record below the start has opened a trace."""
         self._reopened[trace_id] = self._timed_from(offset)
 
     def remembered(self, trace_id: bytes, offset: int) -> None:
-        """A record opens no trace, as this replica remembers the decision. The trace was dropped, or the record is below
-        the start."""
+        """Note a record that opens no trace, because this replica remembers the decision. The trace was dropped, or the
+        record is below the start."""
         if self._secs and self._time.now_ms >= 0:
             self.ended(trace_id, self._met.meet(trace_id, offset, self._time.now_ms // 1000))
 
     def ended(self, trace_id: bytes, first_offset: int) -> None:
-        """A trace has closed, or late spans of a kept trace came. ``first_offset`` is that of its first record."""
+        """Note that a trace has closed, or that late spans of a kept trace arrived. ``first_offset`` is the
+        offset of the trace's first record."""
         if self._reopened:
             self._reopened.pop(trace_id, None)
         if self._secs and self._time.now_ms >= 0:
@@ -109,26 +111,26 @@ class Replay:
             self._last_end_second, self._last_end_first = second, first_offset
 
     def parked(self, trace_id: bytes) -> None:
-        """The next owner takes the trace over from Redis."""
+        """Note that a trace was parked: the next owner takes it over from Redis."""
         self._reopened.pop(trace_id, None)
 
     def first_of_parked(self, first_ms: int, first_offset: int, parked_to: int) -> int:
-        """The first offset that the next owner has to read of a parked trace. If the trace is longer than the replay, its
-        parked records are not read again."""
+        """The first offset that the next owner has to read of a parked trace. If the trace is longer than the replay,
+        its parked records are not read again."""
         if self._time.now_ms - first_ms <= 1000 * self._secs:
             return first_offset
         return parked_to + 1
 
     def _timed_from(self, offset: int) -> int:
-        """The offset of the record that set the stream time of this one. A parked record may be older than all that is
-        noted: then its own offset."""
+        """The offset of the record that set the stream time at this offset. A parked record may be older than all noted
+        seconds: then its own offset."""
         before = bisect_right(self._offsets, offset) - 1
         return self._offsets[before] if before >= 0 else offset
 
-    # -- what follows from it
+    # -- for commits
 
     def begin(self, low_water: int) -> int:
-        """The offset where the next owner has to begin reading, if it goes on at the low water."""
+        """The offset where the next owner has to begin reading, if it resumes at the low water."""
         if not self._secs:
             return low_water
         if not self._is_past_start or not self._seconds:
@@ -155,19 +157,20 @@ class Replay:
         after = bisect_right(self._seconds, ms // 1000)
         return self._offsets[after - 1] if after else 0
 
-    # -- what it takes
+    # -- memory
 
     @property
     def held_bytes(self) -> int:
-        """Memory taken."""
+        """The memory of the notes in bytes."""
         seconds = SECOND_BYTES * (len(self._seconds) + len(self._end_seconds))
         return seconds + self._met.held_bytes + REOPENED_BYTES * len(self._reopened)
 
     @property
     def met_bytes(self) -> int:
-        """Of these, for where remembered traces were met first."""
+        """The memory in bytes of the offsets where remembered traces were first met."""
         return self._met.held_bytes
 
     def shorten(self) -> None:
-        """Forget the older half of where remembered traces were met first. The next owner may have to read more."""
+        """Forget the older half of the offsets where remembered traces were first met. The next owner may have to read
+        more."""
         self._met.shorten()
