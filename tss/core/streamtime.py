@@ -38,8 +38,8 @@ class StreamTime:
         An absurd timestamp leaves stream time unchanged. Moving stream time to the wall clock would break law 3. One
         bad clock in an hour-old backlog would close every trace of that hour, and decisions would depend on when the
         topic is read. The reader's clock decides whether a timestamp is absurd. So a later reading may judge a
-        timestamp just beyond the limit differently. A missing timestamp (0 or negative) also leaves stream time unchanged, and
-        is no error.
+        timestamp just beyond the limit differently. A missing timestamp (0 or negative) also leaves stream
+        time unchanged, and is no error.
         """
         if timestamp_ms > wall_ms + self._max_skew_ms:
             return False
