@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
 from typing import cast
 
 from confluent_kafka import Message
@@ -9,6 +10,11 @@ from confluent_kafka import Message
 from tss.core.record import UNREADABLE_HEADERS, Headers
 
 MAX_NAME_BYTES = 100  # of a header's name that are shown
+
+# For a bad name the client returns a list and sets an error, which CPython turns into a SystemError. But CPython 3.11 and
+# newer specialise a method call that runs often, and the specialised call skips this check: the list has a NULL in it,
+# and reading it ends the process. A call through `methodcaller` is always checked.
+_HEADERS = methodcaller("headers")
 
 
 def headers_of(message: Message) -> Headers:
@@ -18,7 +24,7 @@ def headers_of(message: Message) -> Headers:
     with NULL in place of that name, and reading this list ends the process (seen with 2.16).
     """
     try:
-        found = message.headers()
+        found = _HEADERS(message)
     except Exception as error:  # noqa: BLE001  # whatever the client raises for foreign bytes, reading goes on
         return ((UNREADABLE_HEADERS, _reason(error).encode()),)
     return tuple(cast(list[tuple[str, bytes | None]], found or []))
