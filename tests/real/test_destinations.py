@@ -489,7 +489,7 @@ _MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a file where a folder should be": (
         _wrong("exporters", [{"name": "p", "type": "parquet", "path": "file"}]),
-        "exporters, p: file: cannot be opened for writing: is a file, and has to be a folder",
+        "exporters, p: file: cannot be opened for writing: it is a file, but must be a folder",
     ),
 }
 
