@@ -113,7 +113,8 @@ async def post(
     timeout = httpx.Timeout(None, connect=min(timeout_secs, MAX_CONNECT_SECS))
     request = client.build_request("POST", path, headers={**headers, "Content-Length": str(len(body))}, timeout=timeout)
     request.stream = sent = _Body(body)  # httpx would wrap `content` in a generator: see _Body
-    del body  # on Python 3.13 an error of httpx keeps this frame, and would keep the body, until the next garbage collection
+    # On Python 3.13 an error of httpx keeps this frame, and would keep the body, until the next garbage collection.
+    del body
     response: httpx.Response | None = None
     trouble: Again | Misconfigured | None = None
     with trio.move_on_after(timeout_secs):
