@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import attrs
-import yaml
 
 from tss.commands.units import share, size, time
 from tss.settings import (
@@ -19,9 +18,9 @@ from tss.settings import (
     OtlpExporter,
     ParquetExporter,
     Settings,
+    effective,
     load,
     memory_limit_bytes,
-    render,
 )
 
 # The least that settings need: the rest of what this gives are defaults, also those that depend on the machine.
@@ -53,8 +52,7 @@ def _shown(value: object) -> str:
 
 def document(settings: Settings) -> dict[str, Any]:
     """All settings as the YAML file has them, secrets masked."""
-    found: dict[str, Any] = yaml.safe_load(render(settings))
-    return found
+    return cast(dict[str, Any], effective(settings))
 
 
 def differences(settings: Settings) -> list[Difference]:
