@@ -22,7 +22,7 @@ from tss.core.otlp import SCANNER, Encoding, ScanError, Scanner, join
 from tss.core.packing import Packer, train
 from tss.core.partition import Partition
 from tss.core.record import Record
-from tss.core.sampling import Sampler, policies
+from tss.core.policies import Sampler, policies
 from tss.settings import Sampling
 
 BATCH = 1_000  # records, as a poll brings them

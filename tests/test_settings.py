@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tss.core.sampling import policies
+from tss.core.policies import policies
 from tss.settings import (
     Datadog,
     DatadogExporter,

@@ -28,7 +28,7 @@ from tss.core.otlp import Ask, Encoding, Location, Lookup, Scanner
 from tss.core.packing import train
 from tss.core.partition import Partition
 from tss.core.preparing import Preparation
-from tss.core.sampling import Sampler, policies
+from tss.core.policies import Sampler, policies
 from tss.core.trace import Trace
 from tss.edges import heap
 from tss.edges.kafka.records import MessageReader

@@ -24,8 +24,8 @@ from tss.core.force.errors import WrongRule
 from tss.core.memory import Memory
 from tss.core.partition import Partition
 from tss.core.routing import Match, Router
-from tss.core.sampling import Sampler
-from tss.core.sampling.policy import Policy
+from tss.core.policies import Sampler
+from tss.core.policies.policy import Policy
 from tss.core.trace import Trace
 
 ANY = Matcher(Where.NAME, "", Op.EXISTS, value=True)

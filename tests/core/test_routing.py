@@ -17,9 +17,9 @@ from tss.core.otlp import Encoding, Scanner
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.routing import ALL, Match, Router
-from tss.core.sampling import Sampler
-from tss.core.sampling.errors import Errors
-from tss.core.sampling.rest import Rest
+from tss.core.policies import Sampler
+from tss.core.policies.errors import Errors
+from tss.core.policies.rest import Rest
 from tss.core.trace import Trace
 
 KEEP_ALL = (Errors(1.0), Rest(1.0, "default"))

@@ -12,10 +12,10 @@ from tss.core.errors import LawBroken
 from tss.core.otlp import MAX_VALUES, Ask, Encoding, Location, Scanner
 from tss.core.otlp.lookup import merge
 from tss.core.partition import Partition
-from tss.core.sampling import Sampler, policies
-from tss.core.sampling.policy import Policy
-from tss.core.sampling.probability import SPACE, randomness, threshold
-from tss.core.sampling.rest import Rest
+from tss.core.policies import Sampler, policies
+from tss.core.policies.policy import Policy
+from tss.core.policies.probability import SPACE, randomness, threshold
+from tss.core.policies.rest import Rest
 from tss.core.trace import Trace
 from tss.settings import Sampling
 

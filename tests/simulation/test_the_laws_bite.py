@@ -28,7 +28,7 @@ from tss.core.memory import DROPPED, UNKNOWN, Memory
 from tss.core.packing import Packed
 from tss.core.parked import ParkingCheckpoint, Shelf
 from tss.core.partition import Commit, Partition
-from tss.core.sampling import Sampler
+from tss.core.policies import Sampler
 from tss.core.trace import Trace
 from tss.edges.redis.takeover import ParkedTraces
 from tss.state import lane

@@ -19,7 +19,7 @@ from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Fragment, scan
 from tss.core.partition import Partition
 from tss.core.record import Record
-from tss.core.sampling import Sampler, policies
+from tss.core.policies import Sampler, policies
 from tss.core.streamtime import GRACE_MS
 from tss.core.trace import Trace
 from tss.settings import Sampling

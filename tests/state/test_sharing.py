@@ -26,9 +26,9 @@ from tss.core.health import Health
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Lookup, scan
 from tss.core.partition import UNKNOWN_END, Partition
-from tss.core.sampling import Sampler
-from tss.core.sampling.errors import Errors
-from tss.core.sampling.rest import Rest
+from tss.core.policies import Sampler
+from tss.core.policies.errors import Errors
+from tss.core.policies.rest import Rest
 from tss.core.startposition import StartPosition
 from tss.core.trace import Trace
 from tss.daemon.outside import Outside

@@ -19,7 +19,7 @@ from tss.core.errors import CannotCommit, LawBroken, StoppedAtOnce
 from tss.core.memory import Memory
 from tss.core.parked import Shelf
 from tss.core.partition import Commit
-from tss.core.sampling import Sampler
+from tss.core.policies import Sampler
 from tss.core.startposition import StartPosition
 from tss.core.trace import Trace
 from tss.state.assignments import REVOKE_SECS, Assignments

@@ -12,7 +12,7 @@ from tss.core import measures
 from tss.core.otlp import Ask, Encoding, Location, Lookup, Scanner
 from tss.core.record import Record
 from tss.core.routing import Match, Router
-from tss.core.sampling.policy import Policy
+from tss.core.policies.policy import Policy
 from tss.core.trace import Trace
 
 LONG = trace_id(0)

@@ -11,8 +11,8 @@ from tss.core.memory import Memory
 from tss.core.otlp import Encoding, scan
 from tss.core.parked import Shelf
 from tss.core.record import Record
-from tss.core.sampling import Sampler
-from tss.core.sampling.rest import Rest
+from tss.core.policies import Sampler
+from tss.core.policies.rest import Rest
 from tss.core.shared_decisions import from_bytes, mark_of, to_bytes
 from tss.core.startposition import StartPosition
 from tss.core.trace import Trace

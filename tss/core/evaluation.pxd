@@ -2,7 +2,7 @@
 
 cimport cython
 from tss.core.buffer cimport Buffer
-from tss.core.sampling.combine cimport Sampler
+from tss.core.policies.combine cimport Sampler
 from tss.core.trace cimport Trace
 
 

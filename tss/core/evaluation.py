@@ -10,7 +10,7 @@ import attrs
 from tss.core.buffer import Buffer
 from tss.core.decision import Decision
 from tss.core.formats.apm_stats import SpanObserver
-from tss.core.sampling.combine import Sampler
+from tss.core.policies.combine import Sampler
 from tss.core.trace import Trace
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from tss.core.memory import Memory
 from tss.core.otlp import Lookup
 from tss.core.preparing import Preparation
 from tss.core.routing import Match, Router
-from tss.core.sampling import Sampler, policies
+from tss.core.policies import Sampler, policies
 from tss.core.trace import Trace
 from tss.daemon import snapshot
 from tss.daemon.outside import Outside, limits

@@ -16,7 +16,7 @@ from tss.core.evaluation import Evaluated, evaluate, observe, observe_late_dropp
 from tss.core.force import POLICY, Enforcer, Rulebook
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.measures import Meter
-from tss.core.sampling import Sampler
+from tss.core.policies import Sampler
 from tss.core.trace import Trace
 from tss.state.debug_lines import DecisionLines
 from tss.state.sharing import ALONE, Memories

@@ -11,7 +11,7 @@ from tss.core.force.rule import Action, Rule, in_order
 from tss.core.otlp import Encoding, Lookup, Scanner, Values
 from tss.core.otlp.fragment import ScanError
 from tss.core.otlp.lookup import merge
-from tss.core.sampling import Sampler
+from tss.core.policies import Sampler
 from tss.core.trace import Trace
 
 

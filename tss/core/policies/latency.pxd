@@ -1,6 +1,6 @@
 # The C types of latency.py, used when it is compiled.
 
-from tss.core.sampling.policy cimport Policy
+from tss.core.policies.policy cimport Policy
 from tss.core.trace cimport Trace
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tss.core.sampling.errors import Errors
-from tss.core.sampling.latency import Latency
-from tss.core.sampling.policy import Policy
-from tss.core.sampling.rest import Rest
+from tss.core.policies.errors import Errors
+from tss.core.policies.latency import Latency
+from tss.core.policies.policy import Policy
+from tss.core.policies.rest import Rest
 
 
 class SamplingSettings(Protocol):

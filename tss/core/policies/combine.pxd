@@ -1,8 +1,8 @@
 # The C types of combine.py, used when it is compiled.
 
 cimport cython
-from tss.core.sampling.policy cimport Policy
-from tss.core.sampling.probability cimport randomness
+from tss.core.policies.policy cimport Policy
+from tss.core.policies.probability cimport randomness
 from tss.core.trace cimport Trace
 
 

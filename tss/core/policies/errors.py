@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tss.core.sampling.policy import Policy
+from tss.core.policies.policy import Policy
 from tss.core.trace import Trace
 
 
