@@ -83,9 +83,10 @@ class Child:
         """The process and those below it."""
         pids = [self.process.pid]
         for pid in pids:  # grows while we walk it
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
-                    pids.extend(int(child) for child in (task / "children").read_text().split())
+            with suppress(FileNotFoundError, ProcessLookupError):  # a process that has just ended
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                        pids.extend(int(child) for child in (task / "children").read_text().split())
         return pids
 
 
@@ -99,5 +100,9 @@ def _ticks(pid: int) -> int:
 
 
 def _status_bytes(pid: int, name: str) -> int:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024
+    """A figure of its memory; 0 when it has just ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):  # a zombie has none
+                return int(line.split()[1]) * 1024
+    return 0
