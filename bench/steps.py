@@ -21,8 +21,8 @@ from tss.core.memory import Memory
 from tss.core.otlp import SCANNER, Encoding, ScanError, Scanner, join
 from tss.core.packing import Packer, train
 from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.core.policies import Sampler, policies
+from tss.core.record import Record
 from tss.settings import Sampling
 
 BATCH = 1_000  # records, as a poll brings them

@@ -27,8 +27,8 @@ from tss.core.memory import Memory
 from tss.core.otlp import Ask, Encoding, Location, Lookup, Scanner
 from tss.core.packing import train
 from tss.core.partition import Partition
-from tss.core.preparing import Preparation
 from tss.core.policies import Sampler, policies
+from tss.core.preparing import Preparation
 from tss.core.trace import Trace
 from tss.edges import heap
 from tss.edges.kafka.records import MessageReader

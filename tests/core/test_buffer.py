@@ -16,10 +16,10 @@ from tss.core.ledger import CHUNK_BYTES, CHUNK_RECORDS
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, scan
 from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.core.policies import Sampler
 from tss.core.policies.errors import Errors
 from tss.core.policies.rest import Rest
+from tss.core.record import Record
 from tss.core.trace import TRACE_BYTES, Trace
 
 WALL = 10**12

@@ -23,9 +23,9 @@ from tss.core.force.document import draft, duration, expiry, shown, stored
 from tss.core.force.errors import WrongRule
 from tss.core.memory import Memory
 from tss.core.partition import Partition
-from tss.core.routing import Match, Router
 from tss.core.policies import Sampler
 from tss.core.policies.policy import Policy
+from tss.core.routing import Match, Router
 from tss.core.trace import Trace
 
 ANY = Matcher(Where.NAME, "", Op.EXISTS, value=True)

@@ -15,11 +15,11 @@ from tss.core.decision import Reason
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Scanner
 from tss.core.partition import Partition
-from tss.core.record import Record
-from tss.core.routing import ALL, Match, Router
 from tss.core.policies import Sampler
 from tss.core.policies.errors import Errors
 from tss.core.policies.rest import Rest
+from tss.core.record import Record
+from tss.core.routing import ALL, Match, Router
 from tss.core.trace import Trace
 
 KEEP_ALL = (Errors(1.0), Rest(1.0, "default"))

@@ -18,8 +18,8 @@ from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Fragment, scan
 from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.core.policies import Sampler, policies
+from tss.core.record import Record
 from tss.core.streamtime import GRACE_MS
 from tss.core.trace import Trace
 from tss.settings import Sampling

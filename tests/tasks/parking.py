@@ -13,11 +13,11 @@ from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.force import Rulebook
 from tss.core.memory import Memory
 from tss.core.partition import Commit, Partition
-from tss.core.record import Record
-from tss.core.routing import Match, Router
 from tss.core.policies import Sampler
 from tss.core.policies.policy import Policy
 from tss.core.policies.rest import Rest
+from tss.core.record import Record
+from tss.core.routing import Match, Router
 from tss.core.trace import Trace
 from tss.edges.kafka.starts import start_of
 from tss.edges.kafka_client.offset_metadata import to_metadata

@@ -10,9 +10,9 @@ from tests.core.spans import span, trace_id
 from tests.tasks.parking import Owner, World
 from tss.core import measures
 from tss.core.otlp import Ask, Encoding, Location, Lookup, Scanner
+from tss.core.policies.policy import Policy
 from tss.core.record import Record
 from tss.core.routing import Match, Router
-from tss.core.policies.policy import Policy
 from tss.core.trace import Trace
 
 LONG = trace_id(0)

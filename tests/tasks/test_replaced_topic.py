@@ -10,9 +10,9 @@ from tss.core.decision import Reason
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, scan
 from tss.core.parked import Shelf
-from tss.core.record import Record
 from tss.core.policies import Sampler
 from tss.core.policies.rest import Rest
+from tss.core.record import Record
 from tss.core.shared_decisions import from_bytes, mark_of, to_bytes
 from tss.core.startposition import StartPosition
 from tss.core.trace import Trace

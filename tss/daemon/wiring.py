@@ -15,9 +15,9 @@ from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.memory import Memory
 from tss.core.otlp import Lookup
+from tss.core.policies import Sampler, policies
 from tss.core.preparing import Preparation
 from tss.core.routing import Match, Router
-from tss.core.policies import Sampler, policies
 from tss.core.trace import Trace
 from tss.daemon import snapshot
 from tss.daemon.outside import Outside, limits

@@ -12,6 +12,9 @@ from typing import Protocol, final
 
 import attrs
 
+from tss.core.conditions.comparing import compare
+from tss.core.patterns import expression
+
 FALSE, TRUE, ERROR = 0, 1, 2
 """The three answers. `ERROR` is OTTL's: the evaluation failed. `not ERROR` is ERROR; `and` and `or` stop at the first member
 that settles them, from left to right, and an error settles both."""
@@ -81,8 +84,6 @@ class Compare:
 
     def answer(self, value: Found) -> Truth:
         """See Test."""
-        from tss.core.conditions.comparing import compare  # the language's own: one rule for both
-
         return TRUE if compare(self.operator, value, self.constant) else FALSE
 
 
@@ -96,8 +97,6 @@ class Matches:
 
     @_search.default
     def _compiled(self) -> object:
-        from tss.core.patterns import expression
-
         return expression(self.pattern).search
 
     @property

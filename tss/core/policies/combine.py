@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import LawBroken
 from tss.core.otlp.lookup import Lookup
-from tss.core.routing import ALL, Router
 from tss.core.policies.policy import Policy
 from tss.core.policies.probability import randomness, threshold
+from tss.core.routing import ALL, Router
 from tss.core.trace import Trace
 
 MAX_DECISIONS = 4096  # cached at a time; each force rule adds decisions with a policy name of its own
