@@ -107,7 +107,7 @@ def _garbage_is_put_aside(world: World) -> Iterator[str]:
             for error in scan(entry.value, Encoding.AUTO).scan_errors:
                 kept_at = world.set_aside.get((number, entry.offset), {}).get(error.reason.value, NEVER)
                 if kept_at > passed.get((number, entry.offset), NEVER):
-                    yield f"law 4: garbage {number}:{entry.offset} ({error.reason.value}) was passed before it was put aside"
+                    yield f"law 4: garbage {number}:{entry.offset} ({error.reason.value}) was passed before it was dead-lettered"
                 if kept_at == NEVER:
                     yield f"law 4: garbage {number}:{entry.offset} ({error.reason.value}) is not in the dead letters"
 

@@ -162,7 +162,7 @@ def fleet(seed: int) -> Plan:
         settings=attrs.evolve(alone.settings, app=app),
         faults=sorted(faults, key=lambda fault: fault.at_secs),
         replicas=chance.choice([1, 2, 3]),
-        # What cannot be put aside at once is sent again with the rest of its batch.
+        # What cannot be dead-lettered at once is sent again with the rest of its batch.
         refused_share=0 if orderly else alone.refused_share,
         partly_share=0 if orderly else alone.partly_share,
         crashing_share=0 if orderly else alone.crashing_share,

@@ -116,7 +116,7 @@ class World:
     def _put_aside(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:
             self.tell(
-                f"put aside ({letter.reason}) {letter.partition}:{letter.offset} {letter.trace_id[:8]} {letter.destination}"
+                f"dead-lettered ({letter.reason}) {letter.partition}:{letter.offset} {letter.trace_id[:8]} {letter.destination}"
             )
             if not letter.reason or not letter.detail:
                 self.is_broken(f"law 4: {letter!r} has no reason")
@@ -133,7 +133,9 @@ class World:
         guilty = destination.refused | destination.partly | destination.crashing
         # Of a partial success nobody can say which traces of the batch were meant.
         if letter.reason != "partial_success" and trace_id not in guilty and letter.destination not in self.released:
-            self.is_broken(f"law 4: {letter.trace_id[:8]} was put aside for {letter.destination}, which would take it")
+            self.is_broken(
+                f"law 4: {letter.trace_id[:8]} was dead-lettered for {letter.destination}, which would take it"
+            )
 
     async def _operator(self) -> None:
         """Looks from time to time, and releases what has been held for long."""

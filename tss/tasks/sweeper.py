@@ -125,9 +125,8 @@ class _Clocks:
         newest = [record.offset for record in run if record.timestamp_ms == partition.time.record_ms]
         if newest and self._telling.add(1, trio.current_time()):  # else it came in an earlier batch
             log.warning(
-                "a record's timestamp is ahead of the clock: on its partition, open traces closed early, and traces close late "
-                "until the clock has reached it; correct the producer's clock, or let the brokers set the timestamps: "
-                "message.timestamp.type=LogAppendTime on the topic",
+                "a record's timestamp is ahead of the clock, so traces of its partition close at the wrong time until the clock "
+                "has reached it: correct the producer's clock, or set message.timestamp.type=LogAppendTime on the topic",
                 partition=partition.id,
                 offset=newest[0],
                 ahead_secs=round(ahead_ms / 1000, 1),

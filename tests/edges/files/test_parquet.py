@@ -379,7 +379,9 @@ async def test_what_a_crash_left_is_deleted_when_it_is_old(folder):
         async with exporter(folder):
             pass
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in (young, *others))
-    assert [entry["event"] for entry in logs] == ["torn file of a crash deleted"]
+    assert [entry["event"] for entry in logs] == [
+        "deleted an unfinished file that a crash left; its traces are read again from Kafka"
+    ]
 
 
 async def test_only_so_many_files_are_kept(folder):

@@ -223,13 +223,13 @@ async def test_a_fault_names_its_field(values: dict[str, Any], field: str) -> No
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"", "JSON is expected"),
-        (b"{", "JSON is expected"),
-        (b"\xff", "JSON is expected"),
+        (b"", "must be JSON"),
+        (b"{", "must be JSON"),
+        (b"\xff", "must be JSON"),
         (b"[]", "object"),
         (b"5", "object"),
-        (b"[" * 60_000, "JSON is expected"),
-        (b"1" * 60_000, "JSON is expected"),
+        (b"[" * 60_000, "must be JSON"),
+        (b"1" * 60_000, "must be JSON"),
     ],
     ids=lambda value: repr(value)[:12],
 )

@@ -129,12 +129,18 @@ class ParquetFolder:
                     self._delete_unfinished(path)
             self._finished.prune(self._clock())
         except OSError as error:
-            log.warning("folder not tidied", path=str(self._folder), reason=error.strerror)
+            log.warning(
+                "old or unfinished files could not be deleted: check the rights on the folder",
+                path=str(self._folder),
+                reason=error.strerror,
+            )
 
     def _delete_unfinished(self, path: Path) -> None:
         if self._clock() - path.stat().st_mtime > UNFINISHED_SECS:
             path.unlink()
-            log.warning("torn file of a crash deleted", path=str(path))
+            log.warning(
+                "deleted an unfinished file that a crash left; its traces are read again from Kafka", path=str(path)
+            )
 
 
 @asynccontextmanager

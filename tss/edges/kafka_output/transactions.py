@@ -136,7 +136,7 @@ class TransactionalProducer:
             self._ready()
         except (KafkaException, SystemError) as error:
             log.warning(
-                "transactions cannot begin yet: they are tried again with the next batch",
+                "the output topic takes no transaction yet; the next batch tries again",
                 topic=self._topic,
                 reason=self._reason(_cause(error)),
             )

@@ -158,7 +158,7 @@ def _document(body: bytes) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise WrongRule({"body": f"JSON is expected: {error}"}) from error
+        raise WrongRule({"body": f"must be JSON: {error}"}) from error
 
 
 def _revision(request: AdminRequest) -> int | None:
