@@ -6,6 +6,7 @@ beside the OpenTelemetry Collector with `tail_sampling`, where it is built (`pyt
     python -m bench --open 1000000 [--buffer-mib 320]     memory of so many open spans instead
     python -m bench --check                               a short run against bench/floors.py instead
     python -m bench --features [--repeat 3]               what statistics and span metrics cost instead
+    python -m bench --policies                            twenty policies beside three, in `tss` and in the Collector, instead
     python -m bench --redis [--repeat 3]                  what Redis costs instead
     python -m bench --profile                             where the daemon's CPU time goes instead
 
@@ -30,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ from attrs import frozen
 
 from bench import against, collector, costs, floors, held, plot, profiled, table
 from bench.corpus import SCATTERED, SHAPES, USUAL, Corpus
-from bench.daemon import FEATURES, run_tss
+from bench.daemon import FEATURES, TWENTY, run_tss
 from bench.processes import BenchFailed
 from bench.runs import Run, run_bare
 from bench.table import Row
@@ -54,6 +56,7 @@ MOST_BYTES = 8 << 30  # of a topic, which is read from the page cache
 COLLECTOR_SPANS = 1_500_000  # it needs ten times as long for each
 
 
+INSTEAD = ("check", "profile", "features", "policies", "redis", "against")  # options, and methods of Bench
 RUN: dict[str, Callable[[Topic, Path], Run]] = {
     "bare": run_bare, "tss": run_tss, "collector": collector.run_collector,
 }  # fmt: skip
@@ -170,6 +173,37 @@ class Bench:
             for name in kinds:
                 print(f"{corpus}, {name}: {row.share(name, 'tss')} of tss without")
 
+    def policies(self) -> None:
+        """Three policies and twenty by turns, in both programs."""
+        runs: dict[str, Callable[[Topic, Path], Run]] = {
+            "tss 3": run_tss,
+            "tss 20": partial(run_tss, features=(TWENTY,)),
+        }
+        if "collector" in self.options.consumers:
+            runs |= {
+                "otel 3": collector.run_collector,
+                "otel 20": partial(collector.run_collector, twenty=True),
+            }
+        print(machine(), table.HEAD, sep="\n", flush=True)
+        for corpus in self.options.corpora:
+            with ExitStack() as topics:
+                topic = topics.enter_context(self.topic(corpus, self.records(corpus)))
+                fewer = topic
+                if "collector" in self.options.consumers:
+                    few = min(topic.records, -(-COLLECTOR_SPANS // corpus.record_spans))
+                    fewer = topics.enter_context(self.topic(corpus, few))
+                row = Row(topic)
+                for _ in range(self.options.repeat):
+                    for name, run in runs.items():
+                        row.add(name, run(fewer if name.startswith("otel") else topic, self.directory))
+                print(row)
+                pairs = zip(row.runs["tss 20"], row.runs["tss 3"], strict=True)
+                each = topic.spans / topic.records
+                more = sorted((many.micros_per_record - few.micros_per_record) / each for many, few in pairs)
+                print(
+                    f"{corpus}: seventeen policies more cost {more[len(more) // 2]:.2f} us a span in the median, {more}"
+                )
+
     def profile(self) -> None:
         for corpus in self.options.corpora:
             with self.topic(corpus, self.records(corpus)) as topic:
@@ -185,16 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="tss-bench-") as scratch, running(kind) as broker:
         bench = Bench(options, broker, Path(scratch))
         try:
-            if options.check:
-                bench.check()
-            elif options.profile:
-                bench.profile()
-            elif options.features:
-                bench.features()
-            elif options.redis:
-                bench.redis()
-            elif options.against:
-                bench.against()
+            if instead := next((name for name in INSTEAD if getattr(options, name)), None):
+                getattr(bench, instead)()
             elif options.open:
                 document["held"] = [each.to_json() for each in bench.held()]
             else:
@@ -226,6 +252,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     instead.add_argument("--check", action="store_true", help="a short run against bench/floors.py instead")
     instead.add_argument("--profile", action="store_true", help="where the daemon's CPU time goes instead")
     instead.add_argument("--features", action="store_true", help="what counting all spans costs instead")
+    instead.add_argument("--policies", action="store_true", help="what twenty policies cost beside three, instead")
     instead.add_argument("--redis", action="store_true", help="what Redis costs instead")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each, by turns (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=against.PAIRS, help="with --against (default: %(default)s)")

@@ -30,6 +30,7 @@ _TRACE_ID = b"\xf5<- TRACE ->\xf6\xf7"
 _SPAN_ID = b"\xf5SPAN\xf6"
 _TIME = b"\xf5T\xf6\x17"
 _TIME_UNIT = 1 << 32  # ns
+_PATH = "<PATH>"  # of a group, in the values of `url.path`
 
 _SERVICES = ("storefront", "checkout", "payment", "inventory")
 _MORE_SERVICES = (*_SERVICES, "pricing", "search", "session", "shipping", "mail", "ledger")
@@ -57,6 +58,7 @@ _HTTP: dict[str, str | int] = {
     "server.address": "checkout.shop.svc.cluster.local",
     "server.port": 8080,
     "network.protocol.version": "1.1",
+    "url.path": "",
     "url.full": "",
 }
 _SQL: dict[str, str | int] = {
@@ -67,6 +69,8 @@ _SQL: dict[str, str | int] = {
     "db.response.returned_rows": 17,
     "db.query.text": "",
 }
+PATHS = 100_000  # values of `url.path` in a corpus, at most
+_PATHS_OF_A_GROUP = 10
 _STRETCHED = frozenset(("url.full", "db.query.text"))
 
 
@@ -138,7 +142,8 @@ class Corpus:
         for number in range(count):
             errors = sum(rng.random() < self.keep for _ in range(self.group_traces))
             time_ns = epoch_ns + number * self.group_records * STEP_MS * 1_000_000
-            yield template(errors, rng.randrange(templates)).filled(rng.randbytes(14), rng.randbytes(6), time_ns)
+            path = f"{rng.randrange(PATHS // _PATHS_OF_A_GROUP):0{len(_PATH)}}".encode()
+            yield template(errors, rng.randrange(templates)).filled(rng.randbytes(14), rng.randbytes(6), time_ns, path)
 
 
 SCATTERED = Corpus(2, shape="scattered")
@@ -162,9 +167,9 @@ class _Template:
     records: list[tuple[bytes, bytes]]  # the end of the key, the value with its slots
     keep: list[tuple[bytes, bytes]]  # the ends of trace id and span id
 
-    def filled(self, trace_id: bytes, span_id: bytes, time_ns: int) -> Group:
+    def filled(self, trace_id: bytes, span_id: bytes, time_ns: int, path: bytes) -> Group:
         time = (time_ns // _TIME_UNIT).to_bytes(4, "little")
-        slots = {b"trace": trace_id, b"span": span_id, b"time": time}
+        slots = {b"trace": trace_id, b"span": span_id, b"time": time, b"path": path}
         key = trace_id.hex().encode()
         return Group(
             [(key + end, value % slots) for end, value in self.records],
@@ -211,7 +216,8 @@ def _laid_out(rng: Random, traces: list[list[Span]], corpus: Corpus) -> Iterator
 
 def _slotted(message: bytes) -> bytes:
     message = message.replace(b"%", b"%%")
-    return message.replace(_TRACE_ID, b"%(trace)b").replace(_SPAN_ID, b"%(span)b").replace(_TIME, b"%(time)b")
+    message = message.replace(_TRACE_ID, b"%(trace)b").replace(_SPAN_ID, b"%(span)b").replace(_TIME, b"%(time)b")
+    return message.replace(_PATH.encode(), b"%(path)b")
 
 
 def _message(rng: Random, spans: list[Span], corpus: Corpus) -> TracesData:
@@ -277,6 +283,7 @@ def _trace(rng: Random, end: bytes, first: int, count: int) -> list[Span]:
 def _span(rng: Random, number: int, parent: int | None) -> Span:
     start = rng.randrange(1_000_000_000)
     http = parent is None or rng.random() < 0.6
+    path: dict[str, str | int] = {"url.path": f"/api/orders/{_PATH}/items/{rng.randrange(_PATHS_OF_A_GROUP)}"}
     return Span(
         span_id=_span_id(number),
         parent_span_id=b"" if parent is None else _span_id(parent),
@@ -284,7 +291,7 @@ def _span(rng: Random, number: int, parent: int | None) -> Span:
         kind=Span.SPAN_KIND_SERVER if parent is None else Span.SPAN_KIND_CLIENT,
         start_time_unix_nano=_time(start),
         end_time_unix_nano=_time(start + rng.randrange(1_000_000_000)),
-        attributes=_attributes(_HTTP if http else _SQL),
+        attributes=_attributes(_HTTP | path if http else _SQL),
         flags=0x101,
     )
 

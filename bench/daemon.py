@@ -14,6 +14,8 @@ import attrs
 import yaml
 from attrs import frozen
 
+from bench import policies
+from bench.policies import LATENCY_MS
 from bench.processes import PYTHON, ROOT, BenchFailed, Child
 from bench.runs import Run, Start, get
 from bench.sink import sinking
@@ -21,8 +23,8 @@ from bench.topic import Topic
 from tests.real.brokers import HOST, free_ports
 
 DAEMON = "tss"
+TWENTY = "policies"  # the feature: twenty policies
 ROOT_QUIET_SECS = 2
-LATENCY_MS = 5000  # more than any trace here has: a policy that looks at all of them and keeps none
 BATCH_TRACES = 1_000
 LOOK_SECS = 0.25
 _SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$")
@@ -38,13 +40,17 @@ def _count_stats(settings: dict[str, Any], sink: str) -> None:
     settings["exporters"].append(exporter | {"match": {"policies": ["default"]}})
 
 
+def _take_twenty_policies(settings: dict[str, Any], _sink: str) -> None:
+    settings["sampling"] = {"otelTailSampling": policies.section(policies.TWENTY, ROOT_QUIET_SECS, 1_000_000)}
+
+
 def _count_span_metrics(settings: dict[str, Any], _sink: str) -> None:
     settings["spanMetrics"] = {"enabled": True}
 
 
 # What costs something for each span, and is off where the daemon is compared with others.
 FEATURES: Mapping[str, Callable[[dict[str, Any], str], None]] = {
-    "stats": _count_stats, "spanMetrics": _count_span_metrics,
+    "stats": _count_stats, "spanMetrics": _count_span_metrics, TWENTY: _take_twenty_policies,
 }  # fmt: skip
 
 

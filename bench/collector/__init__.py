@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import yaml
 from confluent_kafka import KafkaException
 
-from bench.daemon import BATCH_TRACES, LATENCY_MS, LOOK_SECS, ROOT_QUIET_SECS
+from bench import policies
+from bench.daemon import BATCH_TRACES, LOOK_SECS, ROOT_QUIET_SECS
 from bench.processes import ROOT, BenchFailed, Child
 from bench.runs import Run, Start
 from bench.sink import Taken, sinking
@@ -43,19 +45,21 @@ def build() -> None:
 
 @contextmanager
 def running(
-    topic: Topic, sink: str, directory: Path, wait_secs: float = ROOT_QUIET_SECS
+    topic: Topic, sink: str, directory: Path, wait_secs: float = ROOT_QUIET_SECS, *, twenty: bool = False
 ) -> Iterator[tuple[Child, str]]:
     """It and its group."""
     group = f"collector {time.monotonic_ns()}"
     config = directory / "otelcol.yaml"
-    config.write_text(yaml.safe_dump(_settings(topic, group, sink, wait_secs)))
+    config.write_text(
+        yaml.safe_dump(_settings(topic, group, sink, wait_secs, policies.TWENTY if twenty else policies.FEW))
+    )
     with Child.running("collector", [str(BINARY), "--config", f"file:{config}"], directory) as child:
         yield child, group
 
 
-def run_collector(topic: Topic, directory: Path) -> Run:
+def run_collector(topic: Topic, directory: Path, *, twenty: bool = False) -> Run:
     """It over the whole topic. What the sink has amiss is told, and fails nothing."""
-    with sinking(directory) as (sink, taken), running(topic, sink, directory) as (child, group):
+    with sinking(directory) as (sink, taken), running(topic, sink, directory, twenty=twenty) as (child, group):
         start = Start.of(child, lambda: has_partitions(topic, group))
         child.wait_until(lambda: not topic.uncommitted(group), "read", LOOK_SECS)
         ended = time.monotonic()
@@ -82,7 +86,7 @@ def _wait_for_kept(taken: Taken, wanted: int) -> None:
         time.sleep(LOOK_SECS)
 
 
-def _settings(topic: Topic, group: str, sink: str, wait_secs: float) -> dict[str, object]:
+def _settings(topic: Topic, group: str, sink: str, wait_secs: float, chosen: list[dict[str, Any]]) -> dict[str, object]:
     """As a good operator would set it here: nothing is evicted or refused, and it sends as large requests as `tss`."""
     batch_spans = BATCH_TRACES * topic.corpus.trace_spans
     return {
@@ -98,15 +102,7 @@ def _settings(topic: Topic, group: str, sink: str, wait_secs: float) -> dict[str
             }
         },
         "processors": {
-            "tail_sampling": {
-                "decision_wait": f"{wait_secs:g}s",
-                "num_traces": topic.traces,
-                "decision_cache": {"sampled_cache_size": topic.traces, "non_sampled_cache_size": topic.traces},
-                "policies": [
-                    {"name": "errors", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}},
-                    {"name": "slow", "type": "latency", "latency": {"threshold_ms": LATENCY_MS}},
-                ],
-            }
+            "tail_sampling": policies.section(chosen, wait_secs, topic.traces),
         },
         "exporters": {
             "otlp_http": {
