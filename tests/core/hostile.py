@@ -32,8 +32,7 @@ from tss.core.preparing import Preparation
 from tss.core.trace import Trace
 from tss.edges import heap
 from tss.edges.kafka.records import MessageReader
-from tss.settings import Sampling, SpanCompression
-from tss.settings import SpanMetrics as SpanMetricsSettings
+from tss.settings import Sampling, SpanCompression, SpanMetricsSettings
 
 START_MS = 1_700_000_000_000
 FAR = 10**15

@@ -10,7 +10,7 @@ import pytest
 from tss.core.formats.apm_stats import Concentrator, SpanObserver
 from tss.core.formats.spanmetrics import SpanMetrics, shape_of
 from tss.core.otlp.wire import varint_bytes
-from tss.settings import SpanMetrics as SpanMetricsSettings
+from tss.settings import SpanMetricsSettings
 
 TRACE_ID = b"\1" * 16
 NOW_NS = 1_760_000_000 * 10**9

@@ -22,7 +22,7 @@ from tests.core.spans import span_id, trace_id
 from tss.core.formats import spanmetrics
 from tss.core.formats.spanmetrics import Dimension, Exemplar, Exposition, Reporter, Shape, reference, shape_of
 from tss.core.formats.spanmetrics.series import MAX_LABEL_CHARS, OVERFLOWS, bytes_of
-from tss.settings import SpanMetrics as Settings
+from tss.settings import SpanMetricsSettings as Settings
 
 MS = 1_000_000
 SHAPE = Shape(bounds_ns=(10 * MS, 100 * MS, 1000 * MS))

@@ -312,7 +312,7 @@ def test_chatty_libraries_are_heard_from_warnings_up_even_at_debug(stderr, name)
 
 def test_a_librarys_wrong_arguments_are_told_as_they_are(stderr):
     configure()
-    (bridge,) = [each for each in logging.getLogger().handlers if isinstance(each, logs._Bridge)]
+    (bridge,) = [each for each in logging.getLogger().handlers if isinstance(each, logs._LibraryLines)]
     bridge.emit(logging.LogRecord("library", logging.WARNING, "file.py", 1, "%d of %d", ("one",), None))
     assert lines(stderr)[0]["event"] == "'%d of %d' ('one',)"
 

@@ -19,7 +19,7 @@ from tss.core.errors import Away
 from tss.core.force import Rulebook
 from tss.core.force.changes import Bounds, Change, Stored, add, remove, switch
 from tss.core.force.document import draft
-from tss.core.force.errors import Conflict, NoSuchRule
+from tss.core.force.errors import NoSuchRule, RuleConflict
 from tss.tasks.forcing import GONE_NAMES, Forcing
 
 BOUNDS = Bounds(60, 600, 500)
@@ -126,7 +126,7 @@ async def test_who_is_overtaken_for_ever_gives_up(autojump_clock) -> None:
             return False
 
     async with replica(Busy()) as one:
-        with pytest.raises(Conflict):
+        with pytest.raises(RuleConflict):
             await one.forcing.change(adding("a"))
 
 

@@ -30,8 +30,7 @@ from tss.core.record import Record
 from tss.core.trace import Trace
 from tss.daemon.outside import Outside
 from tss.daemon.selection import select
-from tss.settings import App, Kafka, Sampling, Settings
-from tss.settings import SpanMetrics as SpanMetricsSettings
+from tss.settings import App, Kafka, Sampling, Settings, SpanMetricsSettings
 from tss.state.assignments import Assignments
 from tss.state.keying import Keying
 from tss.state.sharing import Sharing

@@ -11,7 +11,7 @@ import attrs
 from tss.commands.units import share, size, time
 from tss.settings import (
     DatadogExporter,
-    DeadLetter,
+    DeadLetterSettings,
     Exporter,
     FileExporter,
     KafkaExporter,
@@ -157,7 +157,7 @@ def _taken(exporter: Exporter) -> str:
     return f"kept traces that match {json.dumps(dict(exporter.match), default=list)}"
 
 
-def _dead_letters(dead: DeadLetter) -> str:
+def _dead_letters(dead: DeadLetterSettings) -> str:
     places = {"file": f"file {dead.path}", "topic": f"Kafka topic {dead.topic}", "log": "the daemon's log"}
     return f"{places[dead.type]}: records that cannot be read, traces that a destination refuses"
 

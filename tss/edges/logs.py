@@ -129,16 +129,16 @@ def _tell_dropped(lines: int) -> None:
 def _bridge(level: int, chain: Iterable[Processor], lines: Lines) -> None:
     """Send the log lines of ``logging`` and ``warnings`` through the same processors."""
     root = logging.getLogger()
-    for handler in [each for each in root.handlers if isinstance(each, _Bridge)]:
+    for handler in [each for each in root.handlers if isinstance(each, _LibraryLines)]:
         root.removeHandler(handler)
-    root.addHandler(_Bridge(chain, lines))
+    root.addHandler(_LibraryLines(chain, lines))
     root.setLevel(level)
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     logging.captureWarnings(True)
 
 
-class _Bridge(logging.Handler):
+class _LibraryLines(logging.Handler):
     """Passes the records of ``logging`` to structlog's processors."""
 
     def __init__(self, chain: Iterable[Processor], lines: Lines) -> None:

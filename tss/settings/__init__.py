@@ -8,7 +8,7 @@ from tss.settings.model import Settings
 from tss.settings.reading import load
 from tss.settings.sections.app import App
 from tss.settings.sections.datadog import Datadog
-from tss.settings.sections.dead_letter import DeadLetter
+from tss.settings.sections.dead_letter import DeadLetterSettings
 from tss.settings.sections.exporters import (
     DatadogExporter,
     Exporter,
@@ -23,7 +23,7 @@ from tss.settings.sections.observability import Observability
 from tss.settings.sections.redis import Redis
 from tss.settings.sections.sampling import Sampling
 from tss.settings.sections.span_compression import SpanCompression
-from tss.settings.sections.span_metrics import SpanMetrics
+from tss.settings.sections.span_metrics import SpanMetricsSettings
 from tss.settings.writing import effective, reference, render, secrets
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "App",
     "Datadog",
     "DatadogExporter",
-    "DeadLetter",
+    "DeadLetterSettings",
     "Exporter",
     "FileExporter",
     "ForceSampling",
@@ -46,7 +46,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SpanCompression",
-    "SpanMetrics",
+    "SpanMetricsSettings",
     "buffer_bytes",
     "effective",
     "is_too_much",

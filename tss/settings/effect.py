@@ -8,7 +8,7 @@ from tss.settings.sections.exporters import DatadogExporter
 from tss.settings.sections.kafka import Kafka, Rekey
 from tss.settings.sections.redis import Redis
 from tss.settings.sections.span_compression import SpanCompression
-from tss.settings.sections.span_metrics import SpanMetrics
+from tss.settings.sections.span_metrics import SpanMetricsSettings
 
 
 def without_effect(settings: Settings) -> list[str]:
@@ -52,9 +52,9 @@ def _idle_membership(kafka: Kafka) -> tuple[str, ...]:
     return set_by_brokers if kafka.enable_auto_commit else (*set_by_brokers, "scaler_group")
 
 
-def _idle_span_metrics(metrics: SpanMetrics) -> tuple[str, ...]:
+def _idle_span_metrics(metrics: SpanMetricsSettings) -> tuple[str, ...]:
     if not metrics.enabled:
-        return tuple(field.name for field in attrs.fields(SpanMetrics) if field.name != "enabled")
+        return tuple(field.name for field in attrs.fields(SpanMetricsSettings) if field.name != "enabled")
     return () if metrics.otlp_endpoint else ("otlp_headers", "otlp_interval_secs")
 
 

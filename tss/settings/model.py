@@ -8,7 +8,7 @@ from attrs import frozen
 
 from tss.settings.sections.app import App
 from tss.settings.sections.datadog import Datadog
-from tss.settings.sections.dead_letter import DeadLetter
+from tss.settings.sections.dead_letter import DeadLetterSettings
 from tss.settings.sections.exporters import DatadogExporter, Exporter
 from tss.settings.sections.force_sampling import ForceSampling
 from tss.settings.sections.kafka import Kafka
@@ -16,7 +16,7 @@ from tss.settings.sections.observability import Observability
 from tss.settings.sections.redis import Redis
 from tss.settings.sections.sampling import Sampling
 from tss.settings.sections.span_compression import SpanCompression
-from tss.settings.sections.span_metrics import SpanMetrics
+from tss.settings.sections.span_metrics import SpanMetricsSettings
 
 
 @frozen(kw_only=True)
@@ -30,9 +30,9 @@ class Settings:
     sampling: Sampling = Sampling()
     observability: Observability = Observability()
     span_compression: SpanCompression = SpanCompression()
-    span_metrics: SpanMetrics = SpanMetrics()
+    span_metrics: SpanMetricsSettings = SpanMetricsSettings()
     exporters: tuple[Exporter, ...] = ()
-    dead_letter: DeadLetter = DeadLetter()
+    dead_letter: DeadLetterSettings = DeadLetterSettings()
     force_sampling: ForceSampling = ForceSampling()
 
     @property

@@ -16,7 +16,7 @@ from tss.core.errors import Away
 from tss.core.force import Rule, Rulebook
 from tss.core.force.changes import Change, Stored, living
 from tss.core.force.document import expiry, shown, stored
-from tss.core.force.errors import Conflict, WrongRule
+from tss.core.force.errors import RuleConflict, WrongRule
 from tss.core.measures import Meter
 
 log = structlog.get_logger()
@@ -76,7 +76,7 @@ class Forcing:
             if await self._store.swap(found.version, self._written(found, before, after), keep_secs):
                 self._know(after.values())
                 return
-        raise Conflict("version", "the rules are being changed by others all the time; try again")
+        raise RuleConflict("version", "the rules are being changed by others all the time; try again")
 
     async def _look(self) -> None:
         try:

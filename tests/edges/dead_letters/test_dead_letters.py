@@ -35,7 +35,7 @@ from tss.edges.dead_letters.writer import DeadLetterWriter, open_dead_letters
 from tss.edges.files.dead_letters import DeadLetterFile
 from tss.edges.files.lines import CannotOpen
 from tss.edges.kafka_client.config import client_config
-from tss.settings import DeadLetter as Settings
+from tss.settings import DeadLetterSettings as Settings
 from tss.settings import Kafka
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)

@@ -17,7 +17,7 @@ from tests.sinks import HttpSink, Received, Reply, SpanId
 from tss.core.delivery import Accepted, Again, Misconfigured, Rejected
 from tss.core.formats.spanmetrics import Reporter, Shape, SpanMetrics
 from tss.edges.http.otlp_metrics import open_otlp_metrics
-from tss.settings import SpanMetrics as SpanMetricsSettings
+from tss.settings import SpanMetricsSettings
 
 
 class MetricsSink(HttpSink):

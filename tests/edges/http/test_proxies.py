@@ -40,7 +40,7 @@ from tss.edges.http.otlp_metrics import open_otlp_metrics
 from tss.edges.http.proxies import Proxy, decide, proxy_for, secrets
 from tss.edges.redis.endpoint import RedisEndpoint
 from tss.edges.tls import trusted
-from tss.settings import Datadog, DatadogExporter, Redis, Settings, SpanMetrics
+from tss.settings import Datadog, DatadogExporter, Redis, Settings, SpanMetricsSettings
 
 SQUID = "http://squid:3128"
 
@@ -432,7 +432,7 @@ async def test_a_folder_of_certificates_whatever_their_names(monkeypatch, author
         assert isinstance(await outcome(sink.url), Misconfigured)
         monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
         assert isinstance(await outcome(sink.url), Accepted)
-        async with open_otlp_metrics(SpanMetrics(enabled=True, otlp_endpoint=sink.url)) as backend:
+        async with open_otlp_metrics(SpanMetricsSettings(enabled=True, otlp_endpoint=sink.url)) as backend:
             await backend.send(b"")  # of which this sink knows nothing
     assert [request.path for request in sink.requests] == ["/v1/traces", "/v1/metrics"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from tss.core.force.document import Draft, when
-from tss.core.force.errors import Conflict, NoSuchRule, Stale, WrongRule
+from tss.core.force.errors import NoSuchRule, RuleConflict, Stale, WrongRule
 from tss.core.force.rule import Rule
 
 Rules = Mapping[str, Rule]
@@ -50,7 +50,7 @@ def add(draft: Draft, rule_id: str, bounds: Bounds, now: float) -> Change:
             text = (
                 f"there are {len(rules)} rules already, and forceSampling.maxRules is {bounds.max_rules}: remove a rule"
             )
-            raise Conflict("maxRules", text)
+            raise RuleConflict("maxRules", text)
         _is_free(draft.name, rules, "")
         created = round(now, 3)
         rule = Rule(rule_id, draft.name, draft.action, draft.matchers, created, _end(draft, bounds, now))
@@ -121,10 +121,10 @@ def _changed(rules: Rules, rule: Rule, **values: object) -> Rules:
 
 
 def _is_free(name: str, rules: Rules, but: str) -> None:
-    """Raise Conflict if another rule has this name: decisions and metrics identify a rule by its name."""
+    """Raise RuleConflict if another rule has this name: decisions and metrics identify a rule by its name."""
     for rule in rules.values():
         if rule.name == name and rule.id != but:
-            raise Conflict("name", f"the rule {rule.id} already has the name {name!r}: choose another name")
+            raise RuleConflict("name", f"the rule {rule.id} already has the name {name!r}: choose another name")
 
 
 def _end(draft: Draft, bounds: Bounds, now: float) -> float:

@@ -26,7 +26,7 @@ class NoSuchRule(ChangeRefused):
         super().__init__(f"there is no rule with the id {rule_id!r}: it may have expired")
 
 
-class Conflict(ChangeRefused):
+class RuleConflict(ChangeRefused):
     """The rule conflicts with the existing rules. ``field`` is the field, or the setting, to change."""
 
     def __init__(self, field: str, text: str) -> None:

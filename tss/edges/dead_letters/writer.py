@@ -21,7 +21,7 @@ from tss.edges.dead_letters.log import DeadLetterLog
 from tss.edges.dead_letters.topic import DeadLetterTopic
 from tss.edges.files.dead_letters import DeadLetterFile
 from tss.edges.files.lines import CannotOpen
-from tss.settings import DeadLetter as DeadLetterSettings
+from tss.settings import DeadLetterSettings
 
 log = structlog.get_logger()
 

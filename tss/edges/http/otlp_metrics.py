@@ -13,7 +13,7 @@ from tss.core.delivery import Outcome
 from tss.edges.http.gzip_body import compress
 from tss.edges.http.otlp_answers import METRICS, PROTOBUF
 from tss.edges.http.posting import Client, open_client, send
-from tss.settings import SpanMetrics
+from tss.settings import SpanMetricsSettings
 
 PATH = "/v1/metrics"
 TIMEOUT_SECS = 10.0  # the specification's default
@@ -35,7 +35,7 @@ class OtlpMetrics:
 
 
 @asynccontextmanager
-async def open_otlp_metrics(settings: SpanMetrics) -> AsyncIterator[OtlpMetrics]:
+async def open_otlp_metrics(settings: SpanMetricsSettings) -> AsyncIterator[OtlpMetrics]:
     """To ``settings.otlp_endpoint``."""
     headers = {"User-Agent": f"tss/{__version__}", "Accept": PROTOBUF} | dict(settings.otlp_headers)
     verify = settings.otlp_endpoint.startswith("https:")

@@ -11,7 +11,7 @@ log = structlog.get_logger()
 _AT_DEBUG = ("FAIL ", "ERROR ")  # a line for each try to connect; `BrokerConnection` reports failures once
 
 
-class _Bridge(logging.Handler):
+class _ClientLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
         quiet = record.levelno < logging.WARNING or line.startswith(_AT_DEBUG)
@@ -21,5 +21,5 @@ class _Bridge(logging.Handler):
 def logger() -> logging.Logger:
     """For the client's `logger` property. It is not in the tree of loggers, so no other handler gets its lines."""
     made = logging.Logger("librdkafka")  # noqa: LOG001  # see above
-    made.addHandler(_Bridge())
+    made.addHandler(_ClientLines())
     return made

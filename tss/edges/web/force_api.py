@@ -14,7 +14,7 @@ from tss.core.errors import Away
 from tss.core.force import Rule, Rulebook, changes
 from tss.core.force.changes import Bounds, Change
 from tss.core.force.document import draft, duration, shown, when
-from tss.core.force.errors import ChangeRefused, Conflict, NoSuchRule, Stale, WrongRule
+from tss.core.force.errors import ChangeRefused, NoSuchRule, RuleConflict, Stale, WrongRule
 from tss.edges.web.admin import Guard
 from tss.edges.web.messages import ADMIN_PATH, AdminRequest, HttpResponse, error_response, json_response
 from tss.settings import ForceSampling
@@ -52,7 +52,7 @@ class ForceApi:
             return error_response(
                 HTTPStatus.UNPROCESSABLE_ENTITY, "the rule is not valid: see fields", fields=error.fields
             )
-        except Conflict as error:
+        except RuleConflict as error:
             return error_response(HTTPStatus.CONFLICT, str(error), fields={error.field: str(error)})
         except NoSuchRule as error:
             return error_response(HTTPStatus.NOT_FOUND, str(error))

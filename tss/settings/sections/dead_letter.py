@@ -8,7 +8,7 @@ from tss.settings.kinds.texts import choice, filled
 
 
 @frozen(kw_only=True)
-class DeadLetter:
+class DeadLetterSettings:
     """Where the daemon puts records that cannot be parsed, and traces that a destination refuses permanently."""
 
     type: str = key(

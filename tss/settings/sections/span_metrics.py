@@ -16,7 +16,7 @@ _IF_ENDPOINT = "Has an effect only with `otlpEndpoint`."
 
 
 @frozen(kw_only=True)
-class SpanMetrics:
+class SpanMetricsSettings:
     """Calls, errors and durations of all spans, kept and dropped. The metrics have the names of the OpenTelemetry Collector's `spanmetrics` connector."""
 
     enabled: bool = key(
