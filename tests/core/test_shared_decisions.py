@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import attrs
@@ -261,7 +262,13 @@ def test_decisions_reach_to_after_their_last_record() -> None:
 
 NAMES = st.none() | st.lists(st.text(max_size=5), max_size=3).map(tuple)
 DECISIONS = st.builds(
-    Decision, st.just(Verdict.KEEP), st.text(max_size=20), st.sampled_from(Reason), st.floats(0, 1), NAMES
+    Decision,
+    st.just(Verdict.KEEP),
+    st.text(max_size=20),
+    st.sampled_from(Reason),
+    st.floats(0, 1),
+    NAMES,
+    st.booleans(),
 )
 PLACES = st.tuples(st.integers(0, 10_000), st.integers(0, (1 << 62)))
 
@@ -285,6 +292,43 @@ def test_what_is_kept_comes_back_as_it_was(
 def test_a_common_one_is_small() -> None:
     kept = known((7, 123_456_789), first=(7, 123_456_780))
     assert to_bytes(kept) == b'[1,["errors","inactive",0.25,["sea"]],7,123456780,[[7,123456789]],[]]'
+
+
+UNWEIGHTED_BYTES = b'[1,["share","inactive",0.25,null],7,123456780,[[7,123456789]],[[-1,-1],[7,123456785]]]'
+
+
+def test_a_decision_without_a_weight_as_it_stands_in_redis() -> None:
+    kept = Kept(Decision(Verdict.KEEP, "share", Reason.INACTIVE, 0.25, weighted=False), (7, 123_456_780))
+    kept.covered, kept.outstanding = {7: 123_456_789}, {(7, 123_456_785)}
+    assert to_bytes(kept) == UNWEIGHTED_BYTES
+    assert kept.outstanding == {(7, 123_456_785)}, "writing changes nothing"
+    back = from_bytes(UNWEIGHTED_BYTES)
+    assert back is not None
+    assert not back.decision.weighted
+    assert back.outstanding == {(7, 123_456_785)}
+    assert to_bytes(back) == UNWEIGHTED_BYTES
+
+
+def test_the_version_before_takes_a_decision_without_a_weight() -> None:
+    """It reads exactly this shape, compares the undelivered places with those of records, and writes all of them again."""
+    match json.loads(UNWEIGHTED_BYTES):
+        case [1, [str(), str(), int() | float(), None], int(), int(), list(covered), list(outstanding)]:
+            assert all(isinstance(each, int) for place in (*covered, *outstanding) for each in place)
+            assert all(abs(partition) < 1 << 63 and -1 <= offset < 1 << 63 for partition, offset in outstanding)
+        case _:
+            pytest.fail("the version before would not know the decision, and decide anew (law 2)")
+    kept = known((7, 123_456_789), outstanding=((-1, -1), (7, 123_456_785)))  # what it makes of the bytes
+    assert kept.has_delivered(7, 123_456_784) and not kept.has_delivered(7, 123_456_785)
+    assert kept.has_delivered_up_to(7, 123_456_784)
+    kept.send([(7, 123_456_790)])
+    kept.deliver([(7, 123_456_785), (7, 123_456_790)])
+    assert kept.outstanding == {(-1, -1)}
+    assert b"[[-1,-1]]" in to_bytes(kept), "so that the next version finds it"
+
+
+def test_a_decision_of_the_version_before_has_a_weight() -> None:
+    back = from_bytes(b'[1,["errors","inactive",0.25,["sea"]],7,123456780,[[7,123456789]],[]]')
+    assert back is not None and back.decision.weighted
 
 
 @given(st.binary(max_size=40))

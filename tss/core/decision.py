@@ -31,6 +31,9 @@ class Decision:
     ``policy`` is the policy that decided, or ``force:`` and the rule's name if a force rule did.
 
     ``destinations`` are the names of the destinations of a kept trace; None means all.
+
+    ``weighted``: the trace's randomness was compared with the threshold of ``rate`` and with nothing else (OTEP 235), so
+    the exported spans may say ``ot=th``. True for a force rule too: its traces are kept with probability 1.
     """
 
     verdict: Verdict
@@ -38,6 +41,7 @@ class Decision:
     reason: Reason
     rate: float
     destinations: tuple[str, ...] | None = None
+    weighted: bool = True
     keeps: bool = attrs.field(init=False, eq=False, repr=False)
     """Whether the trace is kept. It is a field, because it is read several times for each trace."""
 

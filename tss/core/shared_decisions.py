@@ -23,6 +23,9 @@ CLOCKS_MS = 60_000
 # How far the clock of a span's host may be ahead of the clock that gave the record its timestamp.
 AHEAD_MS = 10_000
 MOST = 1 << 63  # Kafka's offsets are signed 64-bit numbers
+# A place that no record has. Among the undelivered places it says that the decision is not weighted. The version before
+# compares it with real places only, and writes it again; an element more in the decision would make it refuse the whole.
+UNWEIGHTED = (-1, -1)
 NOTHING = 0  # the reach of a partition without shared decisions: they are about offsets below their reach
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
@@ -136,11 +139,15 @@ def to_bytes(kept: Kept, mark: int = 0) -> bytes:
 
     ``[version, [policy, reason, rate, destinations], home partition, first offset, [[partition, highest offset], ...],
     [[partition, offset not delivered], ...]]``. The topic's ``mark`` (see `mark_of`) is written as one more
-    partition, with offset 0. Older versions ignore it, because they have no such partition.
+    partition, with offset 0. Older versions ignore it, because they have no such partition. A decision that is not
+    weighted has `UNWEIGHTED` among the offsets that are not delivered.
     """
     places = [*kept.covered.items(), (mark, 0)] if mark else kept.covered.items()
     covered = b",".join([b"[%d,%d]" % place for place in places])
-    outstanding = b",".join([b"[%d,%d]" % place for place in sorted(kept.outstanding)]) if kept.outstanding else b""
+    waiting = kept.outstanding or set()
+    if not kept.decision.weighted:
+        waiting = {*waiting, UNWEIGHTED}
+    outstanding = b",".join([b"[%d,%d]" % place for place in sorted(waiting)]) if waiting else b""
     return b"[%d,%b,%d,%d,[%b],[%b]]" % (VERSION, _head(kept.decision), *kept.first, covered, outstanding)
 
 
@@ -187,9 +194,12 @@ def _kept(known: list[object]) -> Kept:
         ]:
             if not (0 <= rate <= 1 and _is_offset(home) and _is_offset(first)):
                 raise ValueError
-            kept = Kept(Decision(Verdict.KEEP, policy, Reason(reason), float(rate), _names(names)), (home, first))
+            waiting = {_place(each) for each in out}
+            weighted = UNWEIGHTED not in waiting
+            decision = Decision(Verdict.KEEP, policy, Reason(reason), float(rate), _names(names), weighted)
+            kept = Kept(decision, (home, first))
             kept.covered = dict(_place(each) for each in covered)
-            kept.outstanding = {_place(each) for each in out} or None
+            kept.outstanding = waiting - {UNWEIGHTED} or None
             return kept
     raise ValueError
 

@@ -40,6 +40,21 @@ def test_one_record_as_it_stands_in_the_topic() -> None:
     ]
 
 
+def test_a_record_says_that_its_decision_has_no_weight() -> None:
+    unweighted = attrs.evolve(output(), decision=attrs.evolve(KEEP, weighted=False))
+    ((_, headers),) = records(unweighted, SOURCE, 1000)
+    # The version before reads policy, reason, rate and to, and nothing else.
+    assert dict(headers)[DECISION] == b'{"policy":"latency","reason":"inactive","rate":0.25,"weighted":false}'
+    found = output_traces_of(trace_id(1).hex().encode(), dict(headers), SOURCE)
+    assert found is not None and found[1][3].decision == unweighted.decision
+
+
+def test_a_record_of_the_version_before_has_a_weight() -> None:
+    key, decision = TOLD
+    found = output_traces_of(key, {COVERS: GOLDEN, DECISION: decision}, SOURCE)
+    assert found is not None and found[1][3].decision.weighted
+
+
 OLD_ID, NEW_ID = "jVB9X2AhRZWcVq2WlKqt2A", "aaaaX2AhRZWcVq2WlKqt2A"
 TOLD = (trace_id(1).hex().encode(), b'{"policy":"latency","reason":"inactive","rate":0.25}')
 # As the version before wrote it, and as this one does where the brokers tell the topic's id.

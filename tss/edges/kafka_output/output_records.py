@@ -88,6 +88,8 @@ def _decision_json(decision: Decision) -> bytes:
     values: dict[str, object] = {"policy": decision.policy, "reason": decision.reason.value, "rate": decision.rate}
     if decision.destinations is not None:  # late spans have to go there too
         values["to"] = decision.destinations
+    if not decision.weighted:  # late spans get no weight either; versions that do not know it ignore it
+        values["weighted"] = False
     return json.dumps(values, separators=(",", ":")).encode("ascii")
 
 
@@ -119,7 +121,9 @@ def output_traces_of(
             return None
         values = json.loads(headers[DECISION] or b"")
         to = tuple(map(str, values["to"])) if "to" in values else None
-        decision = Decision(Verdict.KEEP, str(values["policy"]), Reason(values["reason"]), _rate(values["rate"]), to)
+        weighted = values.get("weighted") is not False
+        rate = _rate(values["rate"])
+        decision = Decision(Verdict.KEEP, str(values["policy"]), Reason(values["reason"]), rate, to, weighted)
         offsets = {int(id): _offsets(known) for id, known in covers["offsets"].items()}
         return _trace_id(key), {id: OutputTrace(decision, known) for id, known in offsets.items() if known}
     # Another program's record. Deeply nested JSON raises RecursionError, and int(1e999) raises OverflowError.
