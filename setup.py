@@ -13,6 +13,7 @@ from setuptools.command.build_ext import build_ext
 # Each has its C types in a .pxd of the same name; interpreted it is plain Python.
 TYPED = (
     "core/buffer",
+    "core/combining",
     "core/compression/outline",
     "core/duplicates",
     "core/evaluation",
@@ -29,7 +30,6 @@ TYPED = (
     "core/progress",
     "core/record",
     "core/replay",
-    "core/policies/combine",
     "core/policies/errors",
     "core/policies/latency",
     "core/policies/policy",

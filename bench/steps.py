@@ -16,12 +16,13 @@ from isal import igzip
 
 from bench.corpus import STEP_MS, Corpus
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.evaluation import evaluate
 from tss.core.memory import Memory
 from tss.core.otlp import SCANNER, Encoding, ScanError, Scanner, join
 from tss.core.packing import Packer, train
 from tss.core.partition import Partition
-from tss.core.policies import Sampler, policies
+from tss.core.policies import policies
 from tss.core.record import Record
 from tss.settings import Sampling
 

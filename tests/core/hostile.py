@@ -20,6 +20,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from tests.core.holding import resident
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.evaluation import evaluate, observe, observe_late_dropped
 from tss.core.formats.apm_stats import Concentrator, SpanObserver
 from tss.core.formats.spanmetrics import SpanMetrics, shape_of
@@ -27,7 +28,7 @@ from tss.core.memory import Memory
 from tss.core.otlp import Ask, Encoding, Location, Lookup, Scanner
 from tss.core.packing import train
 from tss.core.partition import Partition
-from tss.core.policies import Sampler, policies
+from tss.core.policies import policies
 from tss.core.preparing import Preparation
 from tss.core.trace import Trace
 from tss.edges import heap

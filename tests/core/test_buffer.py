@@ -10,13 +10,13 @@ import pytest
 
 from tests.core.spans import fragment, message, record, span, trace_id
 from tss.core.buffer import NOTED_BYTES, Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.holds import RECORD_BYTES
 from tss.core.ledger import CHUNK_BYTES, CHUNK_RECORDS
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, scan
 from tss.core.partition import Partition
-from tss.core.policies import Sampler
 from tss.core.policies.errors import Errors
 from tss.core.policies.rest import Rest
 from tss.core.record import Record

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.core.spans import fragment, message, record, span, trace_id
 from tests.core.test_force_matching import rule
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import LawBroken
 from tss.core.evaluation import evaluate
@@ -23,7 +24,6 @@ from tss.core.force.document import draft, duration, expiry, shown, stored
 from tss.core.force.errors import WrongRule
 from tss.core.memory import Memory
 from tss.core.partition import Partition
-from tss.core.policies import Sampler
 from tss.core.policies.policy import Policy
 from tss.core.routing import Match, Router
 from tss.core.trace import Trace
@@ -48,7 +48,7 @@ def trace_of(number: int, *, error: bool = False) -> Trace:
 class Half(Policy):
     """Keeps half of all."""
 
-    def rate(self, trace: Trace) -> float | None:
+    def vote(self, trace: Trace) -> float:
         return 0.5
 
 

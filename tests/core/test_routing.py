@@ -11,11 +11,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Tr
 
 from tests.core.spans import message, span, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.decision import Reason
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Scanner
 from tss.core.partition import Partition
-from tss.core.policies import Sampler
 from tss.core.policies.errors import Errors
 from tss.core.policies.rest import Rest
 from tss.core.record import Record

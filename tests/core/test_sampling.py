@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.spans import fragment, message, span, trace_id
+from tss.core.combining import Sampler
 from tss.core.decision import Reason, Verdict
 from tss.core.errors import LawBroken
 from tss.core.otlp import MAX_VALUES, Ask, Encoding, Location, Scanner
 from tss.core.otlp.lookup import merge
 from tss.core.partition import Partition
-from tss.core.policies import Sampler, policies
-from tss.core.policies.policy import Policy
+from tss.core.policies import policies
+from tss.core.policies.policy import ABSTAIN, DROP, Policy
 from tss.core.policies.probability import SPACE, randomness, threshold
 from tss.core.policies.rest import Rest
 from tss.core.trace import Trace
@@ -101,6 +104,81 @@ def test_law_2_an_open_trace_is_not_decided() -> None:
         Sampler([]).decide(open_trace)
 
 
+class Says(Policy):
+    """Votes the same on every trace."""
+
+    def __init__(self, vote: float, name: str, *, shadow: bool = False) -> None:
+        super().__init__(name, shadow=shadow)
+        self.says = vote
+
+    def vote(self, trace: Trace) -> float:
+        return self.says
+
+
+VOTES = st.lists(st.just(ABSTAIN) | st.just(DROP) | st.sampled_from([0.0, 0.25, 0.5, 1.0]) | RATES, max_size=6)
+
+
+def saying(votes: list[float]) -> list[Policy]:
+    return [Says(vote, f"policy {place}") for place, vote in enumerate(votes)]
+
+
+@given(VOTES, st.binary(min_size=16, max_size=16))
+def test_a_drop_wins_else_it_is_kept_if_any_policy_alone_would_keep_it(votes: list[float], id: bytes) -> None:
+    decision = Sampler(saying(votes)).decide(trace(id))
+    alone = [Sampler([policy]).decide(trace(id)).keeps for policy in saying(votes)]
+    assert decision.keeps == (DROP not in votes and any(alone))
+    assert decision.rate == (0.0 if DROP in votes else max([0.0, *votes]))
+
+
+@given(VOTES, st.randoms(), st.binary(min_size=16, max_size=16))
+def test_the_order_of_the_policies_only_names_one_of_equals(votes: list[float], chance: Random, id: bytes) -> None:
+    some = saying(votes)
+    other = chance.sample(some, len(some))
+    one, two = Sampler(some).decide(trace(id)), Sampler(other).decide(trace(id))
+    assert (one.keeps, one.rate, one.weighted) == (two.keeps, two.rate, two.weighted)
+    by_name = {policy.name: vote for policy, vote in zip(some, votes, strict=True)} | {"none": ABSTAIN}
+    assert by_name[one.policy] == by_name[two.policy]
+    assert one.policy == next((policy.name for policy in some if by_name[policy.name] == by_name[one.policy]), "none")
+
+
+@given(VOTES, st.binary(min_size=16, max_size=16))
+def test_with_first_the_first_vote_decides(votes: list[float], id: bytes) -> None:
+    decision = Sampler(saying(votes), first=True).decide(trace(id))
+    place, vote = next(((place, vote) for place, vote in enumerate(votes) if vote != ABSTAIN), (-1, DROP))
+    assert decision.policy == (f"policy {place}" if place >= 0 else "none")
+    assert decision.keeps == (vote != DROP and randomness(id) >= threshold(vote))
+
+
+@given(VOTES, st.data(), st.booleans(), st.binary(min_size=16, max_size=16))
+def test_a_shadow_policy_never_acts_and_tells_what_it_would_have_done(
+    votes: list[float], data: st.DataObject, first: bool, id: bytes
+) -> None:
+    shadows = data.draw(st.lists(st.booleans(), min_size=len(votes), max_size=len(votes)))
+    made = [
+        Says(vote, f"policy {place}", shadow=shadow)
+        for place, (vote, shadow) in enumerate(zip(votes, shadows, strict=True))
+    ]
+    sampler = Sampler(made, first=first)
+    acting = [policy for policy in made if not policy.shadow]
+    assert sampler.decide(trace(id)) == Sampler(acting, first=first).decide(trace(id))
+    would = []
+    for policy in made:
+        if policy.shadow and policy.says != ABSTAIN:
+            with_it = [Says(each.says, each.name) for each in made if each is policy or not each.shadow]
+            would.append((policy.name, Sampler(with_it, first=first).decide(trace(id)).keeps))
+    assert sampler.shadowed(trace(id)) == would
+    assert sampler.shadows == any(shadows)
+
+
+def test_equal_decisions_are_one_object() -> None:
+    sampler = Sampler(saying([0.5, ABSTAIN]))
+    low, high = b"\0" * 16, b"\xff" * 16
+    first = [sampler.decide(trace(id)) for id in (low, high)]
+    assert all(
+        sampler.decide(trace(id)) is decision for _ in range(2) for id, decision in zip((low, high), first, strict=True)
+    )
+
+
 class Tenant(Policy):
     """Asks 1 for the traces of one tenant: what a policy on attributes looks like."""
 
@@ -108,8 +186,8 @@ class Tenant(Policy):
         super().__init__("tenant", (Ask(Location.SPAN, "tenant"), Ask(Location.NAME)))
         self.tenant = tenant
 
-    def rate(self, trace: Trace) -> float | None:
-        return 1.0 if self.tenant in trace.values[0] else None
+    def vote(self, trace: Trace) -> float:
+        return 1.0 if self.tenant in trace.values[0] else ABSTAIN
 
 
 def test_what_policies_ask_is_looked_up_in_the_scan_and_gathered_over_all_fragments() -> None:

@@ -20,6 +20,7 @@ from tests.simulation.quiet import quiet
 from tests.simulation.world import run
 from tss.core import evaluation
 from tss.core.buffer import Buffer
+from tss.core.combining import Sampler
 from tss.core.deadletter import DeadLetter
 from tss.core.delivery import Accepted, Again
 from tss.core.errors import LawBroken
@@ -28,7 +29,6 @@ from tss.core.memory import DROPPED, UNKNOWN, Memory
 from tss.core.packing import Packed
 from tss.core.parked import ParkingCheckpoint, Shelf
 from tss.core.partition import Commit, Partition
-from tss.core.policies import Sampler
 from tss.core.trace import Trace
 from tss.edges.redis.takeover import ParkedTraces
 from tss.state import lane

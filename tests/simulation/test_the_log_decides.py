@@ -15,10 +15,11 @@ from tests.simulation.quiet import quiet
 from tests.simulation.traffic import Tastes, Write, ahead, writes
 from tests.simulation.world import World, run
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Fragment, scan
 from tss.core.partition import Partition
-from tss.core.policies import Sampler, policies
+from tss.core.policies import policies
 from tss.core.record import Record
 from tss.core.streamtime import GRACE_MS
 from tss.core.trace import Trace

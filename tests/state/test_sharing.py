@@ -19,6 +19,7 @@ from tests.fakes.meter import FakeMeter
 from tests.fakes.redis import FakeDecisions, FakeRedis
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import Away
 from tss.core.evaluation import evaluate
@@ -26,7 +27,6 @@ from tss.core.health import Health
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Lookup, scan
 from tss.core.partition import UNKNOWN_END, Partition
-from tss.core.policies import Sampler
 from tss.core.policies.errors import Errors
 from tss.core.policies.rest import Rest
 from tss.core.startposition import StartPosition

@@ -10,10 +10,10 @@ import trio
 from tests.fakes.meter import FakeMeter
 from tests.fakes.redis import FakeDecisions, FakeParking, FakeRedis
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.force import Rulebook
 from tss.core.memory import Memory
 from tss.core.partition import Commit, Partition
-from tss.core.policies import Sampler
 from tss.core.policies.policy import Policy
 from tss.core.policies.rest import Rest
 from tss.core.record import Record

@@ -15,11 +15,11 @@ from tests.core.spans import fragment, record
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.errors import CannotCommit, LawBroken, StoppedAtOnce
 from tss.core.memory import Memory
 from tss.core.parked import Shelf
 from tss.core.partition import Commit
-from tss.core.policies import Sampler
 from tss.core.startposition import StartPosition
 from tss.core.trace import Trace
 from tss.state.assignments import REVOKE_SECS, Assignments

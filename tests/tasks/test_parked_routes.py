@@ -121,7 +121,7 @@ class Gold(Policy):
     def __init__(self) -> None:
         super().__init__("gold", (Ask(Location.RESOURCE, "tier"),))
 
-    def rate(self, trace: Trace) -> float | None:
+    def vote(self, trace: Trace) -> float:
         return 1.0 if trace.values and trace.values[0] else 0.0
 
 

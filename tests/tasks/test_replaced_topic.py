@@ -6,11 +6,11 @@ from tests.core.spans import message, span, trace_id
 from tests.fakes.meter import FakeMeter
 from tests.fakes.redis import FakeDecisions, FakeRedis
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.decision import Reason
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, scan
 from tss.core.parked import Shelf
-from tss.core.policies import Sampler
 from tss.core.policies.rest import Rest
 from tss.core.record import Record
 from tss.core.shared_decisions import from_bytes, mark_of, to_bytes

@@ -2,7 +2,7 @@
 
 cimport cython
 from tss.core.buffer cimport Buffer
-from tss.core.policies.combine cimport Sampler
+from tss.core.combining cimport Sampler
 from tss.core.trace cimport Trace
 
 
@@ -10,6 +10,9 @@ from tss.core.trace cimport Trace
     kept=list, ended=list, delays=list, together=list, trace=Trace, each=Trace, traces="long long", spans="long long"
 )
 cpdef evaluate(batch, Sampler sampler, Buffer buffer, enforcer=*)
+
+
+cdef _decide(Trace trace, Sampler sampler, enforcer, found)
 
 
 @cython.locals(traces=list, kept=bint, trace=Trace)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tss.core.buffer import Buffer
+from tss.core.combining import Sampler
 from tss.core.decision import Decision
 from tss.core.formats.apm_stats import SpanObserver
-from tss.core.policies.combine import Sampler
 from tss.core.trace import Trace
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Evaluated:
     decided: dict[Decision, int] = attrs.field(factory=dict)  # traces
     decided_spans: dict[Decision, int] = attrs.field(factory=dict)
     late_spans: dict[Decision, int] = attrs.field(factory=dict)
+    shadowed: dict[tuple[str, bool, bool], int] = attrs.field(factory=dict)
+    """Traces by a shadow policy that votes on them, whether they are kept, and whether they would be if it acted."""
     delays_secs: list[float] = attrs.field(factory=list)  # stream time from the first record to the closing
 
     def count(self, decision: Decision | None, traces: int, spans: int) -> None:
@@ -33,6 +35,12 @@ class Evaluated:
         if decision is not None:
             self.decided[decision] = self.decided.get(decision, 0) + traces
             self.decided_spans[decision] = self.decided_spans.get(decision, 0) + spans
+
+    def count_shadows(self, shadowed: Sequence[tuple[str, bool]], keeps: bool) -> None:
+        """Add a trace to the counts of the shadow policies that vote on it."""
+        for policy, would_keep in shadowed:
+            key = policy, keeps, would_keep
+            self.shadowed[key] = self.shadowed.get(key, 0) + 1
 
 
 def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer, enforcer: Enforcer | None = None) -> Evaluated:
@@ -45,8 +53,7 @@ def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer, enforcer:
     last, traces, spans = None, 0, 0  # counted in runs, because mostly a trace has the same decision as the one before
     for trace in batch:
         if trace.decision is None:
-            decision = None if enforcer is None else enforcer.decide(trace, sampler)
-            together = buffer.decided(trace, sampler.decide(trace) if decision is None else decision)
+            together = buffer.decided(trace, _decide(trace, sampler, enforcer, found))
         else:
             together = [trace]
         for each in together:
@@ -69,6 +76,16 @@ def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer, enforcer:
                 delays.append((each.closed_ms - each.first_ms) / 1000)
     found.count(last, traces, spans)
     return found
+
+
+def _decide(trace: Trace, sampler: Sampler, enforcer: Enforcer | None, found: Evaluated) -> Decision:
+    forced = None if enforcer is None else enforcer.decide(trace, sampler)
+    if forced is not None:
+        return forced
+    decision = sampler.decide(trace)
+    if sampler.shadows and trace.is_held():
+        found.count_shadows(sampler.shadowed(trace), decision.keeps)
+    return decision
 
 
 def observe(

@@ -118,6 +118,7 @@ TWO_PARTITIONS = _counter("traces_on_two_partitions_total", "Traces with spans o
 LATE_SPANS = _counter("late_spans_total", "Late spans: they arrived after the decision about their trace and followed it, by verdict. Late spans of a dropped trace are counted again if they are read again.", "verdict")
 DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans of a kept trace that were read again although every destination already had them. They were settled and not sent again.")
 FORCED = _counter("force_decisions_total", "Traces decided by a force rule, by the rule's name. In `decisions_total` their policy is `force`. The name of a deleted rule stays until 200 other names have appeared.", "rule", "verdict")
+SHADOW_DECISIONS = _counter("shadow_decisions_total", "Decided traces that a policy with `mode: shadow` matches, by the policy, by the verdict that they got, and by the verdict that they would have got if this policy acted too. Traces that a force rule decided do not count.", "policy", "verdict", "would")
 FORCE_RULES = _gauge("force_rules_current", "Force rules that are known and not expired, whether enabled or not.")
 FORCE_READS = _counter("force_rules_reads_total", "Attempts to read the force rules from Redis, by result. With `away` (Redis did not answer) the known rules stay in force until they expire.", "result")
 # Changes to kept traces

@@ -11,11 +11,12 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer, Waits
+from tss.core.combining import Sampler
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.memory import Memory
 from tss.core.otlp import Lookup
-from tss.core.policies import Sampler, policies
+from tss.core.policies import policies
 from tss.core.preparing import Preparation
 from tss.core.routing import Match, Router
 from tss.core.trace import Trace

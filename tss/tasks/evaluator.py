@@ -12,11 +12,12 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
+from tss.core.combining import Sampler
+from tss.core.decision import Verdict
 from tss.core.evaluation import Evaluated, evaluate, observe, observe_late_dropped
 from tss.core.force import POLICY, Enforcer, Rulebook
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.measures import Meter
-from tss.core.policies import Sampler
 from tss.core.trace import Trace
 from tss.state.debug_lines import DecisionLines
 from tss.state.sharing import ALONE, Memories
@@ -117,6 +118,9 @@ def _show(found: Evaluated, meter: Meter) -> None:
             policy, _, rule = policy.partition(":")
             meter.count(measures.FORCED, count, rule, verdict)
         meter.count(measures.DECISIONS, count, policy, verdict, decision.reason.value)
+    for (policy, keeps, would_keep), count in found.shadowed.items():
+        verdict, would = (Verdict.KEEP.value if each else Verdict.DROP.value for each in (keeps, would_keep))
+        meter.count(measures.SHADOW_DECISIONS, count, policy, verdict, would)
     for decision, count in found.decided_spans.items():
         meter.count(measures.DECIDED_SPANS, count, decision.verdict.value)
     for decision, count in found.late_spans.items():

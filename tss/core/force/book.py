@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from tss.core.combining import Sampler
 from tss.core.decision import Decision
 from tss.core.force.matching import Condition
 from tss.core.force.rule import Action, Rule, in_order
 from tss.core.otlp import Encoding, Lookup, Scanner, Values
 from tss.core.otlp.fragment import ScanError
 from tss.core.otlp.lookup import merge
-from tss.core.policies import Sampler
 from tss.core.trace import Trace
 
 

@@ -1,6 +1,6 @@
-"""Policies (one file each), how their rates combine to a decision, and how the settings become policies."""
+"""Policies (one file each), and how the settings become policies. `core/combining.py` combines their votes."""
 
-from tss.core.policies.combine import Sampler
 from tss.core.policies.from_settings import policies
+from tss.core.policies.policy import ABSTAIN, DROP, Policy
 
-__all__ = ["Sampler", "policies"]
+__all__ = ["ABSTAIN", "DROP", "Policy", "policies"]

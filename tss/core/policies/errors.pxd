@@ -5,6 +5,6 @@ from tss.core.trace cimport Trace
 
 
 cdef class Errors(Policy):
-    cdef readonly object error_rate
+    cdef readonly double error_rate
 
-    cpdef rate(self, Trace trace)
+    cpdef double vote(self, Trace trace) except? -3

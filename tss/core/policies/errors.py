@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tss.core.policies.policy import Policy
+from tss.core.policies.policy import ABSTAIN, Policy
 from tss.core.trace import Trace
 
 
@@ -13,6 +13,6 @@ class Errors(Policy):
         super().__init__(name)
         self.error_rate = error_rate
 
-    def rate(self, trace: Trace) -> float | None:
+    def vote(self, trace: Trace) -> float:
         """See Policy."""
-        return self.error_rate if trace.errors else None
+        return self.error_rate if trace.errors else ABSTAIN

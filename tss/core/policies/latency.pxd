@@ -6,6 +6,6 @@ from tss.core.trace cimport Trace
 
 cdef class Latency(Policy):
     cdef readonly double threshold_ms
-    cdef readonly object slow_rate
+    cdef readonly double slow_rate
 
-    cpdef rate(self, Trace trace)
+    cpdef double vote(self, Trace trace) except? -3

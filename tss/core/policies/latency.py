@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tss.core.policies.policy import Policy
+from tss.core.policies.policy import ABSTAIN, Policy
 from tss.core.trace import Trace
 
 
@@ -14,6 +14,6 @@ class Latency(Policy):
         self.threshold_ms = threshold_ms
         self.slow_rate = slow_rate
 
-    def rate(self, trace: Trace) -> float | None:
+    def vote(self, trace: Trace) -> float:
         """See Policy."""
-        return self.slow_rate if trace.duration_ns() >= self.threshold_ms * 1e6 else None
+        return self.slow_rate if trace.duration_ns() >= self.threshold_ms * 1e6 else ABSTAIN

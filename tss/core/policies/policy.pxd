@@ -6,5 +6,7 @@ from tss.core.trace cimport Trace
 cdef class Policy:
     cdef readonly str name
     cdef readonly tuple asks
+    cdef readonly bint shadow
 
-    cpdef rate(self, Trace trace)
+    cpdef bind(self, program)
+    cpdef double vote(self, Trace trace) except? -3

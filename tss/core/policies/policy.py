@@ -1,21 +1,35 @@
-"""The base class of policies: a name, and the rate that the policy asks for each trace."""
+"""The base class of policies: a name, what the policy asks of each trace, and its vote."""
 
 from __future__ import annotations
 
-from tss.core.otlp.lookup import Ask
+from typing import Any
+
 from tss.core.trace import Trace
+
+ABSTAIN = -1.0
+"""A vote: the policy does not apply to the trace."""
+DROP = -2.0
+"""A vote: the trace is to be dropped."""
 
 
 class Policy:
-    """Rates closed traces. It has no state, so that the same records give the same rates (law 3).
+    """Votes on closed traces. It has no state, so that the same records give the same votes (law 3).
 
-    ``name`` is the policy's name in decisions, metrics and logs. ``asks`` are the values that the scanner looks up for it.
+    ``name`` is the policy's name in decisions, metrics and logs. ``asks`` is what the scanner finds out for it about each
+    trace. A policy in ``shadow`` is counted and never acts.
     """
 
-    def __init__(self, name: str, asks: tuple[Ask, ...] = ()) -> None:
+    def __init__(self, name: str, asks: tuple[Any, ...] = (), *, shadow: bool = False) -> None:
         self.name = name
         self.asks = asks
+        self.shadow = shadow
 
-    def rate(self, trace: Trace) -> float | None:
-        """The probability in [0, 1] with which to keep traces like this one; None if the policy does not apply."""
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}{', shadow' if self.shadow else ''}>"
+
+    def bind(self, program: Any) -> None:
+        """Keep the program, and its slots for ``asks``. The sampler calls it once, before the first vote."""
+
+    def vote(self, trace: Trace) -> float:
+        """The probability in [0, 1] with which to keep traces like this one, or ABSTAIN, or DROP."""
         raise NotImplementedError

@@ -5,6 +5,6 @@ from tss.core.trace cimport Trace
 
 
 cdef class Rest(Policy):
-    cdef readonly object default_rate
+    cdef readonly double default_rate
 
-    cpdef rate(self, Trace trace)
+    cpdef double vote(self, Trace trace) except? -3

@@ -13,6 +13,6 @@ class Rest(Policy):
         super().__init__(name)
         self.default_rate = default_rate
 
-    def rate(self, trace: Trace) -> float | None:
+    def vote(self, trace: Trace) -> float:
         """See Policy."""
         return self.default_rate

@@ -1,0 +1,141 @@
+"""Combines the votes of the policies into one decision.
+
+| combine | decides |
+|---|---|
+| highest | a DROP, if any policy votes it; else the highest rate that is asked |
+| first | the first policy that votes at all, in the order of the settings |
+
+A rate decides by one comparison: the trace is kept if its randomness is at least the threshold of the rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tss.core.decision import Decision, Verdict
+from tss.core.errors import LawBroken
+from tss.core.otlp.lookup import Lookup
+from tss.core.policies.policy import ABSTAIN, DROP, Policy
+from tss.core.policies.probability import randomness, threshold
+from tss.core.routing import ALL, Router
+from tss.core.trace import Trace
+
+MAX_DECISIONS = 4096  # cached at a time; each force rule adds decisions with a policy name of its own
+NONE = "none"
+"""The policy of a decision if every policy abstained. Such a trace is dropped."""
+
+
+class Sampler:
+    """Decides closed traces by the votes of the policies. The router chooses the destinations of kept traces.
+
+    Thresholds are consistent: a trace that a lower rate keeps is kept by a higher rate too. So the highest rate is the same
+    as "keep if any policy keeps", and the rate is the exact probability of being kept. At equal votes the first policy is
+    named: the order of the policies matters only for that, unless ``first`` is true.
+
+    A subclass that combines otherwise overrides ``decide``.
+    """
+
+    __slots__ = (
+        "_acting",
+        "_decisions",
+        "_first",
+        "_last_dropped",
+        "_last_kept",
+        "_router",
+        "_shadows",
+        "lookup",
+        "shadows",
+    )
+
+    def __init__(self, policies: Sequence[Policy], router: Router | None = None, *, first: bool = False) -> None:
+        """``first``: the first vote decides, whatever the later policies say. The names of the policies are distinct."""
+        asks = [ask for policy in policies for ask in policy.asks]
+        self.lookup = Lookup.of([*asks, *router.asks] if router is not None else asks)
+        for policy in policies:
+            policy.bind(self.lookup)
+        self._acting = tuple(policy for policy in policies if not policy.shadow)
+        # Each shadow policy, and the policies that would act if it acted too.
+        self._shadows = tuple(
+            (policy, tuple(each for each in policies if each is policy or not each.shadow))
+            for policy in policies
+            if policy.shadow
+        )
+        self.shadows = bool(self._shadows)
+        self._first = first
+        self._router = router
+        self._decisions: dict[Decision, Decision] = {}  # one object per distinct decision; there are few
+        self._last_kept: Decision | None = None  # most decisions equal the one before
+        self._last_dropped: Decision | None = None
+
+    def decide(self, trace: Trace) -> Decision:
+        """The decision for a closed trace. It depends only on the trace's summary. Raises LawBroken if the trace is open."""
+        return self._combined(trace, self._acting)
+
+    def shadowed(self, trace: Trace) -> list[tuple[str, bool]]:
+        """The name of each shadow policy that votes on the trace, and whether the trace would be kept if that policy acted."""
+        found = []
+        for policy, policies in self._shadows:
+            if policy.vote(trace) != ABSTAIN:
+                found.append((policy.name, self._combined(trace, policies).keeps))
+        return found
+
+    def _combined(self, trace: Trace, policies: tuple[Policy, ...]) -> Decision:
+        name, rate = NONE, ABSTAIN
+        for policy in policies:
+            vote = policy.vote(trace)
+            if vote == DROP:
+                return self.decision(trace, policy.name, 0.0, keep=False)
+            if vote > rate:
+                name, rate = policy.name, vote
+                if self._first:
+                    break
+        if rate == ABSTAIN:
+            return self.decision(trace, NONE, 0.0, keep=False)
+        return self.decision(trace, name, rate, self.randomness(trace) >= threshold(rate))
+
+    def randomness(self, trace: Trace) -> int:
+        """The 56 bits that decide by a rate: the same on every replica and in every rerun."""
+        return randomness(trace.trace_id)
+
+    def forced(self, trace: Trace, policy: str, keep: bool) -> Decision:
+        """The decision for a closed trace that a force rule matches, with rate 1 or 0. Raises LawBroken if it is open."""
+        return self._other(
+            trace, policy, 1.0 if keep else 0.0, keep, self._ways(trace, policy.partition(":")[0], keep), True
+        )
+
+    def decision(self, trace: Trace, policy: str, rate: float, keep: bool, weighted: bool = True) -> Decision:
+        """The decision with these parts and the trace's destinations. ``weighted``: whether ``rate`` is the threshold that
+        decided. Mostly, equal decisions are the same object. Raises LawBroken if the trace is open."""
+        ways = self._ways(trace, policy, keep)
+        last = self._last_kept if keep else self._last_dropped
+        if (
+            last is not None
+            and last.policy is policy
+            and last.reason is trace.reason
+            and last.rate == rate
+            and last.destinations is ways
+            and last.weighted == weighted
+        ):
+            return last
+        return self._other(trace, policy, rate, keep, ways, weighted)
+
+    def _ways(self, trace: Trace, policy: str, keep: bool) -> tuple[str, ...] | None:
+        if keep and self._router is not None:
+            return self._router.destinations(policy, self.lookup.asks, trace.values)
+        return ALL
+
+    def _other(
+        self, trace: Trace, policy: str, rate: float, keep: bool, ways: tuple[str, ...] | None, weighted: bool
+    ) -> Decision:
+        """A decision that differs from the last one. Equal decisions are the same object."""
+        if trace.reason is None:
+            raise LawBroken(f"{trace!r} is to be decided while it is open: law 2 would break with its next span")
+        made = Decision(Verdict.KEEP if keep else Verdict.DROP, policy, trace.reason, rate, ways, weighted)
+        if len(self._decisions) >= MAX_DECISIONS:
+            self._decisions.clear()
+        decision = self._decisions.setdefault(made, made)
+        if keep:
+            self._last_kept = decision
+        else:
+            self._last_dropped = decision
+        return decision
