@@ -138,7 +138,8 @@ def test_the_order_of_the_policies_only_names_one_of_equals(votes: list[float], 
     assert (one.keeps, one.rate, one.weighted) == (two.keeps, two.rate, two.weighted)
     by_name = {policy.name: vote for policy, vote in zip(some, votes, strict=True)} | {"none": ABSTAIN}
     assert by_name[one.policy] == by_name[two.policy]
-    assert one.policy == next((policy.name for policy in some if by_name[policy.name] == by_name[one.policy]), "none")
+    firsts = {vote: policy.name for policy, vote in reversed([*zip(some, votes, strict=True)])} | {ABSTAIN: "none"}
+    assert one.policy == firsts[by_name[one.policy]]
 
 
 @given(VOTES, st.binary(min_size=16, max_size=16))
