@@ -15,6 +15,7 @@ TYPED = (
     "core/buffer",
     "core/combining",
     "core/compression/outline",
+    "core/conditions/program",
     "core/duplicates",
     "core/evaluation",
     "core/firstmet",

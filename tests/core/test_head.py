@@ -23,18 +23,18 @@ from tss.core.head import Head, head
         (None, "ot=p:2;r:5", Head(0.25, own=True)),
         (None, "ot=p:0", Head(1, own=True)),
         (None, "ot=p:2;th:8", Head(0.5, own=False)),  # p is what there was before th
-        (None, "ot=th:zz;p:1", Head(0.5, own=True)),
+        (None, "ot=th:zz;p:1", None),  # pkg/sampling: one error, and the trace state says nothing
         (None, "ot=p:63", None),  # not sampled, and here it is
         (None, "ot=p:64", None),
         (None, "ot=p:-1", None),
         (None, "ot=th:", None),
-        (None, "ot=th:C", None),  # hexadecimal in lower case, says the specification
+        (None, "ot=th:C", Head(0.25, own=False)),  # the specification writes lower case; pkg/sampling reads both
         (None, "ot=th: c", None),
         (None, "ot=th:123456789abcdef", None),
         (None, "not=th:8", None),
         (None, "ot =th:8", None),
-        (None, "ot=th:8;th:c", Head(0.5, own=False)),
-        (None, "ot=th:8,ot=th:c", Head(0.5, own=False)),  # a member that is written anew moves to the front
+        (None, "ot=th:8;th:c", Head(0.25, own=False)),  # of two equal keys pkg/sampling takes the last, here and below
+        (None, "ot=th:8,ot=th:c", Head(0.25, own=False)),
         (0.1, "ot=th:8", Head(0.1, own=True)),
         (1, "ot=th:8", Head(1, own=True)),
         (0.0, "ot=th:8", Head(0.5, own=False)),

@@ -190,11 +190,22 @@ class Fold(enum.Enum):
 @final
 @attrs.frozen
 class OfSpans:
-    """Whether a formula holds for any span of a trace, or with `Place.EVENT` for any event of any span."""
+    """Whether a formula holds for any span of a trace, or with `Place.EVENT` for any event of any span.
+
+    With `events`, the answers of each span's events by that formula come after the span's own answer: all of them are one
+    sequence. The Collector's `ottl_condition` does so, where `fold` is FIRST.
+    """
 
     formula: Formula
     each: Place = Place.SPAN
     fold: Fold = Fold.ANY
+    events: Formula | None = None
+
+    @property
+    def told(self) -> str:
+        """Its canonical text."""
+        events = "" if self.events is None else f", {told(self.events)}"
+        return f"{self.fold.value} {self.each.value}: {told(self.formula)}{events}"
 
 
 @final
@@ -205,6 +216,11 @@ class OfRoot:
 
     formula: Formula
 
+    @property
+    def told(self) -> str:
+        """Its canonical text."""
+        return f"root: {told(self.formula)}"
+
 
 @final
 @attrs.frozen
@@ -214,6 +230,11 @@ class Window:
 
     threshold_ms: int
     upper_ms: int = 0
+
+    @property
+    def told(self) -> str:
+        """Its canonical text."""
+        return f"window: {self.threshold_ms} {self.upper_ms}"
 
 
 Ask = OfSpans | OfRoot | Window

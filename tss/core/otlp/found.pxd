@@ -152,6 +152,7 @@ cdef struct Scan:
     uint32_t index_room
     uint32_t last_trace
     uint32_t[3] bad_traces  # by TraceKind
+    bint has_states  # whether a span has a trace state
     Failure failure
 
 

@@ -16,6 +16,7 @@ cdef class Fragment:
     cdef readonly bytes span_ids
     cdef readonly bytes missing
     cdef readonly tuple values
+    cdef readonly bytes facts
 
     cpdef tuple _fields(self)
     @cython.locals(ids="long long")
@@ -24,3 +25,4 @@ cdef class Fragment:
 
 @cython.locals(size="long long", found=tuple)
 cpdef long long values_bytes(tuple values) except *
+cpdef long long facts_bytes(bytes facts) except -1

@@ -29,6 +29,7 @@ class ScanErrorReason(enum.Enum):
 
 # Memory in CPython 3.11 on 64 bits (tests/core/test_otlp_values.py checks it).
 FRAGMENT_BYTES = 290  # the object, its record's share, and the headers of its id, its payload, and the ids of its spans
+BYTES_BYTES = 33  # the header of a bytes object
 TUPLE_BYTES = 56
 PLACE_BYTES = 8
 TEXT_BYTES = 56
@@ -48,7 +49,7 @@ class Fragment:
     """
 
     __slots__ = (
-        "end_ns", "errors", "has_root", "missing", "payload", "span_ids", "spans", "start_ns", "trace_id", "values",
+        "end_ns", "errors", "facts", "has_root", "missing", "payload", "span_ids", "spans", "start_ns", "trace_id", "values",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,7 @@ class Fragment:
         span_ids: bytes,
         missing: bytes,
         values: Values = (),
+        facts: bytes = b"",
     ) -> None:
         self.trace_id = trace_id
         """16 bytes, not all zero."""
@@ -85,16 +87,18 @@ class Fragment:
         zero bytes stand for parent ids of an invalid length."""
         self.values = values
         """The distinct values for each ask of the lookup, in the order of their first appearance."""
+        self.facts = facts
+        """What a program found in the spans (`conditions/program.py`)."""
 
     def _fields(self) -> tuple[object, ...]:
         times = self.start_ns, self.end_ns
-        return self.trace_id, self.payload, self.spans, self.errors, times, self.has_root, self.span_ids, self.missing, self.values  # fmt: skip
+        return self.trace_id, self.payload, self.spans, self.errors, times, self.has_root, self.span_ids, self.missing, self.values, self.facts  # fmt: skip
 
     def held_bytes(self) -> int:
         """Memory in bytes, including payload and values. A text that several traces share counts for each, since it is not
         known whether it is shared."""
         ids = len(self.span_ids) + len(self.missing)
-        return FRAGMENT_BYTES + len(self.payload) + ids + values_bytes(self.values)
+        return FRAGMENT_BYTES + len(self.payload) + ids + values_bytes(self.values) + facts_bytes(self.facts)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fragment) and self._fields() == other._fields()
@@ -106,8 +110,13 @@ class Fragment:
         return (
             f"Fragment({self.trace_id.hex()}, {_size(self.payload)}, spans={self.spans}, errors={self.errors}, "
             f"start_ns={self.start_ns}, end_ns={self.end_ns}, has_root={self.has_root}, "
-            f"missing={self.missing.hex(' ', 8)}, values={self.values})"
+            f"missing={self.missing.hex(' ', 8)}, values={self.values}, facts={self.facts.hex()})"
         )
+
+
+def facts_bytes(facts: bytes) -> int:
+    """Memory of facts, in bytes. Shared facts count for each trace, since it is not known whether they are shared."""
+    return BYTES_BYTES + len(facts) if facts else 0
 
 
 def values_bytes(values: Values) -> int:

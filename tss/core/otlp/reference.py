@@ -10,11 +10,15 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from tss.core.conditions.formula import ERROR, FALSE, TRUE, Fold, OfSpans, Place, Truth
+from tss.core.conditions.program import ASKS_NOTHING, Code, Program, Root, run
 from tss.core.otlp import nesting, schema, wire
 from tss.core.otlp.attributes import Attributes, by_key
 from tss.core.otlp.envelope import LINEAGE_SPANS, MAX_MESSAGE_BYTES, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, Fragment, ScanError, ScanErrorReason
 from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Location, Lookup, Value, Values
+from tss.core.otlp.spanview import Holder, View, events_of, resource_of, scope_of
+from tss.core.tracestate import NO_RV, SAW_RV, weight_of
 
 _ZERO_TRACE_ID = bytes(16)
 _ZERO_SPAN_ID = bytes(8)
@@ -30,7 +34,7 @@ _Seen = tuple[Any, Attributes, Attributes]
 
 
 class Scanner:
-    """Splits records by trace, and finds the values that `lookup` asks for.
+    """Splits records by trace, and finds the values that `lookup` asks for and the facts that `program` asks for.
 
     A record is unreadable if the framing of its messages is invalid, down to a span's own fields and its status. The
     content of attributes, events, links, resources and scopes is not checked, because it is passed on unchanged. An
@@ -41,8 +45,9 @@ class Scanner:
     If a span, resource or scope has a key twice, the first one counts, as in the Collector.
     """
 
-    def __init__(self, lookup: Lookup = NOTHING) -> None:
+    def __init__(self, lookup: Lookup = NOTHING, program: Program = ASKS_NOTHING) -> None:
         self._lookup = lookup
+        self._program = program
         self._locations = frozenset(ask.location for ask in lookup.asks)
 
     def fragments(self, value: bytes | None, encoding: Encoding, scan_errors: list[ScanError]) -> tuple[Fragment, ...]:
@@ -77,12 +82,13 @@ class Scanner:
         for label, one in zip(labels, seen, strict=True):
             members_of.setdefault(label, []).append(one)
         found = []
+        facts = _facts_by_trace(self._program, data)
         for label, payload in wire.split(message, labels).items():
             members = members_of[label]
             if isinstance(label, ScanErrorReason):
                 scan_errors.append(ScanError(label, _detail(label, members, len(seen)), payload))
             else:
-                found.append(_fragment(label, payload, members, self._values(members)))
+                found.append(_fragment(label, payload, members, self._values(members), facts[label]))
         return tuple(found)
 
     def _spans(self, data: Any) -> Iterator[_Seen]:
@@ -181,7 +187,7 @@ def _detail(reason: ScanErrorReason, bad: Sequence[_Seen], total: int) -> str:
     return bad_spans(reason, len(bad), total, found)
 
 
-def _fragment(trace_id: bytes, payload: bytes, members: Sequence[_Seen], values: Values) -> Fragment:
+def _fragment(trace_id: bytes, payload: bytes, members: Sequence[_Seen], values: Values, facts: bytes) -> Fragment:
     spans = [span for span, _, _ in members]
     starts = [span.start_time_unix_nano for span in spans]
     span_ids = [span.span_id for span in spans]
@@ -197,7 +203,93 @@ def _fragment(trace_id: bytes, payload: bytes, members: Sequence[_Seen], values:
         b"".join(span_ids),
         _missing(parents, frozenset(span_ids)),
         values,
+        facts,
     )
+
+
+def facts_by_trace(program: Program, message: bytes) -> dict[bytes, bytes]:
+    """The facts of each trace in a serialized `TracesData`, by trace id. Raises DecodeError."""
+    return _facts_by_trace(program, _parse(message))
+
+
+def _facts_by_trace(program: Program, data: Any) -> dict[bytes, bytes]:
+    found: dict[bytes, _Answering] = {}
+    for group in data.resource_spans:
+        resource = resource_of(group)
+        for within in group.scope_spans:
+            scope = scope_of(within)
+            for span in within.spans:
+                if isinstance(label := _label(span), bytes):
+                    found.setdefault(label, _Answering(program)).add(span, resource, scope)
+    return {trace_id: answering.facts() for trace_id, answering in found.items()}
+
+
+class _Answering:
+    """The answers of a program for the spans of one trace in one record."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._answers: list[Truth] = [FALSE] * len(program.spans)
+        self._root: Root | None = None
+        self._marks = 0
+        self._rv = NO_RV
+        self._times: list[tuple[int, int]] = []
+
+    def facts(self) -> bytes:
+        return self._program.make(self._answers, self._root, self._marks, self._rv, self._times)
+
+    def add(self, span: Any, resource: Holder, scope: Holder) -> None:
+        """The next span."""
+        self._times.append((span.start_time_unix_nano, span.end_time_unix_nano))
+        self._weigh(span.trace_state)
+        if not self._program.asks:
+            return
+        view = View(span, resource, scope)
+        events = [view.of_event(event, index) for index, event in events_of(span)] if self._program.has_events else []
+        program = self._program
+        for place, (ask, own, of_events) in enumerate(
+            zip(program.spans, program.span_codes, program.event_codes, strict=True)
+        ):
+            for answer in self._sequence(ask, own, of_events, view, events):
+                self._answers[place] = _fold(ask.fold, self._answers[place], answer)
+        if program.roots and span.parent_span_id in _NO_PARENT:
+            self._see_root(view)
+
+    def _sequence(
+        self, ask: OfSpans, own: Code, of_events: Code | None, view: View, events: Sequence[View]
+    ) -> Iterator[Truth]:
+        if ask.each is Place.EVENT:
+            yield from (self._run(own, event) for event in events)
+            return
+        yield self._run(own, view)
+        if of_events is not None:
+            yield from (self._run(of_events, event) for event in events)
+
+    def _run(self, code: Code, view: View) -> Truth:
+        return run(code, lambda number: self._leaf(number, view), lambda number: self._program.general(number, view))
+
+    def _leaf(self, number: int, view: View) -> Truth:
+        leaf = self._program.leaves[number]
+        return leaf.test.answer(view.field(leaf.field))
+
+    def _see_root(self, view: View) -> None:
+        start, span_id = view.span.start_time_unix_nano, bytes(view.span.span_id)
+        if self._root is None or (start, span_id) < (self._root.start_ns, self._root.span_id):
+            self._root = Root(start, span_id, [self._run(code, view) for code in self._program.root_codes])
+
+    def _weigh(self, trace_state: bytes) -> None:
+        if not trace_state:
+            return
+        marks, rv = weight_of(trace_state)
+        if marks & SAW_RV and not self._marks & SAW_RV:
+            self._rv = rv
+        self._marks |= marks
+
+
+def _fold(fold: Fold, before: Truth, answer: Truth) -> Truth:
+    if fold is Fold.FIRST:
+        return before or answer
+    return max(before, answer, key=(FALSE, ERROR, TRUE).index)
 
 
 def _missing(parents: Iterable[bytes], span_ids: frozenset[bytes]) -> bytes:

@@ -30,9 +30,11 @@ from tss.core.otlp.values cimport (
     is_too_deep, keep, slot_of, values_of, values_of_each_span,
 )
 
+from tss.core.conditions.program import ASKS_NOTHING
 from tss.core.otlp.envelope import MAX_MESSAGE_BYTES, OPENING_BRACE, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, ScanError, ScanErrorReason
 from tss.core.otlp.lookup import NOTHING, Location
+from tss.core.otlp.reference import facts_by_trace
 from tss.core.otlp.wire import MAX_SPLIT_BYTES, WireError
 
 cdef enum:
@@ -219,6 +221,7 @@ cdef inline bint read_part(Scan *s, uint64_t tag, Pos body, Pos end, Seen *seen,
         seen.span_id.at, seen.span_id.size = body, end - body
     elif tag == (3 << 3 | LENGTH):
         seen.trace_state.at, seen.trace_state.size = body, end - body
+        s.has_states |= end > body
     elif tag == (4 << 3 | LENGTH):
         seen.parent_id.at, seen.parent_id.size = body, end - body
     elif tag == (5 << 3 | LENGTH):
@@ -526,6 +529,7 @@ cdef Fragment fragment_of(Scan *s, Trace *trace, bytes payload, list texts, list
     fragment.span_ids = span_ids_of(s, trace)
     fragment.missing = missing(s, trace, fragment.span_ids)
     fragment.values = values_of(s, trace, texts, alive) if s.wanted.asks else ()
+    fragment.facts = b""
     return fragment
 
 
@@ -560,6 +564,14 @@ cdef tuple results(Scan *s, bytes message, bytes arrived, list scan_errors, list
         else:
             scan_errors.append(scan_error_of(s, trace, payload))
     return tuple(found)
+
+
+cdef int add_facts(tuple found, dict facts) except -1:
+    """Give each fragment the facts of its trace."""
+    cdef Fragment fragment
+    for fragment in found:
+        fragment.facts = facts[fragment.trace_id]
+    return 0
 
 
 cdef object error_of(Scan *s):
@@ -619,9 +631,10 @@ cdef inline bint may_be_json(Pos at, Py_ssize_t size) noexcept nogil:
 
 
 cdef class Scanner:
-    """Splits records by trace, and finds the values that `lookup` asks for. The same as `reference.Scanner`, compiled."""
+    """Splits records by trace, and finds the values that `lookup` asks for and the facts that `program` asks for. The same as
+    `reference.Scanner`, compiled."""
 
-    def __cinit__(self, lookup=NOTHING):
+    def __cinit__(self, lookup=NOTHING, program=ASKS_NOTHING):
         cdef dict plain = {
             Location.NAME: PLAIN_NAME, Location.KIND: PLAIN_KIND, Location.STATUS: PLAIN_STATUS,
             Location.TRACE_STATE: PLAIN_TRACE_STATE,
@@ -629,6 +642,8 @@ cdef class Scanner:
         cdef list asks = [
             (at, ask.location, ask.key.encode("utf-8", "surrogatepass")) for at, ask in enumerate(lookup.asks)
         ]
+        self.program = program
+        self.asks_facts = bool(program.asks)
         self.keys = [text for _, _, text in asks]
         self.texts = [None] * SHARED_TEXTS
         compile_keys(&self.wanted.spans, [(at, text) for at, place, text in asks if place is Location.SPAN])
@@ -662,12 +677,16 @@ cdef class Scanner:
     cdef tuple scan(self, bytes message, bytes arrived, list scan_errors):
         cdef Scan s
         cdef Firsts firsts
+        cdef tuple found
         if <uint64_t> PyBytes_GET_SIZE(message) > MOST_BYTES:
             scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, f"a message of {PyBytes_GET_SIZE(message)} bytes", arrived))
             return ()
         try:
             if read(&s, &self.wanted, &firsts, message):
-                return results(&s, message, arrived, scan_errors, self.texts)
+                found = results(&s, message, arrived, scan_errors, self.texts)
+                if self.asks_facts or s.has_states:
+                    add_facts(found, facts_by_trace(self.program, message))
+                return found
             scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, str(error_of(&s)), arrived))
             return ()
         finally:
@@ -699,6 +718,7 @@ cdef void start(Scan *s, Firsts *firsts) noexcept nogil:
     set_up(&s.hits, firsts.hits, FIRST_FEW, sizeof(Hit))
     s.index = NULL
     s.index_room = s.last_trace = 0
+    s.has_states = False
     s.bad_traces[0] = s.bad_traces[1] = s.bad_traces[2] = NONE
     s.failure.what = NO_TROUBLE
 

@@ -12,8 +12,8 @@ _CLASSES = classes_of(
     {
         "TracesData": (("resource_spans", 1, "*ResourceSpans"),),
         # Protobuf merges a resource that occurs twice: the attributes of both count.
-        "ResourceSpans": (("resource", 1, "*bytes"), ("scope_spans", 2, "*ScopeSpans")),
-        "ScopeSpans": (("scope", 1, "*bytes"), ("spans", 2, "*Span")),
+        "ResourceSpans": (("resource", 1, "*bytes"), ("scope_spans", 2, "*ScopeSpans"), ("schema_url", 3, "bytes")),
+        "ScopeSpans": (("scope", 1, "*bytes"), ("spans", 2, "*Span"), ("schema_url", 3, "bytes")),
         "Span": (
             ("trace_id", 1, "bytes"),
             ("span_id", 2, "bytes"),
@@ -24,13 +24,28 @@ _CLASSES = classes_of(
             ("start_time_unix_nano", 7, "fixed64"),
             ("end_time_unix_nano", 8, "fixed64"),
             ("attributes", 9, "*bytes"),
+            ("dropped_attributes_count", 10, "uint32"),
             ("events", 11, "*bytes"),
+            ("dropped_events_count", 12, "uint32"),
             ("links", 13, "*bytes"),
+            ("dropped_links_count", 14, "uint32"),
             ("status", 15, "Status"),
+            ("flags", 16, "fixed32"),
         ),
-        "Status": (("code", 3, "int32"),),
-        "Resource": (("attributes", 1, "*bytes"),),
-        "InstrumentationScope": (("attributes", 3, "*bytes"),),
+        "Status": (("message", 2, "bytes"), ("code", 3, "int32")),
+        "Event": (
+            ("time_unix_nano", 1, "fixed64"),
+            ("name", 2, "bytes"),
+            ("attributes", 3, "*bytes"),
+            ("dropped_attributes_count", 4, "uint32"),
+        ),
+        "Resource": (("attributes", 1, "*bytes"), ("dropped_attributes_count", 2, "uint32")),
+        "InstrumentationScope": (
+            ("name", 1, "bytes"),
+            ("version", 2, "bytes"),
+            ("attributes", 3, "*bytes"),
+            ("dropped_attributes_count", 4, "uint32"),
+        ),
         "KeyValue": (("key", 1, "bytes"), ("value", 2, "AnyValue")),
         "AnyValue": (
             ("string_value", 1, "|bytes"),
@@ -41,7 +56,11 @@ _CLASSES = classes_of(
             ("kvlist_value", 6, "|bytes"),
             ("bytes_value", 7, "|bytes"),
         ),
+        "ArrayValue": (("values", 1, "*bytes"),),
+        "KeyValueList": (("values", 1, "*bytes"),),
     },
 )
-TracesData, Span, KeyValue = _CLASSES["TracesData"], _CLASSES["Span"], _CLASSES["KeyValue"]
+TracesData, ResourceSpans, ScopeSpans = _CLASSES["TracesData"], _CLASSES["ResourceSpans"], _CLASSES["ScopeSpans"]
+Span, Event, KeyValue = _CLASSES["Span"], _CLASSES["Event"], _CLASSES["KeyValue"]
+ArrayValue, KeyValueList = _CLASSES["ArrayValue"], _CLASSES["KeyValueList"]
 AnyValue, Resource, InstrumentationScope = _CLASSES["AnyValue"], _CLASSES["Resource"], _CLASSES["InstrumentationScope"]
