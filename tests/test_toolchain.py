@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import toolchain
-from toolchain import jars, pip, wheels
+from toolchain import jars, pip, programs, wheels
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -90,6 +90,49 @@ def test_the_machines_go_is_taken_if_it_can_build(
 def test_without_java_and_go_they_come_from_wheels(on_the_path: Path, wheels_asked_for: list[str]) -> None:
     assert toolchain.java().name == "java" and toolchain.go().name == "go"
     assert wheels_asked_for == ["java", "go"]
+
+
+@pytest.fixture
+def one_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its source."""
+    monkeypatch.setattr(programs, "CACHE", tmp_path / "cache")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "go.mod").write_text("module a\n\ngo 1.26.0\n")
+    (source / "main.go").write_text("package main\n")
+    return source
+
+
+IS_GO = '[ "$1" = version ] && { echo "go version go1.26.0 linux/amd64"; exit; };'
+
+
+def test_a_program_is_built_once_for_each_source(
+    on_the_path: Path, wheels_asked_for: list[str], one_program: Path
+) -> None:
+    # After -o stands where to; what is called when is told there.
+    command(on_the_path, "go", f'{IS_GO} while [ "$1" != -o ]; do shift; done; echo built >> "$2"')
+    made = programs.built(one_program, "judge")
+    assert (programs.built(one_program, "judge"), made.read_text(), made.parent.name) == (made, "built\n", "judge")
+    (one_program / "main.go").write_text("package main // another\n")
+    assert (other := programs.built(one_program, "judge")) != made and other.read_text() == "built\n"
+    assert programs.built(one_program, "judge", linked="-X a=b") not in {made, other}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("x.go:1:2: dial tcp: lookup proxy.golang.org: no such host", "GOPROXY"),
+        ("./main.go:3:1: syntax error: non-declaration statement", "Go said:\n./main.go:3:1: syntax error"),
+    ],
+)
+def test_a_program_that_cannot_be_built_says_what_to_do(
+    on_the_path: Path, wheels_asked_for: list[str], one_program: Path, said: str, told: str
+) -> None:
+    command(on_the_path, "go", f"{IS_GO} echo '{said}' >&2; exit 1")
+    for _ in range(2):
+        with pytest.raises(programs.Unbuilt, match=r"^judge cannot be built") as raised:
+            programs.built(one_program, "judge")
+        assert told in str(raised.value) and ("GOPROXY" in str(raised.value)) == ("dial" in said)
 
 
 def test_a_compiler_has_to_compile(on_the_path: Path, wheels_asked_for: list[str], monkeypatch) -> None:

@@ -5,27 +5,20 @@ Built once with Go into .cache/, by the hash of its source: when first asked, or
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
 import subprocess
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from toolchain import go
+from toolchain.programs import built
 
-SOURCE = Path(__file__).parent
-CACHE = SOURCE.parents[2] / ".cache" / "oracle"
-BUILD_SECS = 900  # with all modules to fetch
 JUDGE_SECS = 120
 
 Json = Any
 
 
 class NoOracle(RuntimeError):
-    """It cannot be built or does not take these bytes: the message says which."""
+    """It does not take these bytes: the message says why."""
 
 
 def spans(otlp: bytes, *, top_level_by_kind: bool = False) -> list[dict[str, Json]]:
@@ -137,30 +130,6 @@ def _with_floats(span: dict[str, Json]) -> dict[str, Json]:
     return span
 
 
-@cache
 def binary() -> Path:
-    """It, built if it is not there yet. Processes that come at once wait for the first."""
-    made = CACHE / f"oracle-{_source_hash()}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            _build(made)
-    return made
-
-
-def _source_hash() -> str:
-    parts = sorted(path for path in SOURCE.iterdir() if path.suffix in {".go", ".mod", ".sum"})
-    return hashlib.sha256(b"".join(part.name.encode() + part.read_bytes() for part in parts)).hexdigest()[:16]
-
-
-def _build(made: Path) -> None:
-    unfinished = made.with_suffix(".new")  # moved when complete
-    command = [str(go(SOURCE)), "build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", str(unfinished), "."]
-    environment = os.environ | {"CGO_ENABLED": "0"}
-    built = subprocess.run(
-        command, cwd=SOURCE, env=environment, check=False, capture_output=True, timeout=BUILD_SECS, text=True
-    )
-    if built.returncode:
-        raise NoOracle(f"the Datadog agent's modules could not be built:\n{built.stderr[-4000:]}")
-    unfinished.rename(made)
+    """It, built if it is not there yet. Raises programs.Unbuilt, and toolchain.pip.Failed without Go."""
+    return built(Path(__file__).parent, "oracle")

@@ -1,0 +1,1 @@
+"""Other people's programs as judges of ours, asked at random: `make oracle`."""
