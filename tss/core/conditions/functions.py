@@ -129,6 +129,12 @@ def _first(values: Iterable[Any]) -> Any:
     return next((value for value in values if value is not None), None)
 
 
+def _make_coalesce(values: list[Any] | None) -> Callable[..., Any]:
+    if values is not None and not values:
+        raise ValueError("the list cannot be empty")
+    return _first
+
+
 def _make_case(_: Any, case: str | None) -> Callable[..., Any]:
     if case not in {"lower", "upper"}:
         raise ValueError('the case has to be "lower" or "upper"; "snake" and "camel" are not supported')
@@ -163,7 +169,7 @@ _TIME = ("Time", Takes.TIME)
 
 TABLE: tuple[Function, ...] = (
     _one("Bool", 'a value as a bool: `true`, 1, "t"', _same, Takes.BOOL_LIKE),
-    Function("Coalesce", (Parameter("Values", Takes.LIST_OF_ANY),), "the first value of a list that is not nil", _as(_first)),
+    Function("Coalesce", (Parameter("Values", Takes.LIST_OF_ANY),), "the first value of a list that is not nil", _make_coalesce),
     _of("Concat", "values as strings, joined", c.concat, ("Vals", Takes.LIST_OF_TEXT_LIKES), ("Delimiter", _T)),
     _of("ContainsValue", "whether a list has an item", c.contains_value, ("Target", Takes.LIST), ("Item", Takes.ANY)),
     Function("ConvertCase", (Parameter("Target", _T), Parameter("ToCase", Takes.FIXED_TEXT)),

@@ -32,6 +32,9 @@ from tss.core.conditions.tree import (
 MAX_DEPTH = 40
 """Levels of brackets, calls and keys. pkg/ottl has no bound."""
 
+MAX_OPERATORS = 200
+"""Operators of arithmetic in one condition, counted again where a bracket is read twice. pkg/ottl has no bound."""
+
 _MAX_INT = (1 << 63) - 1
 _COMPARISON = "a comparison (== != < <= > >=)"
 _VALUE = "a value: a path, a literal or a function"
@@ -53,6 +56,7 @@ class _Reader:
         self._words = words
         self._at = 0
         self._depth = 0
+        self._operators = 0  # of arithmetic: each one is a level of the tree
 
     @property
     def _word(self) -> Token:
@@ -243,14 +247,20 @@ class _Reader:
     def _sum(self) -> Value:
         at, found = self._place(), self._product()
         while self._word.kind is Kind.PLUS_MINUS:
-            operator = self._next().text
+            operator = self._operator()
             found = Arithmetic(at, operator, found, self._product())
         return found
+
+    def _operator(self) -> str:
+        self._operators += 1
+        if self._operators > MAX_OPERATORS:
+            raise self._word.error(f"at most {MAX_OPERATORS} of + - * /")
+        return self._next().text
 
     def _product(self) -> Value:
         at, found = self._place(), self._factor()
         while self._word.kind is Kind.TIMES:
-            operator = self._next().text
+            operator = self._operator()
             found = Arithmetic(at, operator, found, self._factor())
         return found
 

@@ -187,9 +187,9 @@ def _unread(node: Logic, told: str) -> Formula:
     return formula.All(()) if answer == TRUE else formula.Any(())
 
 
-def _of_one(_: Reference) -> Callable[[Found], Found]:
+def _of_one(reference: Reference) -> Callable[[Found], Found]:
     """The view is the field's value."""
-    return lambda value: value
+    return (lambda value: value) if reference.found.target.name else (lambda _: None)
 
 
 def _of_nothing(_: Reference) -> Callable[[object], None]:

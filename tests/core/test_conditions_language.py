@@ -1,0 +1,159 @@
+"""The condition language: what it answers, what it refuses and how it says so."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.core.ottl_answers import ANSWERS as GIVEN
+from tests.core.ottl_answers import SPAN
+from tests.core.ottl_cases import ANSWERS, Cases, View, questions, views
+from tss.core.conditions import formula
+from tss.core.conditions.formula import ERROR, FALSE, TRUE, All, Compare, Field, Leaf, Place, Truth
+from tss.core.conditions.language import ConditionError, Context, parse
+from tss.core.conditions.splitting import to_formula
+
+
+def answer(text: str) -> str:
+    try:
+        condition = parse(text)
+    except ConditionError:
+        return "REFUSED"
+    return ANSWERS[condition.evaluator()(View(SPAN))]
+
+
+@pytest.mark.parametrize(("text", "given"), GIVEN)
+def test_the_answer_is_that_of_pkg_ottl(text: str, given: str) -> None:
+    if text == "Len(attributes) == 2":  # of a smaller span
+        text = "Len(attributes) == 5"
+    assert answer(text) == given
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('attributes["k"] = "v"', "1:17: found `=`, expected a comparison (== != < <= > >=); did you mean `==`"),
+        ("attributes[\"k\"] == 'v'", "1:20: found `'v'`, expected a string in double quotes: \"...\""),
+        ('name == "a"\n  && true', "2:3: found `&&`, expected `and`"),
+        ('name == "a" AND true', "1:13: found `AND`, expected `and`, `or` or the end of the condition; did you mean `and`"),
+        ("kind == SPAN_KIND_SEVER", "1:9: found `SPAN_KIND_SEVER`, expected an enum like STATUS_CODE_ERROR; did you mean `SPAN_KIND_SERVER`"),
+        ("nmae == 1", "1:1: found `nmae`, expected a path of a span; did you mean `name`"),
+        ('resorce.attributes["a"] == 1', "1:1: found `resorce.attributes`, expected a path of a span; did you mean `resource`"),
+        ('attributes.k == "v"', '1:12: found `.k`, expected nothing after `attributes`; did you mean `attributes["k"]`'),
+        ('IsMtach(name, "a")', "1:1: found `IsMtach`, expected a function; did you mean `IsMatch`"),
+        ("Now() > end_time", "1:1: found `Now`, expected another function: its answer is not a function of the records"),
+        ('Substring(name, 1) == "a"', "1:1: found 2 arguments, expected 3 to 4: Substring(target, start, length, utf8_safe?)"),
+        ('name == "a\\d"', '1:11: found `\\d` in a string, expected one of \\\\ \\" \\n \\t \\r \\u00e9; write \\\\ for one backslash'),
+        ("", "1:1: found the end of the condition, expected a value: a path, a literal or a function"),
+    ],
+)  # fmt: skip
+def test_an_error_says_where_it_is_what_was_found_and_what_was_expected(text: str, error: str) -> None:
+    with pytest.raises(ConditionError) as raised:
+        parse(text)
+    assert str(raised.value) == error
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_formula_answers_as_the_evaluator(seed: int) -> None:
+    asked = set()
+    for text, context, trace in questions(Random(seed), 250):
+        try:
+            condition = parse(text, context)
+        except ConditionError:
+            continue
+        split, whole = to_formula(condition), condition.evaluator()
+        for view in views(trace, context):
+            assert answer_of(split, view) == whole(view), text
+            asked.add(whole(view))
+    assert asked == {FALSE, TRUE, ERROR}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_canonical_text_is_the_same_condition(seed: int) -> None:
+    read = 0
+    for text, context, _ in questions(Random(seed), 250):
+        try:
+            told = parse(text, context).told
+        except ConditionError:
+            continue
+        assert parse(told, context).told == told, text
+        read += 1
+    assert read > 50
+
+
+def answer_of(of: formula.Formula, view: Any) -> Truth:
+    """By the rules of formula.py, written once more."""
+    match of:
+        case Leaf(field, test):
+            value = view.value(field.place, field.name) if field.name != "duration" else duration(view)
+            return test.answer(value.get(field.key) if field.name == "attributes" else value)
+        case formula.All(members) | formula.Any(members):
+            settled = FALSE if isinstance(of, All) else TRUE
+            for member in members:
+                found = answer_of(member, view)
+                if found != TRUE - settled:
+                    return found
+            return TRUE - settled
+        case formula.Not(inner):
+            found = answer_of(inner, view)
+            return found if found == ERROR else TRUE - found
+    return of.answer_of(view)
+
+
+def duration(view: Any) -> Any:
+    return view.value(Place.SPAN, "end_time_unix_nano") - view.value(Place.SPAN, "start_time_unix_nano")
+
+
+@pytest.mark.parametrize(
+    ("text", "leaf"),
+    [
+        ('5 < attributes["n"]', Leaf(Field(Place.SPAN, "attributes", "n"), Compare(">", 5))),
+        ('end_time - start_time > Duration("5ms")', Leaf(Field(Place.SPAN, "duration"), Compare(">", 5_000_000))),
+        ("end_time_unix_nano - start_time_unix_nano >= 7", Leaf(Field(Place.SPAN, "duration"), Compare(">=", 7))),
+        ("IsRootSpan()", Leaf(Field(Place.SPAN, "parent_span_id"), Compare("==", bytes(8)))),
+        ('kind.string == "Server"', Leaf(Field(Place.SPAN, "kind"), Compare("==", 2))),
+        ('span_id.string != "00f067aa0ba902b7"', Leaf(Field(Place.SPAN, "span_id"), Compare("!=", bytes.fromhex("00f067aa0ba902b7")))),
+        ('resource.attributes["a"] != nil', Leaf(Field(Place.RESOURCE, "attributes", "a"), Compare("!=", None))),
+        ('IsMatch(name, "a+")', Leaf(Field(Place.SPAN, "name"), formula.Matches("a+"))),
+        ("start_time < Unix(5)", Leaf(Field(Place.SPAN, "start_time_unix_nano"), Compare("<", 5_000_000_000))),
+    ],
+)  # fmt: skip
+def test_a_comparison_with_a_constant_is_one_that_the_scanner_does_without_python(text: str, leaf: Leaf) -> None:
+    assert to_formula(parse(text)) == leaf
+
+
+def test_a_condition_says_which_fields_it_reads() -> None:
+    condition = parse('attributes["a"] == resource.attributes["b"] and start_time == end_time and Len(attributes) > 1')
+    assert [field.told for field in condition.fields] == [
+        'span.attributes["a"]', 'resource.attributes["b"]', "span.start_time_unix_nano", "span.end_time_unix_nano",
+        'span.attributes[""]',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 5000, "[" * 9000, "not " * 4000, "-" * 9000, "a" * 20_000, "1+" * 8000 + "1 == 1", "F(" * 3000]
+)
+def test_a_condition_of_any_depth_ends_in_an_error_of_the_language(text: str) -> None:
+    with pytest.raises(ConditionError):
+        parse(text)
+
+
+def test_broken_conditions_raise_nothing_else() -> None:
+    rng, refused = Random(5), 0
+    cases = Cases(rng)
+    for _ in range(1500):
+        text = cases.condition()
+        for _ in range(rng.randrange(4)):
+            at = rng.randrange(len(text) + 1)
+            text = (
+                text[:at]
+                + chr(rng.choice((rng.randrange(128), rng.randrange(0x110000))))
+                + text[at + rng.randrange(3) :]
+            )
+        try:
+            parse(text, rng.choice(list(Context)), ours=rng.random() < 0.5)
+        except ConditionError as error:
+            refused += error.line >= 1 and error.column >= 1
+    assert refused > 500
