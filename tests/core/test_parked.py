@@ -30,6 +30,7 @@ summaries = st.builds(
     Summary, numbers, numbers, counts, counts, counts, counts, numbers, numbers, st.booleans(),
     st.integers(-1, 2**62), st.integers(-1, 2**62), ids, ids, st.booleans(),
     st.lists(st.lists(values, max_size=3).map(tuple), max_size=3).map(tuple),
+    root_ms=st.integers(-1, 2**62), seen_bytes=counts,
 )  # fmt: skip
 
 
@@ -51,9 +52,17 @@ def test_a_summary_that_is_cut_or_of_another_version_is_lost(summary: Summary, c
 
 
 GOLDEN = Summary(
-    1, 2, 3, 3, 4, 5, 6, 7, True, 8, 9, b"12345678", b"abcdefgh", False, (("a", True, 1, 1.5), (b"\x00\xff",), ())
-)
+    1, 2, 3, 3, 4, 5, 6, 7, True, 8, 9, b"12345678", b"abcdefgh", False, (("a", True, 1, 1.5), (b"\x00\xff",), ()),
+    root_ms=9, seen_bytes=4,
+)  # fmt: skip
 GOLDEN_BYTES = (
+    b"\x01\x00\x00\x00\xee\x00\x00\x00\x08"
+    b'{"first_offset":1,"parked_to":2,"spans":3,"held_spans":3,"payload_bytes":4,"errors":5,"start_ns":6,"end_ns":7,'
+    b'"has_root":true,"first_ms":8,"last_ms":9,"overflown":false,"values":[["a",true,1,1.5],[["00ff"]],[]],'
+    b'"root_ms":9,"seen_bytes":4}'
+    b"12345678abcdefgh"
+)
+OLD_BYTES = (  # the version before knew nothing of the root's time and of the bytes below the low water
     b"\x01\x00\x00\x00\xd3\x00\x00\x00\x08"
     b'{"first_offset":1,"parked_to":2,"spans":3,"held_spans":3,"payload_bytes":4,"errors":5,"start_ns":6,"end_ns":7,'
     b'"has_root":true,"first_ms":8,"last_ms":9,"overflown":false,"values":[["a",true,1,1.5],[["00ff"]],[]]}'
@@ -63,12 +72,14 @@ GOLDEN_BYTES = (
 
 def test_the_bytes_are_those_that_the_version_before_reads_and_wrote() -> None:
     """While a fleet is updated, or an update is taken back, both versions take over from each other."""
-    assert Summary.from_bytes(GOLDEN_BYTES) == GOLDEN
-    assert attrs.evolve(GOLDEN, lookup="00ff", unlooked=True).to_bytes() == GOLDEN_BYTES, "it refuses a field more"
+    assert Summary.from_bytes(GOLDEN_BYTES) == Summary.from_bytes(OLD_BYTES) == GOLDEN
+    assert attrs.evolve(GOLDEN, lookup="00ff", unlooked=True).to_bytes() == GOLDEN_BYTES
+    old, new = json.loads(OLD_BYTES[9:-16]), json.loads(GOLDEN_BYTES[9:-16])
+    assert new == old | {"root_ms": 9, "seen_bytes": 4}, "the version before needs each of its own fields"
 
 
 def test_what_a_version_to_come_adds_is_passed_over() -> None:
-    more = GOLDEN_BYTES.replace(b'"values"', b'"more":[{}],"values"').replace(b"\xd3", b"\xdf", 1)
+    more = GOLDEN_BYTES.replace(b'"values"', b'"more":[{}],"values"').replace(b"\xee", b"\xfa", 1)
     assert Summary.from_bytes(more) == GOLDEN
 
 

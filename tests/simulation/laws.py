@@ -30,17 +30,24 @@ def breaches(world: World) -> list[str]:
         return world.broken  # what follows from that is not worth the reading
     logs = [
         [
-            (entry.offset, entry.timestamp_ms, entry.appended_ms, world.facts[number, entry.offset])
+            (
+                entry.offset,
+                entry.timestamp_ms,
+                entry.appended_ms,
+                world.facts[number, entry.offset],
+                world.sizes[number, entry.offset],
+            )
             for entry in log.entries
         ]
         for number, log in enumerate(world.kafka.logs)
     ]
-    chronicle = Chronicle.of(logs, world.plan.settings.app, world.ended_ms)
+    plan = world.plan
+    chronicle = Chronicle.of(logs, plan.settings.app, world.ended_ms, plan.waits, plan.max_trace_bytes)
     case = Case(world, chronicle, _rulings(world))
     checks = (
         _nothing_kept_is_lost(case),
         _garbage_is_put_aside(world),
-        _rulings_are_right(world),
+        _rulings_are_right(case),
         _verdicts_agree(case),
         _dropped_is_dropped(world),
         _bytes_out_are_bytes_in(world, chronicle),
@@ -96,7 +103,12 @@ def _passed_at(world: World) -> dict[tuple[int, int], int]:
 
 def _is_surely_kept(case: Case, trace_id: bytes) -> bool:
     group = _promised_group(case, trace_id)
-    return group is not None and keeps(_facts(group), case.world.plan.settings.sampling)
+    return group is not None and _is_kept(case, group)
+
+
+def _is_kept(case: Case, group: list[Occurrence]) -> bool:
+    """What a ruling on these must say."""
+    return not case.chronicle.is_too_large(group) and keeps(_facts(group), case.world.plan.settings.sampling)
 
 
 def _garbage_is_put_aside(world: World) -> Iterator[str]:
@@ -162,13 +174,15 @@ def _facts(group: list[Occurrence]) -> list[Fact]:
     return [fact for each in group for fact in each.facts]
 
 
-def _rulings_are_right(world: World) -> Iterator[str]:
-    """Each ruling is what the policies say of the spans it knew."""
-    for life in world.lives:
-        for ruling in life.rulings:
-            known = [fact for place in ruling.known for fact in world.facts[place][ruling.trace_id]]
-            if keeps(known, world.plan.settings.sampling) is not ruling.decision.keeps:
+def _rulings_are_right(case: Case) -> Iterator[str]:
+    """Each ruling is what the policies and the size limit say of the spans it knew."""
+    for trace_id, rulings in case.rulings.items():
+        for ruling in rulings:
+            known = [each for each in case.chronicle.occurrences[trace_id] if each.place in ruling.known]
+            if _is_kept(case, known) is not ruling.decision.keeps:
                 yield f"law 2: {_of(ruling)} is not what the policies say of {ruling.known}"
+            if case.chronicle.is_too_large(known) is not (ruling.decision.reason is Reason.TOO_LARGE):
+                yield f"law 4: {_of(ruling)} gives the wrong reason for {ruling.known}"
 
 
 def _verdicts_agree(case: Case) -> Iterator[str]:
@@ -178,7 +192,7 @@ def _verdicts_agree(case: Case) -> Iterator[str]:
         if group is None:
             continue
         right = {each.place for each in group}
-        verdict = keeps(_facts(group), case.world.plan.settings.sampling)
+        verdict = _is_kept(case, group)
         for ruling in rulings:
             if ruling.decision.keeps is not verdict:
                 yield f"law 2: {_of(ruling)}, but the log says keep={verdict}"

@@ -13,6 +13,7 @@ import attrs
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 
 from tests.fakes.destination import SpanKey
+from tss.core.buffer import Waits
 from tss.settings import App, Sampling
 
 GRACE_MS = 2_000  # the design's: the wall clock moves stream time less this
@@ -37,6 +38,7 @@ class Occurrence:
     timestamp_ms: int
     appended_ms: int
     facts: tuple[Fact, ...]
+    size: int = 0  # see `sizes_of`
 
     @property
     def place(self) -> tuple[int, int]:
@@ -56,6 +58,25 @@ def facts_of(value: bytes) -> dict[bytes, list[Fact]]:
                 if len(span.trace_id) == 16 and any(span.trace_id) and len(span.span_id) == 8 and any(span.span_id):
                     by_trace.setdefault(span.trace_id, []).append(_fact(span))
     return by_trace
+
+
+def sizes_of(value: bytes) -> dict[bytes, int]:
+    """By trace, the bytes of a TracesData that has only the well-formed spans of this trace in the record."""
+    found = {}
+    for trace_id, facts in facts_of(value).items():
+        data = TracesData.FromString(value)
+        wires = {fact.wire for fact in facts}
+        for resource in data.resource_spans:
+            for scope in resource.scope_spans:
+                own = [span for span in scope.spans if span.SerializeToString() in wires]
+                del scope.spans[:]
+                scope.spans.extend(own)
+            scopes = [scope for scope in resource.scope_spans if scope.spans]
+            del resource.scope_spans[:]
+            resource.scope_spans.extend(scopes)
+        resources = [resource for resource in data.resource_spans if resource.scope_spans]
+        found[trace_id] = TracesData(resource_spans=resources).ByteSize()
+    return found
 
 
 def _fact(span: Span) -> Fact:
@@ -94,30 +115,38 @@ class Chronicle:
     """
 
     app: App
+    waits: Waits  # of a Collector's section; 0: our own, in ``app``
+    max_trace_bytes: int  # 0: no limit
     occurrences: dict[bytes, list[Occurrence]]  # by trace, in the order of the log
     highest: dict[tuple[int, int], int]  # by place: the upper bound at that record
     offsets: dict[int, list[int]]
 
     @classmethod
     def of(
-        cls, logs: Sequence[Sequence[tuple[int, int, int, dict[bytes, list[Fact]]]]], app: App, ended_ms: int
+        cls,
+        logs: Sequence[Sequence[tuple[int, int, int, dict[bytes, list[Fact]], dict[bytes, int]]]],
+        app: App,
+        ended_ms: int,
+        waits: Waits,
+        max_trace_bytes: int,
     ) -> Chronicle:
-        """``logs`` are by partition (offset, timestamp_ms, appended_ms, facts by trace)."""
+        """``logs`` are by partition (offset, timestamp_ms, appended_ms, facts by trace, sizes by trace)."""
         occurrences: dict[bytes, list[Occurrence]] = {}
         highest: dict[tuple[int, int], int] = {}
         believed_ms = ended_ms + round(app.max_clock_skew_secs * 1000)
         for partition, log in enumerate(logs):
             high = 0
-            for offset, timestamp_ms, appended_ms, by_trace in log:
+            for offset, timestamp_ms, appended_ms, by_trace, sizes in log:
                 if timestamp_ms <= believed_ms:
                     high = max(high, timestamp_ms)
                 high = max(high, appended_ms - GRACE_MS)
                 highest[partition, offset] = high
                 for trace_id, facts in by_trace.items():
-                    seen = Occurrence(partition, offset, timestamp_ms, appended_ms, tuple(facts))
+                    size = sizes[trace_id]
+                    seen = Occurrence(partition, offset, timestamp_ms, appended_ms, tuple(facts), size)
                     occurrences.setdefault(trace_id, []).append(seen)
         offsets = {partition: [entry[0] for entry in log] for partition, log in enumerate(logs)}
-        return cls(app, occurrences, highest, offsets)
+        return cls(app, waits, max_trace_bytes, occurrences, highest, offsets)
 
     def first_group(self, trace_id: bytes) -> list[Occurrence] | None:
         """What is known of the trace when it is decided, where that can be told from the log alone; else None."""
@@ -125,27 +154,42 @@ class Chronicle:
         if len({each.partition for each in seen}) > 1:
             return None
         group: list[Occurrence] = []
-        low = first_high = 0
         for each in seen:
             sane = self._lowest(each)
             if group:
-                waits = (
-                    self.app.root_quiet_secs if complete(_facts(group)) else self.app.inactivity_timeout_secs
-                ) * 1000
-                limit = self.app.max_trace_duration_secs * 1000
-                surely_closes = min(self.highest[group[-1].place] + waits, first_high + limit) + 1000
-                if sane is not None and sane >= surely_closes:
+                earliest, latest = self._deadline(group)
+                if sane is not None and sane >= latest + 1000:
                     return group
-                if self.highest[each.place] >= min(low + waits, group[0].timestamp_ms + limit):
+                if self.highest[each.place] >= earliest:
                     return None
             if sane is None:
                 return None
-            low = max(low, sane)
-            first_high = first_high or self.highest[each.place]
             group.append(each)
-            if sum(len(one.facts) for one in group) >= self.app.max_trace_spans:
+            if self.is_too_large(group) or sum(len(one.facts) for one in group) >= self.app.max_trace_spans:
                 return group
         return group
+
+    def is_too_large(self, group: Iterable[Occurrence]) -> bool:
+        """Whether a trace of these is dropped for its size."""
+        return 0 < self.max_trace_bytes < sum(one.size for one in group)
+
+    def _deadline(self, group: Sequence[Occurrence]) -> tuple[float, float]:
+        """The stream time at which a trace of these closes: not before the first, not a second after the second."""
+        begins, ends = self._times(group[:1]), self._times(group)
+        if self.waits.decision_wait_ms:
+            waits = [(begins, self.waits.decision_wait_ms)]
+            with_root = [number for number, one in enumerate(group) if any(not any(f.parent_id) for f in one.facts)]
+            if with_root and self.waits.root_wait_ms:
+                waits.append((self._times(group[: with_root[0] + 1]), self.waits.root_wait_ms))
+        else:
+            app = self.app
+            quiet_secs = app.root_quiet_secs if complete(_facts(group)) else app.inactivity_timeout_secs
+            waits = [(begins, app.max_trace_duration_secs * 1000), (ends, quiet_secs * 1000)]
+        return min(low + wait for (low, _), wait in waits), min(high + wait for (_, high), wait in waits)
+
+    def _times(self, group: Sequence[Occurrence]) -> tuple[int, int]:
+        """The bounds of the stream time when the last of these was read."""
+        return max(one.timestamp_ms for one in group), self.highest[group[-1].place]
 
     def is_reread(self, seen: Occurrence, committed: int) -> bool:
         """Whether a start from this commit must read this record again, be it to remember."""

@@ -11,6 +11,7 @@ from tests.fakes.destination import Mood
 from tests.fakes.kafka import TOPIC, Habits
 from tests.fakes.redis import Mood as RedisMood
 from tests.simulation.traffic import Tastes, Write, ahead, writes
+from tss.core.buffer import Waits
 from tss.daemon.stopping import StopTimes
 from tss.settings import App, Kafka, Sampling, Settings
 
@@ -70,6 +71,8 @@ class Plan:
     partly_share: float
     crashing_share: float
     max_send_delay_secs: float
+    waits: Waits  # of a Collector's section; 0: off
+    max_trace_bytes: int  # the same
     shared: Shared | None = None
 
     @property
@@ -99,13 +102,14 @@ def plan(seed: int) -> Plan:
     chance = random.Random(f"tss {seed}")
     settings = _settings(chance)
     app = settings.app
+    waits, max_trace_bytes = _collectors(random.Random(f"waits {seed}"))
     tastes = Tastes(
         partitions=chance.randint(1, 4),
         traces=chance.randint(25, 70),
         during_secs=chance.uniform(20, 60),
         latency_threshold_ms=settings.sampling.latency_threshold_ms,
-        quiet_secs=app.root_quiet_secs,
-        inactive_secs=app.inactivity_timeout_secs,
+        quiet_secs=waits.shortest_ms / 1000 or app.root_quiet_secs,
+        inactive_secs=waits.decision_wait_ms / 1000 or app.inactivity_timeout_secs,
         giant_spans=app.max_trace_spans,
         absurd_share=chance.choice([0, 0.02, 0.1]),
         two_partitions_share=chance.choice([0, 0, 0.1]),
@@ -137,7 +141,17 @@ def plan(seed: int) -> Plan:
         partly_share=chance.choice([0, 0, 0.05]),
         crashing_share=random.Random(f"crashing {seed}").choice([0, 0, 0, 0.05]),
         max_send_delay_secs=chance.choice([0.02, 0.5]),
+        waits=waits,
+        max_trace_bytes=max_trace_bytes,
     )
+
+
+def _collectors(chance: random.Random) -> tuple[Waits, int]:
+    """What a Collector's section says of waits and size. Two thirds of the worlds have none."""
+    if chance.random() < 2 / 3:
+        return Waits(0, 0, 0), 0
+    waits = Waits(0, 0, 0, chance.choice([8_000, 12_500]), chance.choice([0, 1_500, 3_000, 5_500, 20_000]))
+    return waits, chance.choice([0, 600, 1500])
 
 
 def fleet(seed: int) -> Plan:

@@ -16,6 +16,8 @@ from tests.simulation.traffic import Tastes, Write, ahead, writes
 from tests.simulation.world import World, run
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
+from tss.core.decision import Reason
+from tss.core.evaluation import TOO_LARGE
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Fragment, scan
 from tss.core.partition import Partition
@@ -27,6 +29,10 @@ from tss.settings import Sampling
 
 SAMPLING = Sampling(latency_threshold_ms=500, latency_sample_rate=0.5, default_sample_rate=0.2)
 WAITS = Waits(root_quiet_ms=3000, inactivity_ms=8000, max_duration_ms=15_000)
+COLLECTORS = {
+    "decision_wait": attrs.evolve(WAITS, decision_wait_ms=8000),
+    "after the root": attrs.evolve(WAITS, decision_wait_ms=12_500, root_wait_ms=1500),
+}
 ROOMY = Limits(64 * MIB, 1_000_000, 100_000, 20)
 LIMITS = {
     "roomy": ROOMY,
@@ -45,10 +51,11 @@ class Reader:
     log: Sequence[tuple[Write, Record]]
     limits: Limits
     chance: random.Random
+    waits: Waits = WAITS
     live: bool = False  # the wall clock moves stream time between records, as it does at the end of the log
 
     def decide(self) -> Verdicts:
-        buffer, sampler = Buffer(self.limits, WAITS, Memory()), Sampler(policies(SAMPLING))
+        buffer, sampler = Buffer(self.limits, self.waits, Memory()), Sampler(policies(SAMPLING))
         partitions = {id: Partition(id, 0, 60_000) for id in {record.partition for _, record in self.log}}
         verdicts: Verdicts = {}
         waiting: list[Trace] = []
@@ -74,7 +81,7 @@ class Reader:
             if trace.decision is not None:
                 buffer.settle(trace)  # late
                 continue
-            decision = sampler.decide(trace)
+            decision = TOO_LARGE if trace.reason is Reason.TOO_LARGE else sampler.decide(trace)
             assert trace.trace_id not in verdicts, "law 4: decided once"
             verdicts[trace.trace_id] = decision.verdict.value, decision.policy, decision.reason.value
             for each in buffer.decided(trace, decision):
@@ -105,11 +112,23 @@ def log_of(seed: int, partitions: int) -> list[tuple[Write, Record]]:
 def test_speed_does_not_decide(seed, limits):
     log = log_of(seed, 1)
     chance = random.Random(seed)
-    decided = [Reader(log, LIMITS[limits], chance, live).decide() for live in (False, False, True, True)]
+    decided = [Reader(log, LIMITS[limits], chance, live=live).decide() for live in (False, False, True, True)]
     assert decided[0], "nothing was decided"
     assert all(each == decided[0] for each in decided)
     if limits != "roomy":
         assert any(reason == "pressure" for _, _, reason in decided[0].values()), "no pressure"
+
+
+@pytest.mark.parametrize("name", COLLECTORS)
+@pytest.mark.parametrize("seed", range(8))
+def test_speed_does_not_decide_with_the_waits_of_a_collector(seed, name):
+    log, waits, chance = log_of(seed, 1), COLLECTORS[name], random.Random(seed)
+    limits = attrs.evolve(ROOMY, max_trace_bytes=1500)
+    decided = [Reader(log, limits, chance, waits, live=live).decide() for live in (False, False, True, True)]
+    assert all(each == decided[0] for each in decided)
+    reasons = {reason for _, _, reason in decided[0].values()}
+    assert {"decision_wait", "too_large"} <= reasons <= {"decision_wait", "root_wait", "too_large", "span_limit"}
+    assert ("root_wait" in reasons) is (waits.root_wait_ms > 0)
 
 
 @pytest.mark.parametrize("seed", range(8))

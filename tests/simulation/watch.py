@@ -83,6 +83,8 @@ class Hearing:
     broken: Callable[[str], None]
     has: Callable[[int, int, bytes], bool]  # whether a record has spans of a trace
     moment: Callable[[], int]
+    waits: Waits  # of a Collector's section; 0: off
+    max_trace_bytes: int  # the same
 
 
 HEARING: ContextVar[Hearing] = ContextVar("HEARING")
@@ -92,9 +94,15 @@ class WatchedBuffer(Buffer):
     """The buffer itself, and a diary."""
 
     def __init__(self, limits: Limits, waits: Waits, memory: Memory, *, observed: bool = False) -> None:
-        super().__init__(limits, waits, memory, observed=observed)
-        self.life = LIVING.get()
         self.hearing = HEARING.get()
+        theirs = self.hearing.waits
+        super().__init__(
+            attrs.evolve(limits, max_trace_bytes=self.hearing.max_trace_bytes),
+            attrs.evolve(waits, decision_wait_ms=theirs.decision_wait_ms, root_wait_ms=theirs.root_wait_ms),
+            memory,
+            observed=observed,
+        )
+        self.life = LIVING.get()
         self.life.buffer = self
         self.largest = 0  # bytes of the largest trace so far
 

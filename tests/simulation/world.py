@@ -17,7 +17,7 @@ from tests.fakes.kafka import EPOCH_MS, FakeKafka, FakeMember
 from tests.fakes.redis import FakeDecisions, FakeParking, FakeRedis
 from tests.fakes.redis import Mood as RedisMood
 from tests.scheduling import scheduled_by
-from tests.simulation.oracle import Fact, facts_of
+from tests.simulation.oracle import Fact, facts_of, sizes_of
 from tests.simulation.plan import Fault, Plan, Shared, Trouble
 from tests.simulation.watch import HEARING, LIVING, Hearing, Incarnation, Place, watched
 from tss.core.deadletter import DeadLetter
@@ -71,6 +71,7 @@ class World:
         self.kafka.on_commit = self._committed
         self.kafka.tell = self.tell
         self.facts: dict[Place, dict[bytes, list[Fact]]] = {}  # what is in each record
+        self.sizes: dict[Place, dict[bytes, int]] = {}
         self.redis = FakeRedis()
         self.destinations = [self._destination(number) for number in range(plan.destinations)]
         self.dead_letters = FakeDeadLetters(self.chance, 0.05, self._put_aside)
@@ -175,7 +176,9 @@ class World:
         stop, kill = trio.Event(), trio.CancelScope()
         self._stops[life.serial], self._kills[life.serial] = stop, kill
         LIVING.set(life)
-        HEARING.set(Hearing(self.tell, self._excuse, self.is_broken, self._has, lambda: self.moment))
+        plan = self.plan
+        hearing = self.tell, self._excuse, self.is_broken, self._has, lambda: self.moment
+        HEARING.set(Hearing(*hearing, plan.waits, plan.max_trace_bytes))
         self.tell(f"#{life.serial} ({life.replica}) starts")
         try:
             with kill:
@@ -285,6 +288,7 @@ class World:
                 await trio.sleep(0.1)  # the producer waits, and writes in order when the broker is back
             entry = self.kafka.append(write.partition, write.value, write.timestamp_ms)
             facts = self.facts[write.partition, entry.offset] = facts_of(write.value)
+            self.sizes[write.partition, entry.offset] = sizes_of(write.value)
             traces = ", ".join(f"{trace_id.hex()[:8]} x{len(some)}" for trace_id, some in facts.items()) or "garbage"
             odd = "" if abs(write.timestamp_ms - entry.appended_ms) < 3000 else f", timestamp {write.timestamp_ms}"
             self.tell(f"written {write.partition}:{entry.offset}: {traces}{odd}")

@@ -20,12 +20,16 @@ cdef class Buffer:
     cdef long long _root_quiet_ms
     cdef long long _inactivity_ms
     cdef long long _max_duration_ms
+    cdef long long _decision_wait_ms
+    cdef long long _root_wait_ms
+    cdef long long _shortest_wait_ms
     cdef long long _max_loose_bytes
     cdef long long _max_open_bytes
     cdef long long _max_open_spans
     cdef long long _max_open_traces
     cdef long long _max_closed_bytes
     cdef long long _max_trace_spans
+    cdef long long _max_trace_bytes
     cdef readonly OpenTraces _open
     cdef Trace _next_look
     cdef long long _fragments

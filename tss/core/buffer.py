@@ -31,6 +31,7 @@ FORGET_RECORDS = 1024
 SENT_BYTES = 280
 SENT_RECORD_BYTES = 130
 NOTED_BYTES = 160  # memory of a late fragment in ``_noted``: a tuple, a list, and the entry in the outer list
+NO_LIMIT = 1 << 62
 PACKS_AT_ONCE = 2  # traces packed for each fragment while memory is short: a fragment opens only one at most
 
 
@@ -58,6 +59,9 @@ class Limits:
     max_spans: int
     max_traces: int
     max_trace_spans: int
+    max_trace_bytes: int = 0
+    """A trace whose spans have more bytes than this, as serialized TracesData before packing, is closed at once and
+    dropped. 0: no limit."""
 
     @property
     def loose_bytes(self) -> int:
@@ -108,11 +112,25 @@ class Limits:
 
 @attrs.frozen
 class Waits:
-    """How long a trace stays open, in milliseconds of stream time."""
+    """How long a trace stays open, in milliseconds of stream time.
+
+    The first three are ours. The last two are those of a Collector's section, and 0 means that they are off. If
+    ``decision_wait_ms`` is on, a trace closes that long after its first record. With ``root_wait_ms`` it closes that long
+    after its root arrived, if this is earlier. Then the first three have no effect.
+    """
 
     root_quiet_ms: int
     inactivity_ms: int
     max_duration_ms: int
+    decision_wait_ms: int = 0
+    root_wait_ms: int = 0
+
+    @property
+    def shortest_ms(self) -> int:
+        """No trace closes earlier than this after its root arrived, except because of a limit."""
+        if self.decision_wait_ms:
+            return min(self.decision_wait_ms, self.root_wait_ms or self.decision_wait_ms)
+        return self.root_quiet_ms
 
 
 @attrs.define
@@ -142,10 +160,10 @@ class Buffer:
     """
 
     __slots__ = (
-        "_absurd", "_closing", "_duplicate_spans", "_fragments", "_given_up", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
+        "_absurd", "_closing", "_decision_wait_ms", "_duplicate_spans", "_fragments", "_given_up", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
-        "_max_trace_spans", "_next_look", "_noted", "_noted_bytes", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
-        "_replayed", "_root_quiet_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "memory",
+        "_max_trace_bytes", "_max_trace_spans", "_next_look", "_noted", "_noted_bytes", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
+        "_replayed", "_root_quiet_ms", "_root_wait_ms", "_shortest_wait_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "memory",
         "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes",
     )  # fmt: skip
 
@@ -161,12 +179,16 @@ class Buffer:
         self._root_quiet_ms = waits.root_quiet_ms
         self._inactivity_ms = waits.inactivity_ms
         self._max_duration_ms = waits.max_duration_ms
+        self._decision_wait_ms = waits.decision_wait_ms
+        self._root_wait_ms = waits.root_wait_ms
+        self._shortest_wait_ms = waits.shortest_ms
         self._max_loose_bytes = limits.loose_bytes
         self._max_open_bytes = limits.open_bytes
         self._max_closed_bytes = limits.closed_bytes
         self._max_open_spans = limits.max_spans
         self._max_open_traces = limits.max_traces
         self._max_trace_spans = limits.max_trace_spans
+        self._max_trace_bytes = limits.max_trace_bytes or NO_LIMIT
         self._open = OpenTraces()
         self._next_look: Trace | None = None  # where `to_park` resumes
         self._fragments = 0  # how many have been placed
@@ -307,13 +329,13 @@ class Buffer:
         return min([self.memory.reach_secs(each.id, each.time.now_ms) for each in timed], default=0.0)
 
     def forgets_too_early(self) -> bool:
-        """Whether a partition forgets decisions before ``rootQuietSecs`` are over, because memory is short.
+        """Whether a partition forgets decisions before the shortest wait is over, because memory is short.
 
-        If so, a span that is late by ``rootQuietSecs`` would open a new trace.
+        If so, a span that is late by this wait (``rootQuietSecs``, in most settings) would open a new trace.
         """
         cut = [each for each in self._partitions if each.time.now_ms >= 0 and self.memory.is_cut(each.id)]
         shortest = min([self.memory.reach_secs(each.id, each.time.now_ms) for each in cut], default=math.inf)
-        return 1000 * shortest < self._root_quiet_ms
+        return 1000 * shortest < self._shortest_wait_ms
 
     @property
     def held_bytes(self) -> int:
@@ -690,7 +712,9 @@ class Buffer:
         self.open_spans += fragment.spans
         if not settled:
             self.open_bytes += trace.hold(partition, offset, fragment)
-        if trace.spans >= self._max_trace_spans:
+        if trace.seen_bytes > self._max_trace_bytes:
+            self._close(trace, Reason.TOO_LARGE)
+        elif trace.spans >= self._max_trace_spans:
             self._close(trace, Reason.SPAN_LIMIT)
         else:
             trace.last_ms = max(trace.last_ms, trace.home.time.now_ms)  # an earlier owner may have seen a later time
@@ -809,11 +833,17 @@ class Buffer:
     def _deadline_ms(self, trace: Trace) -> int:
         if trace.first_ms < 0 or trace.last_ms < 0:
             raise LawBroken(f"{trace!r} has a deadline before its partition has a time: law 3 would break")
+        if self._decision_wait_ms:
+            limit = trace.first_ms + self._decision_wait_ms
+            return min(limit, trace.root_ms + self._root_wait_ms) if self._root_wait_ms and trace.has_root else limit
         quiet = trace.last_ms + (self._root_quiet_ms if trace.is_complete() else self._inactivity_ms)
         return min(quiet, trace.first_ms + self._max_duration_ms)
 
     def _reason(self, trace: Trace) -> Reason:
         """The reason for which a trace closes at its deadline."""
+        if self._decision_wait_ms:
+            over = trace.first_ms + self._decision_wait_ms <= self._deadline_ms(trace)
+            return Reason.DECISION_WAIT if over else Reason.ROOT_WAIT
         if trace.first_ms + self._max_duration_ms <= self._deadline_ms(trace):
             return Reason.MAX_DURATION
         return Reason.ROOT_QUIET if trace.is_complete() else Reason.INACTIVE

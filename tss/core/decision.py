@@ -20,7 +20,10 @@ class Reason(enum.Enum):
     ROOT_QUIET = "root_quiet"  # root seen, no parent missing, quiet for rootQuietSecs
     INACTIVE = "inactive"  # quiet for inactivityTimeoutSecs
     MAX_DURATION = "max_duration"  # open for maxTraceDurationSecs
+    DECISION_WAIT = "decision_wait"  # open for the decision_wait of a Collector's section
+    ROOT_WAIT = "root_wait"  # decision_wait_after_root_received after its root arrived
     SPAN_LIMIT = "span_limit"  # reached maxTraceSpans
+    TOO_LARGE = "too_large"  # has more bytes than the maximum_trace_size_bytes of a Collector's section: dropped
     PRESSURE = "pressure"  # the oldest when the buffer was full
 
 

@@ -9,12 +9,16 @@ import attrs
 
 from tss.core.buffer import Buffer
 from tss.core.combining import Sampler
-from tss.core.decision import Decision
+from tss.core.decision import Decision, Reason, Verdict
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.trace import Trace
 
 if TYPE_CHECKING:
     from tss.core.force import Enforcer
+
+TOO_LARGE = Decision(Verdict.DROP, "maximum_trace_size_bytes", Reason.TOO_LARGE, 0.0)
+"""The decision about every trace that is too large. It comes before force rules and policies."""
+_TOO_LARGE = Reason.TOO_LARGE  # a global, because an attribute of an enum costs more and each trace asks
 
 
 @attrs.define(eq=False)
@@ -79,6 +83,8 @@ def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer, enforcer:
 
 
 def _decide(trace: Trace, sampler: Sampler, enforcer: Enforcer | None, found: Evaluated) -> Decision:
+    if trace.reason is _TOO_LARGE:
+        return TOO_LARGE
     forced = None if enforcer is None else enforcer.decide(trace, sampler)
     if forced is not None:
         return forced

@@ -21,6 +21,7 @@ from tss.core.errors import Lost
 from tss.core.otlp import Encoding, Lookup, Scanner, Value, Values
 from tss.core.otlp.lookup import merge
 from tss.core.packing import Dictionary, Packed
+from tss.core.streamtime import NO_TIME
 
 VERSION = 1
 PLAIN = Dictionary(0)  # zstd without a trained dictionary, because the next owner does not have ours
@@ -53,6 +54,9 @@ class Summary:
     # The next two are stored beside the summary, so that older versions can read the summary.
     lookup: str = ""  # the fingerprint of the lookup that found the values; empty: unknown
     unlooked: bool = False  # the values are of another lookup than ours: the spans have to be searched again
+    # Older versions did not store the next two.
+    root_ms: int = NO_TIME
+    seen_bytes: int = 0
 
     def to_bytes(self) -> bytes:
         """The bytes for Redis, without ``lookup`` and ``unlooked``."""
@@ -71,6 +75,8 @@ class Summary:
                 raise ValueError(f"version {version}, {len(body)} bytes")
             facts = json.loads(body[:size])
             read = {name: _fact(name, facts[name]) for name in _FACTS}
+            read["root_ms"] = _fact("root_ms", facts.get("root_ms", read["last_ms"] if read["has_root"] else NO_TIME))
+            read["seen_bytes"] = _fact("seen_bytes", facts.get("seen_bytes", read["payload_bytes"]))
             return cls(span_ids=body[size : size + seen], missing=body[size + seen :], **read)
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error) as error:
             raise Lost(f"the summary of a parked trace cannot be read: {str(error)[:200]!r}") from None
@@ -88,7 +94,9 @@ _TIMES = ("first_ms", "last_ms")
 _STARTS_AND_ENDS = ("start_ns", "end_ns")
 _COUNTS = ("first_offset", "parked_to", "spans", "held_spans", "payload_bytes", "errors")
 # Start and end are unsigned in OTLP. Numbers that are added up over traces are smaller, so that no sum overflows.
-_BITS = dict.fromkeys(_STARTS_AND_ENDS, 64) | dict.fromkeys(("spans", "held_spans", "payload_bytes", "errors"), 40)
+_BITS = dict.fromkeys(_STARTS_AND_ENDS, 64) | dict.fromkeys(
+    ("spans", "held_spans", "payload_bytes", "errors", "seen_bytes"), 40
+)
 _FACTS = (*_COUNTS, *_STARTS_AND_ENDS, *_TIMES, *_FLAGS, "values")  # other names are of newer versions
 
 
@@ -105,7 +113,7 @@ def _fact(name: str, value: object) -> Any:
 
 
 def _least(name: str) -> int:
-    return -1 if name in _TIMES else 0  # -1: no record had a timestamp
+    return NO_TIME if name in (*_TIMES, "root_ms") else 0
 
 
 def _hex(value: object) -> object:

@@ -28,7 +28,8 @@ class Preparation:
     def prepare(self, payload: bytes, *, complete: bool) -> Prepared:
         """A kept trace's serialized `TracesData`, one or several concatenated; the same object if nothing changes.
 
-        `complete`: the trace was closed as `root_quiet`, and the payload has all its spans; False for late spans.
+        `complete`: no parent is missing in the trace, no more spans are expected, and the payload has all its spans; False
+        for late spans.
         """
         unique, duplicates = payload, 0
         try:

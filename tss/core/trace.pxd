@@ -20,6 +20,7 @@ cdef class Trace:
     cdef readonly long long spans
     cdef readonly long long held_spans
     cdef readonly long long payload_bytes
+    cdef readonly long long seen_bytes
     cdef readonly long long held_ms
     cdef readonly long long parked_to
     cdef readonly bint shelved
@@ -40,6 +41,7 @@ cdef class Trace:
     cdef CLineage _lineage
     cdef public long long first_ms
     cdef public long long last_ms
+    cdef readonly long long root_ms
     cdef public long long closed_ms
     cdef public long long due
     cdef public long long size

@@ -24,6 +24,7 @@ SIZES_BYTES = 80  # the header of the array with the sizes of packed fragments; 
 PACK_MIN_BYTES = 1024  # fewer bytes are not worth packing
 
 _NO_IDS = b""
+_ONE_ID = bytes(8)
 
 
 class Trace:
@@ -38,7 +39,7 @@ class Trace:
         "_offsets", "_packed", "_span_ids", "closed_ms", "decision", "due", "end_ns", "errors",
         "first_ms", "first_offset", "further", "has_root", "held_ms", "held_spans", "home", "last_ms", "late", "latecomers",
         "livelier", "newer", "number", "older", "parked_to", "payload_bytes", "quieter", "reason",
-        "shelved", "size", "spans", "start_ns", "taken_over", "touched", "trace_id", "unlooked", "values",
+        "root_ms", "seen_bytes", "shelved", "size", "spans", "start_ns", "taken_over", "touched", "trace_id", "unlooked", "values",
     )  # fmt: skip
 
     def __init__(self, trace_id: bytes, home: Progress, first_offset: int) -> None:
@@ -57,6 +58,7 @@ class Trace:
         self.spans = 0
         self.payload_bytes = 0  # of the held spans before packing, those in Redis included
         self.held_spans = 0  # in memory or Redis; ``spans`` also counts those read below the low water
+        self.seen_bytes = 0  # of all ``spans``, as serialized TracesData
         self.errors = 0
         self.start_ns = 0
         self.end_ns = 0
@@ -77,6 +79,7 @@ class Trace:
         # Stream times of the first and the last fragment, and of the closing. NO_TIME while unknown.
         self.first_ms = NO_TIME
         self.last_ms = NO_TIME
+        self.root_ms = NO_TIME  # the stream time when the root arrived
         self.closed_ms = NO_TIME
         self.touched = 0  # the buffer's count of fragments when this trace got its last one
         self.due = 0  # the second under which it is in the ring; 0: it is not in the ring
@@ -96,7 +99,7 @@ class Trace:
         return f"<Trace {self.trace_id.hex()} {self.spans} spans, {len(self.holds())} holds, {state}>"
 
     def is_complete(self) -> bool:
-        """Whether the root and the parent of every span have arrived."""
+        """Whether the root and the parent of every span have arrived. `forget_lineage` keeps the answer."""
         if self._lineage is None:
             return self.has_root and not self._missing
         return self.has_root and not self._lineage.open
@@ -165,7 +168,10 @@ class Trace:
         if fragment.start_ns and (not self.start_ns or fragment.start_ns < self.start_ns):
             self.start_ns = fragment.start_ns
         self.end_ns = max(self.end_ns, fragment.end_ns)
-        self.has_root = self.has_root or fragment.has_root
+        self.seen_bytes += len(fragment.payload)
+        if fragment.has_root and not self.has_root:
+            self.has_root = True
+            self.root_ms = max(self.last_ms, self.home.time.now_ms)  # an earlier owner may have seen a later time
         growth = self._relate(fragment)
         if fragment.values:
             growth += self._learn(fragment.values)
@@ -193,8 +199,9 @@ class Trace:
         return values_bytes(self.values) - before
 
     def forget_lineage(self) -> None:
-        """Free the span ids: from now on nothing asks whether the trace is complete."""
-        self._span_ids = self._missing = _NO_IDS
+        """Free the span ids, because no more spans are added. The answer of `is_complete` stays."""
+        self._missing = _NO_IDS if self.is_complete() else _ONE_ID
+        self._span_ids = _NO_IDS
         self._lineage = None
 
     def hold(self, partition: Progress, offset: int, fragment: Fragment) -> int:
@@ -346,9 +353,12 @@ class Trace:
     # -- parking
 
     def clock(self, now_ms: int) -> None:
-        """Set ``held_ms`` to the partition's first stream time, if the trace holds a record."""
+        """The partition has its first stream time. Set ``held_ms`` if the trace holds a record, ``root_ms`` if it has a
+        root."""
         if self.held_ms < 0 and self._offset >= 0:
             self.held_ms = now_ms
+        if self.root_ms < 0 and self.has_root:
+            self.root_ms = now_ms
 
     def may_be_parked(self) -> bool:
         """Whether it has spans to park. A trace on two partitions is not parked: one closes it, but both are read."""
@@ -404,6 +414,7 @@ class Trace:
         return Summary(
             self.first_offset, parked_to, self.spans, self.held_spans, self.payload_bytes, self.errors, self.start_ns,
             self.end_ns, self.has_root, self.first_ms, self.last_ms, seen, missing, overflown, self.values,
+            root_ms=self.root_ms, seen_bytes=self.seen_bytes,
         )  # fmt: skip
 
     def take_over(self, summary: Summary) -> None:
@@ -411,7 +422,8 @@ class Trace:
         self.spans, self.held_spans, self.payload_bytes = summary.spans, summary.held_spans, summary.payload_bytes
         self.errors, self.start_ns, self.end_ns = summary.errors, summary.start_ns, summary.end_ns
         self.has_root, self.values, self.unlooked = summary.has_root, summary.values, summary.unlooked
-        self.first_ms, self.last_ms = summary.first_ms, summary.last_ms
+        self.first_ms, self.last_ms, self.root_ms = summary.first_ms, summary.last_ms, summary.root_ms
+        self.seen_bytes = summary.seen_bytes
         self._span_ids, self._missing = summary.span_ids, summary.missing
         if summary.overflown:
             self._lineage = Lineage()
@@ -501,6 +513,8 @@ class Trace:
         self.drop_chunks()
         self.home, self.first_offset = first.partition, first.first_offset
         self.held_ms, self.shelved = first.held_ms, False
+        if self.has_root:
+            self.root_ms = self.home.time.now_ms  # its waits begin again, by the time of the new home
         self._offset, self._chunk = first.offsets[0], first.chunks[0]
         if len(first.offsets) > 1:
             self._offsets, self._chunks = first.offsets[1:], [*first.chunks[1:]]

@@ -13,7 +13,7 @@ import trio
 from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.combining import Sampler
-from tss.core.decision import Verdict
+from tss.core.decision import Reason, Verdict
 from tss.core.evaluation import Evaluated, evaluate, observe, observe_late_dropped
 from tss.core.force import POLICY, Enforcer, Rulebook
 from tss.core.formats.apm_stats import SpanObserver
@@ -72,7 +72,11 @@ class Deciding:
             trace.decision is not None
         ):  # late spans of a trace that another replica decided; if kept, the parked ones have to be sent
             return trace.decision.keeps
-        return trace.unlooked or bool(self.observers) or enforcer is not None or self.sampler.decide(trace).keeps
+        if self.observers:
+            return True
+        if trace.reason is Reason.TOO_LARGE:  # dropped, whatever its spans are
+            return False
+        return trace.unlooked or enforcer is not None or self.sampler.decide(trace).keeps
 
     def __enter__(self) -> Self:
         return self

@@ -21,6 +21,8 @@ log = structlog.get_logger()
 THREAD_BYTES = (
     256 * 1024
 )  # some 5 ms if spans are compressed; larger work goes to a thread, to keep the event loop free
+# No more spans are expected of a trace that was closed for one of these reasons and misses no parent.
+WAITED = (Reason.ROOT_QUIET, Reason.DECISION_WAIT, Reason.ROOT_WAIT)
 PLAIN_BYTES = 2 << 20  # unpacked at a time; packed it is an eighth of that
 
 
@@ -65,7 +67,7 @@ def _pieces(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
 
 def _is_complete(trace: Trace) -> bool:
     """Whether the payload has all spans of the trace. Spans that were settled before this start are not in it."""
-    return trace.reason is Reason.ROOT_QUIET and not trace.late and trace.held_spans == trace.spans
+    return trace.reason in WAITED and trace.is_complete() and not trace.late and trace.held_spans == trace.spans
 
 
 def _prepare(
