@@ -22,6 +22,7 @@ from tss.core import evaluation
 from tss.core.buffer import Buffer
 from tss.core.combining import Sampler
 from tss.core.deadletter import DeadLetter
+from tss.core.decision import Reason
 from tss.core.delivery import Accepted, Again
 from tss.core.errors import LawBroken
 from tss.core.evidence import Blame, Evidence, NextStep
@@ -312,6 +313,30 @@ def writes_spans_anew(patch: Patch) -> str:
     return biting.OTHER_BYTES
 
 
+def takes_a_trace_that_is_too_large_for_one_with_many_spans(patch: Patch) -> str:
+    close = Buffer._close
+
+    def _close(self, trace, reason):
+        close(self, trace, Reason.SPAN_LIMIT if reason is Reason.TOO_LARGE else reason)
+
+    patch(Buffer, "_close", _close)
+    return biting.WRONG_REASON
+
+
+def measures_no_record_that_is_read_again(patch: Patch) -> str:
+    place = Buffer._place
+
+    def _place(self, partition, offset, fragment):
+        limit = self._max_trace_bytes
+        if offset < partition.start:
+            self._max_trace_bytes = 1 << 62
+        place(self, partition, offset, fragment)
+        self._max_trace_bytes = limit
+
+    patch(Buffer, "_place", _place)
+    return biting.NOT_THE_LOGS_SPANS
+
+
 def _with_other_names(chunk: bytes) -> bytes:
     data = TracesData.FromString(chunk)
     for resource in data.resource_spans:
@@ -348,6 +373,8 @@ SABOTAGES = [
     believes_one_answer,
     says_no_reason,
     writes_spans_anew,
+    takes_a_trace_that_is_too_large_for_one_with_many_spans,
+    measures_no_record_that_is_read_again,
 ]
 
 
@@ -388,12 +415,34 @@ def does_not_read_again_what_redis_lost(patch: Patch) -> str:
     return biting.STUCK  # it is not committed either, so nothing is lost
 
 
+def forgets_when_the_root_of_a_parked_trace_came(patch: Patch) -> str:
+    take_over = Trace.take_over
+
+    def forgetful(self, summary):
+        take_over(self, attrs.evolve(summary, root_ms=-1))
+
+    patch(Trace, "take_over", forgetful)
+    return biting.NOT_THE_LOGS_SPANS
+
+
+def forgets_the_size_of_what_is_parked(patch: Patch) -> str:
+    take_over = Trace.take_over
+
+    def forgetful(self, summary):
+        take_over(self, attrs.evolve(summary, seen_bytes=0))
+
+    patch(Trace, "take_over", forgetful)
+    return biting.NOT_THE_LOGS_SPANS
+
+
 SABOTAGES_OF_A_FLEET = [
     tells_nobody_what_it_kept,
     asks_nobody,
     names_too_high_a_floor,
     believes_a_redis_that_lost_it,
     does_not_read_again_what_redis_lost,
+    forgets_when_the_root_of_a_parked_trace_came,
+    forgets_the_size_of_what_is_parked,
 ]
 
 

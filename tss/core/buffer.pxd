@@ -88,6 +88,7 @@ cdef class Buffer:
     cdef _leave(self, Trace trace, partitions)
     @cython.locals(settled=bint, trace=Trace)
     cpdef _place(self, Partition partition, long long offset, Fragment fragment)
+    cdef bint _closes_at_limit(self, Trace trace) except -1
     @cython.locals(late=Trace)
     cdef bint _is_delivered(self, Partition partition, long long offset, Fragment fragment) except -1
     @cython.locals(settled=bint, verdict="long long", place=tuple, kept=Kept)

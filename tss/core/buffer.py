@@ -712,16 +712,22 @@ class Buffer:
         self.open_spans += fragment.spans
         if not settled:
             self.open_bytes += trace.hold(partition, offset, fragment)
-        if trace.seen_bytes > self._max_trace_bytes:
-            self._close(trace, Reason.TOO_LARGE)
-        elif trace.spans >= self._max_trace_spans:
-            self._close(trace, Reason.SPAN_LIMIT)
-        else:
+        if not self._closes_at_limit(trace):
             trace.last_ms = max(trace.last_ms, trace.home.time.now_ms)  # an earlier owner may have seen a later time
             self._fragments += 1
             trace.touched = self._fragments
             self._open.touch(trace)
             self._schedule(trace)
+
+    def _closes_at_limit(self, trace: Trace) -> bool:
+        """Close the trace if it has too many bytes or spans. Returns whether it did."""
+        if trace.seen_bytes > self._max_trace_bytes:
+            self._close(trace, Reason.TOO_LARGE)
+        elif trace.spans >= self._max_trace_spans:
+            self._close(trace, Reason.SPAN_LIMIT)
+        else:
+            return False
+        return True
 
     def _is_delivered(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
         """Whether the output topic had the trace at the assignment. If so, the fragment needs nothing more."""
