@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.core.spans import fragment, record, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.evaluation import TOO_LARGE, evaluate
 from tss.core.force import Enforcer
@@ -18,7 +19,6 @@ from tss.core.memory import Memory
 from tss.core.otlp import Fragment
 from tss.core.parked import Shelf, Summary
 from tss.core.partition import Partition
-from tss.core.policies import Sampler
 from tss.core.policies.rest import Rest
 from tss.core.record import Record
 from tss.core.trace import Trace

@@ -176,6 +176,7 @@ class Chronicle:
     def _deadline(self, group: Sequence[Occurrence]) -> tuple[float, float]:
         """The stream time at which a trace of these closes: not before the first, not a second after the second."""
         begins, ends = self._times(group[:1]), self._times(group)
+        waits: list[tuple[tuple[int, int], float]]
         if self.waits.decision_wait_ms:
             waits = [(begins, self.waits.decision_wait_ms)]
             with_root = [number for number, one in enumerate(group) if any(not any(f.parent_id) for f in one.facts)]

@@ -432,7 +432,7 @@ def forgets_the_size_of_what_is_parked(patch: Patch) -> str:
         take_over(self, attrs.evolve(summary, seen_bytes=0))
 
     patch(Trace, "take_over", forgetful)
-    return biting.NOT_THE_LOGS_SPANS
+    return biting.WRONG_REASON
 
 
 SABOTAGES_OF_A_FLEET = [
