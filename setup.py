@@ -36,6 +36,7 @@ TYPED = (
     "core/policies/policy",
     "core/policies/probability",
     "core/policies/rest",
+    "core/routing",
     "core/streamtime",
     "core/table",
     "core/trace",

@@ -52,10 +52,11 @@ def run(values: Sequence[bytes]) -> Steps:
     """All values once through everything, in batches."""
     steps, offset = Steps(), 0
     scan_errors: list[ScanError] = []
-    buffer = Buffer(Limits(FAR, FAR, FAR, FAR), Waits(QUIET_MS, 600_000, FAR), Memory())
-    home = Partition(0, 0, FAR, replay_secs=60)
     sampler = Sampler(policies(Sampling(error_sample_rate=1.0, latency_threshold_ms=5000, latency_sample_rate=1.0)))
-    find = Scanner(sampler.lookup).fragments
+    waits = Waits(QUIET_MS, 600_000, FAR)
+    buffer = Buffer(Limits(FAR, FAR, FAR, FAR), waits, Memory(), program=sampler.program)
+    home = Partition(0, 0, FAR, replay_secs=60)
+    find = Scanner(program=sampler.program).fragments
     for first in range(0, len(values), BATCH):
         batch = [bytes(bytearray(value)) for value in values[first : first + BATCH]]
         with steps.timed("scan"):

@@ -29,7 +29,7 @@ class Found(Protocol):
     @property
     def summaries(self) -> Mapping[bytes, bytes]: ...
     @property
-    def lookups(self) -> Mapping[bytes, str]: ...
+    def programs(self) -> Mapping[bytes, str]: ...
 
 
 class Parking(Protocol):
@@ -153,13 +153,13 @@ async def _parks_and_gives_back(world: World) -> None:
     assert await parking.fetch(0, "t", []) == {}
     found = parking.take_over(0, ("t", 2), "u")
     assert found is not None and (found.seq, dict(found.summaries)) == (2, {A: b"s2", B: b""})
-    assert dict(found.lookups) == {A: "89abcdef", B: "ab"}
+    assert dict(found.programs) == {A: "89abcdef", B: "ab"}
     assert await parking.park(0, "u", 2, [Parcel(B, b"", b"")]) == 3
-    assert (found := parking.take_over(0, ("u", 3), "u")) is not None and dict(found.lookups) == {A: "89abcdef"}
+    assert (found := parking.take_over(0, ("u", 3), "u")) is not None and dict(found.programs) == {A: "89abcdef"}
     await parking.remove(0, "u", [A, C])
     assert await parking.fetch(0, "u", [A, B]) == {B: [b"\x00", b""]}
     found = parking.take_over(0, ("u", 3), "v")
-    assert found is not None and (dict(found.summaries), dict(found.lookups)) == ({B: b""}, {})
+    assert found is not None and (dict(found.summaries), dict(found.programs)) == ({B: b""}, {})
 
 
 async def _what_comes_too_late_is_not_done(world: World) -> None:

@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.programs import Is
 from tests.core.spans import fragment, record, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.conditions.formula import Field, Leaf, OfRoot, OfSpans, Place
+from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.errors import Lost
 from tss.core.memory import Memory
-from tss.core.otlp import NOTHING, Ask, Lineage, Location, Lookup, reference
-from tss.core.otlp.lookup import merge
+from tss.core.otlp import Lineage, reference
 from tss.core.parked import NOWHERE, ParkingCheckpoint, Shelf, Summary, chain, to_frame
 from tss.core.partition import Partition
 from tss.core.trace import Trace
@@ -25,21 +27,16 @@ from tss.core.trace import Trace
 numbers = st.integers(0, 2**63 - 1)
 counts = st.integers(0, 2**40 - 1)
 ids = st.lists(st.binary(min_size=8, max_size=8), max_size=5).map(b"".join)
-values = st.one_of(st.text(), st.booleans(), numbers, st.floats(allow_nan=False), st.binary())
 summaries = st.builds(
     Summary, numbers, numbers, counts, counts, counts, counts, numbers, numbers, st.booleans(),
-    st.integers(-1, 2**62), st.integers(-1, 2**62), ids, ids, st.booleans(),
-    st.lists(st.lists(values, max_size=3).map(tuple), max_size=3).map(tuple),
+    st.integers(-1, 2**62), st.integers(-1, 2**62), ids, ids, st.booleans(), st.binary(max_size=40),
     root_ms=st.integers(-1, 2**62), seen_bytes=counts,
 )  # fmt: skip
 
 
 @given(summaries)
-def test_a_summary_comes_back_with_the_kinds_of_its_values(summary: Summary) -> None:
-    back = Summary.from_bytes(summary.to_bytes())
-    assert back == summary
-    kinds = [[type(value) for value in some] for some in summary.values]
-    assert [[type(value) for value in some] for some in back.values] == kinds
+def test_a_summary_comes_back(summary: Summary) -> None:
+    assert Summary.from_bytes(summary.to_bytes()) == summary
 
 
 @given(summaries, st.integers(0, 40))
@@ -52,17 +49,15 @@ def test_a_summary_that_is_cut_or_of_another_version_is_lost(summary: Summary, c
 
 
 GOLDEN = Summary(
-    1, 2, 3, 3, 4, 5, 6, 7, True, 8, 9, b"12345678", b"abcdefgh", False, (("a", True, 1, 1.5), (b"\x00\xff",), ()),
-    root_ms=9, seen_bytes=4,
+    1, 2, 3, 3, 4, 5, 6, 7, True, 8, 9, b"12345678", b"abcdefgh", False, b"\x01\x05", root_ms=9, seen_bytes=4,
 )  # fmt: skip
 GOLDEN_BYTES = (
-    b"\x01\x00\x00\x00\xee\x00\x00\x00\x08"
+    b"\x01\x00\x00\x00\xdf\x00\x00\x00\x08"
     b'{"first_offset":1,"parked_to":2,"spans":3,"held_spans":3,"payload_bytes":4,"errors":5,"start_ns":6,"end_ns":7,'
-    b'"has_root":true,"first_ms":8,"last_ms":9,"overflown":false,"values":[["a",true,1,1.5],[["00ff"]],[]],'
-    b'"root_ms":9,"seen_bytes":4}'
+    b'"first_ms":8,"last_ms":9,"has_root":true,"overflown":false,"values":[],"root_ms":9,"seen_bytes":4,"facts":"0105"}'
     b"12345678abcdefgh"
 )
-OLD_BYTES = (  # the version before knew nothing of the root's time and of the bytes below the low water
+BEFORE_BYTES = (  # of the version that stored values of attributes in place of facts, and no time of the root
     b"\x01\x00\x00\x00\xd3\x00\x00\x00\x08"
     b'{"first_offset":1,"parked_to":2,"spans":3,"held_spans":3,"payload_bytes":4,"errors":5,"start_ns":6,"end_ns":7,'
     b'"has_root":true,"first_ms":8,"last_ms":9,"overflown":false,"values":[["a",true,1,1.5],[["00ff"]],[]]}'
@@ -70,16 +65,29 @@ OLD_BYTES = (  # the version before knew nothing of the root's time and of the b
 )
 
 
-def test_the_bytes_are_those_that_the_version_before_reads_and_wrote() -> None:
+def test_the_bytes_of_a_summary_stay() -> None:
     """While a fleet is updated, or an update is taken back, both versions take over from each other."""
-    assert Summary.from_bytes(GOLDEN_BYTES) == Summary.from_bytes(OLD_BYTES) == GOLDEN
-    assert attrs.evolve(GOLDEN, lookup="00ff", unlooked=True).to_bytes() == GOLDEN_BYTES
-    old, new = json.loads(OLD_BYTES[9:-16]), json.loads(GOLDEN_BYTES[9:-16])
-    assert new == old | {"root_ms": 9, "seen_bytes": 4}, "the version before needs each of its own fields"
+    assert Summary.from_bytes(GOLDEN_BYTES) == GOLDEN
+    assert attrs.evolve(GOLDEN, program="00ff", unscanned=True).to_bytes() == GOLDEN_BYTES
+
+
+def test_the_version_before_finds_all_that_it_needs() -> None:
+    """It refuses a summary without one of these, and passes over what it does not know."""
+    told, before = (json.loads(data[9:-16]) for data in (GOLDEN_BYTES, BEFORE_BYTES))
+    assert told | {"values": before["values"]} == before | {"root_ms": 9, "seen_bytes": 4, "facts": "0105"}
+    assert told["values"] == []
+
+
+def test_what_the_version_before_stored_is_read_and_its_facts_are_unknown() -> None:
+    program = Program([OfSpans(Leaf(Field(Place.SPAN, "name"), Is("a")))])
+    found = attrs.evolve(Summary.from_bytes(BEFORE_BYTES), program="014627fd6bc3aaa8")  # of its lookup
+    assert attrs.evolve(found, program="", facts=GOLDEN.facts) == GOLDEN
+    for ours in (program, ASKS_NOTHING):
+        assert (found.under(ours).facts, found.under(ours).unscanned) == (b"", True)
 
 
 def test_what_a_version_to_come_adds_is_passed_over() -> None:
-    more = GOLDEN_BYTES.replace(b'"values"', b'"more":[{}],"values"').replace(b"\xee", b"\xfa", 1)
+    more = GOLDEN_BYTES.replace(b'"values"', b'"more":[{}],"values"').replace(b"\xdf", b"\xeb", 1)
     assert Summary.from_bytes(more) == GOLDEN
 
 
@@ -106,8 +114,12 @@ def test_facts_of_other_kinds_are_lost_and_no_trace_is_made_of_them(facts: dict[
         summary = Summary.from_bytes(data)
     except Lost:
         return
-    Trace(trace_id(0), Partition(0, 0, 10**9), 0).take_over(summary)
-    merge(summary.values, summary.values)
+    for program in (ASKED, OTHER, ASKS_NOTHING):
+        mine = attrs.evolve(summary, program=program.fingerprint).under(program)
+        trace = Trace(trace_id(0), Partition(0, 0, 10**9), 0)
+        trace.take_over(mine)
+        assert all(program.answer(trace.facts, slot) < 4 for slot in range(len(program.asks)))
+        trace.absorb(fragment(0), program)
 
 
 @pytest.mark.parametrize("nested", [b"[" * 100_000, b'{"values":' + b"[" * 100_000])
@@ -116,24 +128,20 @@ def test_nesting_without_end_is_lost(nested: bytes) -> None:
         Summary.from_bytes(b"\x01" + len(nested).to_bytes(4, "big") + bytes(4) + nested)
 
 
-ASKED = Lookup.of([Ask(Location.SPAN, "tier"), Ask(Location.RESOURCE, "tier")])
-OTHER = Lookup.of([Ask(Location.RESOURCE, "tier"), Ask(Location.SPAN, "tier")])
+NAME = Leaf(Field(Place.SPAN, "name"), Is("a"))
+ASKED = Program([OfSpans(NAME), OfRoot(NAME)])
+OTHER = Program([OfRoot(NAME), OfSpans(NAME)])
 
 
-def test_values_are_of_the_lookup_that_they_were_found_by() -> None:
-    assert (
-        len({ASKED.fingerprint, OTHER.fingerprint, NOTHING.fingerprint, Lookup.of([Ask(Location.NAME)]).fingerprint})
-        == 4
-    )
-    assert ASKED.fingerprint == "014627fd6bc3aaa8", "it outlives the process"
-    told = attrs.evolve(GOLDEN, lookup=ASKED.fingerprint, values=GOLDEN.values[:2])
+def test_facts_of_another_program_are_never_read_as_ours() -> None:
+    assert len({ASKED.fingerprint, OTHER.fingerprint, ASKS_NOTHING.fingerprint}) == 3
+    told = attrs.evolve(GOLDEN, program=ASKED.fingerprint, facts=b"\x01\x01")
     assert told.under(ASKED) == told
-    for lookup in (OTHER, NOTHING):
-        assert told.under(lookup).values == ()
-    assert told.under(OTHER).unlooked and GOLDEN.under(ASKED).unlooked
-    assert not told.under(NOTHING).unlooked, "nobody asks"
-    short = attrs.evolve(told, values=told.values[:1])
-    assert short.under(ASKED).unlooked, "an answer to each question, or they are somebody else's"
+    for other in (OTHER, ASKS_NOTHING):
+        assert (told.under(other).facts, told.under(other).unscanned) == (b"", True)
+    assert GOLDEN.under(ASKED).unscanned
+    broken = attrs.evolve(told, facts=b"\x03\x01")
+    assert broken.under(ASKED).unscanned, "they have the form of the program, or they are somebody else's"
 
 
 @pytest.mark.parametrize("name", ["spans", "held_spans", "payload_bytes", "errors"])

@@ -35,11 +35,11 @@ def payload(service: str = "cart", *, error: bool = False, **attributes: AnyValu
 
 def destinations(matches: dict[str, Match], *payloads: bytes) -> tuple[str, ...] | None:
     sampler = Sampler(KEEP_ALL, Router(matches))
-    scanner = Scanner(sampler.lookup)
+    scanner = Scanner(program=sampler.program)
     made = Trace(trace_id(1), Partition(0, 0, 0), 0)
     for each in payloads:
         (found,) = scanner.fragments(each, Encoding.OTLP_PROTO, [])
-        made.absorb(found)
+        made.absorb(found, sampler.program)
     made.reason = Reason.ROOT_QUIET
     return sampler.decide(made).destinations
 
@@ -94,8 +94,10 @@ def test_without_a_match_nothing_is_looked_up_and_all_get_all() -> None:
 def test_law_2_a_late_span_goes_where_its_trace_went() -> None:
     """Alone it would have gone elsewhere: it lacks the attribute."""
     sampler = Sampler(KEEP_ALL, Router({"gold": Match(attributes={"tier": ("gold",)}), "rest": Match()}))
-    buffer = Buffer(Limits(1 << 20, 1000, 1000, 1000), Waits(30_000, 600_000, 10_800_000), Memory())
-    home, scanner = Partition(0, 0, 300_000), Scanner(sampler.lookup)
+    buffer = Buffer(
+        Limits(1 << 20, 1000, 1000, 1000), Waits(30_000, 600_000, 10_800_000), Memory(), program=sampler.program
+    )
+    home, scanner = Partition(0, 0, 300_000), Scanner(program=sampler.program)
 
     def add(offset: int, at_ms: int, value: bytes) -> None:
         fragments = scanner.fragments(value, Encoding.OTLP_PROTO, [])

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.programs import Is
 from tests.core.spans import fragment, message, span, trace_id
 from tss.core.combining import Sampler
+from tss.core.conditions.formula import FALSE, TRUE, Field, Leaf, OfSpans, Place
+from tss.core.conditions.program import Program
 from tss.core.decision import Reason, Verdict
 from tss.core.errors import LawBroken
-from tss.core.otlp import MAX_VALUES, Ask, Encoding, Location, Scanner
-from tss.core.otlp.lookup import merge
+from tss.core.otlp import Encoding, Scanner
 from tss.core.partition import Partition
 from tss.core.policies import policies
 from tss.core.policies.policy import ABSTAIN, DROP, Policy
@@ -184,31 +186,43 @@ class Tenant(Policy):
     """Asks 1 for the traces of one tenant: what a policy on attributes looks like."""
 
     def __init__(self, tenant: str) -> None:
-        super().__init__("tenant", (Ask(Location.SPAN, "tenant"), Ask(Location.NAME)))
-        self.tenant = tenant
+        super().__init__("tenant", (OfSpans(Leaf(Field(Place.SPAN, "attributes", "tenant"), Is(tenant))), SEEN))
+
+    def bind(self, program: Program) -> None:
+        self.program, self.slot = program, program.slot(self.asks[0])
 
     def vote(self, trace: Trace) -> float:
-        return 1.0 if self.tenant in trace.values[0] else ABSTAIN
+        return 1.0 if self.program.answer(trace.facts, self.slot) == TRUE else ABSTAIN
 
 
-def test_what_policies_ask_is_looked_up_in_the_scan_and_gathered_over_all_fragments() -> None:
-    sampler = Sampler([Tenant("acme"), Tenant("other"), Rest(0.0)])
-    assert sampler.lookup.asks == (Ask(Location.SPAN, "tenant"), Ask(Location.NAME))  # each once
-    scanner = Scanner(sampler.lookup)
+SEEN = OfSpans(Leaf(Field(Place.SPAN, "name"), Is("span 2")))
+
+
+def test_what_policies_ask_is_answered_in_the_scan_and_gathered_over_all_fragments() -> None:
+    acme, other = Tenant("acme"), Tenant("other")
+    sampler = Sampler([acme, other, Rest(0.0)])
+    assert sampler.program.asks == (acme.asks[0], SEEN, other.asks[0])  # each once
+    scanner = Scanner(program=sampler.program)
     made = Trace(trace_id(1), Partition(0, 0, 0), 0)
     for number, tenant in enumerate(["nobody", "acme", "nobody"]):
         one = span(1, number)
         one.attributes.add(key="tenant").value.string_value = tenant
         (found,) = scanner.fragments(message([one]), Encoding.OTLP_PROTO, [])
-        made.absorb(found)
+        made.absorb(found, sampler.program)
     made.reason = Reason.ROOT_QUIET
-    assert made.values == (("nobody", "acme"), ("span 0", "span 1", "span 2"))
+    assert [sampler.program.answer(made.facts, slot) for slot in range(3)] == [TRUE, TRUE, FALSE]
     assert (sampler.decide(made).policy, sampler.decide(made).keeps) == ("tenant", True)
 
 
-def test_true_1_and_1_0_are_three_values_and_one_ask_has_only_so_many() -> None:
-    assert merge(((True, 1),), ((1.0, 1, "1"),)) == ((True, 1, 1.0, "1"),)
-    assert [type(value) for value in merge(((True, 1),), ((1.0, 1),))[0]] == [bool, int, float]
-    assert merge((), ((1,),)) == merge(((1,),), ()) == ((1,),)
-    many = merge((tuple(range(MAX_VALUES)),), (("one more",),))
-    assert many == (tuple(range(MAX_VALUES)),)
+@given(st.integers(0, 2**56 - 1), st.floats(0, 1))
+def test_law_7_a_randomness_that_came_with_a_span_decides_in_place_of_the_trace_id(rv: int, rate: float) -> None:
+    sampler = Sampler([Rest(rate)])
+    made = Trace(trace_id(1), Partition(0, 0, 0), 0)
+    for number, state in enumerate(("", f"v=1,ot=rv:{rv:014x}", "ot=rv:00000000000000")):
+        one = span(1, number)
+        one.trace_state = state
+        (found,) = Scanner(program=sampler.program).fragments(message([one]), Encoding.OTLP_PROTO, [])
+        made.absorb(found, sampler.program)
+    made.reason = Reason.ROOT_QUIET
+    assert sampler.randomness(made) == rv
+    assert sampler.decide(made).keeps == (rv >= threshold(rate))

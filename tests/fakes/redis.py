@@ -34,7 +34,7 @@ class Shelf:
     seq: int = 0
     summaries: dict[bytes, bytes] = attrs.field(factory=dict)
     frames: dict[bytes, list[bytes]] = attrs.field(factory=dict)
-    lookups: dict[bytes, str] = attrs.field(factory=dict)
+    programs: dict[bytes, str] = attrs.field(factory=dict)
 
     @property
     def held_bytes(self) -> int:
@@ -148,7 +148,7 @@ class FakeParking(RedisParking):
             return None
         shelf.token, shelf.prev = token, known[0]
         self.redis.leave()
-        return TakenOver(shelf.seq, dict(shelf.summaries), {id: each for id, each in shelf.lookups.items() if each})
+        return TakenOver(shelf.seq, dict(shelf.summaries), {id: each for id, each in shelf.programs.items() if each})
 
     async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int = 0) -> int:
         await self.redis.arrive()
@@ -159,12 +159,12 @@ class FakeParking(RedisParking):
             shelf,
             summaries=dict(shelf.summaries),
             frames={trace_id: [*frames] for trace_id, frames in shelf.frames.items()},
-            lookups=dict(shelf.lookups),
+            programs=dict(shelf.programs),
             seq=seq + unheard + 1,
         )
         for each in parcels:
             tried.summaries[each.trace_id] = each.summary
-            tried.lookups[each.trace_id] = each.lookup
+            tried.programs[each.trace_id] = each.program
             tried.frames.setdefault(each.trace_id, []).append(each.frame)
         if tried.held_bytes > self.max_bytes:
             raise Full("it is")
@@ -185,7 +185,7 @@ class FakeParking(RedisParking):
         shelf = self._shelf(partition, token)
         for each in ids:
             shelf.summaries.pop(each, None)
-            shelf.lookups.pop(each, None)
+            shelf.programs.pop(each, None)
             shelf.frames.pop(each, None)
         self.redis.leave()
 

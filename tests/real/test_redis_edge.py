@@ -178,5 +178,5 @@ async def test_the_version_before_reads_what_is_parked_and_what_it_writes_is_of_
             assert (count, frames) == (1, 1) and size > 100
             client.hset(key, b"n" + A, f"{count} {size}")
         found = parking.take_over(0, ("t", 1), "u")
-        assert found is not None and found.lookups == {B: "12ab34"}
+        assert found is not None and found.programs == {B: "12ab34"}
         assert await parking.fetch(0, "u", [A, B]) == {A: [b"f"], B: [b"f"]}

@@ -13,6 +13,7 @@ import attrs
 from tests.fakes.kafka import FakeMember
 from tests.fakes.meter import FakeMeter
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.holds import RECORD_BYTES
 from tss.core.memory import Kept, Memory
@@ -93,7 +94,9 @@ HEARING: ContextVar[Hearing] = ContextVar("HEARING")
 class WatchedBuffer(Buffer):
     """The buffer itself, and a diary."""
 
-    def __init__(self, limits: Limits, waits: Waits, memory: Memory, *, observed: bool = False) -> None:
+    def __init__(
+        self, limits: Limits, waits: Waits, memory: Memory, *, observed: bool = False, program: Program = ASKS_NOTHING
+    ) -> None:
         self.hearing = HEARING.get()
         theirs = self.hearing.waits
         super().__init__(
@@ -101,6 +104,7 @@ class WatchedBuffer(Buffer):
             attrs.evolve(waits, decision_wait_ms=theirs.decision_wait_ms, root_wait_ms=theirs.root_wait_ms),
             memory,
             observed=observed,
+            program=program,
         )
         self.life = LIVING.get()
         self.life.buffer = self

@@ -20,10 +20,10 @@ from tests.scheduling import scheduled_by
 from tests.simulation.oracle import Fact, facts_of, sizes_of
 from tests.simulation.plan import Fault, Plan, Shared, Trouble
 from tests.simulation.watch import HEARING, LIVING, Hearing, Incarnation, Place, watched
+from tss.core.conditions.program import Program
 from tss.core.deadletter import DeadLetter
 from tss.core.delivery import Batching, Retrying
 from tss.core.health import Health
-from tss.core.otlp import Lookup
 from tss.core.partition import Commit, Partition
 from tss.daemon.outside import Outside
 from tss.daemon.selection import select
@@ -212,7 +212,7 @@ class World:
         parked = ParkedHere(FakeParking(self.redis, shared.max_parked_bytes), life.meter) if shared else None
 
         @asynccontextmanager
-        async def open_member(assignments: Assignments, _lookup: Lookup) -> AsyncIterator[FakeMember]:
+        async def open_member(assignments: Assignments, _program: Program) -> AsyncIterator[FakeMember]:
             async with self.kafka.open_member(f"{life.replica}#{life.serial}", assignments, parked) as member:
                 life.member = member
                 yield member

@@ -20,12 +20,13 @@ from tests.fakes.redis import FakeDecisions, FakeRedis
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
+from tss.core.conditions.program import Program
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import Away
 from tss.core.evaluation import evaluate
 from tss.core.health import Health
 from tss.core.memory import Memory
-from tss.core.otlp import Encoding, Lookup, scan
+from tss.core.otlp import Encoding, scan
 from tss.core.partition import UNKNOWN_END, Partition
 from tss.core.policies.errors import Errors
 from tss.core.policies.rest import Rest
@@ -129,7 +130,7 @@ class Fleet:
         members: list[FakeMember] = []
 
         @asynccontextmanager
-        async def open_member(assignments: Assignments, _lookup: Lookup) -> AsyncIterator[FakeMember]:
+        async def open_member(assignments: Assignments, _program: Program) -> AsyncIterator[FakeMember]:
             async with self.kafka.open_member(f"life {len(self.meters)}", assignments) as member:
                 members.append(member)
                 yield member

@@ -66,15 +66,15 @@ class Owner:
         self.world, self.meter = world, FakeMeter()
         sampler = Sampler([policy or Rest(rate)], Router(matches) if matches else None)
         limits, waits = Limits(1 << 30, 10**6, 10**6, 10**6), Waits(30_000, 600_000, HOURS_3 * 1000)
-        self.buffer = Buffer(limits, waits, Memory())
+        self.buffer = Buffer(limits, waits, Memory(), program=sampler.program)
         self.assignments = Assignments(
-            "t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=True, lookup=sampler.lookup
+            "t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=True, program=sampler.program
         )
         self.parking = FakeParking(world.redis, max_bytes)
         self.parked = ParkedTraces(self.parking, self.meter)
         self.parker = Parker(
             self.parked, self.buffer, self.assignments, self.meter, turn_after_secs * 1000, self._token,
-            sampler.lookup.fingerprint,
+            sampler.program.fingerprint,
         )  # fmt: skip
         self._kept, self.kept = trio.open_memory_channel[list[Trace]](1000)
         self._settled, self.settled = trio.open_memory_channel[list[Trace]](1000)

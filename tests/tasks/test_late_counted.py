@@ -20,11 +20,12 @@ from tests.fakes.meter import FakeMeter
 from tests.fakes.redis import FakeDecisions, FakeRedis
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
+from tss.core.conditions.program import Program
 from tss.core.formats.apm_stats import Concentrator, SpanObserver
 from tss.core.formats.spanmetrics import SpanMetrics, shape_of
 from tss.core.health import Health
 from tss.core.memory import Memory
-from tss.core.otlp import Encoding, Lookup, scan
+from tss.core.otlp import Encoding, scan
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.trace import Trace
@@ -165,7 +166,7 @@ class Lives:
         self.span_metrics.append(red)
 
         @asynccontextmanager
-        async def open_member(assignments: Assignments, _lookup: Lookup) -> AsyncIterator[FakeMember]:
+        async def open_member(assignments: Assignments, _program: Program) -> AsyncIterator[FakeMember]:
             async with self.kafka.open_member(f"life {len(self.meters)}", assignments) as member:
                 yield member
 

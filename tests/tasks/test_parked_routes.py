@@ -6,10 +6,13 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, TracesData
 from structlog.testing import capture_logs
 
+from tests.core.programs import Is
 from tests.core.spans import span, trace_id
 from tests.tasks.parking import Owner, World
 from tss.core import measures
-from tss.core.otlp import Ask, Encoding, Location, Lookup, Scanner
+from tss.core.conditions.formula import TRUE, Field, Leaf, OfSpans, Place
+from tss.core.conditions.program import Program
+from tss.core.otlp import Encoding, Scanner
 from tss.core.policies.policy import Policy
 from tss.core.record import Record
 from tss.core.routing import Match, Router
@@ -32,9 +35,9 @@ PATHS = {
 WAYS = {"none": None, "tier": ("gold",), "region": ("eu",), "both": ("gold",), "turned": ("us",)}
 
 
-def asks(owner: str) -> tuple[Ask, ...]:
+def program_of(owner: str) -> Program:
     matches = PATHS[owner]
-    return Router(matches).asks if matches else ()
+    return Program(Router(matches).asks if matches else ())
 
 
 def value(number: int, *, root: bool) -> bytes:
@@ -48,7 +51,7 @@ def value(number: int, *, root: bool) -> bytes:
 
 def world_for(owner: str) -> World:
     """The records as an owner with these settings scans them."""
-    scanner = Scanner(Lookup.of(asks(owner)))
+    scanner = Scanner(program=program_of(owner))
     world = World()
     for offset in range(ROOT + 1):
         fragments = scanner.fragments(
@@ -86,8 +89,8 @@ async def test_law_2_a_parked_trace_goes_the_ways_of_who_decides_it(first: str, 
     await ends(owner)
     assert owner.ways == {LONG: WAYS[second]}
     assert world.sea[LONG] and world.committed == ROOT + 1
-    told = [line for line in logs if "other settings of exporters[].match" in line["event"]]
-    changed = second != "none" and Lookup.of(asks(first)) != Lookup.of(asks(second))
+    told = [line for line in logs if "other settings of policies or exporters[].match" in line["event"]]
+    changed = program_of(first).fingerprint != program_of(second).fingerprint
     assert [line["traces"] for line in told] == [1] * changed
     assert owner.meter.counted(measures.UNLOOKED) == changed
 
@@ -109,7 +112,7 @@ async def test_what_is_parked_again_before_it_was_looked_up_stays_unknown(last: 
 @pytest.mark.parametrize("second", ["tier", "region"])
 async def test_what_an_older_version_parked_is_looked_up_again(second: str) -> None:
     world = await parked_by("tier")
-    world.redis.shelves[0].lookups.clear()
+    world.redis.shelves[0].programs.clear()
     owner = await goes_on(world, second)
     await ends(owner)
     assert owner.ways == {LONG: WAYS[second]}
@@ -119,10 +122,13 @@ class Gold(Policy):
     """Keeps what has a tier."""
 
     def __init__(self) -> None:
-        super().__init__("gold", (Ask(Location.RESOURCE, "tier"),))
+        super().__init__("gold", (OfSpans(Leaf(Field(Place.RESOURCE, "attributes", "tier"), Is("gold"))),))
+
+    def bind(self, program: Program) -> None:
+        self.program, self.slot = program, program.slot(self.asks[0])
 
     def vote(self, trace: Trace) -> float:
-        return 1.0 if trace.values and trace.values[0] else 0.0
+        return 1.0 if self.program.answer(trace.facts, self.slot) == TRUE else 0.0
 
 
 async def test_a_policy_decides_by_what_it_asked_too() -> None:

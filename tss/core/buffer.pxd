@@ -1,6 +1,7 @@
 # The C types of buffer.py, for when it is compiled.
 
 cimport cython
+from tss.core.conditions.program cimport Program
 from tss.core.memory cimport Kept, Memory
 from tss.core.opentraces cimport OpenTraces
 from tss.core.otlp.fragment cimport Fragment
@@ -30,6 +31,7 @@ cdef class Buffer:
     cdef long long _max_closed_bytes
     cdef long long _max_trace_spans
     cdef long long _max_trace_bytes
+    cdef Program _program
     cdef readonly OpenTraces _open
     cdef Trace _next_look
     cdef long long _fragments

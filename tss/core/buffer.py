@@ -7,15 +7,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
+from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.decision import Decision, Reason
 from tss.core.errors import LawBroken
 from tss.core.ledger import CHUNK_RECORDS
 from tss.core.memory import KEPT, UNDECIDED, UNKNOWN, Kept, Memory
 from tss.core.opentraces import OpenTraces
+from tss.core.otlp import Scanner
 from tss.core.otlp.fragment import Fragment
-from tss.core.otlp.lookup import Values
 from tss.core.packing import Packed, Packer
-from tss.core.parked import Summary
+from tss.core.parked import Summary, facts_of
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.core.streamtime import NO_TIME
@@ -162,12 +163,15 @@ class Buffer:
     __slots__ = (
         "_absurd", "_closing", "_decision_wait_ms", "_duplicate_spans", "_fragments", "_given_up", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
-        "_max_trace_bytes", "_max_trace_spans", "_next_look", "_noted", "_noted_bytes", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_records",
+        "_max_trace_bytes", "_max_trace_spans", "_next_look", "_noted", "_noted_bytes", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_program", "_records",
         "_replayed", "_root_quiet_ms", "_root_wait_ms", "_shortest_wait_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "memory",
         "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes",
     )  # fmt: skip
 
-    def __init__(self, limits: Limits, waits: Waits, memory: Memory, *, observed: bool = False) -> None:
+    def __init__(
+        self, limits: Limits, waits: Waits, memory: Memory, *, observed: bool = False, program: Program = ASKS_NOTHING
+    ) -> None:
+        """``program`` makes the facts of the fragments."""
         self.limits = limits
         self.memory = memory
         self.packer = Packer(limits.sample_bytes)
@@ -189,6 +193,7 @@ class Buffer:
         self._max_open_traces = limits.max_traces
         self._max_trace_spans = limits.max_trace_spans
         self._max_trace_bytes = limits.max_trace_bytes or NO_LIMIT
+        self._program = program
         self._open = OpenTraces()
         self._next_look: Trace | None = None  # where `to_park` resumes
         self._fragments = 0  # how many have been placed
@@ -433,9 +438,9 @@ class Buffer:
         """Give a closed trace its parked spans back."""
         self.closed_bytes += trace.come_back(frames)
 
-    def look_up(self, trace: Trace, values: Values) -> None:
-        """Add the values that a second lookup found in the spans of a closed trace."""
-        self.closed_bytes += trace.look_up(values)
+    def rescan(self, trace: Trace, scanner: Scanner) -> None:
+        """Make the facts of a closed trace anew, from its spans. ``scanner`` has the buffer's program."""
+        self.closed_bytes += trace.rescan(facts_of(trace.chunks(), scanner, self._program), self._program)
 
     def withdraw(self, trace: Trace) -> bool:
         """Give up a closed trace whose parked spans cannot be fetched: its partition was revoked, or is read again.
@@ -708,7 +713,7 @@ class Buffer:
                 partition.replay.reopened(fragment.trace_id, offset)
             else:
                 self._traces += 1
-        self.open_bytes += trace.absorb(fragment)
+        self.open_bytes += trace.absorb(fragment, self._program)
         self.open_spans += fragment.spans
         if not settled:
             self.open_bytes += trace.hold(partition, offset, fragment)
@@ -808,7 +813,7 @@ class Buffer:
     def _latecomer(self, partition: Partition, offset: int, fragment: Fragment) -> Trace:
         late = Trace(fragment.trace_id, partition, offset)
         late.late = True
-        late.absorb(fragment)
+        late.absorb(fragment, self._program)
         late.forget_lineage()
         late.hold(partition, offset, fragment)
         late.take_off()

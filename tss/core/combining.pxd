@@ -1,18 +1,20 @@
 # The C types of combining.py, used when it is compiled.
 
 cimport cython
+from tss.core.conditions.program cimport Program
 from tss.core.policies.policy cimport Policy
 from tss.core.policies.probability cimport randomness
+from tss.core.routing cimport Router
 from tss.core.trace cimport Trace
 
 
 cdef class Sampler:
-    cdef readonly object lookup
+    cdef readonly Program program
     cdef readonly bint shadows
     cdef tuple _acting
     cdef tuple _shadows
     cdef bint _first
-    cdef object _router
+    cdef Router _router
     cdef dict _decisions
     cdef object _last_kept
     cdef object _last_dropped
@@ -22,6 +24,7 @@ cdef class Sampler:
     cpdef list shadowed(self, Trace trace)
     @cython.locals(policy=Policy, vote=double, rate=double)
     cdef _combined(self, Trace trace, tuple policies)
+    @cython.locals(given="long long")
     cpdef long long randomness(self, Trace trace) except? -1
     cpdef forced(self, Trace trace, policy, bint keep)
     cpdef decision(self, Trace trace, policy, double rate, bint keep, bint weighted=*)

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tss.core.conditions.program import Program
 from tss.core.decision import Decision, Verdict
 from tss.core.errors import LawBroken
-from tss.core.otlp.lookup import Lookup
 from tss.core.policies.policy import ABSTAIN, DROP, Policy
 from tss.core.policies.probability import randomness, threshold
 from tss.core.routing import ALL, Router
@@ -43,16 +43,18 @@ class Sampler:
         "_last_kept",
         "_router",
         "_shadows",
-        "lookup",
+        "program",
         "shadows",
     )
 
     def __init__(self, policies: Sequence[Policy], router: Router | None = None, *, first: bool = False) -> None:
         """``first``: the first vote decides, whatever the later policies say. The names of the policies are distinct."""
         asks = [ask for policy in policies for ask in policy.asks]
-        self.lookup = Lookup.of([*asks, *router.asks] if router is not None else asks)
+        self.program = Program([*asks, *router.asks] if router is not None else asks)
         for policy in policies:
-            policy.bind(self.lookup)
+            policy.bind(self.program)
+        if router is not None:
+            router.bind(self.program)
         self._acting = tuple(policy for policy in policies if not policy.shadow)
         # Each shadow policy, and the policies that would act if it acted too.
         self._shadows = tuple(
@@ -94,8 +96,10 @@ class Sampler:
         return self.decision(trace, name, rate, self.randomness(trace) >= threshold(rate))
 
     def randomness(self, trace: Trace) -> int:
-        """The 56 bits that decide by a rate: the same on every replica and in every rerun."""
-        return randomness(trace.trace_id)
+        """The 56 bits that decide by a rate: the first that a span's trace state gives, else the last ones of the trace id.
+        They are the same on every replica and in every rerun."""
+        given = self.program.randomness(trace.facts)
+        return given if given >= 0 else randomness(trace.trace_id)
 
     def forced(self, trace: Trace, policy: str, keep: bool) -> Decision:
         """The decision for a closed trace that a force rule matches, with rate 1 or 0. Raises LawBroken if it is open."""
@@ -121,7 +125,7 @@ class Sampler:
 
     def _ways(self, trace: Trace, policy: str, keep: bool) -> tuple[str, ...] | None:
         if keep and self._router is not None:
-            return self._router.destinations(policy, self.lookup.asks, trace.values)
+            return self._router.destinations(policy, trace.facts)
         return ALL
 
     def _other(

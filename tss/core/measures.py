@@ -108,7 +108,7 @@ PARKING_REFUSED = _counter("parking_refused_total", "Traces that were due for pa
 PARKED_GIVEN_UP = _counter("parked_traces_given_up_total", "Parked traces whose topic was deleted and created again. Their spans in Redis are lost; the decision uses only the spans in memory.")
 UNPARKINGS = _counter("unparkings_total", "Closed traces whose spans were read back from Redis.")
 UNPARKING_WAITING = _gauge("unparking_waiting_traces", "Closed traces that wait for their spans from Redis. Other traces do not wait for them.")
-UNLOOKED = _counter("parked_traces_unlooked_total", "Parked traces taken over that were parked under other settings of exporters[].match, or by an older version. Their spans are searched again for the attributes of exporters[].match.")
+UNLOOKED = _counter("parked_traces_unlooked_total", "Parked traces taken over that were parked under other settings of policies or exporters[].match, or by an older version. Their spans are scanned again before they are decided.")
 REREAD = _counter("partitions_reread_total", "Partitions that are read again from the oldest record of a parked trace, by reason: away, not_fitting (Redis has another state than the committed offset), off (parking is off), lost, two_partitions.", "reason")
 # Decisions
 DECISIONS = _counter("decisions_total", "Decided traces, by the policy that decided, the verdict, and the reason why the trace was decided at that time.", "policy", "verdict", "reason")

@@ -17,9 +17,9 @@ from typing import Any
 import attrs
 from zstandard import ZstdError
 
+from tss.core.conditions.program import Program
 from tss.core.errors import Lost
-from tss.core.otlp import Encoding, Lookup, Scanner, Value, Values
-from tss.core.otlp.lookup import merge
+from tss.core.otlp import Encoding, Scanner
 from tss.core.packing import Dictionary, Packed
 from tss.core.streamtime import NO_TIME
 
@@ -28,13 +28,16 @@ PLAIN = Dictionary(0)  # zstd without a trained dictionary, because the next own
 ID_BYTES = 8  # of a span
 NOWHERE = -1  # as offset: nothing is parked
 
-_HEAD = struct.Struct(">BII")  # version, bytes of the facts, bytes of the ids seen
+_HEAD = struct.Struct(">BII")  # version, bytes of the JSON object, bytes of the ids seen
 _RANGE = struct.Struct(">Bqq")  # version, the offset after which a frame begins, the offset of its last record
 
 
 @attrs.frozen
 class Summary:
-    """The facts about a parked trace, without its spans."""
+    """What is known of a parked trace, without its spans.
+
+    Versions of the daemon share Redis during a rolling update: fields are only added, and unknown ones are ignored.
+    """
 
     first_offset: int
     parked_to: int  # its fragments up to this offset are in the frames
@@ -50,20 +53,22 @@ class Summary:
     span_ids: bytes = b""  # 8 bytes each
     missing: bytes = b""
     overflown: bool = False  # the trace has too many span ids to remember, and counts as incomplete
-    values: Values = ()
-    # The next two are stored beside the summary, so that older versions can read the summary.
-    lookup: str = ""  # the fingerprint of the lookup that found the values; empty: unknown
-    unlooked: bool = False  # the values are of another lookup than ours: the spans have to be searched again
+    facts: bytes = b""
+    # The fingerprint of the program that made the facts; empty: unknown. It is stored beside the summary.
+    program: str = ""
+    # The facts are of another program than ours: the spans have to be scanned again. Not stored.
+    unscanned: bool = False
     # Older versions did not store the next two.
     root_ms: int = NO_TIME
     seen_bytes: int = 0
 
     def to_bytes(self) -> bytes:
-        """The bytes for Redis, without ``lookup`` and ``unlooked``."""
-        fields = attrs.asdict(self, recurse=False, filter=attrs.filters.exclude("lookup", "unlooked"))
-        seen, missing = fields.pop("span_ids"), fields.pop("missing")
-        facts = json.dumps(fields, default=_hex, separators=(",", ":")).encode()
-        return b"".join([_HEAD.pack(VERSION, len(facts), len(seen)), facts, seen, missing])
+        """The bytes for Redis, without ``program`` and ``unscanned``."""
+        fields: dict[str, object] = {name: getattr(self, name) for name in _FIELDS}
+        fields["values"] = []  # before there were facts, versions needed it
+        fields |= {"root_ms": self.root_ms, "seen_bytes": self.seen_bytes, "facts": self.facts.hex()}
+        told = json.dumps(fields, separators=(",", ":")).encode()
+        return b"".join([_HEAD.pack(VERSION, len(told), len(self.span_ids)), told, self.span_ids, self.missing])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Summary:
@@ -73,20 +78,21 @@ class Summary:
             body = data[_HEAD.size :]
             if version != VERSION or len(body) < size + seen or seen % ID_BYTES or (len(body) - size) % ID_BYTES:
                 raise ValueError(f"version {version}, {len(body)} bytes")
-            facts = json.loads(body[:size])
-            read = {name: _fact(name, facts[name]) for name in _FACTS}
-            read["root_ms"] = _fact("root_ms", facts.get("root_ms", read["last_ms"] if read["has_root"] else NO_TIME))
-            read["seen_bytes"] = _fact("seen_bytes", facts.get("seen_bytes", read["payload_bytes"]))
-            return cls(span_ids=body[size : size + seen], missing=body[size + seen :], **read)
+            told = json.loads(body[:size])
+            read = {name: _field(name, told[name]) for name in _FIELDS}
+            read["root_ms"] = _field("root_ms", told.get("root_ms", read["last_ms"] if read["has_root"] else NO_TIME))
+            read["seen_bytes"] = _field("seen_bytes", told.get("seen_bytes", read["payload_bytes"]))
+            facts = bytes.fromhex(told.get("facts", ""))
+            return cls(span_ids=body[size : size + seen], missing=body[size + seen :], facts=facts, **read)
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error) as error:
             raise Lost(f"the summary of a parked trace cannot be read: {str(error)[:200]!r}") from None
 
-    def under(self, lookup: Lookup) -> Summary:
-        """The same for an owner with this lookup. If the values are of another lookup they are left out, because a trace
-        must not be routed by values of other settings (law 2). A lookup without questions needs no values."""
-        if self.lookup == lookup.fingerprint and len(self.values) in (0, len(lookup.asks)):
+    def under(self, program: Program) -> Summary:
+        """The same for an owner with this program. Facts of another program are left out: a trace must not be decided by the
+        answers to other questions (law 2)."""
+        if self.program == program.fingerprint and program.reads(self.facts):
             return self
-        return attrs.evolve(self, values=(), unlooked=bool(lookup.asks))
+        return attrs.evolve(self, facts=b"", program=program.fingerprint, unscanned=True)
 
 
 _FLAGS = ("has_root", "overflown")
@@ -97,14 +103,11 @@ _COUNTS = ("first_offset", "parked_to", "spans", "held_spans", "payload_bytes", 
 _BITS = dict.fromkeys(_STARTS_AND_ENDS, 64) | dict.fromkeys(
     ("spans", "held_spans", "payload_bytes", "errors", "seen_bytes"), 40
 )
-_FACTS = (*_COUNTS, *_STARTS_AND_ENDS, *_TIMES, *_FLAGS, "values")  # other names are of newer versions
+_FIELDS = (*_COUNTS, *_STARTS_AND_ENDS, *_TIMES, *_FLAGS)  # other names are of newer versions, or may be absent
 
 
-def _fact(name: str, value: object) -> Any:
-    if name == "values":
-        if isinstance(value, list) and all(isinstance(some, list) for some in value):
-            return tuple(tuple(_value(each) for each in some) for some in value)
-    elif name in _FLAGS:
+def _field(name: str, value: object) -> Any:
+    if name in _FLAGS:
         if isinstance(value, bool):
             return value
     elif isinstance(value, int) and not isinstance(value, bool) and _least(name) <= value < 1 << _BITS.get(name, 63):
@@ -116,28 +119,13 @@ def _least(name: str) -> int:
     return NO_TIME if name in (*_TIMES, "root_ms") else 0
 
 
-def _hex(value: object) -> object:
-    if isinstance(value, bytes):
-        return [value.hex()]  # a list cannot be mistaken for a value, because no value is a list
-    raise TypeError(repr(value))
-
-
-def _value(value: object) -> Value:
-    match value:
-        case [str(text)]:
-            return bytes.fromhex(text)
-        case str() | bool() | int() | float():
-            return value
-    raise ValueError(f"no value: {str(value)[:100]}")
-
-
-def values_of(chunks: Iterable[bytes], scanner: Scanner) -> Values:
-    """The values that a scanner's lookup finds in these spans of one trace."""
-    values: Values = ()
+def facts_of(chunks: Iterable[bytes], scanner: Scanner, program: Program) -> bytes:
+    """The facts of these spans of one trace. ``scanner`` has this program."""
+    facts = b""
     for chunk in chunks:
         for fragment in scanner.fragments(chunk, Encoding.OTLP_PROTO, []):
-            values = merge(values, fragment.values)
-    return values
+            facts = program.fold(facts, fragment.facts)
+    return facts
 
 
 @attrs.frozen
@@ -147,7 +135,7 @@ class Parcel:
     trace_id: bytes
     summary: bytes
     frame: bytes
-    lookup: str = ""  # see ``Summary``
+    program: str = ""  # see ``Summary``
 
 
 def to_frame(after: int, up_to: int, chunks: Sequence[bytes | Packed]) -> bytes:

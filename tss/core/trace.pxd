@@ -1,8 +1,9 @@
 # The C types of trace.py, used when it is compiled.
 
 cimport cython
+from tss.core.conditions.program cimport Program
 from tss.core.holds cimport Holds
-from tss.core.otlp.fragment cimport Fragment, values_bytes
+from tss.core.otlp.fragment cimport Fragment, facts_bytes
 from tss.core.otlp.lineage cimport Lineage as CLineage  # renamed: in trace.py, Lineage is one of two classes
 from tss.core.progress cimport Progress
 
@@ -34,8 +35,8 @@ cdef class Trace:
     cdef readonly unsigned long long start_ns
     cdef readonly unsigned long long end_ns
     cdef readonly bint has_root
-    cdef readonly tuple values
-    cdef readonly bint unlooked
+    cdef readonly bytes facts
+    cdef readonly bint unscanned
     cdef bytes _span_ids
     cdef bytes _missing
     cdef CLineage _lineage
@@ -67,11 +68,11 @@ cdef class Trace:
     @cython.locals(plain=list, holds=Holds)
     cpdef list chunks(self)
     @cython.locals(growth="long long")
-    cpdef long long absorb(self, Fragment fragment) except? -1
+    cpdef long long absorb(self, Fragment fragment, Program program=*) except? -1
     @cython.locals(before="long long", lineage=CLineage)
     cdef long long _relate(self, Fragment fragment) except? -1
-    @cython.locals(before="long long")
-    cdef long long _learn(self, tuple values) except? -1
+    @cython.locals(growth="long long")
+    cdef long long _learn(self, bytes facts) except? -1
     cpdef forget_lineage(self)
     @cython.locals(growth="long long")
     cpdef long long hold(self, Progress partition, long long offset, Fragment fragment) except -1

@@ -6,11 +6,11 @@ from array import array
 from collections.abc import Collection
 from typing import Any
 
+from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.decision import Decision, Reason
 from tss.core.holds import BYTES_BYTES, HOLDS_BYTES, RECORD_BYTES, Holds, spans_of
 from tss.core.otlp import Lineage, join
-from tss.core.otlp.fragment import Fragment, values_bytes
-from tss.core.otlp.lookup import Values, merge
+from tss.core.otlp.fragment import Fragment, facts_bytes
 from tss.core.packing import Packed, Packer
 from tss.core.parked import NOWHERE, Summary
 from tss.core.progress import Progress
@@ -36,10 +36,10 @@ class Trace:
 
     __slots__ = (
         "_chunk", "_chunks", "_fetched", "_leaving", "_leaving_ms", "_leaving_to", "_lineage", "_missing", "_offset",
-        "_offsets", "_packed", "_span_ids", "closed_ms", "decision", "due", "end_ns", "errors",
+        "_offsets", "_packed", "_span_ids", "closed_ms", "decision", "due", "end_ns", "errors", "facts",
         "first_ms", "first_offset", "further", "has_root", "held_ms", "held_spans", "home", "last_ms", "late", "latecomers",
         "livelier", "newer", "number", "older", "parked_to", "payload_bytes", "quieter", "reason",
-        "root_ms", "seen_bytes", "shelved", "size", "spans", "start_ns", "taken_over", "touched", "trace_id", "unlooked", "values",
+        "root_ms", "seen_bytes", "shelved", "size", "spans", "start_ns", "taken_over", "touched", "trace_id", "unscanned",
     )  # fmt: skip
 
     def __init__(self, trace_id: bytes, home: Progress, first_offset: int) -> None:
@@ -63,8 +63,8 @@ class Trace:
         self.start_ns = 0
         self.end_ns = 0
         self.has_root = False
-        self.values: Values = ()  # found by the policies' lookup
-        self.unlooked = False  # ``values`` lacks the values of parked spans: their owner had another lookup
+        self.facts = b""  # what the program found in its spans (`conditions/program.py`)
+        self.unscanned = False  # ``facts`` lacks those of parked spans: their owner had another program
         self._span_ids = _NO_IDS  # 8 bytes each; from the second fragment on they are in ``_lineage``
         self._missing = _NO_IDS
         self._lineage: Lineage | None = None
@@ -161,8 +161,8 @@ class Trace:
 
     # -- growing; each method returns the growth in bytes
 
-    def absorb(self, fragment: Fragment) -> int:
-        """Add the facts about a fragment, without its bytes. Returns the growth in bytes."""
+    def absorb(self, fragment: Fragment, program: Program = ASKS_NOTHING) -> int:
+        """Add the summary of a fragment, without its bytes. ``program`` made its facts. Returns the growth in bytes."""
         self.spans += fragment.spans
         self.errors += fragment.errors
         if fragment.start_ns and (not self.start_ns or fragment.start_ns < self.start_ns):
@@ -173,8 +173,8 @@ class Trace:
             self.has_root = True
             self.root_ms = max(self.last_ms, self.home.time.now_ms)  # an earlier owner may have seen a later time
         growth = self._relate(fragment)
-        if fragment.values:
-            growth += self._learn(fragment.values)
+        if fragment.facts and fragment.facts is not self.facts:  # usually they are shared, and known already
+            growth += self._learn(program.fold(self.facts, fragment.facts))
         self.size += growth
         return growth
 
@@ -193,10 +193,10 @@ class Trace:
         lineage.add(fragment.span_ids, fragment.missing)
         return lineage.bytes - before
 
-    def _learn(self, values: Values) -> int:
-        before = values_bytes(self.values)
-        self.values = merge(self.values, values)
-        return values_bytes(self.values) - before
+    def _learn(self, facts: bytes) -> int:
+        growth = facts_bytes(facts) - facts_bytes(self.facts)
+        self.facts = facts
+        return growth
 
     def forget_lineage(self) -> None:
         """Free the span ids, because no more spans are added. The answer of `is_complete` stays."""
@@ -399,10 +399,10 @@ class Trace:
         return before - self.size
 
     def _summary_bytes(self) -> int:
-        values = values_bytes(self.values)
+        facts = facts_bytes(self.facts)
         if self._lineage is not None:
-            return values + self._lineage.bytes
-        return values + (len(self._span_ids) + len(self._missing) + RECORD_BYTES if self._span_ids else 0)
+            return facts + self._lineage.bytes
+        return facts + (len(self._span_ids) + len(self._missing) + RECORD_BYTES if self._span_ids else 0)
 
     def _held_bytes(self, records: int) -> int:
         # RECORD_BYTES includes the header of a record's bytes, and so does _chunk_bytes.
@@ -413,7 +413,7 @@ class Trace:
         seen, missing, overflown = (self._span_ids, self._missing, False) if lineage is None else lineage.known()
         return Summary(
             self.first_offset, parked_to, self.spans, self.held_spans, self.payload_bytes, self.errors, self.start_ns,
-            self.end_ns, self.has_root, self.first_ms, self.last_ms, seen, missing, overflown, self.values,
+            self.end_ns, self.has_root, self.first_ms, self.last_ms, seen, missing, overflown, self.facts,
             root_ms=self.root_ms, seen_bytes=self.seen_bytes,
         )  # fmt: skip
 
@@ -421,7 +421,7 @@ class Trace:
         """Continue the trace that an earlier owner parked. This trace must be new."""
         self.spans, self.held_spans, self.payload_bytes = summary.spans, summary.held_spans, summary.payload_bytes
         self.errors, self.start_ns, self.end_ns = summary.errors, summary.start_ns, summary.end_ns
-        self.has_root, self.values, self.unlooked = summary.has_root, summary.values, summary.unlooked
+        self.has_root, self.facts, self.unscanned = summary.has_root, summary.facts, summary.unscanned
         self.first_ms, self.last_ms, self.root_ms = summary.first_ms, summary.last_ms, summary.root_ms
         self.seen_bytes = summary.seen_bytes
         self._span_ids, self._missing = summary.span_ids, summary.missing
@@ -431,11 +431,14 @@ class Trace:
         self.parked_to, self.shelved, self.taken_over = summary.parked_to, True, True
         self.size = TRACE_BYTES + self._summary_bytes()
 
-    def look_up(self, values: Values) -> int:
-        """Add the values that our lookup found in the spans, which an earlier owner had parked. Returns the growth in
-        bytes."""
-        growth = self._learn(values)
-        self.unlooked = False
+    def rescan(self, facts: bytes, program: Program) -> int:
+        """Take the facts that our program found in the spans, which an earlier owner had parked. Returns the growth in
+        bytes.
+
+        What was learnt since is folded into them again: a fragment below the low water has no bytes here.
+        """
+        growth = self._learn(program.fold(facts, self.facts))
+        self.unscanned = False
         self.size += growth
         return growth
 

@@ -10,12 +10,12 @@ from typing import Protocol
 import attrs
 
 from tss.core.buffer import Limits
+from tss.core.conditions.program import Program
 from tss.core.errors import WrongSetting
 from tss.core.force import Rulebook
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.health import Health
 from tss.core.measures import Meter
-from tss.core.otlp import Lookup
 from tss.daemon.fleet import Fleet
 from tss.daemon.stopping import StopTimes
 from tss.edges.destinations import open_destination
@@ -46,7 +46,7 @@ class GroupMember(InputReader, Offsets, Protocol):
 class Outside:
     """What the tasks are joined to. The simulation joins them to fakes that pass the same contracts."""
 
-    open_member: Callable[[Assignments, Lookup], AbstractAsyncContextManager[GroupMember]]
+    open_member: Callable[[Assignments, Program], AbstractAsyncContextManager[GroupMember]]
     destinations: Sequence[Destination]
     dead_letters: DeadLetters
     meter: Meter
@@ -95,10 +95,10 @@ async def open_outside(
                 opening = open_destination(each, settings.datadog, computes_stats=settings.datadog.stats)
                 destinations.append(await opened.enter_async_context(opening))
 
-    def open_member(assignments: Assignments, lookup: Lookup) -> AbstractAsyncContextManager[GroupMember]:
+    def open_member(assignments: Assignments, program: Program) -> AbstractAsyncContextManager[GroupMember]:
         return KafkaSource.open(
             kafka, name, assignments, meter, health,
-            lookup=lookup, outbox=topic, parked=fleet.parked, close_secs=times.leave_secs,
+            program=program, outbox=topic, parked=fleet.parked, close_secs=times.leave_secs,
             poll_bytes=limits(settings).poll_bytes,
         )  # fmt: skip
 

@@ -12,10 +12,10 @@ import trio
 from tss.core import measures
 from tss.core.buffer import Buffer, Waits
 from tss.core.combining import Sampler
+from tss.core.conditions.program import Program
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.memory import Memory
-from tss.core.otlp import Lookup
 from tss.core.policies import policies
 from tss.core.preparing import Preparation
 from tss.core.routing import Match, Router
@@ -72,9 +72,9 @@ class Parts:
 def wire(settings: Settings, outside: Outside) -> Parts:
     """Make the parts, and show their gauges."""
     app, meter, health, sharing = settings.app, outside.meter, outside.health, outside.sharing
-    buffer = _buffer(settings, shared=sharing is not None, observed=bool(outside.observers))
     sampler = _sampler(settings)
-    assignments = _assignments(settings, outside, buffer, sampler.lookup)
+    buffer = _buffer(settings, sampler.program, shared=sharing is not None, observed=bool(outside.observers))
+    assignments = _assignments(settings, outside, buffer, sampler.program)
     lanes = _lanes(settings, outside)
     _watch(buffer, assignments, meter, health)
     return Parts(
@@ -88,14 +88,14 @@ def wire(settings: Settings, outside: Outside) -> Parts:
         keying=Keying(meter, health, rekeyed=settings.kafka.rekey.enabled),
         pausing=Pausing(health, meter, [lane.standing for lane in lanes]),
         preparation=Preparation(settings.span_compression),
-        parker=_parker(settings, outside, buffer, assignments, sampler.lookup),
+        parker=_parker(settings, outside, buffer, assignments, sampler.program),
     )
 
 
-def _buffer(settings: Settings, *, shared: bool, observed: bool) -> Buffer:
+def _buffer(settings: Settings, program: Program, *, shared: bool, observed: bool) -> Buffer:
     bounds = limits(settings)
     memory = Memory.within(bounds.memory_bytes, settings.app.decision_memory_secs, shared=shared)
-    return Buffer(bounds, _waits(settings), memory, observed=observed)
+    return Buffer(bounds, _waits(settings), memory, observed=observed, program=program)
 
 
 def _waits(settings: Settings) -> Waits:
@@ -112,7 +112,7 @@ def _sampler(settings: Settings) -> Sampler:
     return Sampler(policies(settings.sampling), Router(matches))
 
 
-def _assignments(settings: Settings, outside: Outside, buffer: Buffer, lookup: Lookup) -> Assignments:
+def _assignments(settings: Settings, outside: Outside, buffer: Buffer, program: Program) -> Assignments:
     assignments = Assignments(
         settings.kafka.input_topic,
         buffer,
@@ -121,7 +121,7 @@ def _assignments(settings: Settings, outside: Outside, buffer: Buffer, lookup: L
         replay_secs=round(settings.app.replay_secs),
         commits=settings.kafka.enable_auto_commit,
         clock_ms=outside.clock_ms,
-        lookup=lookup,
+        program=program,
     )
     outside.crew.on_death(assignments.distrust)
     return assignments
@@ -144,7 +144,7 @@ def _lanes(settings: Settings, outside: Outside) -> list[Lane]:
 
 
 def _parker(
-    settings: Settings, outside: Outside, buffer: Buffer, assignments: Assignments, lookup: Lookup
+    settings: Settings, outside: Outside, buffer: Buffer, assignments: Assignments, program: Program
 ) -> Parker | None:
     if outside.parking is None:
         return None
@@ -156,7 +156,7 @@ def _parker(
         meter=outside.meter,
         after_ms=round(settings.app.park_after_secs * 1000),
         make_token=lambda: f"{outside.chance.getrandbits(64):016x}",
-        lookup=lookup.fingerprint,
+        program=program.fingerprint,
     )
 
 

@@ -11,10 +11,10 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
+from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.errors import LawBroken
 from tss.core.logfields import partition_fields
 from tss.core.measures import Meter
-from tss.core.otlp import NOTHING, Lookup
 from tss.core.parked import Summary
 from tss.core.partition import Commit, Partition
 from tss.core.record import Record, runs
@@ -42,7 +42,7 @@ class Assignments:
         commits: bool,
         clock_ms: Callable[[], int] | None = None,
         wall_secs: Callable[[], float] = time.time,
-        lookup: Lookup = NOTHING,
+        program: Program = ASKS_NOTHING,
     ) -> None:
         self.joined = False  # whether the group has assigned our partitions; there may be none for us
         self.settling = True  # False once the committer has ended: no trace in flight is settled any more
@@ -56,7 +56,7 @@ class Assignments:
         self._max_skew_ms = max_skew_ms
         self._replay_secs = replay_secs
         self._commit_allowed = commits  # False for rehearsals: the group's offsets stay as they are
-        self._lookup = lookup  # for records that are read now; parked traces may have been read with another
+        self._program = program  # for records that are read now; parked traces may have been read with another
         self._clock_ms = clock_ms  # of the output topic, if there is one: a commit says from which time on to read it
         self._wall_secs = wall_secs
         self._partitions: dict[int, Partition] = {}
@@ -117,7 +117,7 @@ class Assignments:
             self._partitions[id] = partition
             self._read_to.pop(id, None)
             self._buffer.adopt(partition)
-            if self._buffer.take_over(partition, self._under_our_lookup(id, start.summaries)):
+            if self._buffer.take_over(partition, self._under_our_program(id, start.summaries)):
                 self.reread(partition, "two_partitions")
             self._show_uncommitted(partition)
             self._meter.count(measures.RECORDS_LOST, 0, self._topic, str(id))  # an increase is seen from 0 on
@@ -139,16 +139,16 @@ class Assignments:
             self._forget_gauges(id)
         self._buffer.forget_offsets(id)
 
-    def _under_our_lookup(self, id: int, summaries: Mapping[bytes, Summary]) -> dict[bytes, Summary]:
-        ours = {trace_id: summary.under(self._lookup) for trace_id, summary in summaries.items()}
-        unlooked = sum(summary.unlooked for summary in ours.values())
-        if unlooked:
-            self._meter.count(measures.UNLOOKED, unlooked)
+    def _under_our_program(self, id: int, summaries: Mapping[bytes, Summary]) -> dict[bytes, Summary]:
+        ours = {trace_id: summary.under(self._program) for trace_id, summary in summaries.items()}
+        unscanned = sum(summary.unscanned for summary in ours.values())
+        if unscanned:
+            self._meter.count(measures.UNLOOKED, unscanned)
             log.warning(
-                "traces were parked under other settings of exporters[].match, or by an older version; the values that they are "
-                "matched by are looked up again in their spans before they are decided",
+                "traces were parked under other settings of policies or exporters[].match, or by an older version; their spans are "
+                "scanned again before they are decided",
                 partition=id,
-                traces=unlooked,
+                traces=unscanned,
             )
         return ours
 

@@ -76,7 +76,7 @@ class Deciding:
             return True
         if trace.reason is Reason.TOO_LARGE:  # dropped, whatever its spans are
             return False
-        return trace.unlooked or enforcer is not None or self.sampler.decide(trace).keeps
+        return trace.unscanned or enforcer is not None or self.sampler.decide(trace).keeps
 
     def __enter__(self) -> Self:
         return self

@@ -12,9 +12,9 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
+from tss.core.conditions.program import ASKS_NOTHING
 from tss.core.errors import Away, Full, Lost
 from tss.core.measures import Meter
-from tss.core.otlp import NOTHING
 from tss.core.packing import Packed
 from tss.core.parked import Parcel, Shelf, Summary, to_frame
 from tss.core.partition import Partition
@@ -69,7 +69,7 @@ class Parker:
     meter: Meter
     after_ms: int  # of stream time that a trace holds a record before it is parked
     make_token: Callable[[], str]
-    lookup: str = NOTHING.fingerprint  # the fingerprint of the values that were looked up in each trace
+    program: str = ASKS_NOTHING.fingerprint  # of the program that makes the facts of each trace
     _turns: trio.Lock = attrs.field(factory=trio.Lock)
 
     async def run(self) -> None:
@@ -118,7 +118,7 @@ class Parker:
             return False
         leaving: list[Leaving] = [(trace, *trace.leave()) for trace in traces if trace.may_be_parked()]
         try:
-            parcels = await _pack(leaving, self.lookup)
+            parcels = await _pack(leaving, self.program)
             unheard, shelf.unheard = shelf.unheard, shelf.unheard + 1
             shelf.seq = await self.parking.park(home.id, shelf.token, shelf.seq, parcels, unheard)
             shelf.unheard = 0
@@ -192,12 +192,12 @@ def _batches(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
         yield batch
 
 
-async def _pack(leaving: Sequence[Leaving], lookup: str) -> list[Parcel]:
+async def _pack(leaving: Sequence[Leaving], program: str) -> list[Parcel]:
     work = partial(
         _parcels,
         [
-            # Values of a trace that was parked under another lookup are unknown until its spans are looked through.
-            (trace.trace_id, trace.parked_to, summary, chunks, "" if trace.unlooked else lookup)
+            # The facts of a trace that was parked under another program are unknown until its spans are scanned again.
+            (trace.trace_id, trace.parked_to, summary, chunks, "" if trace.unscanned else program)
             for trace, summary, chunks in leaving
         ],
     )
@@ -208,6 +208,6 @@ async def _pack(leaving: Sequence[Leaving], lookup: str) -> list[Parcel]:
 
 def _parcels(leaving: Sequence[tuple[bytes, int, Summary, list[bytes | Packed], str]]) -> list[Parcel]:
     return [
-        Parcel(trace_id, summary.to_bytes(), to_frame(after, summary.parked_to, chunks), lookup)
-        for trace_id, after, summary, chunks, lookup in leaving
+        Parcel(trace_id, summary.to_bytes(), to_frame(after, summary.parked_to, chunks), program)
+        for trace_id, after, summary, chunks, program in leaving
     ]

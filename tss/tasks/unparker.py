@@ -11,7 +11,7 @@ import trio
 from tss.core import measures
 from tss.core.errors import Away, Lost
 from tss.core.otlp import Scanner
-from tss.core.parked import chain, values_of
+from tss.core.parked import chain
 from tss.core.partition import Partition
 from tss.core.trace import Trace
 from tss.state.assignments import Assignments
@@ -63,7 +63,7 @@ async def _bring_back(
                 go_on = _with_frames(home, batch, frames, deciding, assignments)
                 still += [trace for trace in batch if trace.is_parked()]
             if go_on:
-                _look_up(go_on, deciding)
+                _rescan(go_on, deciding)
                 # Recalled again: Redis may have been away when they closed.
                 await deciding.decide(await deciding.memories.recall(go_on), deciding.enforcer())
     return still
@@ -104,13 +104,13 @@ def _with_frames(
     return whole
 
 
-def _look_up(traces: Sequence[Trace], deciding: Deciding) -> None:
-    """Look up again the values of traces that were parked under other settings, before they are decided."""
-    unlooked = [trace for trace in traces if trace.unlooked]
-    if unlooked:
-        scanner = Scanner(deciding.sampler.lookup)
-        for trace in unlooked:
-            deciding.buffer.look_up(trace, values_of(trace.chunks(), scanner))
+def _rescan(traces: Sequence[Trace], deciding: Deciding) -> None:
+    """Make the facts of traces that were parked under other settings anew, before they are decided."""
+    unscanned = [trace for trace in traces if trace.unscanned]
+    if unscanned:
+        scanner = Scanner(program=deciding.sampler.program)
+        for trace in unscanned:
+            deciding.buffer.rescan(trace, scanner)
 
 
 def _by_home(traces: Iterable[Trace]) -> dict[Partition, list[Trace]]:

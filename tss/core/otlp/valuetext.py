@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tss.core.otlp.lookup import Value
+from tss.core.conditions.formula import Found
 
 
-def as_text(value: Value) -> str | None:
+def as_text(value: Found) -> str | None:
     """The text of a value: `true`, `500` (of 500.0, too), `0.5`. None for bytes, arrays and maps, which have no text.
 
     Whoever writes a rule or a pattern does not know which type a client sends, so a whole number reads the same as an
@@ -17,8 +17,8 @@ def as_text(value: Value) -> str | None:
             return value
         case bool():
             return "true" if value else "false"
-        case bytes():
-            return None
         case float() if value.is_integer():
             return str(int(value))
-    return repr(value)
+        case int() | float():
+            return repr(value)
+    return None

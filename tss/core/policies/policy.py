@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from tss.core.conditions.formula import Ask
+from tss.core.conditions.program import Program
 from tss.core.trace import Trace
 
 ABSTAIN = -1.0
@@ -19,7 +19,7 @@ class Policy:
     trace. A policy in ``shadow`` is counted and never acts.
     """
 
-    def __init__(self, name: str, asks: tuple[Any, ...] = (), *, shadow: bool = False) -> None:
+    def __init__(self, name: str, asks: tuple[Ask, ...] = (), *, shadow: bool = False) -> None:
         self.name = name
         self.asks = asks
         self.shadow = shadow
@@ -27,7 +27,7 @@ class Policy:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}{', shadow' if self.shadow else ''}>"
 
-    def bind(self, program: Any) -> None:
+    def bind(self, program: Program) -> None:
         """Keep the program, and its slots for ``asks``. The sampler calls it once, before the first vote."""
 
     def vote(self, trace: Trace) -> float:

@@ -19,8 +19,9 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
-from tss.core.otlp import NOTHING, Encoding, Lookup, Scanner
+from tss.core.otlp import Encoding, Scanner
 from tss.core.partition import Commit
 from tss.core.polled import Polled, Sample
 from tss.core.startposition import StartPosition
@@ -119,7 +120,7 @@ class Member:
         client_id: str,
         listener: MemberListener,
         connection: BrokerConnection,
-        lookup: Lookup = NOTHING,
+        program: Program = ASKS_NOTHING,
         outbox: Outbox | None = None,
         parked: Takeover | None = None,
         keeping: bool = False,
@@ -130,7 +131,7 @@ class Member:
         self._waiting: list[
             Message
         ] = []  # in order, for the next poll; no newer message of these partitions was handed over
-        self._reader = MessageReader(kafka.input_topic, Encoding(kafka.encoding), Scanner(lookup), keeping)
+        self._reader = MessageReader(kafka.input_topic, Encoding(kafka.encoding), Scanner(program=program), keeping)
         self._reset = kafka.auto_offset_reset
         self._incremental = is_incremental(kafka)
         self._listener = listener

@@ -11,7 +11,6 @@ from confluent_kafka.admin import AdminClient
 
 from tss.core.errors import CannotConnect
 from tss.core.otlp import Encoding, Scanner
-from tss.core.otlp.lookup import NOTHING
 from tss.edges.kafka.records import MessageReader
 from tss.edges.kafka_client.client_log import logger
 from tss.edges.kafka_client.config import admin_config, client_config
@@ -102,7 +101,7 @@ def keys(kafka: Kafka, topic: str, count: int) -> Keys:
 
 
 def _read(kafka: Kafka, topic: str, client: Consumer) -> Keys:
-    reader = MessageReader(topic, Encoding(kafka.encoding), Scanner(NOTHING))
+    reader = MessageReader(topic, Encoding(kafka.encoding), Scanner())
     places: dict[bytes, set[int]] = {}
     records = unkeyed = unreadable = 0
     deadline, quiet_at = time.monotonic() + READ_SECS, time.monotonic() + READ_SECS

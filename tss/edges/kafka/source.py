@@ -17,10 +17,10 @@ import attrs
 import structlog
 import trio
 
+from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.errors import CannotCommit, CannotConnect
 from tss.core.health import Health
 from tss.core.measures import Meter
-from tss.core.otlp import NOTHING, Lookup
 from tss.core.partition import Commit
 from tss.core.polled import Polled
 from tss.core.startposition import StartPosition
@@ -74,7 +74,7 @@ class KafkaSource:
         listener: RebalanceListener,
         meter: Meter,
         health: Health,
-        lookup: Lookup,
+        program: Program,
         outbox: Outbox | None,
         parked: Takeover | None,
         component: str,
@@ -85,7 +85,7 @@ class KafkaSource:
         self._component = component
         self._keeping = keeping
         self._poll_bytes = poll_bytes
-        self._lookup = lookup
+        self._program = program
         self._outbox = outbox
         self._parked = parked
         self._listener = listener
@@ -115,7 +115,7 @@ class KafkaSource:
         meter: Meter,
         health: Health,
         *,
-        lookup: Lookup = NOTHING,
+        program: Program = ASKS_NOTHING,
         outbox: Outbox | None = None,
         parked: Takeover | None = None,
         close_secs: float = CLOSE_SECS,
@@ -125,13 +125,13 @@ class KafkaSource:
     ) -> AsyncIterator[Self]:
         """Join the group, and leave it at the end, within ``close_secs``. Partitions are assigned inside `poll`.
 
-        ``lookup``: the attributes that the scan looks for in each record. ``outbox``: the destination that commits
+        ``program``: what the scan finds out about the spans of each record. ``outbox``: the destination that commits
         offsets too. ``parked``: takes over parked traces. ``component``: the name in /health. ``keeping``: whether a poll
         returns the records' headers. ``poll_bytes``: a poll ends with the record that reaches this size.
 
         Raises CannotConnect for settings that the client refuses.
         """
-        source = cls(kafka, listener, meter, health, lookup, outbox, parked, component, keeping, poll_bytes)
+        source = cls(kafka, listener, meter, health, program, outbox, parked, component, keeping, poll_bytes)
         health.starting(component, "joining the consumer group")
         await source._join(client_id)
         try:
@@ -260,7 +260,7 @@ class KafkaSource:
             client_id,
             listener,
             self._connection,
-            self._lookup,
+            self._program,
             self._outbox,
             self._parked,
             self._keeping,

@@ -21,7 +21,8 @@ TRACE_ID_BYTES = 16
 FIELDS_AT_A_TIME = 5000  # a script may unpack 8,000 values onto Lua's stack
 
 # A trace has the fields s<id> (its summary), f<id><number> (a frame), and n<id>: the number of its frames, its bytes, and
-# the lookup that the summary's values belong to. Older versions write n<id> without this third part, and ignore it.
+# the fingerprint of the program that made the summary's facts. Old versions write n<id> without this third part, and ignore
+# it; later ones write there which values of the spans they looked up.
 # Redis needs about this much memory for each field, beside its value. It counts, since the limit is one of memory.
 _FIELD_BYTES = 64
 
@@ -71,7 +72,7 @@ if found[1] ~= token or not seq or not bytes or seq < known_seq or seq >= new_se
 end
 local plan, counts, sizes, summaries = {{}}, {{}}, {{}}, {{}}
 for at = 6, #ARGV, 4 do
-  local id, summary, frame, lookup = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local id, summary, frame, program = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if not counts[id] then
     local count, size = string.match(redis.call('HGET', key, 'n' .. id) or '', '(%d+) (%d+)')
     counts[id], sizes[id] = tonumber(count or 0), tonumber(size or 0)
@@ -82,7 +83,7 @@ for at = 6, #ARGV, 4 do
   summaries[id], counts[id], sizes[id], bytes = #summary, counts[id] + 1, sizes[id] + more, bytes + more
   for _, value in ipairs({{'f' .. id .. counts[id], frame, 's' .. id, summary}}) do table.insert(plan, value) end
   table.insert(plan, 'n' .. id)
-  table.insert(plan, counts[id] .. ' ' .. sizes[id] .. (lookup == '' and '' or ' ' .. lookup))
+  table.insert(plan, counts[id] .. ' ' .. sizes[id] .. (program == '' and '' or ' ' .. program))
 end
 if bytes > limit then return redis.error_reply('FULL') end
 for at = 1, #plan, 2 do redis.call('HSET', key, plan[at], plan[at + 1]) end
@@ -126,7 +127,7 @@ class TakenOver:
 
     seq: int
     summaries: dict[bytes, bytes] = attrs.field(repr=lambda found: str(len(found)))  # by trace id
-    lookups: dict[bytes, str] = attrs.field(
+    programs: dict[bytes, str] = attrs.field(
         factory=dict, repr=False
     )  # by trace id, in hexadecimal digits; missing where it is not known
 
@@ -157,12 +158,12 @@ class RedisParking:
             return None
         seq, flat = found
         taken = TakenOver(seq, {})
-        for trace_id, summary, lookup in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+        for trace_id, summary, program in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
             if len(trace_id) != TRACE_ID_BYTES:
                 continue  # not a field of ours
             taken.summaries[trace_id] = summary
-            if lookup:
-                taken.lookups[trace_id] = lookup.decode("ascii")
+            if program:
+                taken.programs[trace_id] = program.decode("ascii")
         return taken
 
     async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int = 0) -> int:
@@ -173,7 +174,7 @@ class RedisParking:
         """
         values: list[Any] = [token, self._ttl_secs, self._max_bytes, seq, seq + unheard + 1]
         for each in parcels:
-            values += each.trace_id, each.summary, each.frame, each.lookup
+            values += each.trace_id, each.summary, each.frame, each.program
         return int(await self._call(_PARK, partition, values, "park"))
 
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:

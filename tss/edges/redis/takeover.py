@@ -47,7 +47,7 @@ class ParkedTraces:
                 return attrs.evolve(start, shelf=Shelf(token))
             if found is not None:
                 parked = {
-                    trace_id: attrs.evolve(Summary.from_bytes(data), lookup=found.lookups.get(trace_id, ""))
+                    trace_id: attrs.evolve(Summary.from_bytes(data), program=found.programs.get(trace_id, ""))
                     for trace_id, data in found.summaries.items()
                 }
                 return attrs.evolve(start, shelf=Shelf(token, found.seq), summaries=parked)
