@@ -16,6 +16,9 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
 from tss.core.conditions.formula import Found, Place, Truth
 from tss.core.conditions.language import Condition, ConditionError, Context, parse
 
@@ -424,6 +427,16 @@ def _span_json(span: Mapping[str, Any]) -> Json:
             for event in span["events"]
         ],
     }
+
+
+def otlp_bytes(trace: Mapping[Place, Any]) -> bytes:
+    """The trace as OTLP's protobuf."""
+    found = otlp_json(trace)
+    for group in found["resourceSpans"][0]["scopeSpans"]:
+        for span in group["spans"]:  # protobuf's own JSON has bytes in base64
+            for name in ("traceId", "spanId", "parentSpanId"):
+                span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
+    return ParseDict(found, TracesData()).SerializeToString()
 
 
 def ours(text: str, context: Context, trace: Mapping[Place, Any]) -> list[str] | None:
