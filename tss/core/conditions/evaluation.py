@@ -222,11 +222,8 @@ def _indexed(value: Value, key: Value) -> Value:
 
 def _applied(node: Applied, reach: Reach) -> Get:
     run, keys = node.run, [expression(key, reach) for key in node.keys]
-    if node.function.name == "IsRootSpan":
-        parent = expression(PARENT, reach)
-        gets, run = [lambda view: getattr(parent(view), "value", b"")], lambda value: not any(value)
-    else:
-        gets = _arguments(node, reach)
+    # IsRootSpan takes no arguments, and reads the id of the parent.
+    gets = [expression(PARENT, reach)] if node.function.name == "IsRootSpan" else _arguments(node, reach)
     if len(gets) == 1 and not keys:
         only = gets[0]
         return lambda view: run(only(view))
