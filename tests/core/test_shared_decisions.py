@@ -340,7 +340,6 @@ def test_what_nobody_could_have_written_is_not_known(value: bytes) -> None:
     "value",
     [
         b'[2,["errors","inactive",0.25,["sea"]],7,1,[[7,1]],[]]',  # a version to come
-        b'[1,["errors","whim",0.25,["sea"]],7,1,[[7,1]],[]]',  # a reason to come
         b'[1,["errors","inactive",0.25,["sea"]],7,1,[[7]],[]]',
         b'[1,["errors","inactive","all",null],7,1,[],[]]',
         b'[1,["errors","inactive",1,[3]],7,1,[],[]]',
@@ -351,6 +350,15 @@ def test_what_nobody_could_have_written_is_not_known(value: bytes) -> None:
 )
 def test_what_a_later_version_writes_is_not_known(value: bytes) -> None:
     assert from_bytes(value) is None
+
+
+def test_law_2_a_decision_for_a_reason_to_come_counts() -> None:
+    back = from_bytes(b'[1,["errors","whim",0.25,["sea"]],7,1,[[7,1]],[]]')
+    assert back is not None
+    assert back.decision == Decision(Verdict.KEEP, "errors", Reason.OTHER, 0.25, ("sea",))
+    for reason in Reason:
+        back = from_bytes(b'[1,["errors","%s",0.25,null],7,1,[[7,1]],[]]' % reason.value.encode())
+        assert back is not None and back.decision.reason is reason
 
 
 # -- what happens to them

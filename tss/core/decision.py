@@ -25,6 +25,16 @@ class Reason(enum.Enum):
     SPAN_LIMIT = "span_limit"  # reached maxTraceSpans
     TOO_LARGE = "too_large"  # has more bytes than the maximum_trace_size_bytes of a Collector's section: dropped
     PRESSURE = "pressure"  # the oldest when the buffer was full
+    OTHER = "other"  # decided by a replica of a newer version, for a reason that this version does not know
+
+    @classmethod
+    def stored(cls, value: str) -> Reason:
+        """The reason in a stored decision. One that a newer version stored counts too: its trace must not be decided again
+        (law 2)."""
+        return cls(value) if value in _VALUES else cls.OTHER
+
+
+_VALUES = frozenset([each.value for each in Reason])
 
 
 @attrs.frozen(cache_hash=True)

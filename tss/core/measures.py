@@ -111,7 +111,7 @@ UNPARKING_WAITING = _gauge("unparking_waiting_traces", "Closed traces that wait 
 UNLOOKED = _counter("parked_traces_unlooked_total", "Parked traces taken over that were parked under other settings of policies or exporters[].match, or by an older version. Their spans are scanned again before they are decided.")
 REREAD = _counter("partitions_reread_total", "Partitions that are read again from the oldest record of a parked trace, by reason: away, not_fitting (Redis has another state than the committed offset), off (parking is off), lost, two_partitions.", "reason")
 # Decisions
-DECISIONS = _counter("decisions_total", "Decided traces, by the policy that decided, the verdict, and the reason why the trace was decided at that time.", "policy", "verdict", "reason")
+DECISIONS = _counter("decisions_total", "Decided traces, by the policy that decided, the verdict, and the reason why the trace was decided at that time: root_quiet, inactive, max_duration (the waits of `app`), decision_wait, root_wait (those of a Collector's section), span_limit, too_large, pressure (limits), other (a reason of a newer version).", "policy", "verdict", "reason")
 DECIDED_SPANS = _counter("decided_spans_total", "Spans of decided traces, by verdict.", "verdict")
 DECISION_DELAY = _histogram("decision_delay_seconds", "Stream time from the first record of a trace to its decision.", _LONG_SECONDS)
 TWO_PARTITIONS = _counter("traces_on_two_partitions_total", "Traces with spans on more than one partition: producers use different partitioners, or the topic is not keyed by trace id.")

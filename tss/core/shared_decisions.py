@@ -196,7 +196,7 @@ def _kept(known: list[object]) -> Kept:
                 raise ValueError
             waiting = {_place(each) for each in out}
             weighted = UNWEIGHTED not in waiting
-            decision = Decision(Verdict.KEEP, policy, Reason(reason), float(rate), _names(names), weighted)
+            decision = Decision(Verdict.KEEP, policy, Reason.stored(reason), float(rate), _names(names), weighted)
             kept = Kept(decision, (home, first))
             kept.covered = dict(_place(each) for each in covered)
             kept.outstanding = waiting - {UNWEIGHTED} or None

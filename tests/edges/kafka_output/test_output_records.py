@@ -49,6 +49,12 @@ def test_a_record_says_that_its_decision_has_no_weight() -> None:
     assert found is not None and found[1][3].decision == unweighted.decision
 
 
+def test_law_2_a_record_with_a_reason_to_come_counts() -> None:
+    key, decision = TOLD
+    found = output_traces_of(key, {COVERS: GOLDEN, DECISION: decision.replace(b"inactive", b"whim")}, SOURCE)
+    assert found is not None and found[1][3].decision.reason is Reason.OTHER
+
+
 def test_a_record_of_the_version_before_has_a_weight() -> None:
     key, decision = TOLD
     found = output_traces_of(key, {COVERS: GOLDEN, DECISION: decision}, SOURCE)

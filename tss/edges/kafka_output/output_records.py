@@ -123,7 +123,9 @@ def output_traces_of(
         to = tuple(map(str, values["to"])) if "to" in values else None
         weighted = values.get("weighted") is not False
         rate = _rate(values["rate"])
-        decision = Decision(Verdict.KEEP, str(values["policy"]), Reason(values["reason"]), rate, to, weighted)
+        decision = Decision(
+            Verdict.KEEP, str(values["policy"]), Reason.stored(str(values["reason"])), rate, to, weighted
+        )
         offsets = {int(id): _offsets(known) for id, known in covers["offsets"].items()}
         return _trace_id(key), {id: OutputTrace(decision, known) for id, known in offsets.items() if known}
     # Another program's record. Deeply nested JSON raises RecursionError, and int(1e999) raises OverflowError.
