@@ -13,6 +13,9 @@ from setuptools.command.build_ext import build_ext
 # Each has its C types in a .pxd of the same name; interpreted it is plain Python.
 TYPED = (
     "core/buffer",
+    "core/collector/hashing",
+    "core/collector/sampler",
+    "core/collector/votes",
     "core/combining",
     "core/compression/outline",
     "core/conditions/program",

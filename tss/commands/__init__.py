@@ -11,8 +11,12 @@ COMMANDS: Mapping[str, str] = {
     "check": "check the settings and show which ones are in force",
     "force": "rules that keep or drop matching traces for a while",
     "release": "send the traces that an exporter refused to the dead letters",
+    "import": "write a Collector's tail sampling policies in our own form",
     "size": "pods, memory, partitions and retention for your traffic",
     "completion": "a script that completes commands and options in bash or zsh",
 }
+
+MODULES: Mapping[str, str] = {"import": "importing"}
+"""The modules that cannot have the command's name."""
 
 DONE, FAILED, WRONG_USE = 0, 1, 2  # exit codes; WRONG_USE: wrong settings or a wrong command line, so do not repeat it

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tss import __version__
-from tss.commands import COMMANDS
+from tss.commands import COMMANDS, MODULES
 from tss.commands.config import completes_files, config_help
 
 DEFAULT = "run"
@@ -79,4 +79,4 @@ def _command(arguments: Sequence[str]) -> str | None:
 
 
 def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"tss.commands.{name}")
+    return importlib.import_module(f"tss.commands.{MODULES.get(name, name)}")
