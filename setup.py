@@ -50,6 +50,9 @@ TYPED = (
 # `edges/signals.py` stand in for them.
 CYTHON = (
     "core/compression/sqltext",
+    "core/conditions/answering",
+    "core/conditions/leaves",
+    "core/conditions/memo",
     "core/otlp/lineage",
     "core/otlp/parts",
     "core/otlp/protobuf",

@@ -2,7 +2,7 @@
 arrays move when they grow.
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
@@ -11,6 +11,7 @@ from tss.core.otlp.protobuf cimport NO_MEMORY, Failure, Pos, fail
 cdef enum:
     NONE = 0xFFFFFFFF
     KEY_SLOTS = 64
+    TRACE_STATE = 0xFFFFFFFE  # in place of an ask: the trace state of a span, which may have an `ot` member
 
 cdef enum Level:  # of a Holder
     MESSAGE
@@ -34,13 +35,25 @@ cdef enum Type:  # of the value of a Hit
     INT
     DOUBLE
     BYTES
+    ARRAY
+    MAP
 
-cdef enum Plain:  # the field of the span that is asked for
-    NOT_PLAIN
-    PLAIN_NAME
-    PLAIN_KIND
-    PLAIN_STATUS
-    PLAIN_TRACE_STATE
+cdef enum OfSpan:  # the fields of a span that are no attributes
+    TRACE_ID
+    SPAN_ID
+    STATE
+    PARENT_ID
+    NAME
+    KIND
+    START
+    END
+    DURATION
+    DROPPED_ATTRIBUTES
+    DROPPED_EVENTS
+    DROPPED_LINKS
+    STATUS_MESSAGE
+    STATUS_CODE
+    FLAGS
 
 
 cdef struct Chain:
@@ -48,9 +61,17 @@ cdef struct Chain:
     uint32_t last
 
 
+cdef struct Kept:  # the hits of a span or a holder
+    uint32_t first
+    uint32_t last
+    uint64_t seen  # the attributes among the first 64 asks that were found
+
+
 cdef struct Span:
     uint64_t span_id
     uint64_t parent_id
+    uint64_t start_ns
+    uint64_t end_ns
     uint32_t start  # where the field starts, with its tag
     uint32_t stop
     uint32_t scope
@@ -84,7 +105,7 @@ cdef struct Holder:  # a ResourceSpans, a ScopeSpans, or the whole message (numb
     uint32_t within
     uint32_t traces  # the number of traces that have a span in it
     Chain runs
-    Chain hits
+    Kept hits
     uint64_t shared_bytes  # bytes of the fields that go into each part
     uint64_t shared_fields
 
@@ -99,7 +120,6 @@ cdef struct Hit:  # a value that was asked for
     Pos at
     uint64_t bits  # the bits of a number, or the size in bytes
     uint32_t next  # the next hit of the same holder or span
-    uint32_t kept  # the next hit that was kept for the same ask
     uint32_t ask
     uint8_t type  # Type
 
@@ -130,13 +150,25 @@ cdef struct Keys:
     uint32_t used
 
 
+cdef struct Plain:  # a field that is asked for and is no attribute
+    uint64_t tag  # of a span instead: OfSpan
+    uint32_t ask
+    uint8_t type
+
+
+cdef struct Asks:  # what is asked of spans, events, resources or scopes
+    Keys keys
+    Plain *plain
+    uint32_t plain_used
+    uint64_t tag  # of the field of its attributes
+
+
 cdef struct Wanted:
-    Keys spans
-    Keys resources
-    Keys scopes
-    uint32_t asks
-    int *plain  # Plain, for each ask
-    bint plain_any
+    Asks spans
+    Asks events
+    Asks resources
+    Asks scopes
+    bint dropped  # whether a count of what a span dropped is asked for
 
 
 cdef struct Scan:
@@ -151,9 +183,21 @@ cdef struct Scan:
     uint32_t *index  # a hash table of good traces by id, once there are more than a few: number + 1, or 0
     uint32_t index_room
     uint32_t last_trace
+    bint has_state  # whether a span has a trace state that may have an `ot` member
     uint32_t[3] bad_traces  # by TraceKind
-    bint has_states  # whether a span has a trace state
     Failure failure
+
+
+cdef enum:
+    EVENT_INDEX = 0  # in place of the tag of a field: the place of an event in its span
+
+
+cdef inline int64_t lasting(uint64_t start_ns, uint64_t end_ns) noexcept nogil:
+    """From a start to an end, as Go's `Time.Sub` has it: signed, and limited to 64 bits."""
+    cdef int64_t start = <int64_t> start_ns, end = <int64_t> end_ns, found = <int64_t> (end_ns - start_ns)
+    if (start < 0) != (end < 0) and (found < 0) != (end < 0):
+        return INT64_MIN if end < 0 else INT64_MAX
+    return found
 
 
 cdef inline void set_up(Array *array, void *first, uint32_t room, uint32_t each) noexcept nogil:

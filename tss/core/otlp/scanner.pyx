@@ -2,8 +2,9 @@
 """The compiled scanner: one pass over a record's bytes, without Python objects for spans.
 
 The pass stores in C arrays what each span adds to its trace (`Span`, `Trace`), where a split would cut (`Holder`, `Run`),
-and the looked-up attributes (`Hit`). Then the results are made: one `Fragment` per trace. For any bytes it finds the same
-as `reference`; only the texts of the errors differ.
+and the values that the program asks for (`Hit`). Then the results are made: one `Fragment` per trace, with the answers to
+what the program asks (`conditions.answering`). For any bytes it finds the same as `reference`; only the texts of the errors
+differ.
 
 Safety: only `protobuf` moves a position, one function grows all arrays, nothing recurses on data, and groups may be nested
 as deep as protobuf allows. Source of the field numbers: opentelemetry-proto, `trace/v1/trace.proto`.
@@ -14,33 +15,38 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from tss.core.conditions.answering cimport Answering
 from tss.core.otlp.found cimport (
-    BAD_SPAN_ID, BAD_TRACE_ID, GOOD, INT, MESSAGE, NAMED, NONE, NOT_PLAIN, ODD, PLAIN_KIND, PLAIN_NAME, PLAIN_STATUS,
-    PLAIN_TRACE_STATE, RESOURCE, ROOT, SCOPE, TEXT, Chain, Hit, Holder, Key, Keys, TraceKind, Level, Run, Scan, Span, Text,
-    Trace, grow, holders, release, runs, set_up, spans, traces,
+    BAD_SPAN_ID, BAD_TRACE_ID, BYTES, DROPPED_ATTRIBUTES, DROPPED_EVENTS, DROPPED_LINKS, DURATION, END, EVENT_INDEX, FLAGS, GOOD, INT, KIND,
+    MESSAGE, NAME, NAMED, NONE, ODD, PARENT_ID, RESOURCE, ROOT, SCOPE, SPAN_ID, START, STATE, STATUS_CODE, STATUS_MESSAGE,
+    TEXT, TRACE_ID, TRACE_STATE, Asks, Hit, Holder, Kept, Key, Keys, Level, OfSpan, Plain, Run, Scan, Span, Text, Trace,
+    TraceKind, Wanted, grow, holders, lasting, release, runs, set_up, spans, traces,
 )
 from tss.core.otlp.fragment cimport Fragment
 from tss.core.otlp.ids cimport Seed, id_at, mixed, new_seed, slot_of_id
 from tss.core.otlp.parts cimport affordable, part_of
 from tss.core.otlp.protobuf cimport (
-    FIXED64, LENGTH, MAX_DEPTH, NO_MEMORY, NO_TROUBLE, VALUE_TOO_DEEP, VARINT, Pos, content, fail, fixed64, head, skip, varint,
+    FIXED32, FIXED64, LENGTH, MAX_DEPTH, NO_MEMORY, NO_TROUBLE, VALUE_TOO_DEEP, VARINT, Pos, content, fail, fixed64, head,
+    skip, varint,
 )
 from tss.core.otlp.values cimport (
-    DEEP_BYTES, KEY_VALUE, OF_EVENT, OF_LINK, OF_RESOURCE, OF_SCOPE, SHARED_TEXTS, WITHOUT, Nested, attribute, attributes,
-    is_too_deep, keep, slot_of, values_of, values_of_each_span,
+    DEEP_BYTES, KEY_VALUE, OF_EVENT, OF_LINK, OF_RESOURCE, OF_SCOPE, OUT_OF_MEMORY, WITHOUT, Nested, attribute, is_too_deep,
+    keep, keep_plain, look_up, slot_of,
 )
 
+from tss.core.conditions.formula import Place
 from tss.core.conditions.program import ASKS_NOTHING
 from tss.core.otlp.envelope import MAX_MESSAGE_BYTES, OPENING_BRACE, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, ScanError, ScanErrorReason
-from tss.core.otlp.lookup import NOTHING, Location
-from tss.core.otlp.reference import facts_by_trace
-from tss.core.otlp.wire import MAX_SPLIT_BYTES, WireError
+from tss.core.otlp.lookup import NOTHING
+from tss.core.otlp import reference
+from tss.core.otlp.wire import MAX_SPLIT_BYTES
 
 cdef enum:
-    # The room on the stack; records that need more use the heap. 48 spans of 56 bytes are 2.7 kB.
+    # The room on the stack; records that need more use the heap. 48 spans of 72 bytes are 3.5 kB.
     FIRST_SPANS = 48
     FIRST_FEW = 8
+    FIRST_HITS = 64
     # Up to this many ids, a linear search is cheaper than a hash table.
     FEW_IDS = 24
     FEW_TRACES = 8
@@ -49,6 +55,7 @@ cdef enum:
     # (6 us) left the scans 1/15 of the time instead of 1/2; at 1 MB (95 us) 1/5. Only at 10 MB (1 ms) did both threads
     # together do more than one alone (1.08). Kafka's default limit for a record is 1 MB.
     WITHOUT_GIL_BYTES = 16777216
+    SCHEMA_URL = 0  # in place of the tag of a field: it stands beside the resource or the scope, not in it
 
 cdef tuple TROUBLES = (
     "",
@@ -81,7 +88,7 @@ cdef struct Firsts:  # room on the stack, enough for an ordinary record
     Trace[FIRST_FEW] traces
     Holder[FIRST_FEW] holders
     Run[FIRST_FEW] runs
-    Hit[FIRST_FEW] hits
+    Hit[FIRST_HITS] hits
 
 
 # Traces -------------------------------------------------------------------------------------------------------------
@@ -174,14 +181,20 @@ cdef struct Seen:  # the fields of the span that is being read
     Text parent_id
     Text name
     Text trace_state
+    Text message  # of the status
     int32_t kind
     int32_t status
+    uint32_t flags
+    uint32_t dropped_attributes
+    uint32_t dropped_events
+    uint32_t dropped_links
     uint64_t start_ns
     uint64_t end_ns
 
 
 cdef Pos read_status(Scan *s, Pos at, Pos stop, Seen *seen) noexcept nogil:
     cdef uint64_t tag = 0, value = 0
+    cdef Pos end = NULL
     while at != NULL and at < stop:
         at = head(&s.failure, at, stop, &tag)
         if at == NULL:
@@ -189,6 +202,10 @@ cdef Pos read_status(Scan *s, Pos at, Pos stop, Seen *seen) noexcept nogil:
         if tag == (3 << 3 | VARINT):
             at = varint(&s.failure, at, stop, &value)
             seen.status = <int32_t> <uint32_t> value
+        elif tag == (2 << 3 | LENGTH):
+            seen.message.at = content(&s.failure, at, stop, &end)
+            at = end
+            seen.message.size = end - seen.message.at
         else:
             at = skip(&s.failure, at, stop, tag, MAX_DEPTH - 4)
     return at
@@ -209,19 +226,18 @@ cdef bint is_shallow(Scan *s, uint64_t tag, Pos body, Pos end) noexcept nogil:
     return False
 
 
-cdef inline bint read_part(Scan *s, uint64_t tag, Pos body, Pos end, Seen *seen, Chain *chain) noexcept nogil:
+cdef inline bint read_part(Scan *s, uint64_t tag, Pos body, Pos end, Seen *seen, Kept *kept) noexcept nogil:
     """Note a length-delimited field of a span. False after an error."""
     if end - body > DEEP_BYTES and not is_shallow(s, tag, body, end):
         return False
     if tag == (9 << 3 | LENGTH):
-        return not s.wanted.spans.used or attribute(s, &s.wanted.spans, body, end, chain)
+        return not s.wanted.spans.keys.used or attribute(s, &s.wanted.spans.keys, body, end, kept)
     elif tag == (1 << 3 | LENGTH):
         seen.trace_id.at, seen.trace_id.size = body, end - body
     elif tag == (2 << 3 | LENGTH):
         seen.span_id.at, seen.span_id.size = body, end - body
     elif tag == (3 << 3 | LENGTH):
         seen.trace_state.at, seen.trace_state.size = body, end - body
-        s.has_states |= end > body
     elif tag == (4 << 3 | LENGTH):
         seen.parent_id.at, seen.parent_id.size = body, end - body
     elif tag == (5 << 3 | LENGTH):
@@ -231,7 +247,7 @@ cdef inline bint read_part(Scan *s, uint64_t tag, Pos body, Pos end, Seen *seen,
     return True
 
 
-cdef Pos read_span(Scan *s, Pos at, Pos stop, Seen *seen, Chain *chain) noexcept nogil:
+cdef Pos read_span(Scan *s, Pos at, Pos stop, Seen *seen, Kept *kept) noexcept nogil:
     """Read a span's fields. If a field occurs twice, the last one counts; two statuses are merged."""
     cdef uint64_t tag = 0, value = 0
     cdef Pos body, end = NULL
@@ -242,7 +258,7 @@ cdef Pos read_span(Scan *s, Pos at, Pos stop, Seen *seen, Chain *chain) noexcept
         if tag & 7 == LENGTH and tag >= 8:
             body = content(&s.failure, at, stop, &end)
             at = end
-            if body == NULL or not read_part(s, tag, body, at, seen, chain):
+            if body == NULL or not read_part(s, tag, body, at, seen, kept):
                 return NULL
         elif tag == (7 << 3 | FIXED64):
             at = fixed64(&s.failure, at, stop, &seen.start_ns)
@@ -251,28 +267,99 @@ cdef Pos read_span(Scan *s, Pos at, Pos stop, Seen *seen, Chain *chain) noexcept
         elif tag == (6 << 3 | VARINT):
             at = varint(&s.failure, at, stop, &value)
             seen.kind = <int32_t> <uint32_t> value
+        elif tag == (16 << 3 | FIXED32) and stop - at >= 4:
+            seen.flags = <uint32_t> at[0] | <uint32_t> at[1] << 8 | <uint32_t> at[2] << 16 | <uint32_t> at[3] << 24
+            at += 4
         else:
             at = skip(&s.failure, at, stop, tag, MAX_DEPTH - 3)
     return at
 
 
-cdef bint keep_plain(Scan *s, Seen *seen, Chain *chain) noexcept nogil:
-    """Note the fields of a span that are asked for. False if there is no memory."""
-    cdef uint32_t ask
-    cdef Hit hit
-    for ask in range(s.wanted.asks):
-        if s.wanted.plain[ask] == PLAIN_NAME:
-            hit.type, hit.at, hit.bits = TEXT, seen.name.at, seen.name.size
-        elif s.wanted.plain[ask] == PLAIN_TRACE_STATE:
-            hit.type, hit.at, hit.bits = TEXT, seen.trace_state.at, seen.trace_state.size
-        elif s.wanted.plain[ask] == PLAIN_KIND:
-            hit.type, hit.at, hit.bits = INT, NULL, <uint64_t> <int64_t> seen.kind
-        elif s.wanted.plain[ask] == PLAIN_STATUS:
-            hit.type, hit.at, hit.bits = INT, NULL, <uint64_t> <int64_t> seen.status
+cdef void read_dropped(Scan *s, Pos at, Pos stop, Seen *seen) noexcept nogil:
+    """Read the counts of what a span dropped. Its fields were read before, so nothing fails here."""
+    cdef uint64_t tag = 0, value = 0
+    while at != NULL and at < stop:
+        at = head(&s.failure, at, stop, &tag)
+        if at == NULL:
+            return
+        if tag == (10 << 3 | VARINT) or tag == (12 << 3 | VARINT) or tag == (14 << 3 | VARINT):
+            at = varint(&s.failure, at, stop, &value)
+            if tag == (10 << 3 | VARINT):
+                seen.dropped_attributes = value
+            elif tag == (12 << 3 | VARINT):
+                seen.dropped_events = value
+            else:
+                seen.dropped_links = value
         else:
-            continue
-        if not keep(s, &hit, ask, chain):
-            return False
+            at = skip(&s.failure, at, stop, tag, MAX_DEPTH - 3)
+
+
+cdef inline void set_text(Hit *hit, Text *text) noexcept nogil:
+    hit.at, hit.bits = text.at, text.size
+
+
+cdef bint field_of(Seen *seen, OfSpan field, Hit *hit) noexcept nogil:
+    """The value of a span's field. False if it is the one that is assumed without it: "", 0, or a parent id of zeros."""
+    hit.at, hit.bits = NULL, 0
+    if field == NAME:
+        set_text(hit, &seen.name)
+    elif field == DURATION:
+        hit.bits = <uint64_t> lasting(seen.start_ns, seen.end_ns)
+    elif field == STATUS_CODE:
+        hit.bits = <uint64_t> <int64_t> seen.status
+    elif field == KIND:
+        hit.bits = <uint64_t> <int64_t> seen.kind
+    elif field == PARENT_ID:
+        set_text(hit, &seen.parent_id)
+    elif field == STATE:
+        set_text(hit, &seen.trace_state)
+    elif field == FLAGS:
+        hit.bits = seen.flags
+    elif field == START:
+        hit.bits = seen.start_ns
+    elif field == END:
+        hit.bits = seen.end_ns
+    elif field == STATUS_MESSAGE:
+        set_text(hit, &seen.message)
+    elif field == TRACE_ID:
+        set_text(hit, &seen.trace_id)
+    elif field == SPAN_ID:
+        set_text(hit, &seen.span_id)
+    elif field == DROPPED_ATTRIBUTES:
+        hit.bits = seen.dropped_attributes
+    elif field == DROPPED_EVENTS:
+        hit.bits = seen.dropped_events
+    else:
+        hit.bits = seen.dropped_links
+    return hit.bits != 0
+
+
+cdef bint keep_fields(Scan *s, Pos at, Pos stop, Seen *seen, Kept *kept) noexcept nogil:
+    """Note the fields of a span that are asked for and are no attributes. False if there is no memory."""
+    cdef uint32_t number
+    cdef Plain *plain
+    cdef Hit hit
+    if s.wanted.dropped:
+        read_dropped(s, at, stop, seen)
+    for number in range(s.wanted.spans.plain_used):
+        plain = s.wanted.spans.plain + number
+        if field_of(seen, <OfSpan> plain.tag, &hit):
+            hit.type = plain.type
+            if not keep(s, &hit, plain.ask, kept):
+                return False
+    return True
+
+
+cdef bint keep_state(Scan *s, Text *state, Kept *kept) noexcept nogil:
+    """Note a trace state that may have an `ot` member. False if there is no memory."""
+    cdef uint32_t at
+    cdef Hit hit
+    for at in range(state.size - 2 if state.size > 2 else 0):
+        if state.at[at] == b"o" and state.at[at + 1] == b"t" and state.at[at + 2] == b"=":
+            s.has_state = True
+            hit.type = TEXT
+            set_text(&hit, state)
+            return keep(s, &hit, TRACE_STATE, kept)
     return True
 
 
@@ -319,14 +406,17 @@ cdef inline void enter(Scan *s, uint32_t number, Span *span, uint32_t trace_numb
 cdef bint walk_span(Scan *s, Pos start, Pos at, Pos stop, uint32_t scope) noexcept nogil:
     """Read one span, whose field starts at `start`. False after an error."""
     cdef Seen seen
-    cdef Chain chain
+    cdef Kept kept
     cdef Span *span
     cdef uint32_t number = s.spans.used, trace
-    chain.first = chain.last = NONE
+    kept.first = kept.last = NONE
+    kept.seen = 0
     memset(&seen, 0, sizeof(Seen))
-    if read_span(s, at, stop, &seen, &chain) == NULL:
+    if read_span(s, at, stop, &seen, &kept) == NULL:
         return False
-    if s.wanted.plain_any and not keep_plain(s, &seen, &chain):
+    if s.wanted.spans.plain_used and not keep_fields(s, at, stop, &seen, &kept):
+        return False
+    if seen.trace_state.size and not keep_state(s, &seen.trace_state, &kept):
         return False
     trace = trace_of(s, &seen)
     if trace == NONE or (number == s.spans.room and not grow(s, &s.spans)):
@@ -334,7 +424,8 @@ cdef bint walk_span(Scan *s, Pos start, Pos at, Pos stop, uint32_t scope) noexce
     s.spans.used += 1
     span = spans(s) + number
     span.start, span.stop = start - s.base, stop - s.base
-    span.scope, span.next, span.hits = scope, NONE, chain.first
+    span.scope, span.next, span.hits = scope, NONE, kept.first
+    span.start_ns, span.end_ns = seen.start_ns, seen.end_ns
     enter(s, number, span, trace, &seen)
     return True
 
@@ -370,15 +461,28 @@ cdef bint read_shared(Scan *s, uint32_t number, Level level, Pos at, Pos stop, b
         return False
     if not asked:
         return True
-    if level == RESOURCE:
-        return attributes(s, &s.wanted.resources, 1 << 3 | LENGTH, body, end, &holders(s)[number].hits)
-    return attributes(s, &s.wanted.scopes, 3 << 3 | LENGTH, body, end, &holders(s)[number].hits)
+    return look_up(s, &s.wanted.resources if level == RESOURCE else &s.wanted.scopes, body, end, &holders(s)[number].hits) != OUT_OF_MEMORY
+
+
+cdef bint read_schema(Scan *s, uint32_t number, Level level, Pos at, Pos stop) noexcept nogil:
+    """Note the schema URL of a ResourceSpans or ScopeSpans if it is asked for. False after an error."""
+    cdef Pos end = NULL
+    cdef Hit hit
+    hit.at = content(&s.failure, at, stop, &end)
+    if end == NULL:
+        return False
+    hit.bits = end - hit.at
+    return keep_plain(s, &s.wanted.resources if level == RESOURCE else &s.wanted.scopes, SCHEMA_URL, &hit, &holders(s)[number].hits)
+
+
+cdef inline bint has_asks(Asks *asks) noexcept nogil:
+    return asks.keys.used or asks.plain_used
 
 
 cdef bint walk_fields(Scan *s, uint32_t number, Level level, Pos at, Pos stop) noexcept nogil:
     """Read the fields of a holder. False after an error."""
     cdef uint64_t tag = 0, down = 1 << 3 | LENGTH if level == MESSAGE else 2 << 3 | LENGTH
-    cdef bint asked = level == RESOURCE and s.wanted.resources.used or level == SCOPE and s.wanted.scopes.used
+    cdef bint asked = level == RESOURCE and has_asks(&s.wanted.resources) or level == SCOPE and has_asks(&s.wanted.scopes)
     cdef Pos field, body, size_at, end = NULL
     while at < stop:
         field = at
@@ -397,6 +501,8 @@ cdef bint walk_fields(Scan *s, uint32_t number, Level level, Pos at, Pos stop) n
                 return False
             continue
         if tag == (1 << 3 | LENGTH) and not read_shared(s, number, level, at, stop, asked):
+            return False
+        if asked and tag == (3 << 3 | LENGTH) and not read_schema(s, number, level, at, stop):
             return False
         at = skip(&s.failure, at, stop, tag, MAX_DEPTH - <int> level)
         if at == NULL or not share(s, holders(s) + number, field - s.base, at - s.base):
@@ -418,6 +524,7 @@ cdef bint walk_holder(
     holder.start, holder.content, holder.stop = start - s.base, size_at - s.base, stop - s.base
     holder.within, holder.traces, holder.shared_bytes, holder.shared_fields = within, 0, 0, 0
     holder.runs.first = holder.runs.last = holder.hits.first = holder.hits.last = NONE
+    holder.hits.seen = 0
     if not walk_fields(s, number, level, body, stop):
         return False
     if s.spans.used == spans_before:  # then it belongs to no trace
@@ -515,7 +622,7 @@ cdef bytes span_ids_of(Scan *s, Trace *trace):
     return ids
 
 
-cdef Fragment fragment_of(Scan *s, Trace *trace, bytes payload, list texts, list alive):
+cdef Fragment fragment_of(Scan *s, Trace *trace, bytes payload, Answering answering):
     cdef Fragment fragment = Fragment.__new__(Fragment)
     cdef uint64_t[2] trace_id
     trace_id[0], trace_id[1] = trace.high, trace.low
@@ -528,8 +635,8 @@ cdef Fragment fragment_of(Scan *s, Trace *trace, bytes payload, list texts, list
     fragment.has_root = trace.has_root
     fragment.span_ids = span_ids_of(s, trace)
     fragment.missing = missing(s, trace, fragment.span_ids)
-    fragment.values = values_of(s, trace, texts, alive) if s.wanted.asks else ()
-    fragment.facts = b""
+    fragment.values = ()
+    fragment.facts = answering.facts(s, trace) if answering.asks_any or s.has_state else b""
     return fragment
 
 
@@ -540,14 +647,14 @@ cdef object scan_error_of(Scan *s, Trace *trace, bytes payload):
     return ScanError(reason, bad_spans(reason, trace.spans, s.spans.used, found), payload)
 
 
-cdef tuple results(Scan *s, bytes message, bytes arrived, list scan_errors, list texts):
+cdef tuple results(Scan *s, bytes message, bytes arrived, list scan_errors, Answering answering):
     """The fragments of a message that was read to its end. Errors are appended to `scan_errors`."""
-    cdef list found, alive = []
+    cdef list found
     cdef uint32_t number
     cdef Trace *trace = traces(s)
     cdef bytes payload
     if s.traces.used == 1 and trace.kind == GOOD:
-        return (fragment_of(s, trace, message, texts, alive),)
+        return (fragment_of(s, trace, message, answering),)
     if s.traces.used == 0:
         scan_errors.append(ScanError(ScanErrorReason.EMPTY, "the message has no span", arrived))
         return ()
@@ -560,26 +667,18 @@ cdef tuple results(Scan *s, bytes message, bytes arrived, list scan_errors, list
         trace = traces(s) + number
         payload = message if s.traces.used == 1 else part_of(s, trace)
         if trace.kind == GOOD:
-            found.append(fragment_of(s, trace, payload, texts, alive))
+            found.append(fragment_of(s, trace, payload, answering))
         else:
             scan_errors.append(scan_error_of(s, trace, payload))
     return tuple(found)
 
 
-cdef int add_facts(tuple found, dict facts) except -1:
-    """Give each fragment the facts of its trace."""
-    cdef Fragment fragment
-    for fragment in found:
-        fragment.facts = facts[fragment.trace_id]
-    return 0
-
-
-cdef object error_of(Scan *s):
-    """The error of a message that could not be read to its end, as a WireError."""
+cdef str error_of(Scan *s):
+    """What is wrong with a message that could not be read to its end."""
     if s.failure.what == NO_MEMORY:
         raise MemoryError
     what = TROUBLES[<int> s.failure.what].format(a=s.failure.a, b=s.failure.b)
-    return WireError(what, s.failure.where - s.base)
+    return f"{what} at byte {s.failure.where - s.base}"
 
 
 cdef bint read(Scan *s, Wanted *wanted, Firsts *firsts, bytes message):
@@ -630,38 +729,81 @@ cdef inline bint may_be_json(Pos at, Py_ssize_t size) noexcept nogil:
     return at[0] == 0x0A and size > 1 and (at[1] == BRACE or is_space(at[1]))
 
 
+cdef int compile_asks(Asks *asks, place, list fields, dict plain, uint64_t tag) except -1:
+    """Fill in the asks for the fields of a place. `fields` are (number, Field, key), and `plain` has (tag, Type) by name."""
+    cdef list found = [(number, field.name) for number, field, _ in fields if field.place is place and field.name in plain]
+    asks.tag = tag
+    compile_keys(
+        &asks.keys, [(number, key) for number, field, key in fields if field.place is place and field.name == "attributes"]
+    )
+    asks.plain = <Plain *> calloc(len(found) or 1, sizeof(Plain))
+    if asks.plain == NULL:
+        raise MemoryError
+    for number, name in found:
+        asks.plain[asks.plain_used].ask = number
+        asks.plain[asks.plain_used].tag, asks.plain[asks.plain_used].type = plain[name]
+        asks.plain_used += 1
+    return 0
+
+
+cdef void forget(Asks *asks) noexcept nogil:
+    free(asks.keys.items)
+    free(asks.plain)
+
+
+cdef dict OF_A_SPAN = {
+    "trace_id": (TRACE_ID, BYTES), "span_id": (SPAN_ID, BYTES), "trace_state": (STATE, TEXT), "parent_span_id": (PARENT_ID, BYTES),
+    "name": (NAME, TEXT), "kind": (KIND, INT), "start_time_unix_nano": (START, INT), "end_time_unix_nano": (END, INT),
+    "duration": (DURATION, INT), "dropped_attributes_count": (DROPPED_ATTRIBUTES, INT),
+    "dropped_events_count": (DROPPED_EVENTS, INT), "dropped_links_count": (DROPPED_LINKS, INT),
+    "status.message": (STATUS_MESSAGE, TEXT), "status.code": (STATUS_CODE, INT), "flags": (FLAGS, INT),
+}
+cdef dict OF_AN_EVENT = {
+    "time_unix_nano": (1 << 3 | FIXED64, INT), "name": (2 << 3 | LENGTH, TEXT), "dropped_attributes_count": (4 << 3 | VARINT, INT),
+    "event_index": (EVENT_INDEX, INT),
+}
+cdef dict OF_A_RESOURCE = {"dropped_attributes_count": (2 << 3 | VARINT, INT), "schema_url": (SCHEMA_URL, TEXT)}
+cdef dict OF_A_SCOPE = {
+    "name": (1 << 3 | LENGTH, TEXT), "version": (2 << 3 | LENGTH, TEXT), "dropped_attributes_count": (4 << 3 | VARINT, INT),
+    "schema_url": (SCHEMA_URL, TEXT),
+}
+
+
+cdef tuple with_values(tuple found, plain, bytes message):
+    """Give each fragment the values that are looked up."""
+    cdef Fragment fragment, other
+    for fragment, other in zip(found, plain.fragments(message, PROTO, [])):
+        fragment.values = other.values
+    return found
+
+
 cdef class Scanner:
-    """Splits records by trace, and finds the values that `lookup` asks for and the facts that `program` asks for. The same as
-    `reference.Scanner`, compiled."""
+    """Splits records by trace, and answers what `program` asks of them. The same as `reference.Scanner`, compiled."""
 
     def __cinit__(self, lookup=NOTHING, program=ASKS_NOTHING):
-        cdef dict plain = {
-            Location.NAME: PLAIN_NAME, Location.KIND: PLAIN_KIND, Location.STATUS: PLAIN_STATUS,
-            Location.TRACE_STATE: PLAIN_TRACE_STATE,
-        }
-        cdef list asks = [
-            (at, ask.location, ask.key.encode("utf-8", "surrogatepass")) for at, ask in enumerate(lookup.asks)
+        self.plain = reference.Scanner(lookup) if lookup.asks else None
+        self.answering = Answering(program)
+        cdef list fields = [
+            (number, field, field.key.encode("utf-8", "surrogatepass")) for number, field in enumerate(self.answering.fields)
         ]
-        self.program = program
-        self.asks_facts = bool(program.asks)
-        self.keys = [text for _, _, text in asks]
-        self.texts = [None] * SHARED_TEXTS
-        compile_keys(&self.wanted.spans, [(at, text) for at, place, text in asks if place is Location.SPAN])
-        compile_keys(&self.wanted.resources, [(at, text) for at, place, text in asks if place is Location.RESOURCE])
-        compile_keys(&self.wanted.scopes, [(at, text) for at, place, text in asks if place is Location.SCOPE])
-        self.wanted.asks = len(asks)
-        self.wanted.plain = <int *> calloc(len(asks) or 1, sizeof(int))
-        if self.wanted.plain == NULL:
-            raise MemoryError
-        for at, place, _ in asks:
-            self.wanted.plain[at] = plain.get(place, NOT_PLAIN)
-            self.wanted.plain_any |= place in plain
+        self.keys = [key for _, _, key in fields]
+        compile_asks(&self.wanted.spans, Place.SPAN, fields, OF_A_SPAN, 9 << 3 | LENGTH)
+        compile_asks(&self.wanted.events, Place.EVENT, fields, OF_AN_EVENT, 3 << 3 | LENGTH)
+        compile_asks(&self.wanted.resources, Place.RESOURCE, fields, OF_A_RESOURCE, 1 << 3 | LENGTH)
+        compile_asks(&self.wanted.scopes, Place.SCOPE, fields, OF_A_SCOPE, 3 << 3 | LENGTH)
+        self.wanted.dropped = any([
+            field.place is Place.SPAN and field.name.startswith("dropped_") for _, field, _ in fields
+        ])
 
     def __dealloc__(self):
-        free(self.wanted.spans.items)
-        free(self.wanted.resources.items)
-        free(self.wanted.scopes.items)
-        free(self.wanted.plain)
+        forget(&self.wanted.spans)
+        forget(&self.wanted.events)
+        forget(&self.wanted.resources)
+        forget(&self.wanted.scopes)
+
+    cpdef uint64_t held_bytes(self):
+        """Memory in bytes that grows with the values seen, up to 3 MB."""
+        return self.answering.held_bytes()
 
     cpdef tuple fragments(self, value, encoding, list scan_errors):
         """One fragment for each trace in a record's value, in the order of first appearance. Never raises.
@@ -674,6 +816,10 @@ cdef class Scanner:
         message = message_of(value, encoding, scan_errors)
         return () if message is None else self.scan(message, value, scan_errors)
 
+    cpdef list each_span(self, bytes message):
+        """The values looked up in each span. Raises WireError."""
+        return self.plain.each_span(message)
+
     cdef tuple scan(self, bytes message, bytes arrived, list scan_errors):
         cdef Scan s
         cdef Firsts firsts
@@ -683,29 +829,10 @@ cdef class Scanner:
             return ()
         try:
             if read(&s, &self.wanted, &firsts, message):
-                found = results(&s, message, arrived, scan_errors, self.texts)
-                if self.asks_facts or s.has_states:
-                    add_facts(found, facts_by_trace(self.program, message))
-                return found
-            scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, str(error_of(&s)), arrived))
+                found = results(&s, message, arrived, scan_errors, self.answering)
+                return found if self.plain is None else with_values(found, self.plain, message)
+            scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, error_of(&s), arrived))
             return ()
-        finally:
-            finish(&s)
-
-    cpdef list each_span(self, bytes message):
-        """The values asked for in each span of a serialized `TracesData`, in the order of the spans.
-
-        Raises WireError for bytes that cannot be read.
-        """
-        cdef Scan s
-        cdef Firsts firsts
-        cdef list alive = []
-        if <uint64_t> PyBytes_GET_SIZE(message) > MOST_BYTES:
-            raise WireError(f"a message of {PyBytes_GET_SIZE(message)} bytes", 0)
-        try:
-            if not read(&s, &self.wanted, &firsts, message):
-                raise error_of(&s)
-            return values_of_each_span(&s, self.texts, alive)
         finally:
             finish(&s)
 
@@ -715,10 +842,10 @@ cdef void start(Scan *s, Firsts *firsts) noexcept nogil:
     set_up(&s.traces, firsts.traces, FIRST_FEW, sizeof(Trace))
     set_up(&s.holders, firsts.holders, FIRST_FEW, sizeof(Holder))
     set_up(&s.runs, firsts.runs, FIRST_FEW, sizeof(Run))
-    set_up(&s.hits, firsts.hits, FIRST_FEW, sizeof(Hit))
+    set_up(&s.hits, firsts.hits, FIRST_HITS, sizeof(Hit))
     s.index = NULL
     s.index_room = s.last_trace = 0
-    s.has_states = False
+    s.has_state = False
     s.bad_traces[0] = s.bad_traces[1] = s.bad_traces[2] = NONE
     s.failure.what = NO_TROUBLE
 

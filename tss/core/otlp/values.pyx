@@ -1,36 +1,20 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The values that policies ask for: found during the pass, and made Python objects together with the fragments."""
+"""The values that a program asks for, found during the pass. `conditions.leaves` answers what is asked of them."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
-from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8, PyUnicode_GET_LENGTH
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memset
 
 from tss.core.otlp.found cimport (
-    BOOL, BYTES, DOUBLE, INT, KEY_SLOTS, NONE, NOT_SET, RESOURCE, SCOPE, TEXT, Chain, Hit, Keys, Scan, Text, Trace,
-    grow, hits, holder_of, holders, spans,
+    ARRAY, BOOL, BYTES, DOUBLE, INT, KEY_SLOTS, MAP, NONE, TEXT, Asks, Hit, Kept, Keys, Plain, Scan, Text, grow, hits,
 )
 from tss.core.otlp.protobuf cimport (
     FIXED64, LENGTH, MAX_DEPTH, NO_TROUBLE, VARINT, Failure, Pos, content, fixed64, head, skip, varint,
 )
 
-from tss.core.otlp import lookup as lookups
-
 cdef enum:
-    FEW_ASKS = 8  # up to this many asks, their state is on the stack
-    MOST_SHARED_BYTES = 64
     MOST_CONTAINERS = 64  # nested: `nesting.MAX_VALUE_DEPTH`
     MOST_LAYERS = 3 * MOST_CONTAINERS + 4  # a map, its pair and its value at each level; around them a holder, a pair and a value
-
-cdef uint32_t MOST_VALUES = lookups.MAX_VALUES
-
-
-cdef struct Found:  # the hits kept for an ask in a trace, the last one first
-    uint32_t last
-    uint32_t values
+    SEEN_BITS = 64
 
 
 # How deep values are -------------------------------------------------------------------------------------------------
@@ -47,10 +31,10 @@ cdef inline Nested within(Nested kind, uint64_t tag) noexcept nogil:
     if kind == KEY_VALUE:
         return ANY_VALUE if tag == (2 << 3 | LENGTH) else WITHOUT
     if kind == ANY_VALUE:
-        return ARRAY if tag == (5 << 3 | LENGTH) else MAP if tag == (6 << 3 | LENGTH) else WITHOUT
-    if kind == ARRAY:
+        return ARRAY_VALUE if tag == (5 << 3 | LENGTH) else MAP_VALUE if tag == (6 << 3 | LENGTH) else WITHOUT
+    if kind == ARRAY_VALUE:
         return ANY_VALUE if tag == (1 << 3 | LENGTH) else WITHOUT
-    if kind == MAP or kind == OF_RESOURCE:
+    if kind == MAP_VALUE or kind == OF_RESOURCE:
         return KEY_VALUE if tag == (1 << 3 | LENGTH) else WITHOUT
     return KEY_VALUE if tag == ((4 if kind == OF_LINK else 3) << 3 | LENGTH) else WITHOUT
 
@@ -80,7 +64,7 @@ cdef bint is_too_deep(Pos at, Pos stop, Nested kind) noexcept nogil:
             if body == NULL:
                 inner = WITHOUT
         if inner != WITHOUT:
-            if inner == ARRAY or inner == MAP:
+            if inner == ARRAY_VALUE or inner == MAP_VALUE:
                 if depth == MOST_CONTAINERS:
                     return True
                 depth += 1
@@ -89,7 +73,7 @@ cdef bint is_too_deep(Pos at, Pos stop, Nested kind) noexcept nogil:
             continue
         if layer == layers:
             return False
-        if layer.kind == ARRAY or layer.kind == MAP:
+        if layer.kind == ARRAY_VALUE or layer.kind == MAP_VALUE:
             depth -= 1
         layer -= 1
 
@@ -111,7 +95,9 @@ cdef Pos any_value(Scan *s, Pos at, Pos stop, Hit *hit) noexcept nogil:
         if at == NULL:
             return NULL
         if tag == (1 << 3 | LENGTH) or tag == (5 << 3 | LENGTH) or tag == (6 << 3 | LENGTH) or tag == (7 << 3 | LENGTH):
-            hit.type = TEXT if tag == (1 << 3 | LENGTH) else BYTES
+            hit.type = TEXT
+            if tag != (1 << 3 | LENGTH):
+                hit.type = ARRAY if tag == (5 << 3 | LENGTH) else MAP if tag == (6 << 3 | LENGTH) else BYTES
             hit.at = content(&s.failure, at, stop, &end)
             at = end
             hit.bits = end - hit.at
@@ -151,9 +137,9 @@ cdef Pos key_value(Scan *s, Pos at, Pos stop, Text *key, Hit *hit) noexcept nogi
     return at
 
 
-cdef inline bint has(Scan *s, Chain *chain, uint32_t ask) noexcept nogil:
-    """Whether there is a hit for this ask already. A chain has at most one hit for each ask."""
-    cdef uint32_t number = chain.first
+cdef bint has(Scan *s, Kept *kept, uint32_t ask) noexcept nogil:
+    """Whether there is a hit for this ask already."""
+    cdef uint32_t number = kept.first
     while number != NONE:
         if hits(s)[number].ask == ask:
             return True
@@ -161,35 +147,50 @@ cdef inline bint has(Scan *s, Chain *chain, uint32_t ask) noexcept nogil:
     return False
 
 
-cdef bint keep(Scan *s, Hit *hit, uint32_t ask, Chain *chain) noexcept nogil:
-    """Append a copy of `hit` to a chain. False if there is no memory."""
+cdef bint keep(Scan *s, Hit *hit, uint32_t ask, Kept *kept) noexcept nogil:
+    """Append a copy of `hit`. False if there is no memory."""
     cdef uint32_t number = s.hits.used
     if number == s.hits.room and not grow(s, &s.hits):
         return False
     s.hits.used += 1
-    hit.ask, hit.next, hit.kept = ask, NONE, NONE
+    hit.ask, hit.next = ask, NONE
     hits(s)[number] = hit[0]
-    if chain.first == NONE:
-        chain.first = number
+    if kept.first == NONE:
+        kept.first = number
     else:
-        hits(s)[chain.last].next = number
-    chain.last = number
+        hits(s)[kept.last].next = number
+    kept.last = number
     return True
+
+
+cdef inline bint keep_first(Scan *s, Hit *hit, uint32_t ask, Kept *kept) noexcept nogil:
+    """Append the value of an attribute. The first attribute with a key counts, even without a value."""
+    if ask < SEEN_BITS:
+        if kept.seen >> ask & 1:
+            return True
+        kept.seen |= <uint64_t> 1 << ask
+    elif has(s, kept, ask):
+        return True
+    return keep(s, hit, ask, kept)
 
 
 cdef inline bint is_unasked(Keys *keys, Pos at, Pos stop) noexcept nogil:
     """A quick check whether an attribute with a short key and one short value is not asked for, valid or not."""
     cdef Pos key = at + 2, value
+    cdef int32_t candidate
     if stop - at < 2 or at[0] != (1 << 3 | LENGTH) or at[1] >= 0x80 or at[1] > stop - key:
         return False
     value = key + at[1]
-    if keys.slots[slot_of(<const char *> key, at[1])] >= 0:
-        return False
+    candidate = keys.slots[slot_of(<const char *> key, at[1])]
+    while candidate >= 0:
+        if keys.items[candidate].size == at[1] and memcmp(keys.items[candidate].text, key, at[1]) == 0:
+            return False
+        candidate = keys.items[candidate].next
     return stop - value >= 2 and value[0] == (2 << 3 | LENGTH) and value[1] < 0x80 and value[1] == stop - value - 2
 
 
-cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Chain *chain) noexcept nogil:
-    """Append the value of an attribute to the chain if it is asked for. False if there is no memory."""
+cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Kept *kept) noexcept nogil:
+    """Append the value of an attribute if it is asked for. False if there is no memory."""
     cdef Hit hit
     cdef Text key
     cdef int32_t candidate
@@ -203,8 +204,7 @@ cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Chain *chain) noexcep
     candidate = keys.slots[slot_of(<const char *> key.at, key.size)]
     while candidate >= 0:
         if is_text(&key, keys.items[candidate].text, keys.items[candidate].size):
-            # The first attribute with a key counts, even without a value.
-            if not has(s, chain, keys.items[candidate].ask) and not keep(s, &hit, keys.items[candidate].ask, chain):
+            if not keep_first(s, &hit, keys.items[candidate].ask, kept):
                 return False
         candidate = keys.items[candidate].next
     return True
@@ -214,178 +214,74 @@ cdef inline bint is_text(Text *text, const char *other, uint32_t size) noexcept 
     return text.size == size and (size == 0 or memcmp(text.at, other, size) == 0)
 
 
-cdef bint attributes(Scan *s, Keys *keys, uint64_t wanted, Pos start, Pos stop, Chain *chain) noexcept nogil:
-    """Look up the attributes of a resource or scope, in fields with the tag `wanted`. If it cannot be parsed, it has none.
-    False if there is no memory."""
+cdef Pos plain_value(Scan *s, Pos at, Pos stop, uint64_t tag, Hit *hit) noexcept nogil:
+    """Read a field that is no attribute: a text, a count of 32 bits, or a time."""
+    cdef Pos end = NULL
+    if tag & 7 == LENGTH:
+        hit.at = content(&s.failure, at, stop, &end)
+        hit.bits = end - hit.at
+        return end
+    if tag & 7 == VARINT:
+        at = varint(&s.failure, at, stop, &hit.bits)
+        hit.bits = <uint32_t> hit.bits
+        return at
+    return fixed64(&s.failure, at, stop, &hit.bits)
+
+
+cdef bint keep_last(Scan *s, Hit *hit, uint32_t ask, Kept *kept) noexcept nogil:
+    """Keep the value of a field in place of one that was kept before. False if there is no memory."""
+    cdef uint32_t number = kept.first
+    while number != NONE:
+        if hits(s)[number].ask == ask:
+            hit.ask, hit.next = ask, hits(s)[number].next
+            hits(s)[number] = hit[0]
+            return True
+        number = hits(s)[number].next
+    return keep(s, hit, ask, kept)
+
+
+cdef bint keep_plain(Scan *s, Asks *asks, uint64_t tag, Hit *hit, Kept *kept) noexcept nogil:
+    """Keep the value of a field for each ask that asks for it. False if there is no memory."""
+    cdef uint32_t number
+    for number in range(asks.plain_used):
+        if asks.plain[number].tag == tag:
+            hit.type = asks.plain[number].type
+            if not keep_last(s, hit, asks.plain[number].ask, kept):
+                return False
+    return True
+
+
+cdef inline bint is_plain(Asks *asks, uint64_t tag) noexcept nogil:
+    cdef uint32_t number
+    for number in range(asks.plain_used):
+        if asks.plain[number].tag == tag:
+            return True
+    return False
+
+
+cdef Outcome look_up(Scan *s, Asks *asks, Pos start, Pos stop, Kept *kept) noexcept nogil:
+    """Append what is asked of a resource, a scope or an event. If it cannot be parsed, it has nothing."""
     cdef Pos at, body, end = NULL
     cdef uint64_t tag = 0
+    cdef Hit hit
     cdef int turn
     for turn in range(2):  # the first turn checks whether it can be parsed, the second looks up
         at = start
         while at < stop:
             at = head(&s.failure, at, stop, &tag)
-            if at != NULL and tag == wanted:
+            if at != NULL and tag == asks.tag:
                 body = content(&s.failure, at, stop, &end)
                 at = end
-                if turn and not attribute(s, keys, body, at, chain):
-                    return False
+                if turn and not attribute(s, &asks.keys, body, at, kept):
+                    return OUT_OF_MEMORY
+            elif at != NULL and turn and asks.plain_used and is_plain(asks, tag):
+                memset(&hit, 0, sizeof(Hit))
+                at = plain_value(s, at, stop, tag, &hit)
+                if not keep_plain(s, asks, tag, &hit, kept):
+                    return OUT_OF_MEMORY
             elif at != NULL:
                 at = skip(&s.failure, at, stop, tag, MAX_DEPTH)
             if at == NULL:
                 s.failure.what = NO_TROUBLE
-                return True
-    return True
-
-
-# Afterwards ----------------------------------------------------------------------------------------------------------
-
-
-cdef object text_of(Hit *hit, list texts):
-    """A text that is UTF-8. Most texts occur again and again, so sharing one object among traces saves time and memory."""
-    cdef const char *start = <const char *> hit.at
-    cdef Py_ssize_t size = hit.bits
-    cdef uint32_t slot
-    if size == 0:
-        return ""
-    if size > MOST_SHARED_BYTES or not ascii(hit.at, size):
-        return PyUnicode_DecodeUTF8(start, size, NULL)
-    slot = (size * 31 + hit.at[0] * 7 + hit.at[size - 1] * 3 + hit.at[size // 2]) % SHARED_TEXTS
-    known = texts[slot]
-    if known is None or PyUnicode_GET_LENGTH(known) != size or memcmp(PyUnicode_1BYTE_DATA(known), start, size) != 0:
-        known = texts[slot] = PyUnicode_DecodeASCII(start, size, NULL)
-    return known
-
-
-cdef object value_of(Hit *hit, list texts):
-    cdef double number
-    if hit.type == TEXT:
-        return text_of(hit, texts)
-    if hit.type == BYTES:
-        return PyBytes_FromStringAndSize(<const char *> hit.at, hit.bits)
-    if hit.type == BOOL:
-        return hit.bits != 0
-    if hit.type == INT:
-        return <int64_t> hit.bits
-    memcpy(&number, &hit.bits, 8)
-    return number
-
-
-cdef inline bint ascii(Pos at, Py_ssize_t size) noexcept nogil:
-    cdef uint8_t seen = 0
-    cdef Py_ssize_t number
-    for number in range(size):
-        seen |= at[number]
-    return seen < 0x80
-
-
-cdef inline bint same(Hit *one, Hit *two) noexcept nogil:
-    if one.type != two.type or one.bits != two.bits:
-        return False
-    if one.type != TEXT and one.type != BYTES:
-        return True
-    return one.bits == 0 or memcmp(one.at, two.at, one.bits) == 0
-
-
-cdef inline bint is_kept(Scan *s, Hit *hit, uint32_t kept) noexcept nogil:
-    while kept != NONE:
-        if same(hit, hits(s) + kept):
-            return True
-        kept = hits(s)[kept].kept
-    return False
-
-
-cdef object mended(Hit *hit):
-    """Replace a text that is not UTF-8 by the text as it is read. The returned bytes object owns it."""
-    cdef bytes text = PyUnicode_DecodeUTF8(<const char *> hit.at, hit.bits, "replace").encode()
-    hit.at, hit.bits = <Pos> PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)
-    return text
-
-
-cdef int take(Scan *s, uint32_t at, Found *found, list alive) except -1:
-    """Keep the hits of a chain whose values are new."""
-    cdef Hit *hit
-    cdef Found *mine
-    while at != NONE:
-        hit = hits(s) + at
-        mine = found + hit.ask
-        if hit.type != NOT_SET and mine.values < MOST_VALUES and not is_kept(s, hit, mine.last):
-            if hit.type == TEXT and not ascii(hit.at, hit.bits):
-                alive.append(mended(hit))
-                if is_kept(s, hit, mine.last):
-                    at = hit.next
-                    continue
-            hit.kept = mine.last
-            mine.last = at
-            mine.values += 1
-        at = hit.next
-    return 0
-
-
-cdef tuple values_of_ask(Scan *s, Found *found, list texts):
-    cdef tuple values
-    cdef uint32_t at = found.last
-    cdef Py_ssize_t number = found.values
-    if number == 0:
-        return ()
-    values = PyTuple_New(number)
-    while at != NONE:  # from the last to the first
-        number -= 1
-        value = value_of(hits(s) + at, texts)
-        Py_INCREF(value)  # SET_ITEM steals a reference
-        PyTuple_SET_ITEM(values, number, value)
-        at = hits(s)[at].kept
-    return values
-
-
-cdef tuple values_of(Scan *s, Trace *trace, list texts, list alive):
-    """The values asked for. Objects to which hits now point are appended to `alive`, which must outlive the hits."""
-    cdef Found[FEW_ASKS] few
-    cdef Found *found = few
-    cdef uint32_t number
-    if s.wanted.asks > FEW_ASKS:
-        found = <Found *> malloc(s.wanted.asks * sizeof(Found))
-        if found == NULL:
-            raise MemoryError
-    try:
-        for number in range(s.wanted.asks):
-            found[number].last, found[number].values = NONE, 0
-        take_all(s, trace, found, alive)
-        return tuple([values_of_ask(s, found + number, texts) for number in range(s.wanted.asks)])
-    finally:
-        if found != few:
-            free(found)
-
-
-cdef int take_all(Scan *s, Trace *trace, Found *found, list alive) except -1:
-    """Collect the values of each span's resource, of its scope, and its own. A resource or scope is collected only once."""
-    cdef uint32_t at = trace.first, scope = NONE, resource = NONE
-    while at != NONE:
-        if holder_of(s, at, RESOURCE) != resource:
-            resource = holder_of(s, at, RESOURCE)
-            take(s, holders(s)[resource].hits.first, found, alive)
-        if holder_of(s, at, SCOPE) != scope:
-            scope = holder_of(s, at, SCOPE)
-            take(s, holders(s)[scope].hits.first, found, alive)
-        take(s, spans(s)[at].hits, found, alive)
-        at = spans(s)[at].next
-    return 0
-
-
-cdef list values_of_each_span(Scan *s, list texts, list alive):
-    """The values asked for in each span of the message. `alive` is as in `values_of`."""
-    cdef Found *found = <Found *> malloc((s.wanted.asks or 1) * sizeof(Found))
-    cdef uint32_t at, number
-    cdef list each = []
-    if found == NULL:
-        raise MemoryError
-    try:
-        for at in range(s.spans.used):
-            for number in range(s.wanted.asks):
-                found[number].last, found[number].values = NONE, 0
-            take(s, holders(s)[holder_of(s, at, RESOURCE)].hits.first, found, alive)
-            take(s, holders(s)[holder_of(s, at, SCOPE)].hits.first, found, alive)
-            take(s, spans(s)[at].hits, found, alive)
-            each.append(tuple([values_of_ask(s, found + number, texts) for number in range(s.wanted.asks)]))
-        return each
-    finally:
-        free(found)
+                return NOT_READABLE
+    return READ

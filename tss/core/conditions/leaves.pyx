@@ -1,0 +1,365 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The tests of a program's fields, answered without Python where that is possible, else through a memory of answers.
+
+Each field has its tests in words of 64 bits. A value found in a record (`Hit`) sets the bits of its field's tests. In C are
+the comparisons of texts, bytes and numbers with a constant, and all tests of a missing value and of a bool, whose answers
+are known beforehand. `Program.answers` gives all others, once for each distinct value.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy
+
+from tss.core.conditions.memo cimport Entry, Memo, find, hash_of, memo_bytes, put, set_up
+from tss.core.otlp.found cimport ARRAY, BOOL, BYTES, DOUBLE, INT, MAP, NOT_SET, TEXT, Hit
+
+from tss.core.conditions.formula import Compare
+from tss.core.otlp.anyvalue import array, mapping
+from tss.core.tracestate import weight_of
+
+cdef enum:
+    MOST_TESTS = 64  # of an Asked
+    # Beyond this many comparisons of one field with texts, one look into the memory is cheaper.
+    MOST_TEXTS = 12
+    OF_TRACE_STATES = 0xFFFFFFFF  # instead of the number of an Asked, in the hash of a value
+    RV_BITS = 56
+
+cdef dict OPERATORS = {
+    "==": EQUAL, "!=": UNEQUAL, "<": LESS, "<=": AT_MOST, ">": GREATER, ">=": AT_LEAST,
+}
+# Fields of which nearly each span has another value.
+cdef frozenset DISTINCT = frozenset((
+    "trace_id", "span_id", "parent_span_id", "start_time_unix_nano", "end_time_unix_nano", "duration", "time_unix_nano",
+))
+
+
+cdef inline bint holds(Operator operator, int order) noexcept nogil:
+    """Whether a comparison holds. `order` is -1, 0 or 1; 2 if there is no order, as with NaN."""
+    if operator == EQUAL:
+        return order == 0
+    if operator == UNEQUAL:
+        return order != 0
+    if operator == LESS:
+        return order == -1
+    if operator == AT_MOST:
+        return order == -1 or order == 0
+    if operator == GREATER:
+        return order == 1
+    return order == 1 or order == 0
+
+
+cdef inline int order_of_reals(double one, double two) noexcept nogil:
+    return -1 if one < two else 1 if one > two else 0 if one == two else 2
+
+
+cdef inline int order_of_bytes(const uint8_t *at, uint64_t size, TextTest *test) noexcept nogil:
+    cdef uint64_t common = size if size < test.size else test.size
+    cdef int order = memcmp(at, test.at, common) if common else 0
+    if common == 0 and size != test.size:
+        return 2  # bytes without any are nil, which has no order
+    if order:
+        return 1 if order > 0 else -1
+    return (size > test.size) - (size < test.size)
+
+
+cdef inline uint64_t of_texts(TextTest *tests, uint32_t count, const uint8_t *at, uint64_t size) noexcept nogil:
+    """The tests that hold, all of which are == or !=."""
+    cdef uint64_t found = 0
+    cdef uint32_t number
+    for number in range(count):
+        if (tests[number].size == size and (size == 0 or memcmp(at, tests[number].at, size) == 0)) == (
+            tests[number].operator == EQUAL
+        ):
+            found |= tests[number].bit
+    return found
+
+
+cdef uint64_t of_raw(TextTest *tests, uint32_t count, const uint8_t *at, uint64_t size) noexcept nogil:
+    cdef uint64_t found = 0
+    cdef uint32_t number
+    for number in range(count):
+        if holds(tests[number].operator, order_of_bytes(at, size, tests + number)):
+            found |= tests[number].bit
+    return found
+
+
+cdef inline uint64_t of_whole(NumberTest *tests, uint32_t count, int64_t value) noexcept nogil:
+    cdef uint64_t found = 0
+    cdef uint32_t number
+    cdef int order
+    for number in range(count):
+        if tests[number].is_whole:
+            order = (value > tests[number].whole) - (value < tests[number].whole)
+        else:
+            order = order_of_reals(<double> value, tests[number].real)
+        if holds(tests[number].operator, order):
+            found |= tests[number].bit
+    return found
+
+
+cdef uint64_t of_real(NumberTest *tests, uint32_t count, double value) noexcept nogil:
+    cdef uint64_t found = 0
+    cdef uint32_t number
+    for number in range(count):
+        if holds(tests[number].operator, order_of_reals(value, tests[number].real)):
+            found |= tests[number].bit
+    return found
+
+
+cdef object value_of(Hit *hit):
+    """The value as Python has it."""
+    cdef double number
+    if hit.type == TEXT:
+        return PyUnicode_DecodeUTF8(<const char *> hit.at, hit.bits, "replace")
+    if hit.type == BOOL:
+        return hit.bits != 0
+    if hit.type == INT:
+        return <int64_t> hit.bits
+    if hit.type == DOUBLE:
+        memcpy(&number, &hit.bits, 8)
+        return number
+    content = PyBytes_FromStringAndSize(<const char *> hit.at, hit.bits)
+    if hit.type == BYTES:
+        return content
+    return array(content) if hit.type == ARRAY else mapping(content)
+
+
+cdef Answers cut(tuple answers, uint32_t first, uint64_t wanted):
+    """The answers of `Program.answers` for the 64 tests from `first` on."""
+    cdef Answers found
+    found.trues = <uint64_t> (answers[0] >> first & 0xFFFFFFFFFFFFFFFF) & wanted
+    found.errors = <uint64_t> (answers[1] >> first & 0xFFFFFFFFFFFFFFFF) & wanted
+    return found
+
+
+cdef bint is_plain_text(object constant):
+    """Whether equality with this text is equality of bytes. Bytes that are not UTF-8 are read as U+FFFD, and no text that is
+    read has surrogates."""
+    return type(constant) is str and "\ufffd" not in constant and constant.encode("utf-8", "replace").decode() == constant
+
+
+cdef bint is_number(object constant):
+    if type(constant) is int:
+        return -(2**63) <= constant < 2**63
+    return type(constant) is float
+
+
+cdef class Leaves:
+    """The tests of a program."""
+
+    def __cinit__(self, program):
+        cdef uint32_t number
+        set_up(&self.memo)
+        self.program = program
+        self.constants = []
+        self.bits = [0] * len(program.leaves)
+        self.places = [
+            (field, first)
+            for field in range(len(program.fields))
+            for first in range(0, len(program.tests_of_field[field]), MOST_TESTS)
+        ]
+        self.asked = <Asked *> calloc(len(self.places) or 1, sizeof(Asked))
+        if self.asked == NULL:
+            raise MemoryError
+        self.used = len(self.places)
+        self._lay_out()
+        self.missing = <uint64_t *> calloc(2 * self.words, sizeof(uint64_t))
+        if self.missing == NULL:
+            raise MemoryError
+        for number in range(self.used):
+            field, first = self.places[number]
+            self._compile(self.asked + number, field, first)
+
+    def __dealloc__(self):
+        cdef uint32_t number
+        if self.asked != NULL:
+            for number in range(self.used):
+                free(self.asked[number].texts)
+                free(self.asked[number].raw)
+                free(self.asked[number].numbers)
+        free(self.asked)
+        free(self.missing)
+        free(self.memo.entries)
+
+    cdef int _lay_out(self) except -1:
+        """Give each test a bit. The tests of an Asked are in one word."""
+        cdef uint32_t number, free_bit = 0, count
+        cdef uint64_t ones
+        for number, (field, first) in enumerate(self.places):
+            leaves = self.program.tests_of_field[field][first : first + MOST_TESTS]
+            count = len(leaves)
+            if free_bit % 64 + count > 64:
+                free_bit = (free_bit // 64 + 1) * 64
+            ones = <uint64_t> -1 if count == 64 else (<uint64_t> 1 << count) - 1
+            self.asked[number].word = free_bit // 64
+            self.asked[number].mask = ones << free_bit % 64
+            for at, leaf in enumerate(leaves):
+                self.bits[leaf] = free_bit + at
+            free_bit += count
+        self.words = (free_bit + 63) // 64 or 1
+        return 0
+
+    cdef int _compile(self, Asked *asked, uint32_t field, uint32_t first) except -1:
+        """Find what C can answer."""
+        leaves = self.program.tests_of_field[field][first : first + MOST_TESTS]
+        cdef uint32_t count = len(leaves), shift = self.bits[leaves[0]] % 64, at, texts = 0
+        cdef uint64_t ones = asked.mask >> shift, bit
+        cdef Answers found
+        asked.is_distinct = self.program.fields[field].name in DISTINCT
+        asked.texts = <TextTest *> calloc(count, sizeof(TextTest))
+        asked.raw = <TextTest *> calloc(count, sizeof(TextTest))
+        asked.numbers = <NumberTest *> calloc(count, sizeof(NumberTest))
+        if asked.texts == NULL or asked.raw == NULL or asked.numbers == NULL:
+            raise MemoryError
+        samples = {NOT_SET: _default(self.program.fields[field]), TEXT: "", INT: 0, DOUBLE: 0.0, BYTES: b"x"}
+        for kind, sample in samples.items():
+            found = cut(self.program.answers(field, sample), first, ones)
+            asked.fixed[<int> kind].trues, asked.fixed[<int> kind].errors = found.trues << shift, found.errors << shift
+        for at in range(2):
+            found = cut(self.program.answers(field, at == 1), first, ones)
+            asked.of_bool[at].trues, asked.of_bool[at].errors = found.trues << shift, found.errors << shift
+        for kind in (TEXT, INT, DOUBLE, BYTES, ARRAY, MAP):
+            asked.memoised[<int> kind] = asked.mask
+        self.missing[asked.word] |= asked.fixed[<int> NOT_SET].trues
+        self.missing[self.words + asked.word] |= asked.fixed[<int> NOT_SET].errors
+        tests = [self.program.leaves[leaf].test for leaf in leaves]
+        texts = len([test for test in tests if type(test) is Compare and type(test.constant) is str])
+        for at, test in enumerate(tests):
+            if type(test) is Compare:
+                bit = <uint64_t> 1 << (at + shift)
+                self._compile_test(asked, bit, test, texts <= MOST_TEXTS)
+        for kind in (TEXT, INT, DOUBLE, BYTES):  # each test has one place where its answer comes from
+            bit = asked.memoised[<int> kind]
+            if kind == TEXT:
+                for at in range(asked.texts_used):
+                    bit |= asked.texts[at].bit
+            elif kind == BYTES:
+                for at in range(asked.raw_used):
+                    bit |= asked.raw[at].bit
+            else:
+                for at in range(asked.numbers_used):
+                    bit |= asked.numbers[at].bit
+            asked.fixed[<int> kind].trues &= ~bit
+            asked.fixed[<int> kind].errors &= ~bit
+        return 0
+
+    cdef int _compile_test(self, Asked *asked, uint64_t bit, test, bint few_texts) except -1:
+        """Let C answer a comparison for the types for which it can."""
+        cdef TextTest *text
+        cdef NumberTest *number
+        constant, operator = test.constant, OPERATORS[test.operator]
+        kinds = {TEXT, INT, DOUBLE, BYTES}
+        if is_plain_text(constant) and few_texts and operator in (EQUAL, UNEQUAL):
+            text = asked.texts + asked.texts_used
+            asked.texts_used += 1
+            self._point(text, bit, constant.encode(), operator)
+        elif type(constant) is str:
+            kinds.remove(TEXT)
+        elif type(constant) is bytes:
+            text = asked.raw + asked.raw_used
+            asked.raw_used += 1
+            self._point(text, bit, constant, operator)
+        elif is_number(constant):
+            number = asked.numbers + asked.numbers_used
+            asked.numbers_used += 1
+            number.bit, number.operator, number.is_whole = bit, operator, type(constant) is int
+            number.real = constant
+            number.whole = constant if number.is_whole else 0
+        elif type(constant) is int:
+            kinds -= {INT, DOUBLE}
+        elif constant is None:
+            kinds.remove(BYTES)  # bytes without any are nil
+        for kind in kinds:
+            asked.memoised[<int> kind] &= ~bit
+        return 0
+
+    cdef int _point(self, TextTest *test, uint64_t bit, bytes constant, Operator operator) except -1:
+        self.constants.append(constant)
+        test.bit, test.operator = bit, operator
+        test.at, test.size = <const uint8_t *> PyBytes_AS_STRING(constant), PyBytes_GET_SIZE(constant)
+        return 0
+
+    cdef int answer(self, Hit *hit, uint64_t *answers) except -1:
+        """Set the answers of the tests of a field. `answers` has the words of true, then those of error."""
+        cdef Asked *asked = self.asked + hit.ask
+        cdef Answers found
+        cdef Entry *entry
+        cdef uint64_t hash
+        cdef double real
+        if hit.type == NOT_SET:
+            return 0
+        found = asked.fixed[hit.type]
+        if hit.type == TEXT:
+            if asked.texts_used:
+                found.trues |= of_texts(asked.texts, asked.texts_used, hit.at, hit.bits)
+        elif hit.type == INT:
+            found.trues |= of_whole(asked.numbers, asked.numbers_used, <int64_t> hit.bits)
+        elif hit.type == DOUBLE:
+            memcpy(&real, &hit.bits, 8)
+            found.trues |= of_real(asked.numbers, asked.numbers_used, real)
+        elif hit.type == BOOL:
+            found = asked.of_bool[hit.bits]
+        elif hit.type == BYTES:
+            found.trues |= of_raw(asked.raw, asked.raw_used, hit.at, hit.bits)
+        if asked.memoised[hit.type]:
+            hash = self._hash(hit)
+            entry = NULL if asked.is_distinct else find(&self.memo, hash)
+            if entry == NULL:
+                self._ask_python(hit, &found)
+            else:
+                found.trues |= entry.trues
+                found.errors |= entry.errors
+        answers[asked.word] = answers[asked.word] & ~asked.mask | found.trues
+        answers[self.words + asked.word] = answers[self.words + asked.word] & ~asked.mask | found.errors
+        return 0
+
+    cdef uint64_t _hash(self, Hit *hit) noexcept:
+        cdef uint64_t kind = <uint64_t> hit.ask << 8 | hit.type
+        if hit.type == INT or hit.type == DOUBLE:
+            return hash_of(&self.memo, kind, <const uint8_t *> &hit.bits, 8)
+        return hash_of(&self.memo, kind, hit.at, hit.bits)
+
+    cdef int _ask_python(self, Hit *hit, Answers *found) except -1:
+        """Add the answers that only Python can give, and remember them."""
+        cdef Asked *asked = self.asked + hit.ask
+        cdef uint32_t field, first, shift = 0
+        cdef Answers more
+        field, first = self.places[hit.ask]
+        while not asked.mask >> shift & 1:
+            shift += 1
+        more = cut(self.program.answers(field, value_of(hit)), first, asked.memoised[hit.type] >> shift)
+        more.trues <<= shift
+        more.errors <<= shift
+        if not asked.is_distinct:
+            put(&self.memo, self._hash(hit), more.trues, more.errors)
+        found.trues |= more.trues
+        found.errors |= more.errors
+        return 0
+
+    cdef uint64_t weigh(self, Hit *hit) except? 0:
+        """The marks of a trace state from bit 56 on, and its randomness below. Source: `tracestate.weight_of`."""
+        cdef uint64_t hash = hash_of(&self.memo, OF_TRACE_STATES, hit.at, hit.bits), found
+        cdef Entry *entry = find(&self.memo, hash)
+        if entry != NULL:
+            return entry.trues
+        marks, rv = weight_of(PyBytes_FromStringAndSize(<const char *> hit.at, hit.bits))
+        found = <uint64_t> marks << RV_BITS | (<uint64_t> rv if marks & 1 else 0)
+        put(&self.memo, hash, found, 0)
+        return found
+
+    cdef uint64_t held_bytes(self):
+        """Memory in bytes that grows with the values seen."""
+        return memo_bytes(&self.memo)
+
+
+def _default(field):
+    """The value of a field that is absent on the wire. Only an attribute is missing then."""
+    if field.name == "attributes":
+        return None
+    if field.name in ("trace_id", "span_id"):
+        return b""
+    if field.name == "parent_span_id":
+        return bytes(8)
+    return "" if field.name in ("name", "trace_state", "status.message", "schema_url", "version") else 0
