@@ -50,10 +50,10 @@ TYPED = (
 # `edges/signals.py` stand in for them.
 CYTHON = (
     "core/compression/sqltext",
-    "core/conditions/answering",
-    "core/conditions/leaves",
-    "core/conditions/memo",
+    "core/otlp/answering",
+    "core/otlp/leaves",
     "core/otlp/lineage",
+    "core/otlp/memo",
     "core/otlp/parts",
     "core/otlp/protobuf",
     "core/otlp/scanner",

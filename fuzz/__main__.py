@@ -1,6 +1,6 @@
 """The differential fuzzer: `python -m fuzz --cases 10000000 --seed 1`.
 
-Stops at the first difference, with what is needed to see it again: `python -m fuzz --again HEX LOOKUP`.
+Stops at the first difference, with what is needed to see it again: `python -m fuzz --again HEX CASE`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from fuzz.comparing import LOOKUPS, Counters, DivergenceError, Lineages, compare, count, read, rework
+from fuzz.asking import program
+from fuzz.comparing import CASES, Counters, DivergenceError, Lineages, both_with, compare, compare_both, count, read, rework
 from fuzz.making import Maker, mutated
 from tss.core.otlp import Encoding
 
 BATCH = 2000  # cases from one seed
 OFFSPRING = 12  # mutations of one message; making one costs as much as comparing two
+NEW_PROGRAM = 25  # cases that are asked the same
 RARELY = 20  # one case in so many is also read, counted and rewritten, which takes the longest
 POOL = 40  # random ids that a lineage sees again and again, beside those of the records
 SECONDS_BETWEEN_LINES = 10
@@ -29,6 +31,7 @@ def batch(seed: str, bases: list[bytes]) -> int:
     rng = Random(seed)
     maker = Maker(rng)
     lineages, counters, other, readable = Lineages(), Counters(), b"", 0
+    both, asks = both_with(program(rng)), ""
     for number in range(BATCH):
         if number % (OFFSPRING + 1) == 0:
             base = rng.choice(bases) if bases and rng.random() < 0.2 else maker.message()
@@ -39,7 +42,13 @@ def batch(seed: str, bases: list[bytes]) -> int:
             lineages, other = Lineages(), base
         # Nearly all as protobuf: JSON's way to a message is the same for both.
         encoding = Encoding.AUTO if number % 50 == 0 else Encoding.OTLP_PROTO
-        found = compare(value, rng.randrange(len(LOOKUPS)), encoding)
+        if number % NEW_PROGRAM == 0:
+            drawn = program(rng)
+            both, asks = both_with(drawn), "; ".join(ask.told for ask in drawn.asks)
+        if rng.random() < 0.5:
+            found = compare_both(value, both, encoding, asks)
+        else:
+            found = compare(value, rng.randrange(len(CASES)), encoding)
         readable += bool(found)
         if number % RARELY == 0:
             count(found)
@@ -105,7 +114,7 @@ def main() -> int:
     parser.add_argument("--seed", default=str(time.time_ns()), help="the cases of a seed are always the same")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--corpus", type=Path, help="a folder with serialized traces to begin some cases from")
-    parser.add_argument("--again", nargs=2, metavar=("HEX", "LOOKUP"), help="one case only")
+    parser.add_argument("--again", nargs=2, metavar=("HEX", "CASE"), help="one case only")
     options = parser.parse_args()
     if options.again:
         print(*compare(bytes.fromhex(options.again[0]), int(options.again[1])), sep="\n")

@@ -26,9 +26,10 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "fuzz"
 MODULES = (
-    *(f"tss.core.otlp.{name}" for name in ("cursor", "lineage", "parts", "protobuf", "rewriting", "scanner", "values")),
+    *(f"tss.core.otlp.{name}" for name in ("answering", "cursor", "leaves", "lineage", "memo", "parts", "protobuf", "rewriting", "scanner", "values")),
     "tss.core.compression.outline",
     "tss.core.compression.sqltext",
+    "tss.core.conditions.program",
     "tss.core.duplicates",
     *(f"tss.core.formats.apm_stats.{name}" for name in ("walk", "series", "resources", "concentrator")),
     "tss.core.formats.spanmetrics.counting",
@@ -89,14 +90,14 @@ def build(compiler: str, flags: Sequence[str]) -> Path:
 
 
 def _seeds() -> Path:
-    """A folder of made messages; the first byte of each case chooses the lookup."""
+    """A folder of made messages; the first byte of each case chooses what is asked."""
     from fuzz.making import Maker  # noqa: PLC0415  # not before the build
 
     folder = CACHE / "seeds"
     folder.mkdir(exist_ok=True)
     maker = Maker(Random(1))
     for number in range(SEEDS):
-        (folder / str(number)).write_bytes(bytes((number % 3,)) + maker.message())
+        (folder / str(number)).write_bytes(bytes((number % 23,)) + maker.message())
     return folder
 
 
@@ -155,12 +156,12 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
     """In the child, under libFuzzer: never returns."""
     atheris = importlib.import_module("atheris")  # only here is its library loaded; it has no types
     _take(folder)
-    from fuzz.comparing import LOOKUPS, Lineages, compare, count, rework  # noqa: PLC0415  # with the sanitized scanner
+    from fuzz.comparing import CASES, Lineages, compare, count, rework  # noqa: PLC0415  # with the sanitized scanner
 
     def one(data: bytes) -> None:
         if data:
             # A copy of the exact size: behind it there is Python's own zero, and then what the sanitizer guards.
-            found = compare(bytes(data[1:]), data[0] % len(LOOKUPS))
+            found = compare(bytes(data[1:]), data[0] % len(CASES))
             lineages = Lineages()
             half = len(data) // 16 * 8  # any bytes are ids
             lineages.add(data[:half], data[half : 2 * half])

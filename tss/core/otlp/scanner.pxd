@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint64_t
 
-from tss.core.conditions.answering cimport Answering
+from tss.core.otlp.answering cimport Answering
 from tss.core.otlp.found cimport Wanted
 
 

@@ -3,7 +3,7 @@
 
 The pass stores in C arrays what each span adds to its trace (`Span`, `Trace`), where a split would cut (`Holder`, `Run`),
 and the values that the program asks for (`Hit`). Then the results are made: one `Fragment` per trace, with the answers to
-what the program asks (`conditions.answering`). For any bytes it finds the same as `reference`; only the texts of the errors
+what the program asks (`answering`). For any bytes it finds the same as `reference`; only the texts of the errors
 differ.
 
 Safety: only `protobuf` moves a position, one function grows all arrays, nothing recurses on data, and groups may be nested
@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from tss.core.conditions.answering cimport Answering
+from tss.core.otlp.answering cimport Answering
 from tss.core.otlp.found cimport (
     BAD_SPAN_ID, BAD_TRACE_ID, BYTES, DROPPED_ATTRIBUTES, DROPPED_EVENTS, DROPPED_LINKS, DURATION, END, EVENT_INDEX, FLAGS, GOOD, INT, KIND,
     MESSAGE, NAME, NAMED, NONE, ODD, PARENT_ID, RESOURCE, ROOT, SCOPE, SPAN_ID, START, STATE, STATUS_CODE, STATUS_MESSAGE,
@@ -31,7 +31,7 @@ from tss.core.otlp.protobuf cimport (
 )
 from tss.core.otlp.values cimport (
     DEEP_BYTES, KEY_VALUE, OF_EVENT, OF_LINK, OF_RESOURCE, OF_SCOPE, OUT_OF_MEMORY, WITHOUT, Nested, attribute, is_too_deep,
-    keep, keep_plain, look_up, slot_of,
+    is_unasked, keep, keep_plain, look_up, slot_of,
 )
 
 from tss.core.conditions.formula import Place
@@ -175,21 +175,25 @@ cdef uint32_t bad_trace(Scan *s, TraceKind kind, Text *found) noexcept nogil:
 # The pass -----------------------------------------------------------------------------------------------------------
 
 
+cdef struct Rare:  # fields of a span that are rarely asked for
+    Text message  # of the status
+    uint32_t dropped_attributes
+    uint32_t dropped_events
+    uint32_t dropped_links
+
+
 cdef struct Seen:  # the fields of the span that is being read
     Text trace_id
     Text span_id
     Text parent_id
     Text name
     Text trace_state
-    Text message  # of the status
+    uint64_t start_ns
+    uint64_t end_ns
     int32_t kind
     int32_t status
     uint32_t flags
-    uint32_t dropped_attributes
-    uint32_t dropped_events
-    uint32_t dropped_links
-    uint64_t start_ns
-    uint64_t end_ns
+    Rare rare  # the last one: it is cleared only if something is asked
 
 
 cdef Pos read_status(Scan *s, Pos at, Pos stop, Seen *seen) noexcept nogil:
@@ -203,9 +207,9 @@ cdef Pos read_status(Scan *s, Pos at, Pos stop, Seen *seen) noexcept nogil:
             at = varint(&s.failure, at, stop, &value)
             seen.status = <int32_t> <uint32_t> value
         elif tag == (2 << 3 | LENGTH):
-            seen.message.at = content(&s.failure, at, stop, &end)
+            seen.rare.message.at = content(&s.failure, at, stop, &end)
             at = end
-            seen.message.size = end - seen.message.at
+            seen.rare.message.size = end - seen.rare.message.at
         else:
             at = skip(&s.failure, at, stop, tag, MAX_DEPTH - 4)
     return at
@@ -231,7 +235,10 @@ cdef inline bint read_part(Scan *s, uint64_t tag, Pos body, Pos end, Seen *seen,
     if end - body > DEEP_BYTES and not is_shallow(s, tag, body, end):
         return False
     if tag == (9 << 3 | LENGTH):
-        return not s.wanted.spans.keys.used or attribute(s, &s.wanted.spans.keys, body, end, kept)
+        return (
+            not s.wanted.spans.keys.used or is_unasked(&s.wanted.spans.keys, body, end)
+            or attribute(s, &s.wanted.spans.keys, body, end, kept)
+        )
     elif tag == (1 << 3 | LENGTH):
         seen.trace_id.at, seen.trace_id.size = body, end - body
     elif tag == (2 << 3 | LENGTH):
@@ -285,11 +292,11 @@ cdef void read_dropped(Scan *s, Pos at, Pos stop, Seen *seen) noexcept nogil:
         if tag == (10 << 3 | VARINT) or tag == (12 << 3 | VARINT) or tag == (14 << 3 | VARINT):
             at = varint(&s.failure, at, stop, &value)
             if tag == (10 << 3 | VARINT):
-                seen.dropped_attributes = value
+                seen.rare.dropped_attributes = value
             elif tag == (12 << 3 | VARINT):
-                seen.dropped_events = value
+                seen.rare.dropped_events = value
             else:
-                seen.dropped_links = value
+                seen.rare.dropped_links = value
         else:
             at = skip(&s.failure, at, stop, tag, MAX_DEPTH - 3)
 
@@ -320,17 +327,17 @@ cdef bint field_of(Seen *seen, OfSpan field, Hit *hit) noexcept nogil:
     elif field == END:
         hit.bits = seen.end_ns
     elif field == STATUS_MESSAGE:
-        set_text(hit, &seen.message)
+        set_text(hit, &seen.rare.message)
     elif field == TRACE_ID:
         set_text(hit, &seen.trace_id)
     elif field == SPAN_ID:
         set_text(hit, &seen.span_id)
     elif field == DROPPED_ATTRIBUTES:
-        hit.bits = seen.dropped_attributes
+        hit.bits = seen.rare.dropped_attributes
     elif field == DROPPED_EVENTS:
-        hit.bits = seen.dropped_events
+        hit.bits = seen.rare.dropped_events
     else:
-        hit.bits = seen.dropped_links
+        hit.bits = seen.rare.dropped_links
     return hit.bits != 0
 
 
@@ -411,7 +418,7 @@ cdef bint walk_span(Scan *s, Pos start, Pos at, Pos stop, uint32_t scope) noexce
     cdef uint32_t number = s.spans.used, trace
     kept.first = kept.last = NONE
     kept.seen = 0
-    memset(&seen, 0, sizeof(Seen))
+    memset(&seen, 0, sizeof(Seen) if s.wanted.spans.plain_used else sizeof(Seen) - sizeof(Rare))
     if read_span(s, at, stop, &seen, &kept) == NULL:
         return False
     if s.wanted.spans.plain_used and not keep_fields(s, at, stop, &seen, &kept):

@@ -1,9 +1,10 @@
 # The functions of values.pyx that the scanner uses.
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
-from tss.core.otlp.found cimport Asks, Hit, Kept, Keys, Scan
-from tss.core.otlp.protobuf cimport Pos
+from tss.core.otlp.found cimport KEY_SLOTS, NONE, Asks, Hit, Kept, Keys, Scan, grow, hits
+from tss.core.otlp.protobuf cimport LENGTH, Pos
 
 cdef enum:
     DEEP_BYTES = 256  # see nesting.py: a shorter value cannot be too deep
@@ -25,8 +26,42 @@ cdef enum Outcome:
     OUT_OF_MEMORY
 
 cdef bint is_too_deep(Pos at, Pos stop, Nested kind) noexcept nogil
-cdef uint32_t slot_of(const char *text, uint32_t size) noexcept nogil
-cdef bint keep(Scan *s, Hit *hit, uint32_t ask, Kept *kept) noexcept nogil
 cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Kept *kept) noexcept nogil
 cdef bint keep_plain(Scan *s, Asks *asks, uint64_t tag, Hit *hit, Kept *kept) noexcept nogil
 cdef Outcome look_up(Scan *s, Asks *asks, Pos start, Pos stop, Kept *kept) noexcept nogil
+
+
+cdef inline uint32_t slot_of(const char *text, uint32_t size) noexcept nogil:
+    # The length and the last letter distinguish nearly all keys of one service, and cost nothing to compute.
+    return (size * 7 + (<uint8_t> text[size - 1] if size else 0)) % KEY_SLOTS
+
+
+cdef inline bint keep(Scan *s, Hit *hit, uint32_t ask, Kept *kept) noexcept nogil:
+    """Append a copy of `hit`. False if there is no memory."""
+    cdef uint32_t number = s.hits.used
+    if number == s.hits.room and not grow(s, &s.hits):
+        return False
+    s.hits.used += 1
+    hit.ask, hit.next = ask, NONE
+    hits(s)[number] = hit[0]
+    if kept.first == NONE:
+        kept.first = number
+    else:
+        hits(s)[kept.last].next = number
+    kept.last = number
+    return True
+
+
+cdef inline bint is_unasked(Keys *keys, Pos at, Pos stop) noexcept nogil:
+    """A quick check whether an attribute with a short key and one short value is not asked for, valid or not."""
+    cdef Pos key = at + 2, value
+    cdef int32_t candidate
+    if stop - at < 2 or at[0] != (1 << 3 | LENGTH) or at[1] >= 0x80 or at[1] > stop - key:
+        return False
+    candidate = keys.slots[slot_of(<const char *> key, at[1])]
+    while candidate >= 0:
+        if keys.items[candidate].size == at[1] and memcmp(keys.items[candidate].text, key, at[1]) == 0:
+            return False
+        candidate = keys.items[candidate].next
+    value = key + at[1]
+    return stop - value >= 2 and value[0] == (2 << 3 | LENGTH) and value[1] < 0x80 and value[1] == stop - value - 2

@@ -1,11 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The values that a program asks for, found during the pass. `conditions.leaves` answers what is asked of them."""
+"""The values that a program asks for, found during the pass. `leaves` answers what is asked of them."""
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from tss.core.otlp.found cimport (
-    ARRAY, BOOL, BYTES, DOUBLE, INT, KEY_SLOTS, MAP, NONE, TEXT, Asks, Hit, Kept, Keys, Plain, Scan, Text, grow, hits,
+    ARRAY, BOOL, BYTES, DOUBLE, INT, MAP, NONE, TEXT, Asks, Hit, Kept, Keys, Scan, Text, hits,
 )
 from tss.core.otlp.protobuf cimport (
     FIXED64, LENGTH, MAX_DEPTH, NO_TROUBLE, VARINT, Failure, Pos, content, fixed64, head, skip, varint,
@@ -81,11 +81,6 @@ cdef bint is_too_deep(Pos at, Pos stop, Nested kind) noexcept nogil:
 # During the pass -----------------------------------------------------------------------------------------------------
 
 
-cdef uint32_t slot_of(const char *text, uint32_t size) noexcept nogil:
-    # The length and the last letter distinguish nearly all keys of one service, and cost nothing to compute.
-    return (size * 7 + (<uint8_t> text[size - 1] if size else 0)) % KEY_SLOTS
-
-
 cdef Pos any_value(Scan *s, Pos at, Pos stop, Hit *hit) noexcept nogil:
     """Read an AnyValue. The last field of its oneof is the value."""
     cdef uint64_t tag = 0, number = 0
@@ -147,22 +142,6 @@ cdef bint has(Scan *s, Kept *kept, uint32_t ask) noexcept nogil:
     return False
 
 
-cdef bint keep(Scan *s, Hit *hit, uint32_t ask, Kept *kept) noexcept nogil:
-    """Append a copy of `hit`. False if there is no memory."""
-    cdef uint32_t number = s.hits.used
-    if number == s.hits.room and not grow(s, &s.hits):
-        return False
-    s.hits.used += 1
-    hit.ask, hit.next = ask, NONE
-    hits(s)[number] = hit[0]
-    if kept.first == NONE:
-        kept.first = number
-    else:
-        hits(s)[kept.last].next = number
-    kept.last = number
-    return True
-
-
 cdef inline bint keep_first(Scan *s, Hit *hit, uint32_t ask, Kept *kept) noexcept nogil:
     """Append the value of an attribute. The first attribute with a key counts, even without a value."""
     if ask < SEEN_BITS:
@@ -174,19 +153,24 @@ cdef inline bint keep_first(Scan *s, Hit *hit, uint32_t ask, Kept *kept) noexcep
     return keep(s, hit, ask, kept)
 
 
-cdef inline bint is_unasked(Keys *keys, Pos at, Pos stop) noexcept nogil:
-    """A quick check whether an attribute with a short key and one short value is not asked for, valid or not."""
-    cdef Pos key = at + 2, value
-    cdef int32_t candidate
-    if stop - at < 2 or at[0] != (1 << 3 | LENGTH) or at[1] >= 0x80 or at[1] > stop - key:
+cdef inline bint plain_pair(Pos at, Pos stop, Text *key, Hit *hit) noexcept nogil:
+    """Read a KeyValue with a short key and a short text or a small number, as nearly all are. False for all others."""
+    cdef Pos value
+    if stop - at < 2 or at[0] != (1 << 3 | LENGTH) or at[1] >= 0x80 or at[1] > stop - at - 2:
         return False
-    value = key + at[1]
-    candidate = keys.slots[slot_of(<const char *> key, at[1])]
-    while candidate >= 0:
-        if keys.items[candidate].size == at[1] and memcmp(keys.items[candidate].text, key, at[1]) == 0:
-            return False
-        candidate = keys.items[candidate].next
-    return stop - value >= 2 and value[0] == (2 << 3 | LENGTH) and value[1] < 0x80 and value[1] == stop - value - 2
+    value = at + 2 + at[1]
+    if stop - value < 4 or value[0] != (2 << 3 | LENGTH) or value[1] >= 0x80 or value[1] != stop - value - 2:
+        return False
+    if value[2] == (1 << 3 | LENGTH) and value[3] == stop - value - 4:  # less than 0x80
+        hit.type, hit.at, hit.bits = TEXT, value + 4, value[3]
+    elif value[2] == (3 << 3 | VARINT) and value[3] < 0x80 and value[1] == 2:
+        hit.type, hit.bits = INT, value[3]
+    elif value[2] == (3 << 3 | VARINT) and value[1] == 3 and value[3] >= 0x80 and value[4] < 0x80:
+        hit.type, hit.bits = INT, value[3] & 0x7F | <uint64_t> value[4] << 7
+    else:
+        return False
+    key.at, key.size = at + 2, at[1]
+    return True
 
 
 cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Kept *kept) noexcept nogil:
@@ -194,11 +178,9 @@ cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Kept *kept) noexcept 
     cdef Hit hit
     cdef Text key
     cdef int32_t candidate
-    if is_unasked(keys, at, stop):
-        return True
     memset(&hit, 0, sizeof(Hit))
     memset(&key, 0, sizeof(Text))
-    if key_value(s, at, stop, &key, &hit) == NULL:
+    if not plain_pair(at, stop, &key, &hit) and key_value(s, at, stop, &key, &hit) == NULL:
         s.failure.what = NO_TROUBLE  # an attribute that cannot be parsed has no value, and does not make the record unreadable
         return True
     candidate = keys.slots[slot_of(<const char *> key.at, key.size)]
@@ -272,7 +254,7 @@ cdef Outcome look_up(Scan *s, Asks *asks, Pos start, Pos stop, Kept *kept) noexc
             if at != NULL and tag == asks.tag:
                 body = content(&s.failure, at, stop, &end)
                 at = end
-                if turn and not attribute(s, &asks.keys, body, at, kept):
+                if turn and body != NULL and not is_unasked(&asks.keys, body, at) and not attribute(s, &asks.keys, body, at, kept):
                     return OUT_OF_MEMORY
             elif at != NULL and turn and asks.plain_used and is_plain(asks, tag):
                 memset(&hit, 0, sizeof(Hit))

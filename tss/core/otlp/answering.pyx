@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Answers a program for the spans of a fragment, after its record was read: the fragment's facts.
 
-The layout of the facts and the operations of a formula are those of `program.py`, where the same is written in Python.
+The layout of the facts and the operations of a formula are those of `conditions/program.py`, where the same is written in Python.
 First the leaves of a span are answered (`leaves`), then the formulas. The answers of all formulas that need no Python are
 remembered by the answers of the leaves: spans of one kind give the same. Everything here holds the GIL.
 """
@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from tss.core.conditions.leaves cimport Leaves
+from tss.core.otlp.leaves cimport Leaves
 from tss.core.otlp.found cimport (
     EVENT_INDEX, NONE, RESOURCE, ROOT, SCOPE, TRACE_STATE, Hit, Kept, Run, Scan, Span, Trace, hits, holder_of, holders, lasting,
     runs, spans,

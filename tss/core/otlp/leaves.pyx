@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
-from tss.core.conditions.memo cimport Entry, Memo, find, hash_of, memo_bytes, put, set_up
+from tss.core.otlp.memo cimport Entry, Memo, find, hash_of, memo_bytes, put, set_up
 from tss.core.otlp.found cimport ARRAY, BOOL, BYTES, DOUBLE, INT, MAP, NOT_SET, TEXT, Hit
 
 from tss.core.conditions.formula import Compare

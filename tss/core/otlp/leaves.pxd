@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from tss.core.conditions.memo cimport Memo
+from tss.core.otlp.memo cimport Memo
 from tss.core.otlp.found cimport Hit
 
 

@@ -3,11 +3,11 @@
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from tss.core.conditions.leaves cimport Leaves
+from tss.core.otlp.leaves cimport Leaves
 from tss.core.otlp.found cimport Scan, Trace
 
 
-cdef struct Step:  # an operation of a formula, see program.py
+cdef struct Step:  # an operation of a formula, see conditions/program.py
     uint8_t operation
     uint8_t bit  # of a leaf in its word
     uint32_t argument  # a truth, the word of a leaf, the number of a general condition, or a step

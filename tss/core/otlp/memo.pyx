@@ -19,7 +19,7 @@ cdef void set_up(Memo *memo):
     cdef int number
     memset(memo, 0, sizeof(Memo))
     for number in range(4):
-        memo.seed[number] = <uint64_t> <Py_ssize_t> hash(f"tss.core.conditions.memo {number}")
+        memo.seed[number] = <uint64_t> <Py_ssize_t> hash(f"tss.core.otlp.memo {number}")
 
 
 cdef uint64_t memo_bytes(Memo *memo) noexcept nogil:
