@@ -69,9 +69,7 @@ TWENTY: tuple[Ask, ...] = (
     Window(5000),
     OfSpans(_anywhere("url.path", Matches("^/admin/"), Matches("^/internal/debug/"))),
     OfSpans(_anywhere("url.path", Matches("/(export|report)s?/[0-9a-f]+$"))),
-    OfSpans(
-        All((_attribute("http.response.status_code", ">=", 500), _attribute("http.request.method", "==", "POST")))
-    ),
+    OfSpans(All((_attribute("http.response.status_code", ">=", 500), _attribute("http.request.method", "==", "POST")))),
     _text("http.route", "/v3/orders", "/v3/baskets", "/v3/refunds"),
     _text("service.name", "billing-legacy", "mail-legacy"),
     _between("http.response.status_code", 500, 599),

@@ -14,7 +14,18 @@ from pathlib import Path
 from random import Random
 
 from fuzz.asking import program
-from fuzz.comparing import CASES, Counters, DivergenceError, Lineages, both_with, compare, compare_both, count, read, rework
+from fuzz.comparing import (
+    CASES,
+    Counters,
+    DivergenceError,
+    Lineages,
+    both_with,
+    compare,
+    compare_both,
+    count,
+    read,
+    rework,
+)
 from fuzz.making import Maker, mutated
 from tss.core.otlp import Encoding
 

@@ -36,7 +36,7 @@ from tss.core.conditions.program import Program
 OPERATORS = ("==", "==", "!=", "<", "<=", ">", ">=")
 CONSTANTS: tuple[str | bool | float | bytes | None, ...] = (
     None, None, True, False, 0, 1, 2, 127, 2**53 + 1, -1, 2**63 - 1, -(2**63), 2**63, 0.0, -0.0, 1.0, 0.5, float(2**53),
-    float("inf"), float("nan"), b"", b"\xff\xfe", bytes(8), SPANS[1], "\ufffd", "\ud800", "GET", "other",
+    float("inf"), float("nan"), b"", b"\xff\xfe", bytes(8), SPANS[1], "\ufffd", "\udcff", "GET", "other",
     *(text.decode("utf-8", "replace") for text in TEXTS),
 )  # fmt: skip
 TIMES_MS = (-1, 0, 1, 5, 2**40)
@@ -73,8 +73,8 @@ class Alike:
 
     def answer_of(self, view: SpanView) -> Truth:
         own, shared = view.value(Place.SPAN, ATTRIBUTES), view.value(Place.RESOURCE, ATTRIBUTES)
-        assert isinstance(own, dict)
-        assert isinstance(shared, dict)
+        if not isinstance(own, dict) or not isinstance(shared, dict):
+            return ERROR
         if self.of_event:
             event = view.value(Place.EVENT, ATTRIBUTES)
             if isinstance(event, dict) and repr(event.get(self.key)) != repr(own.get(self.key)):

@@ -26,7 +26,21 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "fuzz"
 MODULES = (
-    *(f"tss.core.otlp.{name}" for name in ("answering", "cursor", "leaves", "lineage", "memo", "parts", "protobuf", "rewriting", "scanner", "values")),
+    *(
+        f"tss.core.otlp.{name}"
+        for name in (
+            "answering",
+            "cursor",
+            "leaves",
+            "lineage",
+            "memo",
+            "parts",
+            "protobuf",
+            "rewriting",
+            "scanner",
+            "values",
+        )
+    ),
     "tss.core.compression.outline",
     "tss.core.compression.sqltext",
     "tss.core.conditions.program",

@@ -31,9 +31,12 @@ cdef struct TextTest:  # the comparison of a text, or of bytes, with a constant
 cdef struct NumberTest:
     uint64_t bit
     double real
-    int64_t whole
-    bint is_whole
     Operator operator
+    # An int satisfies it if it lies from `least` to `most`, or if it does not.
+    bint is_outside
+    bint is_whole  # else an int is compared as a float
+    int64_t least
+    int64_t most
 
 
 cdef struct Asked:  # a field, and up to 64 of its tests, which have their bits in one word

@@ -8,7 +8,7 @@ are known beforehand. `Program.answers` gives all others, once for each distinct
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
@@ -88,13 +88,11 @@ cdef uint64_t of_raw(TextTest *tests, uint32_t count, const uint8_t *at, uint64_
 cdef inline uint64_t of_whole(NumberTest *tests, uint32_t count, int64_t value) noexcept nogil:
     cdef uint64_t found = 0
     cdef uint32_t number
-    cdef int order
     for number in range(count):
         if tests[number].is_whole:
-            order = (value > tests[number].whole) - (value < tests[number].whole)
-        else:
-            order = order_of_reals(<double> value, tests[number].real)
-        if holds(tests[number].operator, order):
+            if (tests[number].least <= value <= tests[number].most) != tests[number].is_outside:
+                found |= tests[number].bit
+        elif holds(tests[number].operator, order_of_reals(<double> value, tests[number].real)):
             found |= tests[number].bit
     return found
 
@@ -144,6 +142,18 @@ cdef bint is_number(object constant):
     if type(constant) is int:
         return -(2**63) <= constant < 2**63
     return type(constant) is float
+
+
+cdef int set_bounds(NumberTest *test, Operator operator, int64_t constant) except -1:
+    """Write a comparison of ints as bounds."""
+    test.least, test.most, test.is_outside = INT64_MIN, INT64_MAX, operator in (UNEQUAL, GREATER, LESS)
+    if operator == EQUAL or operator == UNEQUAL:
+        test.least = test.most = constant
+    elif operator == AT_LEAST or operator == LESS:
+        test.least = constant
+    else:
+        test.most = constant
+    return 0
 
 
 cdef class Leaves:
@@ -264,9 +274,10 @@ cdef class Leaves:
         elif is_number(constant):
             number = asked.numbers + asked.numbers_used
             asked.numbers_used += 1
-            number.bit, number.operator, number.is_whole = bit, operator, type(constant) is int
-            number.real = constant
-            number.whole = constant if number.is_whole else 0
+            number.bit, number.operator, number.real = bit, operator, constant
+            number.is_whole = type(constant) is int
+            if number.is_whole:
+                set_bounds(number, operator, constant)
         elif type(constant) is int:
             kinds -= {INT, DOUBLE}
         elif constant is None:

@@ -30,8 +30,8 @@ from tss.core.otlp.protobuf cimport (
     skip, varint,
 )
 from tss.core.otlp.values cimport (
-    DEEP_BYTES, KEY_VALUE, OF_EVENT, OF_LINK, OF_RESOURCE, OF_SCOPE, OUT_OF_MEMORY, WITHOUT, Nested, attribute, is_too_deep,
-    is_unasked, keep, keep_plain, look_up, slot_of,
+    DEEP_BYTES, KEY_VALUE, OF_EVENT, OF_LINK, OF_RESOURCE, OF_SCOPE, OUT_OF_MEMORY, UNASKED, WITHOUT, Nested, attribute,
+    candidate_of, is_too_deep, keep, keep_plain, look_up, slot_of,
 )
 
 from tss.core.conditions.formula import Place
@@ -232,13 +232,14 @@ cdef bint is_shallow(Scan *s, uint64_t tag, Pos body, Pos end) noexcept nogil:
 
 cdef inline bint read_part(Scan *s, uint64_t tag, Pos body, Pos end, Seen *seen, Kept *kept) noexcept nogil:
     """Note a length-delimited field of a span. False after an error."""
+    cdef int32_t candidate
     if end - body > DEEP_BYTES and not is_shallow(s, tag, body, end):
         return False
     if tag == (9 << 3 | LENGTH):
-        return (
-            not s.wanted.spans.keys.used or is_unasked(&s.wanted.spans.keys, body, end)
-            or attribute(s, &s.wanted.spans.keys, body, end, kept)
-        )
+        if not s.wanted.spans.keys.used:
+            return True
+        candidate = candidate_of(&s.wanted.spans.keys, body, end)
+        return candidate == UNASKED or attribute(s, &s.wanted.spans.keys, body, end, candidate, kept)
     elif tag == (1 << 3 | LENGTH):
         seen.trace_id.at, seen.trace_id.size = body, end - body
     elif tag == (2 << 3 | LENGTH):
@@ -418,7 +419,9 @@ cdef bint walk_span(Scan *s, Pos start, Pos at, Pos stop, uint32_t scope) noexce
     cdef uint32_t number = s.spans.used, trace
     kept.first = kept.last = NONE
     kept.seen = 0
-    memset(&seen, 0, sizeof(Seen) if s.wanted.spans.plain_used else sizeof(Seen) - sizeof(Rare))
+    memset(&seen, 0, sizeof(Seen) - sizeof(Rare))
+    if s.wanted.spans.plain_used:
+        memset(&seen.rare, 0, sizeof(Rare))
     if read_span(s, at, stop, &seen, &kept) == NULL:
         return False
     if s.wanted.spans.plain_used and not keep_fields(s, at, stop, &seen, &kept):

@@ -20,13 +20,17 @@ cdef enum Nested:  # the kinds of messages that may have nested values
     MAP_VALUE
     WITHOUT
 
+cdef enum:  # in place of the number of a key
+    UNASKED = -1
+    NOT_SIMPLE = -2
+
 cdef enum Outcome:
     READ
     NOT_READABLE
     OUT_OF_MEMORY
 
 cdef bint is_too_deep(Pos at, Pos stop, Nested kind) noexcept nogil
-cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Kept *kept) noexcept nogil
+cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, int32_t candidate, Kept *kept) noexcept nogil
 cdef bint keep_plain(Scan *s, Asks *asks, uint64_t tag, Hit *hit, Kept *kept) noexcept nogil
 cdef Outcome look_up(Scan *s, Asks *asks, Pos start, Pos stop, Kept *kept) noexcept nogil
 
@@ -52,16 +56,19 @@ cdef inline bint keep(Scan *s, Hit *hit, uint32_t ask, Kept *kept) noexcept nogi
     return True
 
 
-cdef inline bint is_unasked(Keys *keys, Pos at, Pos stop) noexcept nogil:
-    """A quick check whether an attribute with a short key and one short value is not asked for, valid or not."""
+cdef inline int32_t candidate_of(Keys *keys, Pos at, Pos stop) noexcept nogil:
+    """A quick look at an attribute with a short key and one short value: the key's number if it is asked for, or UNASKED.
+    NOT_SIMPLE for an attribute of another form, valid or not."""
     cdef Pos key = at + 2, value
     cdef int32_t candidate
     if stop - at < 2 or at[0] != (1 << 3 | LENGTH) or at[1] >= 0x80 or at[1] > stop - key:
-        return False
+        return NOT_SIMPLE
+    value = key + at[1]
+    if stop - value < 2 or value[0] != (2 << 3 | LENGTH) or value[1] >= 0x80 or value[1] != stop - value - 2:
+        return NOT_SIMPLE
     candidate = keys.slots[slot_of(<const char *> key, at[1])]
     while candidate >= 0:
         if keys.items[candidate].size == at[1] and memcmp(keys.items[candidate].text, key, at[1]) == 0:
-            return False
+            return candidate
         candidate = keys.items[candidate].next
-    value = key + at[1]
-    return stop - value >= 2 and value[0] == (2 << 3 | LENGTH) and value[1] < 0x80 and value[1] == stop - value - 2
+    return UNASKED

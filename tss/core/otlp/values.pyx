@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from tss.core.otlp.found cimport (
-    ARRAY, BOOL, BYTES, DOUBLE, INT, MAP, NONE, TEXT, Asks, Hit, Kept, Keys, Scan, Text, hits,
+    ARRAY, BOOL, BYTES, DOUBLE, INT, MAP, NONE, NOT_SET, TEXT, Asks, Hit, Kept, Keys, Scan, Text, hits,
 )
 from tss.core.otlp.protobuf cimport (
     FIXED64, LENGTH, MAX_DEPTH, NO_TROUBLE, VARINT, Failure, Pos, content, fixed64, head, skip, varint,
@@ -153,37 +153,35 @@ cdef inline bint keep_first(Scan *s, Hit *hit, uint32_t ask, Kept *kept) noexcep
     return keep(s, hit, ask, kept)
 
 
-cdef inline bint plain_pair(Pos at, Pos stop, Text *key, Hit *hit) noexcept nogil:
-    """Read a KeyValue with a short key and a short text or a small number, as nearly all are. False for all others."""
-    cdef Pos value
-    if stop - at < 2 or at[0] != (1 << 3 | LENGTH) or at[1] >= 0x80 or at[1] > stop - at - 2:
-        return False
-    value = at + 2 + at[1]
-    if stop - value < 4 or value[0] != (2 << 3 | LENGTH) or value[1] >= 0x80 or value[1] != stop - value - 2:
-        return False
-    if value[2] == (1 << 3 | LENGTH) and value[3] == stop - value - 4:  # less than 0x80
-        hit.type, hit.at, hit.bits = TEXT, value + 4, value[3]
-    elif value[2] == (3 << 3 | VARINT) and value[3] < 0x80 and value[1] == 2:
-        hit.type, hit.bits = INT, value[3]
-    elif value[2] == (3 << 3 | VARINT) and value[1] == 3 and value[3] >= 0x80 and value[4] < 0x80:
-        hit.type, hit.bits = INT, value[3] & 0x7F | <uint64_t> value[4] << 7
-    else:
-        return False
-    key.at, key.size = at + 2, at[1]
-    return True
+cdef inline Pos simple_value(Scan *s, Pos at, Pos stop, Hit *hit) noexcept nogil:
+    """The same as `any_value`, fast for a text and for a small number."""
+    if stop - at >= 2 and at[0] == (1 << 3 | LENGTH) and at[1] == stop - at - 2 and at[1] < 0x80:
+        hit.type, hit.at, hit.bits = TEXT, at + 2, at[1]
+        return stop
+    if stop - at == 2 and at[0] == (3 << 3 | VARINT) and at[1] < 0x80:
+        hit.type, hit.bits = INT, at[1]
+        return stop
+    return any_value(s, at, stop, hit)
 
 
-cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, Kept *kept) noexcept nogil:
-    """Append the value of an attribute if it is asked for. False if there is no memory."""
+cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, int32_t candidate, Kept *kept) noexcept nogil:
+    """Append the value of an attribute if it is asked for. `candidate` is what `candidate_of` found. False if there is no
+    memory."""
     cdef Hit hit
     cdef Text key
-    cdef int32_t candidate
-    memset(&hit, 0, sizeof(Hit))
-    memset(&key, 0, sizeof(Text))
-    if not plain_pair(at, stop, &key, &hit) and key_value(s, at, stop, &key, &hit) == NULL:
+    cdef Pos end
+    hit.type, hit.at, hit.bits = NOT_SET, NULL, 0
+    key.at, key.size = NULL, 0
+    if candidate >= 0:
+        key.at, key.size = at + 2, at[1]
+        end = simple_value(s, key.at + key.size + 2, stop, &hit)
+    else:
+        end = key_value(s, at, stop, &key, &hit)
+        if end != NULL:
+            candidate = keys.slots[slot_of(<const char *> key.at, key.size)]
+    if end == NULL:
         s.failure.what = NO_TROUBLE  # an attribute that cannot be parsed has no value, and does not make the record unreadable
         return True
-    candidate = keys.slots[slot_of(<const char *> key.at, key.size)]
     while candidate >= 0:
         if is_text(&key, keys.items[candidate].text, keys.items[candidate].size):
             if not keep_first(s, &hit, keys.items[candidate].ask, kept):
@@ -241,6 +239,11 @@ cdef inline bint is_plain(Asks *asks, uint64_t tag) noexcept nogil:
     return False
 
 
+cdef bint take(Scan *s, Keys *keys, Pos at, Pos stop, Kept *kept) noexcept nogil:
+    cdef int32_t candidate = candidate_of(keys, at, stop)
+    return candidate == UNASKED or attribute(s, keys, at, stop, candidate, kept)
+
+
 cdef Outcome look_up(Scan *s, Asks *asks, Pos start, Pos stop, Kept *kept) noexcept nogil:
     """Append what is asked of a resource, a scope or an event. If it cannot be parsed, it has nothing."""
     cdef Pos at, body, end = NULL
@@ -254,7 +257,7 @@ cdef Outcome look_up(Scan *s, Asks *asks, Pos start, Pos stop, Kept *kept) noexc
             if at != NULL and tag == asks.tag:
                 body = content(&s.failure, at, stop, &end)
                 at = end
-                if turn and body != NULL and not is_unasked(&asks.keys, body, at) and not attribute(s, &asks.keys, body, at, kept):
+                if turn and body != NULL and not take(s, &asks.keys, body, at, kept):
                     return OUT_OF_MEMORY
             elif at != NULL and turn and asks.plain_used and is_plain(asks, tag):
                 memset(&hit, 0, sizeof(Hit))
