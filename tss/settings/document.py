@@ -71,7 +71,7 @@ def parse(text: str) -> tuple[object, list[InvalidSetting]]:
         errors = list(_double_keys(root, "", set()))  # before construction, which resolves merges in these same nodes
         return loader.construct_document(root), errors
     except yaml.YAMLError as error:
-        raise InvalidValue(InvalidSetting("", _told(error), "one YAML document")) from None
+        raise InvalidValue(InvalidSetting("", _told(error), "one YAML document", _hint(error, text))) from None
     except (ValueError, LookupError, AttributeError, RecursionError):
         # PyYAML raises plain Python errors for a value that does not fit its explicit tag, such as `!!int x`.
         raise InvalidValue(
@@ -90,6 +90,17 @@ def _told(error: yaml.YAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     return f"a YAML error{place}: {problem}"
+
+
+_BOUND = re.compile(r"[:,\[{-] *[<>]=? *[0-9]")  # as in `latency: > 2s`
+
+
+def _hint(error: yaml.YAMLError, text: str) -> str:
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    rows = text.splitlines()
+    if mark and mark.line < len(rows) and _BOUND.search(rows[mark.line]):
+        return "put a text that begins with > in quotes"
+    return ""
 
 
 def _readable(quoted: "re.Match[str]") -> str:
@@ -124,6 +135,31 @@ def _double_keys_here(node: Any, path: str, seen: set[int]) -> Iterator[InvalidS
             yield InvalidSetting(below, f"the same key at lines {first_lines[key.value]} and {line}", "each key once")
         first_lines[key.value] = line
         yield from _double_keys(value, below, seen)
+
+
+def lines(text: str) -> dict[str, int]:
+    """The line of each key and each entry of a list, by path. `text` is a document that `parse` has read."""
+    found: dict[str, int] = {}
+    root: Any = _Loader(text).get_single_node()
+    if root is not None:
+        _add_lines(root, "", found, set())
+    return found
+
+
+def _add_lines(node: Any, path: str, found: dict[str, int], seen: set[int]) -> None:
+    if id(node) in seen:  # an alias
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for place, entry in enumerate(node.value):
+            found[f"{path}[{place}]"] = entry.start_mark.line + 1
+            _add_lines(entry, f"{path}[{place}]", found, seen)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                below = f"{path}.{key.value}" if path else str(key.value)
+                found.setdefault(below, key.start_mark.line + 1)
+                _add_lines(value, below, found, seen)
 
 
 def dump(value: object) -> str:

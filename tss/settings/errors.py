@@ -16,16 +16,19 @@ _short.maxstring = _short.maxother = 80
 
 @frozen
 class InvalidSetting:
-    """One error. `path` is a key (`kafka.autoOffsetReset`), a variable (`TSS_KAFKA_BROKERS`) or a file."""
+    """One error. `path` is a key (`kafka.autoOffsetReset`), a variable (`TSS_KAFKA_BROKERS`) or a file. `line` is the line of
+    the key in the file, or of what is around it if the key is missing; 0 if the key is not from the file."""
 
     path: str
     found: str
     allowed: str
     hint: str = ""
+    line: int = field(default=0, eq=False)
 
     def __str__(self) -> str:
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{self.path}: found {self.found}; allowed: {self.allowed}{hint}"
+        line = f" (line {self.line})" if self.line else ""
+        return f"{self.path}{line}: found {self.found}; allowed: {self.allowed}{hint}"
 
 
 class SettingsError(Exception):
@@ -105,6 +108,7 @@ class Notes:
     errors: list[InvalidSetting] = field(factory=list)
     invalid: set[str] = field(factory=set)
     variables: dict[str, str] = field(factory=dict)
+    text: str = ""  # of the file, if it is YAML
 
     def place(self, key: str) -> str:
         """Where the operator finds this key: the variable that set it, or its path in the file."""

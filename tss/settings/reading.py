@@ -8,9 +8,19 @@ import attrs
 
 from tss.settings.checks import conflicts
 from tss.settings.derived import derive
-from tss.settings.document import parse
+from tss.settings.document import lines, parse
 from tss.settings.environment import VARIABLES, read_environment
-from tss.settings.errors import MASK, InvalidValue, Notes, SettingsError, did_you_mean, nearest, shape, shown
+from tss.settings.errors import (
+    MASK,
+    InvalidSetting,
+    InvalidValue,
+    Notes,
+    SettingsError,
+    did_you_mean,
+    nearest,
+    shape,
+    shown,
+)
 from tss.settings.keys import about, camel, fields
 from tss.settings.model import SECTIONS, Settings
 from tss.settings.sections.exporters import EXPORTERS, DatadogExporter, Exporter, FileExporter
@@ -30,7 +40,7 @@ def load(path: str | None, environ: Mapping[str, str], *, root: Path = Path("/")
         if notes.valid(*conflict.keys):
             notes.add(conflict.keys[0], conflict.found, conflict.allowed, conflict.hint)
     if notes.errors:
-        raise SettingsError(tuple(notes.errors), path)
+        raise SettingsError(_with_lines(notes), path)
     return derive(settings, root)
 
 
@@ -39,13 +49,15 @@ def load(path: str | None, environ: Mapping[str, str], *, root: Path = Path("/")
 
 def _document(path: str, notes: Notes) -> dict[object, object]:
     try:
-        value, double_keys = parse(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        value, double_keys = parse(text)
     except OSError as error:
         return _no_document(path, f"no readable file: {error.strerror}", notes)
     except ValueError:
         return _no_document(path, "a file that is not UTF-8 text", notes)
     except InvalidValue as refused:
-        return _no_document(path, refused.errors[0].found, notes)
+        return _no_document(path, refused.errors[0].found, notes, refused.errors[0].hint)
+    notes.text = text
     for double in double_keys:
         notes.add(double.path, double.found, double.allowed)
     if value is None:  # an empty file: all defaults
@@ -55,8 +67,20 @@ def _document(path: str, notes: Notes) -> dict[object, object]:
     return _unwrapped(value, notes)
 
 
-def _no_document(path: str, found: str, notes: Notes) -> dict[object, object]:
-    notes.add(path, found, "a YAML file with a mapping of sections")
+def _with_lines(notes: Notes) -> tuple[InvalidSetting, ...]:
+    """The errors, each with the line of its key. If the key is missing, with the line of what is around it."""
+    known = lines(notes.text)
+    return tuple(attrs.evolve(error, line=_line(error.path, known)) for error in notes.errors)
+
+
+def _line(path: str, known: Mapping[str, int]) -> int:
+    while path and path not in known:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return known.get(path, 0)
+
+
+def _no_document(path: str, found: str, notes: Notes, hint: str = "") -> dict[object, object]:
+    notes.add(path, found, "a YAML file with a mapping of sections", hint)
     notes.invalid.add("")  # so that no key is reported as missing: it may be in the unreadable file
     return {}
 
