@@ -36,6 +36,7 @@ TYPED = (
     "core/replay",
     "core/policies/errors",
     "core/policies/latency",
+    "core/policies/matching",
     "core/policies/policy",
     "core/policies/probability",
     "core/policies/rest",

@@ -12,7 +12,7 @@ FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "tss").rglob("*.py"))
 # What each stratum may import of tss; `daemon` and `commands` join them and may import anything.
 MAY_IMPORT = {
     "core": {"core"},
-    "settings": {"settings"},
+    "settings": {"core", "settings"},
     "state": {"core", "state"},
     "tasks": {"core", "state", "tasks"},
     "edges": {"core", "edges", "settings"},

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import attrs
 
+from tss.commands.policy_words import sentences
 from tss.commands.units import share, size, time
 from tss.settings import (
     DatadogExporter,
@@ -17,6 +18,7 @@ from tss.settings import (
     KafkaExporter,
     OtlpExporter,
     ParquetExporter,
+    Sampling,
     Settings,
     effective,
     load,
@@ -41,6 +43,8 @@ class Difference:
         return f"{self.key}: {value} (default: {default})"
 
     def _shown(self, value: object) -> str:
+        if self.key == "sampling.policies" and isinstance(value, list) and value:
+            return f"{len(value)} policies, see above" if len(value) > 1 else "one policy, see above"
         if self.key.endswith("Bytes") and isinstance(value, int) and value:
             return size(value)
         return _shown(value)
@@ -58,6 +62,9 @@ def document(settings: Settings) -> dict[str, Any]:
 def differences(settings: Settings) -> list[Difference]:
     """The keys of the sections, then those of the exporters."""
     ours, usual = document(settings), document(load(None, _LEAST))
+    # With policies, the switches of the guide's three have another default.
+    plain_sampling = attrs.evolve(load(None, _LEAST), sampling=Sampling(policies=settings.sampling.policies))
+    usual["sampling"] = document(plain_sampling)["sampling"] | {"policies": []}
     ours_of_exporters = ours.pop("exporters")
     del usual["exporters"]
     plain = attrs.evolve(settings, exporters=tuple(_plain(each, settings) for each in settings.exporters))
@@ -123,12 +130,15 @@ def _decides(settings: Settings) -> Iterator[str]:
 
 def _keeps(settings: Settings) -> Iterator[str]:
     sampling = settings.sampling
+    if sampling.policies:
+        yield from sentences(sampling)
     if sampling.always_sample_errors:
         yield f"{share(sampling.error_sample_rate)} of the traces with an error (errors)"
     if sampling.sample_latency:
         slow = time(sampling.latency_threshold_ms / 1000)
         yield f"{share(sampling.latency_sample_rate)} of the traces that last {slow} or longer (latency)"
-    yield f"{share(sampling.default_sample_rate)} of all other traces (default)"
+    if sampling.has_default:
+        yield f"{share(sampling.default_sample_rate)} of all other traces (default)"
     if settings.force_sampling.admin_token:
         yield "force rules come first, while there are any (force)"
 

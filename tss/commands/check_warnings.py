@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import starmap
 from urllib.parse import urlsplit
 
 import attrs
 
+from tss.commands.policy_warnings import policy_warnings
 from tss.commands.units import MIB, size, time
 from tss.settings import OtlpExporter, Settings, is_too_much, memory_limit_bytes, without_effect
 
@@ -95,6 +97,20 @@ def _waits(settings: Settings) -> Iterator[Warned]:
 
 def _sampling(settings: Settings) -> Iterator[Warned]:
     sampling = settings.sampling
+    if sampling.policies:
+        yield from starmap(Warned, policy_warnings(sampling))
+    else:
+        yield from _guides(settings)
+    if sampling.sample_latency and sampling.latency_threshold_ms < LEAST_LATENCY_MS:
+        text = f"most traces last {sampling.latency_threshold_ms:g} ms or longer and count as slow; the unit is ms, 5000 is usual"
+        yield Warned("sampling.latencyThresholdMs", text)
+    if sampling.sample_latency and sampling.latency_threshold_ms > settings.app.max_trace_duration_secs * 1000:
+        text = f"hardly a trace lasts {time(sampling.latency_threshold_ms / 1000)}, because app.maxTraceDurationSecs ends it earlier"
+        yield Warned("sampling.latencyThresholdMs", text)
+
+
+def _guides(settings: Settings) -> Iterator[Warned]:
+    sampling = settings.sampling
     errors = sampling.error_sample_rate if sampling.always_sample_errors else 0
     slow = sampling.latency_sample_rate if sampling.sample_latency else 0
     if not (errors or slow or sampling.default_sample_rate):
@@ -109,12 +125,6 @@ def _sampling(settings: Settings) -> Iterator[Warned]:
     if sampling.default_sample_rate < 1 and not errors:
         text = "traces with an error are kept by chance only; set alwaysSampleErrors: true and errorSampleRate: 1"
         yield Warned("sampling.errorSampleRate", text)
-    if sampling.sample_latency and sampling.latency_threshold_ms < LEAST_LATENCY_MS:
-        text = f"most traces last {sampling.latency_threshold_ms:g} ms or longer and count as slow; the unit is ms, 5000 is usual"
-        yield Warned("sampling.latencyThresholdMs", text)
-    if sampling.sample_latency and sampling.latency_threshold_ms > settings.app.max_trace_duration_secs * 1000:
-        text = f"hardly a trace lasts {time(sampling.latency_threshold_ms / 1000)}, because app.maxTraceDurationSecs ends it earlier"
-        yield Warned("sampling.latencyThresholdMs", text)
 
 
 def _kafka(settings: Settings) -> Iterator[Warned]:

@@ -51,7 +51,7 @@ def in_force(settings: Settings, path: str | None) -> Mapping[str, object]:
         "file": path or "none, only the environment",
         "topic": settings.kafka.input_topic,
         "group": settings.kafka.consumer_group,
-        "policies": settings.sampling.policies,  # with the rate of each; force rules have none
+        "policies": settings.sampling.in_force,  # force rules have no rate
         "destinations": [f"{each.name} ({each.type})" for each in settings.effective_exporters],
         "memory_limit_bytes": memory_limit_bytes(),
         "max_buffer_bytes": settings.app.max_buffer_bytes,

@@ -24,6 +24,7 @@ from tss.daemon import snapshot
 from tss.daemon.outside import Outside, limits
 from tss.daemon.stopping import StopTimes
 from tss.settings import Settings
+from tss.settings.sections.sampling import FIRST
 from tss.state.assignments import Assignments
 from tss.state.debug_lines import DecisionLines
 from tss.state.keying import Keying
@@ -109,7 +110,7 @@ def _waits(settings: Settings) -> Waits:
 
 def _sampler(settings: Settings) -> Sampler:
     matches = {each.name: Match(**each.match) for each in settings.effective_exporters}
-    return Sampler(policies(settings.sampling), Router(matches))
+    return Sampler(policies(settings.sampling), Router(matches), first=settings.sampling.combine == FIRST)
 
 
 def _assignments(settings: Settings, outside: Outside, buffer: Buffer, program: Program) -> Assignments:

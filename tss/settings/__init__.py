@@ -3,6 +3,7 @@
 from tss.settings.effect import without_effect
 from tss.settings.environment import CONFIG_VARIABLE
 from tss.settings.errors import InvalidSetting, SettingsError
+from tss.settings.kinds.policies import PolicySetting
 from tss.settings.memory import buffer_bytes, is_too_much, memory_limit_bytes
 from tss.settings.model import Settings
 from tss.settings.reading import load
@@ -41,6 +42,7 @@ __all__ = [
     "Observability",
     "OtlpExporter",
     "ParquetExporter",
+    "PolicySetting",
     "Redis",
     "Sampling",
     "Settings",

@@ -7,6 +7,7 @@ from tss.settings.model import Settings
 from tss.settings.sections.exporters import DatadogExporter
 from tss.settings.sections.kafka import Kafka, Rekey
 from tss.settings.sections.redis import Redis
+from tss.settings.sections.sampling import Sampling
 from tss.settings.sections.span_compression import SpanCompression
 from tss.settings.sections.span_metrics import SpanMetricsSettings
 
@@ -30,6 +31,7 @@ def without_effect(settings: Settings) -> list[str]:
     if not settings.kafka.rekey.enabled:
         rekey = tuple(field.name for field in fields(Rekey) if field.name not in {"enabled", "topic"})
         idle.append(("kafka.rekey", settings.kafka.rekey, rekey))
+    idle.append(("sampling", settings.sampling, _idle_sampling(settings.sampling)))
     idle.append(("spanMetrics", settings.span_metrics, _idle_span_metrics(settings.span_metrics)))
     unused = {"file": ("topic",), "topic": ("path",), "log": ("path", "topic")}[settings.dead_letter.type]
     idle.append(("deadLetter", settings.dead_letter, unused))
@@ -43,6 +45,12 @@ def without_effect(settings: Settings) -> list[str]:
         for name in names
         if getattr(values, name) != getattr(type(values)(), name)
     ]
+
+
+def _idle_sampling(sampling: Sampling) -> tuple[str, ...]:
+    errors = () if sampling.always_sample_errors else ("error_sample_rate",)
+    slow = () if sampling.sample_latency else ("latency_threshold_ms", "latency_sample_rate")
+    return (*errors, *slow)
 
 
 def _idle_membership(kafka: Kafka) -> tuple[str, ...]:

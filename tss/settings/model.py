@@ -38,7 +38,7 @@ class Settings:
     @property
     def policies(self) -> tuple[str, ...]:
         """All names by which `exporters[].match.policies` can tell what kept a trace."""
-        return (*self.sampling.policies, *(("force",) if self.force_sampling.admin_token else ()))
+        return (*self.sampling.keeping, *(("force",) if self.force_sampling.admin_token else ()))
 
     @property
     def effective_exporters(self) -> tuple[Exporter, ...]:

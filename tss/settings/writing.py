@@ -12,6 +12,7 @@ from tss.settings.errors import MASK, masked
 from tss.settings.keys import About, about, camel, fields
 from tss.settings.kinds.kafka import OWNED_PROPERTIES, is_secret_property
 from tss.settings.kinds.patterns import SqlPattern
+from tss.settings.kinds.policies import PolicySetting
 from tss.settings.kinds.redis import redis_url
 from tss.settings.model import SECTIONS, Settings
 from tss.settings.redis_url import passwords, without_password
@@ -62,7 +63,7 @@ def _plain(name: str, value: object, known: About) -> object:
 
 
 def _short(value: object) -> object:
-    if isinstance(value, SqlPattern):
+    if isinstance(value, SqlPattern | PolicySetting):
         return value.plain()
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

@@ -179,7 +179,7 @@ _CACHE = Target("", lambda _: {}, Keys.MAP)  # the condition's own memory, which
 _DURATION = Target(
     "duration", _optional(Duration), back=lambda value: value.ns if isinstance(value, Duration) else None
 )  # ours: end_time - start_time
-TRACE = ("duration_ms", "spans", "errors", "services")
+TRACE = ("duration_ms", "spans", "errors")
 """Ours: numbers of the whole trace. `duration_ms` is a float."""
 
 SYMBOLS: Mapping[str, int] = {
@@ -259,7 +259,7 @@ def _unknown(path: Path, place: Place, names: list[str], *, ours: bool) -> Excep
     contexts = [context for context, its in _PLACES.items() if its is not Place.EVENT or place is Place.EVENT]
     contexts += ["root", "trace"] if ours else []
     if len(names) > 1 and names[0] not in {each.partition(".")[0] for each in known}:
-        hint = nearest(names[0], contexts)
+        hint = nearest(names[0], contexts) or f'; did you mean `attributes["{text}"]`'
     else:
         hint = nearest(".".join(names), known) or nearest(names[0], known)
     if names[0] == "duration" and place is Place.SPAN:
@@ -299,7 +299,9 @@ def _of_root(path: Path, names: list[str]) -> Found:
 def _of_trace(path: Path, names: list[str]) -> Found:
     if names[0] not in TRACE:
         known = ", ".join(f"`trace.{name}`" for name in TRACE)
-        raise path.at.error(f"found {shown(path.text)}, expected one of {known}{nearest(names[0], TRACE)}")
+        raise path.at.error(
+            f"found {shown(path.text)}, expected one of {known}{nearest(path.text, [f'trace.{name}' for name in TRACE])}"
+        )
     if len(names) > 1:
         raise _too_long(path, 2, names[1])
     return Found(Of.TRACE, Place.SPAN, Target(names[0]), f"trace.{names[0]}", len(path.sections))

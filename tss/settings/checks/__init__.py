@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tss.settings.checks import datadog, exporters, kafka, ports, redis, times, topics
+from tss.settings.checks import datadog, exporters, kafka, ports, redis, sampling, times, topics
 from tss.settings.checks.conflict import Conflict
 from tss.settings.model import Settings
 
@@ -12,6 +12,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from times.conflicts(settings)
     yield from kafka.conflicts(settings)
     yield from redis.conflicts(settings.redis)
+    yield from sampling.conflicts(settings.sampling)
     yield from ports.conflicts(settings)
     yield from datadog.conflicts(settings)
     yield from exporters.conflicts(settings)

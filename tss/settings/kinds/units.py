@@ -85,6 +85,15 @@ MILLISECONDS = Units(
     _TIME_ALIASES,
     several=True,
 )
+NANOSECONDS = Units(
+    "a duration",
+    "nanoseconds",
+    "500ms",
+    {"ns": Fraction(1), "us": Fraction(1000), "ms": Fraction(10**6)}
+    | {unit: Fraction(10**9 * factor) for unit, factor in _SECS.items()},
+    _TIME_ALIASES,
+    several=True,
+)
 # Ki, Mi and Gi are Kubernetes' names for KiB, MiB and GiB. M or Mb alone could be either, or bits, and is refused.
 BYTES = Units(
     "a size",

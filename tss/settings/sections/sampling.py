@@ -1,21 +1,54 @@
 """`sampling`: which traces are kept."""
 
-from attrs import frozen
+from collections.abc import Iterator
+
+from attrs import Factory, frozen
 
 from tss.settings.keys import key
 from tss.settings.kinds.numbers import WEEK_SECS, number, rate, truth
+from tss.settings.kinds.policies import PolicySetting
+from tss.settings.kinds.policies import policies as policy_list
+from tss.settings.kinds.texts import choice
 from tss.settings.kinds.units import MILLISECONDS
+
+HIGHEST, FIRST = "highest", "first"
+_UNLESS_POLICIES = "`true`; `false` if there are `policies`"
 
 
 @frozen(kw_only=True)
 class Sampling:
-    """Which traces are kept. The random choice depends only on the trace id, so all replicas and all reruns decide the same."""
+    """Which traces are kept. The random choice depends only on the trace id, so all replicas and all reruns decide the same.
 
+    Write `policies`, or use the keys from `alwaysSampleErrors` on, which are three policies with fixed conditions:
+    `errors`, `latency` and `default`. With `policies`, `errors` and `latency` are off unless they are set to true, and
+    `default` is off while its rate is 0. They come after the `policies`. See [policies.md](policies.md).
+    """
+
+    policies: tuple[PolicySetting, ...] = key(
+        (),
+        policy_list,
+        "What is kept and what is dropped: each policy has a `name`, `keep` with a rate or `drop: true`, and `when` with a "
+        "condition. A policy with `mode: shadow` is only counted. See [policies.md](policies.md).",
+    )
+    combine: str = key(
+        HIGHEST,
+        choice(HIGHEST, FIRST),
+        "How several policies that match one trace are combined. `highest`: a `drop` wins, else the highest rate. `first`: the first "
+        "policy that matches decides.",
+    )
     always_sample_errors: bool = key(
-        True, truth, "Detect traces with an error, and keep the share `errorSampleRate` of them."
+        Factory(lambda self: not self.policies, takes_self=True),
+        truth,
+        "Detect traces with an error, and keep the share `errorSampleRate` of them.",
+        default_doc=_UNLESS_POLICIES,
     )
     error_sample_rate: float = key(1, rate, "Share of the traces with an error that is kept.")
-    sample_latency: bool = key(True, truth, "Detect slow traces, and keep the share `latencySampleRate` of them.")
+    sample_latency: bool = key(
+        Factory(lambda self: not self.policies, takes_self=True),
+        truth,
+        "Detect slow traces, and keep the share `latencySampleRate` of them.",
+        default_doc=_UNLESS_POLICIES,
+    )
     latency_threshold_ms: float = key(
         5000, number(0, 1000 * WEEK_SECS, units=MILLISECONDS), "A trace is slow if it lasts this long or longer."
     )
@@ -23,11 +56,35 @@ class Sampling:
     default_sample_rate: float = key(0, rate, "Share of all other traces that is kept.")
 
     @property
-    def policies(self) -> dict[str, float]:
-        """The policies that are in force, as decisions name them, with the rate of each."""
+    def has_default(self) -> bool:
+        """Whether the policy `default` is in force."""
+        return not self.policies or self.default_sample_rate > 0
+
+    @property
+    def guides(self) -> dict[str, float]:
+        """Of the three policies with fixed conditions those that are in force, with the rate of each."""
         rates = {}
         if self.always_sample_errors:
             rates["errors"] = self.error_sample_rate
         if self.sample_latency:
             rates["latency"] = self.latency_sample_rate
-        return rates | {"default": self.default_sample_rate}
+        if self.has_default:
+            rates["default"] = self.default_sample_rate
+        return rates
+
+    @property
+    def in_force(self) -> dict[str, float | str]:
+        """All policies by name: the rate of each, or `drop` or `shadow`."""
+        return {each.name: _says(each) for each in self.policies} | self.guides
+
+    @property
+    def keeping(self) -> Iterator[str]:
+        """The names of the policies that can keep a trace."""
+        yield from (each.name for each in self.policies if each.keep is not None and not each.shadow)
+        yield from self.guides
+
+
+def _says(policy: PolicySetting) -> float | str:
+    if policy.shadow:
+        return "shadow"
+    return "drop" if policy.keep is None else policy.keep

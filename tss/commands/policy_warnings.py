@@ -1,0 +1,73 @@
+"""For `tss check`: policies that are allowed and do nothing, or more than anybody wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tss.commands.units import share
+from tss.core.conditions.statement import settled
+from tss.settings import PolicySetting, Sampling
+
+
+def policy_warnings(sampling: Sampling) -> Iterator[tuple[str, str]]:
+    """Pairs of a key and a warning."""
+    for place, policy in enumerate(sampling.policies):
+        key = f"sampling.policies[{place}]"
+        if settled(policy.statement) is False:
+            yield (
+                f"{key}.when",
+                f"no trace ever fits this, so the policy {policy.name} does nothing; correct it or remove the policy",
+            )
+        elif not policy.shadow:
+            earlier = [each for each in sampling.policies[:place] if not each.shadow]
+            text = _never_first(policy, earlier) if sampling.combine == "first" else _outdone(policy, place, sampling)
+            if text:
+                yield key, text
+    yield from _of_all(sampling)
+
+
+def _never_first(policy: PolicySetting, earlier: list[PolicySetting]) -> str:
+    """Why a policy is never asked when the first that matches decides."""
+    for each in earlier:
+        if settled(each.statement):
+            return f"{policy.name} is never asked: {each.name} stands before it and matches every trace; move {each.name} to the end"
+        if each.statement == policy.statement:
+            return f"{policy.name} is never asked: {each.name} stands before it with the same condition; remove one of the two"
+    return ""
+
+
+def _outdone(policy: PolicySetting, place: int, sampling: Sampling) -> str:
+    """Why a policy changes no decision when a drop wins, else the highest rate."""
+    if policy.keep is None:
+        return ""
+    for other_place, each in enumerate(sampling.policies):
+        is_wider = settled(each.statement) or each.statement == policy.statement
+        if other_place == place or each.shadow or not is_wider:
+            continue
+        if each.keep is None:
+            return f"{policy.name} does nothing: {each.name} drops all of its traces, and a drop wins; remove one of the two"
+        if each.keep > policy.keep:
+            return (
+                f"{policy.name} does nothing: {each.name} keeps {share(each.keep)} of its traces, and the highest rate wins; for less "
+                "than that use combine: first, or a condition that leaves them out of the other policy"
+            )
+    return ""
+
+
+def _of_all(sampling: Sampling) -> Iterator[tuple[str, str]]:
+    acting = [each for each in sampling.policies if not each.shadow]
+    if not acting:
+        return
+    everywhere = [each for each in acting if settled(each.statement)]
+    if any(each.keep is None for each in everywhere) and sampling.combine != "first":
+        yield "sampling.policies", "every trace is dropped, because a drop without a condition wins; give it a `when`"
+    elif any(each.keep == 1 for each in everywhere) and sampling.combine != "first":
+        yield "sampling.policies", "every trace is kept, so nothing is sampled; give the policy with keep: 1 a `when`"
+    elif not everywhere and not sampling.default_sample_rate:
+        text = (
+            "a trace that no policy matches is dropped, so there is nothing healthy to compare with; add a policy at the end "
+            "such as {name: rest, keep: 0.01}"
+        )
+        yield "sampling.policies", text
+    if not sampling.guides and all(not each.keep for each in acting):
+        yield "sampling.policies", "no policy keeps anything, so no trace is kept; give one a rate in keep"
