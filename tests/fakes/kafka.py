@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.deadletter import DeadLetter
 from tss.core.errors import CannotCommit
-from tss.core.otlp import Encoding, Scan, scan
+from tss.core.otlp import Encoding, Fragment, Scan, Scanner, scan
 from tss.core.partition import Commit
 from tss.core.polled import Polled
 from tss.core.record import Record
@@ -136,9 +137,13 @@ class FakeKafka:
 
     @asynccontextmanager
     async def open_member(
-        self, name: str, assignments: Assignments, parked: ParkedTraces | None = None
+        self,
+        name: str,
+        assignments: Assignments,
+        parked: ParkedTraces | None = None,
+        program: Program = ASKS_NOTHING,
     ) -> AsyncIterator["FakeMember"]:
-        member = FakeMember(self, name, assignments, parked)
+        member = FakeMember(self, name, assignments, parked, program)
         try:
             yield member
         finally:
@@ -205,9 +210,15 @@ class FakeMember:
     """Implements Source and Offsets. ``silent_since`` is set while its heartbeats do not arrive."""
 
     def __init__(
-        self, kafka: FakeKafka, name: str, assignments: Assignments, parked: ParkedTraces | None = None
+        self,
+        kafka: FakeKafka,
+        name: str,
+        assignments: Assignments,
+        parked: ParkedTraces | None = None,
+        program: Program = ASKS_NOTHING,
     ) -> None:
         self._parked = parked
+        self._scanner = Scanner(program=program) if program.asks else None
         self.serial = next(kafka.serials)
         self.name = name
         self.dead = False  # killed: nothing that its cleanup does reaches the world
@@ -402,8 +413,14 @@ class FakeMember:
         letters = [letter for id, entry in entries for letter in self._letters(id, entry)]
         for id, entry in entries:
             self.letters_read += len([*self._letters(id, entry)]) * (entry.offset >= self._settled_below[id])
-        records = [Record(id, entry.offset, entry.timestamp_ms, entry.scanned.fragments) for id, entry in entries]
+        records = [Record(id, entry.offset, entry.timestamp_ms, self._fragments(entry)) for id, entry in entries]
         return Polled(now, records, letters, ends, lags)
+
+    def _fragments(self, entry: Entry) -> tuple[Fragment, ...]:
+        """As the log has them, unless this member asks something of the spans."""
+        if self._scanner is None:
+            return entry.scanned.fragments
+        return tuple(self._scanner.fragments(entry.value, Encoding.AUTO, []))
 
     async def _commit(self, commits: Mapping[int, Commit]) -> None:
         habits, chance = self._kafka.habits, self._kafka.chance

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import tests.interpreted  # noqa: F401  # before anything of the daemon, for its effect
 from tests.simulation.laws import breaches
@@ -19,8 +20,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="replay this one and print its story")
     parser.add_argument("--seeds", help="FROM:TO, try these and report those that break a law")
     parser.add_argument("--fleet", action="store_true", help="with a Redis, and replicas that come and go")
+    parser.add_argument("--ruled", action="store_true", help="with twenty policies")
     given = parser.parse_args()
-    planned = fleet if given.fleet else plan
+    planned = partial(fleet if given.fleet else plan, ruled=given.ruled)
     with quiet():
         if given.seed is not None:
             return tell(planned(given.seed))

@@ -10,9 +10,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 import attrs
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status, TracesData
 
 from tests.fakes.destination import SpanKey
+from tests.simulation import policies
 from tss.core.buffer import Waits
 from tss.settings import App, Sampling
 
@@ -27,6 +28,7 @@ class Fact:
     parent_id: bytes
     error: bool
     wire: bytes
+    service: str = ""  # of its resource
 
 
 @attrs.frozen
@@ -56,7 +58,7 @@ def facts_of(value: bytes) -> dict[bytes, list[Fact]]:
         for scope in resource.scope_spans:
             for span in scope.spans:
                 if len(span.trace_id) == 16 and any(span.trace_id) and len(span.span_id) == 8 and any(span.span_id):
-                    by_trace.setdefault(span.trace_id, []).append(_fact(span))
+                    by_trace.setdefault(span.trace_id, []).append(_fact(span, _service(resource)))
     return by_trace
 
 
@@ -79,14 +81,20 @@ def sizes_of(value: bytes) -> dict[bytes, int]:
     return found
 
 
-def _fact(span: Span) -> Fact:
+def _fact(span: Span, service: str) -> Fact:
     error = span.status.code == Status.STATUS_CODE_ERROR
-    return Fact(SpanKey.of(span), span.parent_span_id, error, span.SerializeToString())
+    return Fact(SpanKey.of(span), span.parent_span_id, error, span.SerializeToString(), service)
+
+
+def _service(resource: ResourceSpans) -> str:
+    return next((each.value.string_value for each in resource.resource.attributes if each.key == "service.name"), "")
 
 
 def keeps(facts: Iterable[Fact], sampling: Sampling) -> bool:
     """Whether the policies keep a trace with these spans."""
     known = list(facts)
+    if sampling.policies:
+        return policies.keeps(known)
     rate = sampling.default_sample_rate
     if sampling.always_sample_errors and any(fact.error for fact in known):
         rate = max(rate, sampling.error_sample_rate)

@@ -10,6 +10,7 @@ import attrs
 from tests.fakes.destination import Mood
 from tests.fakes.kafka import TOPIC, Habits
 from tests.fakes.redis import Mood as RedisMood
+from tests.simulation.policies import TWENTY
 from tests.simulation.traffic import Tastes, Write, ahead, writes
 from tss.core.buffer import Waits
 from tss.daemon.stopping import StopTimes
@@ -98,9 +99,15 @@ class Plan:
         return app.max_buffer_bytes < MIB or app.max_buffer_traces < 1000 or app.max_buffer_spans < 1000
 
 
-def plan(seed: int) -> Plan:
+def plan(seed: int, *, ruled: bool = False) -> Plan:
+    """``ruled``: the same world with twenty policies, and spans that they can tell apart."""
     chance = random.Random(f"tss {seed}")
     settings = _settings(chance)
+    if ruled:
+        app = settings.app
+        if app.max_buffer_bytes < MIB:  # for as many spans as without their attributes
+            app = attrs.evolve(app, max_buffer_bytes=3 * app.max_buffer_bytes)
+        settings = attrs.evolve(settings, sampling=TWENTY, app=app)
     app = settings.app
     waits, max_trace_bytes = _collectors(random.Random(f"waits {seed}"))
     tastes = Tastes(
@@ -115,6 +122,7 @@ def plan(seed: int) -> Plan:
         two_partitions_share=chance.choice([0, 0, 0.1]),
         mixed_share=chance.choice([0, 0.1, 0.4]),
         late_share=chance.choice([0.05, 0.2]),
+        decorated=ruled,
     )
     habits = Habits(
         eager=chance.random() < 0.3,
@@ -154,9 +162,9 @@ def _collectors(chance: random.Random) -> tuple[Waits, int]:
     return waits, chance.choice([0, 600, 1500])
 
 
-def fleet(seed: int) -> Plan:
+def fleet(seed: int, *, ruled: bool = False) -> Plan:
     """The same world with a Redis, more replicas that come and go, and traces that are parked soon."""
-    alone, chance = plan(seed), random.Random(f"fleet {seed}")
+    alone, chance = plan(seed, ruled=ruled), random.Random(f"fleet {seed}")
     orderly = seed % 4 == 0
     app = attrs.evolve(
         alone.settings.app,

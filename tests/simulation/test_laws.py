@@ -1,4 +1,5 @@
-"""The laws of the design, on two hundred seeds of the simulated world, and as many with a Redis. `python -m tests.simulation --seed N` tells one."""
+"""The laws of the design, on two hundred seeds of the simulated world, and as many with a Redis; on fewer with twenty
+policies. `python -m tests.simulation --seed N` tells one."""
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.simulation.quiet import quiet
 from tests.simulation.world import run
 
 SEEDS = 200
+RULED = 60
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -20,6 +22,18 @@ def test_the_laws_are_kept(seed):
 def test_the_laws_are_kept_by_a_fleet_with_redis(seed):
     with quiet():
         assert breaches(run(fleet(seed))) == [], f"python -m tests.simulation --fleet --seed {seed}"
+
+
+@pytest.mark.parametrize("seed", range(RULED))
+def test_the_laws_are_kept_with_twenty_policies(seed):
+    with quiet():
+        assert breaches(run(plan(seed, ruled=True))) == [], f"python -m tests.simulation --ruled --seed {seed}"
+
+
+@pytest.mark.parametrize("seed", range(RULED))
+def test_the_laws_are_kept_by_a_fleet_with_twenty_policies(seed):
+    with quiet():
+        assert breaches(run(fleet(seed, ruled=True))) == [], f"python -m tests.simulation --ruled --fleet --seed {seed}"
 
 
 def test_a_seed_tells_the_same_story_twice():

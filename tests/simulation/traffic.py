@@ -10,6 +10,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
 from tests.fakes.kafka import EPOCH_MS
+from tests.simulation.policies import decorated, service_of
 
 
 @attrs.frozen
@@ -44,6 +45,7 @@ class Tastes:
     mixed_share: float = 0.1
     absurd_share: float = 0.03
     garbage_share: float = 0.03
+    decorated: bool = False  # spans have attributes, and resources a service: see `policies`
     max_delay_secs: float = 1.5  # from a record's timestamp to its place in the log; within the grace
     max_disorder_secs: float = 1.5  # how much older than its neighbours a timestamp may be
 
@@ -111,7 +113,7 @@ def _spans(tastes: Tastes, chance: random.Random, begins_secs: float) -> list[Sp
             end_time_unix_nano=end_ns,
             attributes=[KeyValue(key="size", value=AnyValue(bytes_value=bytes(chance.choice([0, 0, 20, 200]))))],
         )
-        spans.append(span)
+        spans.append(decorated(span) if tastes.decorated else span)
     if chance.random() < tastes.error_share:
         chance.choice(spans).status.code = Status.STATUS_CODE_ERROR
     if chance.random() < tastes.rootless_share:  # its root is lost, or was never recorded
@@ -159,17 +161,18 @@ def _record(at: float, partition: int, groups: list[list[Span]], tastes: Tastes,
         )
     # A timestamp is at most 2 s (the grace) old when the record can be read: disorder and delay share that.
     written = max(at, stamped + chance.uniform(0, tastes.max_delay_secs))
-    return Write(written, partition, message(groups, chance), timestamp_ms)
+    return Write(written, partition, message(groups, chance, with_services=tastes.decorated), timestamp_ms)
 
 
-def message(groups: Sequence[Sequence[Span]], chance: random.Random) -> bytes:
+def message(groups: Sequence[Sequence[Span]], chance: random.Random, *, with_services: bool = False) -> bytes:
     """A TracesData with these spans, laid out in one of the ways in which producers do that."""
-    if chance.random() < 0.5:
-        return TracesData(
-            resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=spans)]) for spans in groups]
-        ).SerializeToString()
-    together = [span for spans in groups for span in spans]
-    return TracesData(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=together)])]).SerializeToString()
+    if chance.random() >= 0.5:
+        groups = [[span for spans in groups for span in spans]]
+    found = [ResourceSpans(scope_spans=[ScopeSpans(spans=spans)]) for spans in groups]
+    if with_services:
+        for resource, spans in zip(found, groups, strict=True):
+            resource.resource.attributes.add(key="service.name").value.string_value = service_of(spans[0])
+    return TracesData(resource_spans=found).SerializeToString()
 
 
 def _garbage(tastes: Tastes, chance: random.Random) -> Iterator[Write]:

@@ -212,8 +212,8 @@ class World:
         parked = ParkedHere(FakeParking(self.redis, shared.max_parked_bytes), life.meter) if shared else None
 
         @asynccontextmanager
-        async def open_member(assignments: Assignments, _program: Program) -> AsyncIterator[FakeMember]:
-            async with self.kafka.open_member(f"{life.replica}#{life.serial}", assignments, parked) as member:
+        async def open_member(assignments: Assignments, program: Program) -> AsyncIterator[FakeMember]:
+            async with self.kafka.open_member(f"{life.replica}#{life.serial}", assignments, parked, program) as member:
                 life.member = member
                 yield member
 
