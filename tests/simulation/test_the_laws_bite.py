@@ -378,10 +378,15 @@ SABOTAGES = [
 ]
 
 
+RARE = {
+    loses_what_it_packs: (74, *range(200)),  # only a small buffer packs, and mostly the rest of its traces is dropped
+}
+
+
 @pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda sabotage: sabotage.__name__)
 def test_a_sabotage_is_noticed(sabotage, monkeypatch):
     check = sabotage(monkeypatch.setattr)
-    assert bites(check, filter(LOOKED_AT.get(check), map(plan, SEEDS)))
+    assert bites(check, filter(LOOKED_AT.get(check), map(plan, RARE.get(sabotage, SEEDS))))
 
 
 def tells_nobody_what_it_kept(patch: Patch) -> str:
@@ -447,12 +452,12 @@ SABOTAGES_OF_A_FLEET = [
 
 
 # Seen in one world of 170, for nobody may take over the partition that Redis lost: so in many, and first where it was seen.
-RARE = {does_not_read_again_what_redis_lost: (142, 378, *range(600))}
+RARE_IN_A_FLEET = {does_not_read_again_what_redis_lost: (142, 378, *range(600))}
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGES_OF_A_FLEET, ids=lambda sabotage: sabotage.__name__)
 def test_a_sabotage_of_a_fleet_is_noticed(sabotage, monkeypatch):
-    assert bites(sabotage(monkeypatch.setattr), map(fleet, RARE.get(sabotage, SEEDS)))
+    assert bites(sabotage(monkeypatch.setattr), map(fleet, RARE_IN_A_FLEET.get(sabotage, SEEDS)))
 
 
 # -- and the harness itself

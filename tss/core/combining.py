@@ -43,6 +43,7 @@ class Sampler:
         "_last_kept",
         "_router",
         "_shadows",
+        "policies",
         "program",
         "shadows",
     )
@@ -53,6 +54,7 @@ class Sampler:
         self.program = Program([*asks, *router.asks] if router is not None else asks)
         for policy in policies:
             policy.bind(self.program)
+        self.policies = tuple(policies)  # in the order of the settings
         if router is not None:
             router.bind(self.program)
         self._acting = tuple(policy for policy in policies if not policy.shadow)

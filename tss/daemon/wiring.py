@@ -73,7 +73,7 @@ class Parts:
 def wire(settings: Settings, outside: Outside) -> Parts:
     """Make the parts, and show their gauges."""
     app, meter, health, sharing = settings.app, outside.meter, outside.health, outside.sharing
-    sampler = _sampler(settings)
+    sampler = sampler_of(settings)
     buffer = _buffer(settings, sampler.program, shared=sharing is not None, observed=bool(outside.observers))
     assignments = _assignments(settings, outside, buffer, sampler.program)
     lanes = _lanes(settings, outside)
@@ -96,10 +96,11 @@ def wire(settings: Settings, outside: Outside) -> Parts:
 def _buffer(settings: Settings, program: Program, *, shared: bool, observed: bool) -> Buffer:
     bounds = limits(settings)
     memory = Memory.within(bounds.memory_bytes, settings.app.decision_memory_secs, shared=shared)
-    return Buffer(bounds, _waits(settings), memory, observed=observed, program=program)
+    return Buffer(bounds, waits_of(settings), memory, observed=observed, program=program)
 
 
-def _waits(settings: Settings) -> Waits:
+def waits_of(settings: Settings) -> Waits:
+    """How long traces stay open, from the settings."""
     app = settings.app
     return Waits(
         round(app.root_quiet_secs * 1000),
@@ -108,7 +109,8 @@ def _waits(settings: Settings) -> Waits:
     )
 
 
-def _sampler(settings: Settings) -> Sampler:
+def sampler_of(settings: Settings) -> Sampler:
+    """What decides, from the settings."""
     matches = {each.name: Match(**each.match) for each in settings.effective_exporters}
     return Sampler(policies(settings.sampling), Router(matches), first=settings.sampling.combine == FIRST)
 
