@@ -55,7 +55,7 @@ async def warned(remembered: int, root_quiet_secs: int, between_secs: float) -> 
                     await polled_in.send(batch)
                     await trio.sleep(between_secs)
                     times += [trio.current_time() - began] * (len(lines) - len(times))
-    found = [line for line in lines if line["event"].startswith("decisions are forgotten before rootQuietSecs")]
+    found = [line for line in lines if line["event"].startswith("decisions are forgotten within the time")]
     assert len(found) == len(lines)
     return times, [line["reach_secs"] for line in found]
 

@@ -40,4 +40,4 @@ async def test_law_2_decisions_that_are_forgotten_before_late_spans_can_come_are
                 await polled_in.send(Batch(10**12, [(home, records)], [], 0))
                 records = []
             polled_in.close()
-    assert len([line for line in lines if "decisions are forgotten before rootQuietSecs" in line["event"]]) == warnings
+    assert len([line for line in lines if "decisions are forgotten within the time" in line["event"]]) == warnings

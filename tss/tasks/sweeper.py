@@ -103,7 +103,7 @@ class _Remembering:
         self._looked_at = now
         if self.buffer.forgets_too_early() and self._telling.add(1, trio.current_time()):
             log.warning(
-                "decisions are forgotten before rootQuietSecs are over, so late spans may be decided anew: "
+                "decisions are forgotten within the time that a trace waits after its root, so late spans may be decided anew: "
                 "raise maxBufferBytes, or add replicas",
                 reach_secs=round(self.buffer.reach_secs(), 1),
                 kept=self.buffer.memory.kept,
