@@ -15,19 +15,30 @@ cdef class Sampler:
     cdef tuple _acting
     cdef tuple _shadows
     cdef bint _first
+    cdef double _last_rate
+    cdef long long _last_threshold
     cdef Router _router
-    cdef dict _decisions
-    cdef object _last_kept
-    cdef object _last_dropped
+    cdef dict _known
+    cdef Py_ssize_t _made_count
 
     cpdef decide(self, Trace trace)
     @cython.locals(policy=Policy, policies=tuple, found=list)
     cpdef list shadowed(self, Trace trace)
-    @cython.locals(policy=Policy, vote=double, rate=double)
+    @cython.locals(policy=Policy, vote=double, rate=double, abstain=double, drop=double)
     cdef _combined(self, Trace trace, tuple policies)
     @cython.locals(given="long long")
     cpdef long long randomness(self, Trace trace) except? -1
     cpdef forced(self, Trace trace, policy, bint keep)
     cpdef decision(self, Trace trace, policy, double rate, bint keep, bint weighted=*)
     cdef _ways(self, Trace trace, policy, bint keep)
-    cdef _other(self, Trace trace, policy, double rate, bint keep, ways, bint weighted)
+    @cython.locals(known=list, each=_Known, made=_Known)
+    cdef _made(self, Trace trace, policy, double rate, bint keep, ways, bint weighted)
+
+
+cdef class _Known:
+    cdef object reason
+    cdef double rate
+    cdef bint keep
+    cdef object ways
+    cdef bint weighted
+    cdef object decision

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tss.core.conditions.program import Program
-from tss.core.decision import Decision, Verdict
+from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import LawBroken
 from tss.core.policies.policy import ABSTAIN, DROP, Policy
 from tss.core.policies.probability import randomness, threshold
 from tss.core.routing import ALL, Router
 from tss.core.trace import Trace
 
-MAX_DECISIONS = 4096  # cached at a time; each force rule adds decisions with a policy name of its own
+MAX_DECISIONS = 4096  # known at a time; each force rule adds decisions with a policy name of its own
 NONE = "none"
 """The policy of a decision if every policy abstained. Such a trace is dropped."""
 
@@ -36,17 +36,9 @@ class Sampler:
     """
 
     __slots__ = (
-        "_acting",
-        "_decisions",
-        "_first",
-        "_last_dropped",
-        "_last_kept",
-        "_router",
-        "_shadows",
-        "policies",
-        "program",
-        "shadows",
-    )
+        "_acting", "_first", "_known", "_last_rate", "_last_threshold", "_made_count", "_router", "_shadows", "policies",
+        "program", "shadows",
+    )  # fmt: skip
 
     def __init__(self, policies: Sequence[Policy], router: Router | None = None, *, first: bool = False) -> None:
         """``first``: the first vote decides, whatever the later policies say. The names of the policies are distinct."""
@@ -66,10 +58,10 @@ class Sampler:
         )
         self.shadows = bool(self._shadows)
         self._first = first
+        self._last_rate, self._last_threshold = 1.0, threshold(1.0)  # the last rate that was asked, and its threshold
         self._router = router
-        self._decisions: dict[Decision, Decision] = {}  # one object per distinct decision; there are few
-        self._last_kept: Decision | None = None  # most decisions equal the one before
-        self._last_dropped: Decision | None = None
+        self._known: dict[str, list[_Known]] = {}  # by policy, one object per distinct decision; there are few
+        self._made_count = 0
 
     def decide(self, trace: Trace) -> Decision:
         """The decision for a closed trace. It depends only on the trace's summary. Raises LawBroken if the trace is open."""
@@ -84,18 +76,21 @@ class Sampler:
         return found
 
     def _combined(self, trace: Trace, policies: tuple[Policy, ...]) -> Decision:
-        name, rate = NONE, ABSTAIN
+        abstain, drop = ABSTAIN, DROP  # as numbers of C: a name is compared as an object
+        name, rate = NONE, abstain
         for policy in policies:
             vote = policy.vote(trace)
-            if vote == DROP:
+            if vote == drop:
                 return self.decision(trace, policy.name, 0.0, keep=False)
             if vote > rate:
                 name, rate = policy.name, vote
                 if self._first:
                     break
-        if rate == ABSTAIN:
+        if rate == abstain:
             return self.decision(trace, NONE, 0.0, keep=False)
-        return self.decision(trace, name, rate, self.randomness(trace) >= threshold(rate))
+        if rate != self._last_rate:  # mostly it is that of the trace before
+            self._last_rate, self._last_threshold = rate, threshold(rate)
+        return self.decision(trace, name, rate, self.randomness(trace) >= self._last_threshold)
 
     def randomness(self, trace: Trace) -> int:
         """The 56 bits that decide by a rate: the first that a span's trace state gives, else the last ones of the trace id.
@@ -105,43 +100,54 @@ class Sampler:
 
     def forced(self, trace: Trace, policy: str, keep: bool) -> Decision:
         """The decision for a closed trace that a force rule matches, with rate 1 or 0. Raises LawBroken if it is open."""
-        return self._other(
-            trace, policy, 1.0 if keep else 0.0, keep, self._ways(trace, policy.partition(":")[0], keep), True
-        )
+        ways = self._ways(trace, policy.partition(":")[0], keep)
+        return self._made(trace, policy, 1.0 if keep else 0.0, keep, ways, True)
 
     def decision(self, trace: Trace, policy: str, rate: float, keep: bool, weighted: bool = True) -> Decision:
         """The decision with these parts and the trace's destinations. ``weighted``: whether ``rate`` is the threshold that
-        decided. Mostly, equal decisions are the same object. Raises LawBroken if the trace is open."""
-        ways = self._ways(trace, policy, keep)
-        last = self._last_kept if keep else self._last_dropped
-        if (
-            last is not None
-            and last.policy is policy
-            and last.reason is trace.reason
-            and last.rate == rate
-            and last.destinations is ways
-            and last.weighted == weighted
-        ):
-            return last
-        return self._other(trace, policy, rate, keep, ways, weighted)
+        decided. Equal decisions are the same object, up to MAX_DECISIONS of them. Raises LawBroken if the trace is open."""
+        return self._made(trace, policy, rate, keep, self._ways(trace, policy, keep), weighted)
 
     def _ways(self, trace: Trace, policy: str, keep: bool) -> tuple[str, ...] | None:
         if keep and self._router is not None:
             return self._router.destinations(policy, trace.facts)
         return ALL
 
-    def _other(
+    def _made(
         self, trace: Trace, policy: str, rate: float, keep: bool, ways: tuple[str, ...] | None, weighted: bool
     ) -> Decision:
-        """A decision that differs from the last one. Equal decisions are the same object."""
+        known = self._known.get(policy)
+        if known is None:
+            known = self._known[policy] = []
+        for each in known:
+            if (
+                each.reason is trace.reason
+                and each.keep == keep
+                and each.rate == rate
+                and each.ways is ways
+                and each.weighted == weighted
+            ):
+                return each.decision
         if trace.reason is None:
             raise LawBroken(f"{trace!r} is to be decided while it is open: law 2 would break with its next span")
-        made = Decision(Verdict.KEEP if keep else Verdict.DROP, policy, trace.reason, rate, ways, weighted)
-        if len(self._decisions) >= MAX_DECISIONS:
-            self._decisions.clear()
-        decision = self._decisions.setdefault(made, made)
-        if keep:
-            self._last_kept = decision
-        else:
-            self._last_dropped = decision
-        return decision
+        if self._made_count >= MAX_DECISIONS:
+            self._known = {policy: []}
+            self._made_count = 0
+        made = _Known(trace.reason, policy, rate, keep, ways, weighted)
+        self._known[policy].append(made)
+        self._made_count += 1
+        return made.decision
+
+
+class _Known:
+    """A decision and its parts, which are compared for each trace."""
+
+    def __init__(
+        self, reason: Reason, policy: str, rate: float, keep: bool, ways: tuple[str, ...] | None, weighted: bool
+    ) -> None:
+        self.reason = reason
+        self.rate = rate
+        self.keep = keep
+        self.ways = ways
+        self.weighted = weighted
+        self.decision = Decision(Verdict.KEEP if keep else Verdict.DROP, policy, reason, rate, ways, weighted)

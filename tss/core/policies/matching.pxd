@@ -9,6 +9,7 @@ from tss.core.trace cimport Trace
 cdef class Matching(Policy):
     cdef readonly double says
     cdef readonly object statement
+    cdef double _abstain
     cdef Node _node
 
     cpdef bind(self, program)
@@ -26,12 +27,25 @@ cdef class _Asked(Node):
     cpdef int answer(self, Trace trace) except -1
 
 
-cdef class _Within(Node):
-    cdef int number
+cdef class _Duration(Node):
     cdef unsigned long long low
     cdef unsigned long long high
 
     @cython.locals(value="unsigned long long")
+    cpdef int answer(self, Trace trace) except -1
+
+
+cdef class _Spans(Node):
+    cdef long long low
+    cdef long long high
+
+    cpdef int answer(self, Trace trace) except -1
+
+
+cdef class _Errors(Node):
+    cdef long long low
+    cdef long long high
+
     cpdef int answer(self, Trace trace) except -1
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from tss.core.conditions.formula import ERROR, FALSE, TRUE
 from tss.core.conditions.program import Program
 from tss.core.conditions.statement import Asked, Computed, Denied, Every, Number, Some, Statement, Within, asks
 from tss.core.policies.policy import ABSTAIN, Policy
 from tss.core.trace import Trace
 
-_DURATION, _SPANS, _ERRORS = range(3)
-_NUMBERS = {Number.DURATION_NS: _DURATION, Number.SPANS: _SPANS, Number.ERRORS: _ERRORS}
+# FALSE, TRUE and ERROR are 0, 1 and 2 (`formula.py`). They are written as numbers where a trace pays for it: C compares an int
+# with a number at once, and with a name of Python only as an object.
 
 
 class Matching(Policy):
@@ -18,6 +17,7 @@ class Matching(Policy):
     def __init__(self, name: str, says: float, statement: Statement, *, shadow: bool = False) -> None:
         super().__init__(name, tuple({ask.told: ask for ask in asks(statement)}.values()), shadow=shadow)
         self.says = says
+        self._abstain = ABSTAIN
         self.statement = statement
         self._node: Node = Node()
 
@@ -27,7 +27,7 @@ class Matching(Policy):
 
     def vote(self, trace: Trace) -> float:
         """See Policy."""
-        return self.says if self._node.answer(trace) == TRUE else ABSTAIN
+        return self.says if self._node.answer(trace) == 1 else self._abstain
 
 
 class Node:
@@ -47,20 +47,35 @@ class _Asked(Node):
         return self.program.answer(trace.facts, self.slot)
 
 
-class _Within(Node):
-    def __init__(self, number: int, low: int, high: int) -> None:
-        self.number = number
+class _Duration(Node):
+    def __init__(self, low: int, high: int) -> None:
         self.low = low
         self.high = high
 
     def answer(self, trace: Trace) -> int:
-        if self.number == _DURATION:
-            value = trace.duration_ns()
-        elif self.number == _SPANS:
-            value = trace.spans
-        else:
-            value = trace.errors
-        return TRUE if self.low <= value <= self.high else FALSE
+        value = trace.duration_ns()
+        return 1 if self.low <= value <= self.high else 0
+
+
+class _Spans(Node):
+    def __init__(self, low: int, high: int) -> None:
+        self.low = low
+        self.high = high
+
+    def answer(self, trace: Trace) -> int:
+        return 1 if self.low <= trace.spans <= self.high else 0
+
+
+class _Errors(Node):
+    def __init__(self, low: int, high: int) -> None:
+        self.low = low
+        self.high = high
+
+    def answer(self, trace: Trace) -> int:
+        return 1 if self.low <= trace.errors <= self.high else 0
+
+
+_OF_NUMBER = {Number.DURATION_NS: _Duration, Number.SPANS: _Spans, Number.ERRORS: _Errors}
 
 
 class _Computed(Node):
@@ -76,13 +91,13 @@ class _Every(Node):
         self.nodes = nodes
 
     def answer(self, trace: Trace) -> int:
-        found = TRUE
+        found = 1
         for node in self.nodes:
             answer = node.answer(trace)
-            if answer == FALSE:
-                return FALSE
-            if answer == ERROR:
-                found = ERROR
+            if answer == 0:
+                return 0
+            if answer == 2:
+                found = 2
         return found
 
 
@@ -91,13 +106,13 @@ class _Some(Node):
         self.nodes = nodes
 
     def answer(self, trace: Trace) -> int:
-        found = FALSE
+        found = 0
         for node in self.nodes:
             answer = node.answer(trace)
-            if answer == TRUE:
-                return TRUE
-            if answer == ERROR:
-                found = ERROR
+            if answer == 1:
+                return 1
+            if answer == 2:
+                found = 2
         return found
 
 
@@ -107,7 +122,7 @@ class _Denied(Node):
 
     def answer(self, trace: Trace) -> int:
         answer = self.node.answer(trace)
-        return ERROR if answer == ERROR else TRUE if answer == FALSE else FALSE
+        return answer if answer == 2 else 1 - answer
 
 
 def _node(statement: Statement, program: Program) -> Node:
@@ -115,7 +130,7 @@ def _node(statement: Statement, program: Program) -> Node:
         case Asked(ask):
             return _Asked(program, program.slot(ask))
         case Within(number, low, high):
-            return _Within(_NUMBERS[number], low, high)
+            return _OF_NUMBER[number](low, high)
         case Computed():
             return _Computed(statement)
         case Every(of):
