@@ -60,7 +60,8 @@ def answer(case: Mapping[str, Any], pieces: int | None = None) -> dict[str, Any]
     requests = list(records_of(case.get("traces") or ()))
     records = requests if pieces is None else cut(requests, Random(f"{pieces} {case['id']}"))
     found = verdicts(plan, plan.sampler(), records)
-    told = [{"trace_id": trace_id.hex(), **_told(plan, decision)} for trace_id, decision in found.items()]
+    ids = found if pieces is None else [id for id in places(joined(requests)) if id in found]
+    told = [{"trace_id": id.hex(), **_told(plan, found[id])} for id in ids]
     return {"id": case["id"], "decisions": told}
 
 
@@ -103,17 +104,28 @@ def _told(plan: Plan, decision: Decision) -> dict[str, str]:
 # ---- pieces
 
 
-def cut(requests: Iterable[Wire], chance: Random) -> Iterator[Wire]:
-    """The same spans as many small records. Those of one trace keep their order."""
-    spans: dict[bytes, list[tuple[int, int, int]]] = {}  # of each trace, where its spans are
+def joined(requests: Iterable[Wire]) -> TracesData:
+    """All requests as one."""
     data = TracesData()
     for request, _ in requests:
         data.MergeFromString(read_json(request))
+    return data
+
+
+def places(data: TracesData) -> dict[bytes, list[tuple[int, int, int]]]:
+    """The spans of each trace: the numbers of the resource, of the scope in it, and of the span in that."""
+    spans: dict[bytes, list[tuple[int, int, int]]] = {}
     for group, resource in enumerate(data.resource_spans):
         for place, scope in enumerate(resource.scope_spans):
             for number, span in enumerate(scope.spans):
                 spans.setdefault(span.trace_id, []).append((group, place, number))
-    waiting = list(spans.values())
+    return spans
+
+
+def cut(requests: Iterable[Wire], chance: Random) -> Iterator[Wire]:
+    """The same spans as many small records. Those of one trace keep their order."""
+    data = joined(requests)
+    waiting = list(places(data).values())
     while waiting:
         trace = chance.choice(waiting)
         size = chance.randint(1, 3)
