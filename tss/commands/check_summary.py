@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import attrs
 
-from tss.commands.policy_words import sentences
+from tss.commands.policy_words import otel_sentences, sentences
 from tss.commands.units import share, size, time
 from tss.settings import (
     DatadogExporter,
@@ -43,6 +43,8 @@ class Difference:
         return f"{self.key}: {value} (default: {default})"
 
     def _shown(self, value: object) -> str:
+        if self.key == "sampling.otelTailSampling" and value is not None:
+            return "a Collector's section, see above"
         if self.key == "sampling.policies" and isinstance(value, list) and value:
             return f"{len(value)} policies, see above" if len(value) > 1 else "one policy, see above"
         if self.key.endswith("Bytes") and isinstance(value, int) and value:
@@ -63,8 +65,8 @@ def differences(settings: Settings) -> list[Difference]:
     """The keys of the sections, then those of the exporters."""
     ours, usual = document(settings), document(load(None, _LEAST))
     # With policies, the switches of the guide's three have another default.
-    plain_sampling = attrs.evolve(load(None, _LEAST), sampling=Sampling(policies=settings.sampling.policies))
-    usual["sampling"] = document(plain_sampling)["sampling"] | {"policies": []}
+    plain_sampling = attrs.evolve(load(None, _LEAST), sampling=_plain_sampling(settings.sampling))
+    usual["sampling"] = document(plain_sampling)["sampling"] | {"policies": [], "otelTailSampling": None}
     ours_of_exporters = ours.pop("exporters")
     del usual["exporters"]
     plain = attrs.evolve(settings, exporters=tuple(_plain(each, settings) for each in settings.exporters))
@@ -73,6 +75,10 @@ def differences(settings: Settings) -> list[Difference]:
     for number, (exporter, default) in enumerate(zip(ours_of_exporters, usual_of_exporters, strict=True)):
         found += _differences(f"exporters[{number}]", exporter, default)
     return found
+
+
+def _plain_sampling(sampling: Sampling) -> Sampling:
+    return Sampling(policies=sampling.policies, otel_tail_sampling=sampling.otel_tail_sampling)
 
 
 def _plain(exporter: Exporter, settings: Settings) -> Exporter:
@@ -121,7 +127,16 @@ def _reads(settings: Settings) -> Iterator[str]:
 
 
 def _decides(settings: Settings) -> Iterator[str]:
-    app = settings.app
+    app, plan = settings.app, settings.sampling.plan
+    if plan is not None:
+        yield f"{time(plan.decision_wait_ms / 1000)} after the first span of the trace (decision_wait)"
+        if plan.root_wait_ms:
+            after_root = "decision_wait_after_root_received"
+            yield f"or {time(plan.root_wait_ms / 1000)} after its root, if that is earlier ({after_root})"
+        yield f"or when the trace has {app.max_trace_spans:,} spans, or the memory for open traces is full"
+        if plan.max_trace_bytes:
+            yield f"a trace with more than {size(plan.max_trace_bytes)} is dropped at once (maximum_trace_size_bytes)"
+        return
     yield f"when the root span is there, no parent is missing, and no span came for {time(app.root_quiet_secs)}"
     yield f"or when no span came for {time(app.inactivity_timeout_secs)}"
     yield f"or when the trace has been open for {time(app.max_trace_duration_secs)} or has {app.max_trace_spans:,} spans"
@@ -130,6 +145,9 @@ def _decides(settings: Settings) -> Iterator[str]:
 
 def _keeps(settings: Settings) -> Iterator[str]:
     sampling = settings.sampling
+    plan = sampling.plan
+    if plan is not None:
+        yield from otel_sentences(plan)
     if sampling.policies:
         yield from sentences(sampling)
     if sampling.always_sample_errors:

@@ -97,6 +97,10 @@ def _waits(settings: Settings) -> Iterator[Warned]:
 
 def _sampling(settings: Settings) -> Iterator[Warned]:
     sampling = settings.sampling
+    plan = sampling.plan
+    if plan is not None:
+        yield from (Warned(f"sampling.otelTailSampling.{each.path}", each.text) for each in plan.notes)
+        return
     if sampling.policies:
         yield from starmap(Warned, policy_warnings(sampling))
     else:

@@ -90,6 +90,10 @@ def _run(settings: Settings, path: str | None) -> NoReturn:
         )
     if without_effect(settings):
         log.warning("these settings have no effect, as things are", keys=without_effect(settings))
+    plan = settings.sampling.plan
+    notes = [] if plan is None else [str(note) for note in plan.notes if not note.minor]
+    if notes:
+        log.warning("sampling.otelTailSampling does not do all that it seems to say", notes=notes)
     if is_too_much(settings.app.max_buffer_bytes, memory_limit_bytes()):
         log.warning(
             "app.maxBufferBytes is more than the memory limit leaves, the kernel will kill this process when it is full;"

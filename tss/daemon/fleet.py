@@ -60,5 +60,5 @@ def _parked(settings: Settings, link: RedisLink, meter: Meter) -> ParkedTraces |
     if to_topic or not settings.kafka.enable_auto_commit:
         log.info("long-open traces are not parked", because="output topic" if to_topic else "kafka.enableAutoCommit")
         return None
-    ttl_secs = PARKED_SECS + settings.app.max_trace_duration_secs
+    ttl_secs = PARKED_SECS + settings.longest_wait_secs
     return ParkedTraces(RedisParking(link, ttl_secs, settings.redis.max_parked_bytes), meter)

@@ -132,5 +132,6 @@ def names_setting(key: str) -> Iterator[None]:
 
 def limits(settings: Settings) -> Limits:
     """The limits of the buffer, from the settings."""
-    app = settings.app
-    return Limits(app.max_buffer_bytes, app.max_buffer_spans, app.max_buffer_traces, app.max_trace_spans)
+    app, plan = settings.app, settings.sampling.plan
+    of_trace = 0 if plan is None else plan.max_trace_bytes
+    return Limits(app.max_buffer_bytes, app.max_buffer_spans, app.max_buffer_traces, app.max_trace_spans, of_trace)

@@ -101,17 +101,22 @@ def _buffer(settings: Settings, program: Program, *, shared: bool, observed: boo
 
 def waits_of(settings: Settings) -> Waits:
     """How long traces stay open, from the settings."""
-    app = settings.app
+    app, plan = settings.app, settings.sampling.plan
     return Waits(
         round(app.root_quiet_secs * 1000),
         round(app.inactivity_timeout_secs * 1000),
         round(app.max_trace_duration_secs * 1000),
+        0 if plan is None else plan.decision_wait_ms,
+        0 if plan is None else plan.root_wait_ms,
     )
 
 
 def sampler_of(settings: Settings) -> Sampler:
     """What decides, from the settings."""
     matches = {each.name: Match(**each.match) for each in settings.effective_exporters}
+    plan = settings.sampling.plan
+    if plan is not None:
+        return plan.sampler(Router(matches))
     return Sampler(policies(settings.sampling), Router(matches), first=settings.sampling.combine == FIRST)
 
 

@@ -23,7 +23,7 @@ def derive(settings: Settings, root: Path = Path("/")) -> Settings:
     )
     rekey = settings.kafka.rekey
     if rekey.enabled:
-        ahead_secs = rekey.max_ahead_secs or min(_AHEAD_SECS, app.root_quiet_secs / 2)
+        ahead_secs = rekey.max_ahead_secs or min(_AHEAD_SECS, settings.shortest_wait_secs / 2)
         rekey = attrs.evolve(rekey, topic=settings.kafka.rekey_topic, max_ahead_secs=ahead_secs)
     kafka = attrs.evolve(settings.kafka, security_protocol=settings.kafka.chosen_security_protocol, rekey=rekey)
     datadog = attrs.evolve(settings.datadog, via=settings.datadog.chosen_via, site=settings.datadog.chosen_site)

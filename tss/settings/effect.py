@@ -32,6 +32,8 @@ def without_effect(settings: Settings) -> list[str]:
         rekey = tuple(field.name for field in fields(Rekey) if field.name not in {"enabled", "topic"})
         idle.append(("kafka.rekey", settings.kafka.rekey, rekey))
     idle.append(("sampling", settings.sampling, _idle_sampling(settings.sampling)))
+    if settings.sampling.otel_tail_sampling is not None:  # it has waits of its own
+        idle.append(("app", settings.app, ("root_quiet_secs", "inactivity_timeout_secs", "max_trace_duration_secs")))
     idle.append(("spanMetrics", settings.span_metrics, _idle_span_metrics(settings.span_metrics)))
     unused = {"file": ("topic",), "topic": ("path",), "log": ("path", "topic")}[settings.dead_letter.type]
     idle.append(("deadLetter", settings.dead_letter, unused))
@@ -48,9 +50,10 @@ def without_effect(settings: Settings) -> list[str]:
 
 
 def _idle_sampling(sampling: Sampling) -> tuple[str, ...]:
+    otel = ("otel_version", "otel_gates") if sampling.otel_tail_sampling is None else ("combine",)
     errors = () if sampling.always_sample_errors else ("error_sample_rate",)
     slow = () if sampling.sample_latency else ("latency_threshold_ms", "latency_sample_rate")
-    return (*errors, *slow)
+    return (*otel, *errors, *slow)
 
 
 def _idle_membership(kafka: Kafka) -> tuple[str, ...]:

@@ -41,6 +41,18 @@ class Settings:
         return (*self.sampling.keeping, *(("force",) if self.force_sampling.admin_token else ()))
 
     @property
+    def shortest_wait_secs(self) -> float:
+        """No trace is decided earlier than this after its root arrived, except because of a limit."""
+        plan = self.sampling.plan
+        return self.app.root_quiet_secs if plan is None else plan.shortest_wait_ms / 1000
+
+    @property
+    def longest_wait_secs(self) -> float:
+        """No trace stays open for longer than this."""
+        plan = self.sampling.plan
+        return self.app.max_trace_duration_secs if plan is None else plan.decision_wait_ms / 1000
+
+    @property
     def effective_exporters(self) -> tuple[Exporter, ...]:
         """Where kept traces go. Without `exporters` the datadog section is the one destination."""
         return self.exporters or (DatadogExporter.of(self.datadog),)

@@ -1,4 +1,4 @@
-"""`sampling`: each policy has a name of its own."""
+"""`sampling`: each policy has a name of its own, and a Collector's section stands alone."""
 
 from collections.abc import Iterator
 
@@ -10,9 +10,22 @@ _SWITCHES = {"errors": "alwaysSampleErrors", "latency": "sampleLatency", "defaul
 
 
 def conflicts(sampling: Sampling) -> Iterator[Conflict]:
+    yield from _beside_section(sampling)
     for place, policy in enumerate(sampling.policies):
         if policy.name in sampling.guides:
             key = f"sampling.{_SWITCHES[policy.name]}"
             allowed = f"another name: {key} makes a policy with this one"
             hint = f"or leave out {key}"
             yield Conflict((f"sampling.policies[{place}].name", key), shown(policy.name), allowed, hint)
+
+
+def _beside_section(sampling: Sampling) -> Iterator[Conflict]:
+    """A Collector's section has all policies, so there can be no others."""
+    if sampling.otel_tail_sampling is None:
+        return
+    others = ["policies"] if sampling.policies else []
+    others += [_SWITCHES[name] for name in sampling.guides]
+    for other in others:
+        hint = f"remove sampling.{other}, or import the section with `tss import otel` and remove sampling.otelTailSampling"
+        keys = (f"sampling.{other}", "sampling.otelTailSampling")
+        yield Conflict(keys, "policies beside a Collector's section", "only one of the two", hint)

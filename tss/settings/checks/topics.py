@@ -78,7 +78,7 @@ def _read_committed(kafka: Kafka, key: str, why: str) -> Iterator[Conflict]:
 
 def _rekey(settings: Settings) -> Iterator[Conflict]:
     """The internal topic has no other use, its transactions contain the offsets, and no partition is read too far ahead."""
-    kafka, app = settings.kafka, settings.app
+    kafka = settings.kafka
     if not kafka.rekey.enabled:
         return
     if not kafka.enable_auto_commit:
@@ -93,8 +93,9 @@ def _rekey(settings: Settings) -> Iterator[Conflict]:
             others.setdefault(exporter.topic, f"exporters[{place}].topic")
     yield from once(others, kafka.rekey_topic, "kafka.rekey.topic")
     if (
-        kafka.rekey.max_ahead_secs > app.root_quiet_secs
+        kafka.rekey.max_ahead_secs > settings.shortest_wait_secs
     ):  # otherwise a trace could be decided before all its spans are there
-        keys = ("kafka.rekey.maxAheadSecs", "app.rootQuietSecs")
-        allowed = f"at most app.rootQuietSecs, which is {app.root_quiet_secs:g}"
+        wait = "app.rootQuietSecs" if settings.sampling.plan is None else "sampling.otelTailSampling"
+        keys = ("kafka.rekey.maxAheadSecs", wait)
+        allowed = f"at most the shortest wait of {wait}, which is {settings.shortest_wait_secs:g}"
         yield Conflict(keys, f"{kafka.rekey.max_ahead_secs:g}", allowed)
