@@ -228,6 +228,19 @@ def test_a_missing_file_and_wrong_settings_end_with_2(config, tmp_path: Path, ca
     assert main(["explain", "--config", str(tmp_path), "--input", missing], {}) == 2
 
 
+def test_settings_with_policies_only_are_enough_and_their_errors_are_told(tmp_path: Path, capsys) -> None:
+    few, traces = tmp_path / "few.yaml", tmp_path / "traces.jsonl"
+    traces.write_text(line(span(1)))
+    few.write_text(yaml.safe_dump({"sampling": {"policies": OURS}}))
+    assert main(["explain", "--config", str(few), "--input", str(traces)], {}) == 0
+    assert "rest" in capsys.readouterr().out
+    few.write_text(yaml.safe_dump({"kafka": {"brokers": ""}, "sampling": {"policies": [{"name": "a", "keep": 3}]}}))
+    assert main(["explain", "--config", str(few), "--input", str(traces)], {}) == 2
+    said = capsys.readouterr().err
+    assert "sampling.policies[0]" in said
+    assert "kafka.brokers" in said, "an empty text is an error, also where none is needed"
+
+
 def test_stdin_is_either_the_settings_or_the_input(capsys) -> None:
     assert main(["explain", "--config", "-", "--input", "-"], {}) == 2
     assert capsys.readouterr().err == "tss explain: stdin cannot be both the settings and the input\n"

@@ -31,6 +31,7 @@ def path_of(options: argparse.Namespace, environ: Mapping[str, str]) -> str | No
     return _STDIN_PATH if path == STDIN else path
 
 
-def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """The settings of that file and the environment. Raises SettingsError with every error in them."""
-    return load(path_of(options, environ), environ)
+def settings_of(options: argparse.Namespace, environ: Mapping[str, str], *, offline: bool = False) -> Settings:
+    """The settings of that file and the environment. Raises SettingsError with every error in them. ``offline``: the brokers
+    and a destination may be missing."""
+    return load(path_of(options, environ), environ, offline=offline)

@@ -34,7 +34,7 @@ DESCRIPTION = """\
 Say what each policy says of each trace, and what is decided. It works offline: it reads traces from a file, decides them
 as the daemon would, and sends nothing. Each line of the file is OTLP JSON, as the Collector's file exporter writes it. The
 spans of a trace may be in several lines. A trace is decided when the file ends, unless a limit on its spans or bytes ends it.
-Force rules are not asked.
+Force rules are not asked. The settings need neither brokers nor a destination.
 """
 EPILOG = """\
 examples:
@@ -77,7 +77,7 @@ def call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         tell(["tss explain: stdin cannot be both the settings and the input"], sys.stderr)
         return WRONG_USE
     try:
-        settings = settings_of(options, environ)
+        settings = settings_of(options, environ, offline=True)
         with _opened(options.input) as lines:
             told = explained(lines, sampler_of(settings), limits(settings), waits_of(settings))
     except (SettingsError, WrongSetting) as error:

@@ -25,14 +25,19 @@ from tss.settings.keys import about, camel, fields
 from tss.settings.model import SECTIONS, Settings
 from tss.settings.sections.exporters import EXPORTERS, DatadogExporter, Exporter, FileExporter
 
+_ONLY_TO_CONNECT = ("kafka.brokers", "datadog.via")  # required keys; the second stands for a destination
 
-def load(path: str | None, environ: Mapping[str, str], *, root: Path = Path("/")) -> Settings:
+
+def load(path: str | None, environ: Mapping[str, str], *, root: Path = Path("/"), offline: bool = False) -> Settings:
     """The settings of the YAML file at `path` (None: no file), overridden by the variables in `environ`.
 
     Derived values (instanceId, maxBufferBytes, securityProtocol) are filled in. /proc and /sys are read below `root`.
+    `offline`: nothing will be connected to, so the brokers and a destination may be missing.
     Raises SettingsError with all errors that could be found.
     """
     notes = Notes()
+    if offline:
+        notes.invalid.update(_ONLY_TO_CONNECT)
     overrides = read_environment(environ, notes)
     document = _document(path, notes) if path is not None else {}
     settings = _settings(document, overrides, notes)
