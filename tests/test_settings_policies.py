@@ -17,6 +17,7 @@ from tss.core.conditions.of_trace import statement
 from tss.core.conditions.statement import MOST, Number, Within, asks, settled
 from tss.settings import InvalidSetting, PolicySetting, Sampling, Settings, SettingsError, load, render
 from tss.settings.errors import InvalidValue
+from tss.settings.keys import camel, fields
 from tss.settings.kinds.conditions import read_when
 from tss.settings.kinds.policies import policies
 from tss.settings.schema import settings_schema
@@ -54,7 +55,8 @@ def test_there_are_many() -> None:
 def test_each_is_answered_with_its_line_what_was_found_and_what_to_write(
     text: str, answer: str, tmp_path: Path
 ) -> None:
-    assert answers(text, tmp_path) == answer
+    keys = ", ".join(camel(field.name) for field in fields(Sampling))
+    assert answers(text, tmp_path) == answer.replace("{keys of sampling}", keys)
     for line in answer.splitlines():
         assert re.match(r"#> (sampling\.\S+ \(line \d+\)|FILE): found .+; allowed: .+", line)
 

@@ -91,6 +91,12 @@ def test_policies_are_one_difference_from_the_defaults(tmp_path: Path) -> None:
             "no trace ever fits",
         ),
         ([ERRORS | {"when": "trace.spans < 0"}, REST], {}, "sampling.policies[0].when", "no trace ever fits"),
+        (
+            [ERRORS | {"when": 'attributes["a"] == attributes["b"]'}, REST],
+            {},
+            "sampling.policies[0].when",
+            "which is slow",
+        ),
         ([REST, ERRORS], {"combine": "first"}, "sampling.policies[1]", "rest stands before it"),
         (
             [ERRORS, ERRORS | {"name": "again"}, REST],
@@ -128,6 +134,7 @@ def test_a_policy_that_does_nothing_is_warned_about(
         ([ERRORS | {"mode": "shadow"}, ERRORS | {"name": "b"}, REST], {"combine": "first"}),
         ([REST | {"mode": "shadow", "keep": 1}, ERRORS | {"keep": 0.5}, REST | {"name": "base"}], {}),
         ([ERRORS], {"defaultSampleRate": 0.01}),
+        ([ERRORS | {"when": 'attributes["a"] != nil and attributes["a"] == attributes["b"]'}, REST], {}),
     ],
 )
 def test_what_is_sound_is_not_warned_about(

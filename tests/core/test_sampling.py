@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.programs import Is
-from tests.core.spans import fragment, message, span, trace_id
+from tests.core.spans import fragment, message, record, span, trace_id
+from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
 from tss.core.conditions.formula import FALSE, TRUE, Field, Leaf, OfSpans, Place
 from tss.core.conditions.program import Program
-from tss.core.decision import Reason, Verdict
+from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import LawBroken
+from tss.core.evaluation import evaluate
+from tss.core.memory import Memory
 from tss.core.otlp import Encoding, Scanner
 from tss.core.partition import Partition
 from tss.core.policies import policies
@@ -226,3 +229,41 @@ def test_law_7_a_randomness_that_came_with_a_span_decides_in_place_of_the_trace_
     made.reason = Reason.ROOT_QUIET
     assert sampler.randomness(made) == rv
     assert sampler.decide(made).keeps == (rv >= threshold(rate))
+
+
+def test_a_shadow_is_counted_once_for_each_trace_that_the_policies_decide() -> None:
+    """Not for a trace that was settled before this start, and not for one that a force rule decided."""
+    shadow = Says(1.0, "new", shadow=True)
+    sampler, buffer = Sampler([shadow, Rest(0.5)]), Buffer(Limits(1 << 30, 1000, 1000, 1000), Waits(1, 1, 1), Memory())
+    home = Partition(0, 0, 10**15)
+    for number in range(60):
+        buffer.add(home, record(number, 1, fragment(number, root=True)), 10**15)
+    buffer.add(home, record(60, 1000, fragment(60)), 10**15)  # closes the others
+    batch = buffer.take()
+    for trace in batch[:10]:
+        sampler.decide(trace)  # the unparker asks beforehand
+    found = evaluate(batch, sampler, buffer)
+    kept = sum(trace.decision is not None and trace.decision.keeps for trace in batch)
+    assert 0 < kept < len(batch) == 60
+    assert found.shadowed == {("new", True, True): kept, ("new", False, True): 60 - kept}
+    assert {decision.policy for decision in found.decided} == {"default"}
+
+
+def test_a_shadow_is_not_counted_where_a_force_rule_decides() -> None:
+    sampler, buffer = (
+        Sampler([Says(1.0, "new", shadow=True)]),
+        Buffer(Limits(1 << 30, 9, 9, 9), Waits(1, 1, 1), Memory()),
+    )
+    home, enforcer = Partition(0, 0, 10**15), Forcing()
+    buffer.add(home, record(0, 1, fragment(0, root=True)), 10**15)
+    buffer.add(home, record(1, 1000, fragment(1)), 10**15)
+    found = evaluate(buffer.take(), sampler, buffer, enforcer)  # type: ignore[arg-type]
+    assert [decision.policy for decision in found.decided] == ["force:why"]
+    assert found.shadowed == {}
+
+
+class Forcing:
+    """A force rule that fits every trace."""
+
+    def decide(self, trace: Trace, sampler: Sampler) -> Decision:
+        return sampler.forced(trace, "force:why", keep=False)

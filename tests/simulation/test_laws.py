@@ -9,7 +9,7 @@ from tests.simulation.quiet import quiet
 from tests.simulation.world import run
 
 SEEDS = 200
-RULED = 60
+RULED = 40
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

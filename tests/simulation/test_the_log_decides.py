@@ -11,6 +11,7 @@ from tests.core.spans import fragment
 from tests.fakes.kafka import EPOCH_MS
 from tests.simulation.laws import breaches
 from tests.simulation.plan import MIB, Plan, plan
+from tests.simulation.policies import TWENTY
 from tests.simulation.quiet import quiet
 from tests.simulation.traffic import Tastes, Write, ahead, writes
 from tests.simulation.world import World, run
@@ -19,7 +20,7 @@ from tss.core.combining import Sampler
 from tss.core.decision import Reason
 from tss.core.evaluation import TOO_LARGE
 from tss.core.memory import Memory
-from tss.core.otlp import Encoding, Fragment, scan
+from tss.core.otlp import Encoding, Fragment, Scanner
 from tss.core.partition import Partition
 from tss.core.policies import policies
 from tss.core.record import Record
@@ -53,9 +54,11 @@ class Reader:
     chance: random.Random
     waits: Waits = WAITS
     live: bool = False  # the wall clock moves stream time between records, as it does at the end of the log
+    sampling: Sampling = SAMPLING
 
     def decide(self) -> Verdicts:
-        buffer, sampler = Buffer(self.limits, self.waits, Memory()), Sampler(policies(SAMPLING))
+        sampler = Sampler(policies(self.sampling))
+        buffer = Buffer(self.limits, self.waits, Memory(), program=sampler.program)
         partitions = {id: Partition(id, 0, 60_000) for id in {record.partition for _, record in self.log}}
         verdicts: Verdicts = {}
         waiting: list[Trace] = []
@@ -89,19 +92,21 @@ class Reader:
         waiting.clear()
 
 
-def log_of(seed: int, partitions: int) -> list[tuple[Write, Record]]:
+def log_of(seed: int, partitions: int, sampling: Sampling = SAMPLING) -> list[tuple[Write, Record]]:
     """Timestamps out of order within the grace.
 
     Not in it, since there the log cannot decide alone: records without a timestamp (they count as stream time, which at
     the log's end the wall clock moves) and those so far ahead that only the wall clock can tell whether to believe them.
     """
     chance = random.Random(f"log {seed}")
-    tastes = Tastes(partitions, 60, 60, 500, 3, 8, 20, absurd_share=0, two_partitions_share=0)
+    ruled = bool(sampling.policies)
+    tastes = Tastes(partitions, 60, 60, 500, 3, 8, 20, absurd_share=0, two_partitions_share=0, decorated=ruled)
+    scanner = Scanner(program=Sampler(policies(sampling)).program)
     offsets = dict.fromkeys(range(partitions), 0)
     log = []
     for write in writes(tastes, chance):
         assert EPOCH_MS + write.at_secs * 1000 - write.timestamp_ms <= GRACE_MS
-        fragments = scan(write.value, Encoding.AUTO).fragments
+        fragments = tuple(scanner.fragments(write.value, Encoding.AUTO, []))
         log.append((write, Record(write.partition, offsets[write.partition], write.timestamp_ms, fragments)))
         offsets[write.partition] += 1
     return log
@@ -117,6 +122,16 @@ def test_speed_does_not_decide(seed, limits):
     assert all(each == decided[0] for each in decided)
     if limits != "roomy":
         assert any(reason == "pressure" for _, _, reason in decided[0].values()), "no pressure"
+
+
+@pytest.mark.parametrize("limits", ["roomy", "few traces"])
+@pytest.mark.parametrize("seed", range(8))
+def test_speed_does_not_decide_with_twenty_policies(seed, limits):
+    log, chance = log_of(seed, 1, TWENTY), random.Random(seed)
+    readers = [Reader(log, LIMITS[limits], chance, live=live, sampling=TWENTY) for live in (False, False, True, True)]
+    decided = [reader.decide() for reader in readers]
+    assert all(each == decided[0] for each in decided)
+    assert len({policy for _, policy, _ in decided[0].values()}) > 8, "few policies ever decided"
 
 
 @pytest.mark.parametrize("name", COLLECTORS)

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tss.commands.units import share
-from tss.core.conditions.statement import settled
+from tss.core.conditions.statement import settled, unguarded
 from tss.settings import PolicySetting, Sampling
+
+_SLOW = (
+    "this compares several fields at once, in Python and for every span, which is slow; put a comparison of one field with a "
+    'constant before it, as in attributes["a"] != nil and ...'
+)
 
 
 def policy_warnings(sampling: Sampling) -> Iterator[tuple[str, str]]:
@@ -18,7 +23,10 @@ def policy_warnings(sampling: Sampling) -> Iterator[tuple[str, str]]:
                 f"{key}.when",
                 f"no trace ever fits this, so the policy {policy.name} does nothing; correct it or remove the policy",
             )
-        elif not policy.shadow:
+            continue
+        if unguarded(policy.statement):
+            yield f"{key}.when", _SLOW
+        if not policy.shadow:
             earlier = [each for each in sampling.policies[:place] if not each.shadow]
             text = _never_first(policy, earlier) if sampling.combine == "first" else _outdone(policy, place, sampling)
             if text:

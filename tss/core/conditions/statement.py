@@ -105,6 +105,25 @@ def every(*of: Statement) -> Statement:
     return of[0] if len(of) == 1 else Every(of)
 
 
+def unguarded(statement: Statement) -> bool:
+    """Whether a part of it has to run in Python for every span (or event, or root): it needs several fields at once, and no
+    comparison of a single field before it, joined by `and`, tells most spans beforehand."""
+    return any(_runs_always(ask.formula) for ask in asks(statement) if isinstance(ask, OfSpans))
+
+
+def _runs_always(formula: Formula) -> bool:
+    match formula:
+        case Leaf():
+            return False
+        case formulas.All(of):
+            return bool(of) and _runs_always(of[0])  # the others are asked where the first one holds
+        case formulas.Any(of):
+            return any(map(_runs_always, of))
+        case formulas.Not(of):
+            return _runs_always(of)
+    return True
+
+
 # ---- statements that are the same for every trace
 
 
