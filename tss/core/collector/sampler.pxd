@@ -1,10 +1,12 @@
 # The C types of sampler.py, used when it is compiled.
 
 cimport cython
-from tss.core.collector.votes cimport Vote
+from tss.core.collector.votes cimport Chosen, Vote
 from tss.core.combining cimport Sampler
 from tss.core.policies.policy cimport Policy
 from tss.core.trace cimport Trace
+
+cdef int _TRUE
 
 
 cdef class Voter(Policy):
@@ -17,12 +19,15 @@ cdef class Voter(Policy):
 cdef class Collector(Sampler):
     cdef tuple _drops
     cdef tuple _keeps
+    cdef tuple _lucky
     cdef bint _least
-    cdef bint _by_chance
     cdef bint _lucky_drops
+    cdef Chosen _one_die
 
-    @cython.locals(voter=Voter, named=Voter)
+    @cython.locals(voter=Voter, named=Voter, ballot=Vote, certain=bint, rate=double)
     cpdef decide(self, Trace trace)
-    cdef _by_rate(self, Trace trace, Voter named)
+    @cython.locals(voter=Voter, rate=double, highest=double)
+    cdef double _rate(self, Trace trace) except -1
+    cdef bint _is_weighted(self, Trace trace) except -1
     @cython.locals(voter=Voter, rate=double)
-    cdef tuple _rate(self, Trace trace)
+    cdef double _joined(self, Trace trace) except -1

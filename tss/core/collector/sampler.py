@@ -7,6 +7,7 @@ Source: the processor's `processor.go`, `makeDecision` and `evaluateDropPolicies
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tss.core.collector.votes import AllOf, Chosen, Vote
@@ -17,6 +18,8 @@ from tss.core.decision import Decision
 from tss.core.policies.policy import ABSTAIN, DROP, Policy
 from tss.core.routing import Router
 from tss.core.trace import Trace
+
+_TRUE = TRUE  # a copy that is a number of C where this is compiled
 
 
 class Voter(Policy):
@@ -33,7 +36,7 @@ class Voter(Policy):
 
     def vote(self, trace: Trace) -> float:
         """DROP, 1 (sampled) or ABSTAIN. A trace that `probabilistic` does not choose counts as an abstention."""
-        if self.ballot.of(trace) != TRUE:
+        if self.ballot.of(trace) != _TRUE:
             return ABSTAIN
         return DROP if self.drops else 1.0
 
@@ -45,7 +48,7 @@ class Collector(Sampler):
     policies after the first that samples are not asked. It changes only the name.
     """
 
-    __slots__ = ("_by_chance", "_drops", "_keeps", "_least", "_lucky_drops")
+    __slots__ = ("_drops", "_keeps", "_least", "_lucky", "_lucky_drops", "_one_die")
 
     def __init__(
         self, voters: Sequence[Voter], router: Router | None = None, *, least: bool = False, first_match: bool = False
@@ -54,63 +57,71 @@ class Collector(Sampler):
         self._drops = tuple(voter for voter in voters if voter.drops)
         self._keeps = tuple(voter for voter in voters if not voter.drops)
         self._least = least and not first_match
-        self._by_chance = any(voter.ballot.by_chance for voter in voters)
+        self._lucky = tuple(voter for voter in self._keeps if voter.ballot.by_chance)
         self._lucky_drops = any(voter.ballot.by_chance for voter in self._drops)
+        salts = {None if die is None else die.salt for die in (_die(voter.ballot) for voter in self._lucky)}
+        self._one_die = _die(self._lucky[0].ballot) if len(salts) == 1 and None not in salts else None
 
     def decide(self, trace: Trace) -> Decision:
         """See Sampler. The rate is the probability with which traces like this one are kept."""
         for voter in self._drops:
-            if voter.ballot.of(trace) == TRUE:
+            if voter.ballot.of(trace) == _TRUE:
                 return self.decision(trace, voter.name, 0.0, keep=False)
         named: Voter | None = None
+        certain = False
         for voter in self._keeps:
-            if voter.ballot.of(trace) != TRUE:
+            ballot = voter.ballot
+            if named is not None and ballot.by_chance and not self._least:
+                continue  # the first is named, and whether the trace is kept for certain depends on the others
+            if ballot.of(trace) != _TRUE:
                 continue
-            if named is None or voter.ballot.threshold < named.ballot.threshold:
+            if named is None or (self._least and ballot.threshold < named.ballot.threshold):
                 named = voter
-            if not self._least or not named.ballot.threshold:
-                break
-        if self._by_chance:
-            return self._by_rate(trace, named)
+            if not ballot.by_chance:
+                certain = True
+                break  # its threshold is 0
         if named is None:
-            return self.decision(trace, NONE, 0.0, keep=False)
-        return self.decision(trace, named.name, 1.0, keep=True)
+            rate = self._rate(trace) if self._lucky else 0.0
+            return self.decision(trace, NONE, rate, keep=False, weighted=self._is_weighted(trace))
+        if certain:
+            return self.decision(trace, named.name, 1.0, keep=True, weighted=not self._lucky_drops)
+        return self.decision(trace, named.name, self._rate(trace), keep=True, weighted=self._is_weighted(trace))
 
-    def _by_rate(self, trace: Trace, named: Voter | None) -> Decision:
-        """The decision if chance takes part in any policy. ``named``: the policy that keeps the trace, if one does."""
-        rate, weighted = self._rate(trace)
-        if named is None:
-            return self.decision(trace, NONE, rate, keep=False, weighted=weighted)
-        return self.decision(trace, named.name, rate, keep=True, weighted=weighted)
-
-    def _rate(self, trace: Trace) -> tuple[float, bool]:
-        """The probability with which a trace like this one is sampled, and whether the trace's randomness alone decides.
+    def _rate(self, trace: Trace) -> float:
+        """The probability that one of the policies that choose by chance samples a trace like this one.
 
         Policies that look at the same hash are consistent: the highest share counts. Different salts are independent.
         """
-        shares: dict[str, float] = {}
-        weighted = not self._lucky_drops
-        for voter in self._keeps:
+        if self._one_die is None:
+            return self._joined(trace)
+        highest = 0.0
+        for voter in self._lucky:
             rate = voter.ballot.rate(trace)
-            if not rate:
-                continue
-            if not voter.ballot.by_chance:
-                return 1.0, not self._lucky_drops
-            die = _die(voter.ballot, trace)
-            weighted = weighted and die == ""
-            die = f"of {voter.name}" if die is None else f"salt {die}"
-            shares[die] = max(rate, shares.get(die, 0.0))
-        kept = 1.0
-        for share in shares.values():
-            kept *= 1.0 - share
-        return 1.0 - kept if len(shares) > 1 else max(shares.values(), default=0.0), weighted
+            highest = max(highest, rate)
+        return highest
+
+    def _is_weighted(self, trace: Trace) -> bool:
+        """Whether the trace's randomness alone decides, where chance does."""
+        if not self._lucky:
+            return True
+        return not self._lucky_drops and self._one_die is not None and self._one_die.is_consistent(trace)
+
+    def _joined(self, trace: Trace) -> float:
+        """The rate with several hashes."""
+        shares: dict[str, float] = {}
+        for voter in self._lucky:
+            rate = voter.ballot.rate(trace)
+            if rate:
+                die = _die(voter.ballot)
+                key = f"of {voter.name}" if die is None else f"salt {die.die(trace)}"
+                shares[key] = max(rate, shares.get(key, 0.0))
+        if len(shares) <= 1:
+            return max(shares.values(), default=0.0)
+        return 1.0 - math.prod([1.0 - share for share in shares.values()])
 
 
-def _die(ballot: Vote, trace: Trace) -> str | None:
-    """The salt of the one hash that decides, or "" if the trace's randomness decides. None: it is not as simple as that."""
+def _die(ballot: Vote) -> Chosen | None:
+    """The one policy whose hash decides. None: it is not as simple as that."""
     if isinstance(ballot, Chosen):
-        return ballot.die(trace)
-    if isinstance(ballot, AllOf):
-        dice = {_die(member, trace) for member in ballot.members if member.by_chance}
-        return dice.pop() if len(dice) == 1 else None
-    return None
+        return ballot
+    return ballot.only if isinstance(ballot, AllOf) else None

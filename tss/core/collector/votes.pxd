@@ -6,6 +6,11 @@ from tss.core.conditions.program cimport Program
 from tss.core.policies.probability cimport randomness
 from tss.core.trace cimport Trace
 
+cdef int _FALSE
+cdef int _TRUE
+cdef int _ERROR
+cdef int _SAW
+
 
 cdef class Vote:
     cdef readonly tuple asks
@@ -56,6 +61,7 @@ cdef class Chosen(Vote):
 
     cpdef bind(self, Program program)
     cpdef str die(self, Trace trace)
+    cpdef bint is_consistent(self, Trace trace) except -1
     @cython.locals(given="long long", found="long long")
     cpdef int of(self, Trace trace) except -1
     cpdef double rate(self, Trace trace) except -1
@@ -63,6 +69,7 @@ cdef class Chosen(Vote):
 
 cdef class AllOf(Vote):
     cdef readonly tuple members
+    cdef readonly Chosen only
 
     @cython.locals(member=Vote)
     cpdef bind(self, Program program)
@@ -70,6 +77,7 @@ cdef class AllOf(Vote):
     cpdef int of(self, Trace trace) except -1
     @cython.locals(member=Vote)
     cpdef double rate(self, Trace trace) except -1
+    cdef double _joined(self, Trace trace) except -1
 
 
 cdef class Opposite(Vote):

@@ -19,6 +19,9 @@ from tss.core.tracestate import SAW_RV, SAW_TH
 DEFAULT_SALT = "default-hash-seed"
 NEVER = 1 << 56
 """The threshold that no randomness reaches."""
+# Copies that are numbers of C where this is compiled.
+_FALSE, _TRUE, _ERROR = FALSE, TRUE, ERROR
+_SAW = SAW_RV | SAW_TH
 
 
 class Vote:
@@ -42,7 +45,7 @@ class Vote:
 
     def rate(self, trace: Trace) -> float:
         """The probability that this policy samples traces like this one."""
-        return 1.0 if self.of(trace) == TRUE else 0.0
+        return 1.0 if self.of(trace) == _TRUE else 0.0
 
 
 class Always(Vote):
@@ -50,7 +53,7 @@ class Always(Vote):
 
     def of(self, trace: Trace) -> int:
         """See Vote."""
-        return TRUE
+        return _TRUE
 
 
 class Held(Vote):
@@ -70,8 +73,8 @@ class Held(Vote):
     def of(self, trace: Trace) -> int:
         """See Vote."""
         answer = self._program.answer(trace.facts, self._slot)
-        if self._inverted and answer != ERROR:
-            return TRUE - answer
+        if self._inverted and answer != _ERROR:
+            return _TRUE - answer
         return answer
 
 
@@ -91,9 +94,9 @@ class AnyHeld(Vote):
     def of(self, trace: Trace) -> int:
         """See Vote."""
         for slot in self._slots:
-            if self._program.answer(trace.facts, slot) == TRUE:
-                return TRUE
-        return FALSE
+            if self._program.answer(trace.facts, slot) == _TRUE:
+                return _TRUE
+        return _FALSE
 
 
 class SpanCount(Vote):
@@ -106,7 +109,7 @@ class SpanCount(Vote):
 
     def of(self, trace: Trace) -> int:
         """See Vote."""
-        return TRUE if trace.spans >= self._least and (self._most == 0 or trace.spans <= self._most) else FALSE
+        return _TRUE if trace.spans >= self._least and (self._most == 0 or trace.spans <= self._most) else _FALSE
 
 
 class Chosen(Vote):
@@ -131,17 +134,19 @@ class Chosen(Vote):
 
     def die(self, trace: Trace) -> str:
         """What decides by chance: "" for the trace's randomness, else the salt of the hash."""
-        if self._consistent and self._program.marks(trace.facts) & (SAW_RV | SAW_TH):
-            return ""
-        return self.salt
+        return "" if self.is_consistent(trace) else self.salt
+
+    def is_consistent(self, trace: Trace) -> bool:
+        """Whether the trace's randomness decides, and not the hash."""
+        return self._consistent and self._program.marks(trace.facts) & _SAW != 0
 
     def of(self, trace: Trace) -> int:
         """See Vote."""
-        if self._consistent and not self.die(trace):
+        if self._consistent and self.is_consistent(trace):
             given = self._program.randomness(trace.facts)
             found = randomness(trace.trace_id) if given < 0 else given
-            return TRUE if found >= self.threshold else FALSE
-        return TRUE if fnv(self._salted, trace.trace_id) <= self._highest else FALSE
+            return _TRUE if found >= self.threshold else _FALSE
+        return _TRUE if fnv(self._salted, trace.trace_id) <= self._highest else _FALSE
 
     def rate(self, trace: Trace) -> float:
         """See Vote."""
@@ -149,7 +154,8 @@ class Chosen(Vote):
 
 
 class AllOf(Vote):
-    """`and`, and the members of `drop`. Without members it is TRUE."""
+    """`and`, and the members of `drop`. Without members it is TRUE. ``only`` is the one member that chooses by chance, if
+    there is just one and it is `probabilistic`."""
 
     def __init__(self, of: Sequence[Vote]) -> None:
         super().__init__(
@@ -158,6 +164,8 @@ class AllOf(Vote):
             threshold=max([each.threshold for each in of], default=0),
         )
         self.members = tuple(of)
+        lucky = [member for member in of if member.by_chance]
+        self.only = lucky[0] if len(lucky) == 1 and isinstance(lucky[0], Chosen) else None
 
     def bind(self, program: Program) -> None:
         """See Vote."""
@@ -168,12 +176,21 @@ class AllOf(Vote):
         """See Vote."""
         for member in self.members:
             answer = member.of(trace)
-            if answer != TRUE:
+            if answer != _TRUE:
                 return answer
-        return TRUE
+        return _TRUE
 
     def rate(self, trace: Trace) -> float:
         """See Vote."""
+        if self.only is not None:
+            for member in self.members:
+                if member is not self.only and member.of(trace) != _TRUE:
+                    return 0.0
+            return self.only.share
+        return self._joined(trace)
+
+    def _joined(self, trace: Trace) -> float:
+        """The rate if several members choose by chance."""
         least: dict[str, float] = {}  # members that look at one hash, or at the randomness: the lowest share decides
         others = 1.0
         for member in self.members:
@@ -200,13 +217,13 @@ class Opposite(Vote):
     def of(self, trace: Trace) -> int:
         """See Vote."""
         answer = self.member.of(trace)
-        return answer if answer == ERROR else TRUE - answer
+        return answer if answer == _ERROR else _TRUE - answer
 
     def rate(self, trace: Trace) -> float:
         """See Vote."""
         if self.by_chance:
             return 1.0 - self.member.rate(trace)
-        return 1.0 if self.of(trace) == TRUE else 0.0
+        return 1.0 if self.of(trace) == _TRUE else 0.0
 
 
 def _rounded(value: float) -> int:
