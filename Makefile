@@ -62,9 +62,10 @@ soak: .venv/.lock .cache/.servers ## whether memory grows: 20 cycles of filling 
 	$(PY) -m bench.soak --cycles 20
 	$(PY) -m bench.soak --minutes 60 $(ARGS)
 
-fuzz: .venv/.lock ## the compiled scanner against the reference, at random and under AddressSanitizer. SECONDS=600 for longer
+fuzz: .venv/.lock ## the compiled scanner against the reference, at random and under AddressSanitizer; conditions. SECONDS=600 for longer
 	$(PY) -m fuzz --cases $$(( $(SECONDS) * 20000 )) --seed $(SEED)
 	$(PY) -m fuzz.sanitized --seconds $(SECONDS)
+	$(PY) -m fuzz.conditions --cases $$(( $(SECONDS) * 1000 )) --seed $(SEED)
 
 check: .venv/.lock ## lint, format, types, and that the generated pages are fresh
 	$(PY) -m ruff check .

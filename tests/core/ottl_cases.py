@@ -79,7 +79,10 @@ class View:
         self._given = given
 
     def value(self, place: Place, name: str) -> Found:
-        return self._given[place][name]
+        its: Mapping[str, Any] = self._given[place]
+        if name == "duration":
+            return int(its["end_time_unix_nano"] - its["start_time_unix_nano"])
+        return its[name]
 
     def event(self, given: Mapping[str, Found]) -> View:
         return View({**self._given, Place.EVENT: given})

@@ -8,6 +8,7 @@ import hashlib
 import ipaddress
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ from tss.core.conditions.comparing import as_raw, compare
 from tss.core.conditions.errors import Failed
 from tss.core.conditions.values import (
     SECOND,
+    STRAY,
     AnyList,
     Duration,
     Opaque,
@@ -193,41 +195,68 @@ def contains_value(items: Sequence[Value], item: Value) -> bool:
 # -- regular expressions
 
 
-@lru_cache(_DYNAMIC_PATTERNS)
-def _dynamic(pattern: str) -> Any:
+_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
+
+
+def compiled(pattern: str) -> Any:
+    """A regular expression of a condition. Raises ValueError with the reason."""
+    if _BYTE.search(pattern):
+        raise ValueError(r"\C, a single byte, is known to C++ only")  # Go's regexp, which the Collector has, refuses it
     return expression(pattern)
+
+
+@lru_cache(_DYNAMIC_PATTERNS)
+def _compiled(pattern: str) -> Any:
+    return compiled(pattern)
 
 
 def _expression(pattern: str) -> Any:
     try:
-        return _dynamic(readable(pattern))
+        return _compiled(readable(pattern))
     except ValueError as error:
         raise Failed(f"not a regular expression: {error}") from error
 
 
 def readable(value: str) -> str:
-    """A text for RE2, which wants UTF-8: half characters become U+FFFD."""
-    return value if value.isascii() else raw(value).decode("utf-8", "replace")
+    """A text for RE2, which wants UTF-8: each byte of half a character becomes U+FFFD."""
+    return value if value.isascii() else STRAY.sub("\ufffd", value)
 
 
 def matcher(pattern: str | None) -> Callable[[str | None, str], bool]:
     """IsMatch with a known pattern, or with one that comes with each span. Raises ValueError."""
     if pattern is None:
         return lambda value, each: value is not None and _expression(each).search(readable(value)) is not None
-    search = expression(pattern).search
+    search = compiled(pattern).search
     return lambda value, _: value is not None and search(readable(value)) is not None
 
 
-def extractor(pattern: str | None) -> Callable[[str, str], Mapping[str, str]]:
+_GROUP = re.compile(r"\(\?P?<(\w+)>")
+
+
+def _with_groups(pattern: str) -> Any:
+    names = _GROUP.findall(pattern)
+    if len(set(names)) < len(names):
+        raise ValueError("two groups have the same name")
+    return compiled(pattern)
+
+
+def _groups(pattern: str) -> Any:
+    try:
+        return _with_groups(readable(pattern))
+    except ValueError as error:
+        raise Failed(f"not a regular expression: {error}") from error
+
+
+def extractor(fixed: str | None) -> Callable[[str, str], Mapping[str, str]]:
     """ExtractPatterns with a known pattern or not. Raises ValueError."""
-    known = None if pattern is None else expression(pattern)
+    known = None if fixed is None else _with_groups(fixed)
 
     def extract(value: str, each: str) -> Mapping[str, str]:
-        compiled = _expression(each) if known is None else known
-        if not compiled.groupindex:
+        pattern = _groups(each) if known is None else known
+        if not pattern.groupindex:
             raise Failed("ExtractPatterns: the expression has no named group")
-        match = compiled.search(readable(value))
-        return {} if match is None else {name: match.group(name) or "" for name in compiled.groupindex}
+        match = pattern.search(readable(value))
+        return {} if match is None else {name: match.group(name) or "" for name in pattern.groupindex}
 
     return extract
 
@@ -273,7 +302,7 @@ def _finite(number: str) -> float:
 def parse_json(value: str) -> Value:
     """Numbers become floats. Only objects and arrays are taken."""
     try:
-        found = json.loads(value, parse_int=_finite, parse_float=_finite, parse_constant=_no_constant)
+        found = json.loads(value, strict=False, parse_int=_finite, parse_float=_finite, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise Failed("ParseJSON: not JSON") from error
     if not isinstance(found, (dict, list)):

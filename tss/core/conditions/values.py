@@ -250,7 +250,7 @@ def parsed_float(value: str) -> float:
     lower = value.lower() if value.isascii() else ""
     plain = lower.replace("_", "") if _underscores_fit(lower) else ""
     unsigned = lower[1:] if lower[:1] in {"+", "-"} and lower else lower
-    if unsigned in _NAMED:
+    if unsigned in _NAMED and not (unsigned == "nan" and unsigned != lower):
         return -_NAMED[unsigned] if lower[0] == "-" else _NAMED[unsigned]
     try:
         if _FLOAT.fullmatch(plain):
@@ -406,13 +406,14 @@ def _json_inside(value: Value) -> str:
 
 _ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _TO_ESCAPE = re.compile("[<>&\u2028\u2029]")
-_STRAY = re.compile("[\udc80-\udcff]")
+STRAY = re.compile("[\udc80-\udcff]")
+"""A byte of half a character."""
 
 
 def _quoted(value: str) -> str:
     quoted = json.dumps(value, ensure_ascii=False)
     quoted = quoted.replace("\\b", "\\u0008").replace("\\f", "\\u000c") if "\\" in quoted else quoted
-    return _STRAY.sub("\\\\ufffd", _TO_ESCAPE.sub(lambda found: _ESCAPED[found[0]], quoted))
+    return STRAY.sub("\\\\ufffd", _TO_ESCAPE.sub(lambda found: _ESCAPED[found[0]], quoted))
 
 
 def float_text(value: float) -> str:
