@@ -16,6 +16,9 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
 from tss.core.conditions.formula import Found, Place, Truth
 from tss.core.conditions.language import Condition, ConditionError, Context, parse
 
@@ -255,7 +258,9 @@ class Cases:
         if chance < 0.84:
             return f"[{', '.join(self._value(depth + 1) for _ in range(self._rng.randrange(3)))}]"
         if chance < 0.86:
-            items = [f"{self._quoted(('a', 'b'))}: {self._value(depth + 1)}" for _ in range(self._rng.randrange(3))]
+            # One key twice differs between v0.161 and v1.4.1, of which ours is the latter.
+            keys = self._rng.sample(("a", "b", "x y"), self._rng.randrange(3))
+            items = [f"{json.dumps(key)}: {self._value(depth + 1)}" for key in keys]
             return f"{{{', '.join(items)}}}"
         return self._call(depth)
 
@@ -325,7 +330,7 @@ class Cases:
         return self._pick((
             "resource.schema_url", "resource.dropped_attributes_count", "scope.name", "scope.version", "resource.attributes",
             "scope.attributes", "instrumentation_scope.name", "scope.schema_url", "duration", "span.duration", "name.x", 'name["x"]',
-            "spanevent.name", "event_index", "time", "time_unix_nano", "otelcol.client.addr", "resource", "kind.x", "attributes.k",
+            "spanevent.name", "event_index", "time", "time_unix_nano", "resource", "kind.x", "attributes.k",
             'trace_state["a"]["b"]', "trace_state[0]", "status.code.x", "scope.cache",
         ))  # fmt: skip
 
@@ -425,6 +430,16 @@ def _span_json(span: Mapping[str, Any]) -> Json:
             for event in span["events"]
         ],
     }
+
+
+def otlp_bytes(trace: Mapping[Place, Any]) -> bytes:
+    """The trace as OTLP's protobuf."""
+    found = otlp_json(trace)
+    for group in found["resourceSpans"][0]["scopeSpans"]:
+        for span in group["spans"]:  # protobuf's own JSON has bytes in base64
+            for name in ("traceId", "spanId", "parentSpanId"):
+                span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
+    return ParseDict(found, TracesData()).SerializeToString()
 
 
 def ours(text: str, context: Context, trace: Mapping[Place, Any]) -> list[str] | None:

@@ -170,6 +170,8 @@ class Checker:
     def _given(self, function: Function, tree: Call) -> list[Argument | None]:
         """The argument of each parameter."""
         parameters = function.parameters
+        if not parameters:  # pkg/ottl then looks at no argument
+            return []
         needed = sum(not parameter.is_optional for parameter in parameters)
         if not needed <= len(tree.arguments) <= len(parameters):
             count = f"{needed}" if needed == len(parameters) else f"{needed} to {len(parameters)}"

@@ -387,6 +387,11 @@ def _id_reader(size: int, make: Callable[[bytes], Value]) -> Callable[[bytes], V
 trace_id, span_id = _id_reader(16, TraceId), _id_reader(8, SpanId)
 
 
+def is_no_id(value: SpanId | None) -> bool:
+    """Whether an id is all zero."""
+    return value is None or not any(value.value)
+
+
 # -- times
 
 

@@ -221,14 +221,9 @@ def _indexed(value: Value, key: Value) -> Value:
 
 
 def _applied(node: Applied, reach: Reach) -> Get:
-    if node.function.name == "IsRootSpan":
-        parent = expression(PARENT, reach)
-        return lambda view: not any(getattr(parent(view), "value", b""))
-    gets = [
-        _argument(parameter.takes, argument, reach)
-        for parameter, argument in zip(node.function.parameters, node.arguments, strict=True)
-    ]
     run, keys = node.run, [expression(key, reach) for key in node.keys]
+    # IsRootSpan takes no arguments, and reads the id of the parent.
+    gets = [expression(PARENT, reach)] if node.function.name == "IsRootSpan" else _arguments(node, reach)
     if len(gets) == 1 and not keys:
         only = gets[0]
         return lambda view: run(only(view))
@@ -240,6 +235,13 @@ def _applied(node: Applied, reach: Reach) -> Get:
         return value
 
     return call
+
+
+def _arguments(node: Applied, reach: Reach) -> list[Get]:
+    return [
+        _argument(parameter.takes, argument, reach)
+        for parameter, argument in zip(node.function.parameters, node.arguments, strict=True)
+    ]
 
 
 def _argument(takes: Takes, argument: Expression | None, reach: Reach) -> Get:

@@ -196,7 +196,7 @@ TABLE: tuple[Function, ...] = (
     _one("IsList", "whether a value is a list", c.is_any_list, Takes.ANY),
     _one("IsMap", "whether a value is a map", c.is_map, Takes.IS_MAP),
     _regex("IsMatch", "whether a value, as a string, has a match of a regular expression (RE2)", c.matcher, Takes.TEXT_LIKE),
-    _of("IsRootSpan", "whether a span has no parent", lambda: False),
+    _of("IsRootSpan", "whether a span has no parent", c.is_no_id),
     _one("IsString", "whether a value is a string", c.is_text, Takes.IS_TEXT),
     _one("IsValidLuhn", "whether the last digit is a right check digit", c.luhn, Takes.TEXT_LIKE),
     _one("Keys", "the keys of a map, as a list", list, Takes.MAP),

@@ -186,6 +186,8 @@ _PLAIN: dict[tuple[Place, str], Callable[[View], Found]] = {
     (Place.SPAN, "end_time_unix_nano"): lambda view: _int64(view.span.end_time_unix_nano),
     (Place.SPAN, "duration"): _duration,
     (Place.SPAN, "dropped_attributes_count"): lambda view: int(view.span.dropped_attributes_count),
+    (Place.SPAN, "events"): lambda view: list(view.span.events),  # serialized: only their number is asked
+    (Place.SPAN, "links"): lambda view: list(view.span.links),
     (Place.SPAN, "dropped_events_count"): lambda view: int(view.span.dropped_events_count),
     (Place.SPAN, "dropped_links_count"): lambda view: int(view.span.dropped_links_count),
     (Place.EVENT, "name"): lambda view: text(view.event.name),
