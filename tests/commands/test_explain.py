@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from tests.core.spans import span_id, trace_id
+from tests.oracles.making import cases
+from tests.policies import answer
 from tss.__main__ import main
 from tss.commands.explain import document, explained
 from tss.core.buffer import Limits, Waits
@@ -82,12 +84,6 @@ def told(path: str, *lines: str) -> list[dict[str, Any]]:
     return explained_with(sampler_of(settings), limits(settings), waits_of(settings), *lines)
 
 
-def told_by_section(section: dict[str, Any], *lines: str) -> list[dict[str, Any]]:
-    plan = read(section)
-    bounds = Limits(1, 1, 1, 10_000, plan.max_trace_bytes)
-    return explained_with(plan.sampler(), bounds, Waits(0, 0, 0, plan.decision_wait_ms, plan.root_wait_ms), *lines)
-
-
 def explained_with(sampler: Sampler, bounds: Limits, waits: Waits, *lines: str) -> list[dict[str, Any]]:
     found: Any = document(explained([each.encode() for each in lines], sampler, bounds, waits))
     assert found["unreadable"] == []
@@ -140,6 +136,7 @@ def test_law_7_the_randomness_and_the_threshold_that_are_told_decide(config) -> 
         assert int(trace["randomness"], 16) == randomness(trace_id(number))
         assert int(trace["threshold"], 16) == threshold(trace["rate"])
         assert (trace["verdict"] == "keep") is (int(trace["randomness"], 16) >= int(trace["threshold"], 16))
+        assert trace["rate"] == max(each["rate"] or 0 for each in trace["votes"] if "shadow" not in each)
 
 
 def test_a_random_value_in_the_trace_state_is_the_one_that_is_told(config) -> None:
@@ -148,9 +145,9 @@ def test_a_random_value_in_the_trace_state_is_the_one_that_is_told(config) -> No
     assert (trace["randomness"], trace["verdict"]) == ("00000000000001", "drop")
 
 
-def test_a_section_of_a_collector_answers_in_its_words() -> None:
-    probe, failed, *plain = told_by_section(
-        THEIRS,
+def test_a_section_of_a_collector_answers_in_its_words(config) -> None:
+    probe, failed, *plain = told(
+        config(otelTailSampling=THEIRS),
         line(span(1, path="/healthz", error=True)),
         line(span(2, path="1", error=True)),
         *[line(span(number, parent=9)) for number in range(3, 60)],
@@ -168,9 +165,30 @@ def test_a_section_of_a_collector_answers_in_its_words() -> None:
     assert {trace["verdict"] for trace in plain} == {"keep", "drop"}
 
 
-def test_a_trace_that_is_too_large_is_told_and_so_are_its_late_spans() -> None:
+def test_the_decisions_are_those_of_the_daemon_and_follow_from_the_votes() -> None:
+    """Random sections and traces, near each other's limits."""
+    verdicts = set()
+    for case in cases("explain", 150):
+        expected = answer(case)
+        if "error" in expected:
+            continue
+        plan = read(case["config"], case["gates"])
+        waits = Waits(0, 0, 0, plan.decision_wait_ms, plan.root_wait_ms)
+        bounds = Limits(1, 1, 1, 1 << 40, plan.max_trace_bytes)
+        traces = explained_with(plan.sampler(), bounds, waits, *map(json.dumps, case["traces"]))
+        assert [(each["traceId"], each["verdict"] == "keep") for each in traces] == [
+            (each["trace_id"], each["decision"] == "sampled") for each in expected["decisions"]
+        ]
+        for trace in traces:
+            said = [each["vote"] for each in trace["votes"]]
+            assert (trace["verdict"] == "keep") is ("sampled" in said and "drop" not in said)
+            verdicts |= {trace["verdict"], *said}
+    assert verdicts == {"keep", "drop", "sampled", "not_sampled", "error"}
+
+
+def test_a_trace_that_is_too_large_is_told_and_so_are_its_late_spans(config) -> None:
     section = THEIRS | {"maximum_trace_size_bytes": 300}
-    [trace] = told_by_section(section, *[line(span(1, number, error=True)) for number in range(9)])
+    [trace] = told(config(otelTailSampling=section), *[line(span(1, number, error=True)) for number in range(9)])
     assert (trace["verdict"], trace["policy"], trace["reason"]) == ("drop", "maximum_trace_size_bytes", "too_large")
     assert trace["votes"] == []
     assert trace["spans"] + trace["lateSpans"] == 9 and trace["lateSpans"] > 0
