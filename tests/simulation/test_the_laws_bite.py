@@ -21,6 +21,9 @@ from tests.simulation.world import run
 from tss.core import evaluation
 from tss.core.buffer import Buffer
 from tss.core.combining import Sampler
+from tss.core.conditions.formula import All, OfSpans
+from tss.core.conditions.program import Program
+from tss.core.conditions.statement import Asked, Every
 from tss.core.deadletter import DeadLetter
 from tss.core.decision import Reason
 from tss.core.delivery import Accepted, Again
@@ -30,6 +33,8 @@ from tss.core.memory import DROPPED, UNKNOWN, Memory
 from tss.core.packing import Packed
 from tss.core.parked import ParkingCheckpoint, Shelf
 from tss.core.partition import Commit, Partition
+from tss.core.policies.matching import Matching
+from tss.core.policies.policy import ABSTAIN
 from tss.core.trace import Trace
 from tss.edges.redis.takeover import ParkedTraces
 from tss.state import lane
@@ -389,6 +394,51 @@ def test_a_sabotage_is_noticed(sabotage, monkeypatch):
     assert bites(check, filter(LOOKED_AT.get(check), map(plan, RARE.get(sabotage, SEEDS))))
 
 
+def keeps_the_facts_of_the_last_record_only(patch: Patch) -> str:
+    patch(Program, "fold", lambda self, facts, further: further or facts)
+    return biting.NOT_THE_POLICIES
+
+
+def lets_a_shadow_act(patch: Patch) -> str:
+    original = Matching.__init__
+
+    def acting(self, name, says, statement, *, shadow=False):
+        original(self, name, says, statement)
+
+    patch(Matching, "__init__", acting)
+    return biting.NOT_THE_POLICIES
+
+
+def lets_a_drop_lose(patch: Patch) -> str:
+    vote = Matching.vote
+    patch(Matching, "vote", lambda self, trace: max(0.0, found) if (found := vote(self, trace)) != ABSTAIN else found)
+    return biting.NOT_THE_POLICIES
+
+
+def asks_each_span_for_itself(patch: Patch) -> str:
+    """What has to hold for one span may hold for several."""
+    original = Matching.__init__
+
+    def loose(self, name, says, statement, *, shadow=False):
+        match statement:
+            case Asked(OfSpans(All(of), each)):
+                statement = Every(tuple(Asked(OfSpans(part, each)) for part in of))
+        original(self, name, says, statement, shadow=shadow)
+
+    patch(Matching, "__init__", loose)
+    return biting.NOT_THE_POLICIES
+
+
+@pytest.mark.parametrize(
+    "sabotage",
+    [keeps_the_facts_of_the_last_record_only, lets_a_shadow_act, lets_a_drop_lose, asks_each_span_for_itself],
+    ids=lambda sabotage: sabotage.__name__,
+)
+def test_a_sabotage_of_the_policies_is_noticed(sabotage, monkeypatch):
+    check = sabotage(monkeypatch.setattr)
+    assert bites(check, (plan(seed, ruled=True) for seed in SEEDS))
+
+
 def tells_nobody_what_it_kept(patch: Patch) -> str:
     async def keep(self, traces):
         self._buffer.deliver(traces)
@@ -522,3 +572,18 @@ def _sentences() -> list[str]:
                 said = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
                 found += [said] if said.startswith("law ") else []
     return found
+
+
+def forgets_the_facts_of_what_is_parked(patch: Patch) -> str:
+    take_over = Trace.take_over
+
+    def forgetful(self, summary):
+        take_over(self, attrs.evolve(summary, facts=b""))
+
+    patch(Trace, "take_over", forgetful)
+    return biting.NOT_THE_POLICIES
+
+
+def test_a_fleet_with_policies_notices_that_parked_facts_are_lost(monkeypatch):
+    check = forgets_the_facts_of_what_is_parked(monkeypatch.setattr)
+    assert bites(check, (fleet(seed, ruled=True) for seed in SEEDS))
