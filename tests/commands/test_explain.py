@@ -156,7 +156,7 @@ def test_a_section_of_a_collector_answers_in_its_words(config) -> None:
     assert (probe["verdict"], probe["policy"], probe["reason"]) == ("drop", "probes", "root_wait")
     assert votes(failed)["errors"] == ("sampled", None)
     assert votes(failed)["fails"] == ("error", None)
-    assert votes(failed)["probes"] == ("not_sampled", None)
+    assert votes(failed)["probes"] == ("abstain", None)
     assert (failed["verdict"], failed["policy"]) == ("keep", "errors")
     for trace in plain:
         vote, share = votes(trace)["some"]
@@ -183,7 +183,7 @@ def test_the_decisions_are_those_of_the_daemon_and_follow_from_the_votes() -> No
             said = [each["vote"] for each in trace["votes"]]
             assert (trace["verdict"] == "keep") is ("sampled" in said and "drop" not in said)
             verdicts |= {trace["verdict"], *said}
-    assert verdicts == {"keep", "drop", "sampled", "not_sampled", "error"}
+    assert verdicts == {"keep", "drop", "sampled", "not_sampled", "error", "abstain"}
 
 
 def test_a_trace_that_is_too_large_is_told_and_so_are_its_late_spans(config) -> None:

@@ -81,7 +81,7 @@ def _ballot(voter: Voter, trace: Trace) -> Voice:
     elif answer == TRUE:
         says = Says.DROP if voter.drops else Says.SAMPLED
     else:
-        says = Says.NOT_SAMPLED
+        says = Says.ABSTAIN if voter.drops else Says.NOT_SAMPLED
     return Voice(voter.name, says, voter.ballot.rate(trace) if voter.ballot.by_chance else None)
 
 
