@@ -44,7 +44,9 @@ cdef class Parts:
 cdef class Answering:
     cdef readonly list fields  # for each Asked
     cdef readonly bint asks_any
-    cdef object program
+    cdef readonly object program
+    cdef uint32_t first
+    cdef bint weighs
     cdef Leaves leaves
     cdef Step *steps
     cdef Formula *own  # of each OfSpans: its formula for spans

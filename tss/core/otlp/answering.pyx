@@ -16,7 +16,7 @@ from tss.core.otlp.found cimport (
     EVENT_INDEX, NONE, RESOURCE, ROOT, SCOPE, TRACE_STATE, Hit, Kept, Run, Scan, Span, Trace, hits, holder_of, holders, lasting,
     runs, spans,
 )
-from tss.core.otlp.protobuf cimport LENGTH, MAX_DEPTH, Failure, Pos, content, head, skip
+from tss.core.otlp.protobuf cimport LENGTH, MAX_DEPTH, Failure, Pos, content, head, skip, write_fixed64
 from tss.core.otlp.values cimport OUT_OF_MEMORY, READ, Outcome, keep_plain, look_up
 
 from tss.core.conditions.formula import Fold, Place
@@ -71,10 +71,14 @@ cdef inline void fold(uint64_t *found, uint64_t more, uint64_t firsts) noexcept 
 
 
 cdef inline uint8_t *write64(uint8_t *out, uint64_t value) noexcept nogil:
-    cdef int number
-    for number in range(8):
-        out[number] = value >> 8 * number & 0xFF
+    write_fixed64(out, value)
     return out + 8
+
+
+cdef inline void copy(uint64_t *out, const uint64_t *words, uint32_t count) noexcept nogil:
+    cdef uint32_t number
+    for number in range(count):
+        out[number] = words[number]
 
 
 cdef uint8_t *write_answers(uint8_t *out, const uint64_t *found, uint32_t asks) noexcept nogil:
@@ -119,11 +123,15 @@ cdef bytes shared_fields(Scan *s, uint32_t holder):
 
 
 cdef class Answering:
-    """A program, compiled for the scanner."""
+    """A program, compiled for the scanner.
 
-    def __cinit__(self, program):
+    `first` is the number of its first field among those of all programs that the scanner asks. It weighs trace states if
+    `weighs` says so.
+    """
+
+    def __cinit__(self, program, uint32_t first, bint weighs):
         cdef Py_ssize_t number
-        self.program = program
+        self.program, self.first, self.weighs = program, first, weighs
         self.leaves = Leaves(program)
         self.fields = [program.fields[field] for field, _ in self.leaves.places]
         self.asks_any = bool(program.asks)
@@ -236,14 +244,16 @@ cdef class Answering:
     cdef const uint64_t *_plain_answers(self, const uint64_t *answers) except NULL:
         """The answers of all formulas for spans that are not general. They are valid until the next call."""
         cdef uint32_t number, size = 2 * self.leaves.words
-        cdef uint64_t hash = 0
+        cdef uint64_t hash = 0, differing = 0
         cdef uint64_t *known
         for number in range(size):
             hash = (hash ^ answers[number]) * 0x9E3779B97F4A7C15u
             hash ^= hash >> 32
         known = self.known + (hash & (KNOWN - 1)) * self.stride
-        if memcmp(known, answers, size * sizeof(uint64_t)) != 0:
-            memcpy(known, answers, size * sizeof(uint64_t))
+        for number in range(size):
+            differing |= known[number] ^ answers[number]
+        if differing:
+            copy(known, answers, size)
             memset(known + size, 0, self.words * sizeof(uint64_t))
             for number in range(self.spans_used):
                 if not self.own[number].is_general:
@@ -251,15 +261,18 @@ cdef class Answering:
         return known + size
 
     cdef int _apply(self, Scan *s, uint32_t hit, uint64_t *answers) except -1:
+        """Set the answers for the values of a span or a holder."""
+        cdef uint32_t number
         while hit != NONE:
-            if hits(s)[hit].ask != TRACE_STATE:
-                self.leaves.answer(hits(s) + hit, answers)
+            number = hits(s)[hit].ask - self.first
+            if number < self.leaves.used:  # else it is of another program, or a trace state
+                self.leaves.answer(hits(s) + hit, number, answers)
             hit = hits(s)[hit].next
         return 0
 
     cdef int _look(self, Scan *s, uint32_t number, uint64_t *answers) except -1:
         """The answers of all leaves for a span's resource and scope, if only these had fields."""
-        memcpy(answers, self.leaves.missing, 2 * self.leaves.words * sizeof(uint64_t))
+        copy(answers, self.leaves.missing, 2 * self.leaves.words)
         self._apply(s, holders(s)[holder_of(s, number, RESOURCE)].hits.first, answers)
         self._apply(s, holders(s)[holder_of(s, number, SCOPE)].hits.first, answers)
         return 0
@@ -313,7 +326,7 @@ cdef class Answering:
             if outcome == OUT_OF_MEMORY or not keep_plain(s, &s.wanted.events, EVENT_INDEX, &hit, &kept):
                 raise MemoryError
             if outcome == READ:
-                memcpy(own, answers, 2 * self.leaves.words * sizeof(uint64_t))
+                copy(own, answers, 2 * self.leaves.words)
                 self._apply(s, kept.first, own)
                 if parts is not None:
                     parts.event, parts.index = PyBytes_FromStringAndSize(<const char *> body, end - body), index
@@ -378,7 +391,7 @@ cdef class Answering:
                 if spans(s)[at].scope != scope:
                     scope = spans(s)[at].scope
                     self._look(s, at, shared)
-                memcpy(answers, shared, size * sizeof(uint64_t))
+                copy(answers, shared, size)
                 self._apply(s, spans(s)[at].hits, answers)
                 plain = self._plain_answers(answers)
                 for number in range(self.words):
@@ -388,7 +401,7 @@ cdef class Answering:
                     self._ask_generals(found, answers, parts)
                 if self.has_events:
                     self._ask_events(s, at, found, answers, parts)
-            if s.has_state:
+            if s.has_state and self.weighs:
                 self._weigh(s, at, &weight)
             if spans(s)[at].parent == ROOT and (root == NONE or is_before(spans(s) + at, spans(s) + root)):
                 root = at

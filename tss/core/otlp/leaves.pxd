@@ -66,12 +66,12 @@ cdef class Leaves:
     cdef uint64_t *missing  # the answers if all fields are missing: words of true, then words of error
     cdef Memo memo
 
-    cdef int answer(self, Hit *hit, uint64_t *answers) except -1
-    cdef int _ask_python(self, Hit *hit, Answers *found) except -1
+    cdef int answer(self, Hit *hit, uint32_t number, uint64_t *answers) except -1
+    cdef int _ask_python(self, Hit *hit, uint32_t number, Answers *found) except -1
     cdef uint64_t weigh(self, Hit *hit) except? 0
     cdef uint64_t held_bytes(self)
     cdef int _lay_out(self) except -1
     cdef int _compile(self, Asked *asked, uint32_t field, uint32_t first) except -1
     cdef int _compile_test(self, Asked *asked, uint64_t bit, test, bint few_texts) except -1
     cdef int _point(self, TextTest *test, uint64_t bit, bytes constant, Operator operator) except -1
-    cdef uint64_t _hash(self, Hit *hit) noexcept
+    cdef uint64_t _hash(self, Hit *hit, uint32_t number) noexcept

@@ -13,6 +13,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
 from tss.core.otlp.memo cimport Entry, Memo, find, hash_of, memo_bytes, put, set_up
+from tss.core.otlp.protobuf cimport is_same
 from tss.core.otlp.found cimport ARRAY, BOOL, BYTES, DOUBLE, INT, MAP, NOT_SET, TEXT, Hit
 
 from tss.core.conditions.formula import Compare
@@ -69,7 +70,7 @@ cdef inline uint64_t of_texts(TextTest *tests, uint32_t count, const uint8_t *at
     cdef uint64_t found = 0
     cdef uint32_t number
     for number in range(count):
-        if (tests[number].size == size and (size == 0 or memcmp(at, tests[number].at, size) == 0)) == (
+        if (tests[number].size == size and is_same(at, tests[number].at, size)) == (
             tests[number].operator == EQUAL
         ):
             found |= tests[number].bit
@@ -292,9 +293,9 @@ cdef class Leaves:
         test.at, test.size = <const uint8_t *> PyBytes_AS_STRING(constant), PyBytes_GET_SIZE(constant)
         return 0
 
-    cdef int answer(self, Hit *hit, uint64_t *answers) except -1:
-        """Set the answers of the tests of a field. `answers` has the words of true, then those of error."""
-        cdef Asked *asked = self.asked + hit.ask
+    cdef int answer(self, Hit *hit, uint32_t number, uint64_t *answers) except -1:
+        """Set the answers of the tests of the field with this number. `answers` has the words of true, then those of error."""
+        cdef Asked *asked = self.asked + number
         cdef Answers found
         cdef Entry *entry
         cdef uint64_t hash
@@ -315,10 +316,10 @@ cdef class Leaves:
         elif hit.type == BYTES:
             found.trues |= of_raw(asked.raw, asked.raw_used, hit.at, hit.bits)
         if asked.memoised[hit.type]:
-            hash = self._hash(hit)
+            hash = self._hash(hit, number)
             entry = NULL if asked.is_distinct else find(&self.memo, hash)
             if entry == NULL:
-                self._ask_python(hit, &found)
+                self._ask_python(hit, number, &found)
             else:
                 found.trues |= entry.trues
                 found.errors |= entry.errors
@@ -326,25 +327,25 @@ cdef class Leaves:
         answers[self.words + asked.word] = answers[self.words + asked.word] & ~asked.mask | found.errors
         return 0
 
-    cdef uint64_t _hash(self, Hit *hit) noexcept:
-        cdef uint64_t kind = <uint64_t> hit.ask << 8 | hit.type
+    cdef uint64_t _hash(self, Hit *hit, uint32_t number) noexcept:
+        cdef uint64_t kind = <uint64_t> number << 8 | hit.type
         if hit.type == INT or hit.type == DOUBLE:
             return hash_of(&self.memo, kind, <const uint8_t *> &hit.bits, 8)
         return hash_of(&self.memo, kind, hit.at, hit.bits)
 
-    cdef int _ask_python(self, Hit *hit, Answers *found) except -1:
+    cdef int _ask_python(self, Hit *hit, uint32_t number, Answers *found) except -1:
         """Add the answers that only Python can give, and remember them."""
-        cdef Asked *asked = self.asked + hit.ask
+        cdef Asked *asked = self.asked + number
         cdef uint32_t field, first, shift = 0
         cdef Answers more
-        field, first = self.places[hit.ask]
+        field, first = self.places[number]
         while not asked.mask >> shift & 1:
             shift += 1
         more = cut(self.program.answers(field, value_of(hit)), first, asked.memoised[hit.type] >> shift)
         more.trues <<= shift
         more.errors <<= shift
         if not asked.is_distinct:
-            put(&self.memo, self._hash(hit), more.trues, more.errors)
+            put(&self.memo, self._hash(hit, number), more.trues, more.errors)
         found.trues |= more.trues
         found.errors |= more.errors
         return 0

@@ -792,7 +792,7 @@ cdef class Scanner:
 
     def __cinit__(self, lookup=NOTHING, program=ASKS_NOTHING):
         self.plain = reference.Scanner(lookup) if lookup.asks else None
-        self.answering = Answering(program)
+        self.answering = Answering(program, 0, True)
         cdef list fields = [
             (number, field, field.key.encode("utf-8", "surrogatepass")) for number, field in enumerate(self.answering.fields)
         ]

@@ -1,10 +1,9 @@
 # The functions of values.pyx that the scanner uses.
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp
 
 from tss.core.otlp.found cimport KEY_SLOTS, NONE, Asks, Hit, Kept, Keys, Scan, grow, hits
-from tss.core.otlp.protobuf cimport LENGTH, Pos
+from tss.core.otlp.protobuf cimport LENGTH, Pos, is_same
 
 cdef enum:
     DEEP_BYTES = 256  # see nesting.py: a shorter value cannot be too deep
@@ -68,7 +67,7 @@ cdef inline int32_t candidate_of(Keys *keys, Pos at, Pos stop) noexcept nogil:
         return NOT_SIMPLE
     candidate = keys.slots[slot_of(<const char *> key, at[1])]
     while candidate >= 0:
-        if keys.items[candidate].size == at[1] and memcmp(keys.items[candidate].text, key, at[1]) == 0:
+        if keys.items[candidate].size == at[1] and is_same(<Pos> keys.items[candidate].text, key, at[1]):
             return candidate
         candidate = keys.items[candidate].next
     return UNASKED

@@ -2,13 +2,13 @@
 """The values that a program asks for, found during the pass. `leaves` answers what is asked of them."""
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
 from tss.core.otlp.found cimport (
     ARRAY, BOOL, BYTES, DOUBLE, INT, MAP, NONE, NOT_SET, TEXT, Asks, Hit, Kept, Keys, Scan, Text, hits,
 )
 from tss.core.otlp.protobuf cimport (
-    FIXED64, LENGTH, MAX_DEPTH, NO_TROUBLE, VARINT, Failure, Pos, content, fixed64, head, skip, varint,
+    FIXED64, LENGTH, MAX_DEPTH, NO_TROUBLE, VARINT, Failure, Pos, content, fixed64, head, is_same, skip, varint,
 )
 
 cdef enum:
@@ -175,6 +175,10 @@ cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, int32_t candidate, Ke
     if candidate >= 0:
         key.at, key.size = at + 2, at[1]
         end = simple_value(s, key.at + key.size + 2, stop, &hit)
+        if end != NULL:
+            if not keep_first(s, &hit, keys.items[candidate].ask, kept):
+                return False
+            candidate = keys.items[candidate].next
     else:
         end = key_value(s, at, stop, &key, &hit)
         if end != NULL:
@@ -191,7 +195,7 @@ cdef bint attribute(Scan *s, Keys *keys, Pos at, Pos stop, int32_t candidate, Ke
 
 
 cdef inline bint is_text(Text *text, const char *other, uint32_t size) noexcept nogil:
-    return text.size == size and (size == 0 or memcmp(text.at, other, size) == 0)
+    return text.size == size and is_same(text.at, <Pos> other, size)
 
 
 cdef Pos plain_value(Scan *s, Pos at, Pos stop, uint64_t tag, Hit *hit) noexcept nogil:
@@ -249,8 +253,12 @@ cdef Outcome look_up(Scan *s, Asks *asks, Pos start, Pos stop, Kept *kept) noexc
     cdef Pos at, body, end = NULL
     cdef uint64_t tag = 0
     cdef Hit hit
+    cdef Kept before = kept[0]
+    cdef uint32_t used = s.hits.used
     cdef int turn
-    for turn in range(2):  # the first turn checks whether it can be parsed, the second looks up
+    # The last of two equal fields that are no attributes is kept in place of the first. So with such asks the first turn only
+    # checks whether it can be parsed, and the second looks up. Without them one turn does both.
+    for turn in range(0 if asks.plain_used else 1, 2):
         at = start
         while at < stop:
             at = head(&s.failure, at, stop, &tag)
@@ -268,5 +276,8 @@ cdef Outcome look_up(Scan *s, Asks *asks, Pos start, Pos stop, Kept *kept) noexc
                 at = skip(&s.failure, at, stop, tag, MAX_DEPTH)
             if at == NULL:
                 s.failure.what = NO_TROUBLE
+                s.hits.used, kept[0] = used, before
+                if kept.last != NONE:
+                    hits(s)[kept.last].next = NONE
                 return NOT_READABLE
     return READ
