@@ -51,6 +51,7 @@ TYPED = (
 # `edges/signals.py` stand in for them.
 CYTHON = (
     "core/compression/sqltext",
+    "core/conditions/folding",
     "core/otlp/answering",
     "core/otlp/leaves",
     "core/otlp/lineage",

@@ -43,6 +43,7 @@ MODULES = (
     ),
     "tss.core.compression.outline",
     "tss.core.compression.sqltext",
+    "tss.core.conditions.folding",
     "tss.core.conditions.program",
     "tss.core.duplicates",
     *(f"tss.core.formats.apm_stats.{name}" for name in ("walk", "series", "resources", "concentrator")),

@@ -361,3 +361,32 @@ def test_varints_longer_than_need_be_and_values_given_twice() -> None:
     value = record(span(0, pair, rest=tag(6, VARINT) + varint(3, 7) + tag(6, VARINT) + varint(2, 3)))
     kind = OfSpans(Leaf(Field(Place.SPAN, "kind"), Compare("==", 2)))
     assert answers(value, OfSpans(leaf(Place.SPAN, "k", Compare("==", 5))), kind) == [TRUE, TRUE]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_facts_are_folded_alike_in_c_and_in_python(seed: int) -> None:
+    rng = Random(f"folding {seed}")
+    maker, folds = Maker(rng), 0
+    for _ in range(10):
+        program = random_program(rng)
+        scanner, ours, theirs = COMPILED.Scanner(program=program), b"", b""
+        for _ in range(20):
+            for fragment in _scanned(scanner, maker.message(), Encoding.OTLP_PROTO):
+                ours, theirs = program.fold(ours, fragment.facts), program.folded(theirs, fragment.facts)
+                assert ours == theirs, f"{fragment.facts.hex()} {program.asks}"
+                folds += bool(fragment.facts)
+    assert folds > 50
+
+
+@pytest.mark.skipif(
+    COMPILED is reference, reason="stored facts are checked by `Program.reads`; C checks them once more"
+)
+@pytest.mark.parametrize(
+    "wrong", [b"\x01", b"\x02short", b"\x04", b"\x08" + bytes(19), b"\x08" + bytes(17) + b"\xff" * 4, b"\x0fx"]
+)
+def test_facts_of_another_form_are_never_read(wrong: bytes) -> None:
+    program = Program([is_text(Place.SPAN, "k", "a"), OfRoot(leaf(Place.SPAN, "k", Compare("==", "a"))), Window(5)])
+    good = facts(record(span(0)), program)[0]
+    for pair in ((wrong, good), (good, wrong)):
+        with pytest.raises(ValueError, match="facts of another program"):
+            program.fold(*pair)

@@ -2,6 +2,8 @@
 
 cimport cython
 
+from tss.core.conditions.folding cimport Folder as CompiledFolder
+
 
 cdef class Program:
     cdef readonly tuple asks
@@ -28,6 +30,7 @@ cdef class Program:
     cdef list _bounds
     cdef list _rootless
     cdef dict _shared
+    cdef CompiledFolder _folder
 
     @cython.locals(kind=int, place=Py_ssize_t)
     cpdef int answer(self, bytes facts, Py_ssize_t slot) except -1
@@ -39,6 +42,7 @@ cdef class Program:
     @cython.locals(at=Py_ssize_t)
     cdef Py_ssize_t _after_ot(self, bytes facts) except -1
     cpdef bytes fold(self, bytes facts, bytes further)
+    cpdef bytes folded(self, bytes facts, bytes further)
     @cython.locals(head=int, more=int, folded=bytearray)
     cdef bytes _folded(self, bytes facts, bytes further)
     @cython.locals(

@@ -46,6 +46,11 @@ from tss.core.conditions.formula import (
 )
 from tss.core.tracestate import NO_RV, SAW_RV
 
+try:
+    from tss.core.conditions.folding import Folder
+except ImportError:  # there was no C compiler when this was installed
+    Folder = None  # type: ignore[assignment, misc]
+
 VERSION = 1
 """Of the facts' layout. It is a part of the fingerprint, so that facts of another layout are never read."""
 
@@ -115,6 +120,11 @@ class Program:
             for code in self.root_codes
         ]
         self._shared: dict[bytes, bytes] = {}
+        self._folder = (
+            None
+            if Folder is None
+            else Folder(self._span_bytes, self._root_bytes, self._window_bytes, self._firsts, self._bounds)
+        )
 
     def __repr__(self) -> str:
         return f"<Program {self.fingerprint} of {len(self.asks)} asks>"
@@ -194,6 +204,12 @@ class Program:
 
     def fold(self, facts: bytes, further: bytes) -> bytes:
         """The facts of a trace with these facts, to which a fragment with the facts `further` has come."""
+        if self._folder is not None:
+            return self._folder.fold(facts, further)
+        return self.folded(facts, further)
+
+    def folded(self, facts: bytes, further: bytes) -> bytes:
+        """The same as `fold`, in Python."""
         if not further:
             return facts
         if not self.windows:
