@@ -85,6 +85,7 @@ docs: .venv/.lock ## make the generated pages anew
 	$(PY) -m tss.settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	$(PY) -m tss.settings --schema > docs/tss.schema.json.new && mv docs/tss.schema.json.new docs/tss.schema.json
 	$(PY) -m tss.edges.metrics > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+	$(PY) -c 'from tss.core.conditions.page import page; print(page(), end="")' > docs/conditions.md.new && mv docs/conditions.md.new docs/conditions.md
 	$(PY) -m chart
 
 bench: .venv/.lock ## spans per CPU-second and memory, beside a bare consumer and, where built, the Collector. ARGS='--sizes 8'

@@ -475,7 +475,7 @@ def asked(oracle: str, questions_: list[tuple[str, Context, dict[Place, Any]]]) 
         for text, context, trace in questions_
     ]
     done = subprocess.run([oracle, "ottl"], input="\n".join(lines), capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.split("\n") if line]
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,7 +14,10 @@ from tests.core.ottl_answers import SPAN
 from tests.core.ottl_cases import ANSWERS, View, questions, views
 from tss.core.conditions import formula
 from tss.core.conditions.formula import ERROR, FALSE, TRUE, Compare, Field, Leaf, Place
-from tss.core.conditions.language import ConditionError, parse
+from tss.core.conditions.functions import FUNCTIONS, LEFT_OUT, TABLE
+from tss.core.conditions.language import ConditionError, Of, parse
+from tss.core.conditions.page import page
+from tss.core.conditions.paths import TARGETS
 from tss.core.conditions.splitting import to_formula
 
 
@@ -120,3 +124,56 @@ def test_a_condition_of_any_depth_ends_in_an_error_of_the_language(text: str) ->
 
 def test_broken_conditions_raise_nothing_else() -> None:
     assert 0.1 < fuzz.conditions.run(Random(5), 1500) / 1500 < 0.9
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "conditions.md"
+
+
+def test_the_page_of_conditions_is_fresh() -> None:
+    assert PAGE.read_text() == page(), "make docs"
+
+
+def test_every_function_of_pkg_ottl_is_there_or_refused_with_a_reason() -> None:
+    assert len(FUNCTIONS) == len(TABLE)
+    assert not FUNCTIONS.keys() & LEFT_OUT.keys()
+    for name, reason in LEFT_OUT.items():
+        with pytest.raises(ConditionError, match=f"1:1: found `{name}`, expected another function: {reason}"):
+            parse(f"{name}(name) == 1")
+
+
+OURS = [
+    ('root.attributes["x"] == "a"', {Of.ROOT}, 'root.attributes["x"] == "a"'),
+    ('root.resource.attributes["service.name"] == "a"', {Of.ROOT}, 'root.resource.attributes["service.name"] == "a"'),
+    ('root.duration > Duration("2s")', {Of.ROOT}, 'root.duration > Duration("2s")'),
+    ("trace.duration_ms > 5 and name != nil", {Of.TRACE, Of.SPAN}, "(trace.duration_ms > 5 and span.name != nil)"),
+    ("trace.errors >= 1 or not (root.kind == 2)", {Of.TRACE, Of.ROOT}, "(trace.errors >= 1 or not (root.kind == 2))"),
+]
+
+
+@pytest.mark.parametrize(("text", "owners", "told"), OURS)
+def test_ours_knows_the_root_the_trace_and_durations(text: str, owners: set[Of], told: str) -> None:
+    condition = parse(text, ours=True)
+    assert condition.owners == owners
+    assert condition.told == told
+    with pytest.raises(ConditionError):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["root.name == name", "trace.spans > root.kind", 'HasPrefix(root.name, attributes["a"])']
+)
+def test_one_comparison_reads_the_span_the_root_or_the_trace(text: str) -> None:
+    with pytest.raises(ConditionError, match=r"1:1: found .* in one comparison, expected paths of one of them"):
+        parse(text, ours=True)
+
+
+def test_a_root_that_is_missing_has_no_value_at_all() -> None:
+    class Nothing:
+        def value(self, *_: object) -> None:
+            return None
+
+    for path in TARGETS[Place.SPAN]:
+        if path in {"status", "events", "links"}:
+            continue
+        found = to_formula(parse(f"root.{path} == nil", ours=True))
+        assert answer_of(found, Nothing()) == TRUE, path

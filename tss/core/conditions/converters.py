@@ -195,6 +195,7 @@ def contains_value(items: Sequence[Value], item: Value) -> bool:
 # -- regular expressions
 
 
+_GROUP = re.compile(r"\(\?P?<(\w+)>")
 _BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
 
 
@@ -202,6 +203,8 @@ def compiled(pattern: str) -> Any:
     """A regular expression of a condition. Raises ValueError with the reason."""
     if _BYTE.search(pattern):
         raise ValueError(r"\C, a single byte, is known to C++ only")  # Go's regexp, which the Collector has, refuses it
+    if not all(map(str.isascii, _GROUP.findall(pattern))):
+        raise ValueError("the name of a group has letters, digits and _ only")
     return expression(pattern)
 
 
@@ -228,9 +231,6 @@ def matcher(pattern: str | None) -> Callable[[str | None, str], bool]:
         return lambda value, each: value is not None and _expression(each).search(readable(value)) is not None
     search = compiled(pattern).search
     return lambda value, _: value is not None and search(readable(value)) is not None
-
-
-_GROUP = re.compile(r"\(\?P?<(\w+)>")
 
 
 def _with_groups(pattern: str) -> Any:
