@@ -24,6 +24,7 @@ from tss.settings.schema import settings_schema
 
 BASE = "kafka: {brokers: 'k:9092'}\nexporters: [{name: f, type: file, path: p}]\nsampling:\n"
 SCHEMA = Draft7Validator(settings_schema())
+LIST_SCHEMA = Draft7Validator(policies.schema)
 
 
 def loaded(directory: Path, sampling: str) -> Settings:
@@ -201,7 +202,16 @@ WORDS = st.sampled_from(
         "a.b",
     ]
 ) | st.text(max_size=3)
-VALUES = st.recursive(
+SOUND = st.sampled_from(
+    [
+        {"status": ["Error", "OK"]},
+        {"service": "a*", "latency": " > 2s,<=3s"},
+        {"attribute": {"a": [1, 0.5, True, "> 3"]}, "not": {"spans": "< 5"}},
+        {"any": [{"all": ['name == "a"', {"route": ["/a", "/b"]}]}, {"not": {"not": {"any": [{"status": "unset"}]}}}]},
+        "trace.spans > 5",
+    ]
+)
+VALUES = SOUND | st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.integers(), inner, max_size=4),
     max_leaves=12,
@@ -210,7 +220,10 @@ VALUES = st.recursive(
 
 @given(
     st.lists(
-        st.fixed_dictionaries({"name": st.just("a")}, optional={"keep": st.just(1), "when": VALUES, "mode": SCALARS})
+        st.fixed_dictionaries(
+            {"name": st.just("a")},
+            optional={"keep": st.sampled_from([1, "5 %", 0.25]), "when": VALUES, "mode": SCALARS},
+        )
         | VALUES
     )
 )
@@ -220,6 +233,35 @@ def test_any_value_is_read_or_refused_with_places(raw: object) -> None:
     for policy in found:
         assert settled(policy.statement) in {True, False, None}
         assert policies.read([policy.plain()]) == (policy,)
+    if found:
+        assert [error.message for error in LIST_SCHEMA.iter_errors(raw)] == []
+
+
+SOUND_WHENS = st.recursive(
+    SOUND,
+    lambda inner: st.fixed_dictionaries(
+        {},
+        optional={
+            "any": st.lists(inner, min_size=1, max_size=3),
+            "all": st.lists(inner, min_size=1, max_size=2),
+            "not": inner,
+        },
+    ).filter(bool),
+    max_leaves=5,
+)
+SOUND_POLICIES = st.fixed_dictionaries(
+    {"name": st.text("abc ", min_size=1).map(str.strip).filter(bool), "keep": st.sampled_from([1, 0, "5 %", 0.25])},
+    optional={"when": SOUND_WHENS, "mode": st.sampled_from(["shadow", "Active", "SHADOW", None])},
+)
+
+
+@given(st.lists(SOUND_POLICIES, max_size=4, unique_by=lambda policy: policy["name"]))
+def test_what_is_sound_is_taken_by_the_daemon_and_by_the_schema(raw: list[dict[str, Any]]) -> None:
+    found, errors = read(raw)
+    assert errors == ()
+    assert policies.read([policy.plain() for policy in found]) == found
+    usual = [policy | {"mode": None} if policy.get("mode") == "Active" else policy for policy in raw]
+    assert [error.message for error in LIST_SCHEMA.iter_errors(usual)] == []
 
 
 def read(raw: object) -> tuple[tuple[PolicySetting, ...], tuple[InvalidSetting, ...]]:

@@ -272,7 +272,8 @@ def _schema(depth: int) -> dict[str, object]:
     if not depth:
         return {"type": ["string", "object"]}
     inner = _schema(depth - 1)
-    words = [spelled for word in _STATUS for spelled in (word, word.upper())]
+    # A schema cannot ignore case, so it lists the usual spellings.
+    words = [spelled for word in _STATUS for spelled in (word, word.upper(), word.capitalize())]
     bounds_text = {"type": "string", "pattern": "^ *[<>]"}
     properties = {
         "status": _one_or_list({"type": "string", "enum": words}),

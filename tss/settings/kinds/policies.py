@@ -180,7 +180,7 @@ _POLICY_SCHEMA: Mapping[str, object] = {
         "keep": rate.schema,
         "drop": {"const": True},
         "when": WHEN_SCHEMA,
-        "mode": {"type": ["string", "null"], "enum": [*MODES, None]},
+        "mode": {"anyOf": [_MODE.schema, {"type": "null"}]},
     },
     "required": ["name"],
     "oneOf": [{"required": ["keep"]}, {"required": ["drop"]}],
