@@ -577,14 +577,21 @@ class Buffer:
 
     def rewrite(self, trace: Trace, payload: bytes, spans: int) -> None:
         """Replace the spans of a kept trace with ``payload``, a serialized TracesData that has ``spans`` spans."""
-        self._changed(trace, trace.rewrite(payload, spans))
+        was_packed = trace.is_packed()
+        self._changed(trace, trace.rewrite(payload, spans), was_packed)
+
+    def rewrite_parts(self, trace: Trace, parts: list[bytes]) -> None:
+        """Replace the spans of a kept trace with as many others, by partition (see `Trace.parts`)."""
+        was_packed = trace.is_packed()
+        self._changed(trace, trace.rewrite_parts(parts), was_packed)
 
     def _leave_out(self, trace: Trace, places: set[tuple[int, int]]) -> None:
-        self._changed(trace, trace.leave_out(places))
+        was_packed = trace.is_packed()
+        self._changed(trace, trace.leave_out(places), was_packed)
 
-    def _changed(self, trace: Trace, growth: int) -> None:
-        """The spans of a closed trace were changed. If it grew, it was packed before: pack it again (law 5)."""
-        if growth > 0:
+    def _changed(self, trace: Trace, growth: int, was_packed: bool) -> None:
+        """The spans of a closed trace were changed. If it was packed and grew, it is packed again (law 5)."""
+        if was_packed and growth > 0:
             growth -= trace.pack(self.packer)
         self.closed_bytes += growth
 

@@ -16,6 +16,8 @@ cdef class Holds:
 
     @cython.locals(growth="long long")
     cpdef long long add(self, long long offset, bytes payload, long long spans) except -1
+    @cython.locals(before="long long", growth="long long")
+    cpdef long long rewrite(self, bytes payload) except? -1
     cpdef long long leave_out(self, set places) except? -1
     cpdef take_off(self)
     cpdef let_go(self)

@@ -51,6 +51,16 @@ class Holds:
         self.size += growth
         return growth
 
+    def rewrite(self, payload: bytes) -> int:
+        """Replace the spans by others, as many, in one serialized TracesData. The records stay held. Returns the growth
+        in bytes."""
+        before = self.payload_bytes + BYTES_BYTES * len(self.chunks)
+        self.chunks = [payload] if payload else []
+        self.payload_bytes = len(payload)
+        growth = self.payload_bytes + BYTES_BYTES * len(self.chunks) - before
+        self.size += growth
+        return growth
+
     def leave_out(self, places: set[tuple[int, int]]) -> int:
         """Drop the spans that came in these records (partition id, offset). The records stay held. Returns the growth
         in bytes: 0 or less."""

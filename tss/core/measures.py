@@ -127,6 +127,7 @@ COMPRESSED_SPANS = _counter("compressed_spans_total", "Spans of kept traces that
 COMPRESSED_GROUPS = _counter("compressed_groups_total", "Composite spans that were created.")
 COMPRESSION_SPANS_IN = _counter("compression_spans_in_total", "Spans of kept traces before compression, without duplicates.")
 COMPRESSION_SPANS_OUT = _counter("compression_spans_out_total", "Spans of kept traces after compression. The ratio is in divided by out; it is 1 while spanCompression is off.")
+SPANS_UNWEIGHTED = _counter("spans_unweighted_total", "Spans of kept traces that were sent without the threshold of the decision (`ot=th`), by reason: `invalid` (the trace state is not valid), `contradicted` (the threshold is above the span's randomness), `full` (the trace state has no room), `old_sampler` (it has a rate in the old form `ot=p`).", "reason")
 # Output
 TRACES_SAMPLED = _counter("traces_sampled_total", "Kept traces that every destination has accepted.")
 TRACES_UNPREPARED = _counter("traces_unprepared_total", "Kept traces that could not be searched for duplicate and similar spans. They were sent unchanged.")

@@ -89,6 +89,11 @@ cdef class Trace:
     cpdef long long pack(self, packer) except? -1
     @cython.locals(growth="long long")
     cpdef long long rewrite(self, bytes payload, long long spans) except? -1
+    @cython.locals(home=list, holds=Holds)
+    cpdef list parts(self)
+    @cython.locals(growth="long long", holds=Holds)
+    cpdef long long rewrite_parts(self, list parts) except? -1
+    cpdef bint is_packed(self) except -1
     @cython.locals(
         chunks=list, offsets=list, pieces=list, spans="long long", size="long long", growth="long long", each=Holds
     )

@@ -277,6 +277,31 @@ class Trace:
         self.size += growth
         return growth
 
+    def parts(self) -> list[bytes]:
+        """The spans in memory by partition, each a serialized TracesData: those of the home, then those of each further one."""
+        home = [each.unpack() if isinstance(each, Packed) else each for each in self._all_chunks()]
+        return [join(home), *[join(holds.chunks) for holds in self.further or ()]]
+
+    def rewrite_parts(self, parts: list[bytes]) -> int:
+        """Replace the spans by others, as many, in the form of `parts`. Its records stay held. Returns the growth in
+        bytes. It may be positive, because the new spans are not packed."""
+        growth = -self._chunk_bytes()
+        self._chunk, self._chunks, self._packed = parts[0] or None, None, 0
+        self.payload_bytes = len(parts[0])
+        growth += self._chunk_bytes()
+        for holds, part in zip(self.further or (), parts[1:], strict=True):
+            growth += holds.rewrite(part)
+            self.payload_bytes += holds.payload_bytes
+        self.size += growth
+        return growth
+
+    def is_packed(self) -> bool:
+        """Whether any of its spans are packed."""
+        for each in self._all_chunks():  # noqa: SIM110  # Cython takes no generator in a method of C types
+            if isinstance(each, Packed):
+                return True
+        return False
+
     def leave_out(self, places: set[tuple[int, int]]) -> int:
         """Drop the spans that came in these records (partition id, offset). Its records stay held. Returns the growth
         in bytes. It may be positive, because packed chunks are unpacked.

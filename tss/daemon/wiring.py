@@ -23,7 +23,7 @@ from tss.core.trace import Trace
 from tss.daemon import snapshot
 from tss.daemon.outside import Outside, limits
 from tss.daemon.stopping import StopTimes
-from tss.settings import Settings
+from tss.settings import DatadogExporter, Settings
 from tss.settings.sections.sampling import FIRST
 from tss.state.assignments import Assignments
 from tss.state.debug_lines import DecisionLines
@@ -88,8 +88,16 @@ def wire(settings: Settings, outside: Outside) -> Parts:
         lanes=lanes,
         keying=Keying(meter, health, rekeyed=settings.kafka.rekey.enabled),
         pausing=Pausing(health, meter, [lane.standing for lane in lanes]),
-        preparation=Preparation(settings.span_compression),
+        preparation=Preparation(settings.span_compression, weights=_weighs(settings)),
         parker=_parker(settings, outside, buffer, assignments, sampler.program),
+    )
+
+
+def _weighs(settings: Settings) -> bool:
+    """Whether to write weights on the spans. Datadog's own formats have a field for them, which is always filled."""
+    exporters = settings.effective_exporters
+    return settings.sampling.weights and not all(
+        isinstance(each, DatadogExporter) and each.via != "otlp" for each in exporters
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 
 SPACE = 1 << 56
+DIGITS = 14  # hexadecimal, of a number below SPACE
 
 
 def randomness(trace_id: bytes) -> int:
@@ -17,5 +19,11 @@ def randomness(trace_id: bytes) -> int:
 
 @functools.lru_cache(1024)  # the policies ask for the same few rates again and again
 def threshold(rate: float) -> int:
-    """T: a trace is kept if R >= T. Rates are in [0, 1]; 1 gives 0 (all), 0 gives 2**56 (none)."""
-    return round((1 - rate) * SPACE)
+    """T: a trace is kept if R >= T. Rates are in [0, 1]; 1 gives 0 (all), 0 gives 2**56 (none).
+
+    As the Collector's pkg/sampling: the rate is rounded to a multiple of 2**-56, halves up. `1 - rate` would round it to
+    2**-53 before that.
+    """
+    scaled = rate * SPACE  # exact: SPACE is a power of two
+    whole = math.floor(scaled)
+    return SPACE - whole - (scaled - whole >= 0.5)

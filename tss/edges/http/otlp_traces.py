@@ -1,4 +1,4 @@
-"""Kept traces to any OTLP/HTTP server, byte for byte as they came.
+"""Kept traces to any OTLP/HTTP server, in the bytes that the preparer left.
 
 Source: opentelemetry-proto, `docs/specification.md`, "OTLP/HTTP".
 """
@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import trio
 
 from tss import __version__
 from tss.core.delivery import Accepted, Batching, Outcome, Retrying
 from tss.core.otlp import join
+from tss.core.otlp.counts import with_counts
+from tss.core.otlp.wire import WireError
 from tss.core.trace import Trace
+from tss.core.weights import Weight, chance_of, count_of
 from tss.edges.http.gzip_body import MIN_GZIP_BYTES, compress
 from tss.edges.http.otlp_answers import PROTOBUF, TRACES
 from tss.edges.http.posting import Client, open_client, send
@@ -22,6 +26,7 @@ from tss.edges.tls import tls_context
 from tss.settings import OtlpExporter
 
 PATH = "/v1/traces"
+COUNT_BYTES = 128 * 1024  # some 1 ms of counting; more is counted in a thread
 
 
 class OtlpTraces:
@@ -32,6 +37,7 @@ class OtlpTraces:
         self.comes_last = False
         self.batching = Batching(settings.batch_size, settings.batch_timeout_secs, settings.max_in_flight)
         self.retrying = Retrying(settings.retry_initial_delay_ms / 1000)
+        self._count_key = settings.sample_rate_attribute.encode()
         self._gzip = settings.compression == "gzip"
         self._timeout_secs = settings.request_timeout_secs
         self._client = client
@@ -42,12 +48,20 @@ class OtlpTraces:
 
     async def send(self, traces: Sequence[Trace]) -> Outcome:
         """One request with the spans of all these traces."""
-        body = join(chunk for trace in traces for chunk in trace.chunks())
+        body = await self._body(traces)
         headers = {"Content-Type": PROTOBUF}
         if self._gzip and len(body) >= MIN_GZIP_BYTES:
             body = await compress(body, self._limiter)
             headers["Content-Encoding"] = "gzip"
         return await send(self._client, PATH, body, headers, self._timeout_secs, TRACES)
+
+    async def _body(self, traces: Sequence[Trace]) -> bytes:
+        if not self._count_key:
+            return join(chunk for trace in traces for chunk in trace.chunks())
+        work = partial(_counted, traces, self._count_key)
+        if sum(trace.payload_bytes for trace in traces) < COUNT_BYTES:
+            return work()
+        return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
     async def ask(self) -> Outcome:
         """The outcome of a request without spans: an empty body is an empty ExportTraceServiceRequest."""
@@ -59,6 +73,20 @@ class OtlpTraces:
 
     def forget(self, traces: Sequence[Trace]) -> None:
         """Nothing to do: nothing is remembered about a trace."""
+
+
+def _counted(traces: Sequence[Trace], key: bytes) -> bytes:
+    """The spans of these traces, each with the number of spans that it stands for."""
+    pieces = []
+    for trace in traces:
+        payload = trace.payload
+        if trace.decision is not None and trace.decision.weighted:
+            count = partial(count_of, weight=Weight.of(trace.decision, trace.trace_id))
+            # Broken where the scanner does not look: it goes as it is.
+            with suppress(WireError):
+                payload = with_counts(payload, key, count, chance_of(trace.trace_id))
+        pieces.append(payload)
+    return join(pieces)
 
 
 @asynccontextmanager

@@ -124,6 +124,11 @@ class OtlpExporter:
     batch_size: int = key(1_000, whole(1, 10_000), _BATCH_DOC)
     batch_timeout_secs: float = key(1, secs, _BATCH_TIMEOUT_DOC)
     max_in_flight: int = key(4, whole(1, 64), _IN_FLIGHT_DOC)
+    sample_rate_attribute: str = key(
+        "",
+        text(),
+        "Attribute that tells how many spans a span stands for, as an integer: `SampleRate` for Honeycomb. Empty: none.",
+    )
 
 
 @frozen(kw_only=True)

@@ -76,6 +76,12 @@ class Sampling:
     )
     latency_sample_rate: float = key(0.1, rate, "Share of the slow traces that is kept.")
     default_sample_rate: float = key(0, rate, "Share of all other traces that is kept.")
+    weights: bool = key(
+        True,
+        truth,
+        "Write the sampling threshold `ot=th` into the trace state of each kept span, so that receivers can count how many "
+        "spans it stands for (weights.md). With false, spans leave byte for byte as they came.",
+    )
 
     @property
     def plan(self) -> Plan | None:

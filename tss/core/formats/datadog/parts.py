@@ -116,7 +116,8 @@ class SpanForm:
             return last[1]
         # Not the wall clock, so that a trace that is sent again is the same (law 3).
         now_ns = trace.last_ms * 1_000_000 if trace.last_ms >= 0 else NO_TIME
-        found = Translation(trace.payload, trace.decision.rate if trace.decision else 1.0, now_ns)
+        rate, weighted = (trace.decision.rate, trace.decision.weighted) if trace.decision else (1.0, True)
+        found = Translation(trace.payload, rate, now_ns, weighted=weighted)
         self._last = trace, found
         return found
 

@@ -92,12 +92,12 @@ class Translation:
 
     A translated span repeats its resource and its scope, so all of them may be a thousand times as long as the trace.
 
-    `rate` is the probability with which traces like this one are kept. `now_ns` is used as the end of a span that has no
+    `rate` is the probability with which traces like this one are kept, `weighted` as in `Decision`. `now_ns` is used as the end of a span that has no
     valid times (see `start_and_duration`). Raises WireError (a ValueError) for bytes that `scan` rejects.
     """
 
-    def __init__(self, payload: bytes, rate: float = 1.0, now_ns: int = NO_TIME) -> None:
-        self._rate, self._now_ns = rate, now_ns
+    def __init__(self, payload: bytes, rate: float = 1.0, now_ns: int = NO_TIME, *, weighted: bool = True) -> None:
+        self._rate, self._now_ns, self._weighted = rate, now_ns, weighted
         self._sources: list[tuple[Span, _Place, _Scope]] = []
         self._services: dict[int, str] = {}  # by span id
         for resource_spans in read(TracesData, payload).resource_spans:
@@ -136,7 +136,7 @@ class Translation:
         if parent_service != span["service"]:
             span["metrics"]["_top_level"] = 1.0
         if parent_service is None:
-            kept = kept_share(_sample_rate(source), source.trace_state, self._rate)
+            kept = kept_share(_sample_rate(source), source.trace_state, self._rate, weighted=self._weighted)
             if 0 < kept < 1:
                 span["metrics"]["_sample_rate"] = kept
         return span
