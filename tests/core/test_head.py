@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tss.core.formats.datadog.weight import kept_share
 from tss.core.formats.spanmetrics.weight import MOST, weight
 from tss.core.head import Head, head
+from tss.core.policies.probability import SPACE, threshold
+from tss.core.weights import Weight, th_of, weighed
 
 
 @pytest.mark.parametrize(
@@ -60,3 +62,18 @@ def test_datadog_and_span_metrics_read_the_same_rate(trace_state: str, sample_ra
     share = kept_share(sample_rate, trace_state, 1.0)
     assert 0 < share <= 1
     assert weight(sample_rate, trace_state.encode()) == 1 / max(share, 1 / MOST)
+
+
+@given(st.floats(0.001, 1), st.floats(0.001, 1))
+def test_law_7_a_written_weight_changes_no_share(head_rate: float, rate: float) -> None:
+    """Whether the head sampler's threshold or the larger of both is on the span: Datadog is told the same."""
+    state = b"ot=th:" + th_of(threshold(head_rate))
+    written, _ = weighed(state, Weight(threshold(rate), SPACE - 1))
+    told = [kept_share(None, each.decode(), rate) for each in (state, state if written is None else written)]
+    assert told[0] == pytest.approx(min(head_rate, rate)) == pytest.approx(told[1])
+
+
+def test_law_7_a_rate_that_is_no_threshold_is_independent_of_the_head_sampler() -> None:
+    assert kept_share(None, "ot=th:c", 0.1, weighted=False) == pytest.approx(0.025)
+    assert kept_share(None, "ot=th:c", 0.1) == pytest.approx(0.1)
+    assert kept_share(None, "", 0.1, weighted=False) == 0.1

@@ -11,16 +11,18 @@ from tests.core.otlp_records import damaged, records
 from tests.core.test_compression import ON, in_chunks, traces
 from tests.interpreted import ASKED
 from tss.core.preparing import Preparation
+from tss.core.weights import Weight
 
 _PROGRAM = """
 import sys, tests.interpreted
 from tss.core.preparing import Preparation
 from tss.core.otlp import cursor
+from tss.core.weights import Weight
 from tss.settings import SpanCompression
 assert cursor.__file__.endswith(".py"), cursor.__file__
 preparation = Preparation(SpanCompression(enabled=True))
 for line in sys.stdin:
-    print(preparation.prepare(bytes.fromhex(line), complete=True))
+    print(preparation.prepare(bytes.fromhex(line), complete=True, weight=Weight(3 << 54, 7 << 53)))
 """
 
 
@@ -38,10 +40,12 @@ def test_compiled_and_interpreted_agree() -> None:
 
     draw()
     preparation = Preparation(ON)
-    ours = [str(preparation.prepare(payload, complete=True)) for payload in payloads]
+    weight = Weight(3 << 54, 7 << 53)
+    ours = [str(preparation.prepare(payload, complete=True, weight=weight)) for payload in payloads]
     given_in = "".join(f"{payload.hex()}\n" for payload in payloads)
     ran = subprocess.run(
         [sys.executable, "-c", _PROGRAM], input=given_in, env=os.environ | {ASKED: "1"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert ran.stdout.splitlines() == ours
     assert sum("compressed_spans=0" not in each for each in ours) > 20
+    assert sum("ot=th:c" in each for each in ours) > 40

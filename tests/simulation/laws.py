@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import attrs
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.simulation.oracle import Chronicle, Fact, Occurrence, keeps
 from tests.simulation.watch import Incarnation, Ruling
@@ -51,6 +52,7 @@ def breaches(world: World) -> list[str]:
         _verdicts_agree(case),
         _dropped_is_dropped(world),
         _bytes_out_are_bytes_in(world, chronicle),
+        _weights_are_true(case),
         _nothing_twice_in_calm(world),
         _nothing_twice_in_order(world),
         _memory_has_a_limit(world),
@@ -223,12 +225,40 @@ def _of(ruling: Ruling) -> str:
 
 
 def _bytes_out_are_bytes_in(world: World, chronicle: Chronicle) -> Iterator[str]:
-    """Law 6: what arrives is, byte for byte, what was written."""
+    """Law 6: what arrives is, byte for byte, what was written, but for the weight."""
     written = {fact.wire for seen in chronicle.occurrences.values() for each in seen for fact in each.facts}
+    weighs = _weighs(world)
     for destination in world.destinations:
         for arrival in destination.arrivals:
-            if arrival.span not in written:
+            if (_without_weight(arrival.span) if weighs else arrival.span) not in written:
                 yield f"law 6: {destination.name} has a span that nobody wrote: {arrival.key}"
+
+
+def _weighs(world: World) -> bool:
+    settings = world.plan.settings
+    return settings.sampling.weights and bool(settings.exporters)
+
+
+def _without_weight(wire: bytes) -> bytes:
+    span = Span.FromString(wire)
+    span.trace_state = ""  # nobody writes one in this world
+    return span.SerializeToString()
+
+
+def _weights_are_true(case: Case) -> Iterator[str]:
+    """Law 7: each span says by which rate it was kept, late ones too; its trace id passes that threshold."""
+    if not _weighs(case.world):
+        return
+    for destination in case.world.destinations:
+        for arrival in destination.arrivals:
+            state, trace_id = Span.FromString(arrival.span).trace_state, arrival.key.trace_id
+            threshold = int(state.removeprefix("ot=th:").ljust(14, "0"), 16) if state else -1
+            # To a part in 2**52: rates are doubles.
+            shares = [(2**56 - threshold) / 2**56, *(each.decision.rate for each in case.rulings.get(trace_id, ()))]
+            if not any(abs(shares[0] - rate) < 2**-50 for rate in shares[1:]):
+                yield f"law 7: {destination.name} has a span of {trace_id.hex()[:8]} with {state!r}, ruled {shares[1:]}"
+            if int.from_bytes(trace_id[9:], "big") < threshold:
+                yield f"law 7: {destination.name} has a span of {trace_id.hex()[:8]} that {state!r} excludes"
 
 
 def _nothing_twice_in_calm(world: World) -> Iterator[str]:

@@ -14,7 +14,7 @@ from tests.simulation.policies import TWENTY
 from tests.simulation.traffic import Tastes, Write, ahead, writes
 from tss.core.buffer import Waits
 from tss.daemon.stopping import StopTimes
-from tss.settings import App, Kafka, Sampling, Settings
+from tss.settings import App, Kafka, OtlpExporter, Sampling, Settings
 
 MIB = 1024 * 1024
 
@@ -228,7 +228,9 @@ def _settings(chance: random.Random) -> Settings:
         latency_sample_rate=chance.choice([0.1, 0.5, 1.0]),
         default_sample_rate=chance.choice([0.0, 0.0, 0.2]),
     )
-    return Settings(app=app, kafka=kafka, sampling=sampling)
+    # Datadog, the default, has a field for weights; with any other destination they are in the spans.
+    others = (OtlpExporter(name="sea", endpoint="http://sea"),) if app.evaluation_workers > 1 else ()
+    return Settings(app=app, kafka=kafka, sampling=sampling, exporters=others)
 
 
 def _faults(tastes: Tastes, app: App, chance: random.Random) -> Iterator[Fault]:

@@ -55,14 +55,15 @@ def a_buffer(max_bytes: int = 1 << 30) -> Buffer:
 
 
 async def prepared(
-    traces: list[Trace], compression: SpanCompression, buffer: Buffer | None = None
+    traces: list[Trace], compression: SpanCompression, buffer: Buffer | None = None, *, weights: bool = False
 ) -> tuple[list[Trace], FakeMeter]:
     kept_in, kept_out = trio.open_memory_channel[list[Trace]](1)
     prepared_in, prepared_out = trio.open_memory_channel[list[Trace]](1)
     meter = FakeMeter()
     with kept_in:
         kept_in.send_nowait(traces)
-    await preparer.run(kept_out, prepared_in, buffer or a_buffer(), Preparation(compression), meter)
+    preparation = Preparation(compression, weights=weights)
+    await preparer.run(kept_out, prepared_in, buffer or a_buffer(), preparation, meter)
     with prepared_out:
         return [trace for batch in [batch async for batch in prepared_out] for trace in batch], meter
 
@@ -133,7 +134,7 @@ async def test_a_trace_on_two_partitions_goes_as_it_came() -> None:
 
 
 async def test_law_1_what_cannot_be_prepared_goes_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare(self: Preparation, payload: bytes, *, complete: bool) -> None:
+    def prepare(self: Preparation, payload: bytes, *, complete: bool, weight: object) -> None:
         raise RecursionError("too deep")
 
     monkeypatch.setattr(Preparation, "prepare", prepare)
@@ -144,7 +145,7 @@ async def test_law_1_what_cannot_be_prepared_goes_as_it_came(monkeypatch: pytest
 
 
 async def test_what_each_trace_may_trigger_is_told_once_with_how_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare(self: Preparation, payload: bytes, *, complete: bool) -> None:
+    def prepare(self: Preparation, payload: bytes, *, complete: bool, weight: object) -> None:
         raise RecursionError("too deep")
 
     monkeypatch.setattr(Preparation, "prepare", prepare)
@@ -180,6 +181,129 @@ def packed_and_closed(traces: int, records: int) -> tuple[Buffer, list[Trace]]:
     buffer.reach(home, 10**9)
     assert buffer.take_counts().packed_traces > traces // 2
     return buffer, buffer.take()
+
+
+TENTH = Decision(Verdict.KEEP, "rest", Reason.ROOT_QUIET, 0.1)
+
+
+def states_of(payload: bytes) -> list[str]:
+    data = TracesData.FromString(payload)
+    return [each.trace_state for group in data.resource_spans for scope in group.scope_spans for each in scope.spans]
+
+
+def without_states(payload: bytes) -> TracesData:
+    data = TracesData.FromString(payload)
+    for group in data.resource_spans:
+        for scope in group.scope_spans:
+            for each in scope.spans:
+                each.trace_state = ""
+    return data
+
+
+def highest(*records: Sequence[Span], decision: Decision = TENTH) -> Trace:
+    """A trace with the highest id, which every rate keeps."""
+    home = Partition(0, 0, 0)
+    trace = Trace(b"\xff" * 16, home, 0)
+    for offset, spans in enumerate(records):
+        for each in spans:
+            each.trace_id = trace.trace_id
+        (found,) = Scanner().fragments(message(spans), Encoding.OTLP_PROTO, [])
+        trace.absorb(found)
+        home.ledger.read(offset)
+        trace.hold(home, offset, found)
+    trace.reason, trace.decision = Reason.ROOT_QUIET, decision
+    return trace
+
+
+@pytest.mark.parametrize("size", [3, 5000])  # the second on a thread
+async def test_law_7_every_span_of_a_kept_trace_says_by_which_rate(size: int) -> None:
+    trace = highest([span(0, 0), *calls(size)], calls(2, first=size + 1))
+    late = highest(calls(2))
+    late.late = True
+    before = without_states(trace.payload)
+    _, meter = await prepared([trace, late], OFF, weights=True)
+    assert states_of(trace.payload) == ["ot=th:e6666666666666"] * (size + 3)
+    assert states_of(late.payload) == ["ot=th:e6666666666666"] * 2, "late spans follow"
+    assert without_states(trace.payload) == before
+    assert trace.payload_bytes == len(trace.payload) and trace.held_spans == size + 3
+    assert meter.counted(measures.SPANS_UNWEIGHTED) == 0
+
+
+async def test_law_7_a_composite_has_a_weight_too() -> None:
+    trace = highest([span(0, 0), *calls(9)], calls(1))
+    await prepared([trace], ON, weights=True)
+    assert names_of(trace) == ["span 0", "GET"] and trace.held_spans == 2
+    assert states_of(trace.payload) == ["ot=th:e6666666666666"] * 2
+
+
+async def test_law_7_rate_1_says_so_and_a_rate_that_did_not_decide_says_nothing() -> None:
+    forced = highest([span(0, 0)], decision=Decision(Verdict.KEEP, "force:why", Reason.ROOT_QUIET, 1.0))
+    unknown = Decision(Verdict.KEEP, "share", Reason.ROOT_QUIET, 0.1, weighted=False)
+    chosen, brought = highest([span(0, 0)], decision=unknown), highest([span(0, 0)], decision=unknown)
+    brought_span = span(0, 1)
+    brought_span.trace_state = "ot=th:8,v=1"
+    with_head = highest([brought_span], decision=unknown)
+    before = chosen.payload
+    await prepared([forced, chosen, brought, with_head], OFF, weights=True)
+    assert states_of(forced.payload) == ["ot=th:0"]
+    assert chosen.payload is before
+    assert states_of(with_head.payload) == ["v=1"]
+
+
+async def test_spans_without_a_weight_are_counted_by_reason() -> None:
+    spans = [span(0, 0), *calls(4)]
+    for each, state in zip(
+        spans, ["a b c", "ot=rv:00000000000001", "ot=p:2", "v=1," * 30 + "v=1", "ot=th:ff"], strict=True
+    ):
+        each.trace_state = state
+    trace = highest(spans)
+    before = trace.payload
+    _, meter = await prepared([trace], OFF, weights=True)
+    reasons = ["invalid", "contradicted", "old_sampler", "full"]
+    assert [meter.counted(measures.SPANS_UNWEIGHTED, reason) for reason in reasons] == [1, 1, 1, 1]
+    assert trace.payload is before
+
+
+async def test_law_7_a_trace_on_two_partitions_has_its_weight_on_both() -> None:
+    trace, other = highest([span(0, 0), *calls(2)]), Partition(1, 0, 0)
+    late = calls(3, first=5)
+    for each in late:
+        each.trace_id = trace.trace_id
+    for offset, some in enumerate((late[:1], late[1:])):
+        (found,) = Scanner().fragments(message(some), Encoding.OTLP_PROTO, [])
+        other.ledger.read(offset)
+        trace.hold(other, offset, found)
+    size, before = trace.size, without_states(trace.payload)
+    buffer = a_buffer()
+    await prepared([trace], OFF, buffer, weights=True)
+    assert states_of(trace.payload) == ["ot=th:e6666666666666"] * 6
+    assert without_states(trace.payload) == before
+    assert [len(states_of(part)) for part in trace.parts()] == [3, 3]
+    assert trace.held_spans == 6 and trace.payload_bytes == len(trace.payload)
+    assert buffer.closed_bytes == trace.size - size > 0
+    trace.take_off()
+    trace.let_go(other)
+    assert (trace.held_spans, trace.payload_bytes) == (3, len(trace.payload))
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+async def test_law_5_a_weight_packs_only_what_was_packed(*, is_packed: bool) -> None:
+    if is_packed:
+        buffer, traces = packed_and_closed(400, 1)
+    else:
+        buffer, traces = a_buffer(), [highest([span(0, 0), *calls(30)]) for _ in range(3)]
+    kept_all = Decision(Verdict.KEEP, "all", Reason.ROOT_QUIET, 1.0)
+    packed_before = sum(trace.is_packed() for trace in traces)
+    for trace in traces:
+        trace.decision = kept_all
+    _, bytes_before = sum(trace.size for trace in traces), held(traces)[0]
+    told, size = buffer.closed_bytes, sum(trace.size for trace in traces)
+    await prepared(traces, OFF, buffer, weights=True)
+    assert all({*states_of(trace.payload)} == {"ot=th:0"} for trace in traces)
+    assert buffer.closed_bytes - told == sum(trace.size for trace in traces) - size
+    assert sum(trace.is_packed() for trace in traces) >= 0.9 * packed_before
+    assert bool(packed_before) is is_packed
+    assert held(traces)[0] < bytes_before * (1.2 if is_packed else 1.5)
 
 
 @pytest.mark.parametrize("compression", [ON, OFF])

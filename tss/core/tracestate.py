@@ -17,8 +17,8 @@ SAW_RV, SAW_TH, SAW_OT = 1, 2, 4
 NO_RV = -1
 
 _MOST_BYTES = 1024
-_MOST_MEMBERS = 31
-_MOST_OF_OURS = 256
+MOST_MEMBERS = 31
+MOST_OF_OURS = 256
 _TENANT = 241  # letters before the @ of a key with two parts
 _SYSTEM = 14  # letters after it
 _KEY_LETTERS = 256
@@ -56,14 +56,27 @@ def read(trace_state: bytes) -> Ot | None:
 
     If it occurs twice, the last one counts; so does the last of two equal keys in it.
     """
-    if b"ot=" not in trace_state or len(trace_state) > _MOST_BYTES:
+    if b"ot=" not in trace_state:
+        return None
+    found = None
+    for key, value in members(trace_state) or ():
+        if key == b"ot":
+            found = ot(value)
+            if found is None:
+                return None
+    return found
+
+
+def members(trace_state: bytes) -> list[tuple[bytes, bytes]] | None:
+    """Key and value of each member, in order; None if one of them is invalid. OpenTelemetry's own syntax is not checked."""
+    if len(trace_state) > _MOST_BYTES:
         return None
     parts = trace_state.split(b",")
     if not parts[-1]:
         parts.pop()  # after a comma at the end there is no member
-    if len(parts) > _MOST_MEMBERS:
+    if len(parts) > MOST_MEMBERS:
         return None
-    found = None
+    found = []
     for part in parts:
         member = part.strip(_BLANKS)
         if not member:
@@ -71,10 +84,7 @@ def read(trace_state: bytes) -> Ot | None:
         key, _, value = member.partition(b"=")
         if not _is_valid(key, value):
             return None
-        if key == b"ot":
-            found = _ot(value)
-            if found is None:
-                return None
+        found.append((key, value))
     return found
 
 
@@ -85,8 +95,9 @@ def _is_valid(key: bytes, value: bytes) -> bool:
     return not at or (len(tenant) <= _TENANT and len(system) <= _SYSTEM)
 
 
-def _ot(member: bytes) -> Ot | None:
-    if len(member) > _MOST_OF_OURS:
+def ot(member: bytes) -> Ot | None:
+    """The value of OpenTelemetry's member; None if it is invalid."""
+    if len(member) > MOST_OF_OURS:
         return None
     rv = th = -1
     others = []

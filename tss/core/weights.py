@@ -7,13 +7,13 @@ Probability Sampling" (OTEP 235). Where they leave a choice, this module chooses
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
 from typing import Final
 from zlib import crc32
 
 import attrs
 
+from tss.core import tracestate
 from tss.core.decision import Decision
 from tss.core.policies.probability import DIGITS, SPACE, randomness, threshold
 
@@ -25,16 +25,6 @@ REASONS: Final = {INVALID: "invalid", CONTRADICTED: "contradicted", FULL: "full"
 UNKNOWN = -1  # in place of a threshold or a randomness
 
 MOST_BYTES = 512  # which every participant has to pass on (W3C); a longer trace state does not become longer still
-MOST_MEMBERS = 32  # W3C
-MOST_OT_BYTES = 256  # OpenTelemetry
-_MOST_READ_BYTES = 1024  # pkg/sampling reads no longer one
-
-_KEY = rb"[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}"
-_VALUE = rb"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
-_MEMBER = re.compile(rb"(?:" + _KEY + rb")=" + _VALUE)
-_PAIR = re.compile(rb"[a-z][a-z0-9]*:[A-Za-z0-9._-]*")
-_TH = re.compile(rb"[0-9A-Fa-f]{1,14}")
-_RV = re.compile(rb"[0-9A-Fa-f]{14}")
 
 
 @attrs.frozen
@@ -57,35 +47,29 @@ class Weight:
 
 @attrs.frozen
 class TraceState:
-    """A trace state, parsed. ``th`` and ``rv`` as they came, empty if there is none."""
+    """A valid trace state in its parts. ``th`` and ``rv`` are as they came, empty if there is none."""
 
     th: bytes = b""
     rv: bytes = b""
-    pairs: Sequence[bytes] = ()  # the other pairs in ``ot``, in order
+    pairs: Sequence[bytes] = ()  # the other pairs of ``ot``, in order
     members: Sequence[bytes] = ()  # the members of others, in order
 
     @classmethod
     def parse(cls, text: bytes) -> TraceState | None:
-        """None if the text is not valid, or has two members ``ot``, or two pairs ``th`` or ``rv``."""
-        if len(text) > _MOST_READ_BYTES:
+        """None if the text is not valid. Of two equal keys of OpenTelemetry's the last counts, as in `tracestate.read`."""
+        members = tracestate.members(text)
+        if members is None:
             return None
-        members = [member for each in text.split(b",") if (member := each.strip(b" \t"))]
-        ours = [member for member in members if member.startswith(b"ot=")]
-        if len(ours) > 1 or len(members) > MOST_MEMBERS or not all(map(_MEMBER.fullmatch, members)):
-            return None
-        if not ours:
-            return cls(members=members)
-        pairs = ours[0][3:].split(b";")
-        if not all(map(_PAIR.fullmatch, pairs)):
-            return None
-        found = [[pair[3:] for pair in pairs if pair.startswith(key)] for key in (b"th:", b"rv:")]
-        th, rv = [values[0] if values else None for values in found]
-        if len(found[0]) > 1 or len(found[1]) > 1:
-            return None
-        if (th is not None and not _TH.fullmatch(th)) or (rv is not None and not _RV.fullmatch(rv)):
-            return None
-        others = [pair for pair in pairs if not pair.startswith((b"th:", b"rv:"))]
-        return cls(th or b"", rv or b"", others, [member for member in members if member is not ours[0]])
+        found = cls()
+        for key, value in members:
+            if key == b"ot":
+                if tracestate.ot(value) is None:
+                    return None
+                pairs = value.split(b";")
+                own = {pair[:3]: pair[3:] for pair in pairs}
+                others = [pair for pair in pairs if pair[:3] not in (b"th:", b"rv:")]
+                found = cls(own.get(b"th:", b""), own.get(b"rv:", b""), others)
+        return attrs.evolve(found, members=[key + b"=" + value for key, value in members if key != b"ot"])
 
     @property
     def ot(self) -> bytes:
@@ -139,7 +123,11 @@ def weighed(text: bytes, weight: Weight) -> tuple[bytes | None, int]:
         return None, WEIGHTED
     changed = attrs.evolve(state, th=state.th if highest == own else th_of(highest), rv=rv)
     new = changed.text()
-    if len(new) > max(MOST_BYTES, len(text)) or len(changed.ot) > MOST_OT_BYTES or len(changed.members) >= MOST_MEMBERS:
+    if (
+        len(new) > max(MOST_BYTES, len(text))
+        or len(changed.ot) > tracestate.MOST_OF_OURS
+        or len(changed.members) >= tracestate.MOST_MEMBERS
+    ):
         return _without(state), FULL
     return new, WEIGHTED
 

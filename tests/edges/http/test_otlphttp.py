@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 import trio
 import trustme
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from tests.contracts.destination import World, check_destination
+from tests.core.spans import trace_id
 from tests.edges.traces import span_ids, trace, trace_of
 from tests.real.brokers import free_ports
 from tests.sinks import OtlpSink, Reply
@@ -81,6 +83,22 @@ async def test_bytes_in_bytes_out(sink):
         await destination.send(traces)
     assert sink.requests[0].raw == join(each.payload for each in traces)
     assert sink.requests[0].raw.count(unknown) == 2
+
+
+@pytest.mark.parametrize("spans", [3, 3000])  # the second on a thread
+async def test_law_7_a_span_tells_how_many_it_stands_for(sink, spans):
+    unknown = b"\xfa\x7f\x03abc"
+    made = [trace_of([trace(number, 1, spans).payload + unknown], trace_id(number), rate=0.25) for number in (1, 2)]
+    async with exporter(sink.url, compression="none", sample_rate_attribute="SampleRate") as destination:
+        assert await destination.send(made) == Accepted()
+    data = TracesData.FromString(sink.requests[0].body)
+    found = [span for group in data.resource_spans for scope in group.scope_spans for span in scope.spans]
+    told = [[(each.key, each.value.int_value) for each in span.attributes] for span in found]
+    assert told == [[("SampleRate", 4)]] * (2 * spans)
+    assert sink.requests[0].body.endswith(unknown)
+    for span in found:
+        del span.attributes[:]
+    assert data == TracesData.FromString(join(each.payload for each in made))
 
 
 async def test_what_was_sent_is_not_kept_until_the_garbage_collector_comes(sink):
