@@ -29,16 +29,22 @@ for line in sys.stdin:
 def test_compiled_and_interpreted_agree() -> None:
     payloads: list[bytes] = []
 
-    @settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(
-        st.one_of(
-            traces().map(lambda spans: in_chunks(spans * 2, 3)), records().map(lambda record: record.raw), damaged()
+    def draw(strategy: st.SearchStrategy[bytes], examples: int) -> None:
+        @settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
         )
-    )
-    def draw(payload: bytes) -> None:
-        payloads.append(payload)
+        @given(strategy)
+        def keep(payload: bytes) -> None:
+            payloads.append(payload)
 
-    draw()
+        keep()
+
+    draw(traces().map(lambda spans: in_chunks(spans * 2, 3)), 100)
+    draw(st.one_of(records().map(lambda record: record.raw), damaged()), 40)
     preparation = Preparation(ON)
     weight = Weight(3 << 54, 7 << 53)
     ours = [str(preparation.prepare(payload, complete=True, weight=weight)) for payload in payloads]
