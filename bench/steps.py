@@ -23,14 +23,16 @@ from tss.core.otlp import SCANNER, Encoding, ScanError, Scanner, join
 from tss.core.packing import Packer, train
 from tss.core.partition import Partition
 from tss.core.policies import policies
+from tss.core.preparing import Preparation, weigh
 from tss.core.record import Record
-from tss.settings import Sampling
+from tss.core.weights import Weight
+from tss.settings import Sampling, SpanCompression
 
 BATCH = 1_000  # records, as a poll brings them
 ROUNDS = 5
 QUIET_MS = 2_000
 FAR = 1 << 40
-STEPS = ("scan", "record", "add", "evaluate", "join", "gzip", "settle", "pack")
+STEPS = ("scan", "record", "add", "evaluate", "prepare", "weigh", "join", "gzip", "settle", "pack")
 
 
 class Steps:
@@ -48,11 +50,14 @@ class Steps:
             self.spent[step] += time.perf_counter_ns() - began
 
 
-def run(values: Sequence[bytes]) -> Steps:
-    """All values once through everything, in batches."""
+def run(values: Sequence[bytes], keep: float = 0.0) -> Steps:
+    """All values once through everything, in batches. ``keep`` is the default sample rate."""
     steps, offset = Steps(), 0
     scan_errors: list[ScanError] = []
-    sampler = Sampler(policies(Sampling(error_sample_rate=1.0, latency_threshold_ms=5000, latency_sample_rate=1.0)))
+    rates = Sampling(
+        error_sample_rate=1.0, latency_threshold_ms=5000, latency_sample_rate=1.0, default_sample_rate=keep
+    )
+    sampler, preparation = Sampler(policies(rates)), Preparation(SpanCompression())
     waits = Waits(QUIET_MS, 600_000, FAR)
     buffer = Buffer(Limits(FAR, FAR, FAR, FAR), waits, Memory(), program=sampler.program)
     home = Partition(0, 0, FAR, replay_secs=60)
@@ -72,6 +77,12 @@ def run(values: Sequence[bytes]) -> Steps:
         del records
         with steps.timed("evaluate"):
             found = evaluate(buffer.take(), sampler, buffer)
+        with steps.timed("prepare"):
+            prepared = [preparation.prepare(trace.payload, complete=True) for trace in found.kept]
+        with steps.timed("weigh"):
+            for trace, each in zip(found.kept, prepared, strict=True):
+                weighed = weigh(each, Weight.of(trace.decision, trace.trace_id))
+                buffer.rewrite(trace, weighed.payload, trace.held_spans)
         with steps.timed("join"):
             body = join(chunk for trace in found.kept for chunk in trace.chunks())
         with steps.timed("gzip"):
@@ -92,16 +103,19 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m bench.steps", description=__doc__)
     parser.add_argument("--sizes", default="1,8,50", help="spans a record, with commas between (default: %(default)s)")
     parser.add_argument("--spans", type=int, default=400_000, help="for each size (default: %(default)s)")
+    parser.add_argument("--keep", type=float, default=0.0, help="the default sample rate (default: %(default)s)")
     options = parser.parse_args()
     gc.set_threshold(50_000, 20, 50)
-    print(f"scanner {SCANNER}; us a record, the best of {ROUNDS} rounds; {BATCH} records at once; 5 % kept")
+    print(
+        f"scanner {SCANNER}; us a record, the best of {ROUNDS} rounds; {BATCH} records at once; {max(options.keep, 0.05):.0%} kept"
+    )
     print(f"{'':>12}", *(f"{step:>9}" for step in STEPS), f"{'all but pack':>14}")
     corpora = [Corpus(int(size)) for size in options.sizes.split(",")] + [Corpus(8, shape="mixed")]
     for corpus in corpora:
         count = options.spans // corpus.record_spans
         groups = corpus.groups(-(-count // corpus.group_records), 10**18)
         values = [value for group in groups for _, value in group.records]
-        rounds = [run(values) for _ in range(ROUNDS)]
+        rounds = [run(values, options.keep) for _ in range(ROUNDS)]
         best = {step: min(each.spent[step] for each in rounds) / len(values) / 1000 for step in STEPS}
         total = sum(best.values()) - best["pack"]
         print(f"{corpus!s:>12}", *(f"{best[step]:>9.2f}" for step in STEPS), f"{total:>14.2f}")

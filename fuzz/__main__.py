@@ -25,6 +25,7 @@ from fuzz.comparing import (
     count,
     read,
     rework,
+    weigh,
 )
 from fuzz.making import Maker, mutated
 from tss.core.otlp import Encoding
@@ -65,6 +66,7 @@ def batch(seed: str, bases: list[bytes]) -> int:
             count(found)
             read(found)
             rework(found)
+            weigh(found)
             counters.add(found)
         if number % 200 == 0:
             counters.flush(rng.choice((0, 10**9, 10**10, 10**11)))

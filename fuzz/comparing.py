@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from random import Random
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
@@ -35,10 +36,13 @@ from tss.core.otlp import (
     schema,
     to_json_line,
 )
+from tss.core.otlp.counts import with_counts
 from tss.core.otlp.reading import Readable
-from tss.core.otlp.wire import WireError
+from tss.core.otlp.tracestates import with_states
+from tss.core.otlp.wire import WireError, fields
 from tss.core.partition import Partition
 from tss.core.trace import Trace
+from tss.core.weights import CONTRADICTED, Weight, weighed
 
 LOOKUPS = (
     Lookup(),
@@ -210,6 +214,26 @@ def rework(found: tuple[Fragment, ...]) -> None:
         left = {*_spans_of(fragment.payload)}
         if removed < fragment.spans or [*_spans_of(twice)] != [*_spans_of(once)] or {*_spans_of(once)} != left:
             raise DivergenceError(f"{fragment.payload.hex()}\nwithout duplicates: {once.hex()} {twice.hex()}")
+
+
+def weigh(found: tuple[Fragment, ...]) -> None:
+    """Write weights and counts on these. Raises DivergenceError where a span has another field changed, or where writing
+    weights again changes something."""
+    change = partial(weighed, weight=Weight(3 << 54, (1 << 56) - 1))
+    for fragment in found:
+        once, outcomes = with_states(fragment.payload, change)
+        again, _ = with_states(once, change)
+        counted = with_counts(once, b"k", lambda _: 2.0, 0.5)
+        bare = [[*map(_without_state, _spans_of(each))] for each in (fragment.payload, once)]
+        settled = again == once or outcomes[CONTRADICTED]  # a threshold that is taken out makes room for another
+        if sum(outcomes) != fragment.spans or not settled or bare[0] != bare[1]:
+            raise DivergenceError(f"{fragment.payload.hex()}\nwith weights: {once.hex()} {again.hex()}")
+        if len([*_spans_of(counted)]) != fragment.spans:
+            raise DivergenceError(f"{fragment.payload.hex()}\nwith counts: {counted.hex()}")
+
+
+def _without_state(span: bytes) -> bytes:
+    return b"".join(span[start:stop] for tag, start, _, stop in fields(span, 0, len(span)) if tag != 3 << 3 | 2)
 
 
 def _spans_of(payload: bytes) -> list[bytes]:

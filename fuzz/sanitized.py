@@ -30,6 +30,7 @@ MODULES = (
         f"tss.core.otlp.{name}"
         for name in (
             "answering",
+            "counts",
             "cursor",
             "leaves",
             "lineage",
@@ -38,6 +39,7 @@ MODULES = (
             "protobuf",
             "rewriting",
             "scanner",
+            "tracestates",
             "values",
         )
     ),
@@ -171,7 +173,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
     """In the child, under libFuzzer: never returns."""
     atheris = importlib.import_module("atheris")  # only here is its library loaded; it has no types
     _take(folder)
-    from fuzz.comparing import CASES, Lineages, compare, count, rework  # noqa: PLC0415  # with the sanitized scanner
+    from fuzz.comparing import CASES, Lineages, compare, count, rework, weigh  # noqa: PLC0415  # with the sanitized scanner
 
     def one(data: bytes) -> None:
         if data:
@@ -184,6 +186,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
                 lineages.add(fragment.span_ids, fragment.missing)
             count(found)
             rework(found)
+            weigh(found)
 
     atheris.Setup([sys.argv[0], *arguments], one)
     atheris.Fuzz()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -201,14 +202,54 @@ def parsed(messages: Iterable[bytes]) -> dict[bytes, str]:
     }
 
 
-@pytest.fixture(scope="module")
+def states_of(messages: Iterable[bytes]) -> list[str]:
+    """The trace state of each span."""
+    return [
+        span.trace_state
+        for message in messages
+        for resource in TracesData.FromString(message).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+def without_states(messages: Iterable[bytes]) -> list[bytes]:
+    """The messages without the trace states of their spans; the bytes of all other fields stay."""
+    return [_replaced(message, 1, lambda group: _replaced(group, 2, _without_states)) for message in messages]
+
+
+def _without_states(scope: bytes) -> bytes:
+    return _replaced(scope, 2, lambda span: b"".join(whole for number, whole, _ in fields(span) if number != 3))
+
+
+def _replaced(message: bytes, number: int, change: Callable[[bytes], bytes]) -> bytes:
+    """The message with other bodies of its fields with this number, which is below 16."""
+    return b"".join(
+        whole if each != number else bytes([number << 3 | 2]) + _length(change(body))
+        for each, whole, body in fields(message)
+    )
+
+
+def _length(body: bytes) -> bytes:
+    head, size = bytearray(), len(body)
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*head, size]) + body
+
+
+@pytest.fixture
 def test_agent() -> Iterator[agent.TestAgent]:
     with agent.running() as running:
         yield running
 
 
-def test_law_6_what_the_sdk_made_arrives(apache: Broker, tmp_path: Path, test_agent: agent.TestAgent) -> None:
-    topic = "sdk"
+@pytest.mark.parametrize("weights", [False, True])
+def test_law_6_what_the_sdk_made_arrives(
+    apache: Broker, tmp_path: Path, test_agent: agent.TestAgent, *, weights: bool
+) -> None:
+    """Byte for byte, or with nothing else than a weight in each span's trace state."""
+    topic = f"sdk-{weights}".lower()
     apache.create_topic(topic)
     with OtlpSink() as sink, DatadogIntakeSink() as intake:
         straight = {"type": "datadog", "apiKey": intake.api_key, "intakeUrl": intake.url, "batchTimeoutSecs": 0.1}
@@ -218,7 +259,13 @@ def test_law_6_what_the_sdk_made_arrives(apache: Broker, tmp_path: Path, test_ag
             {"name": "intake", "compression": "zstd", **straight},
             {"name": "otlp intake", "via": "otlp", **straight},
         ]
-        config = settings(apache.bootstrap, topic, app={"inactivityTimeoutSecs": 2}, exporters=exporters)
+        config = settings(
+            apache.bootstrap,
+            topic,
+            app={"inactivityTimeoutSecs": 2},
+            sampling={"weights": weights},
+            exporters=exporters,
+        )
         sent = ToKafka(apache.bootstrap, topic)
         with Daemon(tmp_path / "daemon", config) as daemon, Group.watch(apache, config, 1) as group:
             daemon.ready()
@@ -231,13 +278,18 @@ def test_law_6_what_the_sdk_made_arrives(apache: Broker, tmp_path: Path, test_ag
         arrived = [request.body for request in sink.requests]
     kept = [message for message in sent.sent if not is_healthy(message)]
     assert len(kept) == len(sent.sent) - 2
+    if weights:
+        states = {re.sub("rv:8f1c2d3e4b5a69;", "", state) for state in states_of(arrived)}
+        assert states == {"ot=th:0", "ot=th:0,vendor=opaque"}
+        arrived, kept = without_states(arrived), without_states(kept)
     assert parsed(arrived) == parsed(kept)
     assert located(arrived) == located(kept)
     check_datadog(test_agent, kept)
     by_path = {
         path: [each for each in intake.requests if each.path == path] for path in ("/api/v0.2/traces", "/v1/traces")
     }
-    assert parsed([each.body for each in by_path["/v1/traces"]]) == parsed(kept)
+    by_otlp = [each.body for each in by_path["/v1/traces"]]
+    assert parsed(without_states(by_otlp) if weights else by_otlp) == parsed(kept)
     assert set(intake.counts.values()) == {2}, "once by each way"
     assert {each.headers["content-encoding"] for each in by_path["/api/v0.2/traces"]} <= {"zstd"}
 

@@ -61,4 +61,4 @@ def weigh(prepared: Prepared, weight: Weight) -> Prepared:
         payload, outcomes = with_states(prepared.payload, partial(weighed, weight=weight))
     except WireError:  # a span that is broken where the scanner does not look
         return prepared
-    return attrs.evolve(prepared, payload=payload, outcomes=outcomes)
+    return Prepared(payload, prepared.duplicates, prepared.compressed_spans, prepared.groups, outcomes)

@@ -28,6 +28,7 @@ def with_states(message: bytes, change: Change) -> tuple[bytes, list[int]]:
     """
     made = _Restating(message, change)
     new = made.level(0, 0, len(message))
+    made.settle()
     return (message if new is None else new), made.outcomes
 
 
@@ -42,8 +43,11 @@ class _Restating:
         # The answer to the last question: most spans of a trace have the same trace state.
         self.asked = False
         self.old = b""
-        self.field = b""  # the new field; empty if the old one stays
+        self.changes = False  # whether there is a new field
+        self.field = b""
         self.outcome = 0
+        self.times = 0  # spans with this answer
+        self.place = self.end = 0
 
     def level(self, level: int, start: int, stop: int) -> bytes | None:
         """The new body of the container between `start` and `stop`; None if it stays."""
@@ -55,23 +59,35 @@ class _Restating:
             cursor.step(stop)
             if cursor.tag != down:
                 continue
-            field, end = cursor.start, cursor.at
-            new = self.span(cursor.body, end) if level == _SPAN_LEVEL else self.level(level + 1, cursor.body, end)
-            if new is not None:
-                cursor.at = field
-                cursor.varint(end)  # the tag
-                pieces.append(message[copied : cursor.at])
-                pieces.append(_length(len(new)))
-                pieces.append(new)
-                copied = end
+            field, body, end = cursor.start, cursor.body, cursor.at
+            if level == _SPAN_LEVEL:
+                if self.find(body, end):
+                    pieces.append(message[copied : self.after_tag(field, end)])
+                    pieces.append(_length(end - body - (self.end - self.place) + len(self.field)))
+                    pieces.append(message[body : self.place])
+                    pieces.append(self.field)
+                    copied = self.end
+            else:
+                new = self.level(level + 1, body, end)
+                if new is not None:
+                    pieces.append(message[copied : self.after_tag(field, end)])
+                    pieces.append(_length(len(new)))
+                    pieces.append(new)
+                    copied = end
             cursor.at = end
-        if copied == start:
+        if not pieces:
             return None
         pieces.append(message[copied:stop])
         return b"".join(pieces)
 
-    def span(self, start: int, stop: int) -> bytes | None:
-        """The new body of a span; None if it stays."""
+    def after_tag(self, field: int, stop: int) -> int:
+        """Where the length of a field begins."""
+        self.cursor.at = field
+        self.cursor.varint(stop)
+        return self.cursor.at
+
+    def find(self, start: int, stop: int) -> bool:
+        """Whether the span gets a new trace state: then `field` is to stand between `place` and `end`."""
         cursor, message = self.cursor, self.message
         place = end = -1  # of the field with the trace state
         after = stop  # the first field that belongs behind a trace state
@@ -84,21 +100,25 @@ class _Restating:
                 old = message[cursor.body : end]
             elif after == stop and cursor.tag >= 4 << 3:
                 after = cursor.start
-        self.ask(old)
-        self.outcomes[self.outcome] += 1
-        if not self.field:
-            return None
+        if not self.asked or old != self.old:
+            self.ask(old)
+        self.times += 1
         if place < 0:
             place = end = after
-        return message[start:place] + self.field + message[end:stop]
+        self.place, self.end = place, end
+        return self.changes
 
     def ask(self, old: bytes) -> None:
-        """Set `field` and `outcome` for this trace state."""
-        if self.asked and old == self.old:
-            return
+        """Set `field` for this trace state."""
+        self.settle()
         new, self.outcome = self.change(old)
-        self.asked, self.old = True, old
+        self.asked, self.old, self.changes = True, old, new is not None
         self.field = b"" if new is None else bytes([_STATE]) + varint_bytes(len(new)) + new
+
+    def settle(self) -> None:
+        """Count the spans with the last answer."""
+        self.outcomes[self.outcome] += self.times
+        self.times = 0
 
 
 def _length(size: int) -> bytes:
