@@ -605,7 +605,7 @@ def test_what_others_decided_is_replaced():
         (1.0, "ot=th:8", {}, 0.5),
         (0.1, "ot=th:8", {}, 0.1),  # both compare the trace id with a threshold: the lower rate is that of both
         (0.5, "other=1, ot=x:y;th:c", {}, 0.25),
-        (0.5, "ot=th:8;rv:12345678901234", {}, 0.25),  # a randomness of its own: they multiply
+        (0.5, "ot=th:8;rv:12345678901234", {}, 0.5),  # both compare the same randomness: the lower rate applies
         (0.5, "", {"_sample_rate": 0.5}, 0.25),
         (0.5, "ot=th:zz", {}, 0.5),
         (0.5, "ot=", {}, 0.5),

@@ -20,7 +20,7 @@ from tss.core.weights import Weight, th_of, weighed
         (None, "ot=th:c", Head(0.25, own=False)),
         (None, "ot=th:0", Head(1, own=False)),
         (None, "ot=th:ffffffffffffff", Head(2**-56, own=False)),
-        (None, "ot=rv:d29d6a7215ced0;th:c;x:y,vendor=1", Head(0.25, own=True)),
+        (None, "ot=rv:d29d6a7215ced0;th:c;x:y,vendor=1", Head(0.25, own=False)),
         (None, "a=b,\t ot=th:8 \t,c=d", Head(0.5, own=False)),
         (None, "ot=p:2;r:5", Head(0.25, own=True)),
         (None, "ot=p:0", Head(1, own=True)),

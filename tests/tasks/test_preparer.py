@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -11,17 +12,21 @@ from structlog.testing import capture_logs
 
 from tests.core.spans import message, span, trace_id
 from tests.fakes.meter import FakeMeter
-from tss.core import measures
+from tss.core import measures, tracestate
 from tss.core.buffer import SENT_BYTES, SENT_RECORD_BYTES, Buffer, Limits, Waits
+from tss.core.combining import Sampler
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Kept, Memory
 from tss.core.otlp import Encoding, Scanner
 from tss.core.packing import Packed
 from tss.core.partition import Partition
+from tss.core.policies import policies
+from tss.core.policies.probability import SPACE, randomness, threshold
 from tss.core.preparing import Preparation
 from tss.core.record import Record
 from tss.core.trace import Trace
-from tss.settings import SpanCompression
+from tss.core.weights import REASONS, adjusted_count, th_of
+from tss.settings import Sampling, SpanCompression
 from tss.tasks import preparer
 
 ON, OFF = SpanCompression(enabled=True), SpanCompression()
@@ -284,6 +289,71 @@ async def test_law_7_a_trace_on_two_partitions_has_its_weight_on_both() -> None:
     trace.take_off()
     trace.let_go(other)
     assert (trace.held_spans, trace.payload_bytes) == (3, len(trace.payload))
+
+
+HEAD_RATE = 0.4
+
+
+def from_a_head_sampler(way: str, chance: random.Random) -> list[Span] | None:
+    """Two spans of a trace as that kind of head sampler lets it through; None if it does not."""
+    id, rv = chance.randbytes(16), chance.randrange(SPACE)
+    spans = [span(0, 0, error=chance.random() < 0.05), span(0, 1, 0)]
+    for each in spans:
+        each.trace_id = id
+    found = randomness(id) if way == "by the id" else rv
+    if way != "nothing" and found < threshold(HEAD_RATE):
+        return None
+    th = "th:" + th_of(threshold(HEAD_RATE)).decode()
+    if way == "by the id":
+        spans[0].trace_state = spans[1].trace_state = f"v=1,ot={th}"
+    elif way == "by rv":
+        spans[0].trace_state = spans[1].trace_state = f"ot={th};rv:{rv:014x}"
+    elif way == "by rv, lost on the way":  # a library between them does not pass trace states on
+        spans[0].trace_state = f"ot=rv:{rv:014x};{th}"
+    return spans
+
+
+@pytest.mark.parametrize("way", ["nothing", "by the id", "by rv", "by rv, lost on the way"])
+async def test_law_7_the_exported_spans_tell_how_many_there_were(way: str) -> None:
+    """From the records of a topic to what is exported: only the trace states are known here."""
+    chance, sampler = random.Random(way), Sampler(policies(Sampling(default_sample_rate=0.15)))
+    buffer = Buffer(
+        Limits(1 << 30, 10**9, 10**9, 10**9), Waits(30_000, 60_000, 10**9), Memory(), program=sampler.program
+    )
+    scanner, home, traces, truth = Scanner(program=sampler.program), Partition(0, 0, 0), list[Trace](), 6000
+    for offset in range(truth):
+        spans = from_a_head_sampler(way, chance)
+        if spans is None:
+            continue
+        (found,) = scanner.fragments(message(spans), Encoding.OTLP_PROTO, [])
+        trace = Trace(spans[0].trace_id, home, offset)
+        trace.absorb(found, sampler.program)
+        home.ledger.read(offset)
+        trace.hold(home, offset, found)
+        trace.reason = Reason.ROOT_QUIET
+        trace.decision = sampler.decide(trace)
+        if trace.decision.keeps:
+            traces.append(trace)
+    _, meter = await prepared(traces, OFF, buffer, weights=True)
+    assert meter.counters.keys().isdisjoint({(measures.SPANS_UNWEIGHTED.name, (why,)) for why in REASONS.values()})
+    exported = [
+        each
+        for trace in traces
+        for group in TracesData.FromString(trace.payload).resource_spans
+        for scope in group.scope_spans
+        for each in scope.spans
+    ]
+    estimate = variance = 0.0
+    for each in exported:
+        told = tracestate.read(each.trace_state.encode())
+        assert told is not None and told.th >= 0
+        assert (told.rv if told.rv >= 0 else randomness(each.trace_id)) >= told.th, each
+        if not each.parent_span_id:
+            count = adjusted_count(told.th)
+            estimate += count
+            variance += count * (count - 1)
+    assert len(exported) == 2 * len(traces) > 1000
+    assert abs(estimate - truth) < 4 * variance**0.5
 
 
 @pytest.mark.parametrize("is_packed", [True, False])

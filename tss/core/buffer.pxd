@@ -71,6 +71,7 @@ cdef class Buffer:
     @cython.locals(counted=set, chunks=list)
     cdef _note_uncounted(self, Trace late)
     cpdef rewrite(self, Trace trace, bytes payload, long long spans)
+    cpdef given_randomness(self, Trace trace)
     cpdef rewrite_parts(self, Trace trace, list parts)
     cdef _leave_out(self, Trace trace, set places)
     cdef _changed(self, Trace trace, long long growth, bint was_packed)

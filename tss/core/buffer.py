@@ -580,6 +580,10 @@ class Buffer:
         was_packed = trace.is_packed()
         self._changed(trace, trace.rewrite(payload, spans), was_packed)
 
+    def given_randomness(self, trace: Trace) -> int:
+        """The first randomness that a span of the trace brought (`ot=rv`), in 56 bits; -1 if none did."""
+        return self._program.randomness(trace.facts)
+
     def rewrite_parts(self, trace: Trace, parts: list[bytes]) -> None:
         """Replace the spans of a kept trace with as many others, by partition (see `Trace.parts`)."""
         was_packed = trace.is_packed()

@@ -23,7 +23,8 @@ _NEVER = 63  # this power means: not sampled
 class Head:
     """``rate`` is the probability with which the head sampler kept the span, above 0. ``own``: it used its own randomness.
 
-    Otherwise it compared the trace id with a threshold, as this daemon does. Then the rate of both together is the lower one.
+    Otherwise it compared the trace's randomness with a threshold, as this daemon does. Then the rate of both together is the
+    lower one.
     """
 
     rate: float
@@ -38,7 +39,7 @@ def head(sample_rate: object, trace_state: str) -> Head | None:
     if told is None:
         return None
     if told.th >= 0:
-        return Head((_SPACE - told.th) / _SPACE, own=told.rv >= 0)
+        return Head((_SPACE - told.th) / _SPACE, own=False)
     power = dict(reversed(told.others)).get("p", "")
     if _POWER.fullmatch(power) and int(power) < _NEVER:
         return Head(1 / (1 << int(power)), own=True)

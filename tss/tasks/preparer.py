@@ -40,7 +40,7 @@ async def run(
     with kept, prepared:
         async for traces in kept:
             for piece in _pieces(traces):
-                jobs = [_Job.of(trace, preparation) for trace in piece]
+                jobs = [_Job.of(trace, preparation, buffer) for trace in piece]
                 work = partial(_prepare, preparation, jobs)
                 if sum(trace.payload_bytes for trace in piece) < THREAD_BYTES:
                     found, errors = work()
@@ -63,10 +63,10 @@ class _Job:
     weight: Weight | None
 
     @classmethod
-    def of(cls, trace: Trace, preparation: Preparation) -> _Job:
+    def of(cls, trace: Trace, preparation: Preparation, buffer: Buffer) -> _Job:
         weight = None
         if preparation.weights and trace.decision is not None:
-            weight = Weight.of(trace.decision, trace.trace_id)
+            weight = Weight.of(trace.decision, trace.trace_id, buffer.given_randomness(trace))
         return cls(trace.parts(), _is_complete(trace), weight)
 
     def work(self, preparation: Preparation) -> list[Prepared]:

@@ -9,7 +9,7 @@ def kept_share(sample_rate: object, trace_state: str, rate: float, *, weighted: 
     """The probability with which a span passes both the head sampler and this daemon.
 
     ``sample_rate`` is the value of the span's `_sample_rate`, ``rate`` the rate of this daemon's decision. A head sampler
-    without its own randomness decides by the trace id, like this daemon, so the lower rate applies to both. The decisions
+    without its own randomness decides by the trace's, like this daemon, so the lower rate applies to both. The decisions
     of any other head sampler are independent, so the rates are multiplied. So are all if the decision is not ``weighted``.
     """
     told = head(sample_rate, trace_state)
