@@ -256,17 +256,18 @@ async def test_law_7_rate_1_says_so_and_a_rate_that_did_not_decide_says_nothing(
 
 
 async def test_spans_without_a_weight_are_counted_by_reason() -> None:
-    spans = [span(0, 0), *calls(4)]
-    for each, state in zip(
-        spans, ["a b c", "ot=rv:00000000000001", "ot=p:2", "v=1," * 30 + "v=1", "ot=th:ff"], strict=True
-    ):
+    states = ["a b c", "ot=p:2", "v=1," * 30 + "v=1", "ot=th:ff"]
+    spans = [span(0, 0), *calls(3)]
+    for each, state in zip(spans, states, strict=True):
         each.trace_state = state
-    trace = highest(spans)
-    before = trace.payload
-    _, meter = await prepared([trace], OFF, weights=True)
-    reasons = ["invalid", "contradicted", "old_sampler", "full"]
+    other = span(0, 0)
+    other.trace_state = "ot=rv:00000000000001"  # by which it would not have been kept
+    traces = [highest(spans), highest([other])]
+    before = [trace.payload for trace in traces]
+    _, meter = await prepared(traces, OFF, weights=True)
+    reasons = ["invalid", "old_sampler", "full", "contradicted"]
     assert [meter.counted(measures.SPANS_UNWEIGHTED, reason) for reason in reasons] == [1, 1, 1, 1]
-    assert trace.payload is before
+    assert [trace.payload for trace in traces] == before
 
 
 async def test_law_7_a_trace_on_two_partitions_has_its_weight_on_both() -> None:
