@@ -81,8 +81,9 @@ def run(values: Sequence[bytes], keep: float = 0.0) -> Steps:
             prepared = [preparation.prepare(trace.payload, complete=True) for trace in found.kept]
         with steps.timed("weigh"):
             for trace, each in zip(found.kept, prepared, strict=True):
-                weighed = weigh(each, Weight.of(trace.decision, trace.trace_id))
-                buffer.rewrite(trace, weighed.payload, trace.held_spans)
+                if trace.decision is not None:  # all kept ones are decided
+                    weight = Weight.of(trace.decision, trace.trace_id, buffer.given_randomness(trace))
+                    buffer.rewrite(trace, weigh(each, weight).payload, trace.held_spans)
         with steps.timed("join"):
             body = join(chunk for trace in found.kept for chunk in trace.chunks())
         with steps.timed("gzip"):
