@@ -12,7 +12,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit test-simulation test-real test-flakes test-pythons test-debian test-image mutants fuzz check format docs bench bench-collector soak lock dist audit clean
+.PHONY: help setup run test test-unit test-simulation test-real test-flakes test-pythons test-debian test-image mutants oracle fuzz check format docs bench bench-collector soak lock dist audit clean
 
 help: ## what there is (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ test-unit: .venv/.lock ## core, settings, tasks, edges. ARGS='-k ledger'
 
 test-simulation: .venv/.lock ## the whole daemon over fakes and a simulated clock, in many seeds; compiled, and interpreted
 	@$(ALL); run $(PY) -m pytest tests/simulation -n $(WORKERS) $(ARGS); \
-	  run env INTERPRETED=1 $(PY) -m pytest tests/simulation tests/core tests/state tests/tasks -n $(WORKERS) $(ARGS); done_all
+	  run env INTERPRETED=1 $(PY) -m pytest tests/simulation tests/core tests/oracles tests/state tests/tasks -n $(WORKERS) $(ARGS); done_all
 
 # What ARGS choose may all be of one kind; 5 is pytest's word for "no test".
 NONE_IS_FINE := $(if $(ARGS),|| [ $$? -eq 5 ])
@@ -61,6 +61,9 @@ test-image: .venv/.lock .cache/.servers ## the image, built by buildah and run b
 soak: .venv/.lock .cache/.servers ## whether memory grows: 20 cycles of filling and draining, then an hour of steady load
 	$(PY) -m bench.soak --cycles 20
 	$(PY) -m bench.soak --minutes 60 $(ARGS)
+
+oracle: .venv/.lock ## the Collector's own code and ours on new random sections, traces and conditions. ARGS='--count 10000 --seed 3'
+	$(PY) -m tests.oracles $(ARGS)
 
 fuzz: .venv/.lock ## the compiled scanner against the reference, at random and under AddressSanitizer; conditions. SECONDS=600 for longer
 	$(PY) -m fuzz --cases $$(( $(SECONDS) * 20000 )) --seed $(SEED)

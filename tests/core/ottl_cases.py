@@ -1,17 +1,12 @@
 """Random conditions and traces, and what pkg/ottl would see of them: for our evaluator and for the real one alike.
 
-All chance comes from the `Random` that is handed in. `python -m tests.core.ottl_cases ORACLE --cases 20000 --seed 1` asks the
-Collector's own pkg/ottl (the oracle's `ottl` mode) and tells every difference.
+All chance comes from the `Random` that is handed in. `tests.oracles.asking` asks the Collector's own pkg/ottl.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
@@ -453,51 +448,9 @@ def ours(text: str, context: Context, trace: Mapping[Place, Any]) -> list[str] |
     return [ANSWERS[answer] for answer in answers]
 
 
-def theirs(answer: Json) -> list[str] | None:
-    """The oracle's answers in the same form."""
-    if "refused" in answer:
-        return None
-    return ["ERROR" if "error" in each else str(each["result"]) for each in answer.get("results") or []]
-
-
 def questions(rng: Random, number: int) -> Iterator[tuple[str, Context, dict[Place, Any]]]:
     """Random conditions, each with a trace."""
     cases = Cases(rng)
     for _ in range(number):
         context = Context.SPAN if rng.random() < 0.85 else Context.SPAN_EVENT
         yield cases.condition(context), context, cases.trace()
-
-
-def asked(oracle: str, questions_: list[tuple[str, Context, dict[Place, Any]]]) -> list[Json]:
-    """What the oracle (the path of its program) answers."""
-    lines = [
-        json.dumps({"context": context.value, "condition": text, "traces": otlp_json(trace)})
-        for text, context, trace in questions_
-    ]
-    done = subprocess.run([oracle, "ottl"], input="\n".join(lines), capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.split("\n") if line]
-
-
-def main() -> int:
-    options = argparse.ArgumentParser(prog="python -m tests.core.ottl_cases", description=__doc__)
-    options.add_argument("oracle")
-    options.add_argument("--cases", type=int, default=5000)
-    options.add_argument("--seed", default=str(time.time_ns()))
-    options.add_argument("--show", type=int, default=30)
-    given = options.parse_args()
-    print("seed", given.seed)
-    asking = list(questions(Random(given.seed), given.cases))
-    different = 0
-    for (text, context, trace), answer in zip(asking, asked(given.oracle, asking), strict=True):
-        mine, its = ours(text, context, trace), theirs(answer)
-        if mine != its and not (mine == [] and its is not None and not its):
-            different += 1
-            if different <= given.show:
-                print(json.dumps({"context": context.value, "condition": text, "ours": mine, "theirs": its,
-                                  "why": answer.get("refused") or answer.get("results")}, ensure_ascii=False))  # fmt: skip
-    print(f"{different} of {given.cases} differ")
-    return 1 if different else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

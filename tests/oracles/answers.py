@@ -53,3 +53,12 @@ def line(case: Case, answer: Answer) -> str:
 def _short(told: str) -> str:
     decision, _, policy = told.partition(" by ")
     return f"{_LETTERS.get(decision, '-')}{policy}"
+
+
+def read(case: Case, told: str) -> dict[str, str]:
+    """The verdicts of a case from its `line`."""
+    if told in {REFUSED, CRASHED, HUNG}:
+        return {"": told}
+    words = {letter: word for word, letter in _LETTERS.items()}
+    pairs = zip(trace_ids(case), told.split(" "), strict=True)
+    return {id: words[short[0]] + (f" by {short[1:]}" if short[1:] else "") for id, short in pairs}

@@ -17,8 +17,20 @@ def case(seed: str, number: int) -> Case:
     chance, hints = Chance(f"{seed}/{number}"), Hints()
     body = policies.section(chance, hints)
     gates = [gate for gate in ("usetracestate", "recordpolicy") if chance.maybe(0.4)]
+    if chance.maybe(0.03):
+        gates.append(
+            chance.one(
+                [
+                    "metricstatcountspanssampled",
+                    "no_such",
+                    "processor.tailsamplingprocessor.usetracestate",
+                    "UseTraceState",
+                    "",
+                ]
+            )
+        )
     requests = Traces(chance, hints).requests(TRACES)
-    if chance.maybe(WRONG):
+    while body and chance.maybe(WRONG):
         policies.wrong(body, chance)
     return Case(id=f"{seed}/{number}", config=body, gates=gates, traces=requests)
 

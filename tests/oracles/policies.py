@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from tests.oracles.chance import Chance
@@ -51,13 +52,15 @@ def _always_sample(_chance: Chance, _hints: Hints) -> Policy:
 
 @_maker
 def _latency(chance: Chance, hints: Hints) -> Policy:
-    block = {}
+    block: Policy = {}
     limits = (0, 1, 5, 100, 1000, 5000)
     if not chance.maybe(0.1):
         block["threshold_ms"] = chance.one([*limits, *limits, -2000])
     if chance.maybe(0.4):
         block["upper_threshold_ms"] = chance.one([*limits, 10_000, 10_000, 20_000])
-    for limit in block.values():
+    if chance.maybe(0.05):
+        block["threshold_ms"] = chance.one([99.9, -0.5, 1 << 40, 1 << 62, -(1 << 63), 1e17])
+    for limit in map(int, block.values()):
         hints.durations_ns += [limit * 1_000_000 + off for off in (-1_000_000, -1, 0, 1, 999_999, 1_000_000)]
     return {"latency": block}
 
@@ -69,7 +72,7 @@ def _numeric_attribute(chance: Chance, hints: Hints) -> Policy:
     most = least + chance.one([0, 1, 5, 100, 199])
     block: Policy = {"key": key}
     if not chance.maybe(0.25):
-        block["min_value"] = least
+        block["min_value"] = least if chance.maybe(0.95) else chance.one([least + 0.7, (1 << 53) + 1, -(1 << 63)])
     if not chance.maybe(0.25) or not block.get("min_value"):
         block["max_value"] = most if chance.maybe(0.9) else least - 1
     if not block.get("min_value") and not block.get("max_value") and chance.maybe(0.9):
@@ -123,12 +126,14 @@ def _status_code(chance: Chance, _hints: Hints) -> Policy:
 
 @_maker
 def _span_count(chance: Chance, hints: Hints) -> Policy:
-    block = {}
+    block: Policy = {}
     if not chance.maybe(0.15):
         block["min_spans"] = chance.between(0, 5)
     if chance.maybe(0.4):
         block["max_spans"] = chance.between(0, 7)
     hints.counts += [count + off for count in block.values() for off in (-1, 0, 1)]
+    if chance.maybe(0.05):
+        block["min_spans"] = chance.one([1.9, -1, 1 << 40, (1 << 32) + 2, -0.5])
     return {"span_count": block}
 
 
@@ -222,6 +227,8 @@ def section(chance: Chance, hints: Hints) -> Policy:
         body["decision_cache"] = {"sampled_cache_size": 100, "non_sampled_cache_size": chance.one([0, 100])}
     if chance.maybe(0.05):
         body["decision_wait_after_root_received"] = chance.one(["1s", "0s", "100ms"])
+    if chance.maybe(0.03):
+        body["maximum_trace_size_bytes"] = chance.one([1, 1 << 40, 0])
     if chance.maybe(0.05):
         body["sampling_strategy"] = "trace-complete"
     if chance.maybe(0.05):
@@ -252,6 +259,10 @@ WRONG_VALUES: tuple[Json, ...] = (
     "5s",
     "1h",
     "OK",
+    "gold,prod",
+    "1, 2",
+    1 << 40,
+    -0.5,
 )
 
 
@@ -287,7 +298,7 @@ def _keys(body: Policy) -> list[tuple[Json, str]]:
 
 def _another_value(body: Policy, chance: Chance) -> None:
     container, key = chance.one(_places(body))
-    container[key] = chance.one(WRONG_VALUES)
+    container[key] = deepcopy(chance.one(WRONG_VALUES))
 
 
 def _misspelt(body: Policy, chance: Chance) -> None:
@@ -307,7 +318,7 @@ def _additional(body: Policy, chance: Chance) -> None:
     containers = [body, *(container[key] for container, key in _places(body) if isinstance(container[key], dict))]
     chance.one(containers)[
         chance.one(["enabled", "name", "type", "key", "policies", "invert_match", "latency", "x"])
-    ] = chance.one(WRONG_VALUES)
+    ] = deepcopy(chance.one(WRONG_VALUES))
 
 
 def _without(body: Policy, chance: Chance) -> None:
@@ -324,8 +335,8 @@ def _another_type(body: Policy, chance: Chance) -> None:
 
 
 def _twice(body: Policy, chance: Chance) -> None:
-    if body.get("policies"):
-        body["policies"].append(chance.one(body["policies"]))
+    if isinstance(body.get("policies"), list) and body["policies"]:
+        body["policies"].append(deepcopy(chance.one(body["policies"])))
 
 
 def _odd(body: Policy, chance: Chance) -> None:

@@ -10,10 +10,12 @@ from tests.oracles.words import BOOLEAN_KEYS, KEYS, NUMBER_KEYS, STATES, STRING_
 Json = Any
 BASE_NS = 1_700_000_000_000_000_000
 ODD_VALUES: tuple[object, ...] = (
-    None, "", 0, -1, (1 << 53) + 1, (1 << 63) - 1, -(1 << 63), 0.0, -0.0, 1.5, 5.0, 1e300, True, False, [], [1, "x"], {}, {"a": 1}, {"a": {"b": 2}},
+    "", 0, -1, (1 << 53) + 1, (1 << 63) - 1, -(1 << 63), 0.0, -0.0, 1.5, 5.0, 1e300, True, False, [], [1, "x"], {}, {"a": 1}, {"a": {"b": 2}},
     b"AQI=", "été",
 )  # fmt: skip
 FLAGS = (0, 0, 0, 1, 2, 3, 0x100, 0x101, 0x300, 0xFF, 0x80000001, 0x80000000)
+LAST_NS = (1 << 64) - 1
+EXTREME_NS = (0, 1, BASE_NS, (1 << 63) - 1, 1 << 63, LAST_NS, 999_999)
 NAMES = ("op", "GET /pay", "POST /v2/orders", "", "op")
 SCOPES = ("lib", "", "http")
 
@@ -35,11 +37,22 @@ class Traces:
             resources = trace["resourceSpans"]
             if made and self._chance.maybe(0.03):
                 made[-1]["resourceSpans"] += resources
+            elif made and self._chance.maybe(0.05):
+                self._mixed(made[-1]["resourceSpans"], resources)
             elif len(resources) > 1 and self._chance.maybe(0.1):
                 made += [{"resourceSpans": resources[:1]}, {"resourceSpans": resources[1:]}]
             else:
                 made.append(trace)
         return made
+
+    def _mixed(self, into: list[Json], resources: list[Json]) -> None:
+        """The spans of one trace among those of another: under the same resource and scope, in any order."""
+        chance = self._chance
+        into += resources[1:]
+        spans = chance.one([scope["spans"] for resource in into for scope in resource["scopeSpans"]])
+        for scope in resources[0]["scopeSpans"]:
+            for span in scope["spans"]:
+                spans.insert(chance.below(len(spans) + 1), span)
 
     def _trace(self) -> Json:
         chance = self._chance
@@ -49,12 +62,14 @@ class Traces:
         count = (
             max(1, chance.one(counts))
             if counts and chance.maybe(0.6)
-            else chance.weighted([(6, 1), (5, 2), (3, 3), (2, 5), (1, 9)])
+            else chance.weighted([(60, 1), (50, 2), (30, 3), (20, 5), (10, 9), (1, 70)])
         )
         spans = self._spans(trace_id, count)
         resources = []
         while spans:
             taken = chance.between(1, len(spans)) if chance.maybe(0.6) else len(spans)
+            if chance.maybe(0.02):
+                resources.append(self._resource([]))  # what it says is of no trace
             resources.append(self._resource(spans[:taken]))
             spans = spans[taken:]
         return {"resourceSpans": resources}
@@ -74,6 +89,8 @@ class Traces:
                 made["resource"]["droppedAttributesCount"] = chance.between(0, 2)
         if chance.maybe(0.05):
             made["schemaUrl"] = "https://opentelemetry.io/schemas/1.21.0"
+        if chance.maybe(0.02):
+            made["scopeSpans"].append(self._scope([]))
         while spans:
             taken = chance.between(1, len(spans)) if chance.maybe(0.4) else len(spans)
             made["scopeSpans"].append(self._scope(spans[:taken]))
@@ -99,18 +116,23 @@ class Traces:
         states = self._states()
         made = []
         for at in range(count):
-            start, end = self._times(whole, first=at == 0)
+            start, end = (min(max(time, 0), LAST_NS) for time in self._times(whole, first=at == 0))
             span: Json = {"traceId": trace_id, "spanId": f"{chance.between(1, 2 * count):016x}"}
             if at and chance.maybe(0.8):
-                span["parentSpanId"] = f"{chance.between(1, 2 * count):016x}"
+                span["parentSpanId"] = f"{chance.between(0, 2 * count):016x}"
             span["name"] = chance.one(hints.names) if hints.names and chance.maybe(0.2) else chance.one(NAMES)
             span |= {"kind": chance.between(0, 5), "startTimeUnixNano": str(start), "endTimeUnixNano": str(end)}
             span["attributes"] = self._attributes(
                 chance.weighted([(5, 0), (4, 1), (3, 2), (1, 5)]), 0.12 if self._rare else 0.45
             )
             self._finish(span, start, states)
-            made.append(span)
+            made.append(self._as_others_write(span) if chance.maybe(0.05) else span)
         return made
+
+    @staticmethod
+    def _as_others_write(span: Json) -> Json:
+        """64-bit numbers as numbers: JSON allows both."""
+        return span | {key: int(span[key]) for key in ("startTimeUnixNano", "endTimeUnixNano")}
 
     def _finish(self, span: Json, start: int, states: list[str]) -> None:
         chance = self._chance
@@ -147,7 +169,9 @@ class Traces:
             end = start + chance.between(0, abs(whole) // 2)
             if chance.maybe(0.2):
                 end = BASE_NS + whole
-        match chance.weighted([(32, "as it is"), (1, "start 0"), (1, "end 0"), (1, "backwards"), (1, "both 0")]):
+        match chance.weighted(
+            [(32, "as it is"), (1, "start 0"), (1, "end 0"), (1, "backwards"), (1, "both 0"), (1, "extreme")]
+        ):
             case "start 0":
                 return 0, end
             case "end 0":
@@ -156,7 +180,9 @@ class Traces:
                 return end, start
             case "both 0":
                 return 0, 0
-        return start, max(end, 0)
+            case "extreme":
+                return chance.one(EXTREME_NS), chance.one(EXTREME_NS)
+        return start, end
 
     def _states(self) -> list[str]:
         """Tracestates of a trace's spans: OpenTelemetry's own entry in most, whether it is asked for or not."""
@@ -173,7 +199,8 @@ class Traces:
         entry = chance.weighted(
             [
                 (4, f"rv:{rv}"), (3, f"rv:{rv};th:c"), (3, f"th:8;rv:{rv}"), (2, "th:8"), (1, "th:0"), (1, "th:zz"), (1, "rv:123"), (1, ""), (1, "x:y"),
-                (1, f"rv:{rv.upper()}"), (1, f"th:8;x:y;rv:{rv}"), (1, f"rv:{rv};rv:{'0' * 14}"), (1, "th:"), (1, f"rv:{rv};"), (1, f"th:{rv}"),
+                (1, f"rv:{rv.upper()}"), (1, f"rv:{rv};th:8 "), (1, f"rv:{rv};x"), (1, f"rv:{rv};;th:8"), (1, "th:123456789abcdef"), (1, "th:8;th:c"),
+                (1, f"rv: {rv}"), (1, f"rv:{rv}0"), (1, f"rv:{rv};x:{'y' * 250}"), (1, f"X:1;rv:{rv}"), (1, f"rv:{rv};x:Y;th:4"), (1, f"th:8;x:y;rv:{rv}"), (1, f"rv:{rv};rv:{'0' * 14}"), (1, "th:"), (1, f"rv:{rv};"), (1, f"th:{rv}"),
             ]
         )  # fmt: skip
         return chance.weighted(

@@ -16,7 +16,7 @@ KEYS = (*STRING_KEYS, *NUMBER_KEYS, *BOOLEAN_KEYS, "x", "")
 
 STRINGS = (
     "", "/pay", "/health", "/healthz", "/users/7", "/users/77/orders", "checkout", "Checkout", "gold", "prod", "5", "500", "true",
-    "a\nb", "a.b", "été", "été".upper(), "日本語", "x" * 40, " pay ",
+    "a\nb", "a.b", "été", "été".upper(), "日本語", "x" * 40, " pay ", "ﬀ", "I", "\u0131", "\U0001f600",
 )  # fmt: skip
 
 # An expression, and texts that are worth trying on it: what it finds, and what it narrowly does not.

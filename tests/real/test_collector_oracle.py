@@ -1,11 +1,12 @@
-"""The judge of the Collector's section itself, and whether random cases ask it enough."""
+"""The Collector's own code as a judge: of the verdicts that the quick tests compare with, of conditions, and of itself."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from random import Random
 
-from tests.oracles import otel
+from tests.oracles import asking, golden, making, otel
 from tests.oracles.answers import CRASHED, HUNG, REFUSED, verdicts
 from tests.oracles.making import cases
 from tests.oracles.policies import TYPES
@@ -52,3 +53,13 @@ def test_it_answers_for_conditions_and_thresholds() -> None:
     assert otel.thresholds([{"op": "threshold", "probability": 0.25}])[0]["th"] == "c"
     assert {"IsRootSpan", "IsMatch"} <= set(otel.functions())
     assert json.dumps(otel.thresholds([{"op": "decide", "th": "c", "rv": "c" + "0" * 13}])) == '[{"sampled": true}]'
+
+
+def test_the_verdicts_in_the_file_are_the_collectors() -> None:
+    """With these the quick tests compare ours."""
+    cases = making.cases(golden.SEED, golden.COUNT)
+    assert golden.lines(cases, otel.verdicts(cases)) == golden.FILE.read_text().splitlines()
+
+
+def test_conditions_answer_as_the_collectors() -> None:
+    assert [*asking.conditions(Random(17), 3000)] == []

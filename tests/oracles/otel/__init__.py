@@ -30,7 +30,7 @@ class Case(TypedDict):
 
 
 class Decision(TypedDict, total=False):
-    """The verdict on a trace: "sampled", "not_sampled" or "dropped"; `policy` only with the gate recordpolicy."""
+    """The verdict on a trace: "sampled", "not_sampled" or "dropped"; `policy` is the one that sampled or dropped it."""
 
     trace_id: str
     decision: str
@@ -57,7 +57,11 @@ class Refused(RuntimeError):
 
 def verdicts(cases: Iterable[Case], *, emit: bool = False) -> list[Answer]:
     """What the processor decides on each case. With `emit` also `states`: the tracestates it sends on, by trace and span id."""
-    return _ask("verdicts", [dict(case) | {"emit": emit} for case in cases])
+    answers: list[Answer] = _ask("verdicts", [dict(case) | {"emit": emit} for case in cases])
+    unread = [answer["unread"] for answer in answers if "unread" in answer]  # type: ignore[typeddict-item]
+    if unread:
+        raise Refused(f"a request is no OTLP JSON: {unread[0]}")
+    return answers
 
 
 def conditions(questions: Iterable[dict[str, Json]]) -> list[dict[str, Json]]:

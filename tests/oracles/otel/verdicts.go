@@ -73,12 +73,13 @@ type Decision struct {
 	Policy   string `json:"policy,omitempty"`
 }
 
-// Answer has one of Decisions, Error (the config is refused, or a request is no OTLP), Crash and Hang.
+// Answer has one of Decisions, Error (the config is refused), Unread (a request is no OTLP JSON), Crash and Hang.
 type Answer struct {
 	ID        string                       `json:"id,omitempty"`
 	Decisions []Decision                   `json:"decisions,omitempty"`
 	States    map[string]map[string]string `json:"states,omitempty"` // by trace and span id
 	Error     string                       `json:"error,omitempty"`
+	Unread    string                       `json:"unread,omitempty"`
 	Crash     string                       `json:"crash,omitempty"`
 	Hang      bool                         `json:"hang,omitempty"`
 }
@@ -157,7 +158,7 @@ func run(asked Case) (told Answer, err error) {
 	for _, request := range asked.Traces {
 		traces, err := reader.UnmarshalTraces(request)
 		if err != nil {
-			return told, err
+			return Answer{Unread: err.Error()}, nil
 		}
 		if err = processor.ConsumeTraces(ctx, traces); err != nil {
 			return told, err

@@ -115,8 +115,10 @@ def _expression(node: Expression, reach: Reach) -> Get:
             gets = [expression(item, reach) for item in items]
             return lambda view: AnyList(tuple(get(view) for get in gets))
         case Entries(entries):
-            fill = [(key, expression(item, reach)) for key, item in entries]
-            return lambda view: {key: stored(get(view)) for key, get in fill}
+            fill = {
+                key: expression(item, reach) for key, item in entries
+            }  # of a key that is given twice the last counts
+            return lambda view: {key: stored(get(view)) for key, get in fill.items()}
         case Negated(of):
             return _negated(expression(of, reach))
         case Computed(operator, left, right):
