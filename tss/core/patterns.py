@@ -5,6 +5,7 @@ Python's own `re` takes 10 s for `^(\\w+\\s?)+$` and a text of 28 letters, and t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import re2
@@ -27,6 +28,13 @@ def expression(pattern: str, *, any_case: bool = False, any_character: bool = Fa
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         raise ValueError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from error
+
+
+def finder(compiled: Any) -> Callable[[str], bool]:
+    """Whether a text has a match of a compiled expression. It takes less than half the time of `search` with a text, which
+    computes the match's place in characters."""
+    search = compiled.search
+    return lambda text: search(text.encode("utf-8", "surrogatepass")) is not None
 
 
 def escaped(text: str) -> str:

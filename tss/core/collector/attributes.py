@@ -7,7 +7,7 @@ false. `pdata` gives that value from `Int()`, `Str()` and `Bool()`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 import attrs
 
@@ -27,7 +27,7 @@ from tss.core.conditions.formula import (
 from tss.core.conditions.formula import (
     Any as AnyOf,
 )
-from tss.core.patterns import expression
+from tss.core.patterns import expression, finder
 
 FEW = 4  # texts that are compared one by one, by the scanner; more are looked up in a set
 
@@ -96,11 +96,11 @@ class Expressions:
 
     patterns: tuple[str, ...]
     of_resource: bool
-    _searches: tuple[Callable[[str], Any], ...] = attrs.field(init=False, eq=False, repr=False)
+    _finds: tuple[Callable[[str], bool], ...] = attrs.field(init=False, eq=False, repr=False)
 
-    @_searches.default
-    def _compiled(self) -> tuple[Callable[[str], Any], ...]:
-        return tuple(expression(pattern).search for pattern in self.patterns)
+    @_finds.default
+    def _compiled(self) -> tuple[Callable[[str], bool], ...]:
+        return tuple(finder(expression(pattern)) for pattern in self.patterns)
 
     @property
     def told(self) -> str:
@@ -114,7 +114,7 @@ class Expressions:
         subject = value if isinstance(value, str) else ""
         if not subject and not self.of_resource:
             return FALSE
-        return TRUE if any(search(subject) is not None for search in self._searches) else FALSE
+        return TRUE if any(finds(subject) for finds in self._finds) else FALSE
 
 
 @final

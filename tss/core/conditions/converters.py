@@ -39,7 +39,7 @@ from tss.core.conditions.values import (
     truth,
     whole,
 )
-from tss.core.patterns import expression
+from tss.core.patterns import expression, finder
 
 _HOUR, _MINUTE = 3600 * SECOND, 60 * SECOND
 _DYNAMIC_PATTERNS = 64  # compiled ones of patterns that come from records
@@ -228,9 +228,9 @@ def readable(value: str) -> str:
 def matcher(pattern: str | None) -> Callable[[str | None, str], bool]:
     """IsMatch with a known pattern, or with one that comes with each span. Raises ValueError."""
     if pattern is None:
-        return lambda value, each: value is not None and _expression(each).search(readable(value)) is not None
-    search = compiled(pattern).search
-    return lambda value, _: value is not None and search(readable(value)) is not None
+        return lambda value, each: value is not None and finder(_expression(each))(readable(value))
+    finds = finder(compiled(pattern))
+    return lambda value, _: value is not None and finds(readable(value))
 
 
 def _with_groups(pattern: str) -> Any:

@@ -7,13 +7,13 @@ force rules and `exporters[].match`. `program.Program` answers it, while a recor
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, final
 
 import attrs
 
 from tss.core.conditions.comparing import compare
-from tss.core.patterns import expression
+from tss.core.patterns import expression, finder
 
 FALSE, TRUE, ERROR = 0, 1, 2
 """The three answers. `ERROR` is OTTL's: the evaluation failed. `not ERROR` is ERROR; `and` and `or` stop at the first member
@@ -93,11 +93,11 @@ class Matches:
     """Whether a text has a match of an RE2 expression; False for every other value and for a missing one."""
 
     pattern: str
-    _search: object = attrs.field(init=False, eq=False, repr=False)
+    _finds: Callable[[str], bool] = attrs.field(init=False, eq=False, repr=False)
 
-    @_search.default
-    def _compiled(self) -> object:
-        return expression(self.pattern).search
+    @_finds.default
+    def _compiled(self) -> Callable[[str], bool]:
+        return finder(expression(self.pattern))
 
     @property
     def told(self) -> str:
@@ -105,7 +105,7 @@ class Matches:
 
     def answer(self, value: Found) -> Truth:
         """See Test."""
-        return TRUE if isinstance(value, str) and self._search(value) is not None else FALSE  # type: ignore[operator]
+        return TRUE if isinstance(value, str) and self._finds(value) else FALSE
 
 
 class SpanView(Protocol):
