@@ -344,13 +344,13 @@ def key_values(delimiter: str | None, pairs: str | None) -> Callable[..., Mappin
 
 def _pairs(value: str, after: str) -> list[str]:
     """The pieces between delimiters that are not in quotes; the quotes are left out. Source: `parseutils/parser.go`."""
-    found, current, quote, escaped, at = list[str](), "", "", False, 0
+    found, current, quote, escaped, at = list[str](), list[str](), "", False, 0
     while at < len(value):
         letter = value[at]
         if not quote and value.startswith(after, at):
             if current:
-                found.append(current)
-            current = ""
+                found.append("".join(current))
+            current = []
             at += len(after)
             continue
         at += 1
@@ -364,10 +364,10 @@ def _pairs(value: str, after: str) -> list[str]:
             continue
         else:
             escaped = letter == "\\"
-        current += letter
+        current.append(letter)
     if quote:
         raise Failed("ParseKeyValue: a quote without its end")
-    return [*found, current] if current else found
+    return [*found, "".join(current)] if current else found
 
 
 def _id_reader(size: int, make: Callable[[bytes], Value]) -> Callable[[bytes], Value]:
