@@ -198,6 +198,30 @@ def test_what_is_no_truth_value_is_false(wanted: bool, found: Any, expected: str
     assert alone(asked, trace(span())) == NOT
 
 
+@pytest.mark.parametrize(
+    ("asked", "on_span", "on_resource"),
+    [
+        (policy("numeric_attribute", key="k", max_value=5), SAMPLED, SAMPLED),
+        (policy("numeric_attribute", key="k", min_value=5), NOT, NOT),
+        (policy("boolean_attribute", key="k"), SAMPLED, SAMPLED),
+        (policy("boolean_attribute", key="k", value=True), NOT, NOT),
+        (policy("string_attribute", key="k", values=["^$"], enabled_regex_matching=True), NOT, SAMPLED),
+        (policy("string_attribute", key="k", values=["a"], invert_match=True), SAMPLED, SAMPLED),
+        (
+            policy("ottl_condition", span=['attributes["k"] == nil and resource.attributes["k"] == nil']),
+            SAMPLED,
+            SAMPLED,
+        ),
+    ],
+)
+def test_an_attribute_without_a_value(asked: dict[str, Any], on_span: str, on_resource: str) -> None:
+    nothing = [{"key": "k", "value": {}}, {"key": "k", "value": {"intValue": "9"}}]  # the first of two counts
+    assert alone(asked, trace(span() | {"attributes": nothing})) == on_span
+    within = trace(span())
+    within["resourceSpans"][0]["resource"]["attributes"] = nothing
+    assert alone(asked, within) == on_resource
+
+
 def test_a_block_of_another_type_never_matches() -> None:
     upstream = {"type": "boolean_attribute", "string_attribute": {"key": "k", "values": ["x"]}}
     assert alone(upstream, trace(span(attributes={"k": "x"}))) == NOT

@@ -41,6 +41,11 @@ class NumberInRange:
     high: int
 
     @property
+    def of_no_value(self) -> Truth:
+        """See Test."""
+        return TRUE if self.low <= 0 <= self.high else FALSE
+
+    @property
     def told(self) -> str:
         """See Test."""
         return f"otel number {self.low}..{self.high}"
@@ -57,6 +62,8 @@ class NumberInRange:
 @attrs.frozen
 class ReadsAsFalse:
     """`boolean_attribute` with `value: false`: whether there is a value that is not true."""
+
+    of_no_value = TRUE
 
     @property
     def told(self) -> str:
@@ -101,6 +108,11 @@ class Expressions:
     @_finds.default
     def _compiled(self) -> tuple[Callable[[str], bool], ...]:
         return tuple(finder(expression(pattern)) for pattern in self.patterns)
+
+    @property
+    def of_no_value(self) -> Truth:
+        """See Test."""
+        return self.answer(b"")  # as any value that is no text
 
     @property
     def told(self) -> str:

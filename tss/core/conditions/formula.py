@@ -56,7 +56,10 @@ class Field:
 
 
 class Test(Protocol):
-    """A question about the value of one field. Equal questions have equal texts."""
+    """A question about the value of one field. Equal questions have equal texts.
+
+    An attribute may be there without a value. It counts as missing, unless the test has an attribute `of_no_value`: the answer then.
+    """
 
     @property
     def told(self) -> str:

@@ -16,6 +16,7 @@ cdef class Program:
     cdef readonly tuple root_codes
     cdef readonly tuple fields
     cdef readonly tuple leaves
+    cdef readonly tuple no_value
     cdef readonly tuple generals
     cdef readonly tuple tests_of_field
     cdef readonly bint has_events

@@ -107,6 +107,10 @@ class Program:
         self.tests_of_field = tuple(
             tuple(number for number, leaf in enumerate(self.leaves) if leaf.field == field) for field in self.fields
         )
+        # By leaf, the answer for an attribute that is there without a value.
+        self.no_value: tuple[Truth, ...] = tuple(
+            getattr(leaf.test, "of_no_value", self._tested(leaf, None)) for leaf in self.leaves
+        )
         self._tests = [[self.leaves[number].test for number in tests] for tests in self.tests_of_field]
         self.has_events = any(ask.each is Place.EVENT or ask.events is not None for ask in self.spans)
         # How many bytes the parts take.
@@ -303,14 +307,11 @@ class Program:
     def answers(self, number: int, value: Found) -> tuple[int, int]:
         """The answers of a field's tests for a value, as two bit masks: the true ones, and those that failed. Bit i is of
         the leaf `tests_of_field[number][i]`. Never raises."""
-        trues = errors = 0
-        for place, test in enumerate(self._tests[number]):
-            truth = _safe(test.answer, value)
-            if truth == TRUE:
-                trues |= 1 << place
-            elif truth != FALSE:
-                errors |= 1 << place
-        return trues, errors
+        return _masks([_safe(test.answer, value) for test in self._tests[number]])
+
+    def answers_of_no_value(self, number: int) -> tuple[int, int]:
+        """The same for an attribute that is there without a value."""
+        return _masks([self.no_value[leaf] for leaf in self.tests_of_field[number]])
 
     def general(self, number: int, view: SpanView) -> Truth:
         """The answer of a general condition for a span. Never raises."""
@@ -467,6 +468,17 @@ def whole_ms(low: int, high: int) -> int:
 
 def _kind(ask: Ask) -> int:
     return _KIND_SPANS if isinstance(ask, OfSpans) else _KIND_ROOT if isinstance(ask, OfRoot) else _KIND_WINDOW
+
+
+def _masks(answers: Sequence[Truth]) -> tuple[int, int]:
+    """The true answers, and those that failed, as bit masks."""
+    trues = errors = 0
+    for place, truth in enumerate(answers):
+        if truth == TRUE:
+            trues |= 1 << place
+        elif truth != FALSE:
+            errors |= 1 << place
+    return trues, errors
 
 
 def _packed(answers: Sequence[Truth]) -> bytes:

@@ -42,7 +42,7 @@ cdef struct NumberTest:
 cdef struct Asked:  # a field, and up to 64 of its tests, which have their bits in one word
     uint64_t mask
     uint64_t[8] memoised  # by Type: the tests that only Python can answer
-    Answers[8] fixed  # by Type: the answers that do not depend on the value. Of NOT_SET: those for a missing value
+    Answers[8] fixed  # by Type: the answers that do not depend on the value. Of NOT_SET: those for an attribute without a value
     Answers[2] of_bool
     TextTest *texts
     TextTest *raw

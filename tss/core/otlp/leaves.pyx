@@ -235,6 +235,9 @@ cdef class Leaves:
             asked.memoised[<int> kind] = asked.mask
         self.missing[asked.word] |= asked.fixed[<int> NOT_SET].trues
         self.missing[self.words + asked.word] |= asked.fixed[<int> NOT_SET].errors
+        if self.program.fields[field].name == "attributes":  # an attribute that is there without a value is not always missing
+            found = cut(self.program.answers_of_no_value(field), first, ones)
+            asked.fixed[<int> NOT_SET].trues, asked.fixed[<int> NOT_SET].errors = found.trues << shift, found.errors << shift
         tests = [self.program.leaves[leaf].test for leaf in leaves]
         texts = len([test for test in tests if type(test) is Compare and type(test.constant) is str])
         for at, test in enumerate(tests):
@@ -300,8 +303,6 @@ cdef class Leaves:
         cdef Entry *entry
         cdef uint64_t hash
         cdef double real
-        if hit.type == NOT_SET:
-            return 0
         found = asked.fixed[hit.type]
         if hit.type == TEXT:
             if asked.texts_used:

@@ -270,6 +270,8 @@ class _Answering:
 
     def _leaf(self, number: int, view: View) -> Truth:
         leaf = self._program.leaves[number]
+        if view.has_no_value(leaf.field):
+            return self._program.no_value[number]
         return leaf.test.answer(view.field(leaf.field))
 
     def _see_root(self, view: View) -> None:

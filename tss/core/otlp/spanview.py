@@ -105,6 +105,13 @@ class View:
         value = self._values(field.place).get(field.key.encode("utf-8", "surrogatepass"))
         return None if value is None else anyvalue.decoded(value)
 
+    def has_no_value(self, field: Field) -> bool:
+        """Whether a field is an attribute that is there without a value."""
+        if field.name != ATTRIBUTES:
+            return False
+        value = self._values(field.place).get(field.key.encode("utf-8", "surrogatepass"))
+        return value is not None and value.WhichOneof("value") is None
+
     def _values(self, place: Place) -> dict[bytes, Any]:
         if place is Place.SPAN:
             return self.span_values
