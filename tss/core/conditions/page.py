@@ -93,6 +93,7 @@ Random conditions are compared with pkg/ottl's own answers in the tests. These d
 | `ParseJSON` | Takes some texts that are not JSON: `[01]`, `[1.]` | They fail |
 | `ConvertCase` with `"snake"` or `"camel"` | Supported | Refused |
 | regular expressions | `\\p{Letter}` and other long names of Unicode classes since Go 1.25 | RE2 has the short names: `\\pL` |
+| an expression with two groups of one name | The last one counts | It is refused |
 | `Hour` and the like of `Unix(...)` | In the Collector's time zone | In UTC |
 | times after the year 2262 | `end_time_unix_nano - start_time_unix_nano` wraps around | It ends at the largest duration |
 
