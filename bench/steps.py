@@ -61,7 +61,7 @@ def run(values: Sequence[bytes], keep: float = 0.0) -> Steps:
     waits = Waits(QUIET_MS, 600_000, FAR)
     buffer = Buffer(Limits(FAR, FAR, FAR, FAR), waits, Memory(), program=sampler.program)
     home = Partition(0, 0, FAR, replay_secs=60)
-    find = Scanner(program=sampler.program).fragments
+    find = Scanner(sampler.program).fragments
     for first in range(0, len(values), BATCH):
         batch = [bytes(bytearray(value)) for value in values[first : first + BATCH]]
         with steps.timed("scan"):

@@ -73,7 +73,7 @@ def records_of(traces: Iterable[Any]) -> Iterator[Wire]:
 
 def verdicts(plan: Plan, sampler: Sampler, records: Iterable[Wire]) -> dict[bytes, Decision]:
     """The decision about each trace in these records, in the order in which the traces were met."""
-    scanner, home = Scanner(program=sampler.program), Partition(0, 0, 10**9)
+    scanner, home = Scanner(sampler.program), Partition(0, 0, 10**9)
     buffer = Buffer(
         Limits(PLENTY, PLENTY, PLENTY, PLENTY, plan.max_trace_bytes),
         Waits(PLENTY, PLENTY, PLENTY, plan.decision_wait_ms, plan.root_wait_ms),

@@ -1,7 +1,7 @@
 """`python -m tests.core.hostile KIND MIB ROUNDS`: what is said to be held, and what the process grew by, under hostile traffic.
 
 A process of its own, since a heap that others have used gives back what they left. Everything between the source and the
-destinations is there, joined by hand: the reader with the poll's bound, the scanner with values looked up, the buffer,
+destinations is there, joined by hand: the reader with the poll's bound, the scanner with a program, the buffer,
 statistics and span metrics, span compression. Destinations are slow: they take a trace when closed ones have no room.
 """
 
@@ -21,14 +21,15 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from tests.core.holding import resident
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
+from tss.core.conditions.formula import Compare, Field, Leaf, Matches, OfRoot, OfSpans, Place, Window
 from tss.core.evaluation import evaluate, observe, observe_late_dropped
 from tss.core.formats.apm_stats import Concentrator, SpanObserver
 from tss.core.formats.spanmetrics import SpanMetrics, shape_of
 from tss.core.memory import Memory
-from tss.core.otlp import Ask, Encoding, Location, Lookup, Scanner
+from tss.core.otlp import Encoding, Scanner
 from tss.core.packing import train
 from tss.core.partition import Partition
-from tss.core.policies import policies
+from tss.core.policies import ABSTAIN, Policy, policies
 from tss.core.preparing import Preparation
 from tss.core.trace import Trace
 from tss.edges import heap
@@ -37,7 +38,11 @@ from tss.settings import Sampling, SpanCompression, SpanMetricsSettings
 
 START_MS = 1_700_000_000_000
 FAR = 10**15
-ASKS = Lookup.of([Ask(Location.SPAN, "user"), Ask(Location.SPAN, "query"), Ask(Location.RESOURCE, "service.name")])
+USER, QUERY = Field(Place.SPAN, "attributes", "user"), Field(Place.SPAN, "attributes", "query")
+ASKS = (
+    OfSpans(Leaf(USER, Matches("^0*7"))), OfSpans(Leaf(QUERY, Matches("99$"))), OfRoot(Leaf(USER, Matches("1"))), Window(5, 50),
+    OfSpans(Leaf(Field(Place.RESOURCE, "attributes", "service.name"), Compare("==", "shop"))),
+)  # fmt: skip
 
 Batch = list[tuple[int, int, bytes]]  # partition, time in ms, value
 
@@ -227,17 +232,26 @@ def everything(traffic: Traffic) -> Iterator[Batch]:
             yield next(each)
 
 
+class Asking(Policy):
+    """Asks, and never votes."""
+
+    def vote(self, trace: Trace) -> float:
+        return ABSTAIN
+
+
 class Daemon:
     """What stands between the source and the destinations."""
 
     def __init__(self, max_bytes: int) -> None:
         limits = Limits(max_bytes, FAR, FAR, 50_000)
         memory = Memory.within(limits.memory_bytes, 600, shared=True)
-        self.buffer = Buffer(limits, Waits(2_000, 600_000, FAR), memory, observed=True)
-        self.reader = MessageReader("spans", Encoding.AUTO, Scanner(ASKS))
+        asked = policies(Sampling(error_sample_rate=1.0, default_sample_rate=0.01))
+        self.sampler = Sampler([*asked, Asking("asking", ASKS)])
+        program = self.sampler.program
+        self.buffer = Buffer(limits, Waits(2_000, 600_000, FAR), memory, observed=True, program=program)
+        self.reader = MessageReader("spans", Encoding.AUTO, Scanner(program))
         self.homes: dict[int, Partition] = {}
         self.positions: dict[int, int] = {}
-        self.sampler = Sampler(policies(Sampling(error_sample_rate=1.0, default_sample_rate=0.01)))
         self.preparation = Preparation(SpanCompression(enabled=True))
         counted = SpanMetrics(shape_of(SpanMetricsSettings(enabled=True, max_series=5_000)))
         self.observers: list[SpanObserver] = [Concentrator(START_MS * 1_000_000, max_bytes=4 << 20), counted]

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from tests.interpreted import ASKED
-from tss.core.otlp import NOTHING, Encoding, Lookup, Scan, ScanError, ScanErrorReason, reference
+from tss.core.conditions.program import ASKS_NOTHING, Program
+from tss.core.otlp import Encoding, Scan, ScanError, ScanErrorReason, reference
 
 TRACES = (b"trace-a-16-bytes", b"trace-b-16-bytes", bytes(15) + b"\x01")
 BAD_TRACES = (b"", bytes(16), b"short", b"seventeen-bytes!!")
@@ -248,9 +249,9 @@ Scans = Callable[..., Scan]
 def scan_of(module: ModuleType) -> Scans:
     """Its `scan`, as in `tss.core.otlp`."""
 
-    def scan(value: bytes | None, encoding: Encoding, lookup: Lookup = NOTHING) -> Scan:
+    def scan(value: bytes | None, encoding: Encoding, program: Program = ASKS_NOTHING) -> Scan:
         scan_errors: list[ScanError] = []
-        fragments = module.Scanner(lookup).fragments(value, encoding, scan_errors)
+        fragments = module.Scanner(program).fragments(value, encoding, scan_errors)
         return Scan(fragments, tuple(scan_errors))
 
     return scan

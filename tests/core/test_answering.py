@@ -41,7 +41,7 @@ MOST_HELD_BYTES = 24 * 131_072
 
 def facts(value: bytes, program: Program, encoding: Encoding = Encoding.OTLP_PROTO) -> list[bytes]:
     """What both scanners find."""
-    found = [_scanned(module.Scanner(program=program), value, encoding) for module in (COMPILED, reference)]
+    found = [_scanned(module.Scanner(program), value, encoding) for module in (COMPILED, reference)]
     assert found[0] == found[1]
     return [fragment.facts for fragment in found[0]]
 
@@ -84,7 +84,7 @@ def test_the_same_facts_for_random_programs_and_records(seed: int) -> None:
     maker, seen = Maker(rng), 0
     for _ in range(12):
         program = random_program(rng)
-        both = [module.Scanner(program=program) for module in (COMPILED, reference)]
+        both = [module.Scanner(program) for module in (COMPILED, reference)]
         for _ in range(8):
             value = maker.message()
             for each in (value, mutated(rng, value, value)):
@@ -229,7 +229,7 @@ def test_python_is_asked_only_where_the_answer_depends_on_it() -> None:
     general = Counts("general", TRUE)
     value = record(*(span(0, rest=blob(5, letter)) for letter in (b"a", b"b", b"asked", b"asked")))
     program = Program([OfSpans(All((name, general)))])
-    scanner = COMPILED.Scanner(program=program)
+    scanner = COMPILED.Scanner(program)
     (fragment,) = _scanned(scanner, value, Encoding.OTLP_PROTO)
     assert general.asked == ["asked"], "the second is not asked: nothing would change"
     assert fragment.facts == facts(value, program)[0]
@@ -260,7 +260,7 @@ def test_a_test_that_raises_is_an_error_of_the_condition_and_not_of_the_scanner(
 
     value = record(span(0, attribute(b"k", text(b"a"))))
     program = Program([ask := OfSpans(leaf(Place.SPAN, "k", Broken()))])
-    (fragment,) = _scanned(COMPILED.Scanner(program=program), value, Encoding.OTLP_PROTO)
+    (fragment,) = _scanned(COMPILED.Scanner(program), value, Encoding.OTLP_PROTO)
     assert program.answer(fragment.facts, program.slot(ask)) == ERROR
 
 
@@ -279,7 +279,7 @@ class Counted:
 @pytest.mark.skipif(COMPILED is reference, reason="the reference remembers nothing")
 def test_a_value_is_asked_about_once() -> None:
     test = Counted()
-    scanner = COMPILED.Scanner(program=Program([OfSpans(leaf(Place.SPAN, "k", test))]))
+    scanner = COMPILED.Scanner(Program([OfSpans(leaf(Place.SPAN, "k", test))]))
     test.asked.clear()
     for _ in range(3):
         for value in (text(b"a7"), text(b"b"), whole(7), whole(300), double(7.0), blob(5, blob(1, text(b"7")))):
@@ -299,7 +299,7 @@ class Ends:
 def test_law_5_the_memory_of_answers_is_bounded_and_stays_right() -> None:
     """More values than it can have: it forgets some, and its answers stay right."""
     program = Program([ask := OfSpans(leaf(Place.SPAN, "k", Ends()))])
-    scanner = COMPILED.Scanner(program=program)
+    scanner = COMPILED.Scanner(program)
     assert scanner.held_bytes() == 0
     for first in range(0, 150_000, 500):
         spans = [span(0, attribute(b"k", text(b"%d" % number))) for number in range(first, first + 500)]
@@ -315,14 +315,14 @@ def test_law_5_the_memory_of_answers_is_bounded_and_stays_right() -> None:
 @pytest.mark.skipif(COMPILED is reference, reason="the reference remembers nothing")
 def test_ids_and_times_are_not_remembered() -> None:
     test = Counted()
-    scanner = COMPILED.Scanner(program=Program([OfSpans(Leaf(Field(Place.SPAN, "span_id"), test))]))
+    scanner = COMPILED.Scanner(Program([OfSpans(Leaf(Field(Place.SPAN, "span_id"), test))]))
     _scanned(scanner, record(span(0), span(1)), Encoding.OTLP_PROTO)
     assert scanner.held_bytes() == 0
 
 
 def test_small_facts_are_one_object_for_many_traces() -> None:
     program = Program([OfSpans(Leaf(Field(Place.SPAN, "name"), Compare("==", "a")))])
-    scanner = COMPILED.Scanner(program=program)
+    scanner = COMPILED.Scanner(program)
     value = record(*(span(0, rest=blob(5, b"a"), trace=trace) for trace in range(3)))
     found = _scanned(scanner, value, Encoding.OTLP_PROTO)
     assert len({id(fragment.facts) for fragment in found}) == 1

@@ -96,7 +96,7 @@ def test_a_policy_that_keeps_for_certain_is_named_before_or_after_chance_by_the_
 
 def test_with_the_gate_what_is_kept_reaches_the_threshold_of_its_rate() -> None:
     by = sampler(chosen(30), gates=("usetracestate",))
-    scanner = Scanner(program=by.program)
+    scanner = Scanner(by.program)
     for id in IDS[:300]:
         spans = [Span(trace_id=id, span_id=b"8 bytes!", trace_state="ot=th:0")]
         (seen,) = scanner.fragments(message(spans), Encoding.OTLP_PROTO, [])

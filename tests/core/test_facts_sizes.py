@@ -30,7 +30,7 @@ def a_buffer(program: Program) -> Buffer:
 
 def growth(program: Program) -> tuple[float, float]:
     """The counted and the taken bytes of a trace."""
-    buffer, home, scanner = a_buffer(program), Partition(0, 0, 10**15), Scanner(program=program)
+    buffer, home, scanner = a_buffer(program), Partition(0, 0, 10**15), Scanner(program)
     payloads = [message([span(number, number, start_ms=number + 1)]) for number in range(5_000)]
     for offset in range(2_000):  # what comes first takes more: tables grow
         buffer.add(home, record(offset, 1.0, *scanner.fragments(payloads[offset], Encoding.OTLP_PROTO, [])), 10**15)
@@ -61,7 +61,7 @@ def test_facts_of_twenty_conditions_take_no_more_than_a_trace_without() -> None:
 
 
 def test_what_is_packed_keeps_its_facts_and_their_bytes() -> None:
-    buffer, home, scanner = a_buffer(ROOTED), Partition(0, 0, 10**15), Scanner(program=ROOTED)
+    buffer, home, scanner = a_buffer(ROOTED), Partition(0, 0, 10**15), Scanner(ROOTED)
     one = span(1, 1)
     one.attributes.add(key="k").value.string_value = "text " * PACK_MIN_BYTES
     buffer.add(home, record(0, 1.0, *scanner.fragments(message([one]), Encoding.OTLP_PROTO, [])), 10**15)
@@ -73,7 +73,7 @@ def test_what_is_packed_keeps_its_facts_and_their_bytes() -> None:
 
 
 def test_a_trace_that_was_parked_counts_its_facts_still() -> None:
-    buffer, home, scanner = a_buffer(ROOTED), Partition(0, 0, 10**15), Scanner(program=ROOTED)
+    buffer, home, scanner = a_buffer(ROOTED), Partition(0, 0, 10**15), Scanner(ROOTED)
     buffer.add(home, record(0, 1.0, *scanner.fragments(message([span(1, 1)]), Encoding.OTLP_PROTO, [])), 10**15)
     (trace,) = buffer._open.all()
     summary, _ = trace.leave()

@@ -19,13 +19,15 @@ from fuzz.comparing import compare, read
 from fuzz.making import Maker, mutated
 from tests.core.otlp_records import SPANS, TRACES, Scans, blob, both, one_span
 from tests.edges.traces import trace_of
+from tss.core.conditions.formula import TRUE, Compare, Field, Leaf, OfSpans, Place
+from tss.core.conditions.program import Program
 from tss.core.formats.apm_stats import concentrator
 from tss.core.formats.apm_stats import reference as plain_statistics
 from tss.core.formats.datadog.trace import to_spans
 from tss.core.formats.parquet_rows import rows
 from tss.core.formats.spanmetrics import Dimension, Shape, counting
 from tss.core.formats.spanmetrics import reference as plain_spanmetrics
-from tss.core.otlp import Ask, Encoding, Location, Lookup, ScanErrorReason, join, scan, to_json_line
+from tss.core.otlp import Encoding, ScanErrorReason, join, scan, to_json_line
 from tss.core.otlp.nesting import DEEP_BYTES, MAX_VALUE_DEPTH
 from tss.core.otlp.reading import Readable
 
@@ -234,10 +236,11 @@ def test_the_first_of_a_key_counts_within_a_map() -> None:
     assert json.loads(span["meta"]["k"]) == {"a": "first"}
 
 
-def test_the_first_of_a_key_counts_in_a_lookup() -> None:
+def test_the_first_of_a_key_counts_in_a_condition() -> None:
     pairs = blob(9, attribute(b"k", text(b"first"))) + blob(9, attribute(b"k", text(b"second")))
-    (fragment,) = scan(one_span(rest=pairs), Encoding.OTLP_PROTO, Lookup((Ask(Location.SPAN, "k"),))).fragments
-    assert fragment.values == (("first",),)
+    program = Program([OfSpans(Leaf(Field(Place.SPAN, "attributes", "k"), Compare("==", "first")))])
+    (fragment,) = scan(one_span(rest=pairs), Encoding.OTLP_PROTO, program).fragments
+    assert program.answer(fragment.facts, 0) == TRUE
 
 
 @pytest.mark.parametrize("module", [counting, plain_spanmetrics])

@@ -71,6 +71,12 @@ def test_the_bytes_of_a_summary_stay() -> None:
     assert attrs.evolve(GOLDEN, program="00ff", unscanned=True).to_bytes() == GOLDEN_BYTES
 
 
+def test_the_answers_to_force_rules_are_added_where_there_are_rules() -> None:
+    ruled = attrs.evolve(GOLDEN, forced=b"\x01\x04", rules="0123456789abcdef")
+    assert ruled.to_bytes()[9:-16] == GOLDEN_BYTES[9:-17] + b',"forced":"0104","rules":"0123456789abcdef"}'
+    assert Summary.from_bytes(ruled.to_bytes()) == ruled
+
+
 def test_the_version_before_finds_all_that_it_needs() -> None:
     """It refuses a summary without one of these, and passes over what it does not know."""
     told, before = (json.loads(data[9:-16]) for data in (GOLDEN_BYTES, BEFORE_BYTES))

@@ -99,7 +99,7 @@ def as_otlp(number: int, one: One) -> ResourceSpans:
 
 def as_trace(spans: Sequence[One], program: Program, chance: Random) -> Trace:
     """The closed trace, its spans in records of one to three."""
-    made, scanner, at = Trace(trace_id(1), Partition(0, 0, 0), 0), Scanner(program=program), 0
+    made, scanner, at = Trace(trace_id(1), Partition(0, 0, 0), 0), Scanner(program), 0
     while at < len(spans):
         size = chance.randint(1, 3)
         record = TracesData(

@@ -35,7 +35,7 @@ def payload(service: str = "cart", *, error: bool = False, **attributes: AnyValu
 
 def destinations(matches: dict[str, Match], *payloads: bytes) -> tuple[str, ...] | None:
     sampler = Sampler(KEEP_ALL, Router(matches))
-    scanner = Scanner(program=sampler.program)
+    scanner = Scanner(sampler.program)
     made = Trace(trace_id(1), Partition(0, 0, 0), 0)
     for each in payloads:
         (found,) = scanner.fragments(each, Encoding.OTLP_PROTO, [])
@@ -97,7 +97,7 @@ def test_law_2_a_late_span_goes_where_its_trace_went() -> None:
     buffer = Buffer(
         Limits(1 << 20, 1000, 1000, 1000), Waits(30_000, 600_000, 10_800_000), Memory(), program=sampler.program
     )
-    home, scanner = Partition(0, 0, 300_000), Scanner(program=sampler.program)
+    home, scanner = Partition(0, 0, 300_000), Scanner(sampler.program)
 
     def add(offset: int, at_ms: int, value: bytes) -> None:
         fragments = scanner.fragments(value, Encoding.OTLP_PROTO, [])

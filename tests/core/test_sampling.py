@@ -205,7 +205,7 @@ def test_what_policies_ask_is_answered_in_the_scan_and_gathered_over_all_fragmen
     acme, other = Tenant("acme"), Tenant("other")
     sampler = Sampler([acme, other, Rest(0.0)])
     assert sampler.program.asks == (acme.asks[0], SEEN, other.asks[0])  # each once
-    scanner = Scanner(program=sampler.program)
+    scanner = Scanner(sampler.program)
     made = Trace(trace_id(1), Partition(0, 0, 0), 0)
     for number, tenant in enumerate(["nobody", "acme", "nobody"]):
         one = span(1, number)
@@ -224,7 +224,7 @@ def test_law_7_a_randomness_that_came_with_a_span_decides_in_place_of_the_trace_
     for number, state in enumerate(("", f"v=1,ot=rv:{rv:014x}", "ot=rv:00000000000000")):
         one = span(1, number)
         one.trace_state = state
-        (found,) = Scanner(program=sampler.program).fragments(message([one]), Encoding.OTLP_PROTO, [])
+        (found,) = Scanner(sampler.program).fragments(message([one]), Encoding.OTLP_PROTO, [])
         made.absorb(found, sampler.program)
     made.reason = Reason.ROOT_QUIET
     assert sampler.randomness(made) == rv

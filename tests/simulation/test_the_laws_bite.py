@@ -473,8 +473,8 @@ def does_not_read_again_what_redis_lost(patch: Patch) -> str:
 def forgets_when_the_root_of_a_parked_trace_came(patch: Patch) -> str:
     take_over = Trace.take_over
 
-    def forgetful(self, summary):
-        take_over(self, attrs.evolve(summary, root_ms=-1))
+    def forgetful(self, summary, *rules):
+        take_over(self, attrs.evolve(summary, root_ms=-1), *rules)
 
     patch(Trace, "take_over", forgetful)
     return biting.NOT_THE_LOGS_SPANS
@@ -483,8 +483,8 @@ def forgets_when_the_root_of_a_parked_trace_came(patch: Patch) -> str:
 def forgets_the_size_of_what_is_parked(patch: Patch) -> str:
     take_over = Trace.take_over
 
-    def forgetful(self, summary):
-        take_over(self, attrs.evolve(summary, seen_bytes=0))
+    def forgetful(self, summary, *rules):
+        take_over(self, attrs.evolve(summary, seen_bytes=0), *rules)
 
     patch(Trace, "take_over", forgetful)
     return biting.WRONG_REASON

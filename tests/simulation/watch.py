@@ -165,8 +165,10 @@ class WatchedBuffer(Buffer):
             self._excuse(partition, offset, trace.trace_id)
         super().dropped_elsewhere(trace)
 
-    def take_over(self, partition: Partition, summaries: Mapping[bytes, Summary]) -> list[bytes]:
-        clashing = super().take_over(partition, summaries)
+    def take_over(
+        self, partition: Partition, summaries: Mapping[bytes, Summary], rules: Program | None = None
+    ) -> list[bytes]:
+        clashing = super().take_over(partition, summaries, rules)
         for trace_id, summary in summaries.items():
             trace = self._open.get(trace_id)
             if trace is not None and trace.taken_over and trace.home is partition:

@@ -51,7 +51,7 @@ def value(number: int, *, root: bool) -> bytes:
 
 def world_for(owner: str) -> World:
     """The records as an owner with these settings scans them."""
-    scanner = Scanner(program=program_of(owner))
+    scanner = Scanner(program_of(owner))
     world = World()
     for offset in range(ROOT + 1):
         fragments = scanner.fragments(

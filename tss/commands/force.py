@@ -103,7 +103,10 @@ def _add(site: Site, options: argparse.Namespace) -> Any:
 def _update(site: Site, options: argparse.Namespace) -> Any:
     rule = site.find(options.rule)
     path, revision = f"/{rule['id']}", rule["revision"]
-    kept = {name: value for name, value in rule.items() if name not in ("id", "created", "expires", "revision")}
+    gone = {"id", "created", "expires", "revision"}
+    if options.match is not None or options.condition is not None:
+        gone |= {"matchers", "condition"}
+    kept = {name: value for name, value in rule.items() if name not in gone}
     name = {"name": options.name} if options.name is not None else {}
     return site.ask("PUT", path, {**kept, **name, **_given(options)}, revision)
 
@@ -113,6 +116,7 @@ def _given(options: argparse.Namespace) -> Document:
     found = {
         "action": options.action,
         "matchers": options.match,
+        "condition": options.condition,
         "description": options.description,
         "priority": options.priority,
         "durationSecs": options.duration,
@@ -171,9 +175,14 @@ def _describe(parser: argparse.ArgumentParser, *, needed: bool) -> None:
     action = parser.add_mutually_exclusive_group(required=needed)
     action.add_argument("--keep", dest="action", action="store_const", const="keep", help="keep what matches")
     action.add_argument("--drop", dest="action", action="store_const", const="drop", help="drop what matches")
-    parser.add_argument(
-        "--match", action="append", type=_matcher, required=needed, metavar="'WHERE[:KEY] OP VALUE'",
+    what = parser.add_mutually_exclusive_group(required=needed)
+    what.add_argument(
+        "--match", action="append", type=_matcher, metavar="'WHERE[:KEY] OP VALUE'",
         help="such as 'resource:service.name eq checkout', 'span:http.status_code gte 500', 'name contains pay'; all must fit",
+    )  # fmt: skip
+    what.add_argument(
+        "--condition", metavar="OTTL",
+        help='in place of --match, a condition on a span or on the root: \'attributes["http.route"] == "/pay" and kind == 2\'',
     )  # fmt: skip
     end = parser.add_mutually_exclusive_group()
     end.add_argument("--for", dest="duration", type=_duration, metavar="TIME", help="how long from now: 30m, 2h, 1d")
@@ -240,6 +249,7 @@ def _lines(rule: Document) -> Sequence[str]:
         f"{rule['id']}  {rule['action']}  {rule['name']}  (until {rule['expires']}, priority {rule['priority']}{off})"
     ]
     lines += [f"    {rule['description']}"] if rule["description"] else []
+    lines += [f"    {rule['condition']}"] if rule.get("condition") else []
     return [*lines, *(f"    {_matched(matcher)}" for matcher in rule["matchers"])]
 
 

@@ -369,7 +369,9 @@ class Buffer:
 
     # -- parking
 
-    def take_over(self, partition: Partition, summaries: Mapping[bytes, Summary]) -> list[bytes]:
+    def take_over(
+        self, partition: Partition, summaries: Mapping[bytes, Summary], rules: Program | None = None
+    ) -> list[bytes]:
         """Open the traces that an earlier owner of the partition parked.
 
         They get deadlines once the partition has a stream time. Returns the trace ids that are already open or closing
@@ -388,7 +390,7 @@ class Buffer:
                 clashing.append(trace_id)
                 continue
             trace = Trace(trace_id, partition, summary.first_offset)
-            trace.take_over(summary)
+            trace.take_over(summary, rules)
             self._open.add(trace)
             self.open_bytes += trace.size
             self.open_spans += trace.spans

@@ -58,15 +58,18 @@ class Summary:
     program: str = ""
     # The facts are of another program than ours: the spans have to be scanned again. Not stored.
     unscanned: bool = False
-    # Older versions did not store the next two.
+    # Older versions did not store the next ones.
     root_ms: int = NO_TIME
     seen_bytes: int = 0
+    forced: bytes = b""  # what the program of the force rules found
+    rules: str = ""  # the fingerprint of this program; empty: there were no rules, or others for some of the spans
 
     def to_bytes(self) -> bytes:
         """The bytes for Redis, without ``program`` and ``unscanned``."""
         fields: dict[str, object] = {name: getattr(self, name) for name in _FIELDS}
         fields["values"] = []  # before there were facts, versions needed it
         fields |= {"root_ms": self.root_ms, "seen_bytes": self.seen_bytes, "facts": self.facts.hex()}
+        fields |= {"forced": self.forced.hex(), "rules": self.rules} if self.rules else {}
         told = json.dumps(fields, separators=(",", ":")).encode()
         return b"".join([_HEAD.pack(VERSION, len(told), len(self.span_ids)), told, self.span_ids, self.missing])
 
@@ -82,8 +85,9 @@ class Summary:
             read = {name: _field(name, told[name]) for name in _FIELDS}
             read["root_ms"] = _field("root_ms", told.get("root_ms", read["last_ms"] if read["has_root"] else NO_TIME))
             read["seen_bytes"] = _field("seen_bytes", told.get("seen_bytes", read["payload_bytes"]))
-            facts = bytes.fromhex(told.get("facts", ""))
-            return cls(span_ids=body[size : size + seen], missing=body[size + seen :], facts=facts, **read)
+            read |= {name: bytes.fromhex(told.get(name, "")) for name in ("facts", "forced")}
+            read["rules"] = str(told.get("rules", ""))
+            return cls(span_ids=body[size : size + seen], missing=body[size + seen :], **read)
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error) as error:
             raise Lost(f"the summary of a parked trace cannot be read: {str(error)[:200]!r}") from None
 

@@ -36,6 +36,8 @@ cdef class Trace:
     cdef readonly unsigned long long end_ns
     cdef readonly bint has_root
     cdef readonly bytes facts
+    cdef readonly bytes forced
+    cdef readonly Program rules
     cdef readonly bint unscanned
     cdef bytes _span_ids
     cdef bytes _missing
@@ -73,6 +75,8 @@ cdef class Trace:
     cdef long long _relate(self, Fragment fragment) except? -1
     @cython.locals(growth="long long")
     cdef long long _learn(self, bytes facts) except? -1
+    @cython.locals(before="long long")
+    cdef _learn_forced(self, Fragment fragment)
     cpdef forget_lineage(self)
     @cython.locals(growth="long long")
     cpdef long long hold(self, Progress partition, long long offset, Fragment fragment) except -1

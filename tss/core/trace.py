@@ -35,11 +35,54 @@ class Trace:
     """
 
     __slots__ = (
-        "_chunk", "_chunks", "_fetched", "_leaving", "_leaving_ms", "_leaving_to", "_lineage", "_missing", "_offset",
-        "_offsets", "_packed", "_span_ids", "closed_ms", "decision", "due", "end_ns", "errors", "facts",
-        "first_ms", "first_offset", "further", "has_root", "held_ms", "held_spans", "home", "last_ms", "late", "latecomers",
-        "livelier", "newer", "number", "older", "parked_to", "payload_bytes", "quieter", "reason",
-        "root_ms", "seen_bytes", "shelved", "size", "spans", "start_ns", "taken_over", "touched", "trace_id", "unscanned",
+        "_chunk",
+        "_chunks",
+        "_fetched",
+        "_leaving",
+        "_leaving_ms",
+        "_leaving_to",
+        "_lineage",
+        "_missing",
+        "_offset",
+        "_offsets",
+        "_packed",
+        "_span_ids",
+        "closed_ms",
+        "decision",
+        "due",
+        "end_ns",
+        "errors",
+        "facts",
+        "first_ms",
+        "first_offset",
+        "forced",
+        "further",
+        "has_root",
+        "held_ms",
+        "held_spans",
+        "home",
+        "last_ms",
+        "late",
+        "latecomers",
+        "livelier",
+        "newer",
+        "number",
+        "older",
+        "parked_to",
+        "payload_bytes",
+        "quieter",
+        "reason",
+        "root_ms",
+        "rules",
+        "seen_bytes",
+        "shelved",
+        "size",
+        "spans",
+        "start_ns",
+        "taken_over",
+        "touched",
+        "trace_id",
+        "unscanned",
     )  # fmt: skip
 
     def __init__(self, trace_id: bytes, home: Progress, first_offset: int) -> None:
@@ -64,6 +107,8 @@ class Trace:
         self.end_ns = 0
         self.has_root = False
         self.facts = b""  # what the program found in its spans (`conditions/program.py`)
+        self.forced = b""  # what the program of the force rules found, if ``rules`` is that program
+        self.rules: Program | None = None  # None: there were no rules, or others for some of its spans
         self.unscanned = False  # ``facts`` lacks those of parked spans: their owner had another program
         self._span_ids = _NO_IDS  # 8 bytes each; from the second fragment on they are in ``_lineage``
         self._missing = _NO_IDS
@@ -163,6 +208,8 @@ class Trace:
 
     def absorb(self, fragment: Fragment, program: Program = ASKS_NOTHING) -> int:
         """Add the summary of a fragment, without its bytes. ``program`` made its facts. Returns the growth in bytes."""
+        if fragment.rules is not self.rules or fragment.forced:
+            self._learn_forced(fragment)
         self.spans += fragment.spans
         self.errors += fragment.errors
         if fragment.start_ns and (not self.start_ns or fragment.start_ns < self.start_ns):
@@ -197,6 +244,16 @@ class Trace:
         growth = facts_bytes(facts) - facts_bytes(self.facts)
         self.facts = facts
         return growth
+
+    def _learn_forced(self, fragment: Fragment) -> None:
+        before = facts_bytes(self.forced)
+        if not self.spans:
+            self.rules = fragment.rules
+        if fragment.rules is not self.rules:
+            self.rules, self.forced = None, b""
+        elif self.rules is not None:
+            self.forced = self.rules.fold(self.forced, fragment.forced)
+        self.size += facts_bytes(self.forced) - before
 
     def forget_lineage(self) -> None:
         """Free the span ids, because no more spans are added. The answer of `is_complete` stays."""
@@ -424,7 +481,7 @@ class Trace:
         return before - self.size
 
     def _summary_bytes(self) -> int:
-        facts = facts_bytes(self.facts)
+        facts = facts_bytes(self.facts) + facts_bytes(self.forced)
         if self._lineage is not None:
             return facts + self._lineage.bytes
         return facts + (len(self._span_ids) + len(self._missing) + RECORD_BYTES if self._span_ids else 0)
@@ -439,11 +496,14 @@ class Trace:
         return Summary(
             self.first_offset, parked_to, self.spans, self.held_spans, self.payload_bytes, self.errors, self.start_ns,
             self.end_ns, self.has_root, self.first_ms, self.last_ms, seen, missing, overflown, self.facts,
-            root_ms=self.root_ms, seen_bytes=self.seen_bytes,
+            root_ms=self.root_ms, seen_bytes=self.seen_bytes, forced=self.forced,
+            rules="" if self.rules is None else self.rules.fingerprint,
         )  # fmt: skip
 
-    def take_over(self, summary: Summary) -> None:
-        """Continue the trace that an earlier owner parked. This trace must be new."""
+    def take_over(self, summary: Summary, rules: Program | None = None) -> None:
+        """Continue the trace that an earlier owner parked. This trace must be new. ``rules``: the program of our force rules."""
+        if rules is not None and summary.rules == rules.fingerprint and rules.reads(summary.forced):
+            self.rules, self.forced = rules, summary.forced
         self.spans, self.held_spans, self.payload_bytes = summary.spans, summary.held_spans, summary.payload_bytes
         self.errors, self.start_ns, self.end_ns = summary.errors, summary.start_ns, summary.end_ns
         self.has_root, self.facts, self.unscanned = summary.has_root, summary.facts, summary.unscanned

@@ -98,7 +98,7 @@ async def open_outside(
     def open_member(assignments: Assignments, program: Program) -> AbstractAsyncContextManager[GroupMember]:
         return KafkaSource.open(
             kafka, name, assignments, meter, health,
-            program=program, outbox=topic, parked=fleet.parked, close_secs=times.leave_secs,
+            program=program, rules=lambda: rulebook.program, outbox=topic, parked=fleet.parked, close_secs=times.leave_secs,
             poll_bytes=limits(settings).poll_bytes,
         )  # fmt: skip
 

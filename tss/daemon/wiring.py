@@ -138,6 +138,7 @@ def _assignments(settings: Settings, outside: Outside, buffer: Buffer, program: 
         commits=settings.kafka.enable_auto_commit,
         clock_ms=outside.clock_ms,
         program=program,
+        rules=lambda: outside.rulebook.program,
     )
     outside.crew.on_death(assignments.distrust)
     return assignments

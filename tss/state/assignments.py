@@ -43,6 +43,7 @@ class Assignments:
         clock_ms: Callable[[], int] | None = None,
         wall_secs: Callable[[], float] = time.time,
         program: Program = ASKS_NOTHING,
+        rules: Callable[[], Program | None] = lambda: None,
     ) -> None:
         self.joined = False  # whether the group has assigned our partitions; there may be none for us
         self.settling = True  # False once the committer has ended: no trace in flight is settled any more
@@ -56,6 +57,7 @@ class Assignments:
         self._max_skew_ms = max_skew_ms
         self._replay_secs = replay_secs
         self._commit_allowed = commits  # False for rehearsals: the group's offsets stay as they are
+        self._rules = rules  # the program of the force rules, as they are now
         self._program = program  # for records that are read now; parked traces may have been read with another
         self._clock_ms = clock_ms  # of the output topic, if there is one: a commit says from which time on to read it
         self._wall_secs = wall_secs
@@ -117,7 +119,7 @@ class Assignments:
             self._partitions[id] = partition
             self._read_to.pop(id, None)
             self._buffer.adopt(partition)
-            if self._buffer.take_over(partition, self._under_our_program(id, start.summaries)):
+            if self._buffer.take_over(partition, self._under_our_program(id, start.summaries), self._rules()):
                 self.reread(partition, "two_partitions")
             self._show_uncommitted(partition)
             self._meter.count(measures.RECORDS_LOST, 0, self._topic, str(id))  # an increase is seen from 0 on

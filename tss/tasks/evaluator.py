@@ -76,7 +76,10 @@ class Deciding:
             return True
         if trace.reason is Reason.TOO_LARGE:  # dropped, whatever its spans are
             return False
-        return trace.unscanned or enforcer is not None or self.sampler.decide(trace).keeps
+        if trace.unscanned or (enforcer is not None and not enforcer.knows(trace)):
+            return True
+        forced = None if enforcer is None else enforcer.decide(trace, self.sampler)
+        return (self.sampler.decide(trace) if forced is None else forced).keeps
 
     def __enter__(self) -> Self:
         return self

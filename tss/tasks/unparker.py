@@ -108,7 +108,7 @@ def _rescan(traces: Sequence[Trace], deciding: Deciding) -> None:
     """Make the facts of traces that were parked under other settings anew, before they are decided."""
     unscanned = [trace for trace in traces if trace.unscanned]
     if unscanned:
-        scanner = Scanner(program=deciding.sampler.program)
+        scanner = Scanner(deciding.sampler.program)
         for trace in unscanned:
             deciding.buffer.rescan(trace, scanner)
 

@@ -16,9 +16,9 @@ import trio
 from structlog.testing import capture_logs
 
 from tests.fakes.meter import FakeMeter
+from tss.core.conditions.program import Program
 from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
 from tss.core.health import Health, State
-from tss.core.otlp import Lookup
 from tss.core.partition import Commit
 from tss.core.polled import Polled
 from tss.core.record import Record
@@ -45,7 +45,8 @@ class ScriptedMember:
         client_id: str,
         group: MemberListener,
         connection: BrokerConnection,
-        _lookup: Lookup,
+        _program: Program,
+        _rules: Callable[[], Program | None],
         _outbox: None,
         _parked: None,
         _keeping: bool,

@@ -3,74 +3,63 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from tss.core.combining import Sampler
+from tss.core.conditions.formula import TRUE
+from tss.core.conditions.program import Program
 from tss.core.decision import Decision
-from tss.core.force.matching import Condition
+from tss.core.force.matching import ask_of
 from tss.core.force.rule import Action, Rule, in_order
-from tss.core.otlp import Encoding, Lookup, Scanner, Values
-from tss.core.otlp.fragment import ScanError
-from tss.core.otlp.lookup import merge
+from tss.core.otlp import Scanner
+from tss.core.parked import facts_of
 from tss.core.trace import Trace
+
+_KNOWN = 4096  # facts whose rule is known, at a time
 
 
 class Enforcer:
     """Finds the first rule that a trace matches.
 
-    The compiled scanner first looks up, in the whole trace, the values that the rules ask for. Most traces have none that
-    match. The spans are checked one by one only if every matcher of a rule found a matching value, because a single span
-    has to match all of them.
+    The scanner has answered the rules for each span. A trace that was open when they changed has no answers, or those to
+    other rules: its spans are scanned again.
     """
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[Rule], program: Program | None = None) -> None:
+        """``program`` asks for these rules, and perhaps for others."""
         self.rules = in_order(rules)
-        self.lookup = Lookup.of([matcher.ask for rule in self.rules for matcher in rule.matchers])
-        places = {ask: place for place, ask in enumerate(self.lookup.asks)}
-        self._conditions = [
-            [(places[matcher.ask], Condition(matcher)) for matcher in rule.matchers] for rule in self.rules
-        ]
-        self._scanner = Scanner(self.lookup)
+        asks = [ask_of(rule) for rule in self.rules]
+        self.program = Program(asks) if program is None else program
+        self._slots = [self.program.slot(ask) for ask in asks]
+        self._scanner = Scanner(self.program)
+        self._known: dict[bytes, Rule | None] = {}  # the rule by facts: most traces have the same few
+
+    def knows(self, trace: Trace) -> bool:
+        """Whether the rules can be applied without the trace's spans."""
+        return trace.rules is self.program
 
     def decide(self, trace: Trace, sampler: Sampler) -> Decision | None:
         """The decision by the first rule that matches; None if no rule does, so that the policies decide."""
-        rule = self.find(trace.payload)
+        facts = trace.forced if self.knows(trace) else facts_of(trace.chunks(), self._scanner, self.program)
+        rule = self._rule(facts)
         if rule is None:
             return None
         return sampler.forced(trace, rule.policy, rule.action is Action.KEEP)
 
     def find(self, payload: bytes) -> Rule | None:
         """The first rule that a trace with this serialized `TracesData` matches."""
-        values = self._values(payload)
-        spans: list[Values] | None = None
-        for rule, conditions in zip(self.rules, self._conditions, strict=True):
-            if not all(condition.may_fit(values[place]) for place, condition in conditions):
-                continue
-            if len(conditions) == 1 and _is_plain(values, *conditions[0]):
-                return rule
-            if spans is None:
-                spans = self._scanner.each_span(payload)
-            if _any_fits(spans, conditions):
-                return rule
-        return None
+        return self._rule(facts_of([payload], self._scanner, self.program))
 
-    def _values(self, payload: bytes) -> Values:
-        """The distinct values of the trace, in the order of the lookup's asks."""
-        scan_errors: list[ScanError] = []
-        values: Values = ()
-        for fragment in self._scanner.fragments(payload, Encoding.OTLP_PROTO, scan_errors):
-            values = merge(values, fragment.values)
-        return values or ((),) * len(self.lookup.asks)
-
-
-def _is_plain(values: Values, place: int, condition: Condition) -> bool:
-    """Whether a rule's only matcher already matches a value of the trace. Some span has that value, and nothing else needs
-    to match in it."""
-    return condition.decides_alone and condition.fits(values[place])
-
-
-def _any_fits(spans: Sequence[Values], conditions: Sequence[tuple[int, Condition]]) -> bool:
-    return any(all(condition.fits(values[place]) for place, condition in conditions) for values in spans)
+    def _rule(self, facts: bytes) -> Rule | None:
+        if facts in self._known:
+            return self._known[facts]
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        matching = (
+            rule for rule, slot in zip(self.rules, self._slots, strict=True) if self.program.answer(facts, slot) == TRUE
+        )
+        found = self._known[facts] = next(matching, None)
+        return found
 
 
 class Rulebook:
@@ -80,6 +69,9 @@ class Rulebook:
         self._rules: dict[str, Rule] = {}
         self._enforcer: Enforcer | None = None
         self._until = -math.inf  # when the first rule of the enforcer expires
+        self.program: Program | None = None
+        """What the scanner has to answer: the disabled rules too, and those that have ended since the last one was added, so
+        that only a new rule leaves open traces without answers. None without rules. Other threads read it."""
         self.as_of: float | None = None
         if as_of is not None:
             self.replace(rules, as_of)
@@ -94,6 +86,13 @@ class Rulebook:
         if before == self._rules:
             return False
         self._until = -math.inf
+        asks = sorted({ask.told: ask for ask in map(ask_of, self._rules.values())}.items())
+        if (
+            not asks
+            or self.program is None
+            or not {told for told, _ in asks} <= {ask.told for ask in self.program.asks}
+        ):
+            self.program = Program([ask for _, ask in asks]) if asks else None
         return True
 
     def rules(self, now: float) -> list[Rule]:
@@ -111,6 +110,6 @@ class Rulebook:
             return None
         if now >= self._until:
             chosen = [rule for rule in self.rules(now) if rule.enabled]
-            self._enforcer = Enforcer(chosen) if chosen else None
+            self._enforcer = Enforcer(chosen, self.program) if chosen else None
             self._until = min((rule.expires for rule in chosen), default=math.inf)
         return self._enforcer

@@ -54,7 +54,13 @@ def add(draft: Draft, rule_id: str, bounds: Bounds, now: float) -> Change:
         _is_free(draft.name, rules, "")
         created = round(now, 3)
         rule = Rule(rule_id, draft.name, draft.action, draft.matchers, created, _end(draft, bounds, now))
-        rule = attrs.evolve(rule, description=draft.description, enabled=draft.enabled, priority=draft.priority)
+        rule = attrs.evolve(
+            rule,
+            description=draft.description,
+            condition=draft.condition,
+            enabled=draft.enabled,
+            priority=draft.priority,
+        )
         return {**rules, rule_id: rule}
 
     return change

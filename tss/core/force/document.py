@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import attrs
 
 from tss.core.force.errors import WrongRule
-from tss.core.force.matching import number
+from tss.core.force.matching import condition_ask, number
 from tss.core.force.rule import KINDS, STATUSES, Action, Matcher, Op, Rule, Scalar, Wanted, Where
 from tss.core.patterns import expression
 
@@ -20,6 +20,7 @@ MAX_DESCRIPTION = 500
 MAX_MATCHERS = 20
 MAX_TEXT = 1024  # characters of a key or a value
 MAX_PATTERN = 256
+MAX_CONDITION = 4096
 MAX_LISTED = 100
 MAX_PRIORITY = 1000
 
@@ -40,6 +41,7 @@ class Draft:
     priority: int = 0
     duration_secs: float | None = None
     expires: float | None = None
+    condition: str = ""
 
 
 class JsonFields:
@@ -81,10 +83,12 @@ def draft(document: object) -> Draft:
     """The rule that a request asks for. Raises WrongRule."""
     errors: dict[str, str] = {}
     fields = JsonFields(document, errors)
+    condition, matchers = _what(fields, errors)
     made = Draft(
         name=fields.need("name", _name, "a name", ""),
         action=fields.need("action", _action, "keep or drop", Action.KEEP),
-        matchers=fields.need("matchers", lambda given: _matchers(given, errors), "a list of matchers", ()),
+        matchers=matchers,
+        condition=condition,
         description=fields.take("description", _text(MAX_DESCRIPTION), ""),
         enabled=fields.take("enabled", _truth, default=True),
         priority=fields.take("priority", _priority, 0),
@@ -93,7 +97,7 @@ def draft(document: object) -> Draft:
     )
     for name in ("id", "created", "revision"):  # allowed, so that a client can send back a rule that it has read
         fields.take(name, str, "")
-    fields.end("name, action, matchers, description, enabled, priority, durationSecs, expires")
+    fields.end("name, action, matchers, condition, description, enabled, priority, durationSecs, expires")
     if made.duration_secs is not None and made.expires is not None:
         errors["durationSecs"] = "is given together with expires: give only one of the two"
     if errors:
@@ -116,11 +120,13 @@ def stored(document: object) -> Rule:
     """The rule from a stored document, as `shown` writes it. Raises WrongRule."""
     errors: dict[str, str] = {}
     fields = JsonFields(document, errors)
+    condition, matchers = _what(fields, errors)
     rule = Rule(
         id=fields.need("id", _text(MAX_NAME), "an id", ""),
         name=fields.need("name", _name, "a name", ""),
         action=fields.need("action", _action, "keep or drop", Action.KEEP),
-        matchers=fields.need("matchers", lambda given: _matchers(given, errors), "a list of matchers", ()),
+        matchers=matchers,
+        condition=condition,
         created=fields.need("created", _moment, "a time", 0.0),
         expires=fields.need("expires", _moment, "a time", 0.0),
         description=fields.take("description", _text(MAX_DESCRIPTION), ""),
@@ -152,6 +158,7 @@ def shown(rule: Rule) -> dict[str, object]:
         "enabled": rule.enabled,
         "priority": rule.priority,
         "matchers": [_shown(matcher) for matcher in rule.matchers],
+        **({"condition": rule.condition} if rule.condition else {}),
         "created": when(rule.created),
         "expires": when(rule.expires),
         "revision": rule.revision,
@@ -247,7 +254,31 @@ def _member(kind: type[M], given: Any) -> M:
     return known[given]
 
 
-# -- matchers
+# -- matchers, and a condition in their place
+
+
+def _what(fields: JsonFields, errors: dict[str, str]) -> tuple[str, tuple[Matcher, ...]]:
+    """The condition, empty if there is none, and the matchers. A rule that shows a condition shows an empty list beside it."""
+    condition = fields.take("condition", _condition, "")
+    if not condition:
+        if "condition" in errors:
+            fields.take("matchers", _nothing, ())
+            return "", ()
+        allowed = "a list of matchers, or a condition"
+        return "", fields.need("matchers", lambda given: _matchers(given, errors), allowed, ())
+    if fields.take("matchers", _nothing, ()):
+        errors["condition"] = "is given together with matchers: give only one of the two"
+    return condition, ()
+
+
+def _nothing(given: Any) -> tuple[Any, ...]:
+    return tuple(given) if isinstance(given, list) else (given,)
+
+
+def _condition(given: Any) -> str:
+    text = _text(MAX_CONDITION, 1)(given)
+    condition_ask(text)
+    return text
 
 
 def _matchers(given: Any, errors: dict[str, str]) -> tuple[Matcher, ...]:

@@ -1,77 +1,106 @@
-"""Whether a value matches a matcher.
+"""What a force rule asks of a trace: a condition on its spans.
 
-Values are compared as text, because the author of a rule does not know which type a client sends: 500 matches "500" and
-500.0, and true matches "true". Only GT, GTE, LT and LTE compare numbers; they also accept a number given as text. Arrays,
-maps and bytes have no text: only EXISTS matches them.
+The values of matchers are compared as text, because the author of a rule does not know which type a client sends: 500 matches
+"500" and 500.0, and true matches "true". Only GT, GTE, LT and LTE compare numbers; they also accept a number given as text.
+Arrays, maps and bytes have no text: only EXISTS matches them.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tss.core.force.rule import KINDS, STATUSES, Matcher, Op, Scalar, Where
-from tss.core.otlp.lookup import MAX_VALUES, Value
+import attrs
+
+from tss.core.conditions.errors import ConditionError
+from tss.core.conditions.fields import ATTRIBUTES
+from tss.core.conditions.formula import FALSE, TRUE, All, Ask, Field, Found, Leaf, OfRoot, OfSpans, Place, Truth
+from tss.core.conditions.language import Condition, Of, parse
+from tss.core.conditions.splitting import to_formula
+from tss.core.force.rule import KINDS, STATUSES, Matcher, Op, Rule, Scalar, Where
 from tss.core.otlp.valuetext import as_text
 from tss.core.patterns import expression
-
-Test = Callable[[Value], bool]
-"""Whether one value matches."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?+", re.ASCII)
 _LONGEST_NUMBER = 40  # characters; `int` takes quadratic time, and no measurement is longer
 
+_PLAIN = {Where.NAME: "name", Where.KIND: "kind", Where.STATUS: "status.code"}
+_WORDS = {Where.KIND: KINDS, Where.STATUS: STATUSES}
 
-def number(value: Value) -> int | float | None:
+
+def ask_of(rule: Rule) -> Ask:
+    """What is asked of a trace: whether all matchers of the rule, or its condition, hold for one span and its resource."""
+    if rule.condition:
+        return condition_ask(rule.condition)
+    return OfSpans(All(tuple(Leaf(_field(matcher), Matches(matcher)) for matcher in rule.matchers)))
+
+
+@functools.lru_cache(256)
+def condition_ask(text: str) -> Ask:
+    """What is asked for a condition in OTTL, on a span or on the root. Raises ValueError for any other text."""
+    try:
+        found: Condition = parse(text, ours=True)
+    except ConditionError as error:
+        raise ValueError(f"is not a condition: {error}") from error
+    if Of.TRACE in found.owners or len(found.owners) > 1:
+        raise ValueError("must ask about spans, or about the root alone: no `trace.` path, and no root beside spans")
+    asked = to_formula(found)
+    return OfRoot(asked) if Of.ROOT in found.owners else OfSpans(asked)
+
+
+def number(value: Found) -> int | float | None:
     """The value as a number, also if it is a number written as text; None for any other value."""
     match value:
-        case bool() | bytes():
-            return None
         case str() if len(value) <= _LONGEST_NUMBER and _NUMBER.fullmatch(value):
             return int(value) if value.lstrip("+-").isdigit() else float(value)
-        case str():
+        case bool():
             return None
-    return value
+        case int() | float():
+            return value
+    return None
 
 
-class Condition:
-    """A matcher, compiled."""
+@attrs.frozen
+class Matches:
+    """A matcher as a test of its field."""
 
-    __slots__ = ("_needs_a_value", "_test", "ask")
+    matcher: Matcher
+    _test: Callable[[Found], bool] = attrs.field(init=False, eq=False, repr=False)
 
-    def __init__(self, matcher: Matcher) -> None:
-        self.ask = matcher.ask
-        self._test = _worded(matcher.where, _test(matcher.op, matcher.value))
-        # NEQ and "exists: false" match if no value does, so they also match a span without the attribute.
-        self._needs_a_value = matcher.op is not Op.NEQ and not (matcher.op is Op.EXISTS and not matcher.value)
-
-    def fits(self, values: Sequence[Value]) -> bool:
-        """Whether the values of one span match. Most spans have one value or none."""
-        for value in values:
-            if self._test(value):
-                return self._needs_a_value
-        return not self._needs_a_value
-
-    def may_fit(self, values: Sequence[Value]) -> bool:
-        """Whether any span of the trace can match. `values` has at most MAX_VALUES of the trace's distinct values."""
-        return not self._needs_a_value or len(values) >= MAX_VALUES or self.fits(values)
+    @_test.default
+    def _compiled(self) -> Callable[[Found], bool]:
+        return _worded(self.matcher.where, _test(self.matcher.op, self.matcher.value))
 
     @property
-    def decides_alone(self) -> bool:
-        """Whether one matching value, in any span, is enough for a rule that has only this matcher."""
-        return self._needs_a_value
+    def told(self) -> str:
+        """Its canonical text."""
+        return f"force {self.matcher.where.value} {self.matcher.op.value} {self.matcher.value!r}"
+
+    def answer(self, value: Found) -> Truth:
+        """See Test. NEQ and "exists: false" match if the value does not, so they also match a span without it."""
+        matcher = self.matcher
+        wanted = matcher.op is not Op.NEQ and not (matcher.op is Op.EXISTS and not matcher.value)
+        return TRUE if (value is not None and self._test(value)) == wanted else FALSE
 
 
-def _worded(where: Where, test: Test) -> Test:
+def _field(matcher: Matcher) -> Field:
+    plain = _PLAIN.get(matcher.where)
+    if plain is not None:
+        return Field(Place.SPAN, plain)
+    return Field(Place.RESOURCE if matcher.where is Where.RESOURCE else Place.SPAN, ATTRIBUTES, matcher.key)
+
+
+def _worded(where: Where, test: Callable[[Found], bool]) -> Callable[[Found], bool]:
     """Translate kind and status, which are numbers on the wire, to the words that rules use."""
-    words = {Where.KIND: KINDS, Where.STATUS: STATUSES}.get(where)
+    words = _WORDS.get(where)
     if words is None:
         return test
     return lambda value: test(words[value] if isinstance(value, int) and 0 <= value < len(words) else "unknown")
 
 
-def _test(op: Op, wanted: Any) -> Test:
+def _test(op: Op, wanted: Any) -> Callable[[Found], bool]:
     match op:
         case Op.EQ | Op.NEQ:
             return _one_of((wanted,))
@@ -84,12 +113,12 @@ def _test(op: Op, wanted: Any) -> Test:
     return _part(op, str(as_text(wanted)))
 
 
-def _one_of(wanted: Sequence[Scalar]) -> Test:
+def _one_of(wanted: Sequence[Scalar]) -> Callable[[Found], bool]:
     texts = frozenset(as_text(each) for each in wanted)
-    return lambda value: not isinstance(value, bytes) and as_text(value) in texts
+    return lambda value: as_text(value) in texts
 
 
-def _part(op: Op, wanted: str) -> Test:
+def _part(op: Op, wanted: str) -> Callable[[Found], bool]:
     if op is Op.REGEX:
         search = expression(wanted).search
         return _on_text(lambda found: search(found) is not None)
@@ -100,15 +129,15 @@ def _part(op: Op, wanted: str) -> Test:
     return _on_text(lambda found: found.endswith(wanted))
 
 
-def _on_text(test: Callable[[str], bool]) -> Test:
-    def tested(value: Value) -> bool:
+def _on_text(test: Callable[[str], bool]) -> Callable[[Found], bool]:
+    def tested(value: Found) -> bool:
         found = as_text(value)
         return found is not None and test(found)
 
     return tested
 
 
-def _compared(op: Op, wanted: float) -> Test:
+def _compared(op: Op, wanted: float) -> Callable[[Found], bool]:
     compare: Callable[[float], bool] = {
         Op.GT: lambda found: found > wanted,
         Op.GTE: lambda found: found >= wanted,
@@ -116,7 +145,7 @@ def _compared(op: Op, wanted: float) -> Test:
         Op.LTE: lambda found: found <= wanted,
     }[op]
 
-    def tested(value: Value) -> bool:
+    def tested(value: Found) -> bool:
         found = number(value)
         return found is not None and compare(found)
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 import attrs
 
-from tss.core.otlp.lookup import Ask, Location
-
 POLICY = "force"
 """The policy's name for all force rules in routing and metrics. A decision names its rule: `force:NAME`."""
 
@@ -53,14 +51,6 @@ Wanted = Scalar | tuple[Scalar, ...]
 KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")  # the index is OTLP's SpanKind
 STATUSES = ("unset", "ok", "error")  # the index is OTLP's StatusCode
 
-_LOCATIONS = {
-    Where.RESOURCE: Location.RESOURCE,
-    Where.SPAN: Location.SPAN,
-    Where.NAME: Location.NAME,
-    Where.KIND: Location.KIND,
-    Where.STATUS: Location.STATUS,
-}
-
 
 @attrs.frozen
 class Matcher:
@@ -74,15 +64,11 @@ class Matcher:
     op: Op
     value: Wanted
 
-    @property
-    def ask(self) -> Ask:
-        """What the scanner has to look up for this matcher."""
-        return Ask(_LOCATIONS[self.where], self.key)
-
 
 @attrs.frozen
 class Rule:
-    """A trace matches if one of its spans, with its resource, matches all ``matchers``.
+    """A trace matches if one of its spans, with its resource, matches all ``matchers``; or if ``condition``, in OTTL, is true
+    of one of its spans or of its root. A rule has one of the two.
 
     ``created`` and ``expires`` are seconds since 1970. Each change increases ``revision`` by one.
     """
@@ -97,6 +83,7 @@ class Rule:
     enabled: bool = True
     priority: int = 0
     revision: int = 1
+    condition: str = ""
 
     @property
     def policy(self) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from tss.core.otlp import schema
-from tss.core.otlp.lookup import Value
+
+Value = str | bool | int | float | bytes
+"""A value of OTLP's AnyValue. Arrays and maps are their serialized message, which only shows that they are present."""
 
 Attributes = Mapping[bytes, Value | None]
 """Values by key; None if an attribute has no value."""

@@ -6,7 +6,7 @@ import enum
 
 import attrs
 
-from tss.core.otlp.lookup import Values
+from tss.core.conditions.program import Program
 
 
 class Encoding(enum.Enum):
@@ -30,11 +30,6 @@ class ScanErrorReason(enum.Enum):
 # Memory in CPython 3.11 on 64 bits (tests/core/test_otlp_values.py checks it).
 FRAGMENT_BYTES = 290  # the object, its record's share, and the headers of its id, its payload, and the ids of its spans
 BYTES_BYTES = 33  # the header of a bytes object
-TUPLE_BYTES = 56
-PLACE_BYTES = 8
-TEXT_BYTES = 56
-WIDE_TEXT_BYTES = 80
-NUMBER_BYTES = 32
 
 
 def _size(payload: bytes) -> str:
@@ -49,7 +44,7 @@ class Fragment:
     """
 
     __slots__ = (
-        "end_ns", "errors", "facts", "has_root", "missing", "payload", "span_ids", "spans", "start_ns", "trace_id", "values",
+        "end_ns", "errors", "facts", "forced", "has_root", "missing", "payload", "rules", "span_ids", "spans", "start_ns", "trace_id",
     )  # fmt: skip
 
     def __init__(
@@ -63,8 +58,9 @@ class Fragment:
         has_root: bool,
         span_ids: bytes,
         missing: bytes,
-        values: Values = (),
         facts: bytes = b"",
+        forced: bytes = b"",
+        rules: Program | None = None,
     ) -> None:
         self.trace_id = trace_id
         """16 bytes, not all zero."""
@@ -85,20 +81,21 @@ class Fragment:
         self.missing = missing
         """The parent ids that are not among `span_ids`: 8 bytes each, without repetitions, in the order of the spans. Eight
         zero bytes stand for parent ids of an invalid length."""
-        self.values = values
-        """The distinct values for each ask of the lookup, in the order of their first appearance."""
         self.facts = facts
         """What a program found in the spans (`conditions/program.py`)."""
+        self.forced = forced
+        """What the program of the force rules found in them."""
+        self.rules = rules
+        """This program. None: there were no force rules."""
 
     def _fields(self) -> tuple[object, ...]:
         times = self.start_ns, self.end_ns
-        return self.trace_id, self.payload, self.spans, self.errors, times, self.has_root, self.span_ids, self.missing, self.values, self.facts  # fmt: skip
+        return self.trace_id, self.payload, self.spans, self.errors, times, self.has_root, self.span_ids, self.missing, self.facts, self.forced  # fmt: skip
 
     def held_bytes(self) -> int:
-        """Memory in bytes, including payload and values. A text that several traces share counts for each, since it is not
-        known whether it is shared."""
+        """Memory in bytes, including payload and facts."""
         ids = len(self.span_ids) + len(self.missing)
-        return FRAGMENT_BYTES + len(self.payload) + ids + values_bytes(self.values) + facts_bytes(self.facts)
+        return FRAGMENT_BYTES + len(self.payload) + ids + facts_bytes(self.facts) + facts_bytes(self.forced)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fragment) and self._fields() == other._fields()
@@ -110,31 +107,13 @@ class Fragment:
         return (
             f"Fragment({self.trace_id.hex()}, {_size(self.payload)}, spans={self.spans}, errors={self.errors}, "
             f"start_ns={self.start_ns}, end_ns={self.end_ns}, has_root={self.has_root}, "
-            f"missing={self.missing.hex(' ', 8)}, values={self.values}, facts={self.facts.hex()})"
+            f"missing={self.missing.hex(' ', 8)}, facts={self.facts.hex()}, forced={self.forced.hex()})"
         )
 
 
 def facts_bytes(facts: bytes) -> int:
     """Memory of facts, in bytes. Shared facts count for each trace, since it is not known whether they are shared."""
     return BYTES_BYTES + len(facts) if facts else 0
-
-
-def values_bytes(values: Values) -> int:
-    """Memory of the looked-up values, in bytes."""
-    if not values:
-        return 0
-    size = TUPLE_BYTES + PLACE_BYTES * len(values)
-    for found in values:
-        if found:
-            size += TUPLE_BYTES + PLACE_BYTES * len(found)
-            for value in found:
-                if isinstance(value, str):
-                    size += TEXT_BYTES + len(value) if value.isascii() else WIDE_TEXT_BYTES + 4 * len(value)
-                elif isinstance(value, bytes):
-                    size += TEXT_BYTES + len(value)
-                else:
-                    size += NUMBER_BYTES
-    return size
 
 
 @attrs.frozen

@@ -4,7 +4,6 @@ All spans of a record are parsed in order. A record that is not one trace with v
 protobuf never writes bytes that are exported.
 """
 
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,10 +12,8 @@ from google.protobuf.message import DecodeError
 from tss.core.conditions.formula import ERROR, FALSE, TRUE, Fold, OfSpans, Place, Truth
 from tss.core.conditions.program import ASKS_NOTHING, Code, Program, Root, run
 from tss.core.otlp import nesting, schema, wire
-from tss.core.otlp.attributes import Attributes, by_key
 from tss.core.otlp.envelope import LINEAGE_SPANS, MAX_MESSAGE_BYTES, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, Fragment, ScanError, ScanErrorReason
-from tss.core.otlp.lookup import MAX_VALUES, NOTHING, Ask, Location, Lookup, Value, Values
 from tss.core.otlp.spanview import Holder, View, events_of, resource_of, scope_of
 from tss.core.tracestate import NO_RV, SAW_RV, weight_of
 
@@ -29,12 +26,9 @@ _parse = schema.TracesData.FromString  # looked up once: it is on the path of ev
 # The label of a span: its trace id, or the reason why it is rejected.
 _Label = bytes | ScanErrorReason
 
-_Seen = tuple[Any, Attributes, Attributes]
-"""A span, and the attributes of its resource and its scope if they are asked for."""
-
 
 class Scanner:
-    """Splits records by trace, and finds the values that `lookup` asks for and the facts that `program` asks for.
+    """Splits records by trace, and answers a program for each trace, and a second one of the force rules.
 
     A record is unreadable if the framing of its messages is invalid, down to a span's own fields and its status. The
     content of attributes, events, links, resources and scopes is not checked, because it is passed on unchanged. An
@@ -45,10 +39,13 @@ class Scanner:
     If a span, resource or scope has a key twice, the first one counts, as in the Collector.
     """
 
-    def __init__(self, lookup: Lookup = NOTHING, program: Program = ASKS_NOTHING) -> None:
-        self._lookup = lookup
+    def __init__(self, program: Program = ASKS_NOTHING, rules: Program | None = None) -> None:
         self._program = program
-        self._locations = frozenset(ask.location for ask in lookup.asks)
+        self._rules = rules
+
+    def use(self, rules: Program | None) -> None:
+        """From now on answer this program of the force rules, in place of the one before."""
+        self._rules = rules
 
     def fragments(self, value: bytes | None, encoding: Encoding, scan_errors: list[ScanError]) -> tuple[Fragment, ...]:
         """One fragment for each trace in a record's value, in the order of first appearance. Never raises.
@@ -73,76 +70,24 @@ class Scanner:
         data = _parse(message)
         if any(nesting.is_too_deep(*piece) for piece in _with_values(data)):
             raise wire.WireError(f"values nested more than {nesting.MAX_VALUE_DEPTH} deep", 0)
-        seen = list(self._spans(data))
+        seen = [span for group in data.resource_spans for within in group.scope_spans for span in within.spans]
         if not seen:
             scan_errors.append(ScanError(ScanErrorReason.EMPTY, "the message has no span", arrived))
             return ()
-        labels = [_label(span) for span, _, _ in seen]
-        members_of: dict[_Label, list[_Seen]] = {}
+        labels = [_label(span) for span in seen]
+        members_of: dict[_Label, list[Any]] = {}
         for label, one in zip(labels, seen, strict=True):
             members_of.setdefault(label, []).append(one)
         found = []
         facts = _facts_by_trace(self._program, data)
+        forced = {} if self._rules is None else _facts_by_trace(self._rules, data, weighs=False)
         for label, payload in wire.split(message, labels).items():
             members = members_of[label]
             if isinstance(label, ScanErrorReason):
                 scan_errors.append(ScanError(label, _detail(label, members, len(seen)), payload))
             else:
-                found.append(_fragment(label, payload, members, self._values(members), facts[label]))
+                found.append(_fragment(label, payload, members, facts[label], forced.get(label, b""), self._rules))
         return tuple(found)
-
-    def _spans(self, data: Any) -> Iterator[_Seen]:
-        for group in data.resource_spans:
-            resource = self._attributes(Location.RESOURCE, schema.Resource, group.resource)
-            for within in group.scope_spans:
-                scope = self._attributes(Location.SCOPE, schema.InstrumentationScope, within.scope)
-                for span in within.spans:
-                    yield span, resource, scope
-
-    def _attributes(self, location: Location, message: Any, holders: Iterable[bytes]) -> Attributes:
-        """The attributes of resources or scopes, whose class is `message`."""
-        if location not in self._locations:
-            return {}
-        found: dict[bytes, Value | None] = {}
-        for holder in holders:
-            try:
-                attributes = message.FromString(holder).attributes
-            except DecodeError:
-                continue
-            found = {**by_key(attributes), **found}
-        return found
-
-    def each_span(self, message: bytes) -> list[Values]:
-        """The values asked for in each span of a serialized `TracesData`, in the order of the spans.
-
-        Raises WireError for bytes that cannot be read.
-        """
-        try:
-            data = _parse(message)
-        except DecodeError as error:
-            raise wire.WireError(str(error), 0) from None
-        found: list[Values] = []
-        for span, resource, scope in self._spans(data):
-            holders = {Location.RESOURCE: resource, Location.SCOPE: scope, Location.SPAN: self._of_span(span)}
-            found.append(tuple(tuple(_asked(ask, span, holders)) for ask in self._lookup.asks))
-        return found
-
-    def _of_span(self, span: Any) -> Attributes:
-        return by_key(span.attributes) if Location.SPAN in self._locations else {}
-
-    def _values(self, members: Sequence[_Seen]) -> Values:
-        if not self._locations:
-            return ()
-        # Keyed so that 1, 1.0 and True are three values, and 0.0 and -0.0 are two.
-        found: list[dict[object, Value]] = [{} for _ in self._lookup.asks]
-        for span, resource, scope in members:
-            holders = {Location.RESOURCE: resource, Location.SCOPE: scope, Location.SPAN: self._of_span(span)}
-            for ask, values in zip(self._lookup.asks, found, strict=True):
-                for value in _asked(ask, span, holders):
-                    key = struct.pack("<d", value) if isinstance(value, float) else value
-                    if len(values) < MAX_VALUES:
-                        values.setdefault((type(value), key), value)
-        return tuple(tuple(values.values()) for values in found)
 
 
 def _with_values(data: Any) -> Iterator[tuple[bytes, int]]:
@@ -157,22 +102,6 @@ def _with_values(data: Any) -> Iterator[tuple[bytes, int]]:
                 yield from ((link, nesting.LINK) for link in span.links)
 
 
-def _asked(ask: Ask, span: Any, holders: dict[Location, Attributes]) -> Iterable[Value]:
-    match ask.location:
-        case Location.NAME:
-            return (span.name.decode("utf-8", "replace"),)
-        case Location.TRACE_STATE:
-            return (span.trace_state.decode("utf-8", "replace"),)
-        case Location.KIND:
-            return (span.kind,)
-        case Location.STATUS:
-            return (span.status.code,)
-        case location:
-            wanted = ask.key.encode("utf-8", "surrogatepass")
-            value = holders[location].get(wanted)
-            return () if value is None else (value,)
-
-
 def _label(span: Any) -> _Label:
     if len(span.trace_id) != 16 or span.trace_id == _ZERO_TRACE_ID:
         return ScanErrorReason.INVALID_TRACE_ID
@@ -181,14 +110,15 @@ def _label(span: Any) -> _Label:
     return bytes(span.trace_id)
 
 
-def _detail(reason: ScanErrorReason, bad: Sequence[_Seen], total: int) -> str:
-    first = bad[0][0]
+def _detail(reason: ScanErrorReason, bad: Sequence[Any], total: int) -> str:
+    first = bad[0]
     found = first.trace_id if reason is ScanErrorReason.INVALID_TRACE_ID else first.span_id
     return bad_spans(reason, len(bad), total, found)
 
 
-def _fragment(trace_id: bytes, payload: bytes, members: Sequence[_Seen], values: Values, facts: bytes) -> Fragment:
-    spans = [span for span, _, _ in members]
+def _fragment(
+    trace_id: bytes, payload: bytes, spans: Sequence[Any], facts: bytes, forced: bytes, rules: Program | None
+) -> Fragment:
     starts = [span.start_time_unix_nano for span in spans]
     span_ids = [span.span_id for span in spans]
     parents = [span.parent_span_id for span in spans]
@@ -202,17 +132,19 @@ def _fragment(trace_id: bytes, payload: bytes, members: Sequence[_Seen], values:
         not _NO_PARENT.isdisjoint(parents),
         b"".join(span_ids),
         _missing(parents, frozenset(span_ids)),
-        values,
         facts,
+        forced,
+        rules,
     )
 
 
-def facts_by_trace(program: Program, message: bytes) -> dict[bytes, bytes]:
-    """The facts of each trace in a serialized `TracesData`, by trace id. Raises DecodeError."""
-    return _facts_by_trace(program, _parse(message))
+def facts_by_trace(program: Program, message: bytes, *, weighs: bool = True) -> dict[bytes, bytes]:
+    """The facts of each trace in a serialized `TracesData`, by trace id. `weighs`: whether trace states are read. Raises
+    DecodeError."""
+    return _facts_by_trace(program, _parse(message), weighs=weighs)
 
 
-def _facts_by_trace(program: Program, data: Any) -> dict[bytes, bytes]:
+def _facts_by_trace(program: Program, data: Any, *, weighs: bool = True) -> dict[bytes, bytes]:
     found: dict[bytes, _Answering] = {}
     for group in data.resource_spans:
         resource = resource_of(group)
@@ -220,15 +152,16 @@ def _facts_by_trace(program: Program, data: Any) -> dict[bytes, bytes]:
             scope = scope_of(within)
             for span in within.spans:
                 if isinstance(label := _label(span), bytes):
-                    found.setdefault(label, _Answering(program)).add(span, resource, scope)
+                    found.setdefault(label, _Answering(program, weighs=weighs)).add(span, resource, scope)
     return {trace_id: answering.facts() for trace_id, answering in found.items()}
 
 
 class _Answering:
-    """The answers of a program for the spans of one trace in one record."""
+    """The answers of a program for the spans of one trace in one record. `weighs`: whether trace states are read."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, weighs: bool) -> None:
         self._program = program
+        self._weighs = weighs
         self._answers: list[Truth] = [FALSE] * len(program.spans)
         self._root: Root | None = None
         self._marks = 0
@@ -280,7 +213,7 @@ class _Answering:
             self._root = Root(start, span_id, [self._run(code, view) for code in self._program.root_codes])
 
     def _weigh(self, trace_state: bytes) -> None:
-        if not trace_state:
+        if not trace_state or not self._weighs:
             return
         marks, rv = weight_of(trace_state)
         if marks & SAW_RV and not self._marks & SAW_RV:

@@ -10,8 +10,9 @@ cdef class Scanner:
     cdef Wanted wanted
     cdef list keys  # the keys; the tables point to their bytes
     cdef Answering answering
-    cdef object plain
+    cdef Scanner ruling  # of the force rules
+    cdef object rules
     cpdef uint64_t held_bytes(self)
     cpdef tuple fragments(self, value, encoding, list scan_errors)
-    cpdef list each_span(self, bytes message)
+    cpdef use(self, rules)
     cdef tuple scan(self, bytes message, bytes arrived, list scan_errors)

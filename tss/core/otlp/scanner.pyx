@@ -38,8 +38,6 @@ from tss.core.conditions.formula import Place
 from tss.core.conditions.program import ASKS_NOTHING
 from tss.core.otlp.envelope import MAX_MESSAGE_BYTES, OPENING_BRACE, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, ScanError, ScanErrorReason
-from tss.core.otlp.lookup import NOTHING
-from tss.core.otlp import reference
 from tss.core.otlp.wire import MAX_SPLIT_BYTES
 
 cdef enum:
@@ -645,8 +643,8 @@ cdef Fragment fragment_of(Scan *s, Trace *trace, bytes payload, Answering answer
     fragment.has_root = trace.has_root
     fragment.span_ids = span_ids_of(s, trace)
     fragment.missing = missing(s, trace, fragment.span_ids)
-    fragment.values = ()
-    fragment.facts = answering.facts(s, trace) if answering.asks_any or s.has_state else b""
+    fragment.facts = answering.facts(s, trace) if answering.asks_any or s.has_state and answering.weighs else b""
+    fragment.forced = b""
     return fragment
 
 
@@ -779,20 +777,20 @@ cdef dict OF_A_SCOPE = {
 }
 
 
-cdef tuple with_values(tuple found, plain, bytes message):
-    """Give each fragment the values that are looked up."""
+cdef int add_forced(tuple found, Scanner ruling, rules, bytes message) except -1:
+    """Give each fragment the answers to the force rules."""
     cdef Fragment fragment, other
-    for fragment, other in zip(found, plain.fragments(message, PROTO, [])):
-        fragment.values = other.values
-    return found
+    for fragment, other in zip(found, ruling.scan(message, message, [])):
+        fragment.forced, fragment.rules = other.facts, rules
+    return 0
 
 
 cdef class Scanner:
-    """Splits records by trace, and answers what `program` asks of them. The same as `reference.Scanner`, compiled."""
+    """Splits records by trace, and answers a program for each trace, and a second one of the force rules. The same as
+    `reference.Scanner`, compiled."""
 
-    def __cinit__(self, lookup=NOTHING, program=ASKS_NOTHING):
-        self.plain = reference.Scanner(lookup) if lookup.asks else None
-        self.answering = Answering(program, 0, True)
+    def __cinit__(self, program=ASKS_NOTHING, rules=None, weighs=True):
+        self.answering = Answering(program, 0, weighs)
         cdef list fields = [
             (number, field, field.key.encode("utf-8", "surrogatepass")) for number, field in enumerate(self.answering.fields)
         ]
@@ -804,6 +802,12 @@ cdef class Scanner:
         self.wanted.dropped = any([
             field.place is Place.SPAN and field.name.startswith("dropped_") for _, field, _ in fields
         ])
+        self.use(rules)
+
+    cpdef use(self, rules):
+        """From now on answer this program of the force rules, in place of the one before. None: there are no rules."""
+        self.ruling = None if rules is None else Scanner(rules, None, False)
+        self.rules = rules
 
     def __dealloc__(self):
         forget(&self.wanted.spans)
@@ -812,8 +816,8 @@ cdef class Scanner:
         forget(&self.wanted.scopes)
 
     cpdef uint64_t held_bytes(self):
-        """Memory in bytes that grows with the values seen, up to 3 MB."""
-        return self.answering.held_bytes()
+        """Memory in bytes that grows with the values seen, up to 3 MB for each program."""
+        return self.answering.held_bytes() + (0 if self.ruling is None else self.ruling.answering.held_bytes())
 
     cpdef tuple fragments(self, value, encoding, list scan_errors):
         """One fragment for each trace in a record's value, in the order of first appearance. Never raises.
@@ -826,10 +830,6 @@ cdef class Scanner:
         message = message_of(value, encoding, scan_errors)
         return () if message is None else self.scan(message, value, scan_errors)
 
-    cpdef list each_span(self, bytes message):
-        """The values looked up in each span. Raises WireError."""
-        return self.plain.each_span(message)
-
     cdef tuple scan(self, bytes message, bytes arrived, list scan_errors):
         cdef Scan s
         cdef Firsts firsts
@@ -840,7 +840,9 @@ cdef class Scanner:
         try:
             if read(&s, &self.wanted, &firsts, message):
                 found = results(&s, message, arrived, scan_errors, self.answering)
-                return found if self.plain is None else with_values(found, self.plain, message)
+                if self.ruling is not None:
+                    add_forced(found, self.ruling, self.rules, message)
+                return found
             scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, error_of(&s), arrived))
             return ()
         finally:

@@ -3,7 +3,6 @@
 from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.otlp.envelope import LINEAGE_SPANS
 from tss.core.otlp.fragment import Encoding, Scan, ScanError
-from tss.core.otlp.lookup import NOTHING, Lookup
 
 try:
     from tss.core.otlp.lineage import Lineage
@@ -18,11 +17,11 @@ except ImportError:  # there was no C compiler when this was installed
 __all__ = ["LINEAGE_SPANS", "SCANNER", "Lineage", "Scanner", "scan"]
 
 
-def scan(value: bytes | None, encoding: Encoding, lookup: Lookup = NOTHING, program: Program = ASKS_NOTHING) -> Scan:
+def scan(value: bytes | None, encoding: Encoding, program: Program = ASKS_NOTHING) -> Scan:
     """Split one record's value by trace. Never raises.
 
     For many records, make one `Scanner` and use it for all of them.
     """
     scan_errors: list[ScanError] = []
-    fragments = Scanner(lookup, program).fragments(value, encoding, scan_errors)
+    fragments = Scanner(program).fragments(value, encoding, scan_errors)
     return Scan(fragments, tuple(scan_errors))

@@ -121,6 +121,7 @@ class Member:
         listener: MemberListener,
         connection: BrokerConnection,
         program: Program = ASKS_NOTHING,
+        rules: Callable[[], Program | None] = lambda: None,
         outbox: Outbox | None = None,
         parked: Takeover | None = None,
         keeping: bool = False,
@@ -131,7 +132,8 @@ class Member:
         self._waiting: list[
             Message
         ] = []  # in order, for the next poll; no newer message of these partitions was handed over
-        self._reader = MessageReader(kafka.input_topic, Encoding(kafka.encoding), Scanner(program=program), keeping)
+        self._rules = rules
+        self._reader = MessageReader(kafka.input_topic, Encoding(kafka.encoding), Scanner(program), keeping)
         self._reset = kafka.auto_offset_reset
         self._incremental = is_incremental(kafka)
         self._listener = listener
@@ -489,6 +491,7 @@ class Member:
 
     def _read(self, messages: Sequence[Message]) -> ReadBatch:
         gone = self._call.gone
+        self._reader.use(self._rules())
         read = self._reader.read(messages, self._positions, gone, self._poll_bytes)
         left = messages[read.taken :]
         stale = read.stale.union(

@@ -10,6 +10,7 @@ cdef class MessageReader:
     cdef str _topic
     cdef object _encoding
     cdef CScanner _scanner
+    cdef object _rules
     cdef bint _keeping
     cdef dict _unread
 

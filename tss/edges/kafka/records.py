@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 import attrs
 from confluent_kafka import KafkaError, Message
 
+from tss.core.conditions.program import Program
 from tss.core.deadletter import DeadLetter
 from tss.core.otlp import Encoding, Fragment, ScanError, Scanner
 from tss.core.record import Headers, Record, headers_bytes, record_of
@@ -63,7 +64,14 @@ class MessageReader:
         self._keeping = keeping
         self._encoding = encoding
         self._scanner = scanner
+        self._rules: Program | None = None
         self._unread: dict[int, tuple[int, str]] = {}  # by partition the lowest offset that could not be read, and why
+
+    def use(self, rules: Program | None) -> None:
+        """Scan what follows with this program of the force rules."""
+        if rules is not self._rules:
+            self._scanner.use(rules)
+            self._rules = rules
 
     def read(
         self, messages: Sequence[Message], positions: dict[int, int], gone: AbstractSet[int], max_bytes: int = NO_LIMIT

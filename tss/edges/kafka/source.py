@@ -75,6 +75,7 @@ class KafkaSource:
         meter: Meter,
         health: Health,
         program: Program,
+        rules: Callable[[], Program | None],
         outbox: Outbox | None,
         parked: Takeover | None,
         component: str,
@@ -86,6 +87,7 @@ class KafkaSource:
         self._keeping = keeping
         self._poll_bytes = poll_bytes
         self._program = program
+        self._rules = rules
         self._outbox = outbox
         self._parked = parked
         self._listener = listener
@@ -116,6 +118,7 @@ class KafkaSource:
         health: Health,
         *,
         program: Program = ASKS_NOTHING,
+        rules: Callable[[], Program | None] = lambda: None,
         outbox: Outbox | None = None,
         parked: Takeover | None = None,
         close_secs: float = CLOSE_SECS,
@@ -125,13 +128,14 @@ class KafkaSource:
     ) -> AsyncIterator[Self]:
         """Join the group, and leave it at the end, within ``close_secs``. Partitions are assigned inside `poll`.
 
-        ``program``: what the scan finds out about the spans of each record. ``outbox``: the destination that commits
+        ``program``: what the scan finds out about the spans of each record. ``rules``: the same for the force
+        rules, as they are now; the polling thread calls it. ``outbox``: the destination that commits
         offsets too. ``parked``: takes over parked traces. ``component``: the name in /health. ``keeping``: whether a poll
         returns the records' headers. ``poll_bytes``: a poll ends with the record that reaches this size.
 
         Raises CannotConnect for settings that the client refuses.
         """
-        source = cls(kafka, listener, meter, health, program, outbox, parked, component, keeping, poll_bytes)
+        source = cls(kafka, listener, meter, health, program, rules, outbox, parked, component, keeping, poll_bytes)
         health.starting(component, "joining the consumer group")
         await source._join(client_id)
         try:
@@ -261,6 +265,7 @@ class KafkaSource:
             listener,
             self._connection,
             self._program,
+            self._rules,
             self._outbox,
             self._parked,
             self._keeping,
