@@ -47,6 +47,11 @@ def warned(settings: Settings) -> dict[str, str]:
             {"keep": 1, "when": {"any": [{"spans": ">= 9"}, {"all": [{"route": "/a"}, {"not": 'name == "b"'}]}]}},
             'p: keeps 100 % of traces (with >= 9 spans or (with a span on route /a and other than those where name == "b"))',
         ),
+        (
+            {"keep": 1, "when": {"attribute": {"a": "5", "b": 5, "c": "true", "d": "x"}}},
+            "p: keeps 100 % of traces with a span with attribute a '5' and b 5 and c 'true' and d x",
+        ),
+        ({"keep": 1, "when": {"not": {"not": {"service": "a"}}}}, "p: keeps 100 % of traces with a span of service a"),
     ],
 )
 def test_each_policy_is_said_in_words(policy: dict[str, Any], sentence: str, tmp_path: Path) -> None:

@@ -118,6 +118,17 @@ def test_each_policy_is_heard_and_the_decision_follows(config) -> None:
     assert (plain["policy"], plain["rate"], plain["reason"]) == ("rest", 0.25, "root_quiet")
 
 
+def test_a_condition_that_fails_is_told_and_neither_it_nor_its_not_fits(config) -> None:
+    large = 'Int(attributes["url.path"]) > 5'
+    path = config(policies=[
+        {"name": "large", "keep": 1, "when": large}, {"name": "small", "drop": True, "when": {"not": large}},
+        {"name": "rest", "keep": 0.5},
+    ])  # fmt: skip
+    [fails, small] = told(path, line(span(1, path="/")), line(span(2, path="4")))
+    assert votes(fails) == {"large": ("error", None), "small": ("error", None), "rest": ("keep", 0.5)}
+    assert votes(small) == {"large": ("abstain", None), "small": ("drop", None), "rest": ("keep", 0.5)}
+
+
 def test_a_shadow_policy_is_shown_with_what_would_be_if_it_acted(config) -> None:
     for number in range(20):
         [trace] = told(config(policies=OURS), line(span(number, name="POST /v2/")))

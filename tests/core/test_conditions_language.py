@@ -177,3 +177,15 @@ def test_a_root_that_is_missing_has_no_value_at_all() -> None:
             continue
         found = to_formula(parse(f"root.{path} == nil", ours=True))
         assert answer_of(found, Nothing()) == TRUE, path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_refused"),
+    [(r"\\C", True), (r"a\\C+", True), (r"\\QC\\C", False), (r"\\Q\\E\\C", True), (r"\\\\C", False), ("C", False)],
+)
+def test_one_byte_of_a_character_is_no_pattern_as_in_the_collector(pattern: str, is_refused: bool) -> None:
+    assert (answer(f'IsMatch(name, "{pattern}")') == "REFUSED") is is_refused
+
+
+def test_minus_zero_is_empty() -> None:
+    assert answer("IsEmpty(-0.0)") == answer("IsEmpty(0.0)") == "True"

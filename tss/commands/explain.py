@@ -176,7 +176,7 @@ _WORDS = {
     Says.ABSTAIN: "does not match",
     Says.SAMPLED: "sampled",
     Says.NOT_SAMPLED: "not sampled",
-    Says.ERROR: "error, so not sampled",
+    Says.ERROR: "error: a condition failed, so the policy does not match",
 }
 
 

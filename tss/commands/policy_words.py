@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from tss.core.collector import Plan
 from tss.core.collector.translation import translate
 from tss.settings import PolicySetting, Sampling
 
+_LOOKS_TYPED = re.compile(r"(?i)[-+]?[0-9.]+(e[-+]?[0-9]+)?|true|false")
 _OF_SPAN = ("service", "route", "status", "attribute")
 
 
@@ -64,8 +66,14 @@ def words(when: object) -> str:
     if "all" in when:
         parts.append(_joined(when["all"], "and"))
     if "not" in when:
-        parts.append(f"other than those {words(when['not'])}")
+        parts.append(_denied(when["not"]))
     return " and ".join(parts)
+
+
+def _denied(when: object) -> str:
+    if isinstance(when, Mapping) and [*when] == ["not"]:
+        return words(when["not"])
+    return f"other than those {words(when)}"
 
 
 def _joined(entries: list[Any], conjunction: str) -> str:
@@ -89,11 +97,16 @@ def _span_words(when: Mapping[str, Any]) -> str:
 
 def _values(raw: object) -> str:
     """All values, as far as a line holds them."""
-    told = [
-        str(each).lower() if isinstance(each, bool) else str(each) for each in (raw if isinstance(raw, list) else [raw])
-    ]
+    told = [_value(each) for each in (raw if isinstance(raw, list) else [raw])]
     shown = told if len(told) <= _SHOWN else [*told[: _SHOWN - 1], f"{len(told) - _SHOWN + 1} more"]
     return " or ".join(shown)
+
+
+def _value(raw: object) -> str:
+    """A value as YAML has it: a text that looks like a number or a truth is in quotes, because types are strict."""
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    return f"'{raw}'" if isinstance(raw, str) and _LOOKS_TYPED.fullmatch(raw) else str(raw)
 
 
 _SHOWN = 5  # values of one list

@@ -11,20 +11,21 @@ from tss.core.combining import Sampler
 from tss.core.conditions.formula import ERROR, TRUE
 from tss.core.decision import Decision, Reason
 from tss.core.evaluation import TOO_LARGE
+from tss.core.policies.matching import Matching
 from tss.core.policies.policy import ABSTAIN, DROP, Policy
 from tss.core.policies.probability import threshold
 from tss.core.trace import Trace
 
 
 class Says(enum.Enum):
-    """What a policy says. The last three are a Collector's."""
+    """What a policy says. Sampled and not sampled are a Collector's."""
 
     KEEP = "keep"  # at a rate
     DROP = "drop"
     ABSTAIN = "abstain"
     SAMPLED = "sampled"
     NOT_SAMPLED = "not_sampled"
-    ERROR = "error"  # a condition failed; it counts as not sampled
+    ERROR = "error"  # a condition failed, and so it does not match
 
 
 @attrs.frozen
@@ -68,7 +69,8 @@ def _voice(policy: Policy, trace: Trace, would: dict[str, bool]) -> Voice:
         return _ballot(policy, trace)
     vote = policy.vote(trace)
     if vote == ABSTAIN:
-        return Voice(policy.name, Says.ABSTAIN, shadow=policy.shadow)
+        says = Says.ERROR if isinstance(policy, Matching) and policy.answer(trace) == ERROR else Says.ABSTAIN
+        return Voice(policy.name, says, shadow=policy.shadow)
     keep = vote != DROP
     says, rate = (Says.KEEP, vote) if keep else (Says.DROP, None)
     return Voice(policy.name, says, rate, policy.shadow, would.get(policy.name))

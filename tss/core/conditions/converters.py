@@ -78,7 +78,7 @@ def is_empty(value: Value) -> bool:
     if value is None:
         return True
     if isinstance(value, float):
-        return value == 0 and math.copysign(1, value) > 0
+        return value == 0
     if isinstance(value, (bool, int)):
         return not value
     if isinstance(value, Duration):

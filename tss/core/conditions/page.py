@@ -91,6 +91,8 @@ Random conditions are compared with pkg/ottl's own answers in the tests. These d
 | one parameter given twice | The Collector crashes, or takes the last | It is refused |
 | bounds | No bounds on the length and the depth of a condition | See above |
 | `ParseJSON` | Takes some texts that are not JSON: `[01]`, `[1.]` | They fail |
+| `ParseJSON` of values nested thousands deep | Up to 10,000 levels | It fails earlier |
+| `Year` and the like of a `Unix(...)` beyond some 292 billion years | The year wraps around | It does not |
 | `ConvertCase` with `"snake"` or `"camel"` | Supported | Refused |
 | regular expressions | `\\p{Letter}` and other long names of Unicode classes since Go 1.25 | RE2 has the short names: `\\pL` |
 | an expression with two groups of one name | The last one counts | It is refused |

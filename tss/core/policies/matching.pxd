@@ -13,6 +13,7 @@ cdef class Matching(Policy):
     cdef Node _node
 
     cpdef bind(self, program)
+    cpdef int answer(self, Trace trace) except -1
     cpdef double vote(self, Trace trace) except? -3
 
 

@@ -25,6 +25,10 @@ class Matching(Policy):
         """See Policy."""
         self._node = _node(self.statement, program)
 
+    def answer(self, trace: Trace) -> int:
+        """The statement's truth for this trace: FALSE, TRUE or ERROR."""
+        return self._node.answer(trace)
+
     def vote(self, trace: Trace) -> float:
         """See Policy."""
         return self.says if self._node.answer(trace) == 1 else self._abstain

@@ -43,8 +43,8 @@ class Sampling:
     otel_tail_sampling: Mapping[str, Any] | None = key(
         None,
         otel.section,
-        "What stands below `processors.tail_sampling` in a Collector's file, unchanged: it gives the Collector's verdicts. It takes the "
-        "place of all other keys of this section. See [otel-tail-sampling.md](otel-tail-sampling.md).",
+        "What stands below `processors.tail_sampling` in a Collector's file, unchanged: it gives the Collector's verdicts. `policies`, "
+        "`combine` and the keys from `alwaysSampleErrors` on cannot be set beside it. See [otel-tail-sampling.md](otel-tail-sampling.md).",
         default_doc="none",
     )
     otel_version: str = key(
