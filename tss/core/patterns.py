@@ -14,7 +14,9 @@ import re2
 _BYTES = 1 << 20  # memory for the automata of one expression; RE2 discards them when they would take more
 
 
-# RE2 alone knows `\C`, one byte of a character; Go and the Collector refuse it. Text between `\Q` and `\E` is no escape.
+# RE2 in C++ takes these two; Go's regexp, which the Collector has, refuses them: `\C`, one byte of a character (between `\Q` and
+# `\E` it is no escape), and names of groups with other letters.
+_GROUP = re.compile(r"\(\?P?<(\w+)>")
 _ONE_BYTE = re.compile(r"(?:[^\\]|(?>\\Q.*?(?:\\E|\Z))|\\[^CQ])*+\\C", re.DOTALL)
 
 
@@ -24,7 +26,9 @@ def expression(pattern: str, *, any_case: bool = False, any_character: bool = Fa
     Raises ValueError with RE2's reason. RE2 has neither look-around nor backreferences.
     """
     if _ONE_BYTE.match(pattern):
-        raise ValueError("invalid escape sequence: \\C")
+        raise ValueError(r"\C, a single byte, is known to C++ only")
+    if not all(map(str.isascii, _GROUP.findall(pattern))):
+        raise ValueError("the name of a group has letters, digits and _ only")
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _BYTES

@@ -152,7 +152,7 @@ def _reference() -> Iterator[str]:
     for name, cls in SECTIONS.items():
         if name == "dead_letter":
             yield from _exporters()
-        yield f"## {camel(name)}\n\n{inspect.cleandoc(cls.__doc__)}\n"
+        yield f"## {camel(name)}\n\n{inspect.cleandoc(cls.__doc__ or '')}\n"
         yield from _table(cls, name)
         if name == "kafka":
             yield from _owned_properties()
@@ -161,7 +161,7 @@ def _reference() -> Iterator[str]:
 def _exporters() -> Iterator[str]:
     yield _EXPORTERS
     for name, cls in EXPORTERS.items():
-        yield f"### type: {name}\n\n{inspect.cleandoc(cls.__doc__)}\n"
+        yield f"### type: {name}\n\n{inspect.cleandoc(cls.__doc__ or '')}\n"
         yield from _table(cls, None)
 
 

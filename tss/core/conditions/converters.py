@@ -196,21 +196,11 @@ def contains_value(items: Sequence[Value], item: Value) -> bool:
 
 
 _GROUP = re.compile(r"\(\?P?<(\w+)>")
-_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
-
-
-def compiled(pattern: str) -> Any:
-    """A regular expression of a condition. Raises ValueError with the reason."""
-    if _BYTE.search(pattern):
-        raise ValueError(r"\C, a single byte, is known to C++ only")  # Go's regexp, which the Collector has, refuses it
-    if not all(map(str.isascii, _GROUP.findall(pattern))):
-        raise ValueError("the name of a group has letters, digits and _ only")
-    return expression(pattern)
 
 
 @lru_cache(_DYNAMIC_PATTERNS)
 def _compiled(pattern: str) -> Any:
-    return compiled(pattern)
+    return expression(pattern)
 
 
 def _expression(pattern: str) -> Any:
@@ -229,7 +219,7 @@ def matcher(pattern: str | None) -> Callable[[str | None, str], bool]:
     """IsMatch with a known pattern, or with one that comes with each span. Raises ValueError."""
     if pattern is None:
         return lambda value, each: value is not None and finder(_expression(each))(readable(value))
-    finds = finder(compiled(pattern))
+    finds = finder(expression(pattern))
     return lambda value, _: value is not None and finds(readable(value))
 
 
@@ -237,7 +227,7 @@ def _with_groups(pattern: str) -> Any:
     names = _GROUP.findall(pattern)
     if len(set(names)) < len(names):
         raise ValueError("two groups have the same name")
-    return compiled(pattern)
+    return expression(pattern)
 
 
 def _groups(pattern: str) -> Any:
