@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,23 @@ import yaml
 
 from tss.commands.check_summary import differences, in_force
 from tss.commands.check_warnings import warnings
+from tss.core.collector.keys import known_keys
 from tss.core.collector.sampler import Collector
+from tss.core.collector.section import BLOCKS, NESTED, Section
 from tss.core.combining import Sampler
 from tss.daemon import wiring
 from tss.daemon.outside import limits
-from tss.settings import Settings, SettingsError, load, render, without_effect
+from tss.settings import Sampling, Settings, SettingsError, load, render, without_effect
+from tss.settings.errors import InvalidValue
+from tss.settings.kinds import otel
+
+HARD = [
+    "a" * 70_000, "\ud800", "\x00", "(a{1000}){1000}", "\\C", "[" * 9000, "(" * 9000, "not " * 9000, '"' * 9000, "a,\ud800",
+    f'name == "{"a" * 20_000}"', f"name == {'9' * 400}", "9" * 400, f"{'9' * 400}s", "1e99s", "५s", "²",
+    1e22, -1e22, 1e308, 5e-324, float("inf"), float("nan"), 2**63, -(2**63) - 1, 10**400, -(10**400), 10**4000, True, None,
+    date(2026, 11, 29), b"a", {"a"}, [], {}, {False: 1, 5: [], None: {}},
+]  # fmt: skip
+"""Values that are long, large or odd, and that YAML can hold."""
 
 SECTION = {
     "decision_wait": "10s",
@@ -141,3 +156,29 @@ def test_the_effective_settings_load_again(tmp_path: Path) -> None:
     again = tmp_path / "again.yaml"
     again.write_text(render(settings))
     assert load(str(again), {}).sampling == settings.sampling
+
+
+def places(value: object) -> Iterator[Any]:
+    """Sections with this value at every place that a section has."""
+    yield value
+    for key in known_keys(Section):
+        yield {"policies": [{"name": "a", "type": "always_sample"}]} | {key: value}
+        yield {"policies": [{"name": "a", "type": "always_sample"}], key: [value, value]}
+    for kind, block in {**BLOCKS, **NESTED}.items():
+        yield {"policies": [{"name": "a", "type": kind, kind: value}]}
+        for key in known_keys(block):
+            for given in (value, [value, value]):
+                yield {"policies": [{"name": "a", "type": kind, kind: {key: given}}]}
+                yield {"policies": [{"name": "a", "type": kind, kind: {"key": "k", "values": ["a"]} | {key: given}}]}
+    for name in ("name", "type", "other", 5):
+        yield {"policies": [{"name": "a", "type": "always_sample", name: value}]}
+    if isinstance(value, str):
+        yield {"policies": [{"name": "a", "type": "always_sample", value: 1}], value: 1}
+
+
+@pytest.mark.parametrize("value", HARD, ids=lambda value: f"{value!r:.30}")
+def test_nothing_but_refusals_comes_out_of_a_section(value: object) -> None:
+    for section in places(value):
+        with suppress(InvalidValue):
+            otel.section.read(section)
+            assert section is None or Sampling(otel_tail_sampling=section).plan

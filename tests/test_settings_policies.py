@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
+from tss.core.conditions.formula import FALSE, TRUE, Leaf, OfSpans
+from tss.core.conditions.formula import Any as AnyOf
 from tss.core.conditions.of_trace import statement
 from tss.core.conditions.statement import MOST, Number, Within, asks, settled
 from tss.settings import InvalidSetting, PolicySetting, Sampling, Settings, SettingsError, load, render
 from tss.settings.errors import InvalidValue
 from tss.settings.keys import camel, fields
-from tss.settings.kinds.conditions import read_when
+from tss.settings.kinds.conditions import KEYS, read_when
 from tss.settings.kinds.policies import policies
 from tss.settings.schema import settings_schema
 
@@ -162,8 +166,20 @@ def test_only_what_keeps_can_be_named_by_an_exporter(tmp_path: Path) -> None:
 
 # ---- whatever YAML holds
 
+HARD = [
+    "a" * 17_000, "?" * 1000, "?" * 9000, "*" * 9000, '"' * 9000, "\\" * 6000, "é" * 9000, "\ud800", "\x00", "\\C", "[" * 9000,
+    "(" * 9000, "not " * 9000, "(a{1000}){1000}", "9" * 400, f"> {'9' * 400}", f"> 0.{'9' * 400}", f"> {'9' * 400}s", "> 1e3",
+    ">= 9223372036854775807", "<= -9223372036854775808", "> 9007199254740993.5", "> ५", "> ²s", f'name == "{"a" * 20_000}"',
+    f"name == {'9' * 400}", f"name == 1.{'0' * 9000}", f"name == 0x{'0' * 9000}",
+    1e22, -1e22, 1e308, 5e-324, 1e16, -0.0, float("inf"), float("nan"),
+    2**63, 2**63 - 1, -(2**63), -(2**63) - 1, 10**400, 10**4000, -(10**400), False,
+    date(2026, 11, 29), b"a", {"a"},
+]  # fmt: skip
+"""Values that are long, large or odd, and that YAML can hold."""
+
 SCALARS = (
     st.none()
+    | st.sampled_from(HARD)
     | st.booleans()
     | st.integers()
     | st.floats()
@@ -262,6 +278,50 @@ def test_what_is_sound_is_taken_by_the_daemon_and_by_the_schema(raw: list[dict[s
     assert policies.read([policy.plain() for policy in found]) == found
     usual = [policy | {"mode": None} if policy.get("mode") == "Active" else policy for policy in raw]
     assert [error.message for error in LIST_SCHEMA.iter_errors(usual)] == []
+
+
+PLACES: list[Callable[[Any], object]] = [
+    lambda value: value,
+    *[lambda value, key=key: {key: value} for key in KEYS],
+    *[lambda value, key=key: {key: [value, value]} for key in KEYS],
+    lambda value: {"attribute": {"a": value}},
+    lambda value: {"attribute": {"a": [value]}},
+    lambda value: {"attribute": {str(value)[:20_000]: "a"}},
+    lambda value: {"any": [{"not": {"service": value}}]},
+    lambda value: {str(value)[:20_000]: "a"},
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_but_refusals_comes_out_of_it(place: Callable[[Any], object]) -> None:
+    for value in HARD:
+        _, errors = read([{"name": "a", "keep": 1, "when": place(value)}])
+        assert all(len(f"{error.found} {error.hint}") < 1000 for error in errors)
+
+
+@pytest.mark.parametrize("key", ["name", "keep", "drop", "mode", "type", "other"])
+def test_neither_beside_it(key: str) -> None:
+    for value in HARD:
+        read([{"name": "a", "keep": 1} | {key: value}])
+
+
+@pytest.mark.parametrize(
+    ("written", "outside", "inside"),
+    [
+        ("> 9007199254740993", 9007199254740993, 9007199254740994),
+        (">= 9223372036854775807", 9223372036854775806, 9223372036854775807),
+        ("> -9223372036854775807", -9223372036854775807, -9223372036854775806),
+        ("> 0.1", 0.1, 0.10000000000000002),
+        ("> 99999999999999.9", 99999999999999, 100000000000000),
+    ],
+)
+def test_bounds_of_an_attribute_are_exact(written: str, outside: float, inside: float) -> None:
+    [both] = asks(read_when({"attribute": {"n": written}}).statement)
+    assert isinstance(both, OfSpans)
+    assert isinstance(both.formula, AnyOf)
+    [leaf, _] = both.formula.of
+    assert isinstance(leaf, Leaf)
+    assert (leaf.test.answer(outside), leaf.test.answer(inside)) == (FALSE, TRUE)
 
 
 def read(raw: object) -> tuple[tuple[PolicySetting, ...], tuple[InvalidSetting, ...]]:

@@ -47,9 +47,10 @@ def duration_ns(text: str) -> int:
 def whole(value: float) -> int:
     """A number as Go converts it to an int64: without its fraction. Out of range, and not a number: the least int64, as
     on amd64."""
-    if not math.isfinite(value):
+    try:
+        cut = int(value)
+    except (OverflowError, ValueError):  # infinite, not a number
         return -(2**63)
-    cut = int(value)
     return cut if -(2**63) <= cut < 2**63 else -(2**63)
 
 

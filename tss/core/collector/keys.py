@@ -130,6 +130,9 @@ def text(raw: object, path: str, found: Findings) -> str:
         hint = "" if isinstance(raw, Mapping | list) else "write it in quotes"
         found.refuse(path, shown(raw), "a text", hint)
         return ""
+    if any("\ud800" <= letter <= "\udfff" for letter in raw):
+        found.refuse(path, shown(raw), "a text", "it has half a character: YAML writes a whole one as \\U and 8 digits")
+        return ""
     if "${" in raw:
         found.note(path, f"{shown(raw)} is taken literally: variables are not replaced here")
     return raw
@@ -143,7 +146,7 @@ def texts(raw: object, path: str, found: Findings) -> tuple[str, ...]:
         split = tuple(raw.split(",")) if raw else ()
         if len(split) > 1:
             found.note(path, f"this text is split at its commas into {len(split)} entries: write a list instead")
-        return split
+        return tuple(text(each, path, found) for each in split)
     if not isinstance(raw, list):
         found.refuse(path, shown(raw), "a list of texts")
         return ()

@@ -193,10 +193,11 @@ def _policy(more: Mapping[str, Kind]) -> Kind:
         kinds = {**_SHARED, **more}
         names = {name: text(raw[name], f"{path}.{name}", found) if name in raw else "" for name in ("name", "type")}
         blocks = {name: kind(raw[name], f"{path}.{name}", found) for name, kind in kinds.items() if name in raw}
-        swallowed = tuple(str(name) for name in raw if name not in kinds and name not in names)
-        for name in swallowed:
+        others = [name for name in raw if name not in kinds and name not in names]
+        swallowed = tuple(map(str, others))
+        for name in others:
             if not isinstance(raw[name], Mapping | None):
-                hint = nearest(name, ["name", "type", *kinds])
+                hint = nearest(str(name), ["name", "type", *kinds])
                 found.refuse(f"{path}.{name}", shown(raw[name]), f"a mapping, or no key {name}", hint)
         return Policy(path, names["name"], names["type"], blocks, swallowed)
 

@@ -16,6 +16,11 @@ OPERATORS = (">=", "<=", ">", "<")
 _ONE = re.compile(r"\s*([<>=!~]+)\s*(.*?)\s*")
 _BETWEEN = re.compile(r"([0-9.]+ ?[a-z]*) *(?:-|to|and|\.\.+) *([0-9.]+ ?[a-z]*)")
 _TURNED = {"=>": ">=", "=<": "<="}
+_ANY_NUMBER = re.compile(r"-?([0-9]{1,40})(?:\.([0-9]{1,40}))?")
+_EXPONENT = re.compile(r"-?[0-9.]{1,40}[eE][+-]?[0-9]{1,40}")
+_CLASS = re.compile(r"[1-5][xX]{2}")  # 5xx
+_EXACT = 15
+_MOST = (1 << 63) - 1
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,15})?")
 
 
@@ -155,6 +160,17 @@ def _count(text: str) -> Fraction:
 
 
 def _any_number(text: str) -> Fraction:
-    if _NUMBER.fullmatch(text):
-        return Fraction(text)
-    raise _Wrong("write a number, without a unit; other texts are compared by OTTL only")
+    """A number that a comparison takes exactly: an attribute is a whole number of 64 bits or a float."""
+    written = _ANY_NUMBER.fullmatch(text)
+    if written is None:
+        if _CLASS.fullmatch(text):
+            raise _Wrong(f"write the number {text[0]}00, or the glob {text[0]}?? without a comparison")
+        if _EXPONENT.fullmatch(text):
+            raise _Wrong("write the number without an exponent")
+        raise _Wrong("write a number, without a unit; other texts are compared by OTTL only")
+    amount = Fraction(text)
+    if amount.denominator != 1 and len((written[1] + (written[2] or "").rstrip("0")).lstrip("0")) > _EXACT:
+        raise _Wrong(f"a number with a fraction has at most {_EXACT} digits, as a float has")
+    if abs(amount) > _MOST:
+        raise _Wrong(f"write a number from -{_MOST} to {_MOST}")
+    return amount

@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 MAX_DEPTH = 8  # of any, all and not: nobody reads more
 MAX_PARTS = 20_000  # of one condition
+MAX_LETTERS = 1000  # of a key or a value: as a glob or with escapes it becomes several times as long
+_MOST_INT = (1 << 63) - 1
 MAX_ENTRIES = 1000  # in one list: far more than anybody writes, and a bound for the time that a span takes
 
 WHEN = "an OTTL condition as a text, or a mapping of short forms"
@@ -113,7 +115,9 @@ def _key(name: object, depth: int, raw: object) -> _OfSpan | Statement:
     if name in _JOINING:
         return _JOINING[cast(str, name)](raw, depth + 1)
     meant = nearest(str(name), KEYS)
-    hint = did_you_mean(meant) or _ALIASES.get(str(name), "") or f"for an attribute write attribute: {{{name}: ...}}"
+    hint = (
+        did_you_mean(meant) or _ALIASES.get(str(name), "") or f"for an attribute write attribute: {{{name!s:.80}: ...}}"
+    )
     raise InvalidValue(InvalidSetting("", "an unknown key", ", ".join(KEYS), hint))
 
 
@@ -169,9 +173,15 @@ def _is(path: str, raw: object) -> Formula:
 
 def _equals(path: str, text: str) -> Formula:
     """A comparison with a text, or with a glob if it has `*` or `?`."""
+    _check_length(text)
     if "*" in text or "?" in text:
         return _compared(f"IsMatch({path}, {_quoted(_glob(text))})")
     return _compared(f"{path} == {_quoted(text)}")
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_LETTERS:
+        raise InvalidValue(InvalidSetting("", f"a text of {len(text):,} letters", f"up to {MAX_LETTERS:,} letters"))
 
 
 def _attribute(raw: object) -> Formula:
@@ -186,6 +196,7 @@ def _attribute(raw: object) -> Formula:
 def _one_attribute(key: object, raw: object) -> Formula:
     if not isinstance(key, str) or not key:
         raise InvalidValue(InvalidSetting("", f"the key {key!r}", "an attribute's key as a text", "put it in quotes"))
+    _check_length(key)
     return _any_of(_each(raw, partial(_has_value, key), _VALUES))
 
 
@@ -309,11 +320,14 @@ def _quoted(text: str) -> str:
 
 def _number(number: float) -> str:
     """Without an exponent, because OTTL has none for whole numbers."""
-    if isinstance(number, int) and not -(1 << 63) <= number < 1 << 63:
-        raise refused(number, "a whole number of 64 bits")
+    if isinstance(number, int) and abs(number) > _MOST_INT:  # OTTL cannot write the least one of 64 bits
+        raise refused(number, f"a whole number from -{_MOST_INT} to {_MOST_INT}")
     if not math.isfinite(number):
         raise refused(number, "a finite number")
-    return str(number) if isinstance(number, int) else format(Decimal(repr(number)), "f")
+    if isinstance(number, int):
+        return str(number)
+    written = format(Decimal(repr(number)), "f")
+    return written if "." in written else f"{written}.0"
 
 
 def _any_of(formulas: list[Formula]) -> Formula:
@@ -325,8 +339,11 @@ def _all_of(formulas: list[Formula]) -> Formula:
 
 
 def _compared(text: str) -> Formula:
-    """The formula of an OTTL comparison about a span."""
-    return formula_of(parse(text).logic)
+    """The formula of an OTTL comparison about a span. Raises InvalidValue."""
+    try:
+        return formula_of(parse(text).logic)
+    except ConditionError as error:  # a text that no condition can hold
+        raise InvalidValue(_told(error, text)) from None
 
 
 def _ottl(text: str) -> Statement:
