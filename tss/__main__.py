@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tss.commands import FAILED
+from tss.commands import FAILED, INTERRUPTED
 from tss.commands.parser import parse, program
 
 SOURCES = (".pyx", ".pxd", ".py")
@@ -28,6 +28,12 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
             file=sys.stderr,
         )
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BaseExceptionGroup as group:  # trio's, when it is interrupted
+        if group.split(KeyboardInterrupt)[1] is not None:
+            raise
+        return INTERRUPTED
     return code
 
 

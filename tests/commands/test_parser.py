@@ -124,3 +124,26 @@ def test_the_start_line_can_be_made_where_force_rules_are_on() -> None:
     """They are a policy, too, and have no rate."""
     settings = load(None, KAFKA | {"TSS_FORCE_SAMPLING_ADMIN_TOKEN": "a-token-of-sixteen"})
     assert run.in_force(settings, None)["policies"] == {"errors": 1, "latency": 0.1, "default": 0}
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), BaseExceptionGroup("trio", [BaseExceptionGroup("inner", [KeyboardInterrupt()])])]
+)
+def test_an_interrupted_command_ends_with_130_and_says_nothing(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("tss.commands.check.call", interrupted)
+    assert main(["check", "--config", "x.yaml"], {}) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_another_error_beside_the_interruption_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> int:
+        raise BaseExceptionGroup("trio", [KeyboardInterrupt(), ValueError("a fault")])
+
+    monkeypatch.setattr("tss.commands.check.call", interrupted)
+    with pytest.raises(BaseExceptionGroup):
+        main(["check", "--config", "x.yaml"], {})

@@ -390,3 +390,28 @@ def test_facts_of_another_form_are_never_read(wrong: bytes) -> None:
     for pair in ((wrong, good), (good, wrong)):
         with pytest.raises(ValueError, match="facts of another program"):
             program.fold(*pair)
+
+
+def test_a_list_of_a_thousand_patterns_costs_each_test_once_for_a_new_value() -> None:
+    asked = 0
+
+    @attrs.frozen
+    class Counted:
+        number: int
+
+        @property
+        def told(self) -> str:
+            return f"counted {self.number}"
+
+        def answer(self, value: Found) -> Truth:
+            nonlocal asked
+            asked += 1
+            return TRUE if value == str(self.number) else FALSE
+
+    field = Field(Place.SPAN, "name")
+    program = Program([OfSpans(Any(tuple(Leaf(field, Counted(number)) for number in range(1000))))])
+    scanner = COMPILED.Scanner(program)
+    asked = 0
+    [fragment] = scanner.fragments(record(span(1, rest=blob(5, b"777"))), Encoding.OTLP_PROTO, [])
+    assert program.answer(fragment.facts, 0) == TRUE
+    assert asked <= 1100, "each of the thousand once, and no more than a word of them twice"

@@ -21,3 +21,4 @@ MODULES: Mapping[str, str] = {"import": "importing"}
 """The modules that cannot have the command's name."""
 
 DONE, FAILED, WRONG_USE = 0, 1, 2  # exit codes; WRONG_USE: wrong settings or a wrong command line, so do not repeat it
+INTERRUPTED = 130  # by Ctrl-C, as shells tell it: 128 and the number of SIGINT

@@ -304,14 +304,16 @@ class Program:
 
     # -- for the scanners
 
-    def answers(self, number: int, value: Found) -> tuple[int, int]:
+    def answers(self, number: int, value: Found, first: int = 0, most: int | None = None) -> tuple[int, int]:
         """The answers of a field's tests for a value, as two bit masks: the true ones, and those that failed. Bit i is of
-        the leaf `tests_of_field[number][i]`. Never raises."""
-        return _masks([_safe(test.answer, value) for test in self._tests[number]])
+        the leaf `tests_of_field[number][first + i]`; of at most ``most`` tests. Never raises."""
+        tests = self._tests[number][first : None if most is None else first + most]
+        return _masks([_safe(test.answer, value) for test in tests])
 
-    def answers_of_no_value(self, number: int) -> tuple[int, int]:
+    def answers_of_no_value(self, number: int, first: int = 0, most: int | None = None) -> tuple[int, int]:
         """The same for an attribute that is there without a value."""
-        return _masks([self.no_value[leaf] for leaf in self.tests_of_field[number]])
+        leaves = self.tests_of_field[number][first : None if most is None else first + most]
+        return _masks([self.no_value[leaf] for leaf in leaves])
 
     def general(self, number: int, view: SpanView) -> Truth:
         """The answer of a general condition for a span. Never raises."""

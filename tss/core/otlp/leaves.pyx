@@ -125,11 +125,11 @@ cdef object value_of(Hit *hit):
     return array(content) if hit.type == ARRAY else mapping(content)
 
 
-cdef Answers cut(tuple answers, uint32_t first, uint64_t wanted):
-    """The answers of `Program.answers` for the 64 tests from `first` on."""
+cdef Answers wanted_of(tuple answers, uint64_t wanted):
+    """The answers of `Program.answers` for up to MOST_TESTS tests."""
     cdef Answers found
-    found.trues = <uint64_t> (answers[0] >> first & 0xFFFFFFFFFFFFFFFF) & wanted
-    found.errors = <uint64_t> (answers[1] >> first & 0xFFFFFFFFFFFFFFFF) & wanted
+    found.trues = <uint64_t> answers[0] & wanted
+    found.errors = <uint64_t> answers[1] & wanted
     return found
 
 
@@ -226,17 +226,17 @@ cdef class Leaves:
             raise MemoryError
         samples = {NOT_SET: _default(self.program.fields[field]), TEXT: "", INT: 0, DOUBLE: 0.0, BYTES: b"x"}
         for kind, sample in samples.items():
-            found = cut(self.program.answers(field, sample), first, ones)
+            found = wanted_of(self.program.answers(field, sample, first, MOST_TESTS), ones)
             asked.fixed[<int> kind].trues, asked.fixed[<int> kind].errors = found.trues << shift, found.errors << shift
         for at in range(2):
-            found = cut(self.program.answers(field, at == 1), first, ones)
+            found = wanted_of(self.program.answers(field, at == 1, first, MOST_TESTS), ones)
             asked.of_bool[at].trues, asked.of_bool[at].errors = found.trues << shift, found.errors << shift
         for kind in (TEXT, INT, DOUBLE, BYTES, ARRAY, MAP):
             asked.memoised[<int> kind] = asked.mask
         self.missing[asked.word] |= asked.fixed[<int> NOT_SET].trues
         self.missing[self.words + asked.word] |= asked.fixed[<int> NOT_SET].errors
         if self.program.fields[field].name == "attributes":  # an attribute that is there without a value is not always missing
-            found = cut(self.program.answers_of_no_value(field), first, ones)
+            found = wanted_of(self.program.answers_of_no_value(field, first, MOST_TESTS), ones)
             asked.fixed[<int> NOT_SET].trues, asked.fixed[<int> NOT_SET].errors = found.trues << shift, found.errors << shift
         tests = [self.program.leaves[leaf].test for leaf in leaves]
         texts = len([test for test in tests if type(test) is Compare and type(test.constant) is str])
@@ -342,7 +342,8 @@ cdef class Leaves:
         field, first = self.places[number]
         while not asked.mask >> shift & 1:
             shift += 1
-        more = cut(self.program.answers(field, value_of(hit)), first, asked.memoised[hit.type] >> shift)
+        answers = self.program.answers(field, value_of(hit), first, MOST_TESTS)  # only these: a list may have a thousand
+        more = wanted_of(answers, asked.memoised[hit.type] >> shift)
         more.trues <<= shift
         more.errors <<= shift
         if not asked.is_distinct:
