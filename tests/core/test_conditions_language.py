@@ -189,3 +189,8 @@ def test_one_byte_of_a_character_is_no_pattern_as_in_the_collector(pattern: str,
 
 def test_minus_zero_is_empty() -> None:
     assert answer("IsEmpty(-0.0)") == answer("IsEmpty(0.0)") == "True"
+
+
+@pytest.mark.parametrize("pattern", [r"^\\pL{1,200}$", r"[\\pL\\pN]{1,100}", r"(?i)\\pL{1,1000}"])
+def test_a_pattern_that_the_collector_takes_is_not_too_large(pattern: str) -> None:
+    assert answer(f'IsMatch(name, "{pattern}")') == "True"

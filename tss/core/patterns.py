@@ -11,7 +11,10 @@ from typing import Any
 
 import re2
 
-_BYTES = 1 << 20  # memory for the automata of one expression; RE2 discards them when they would take more
+# Memory for one expression and its automata; RE2 discards automata when they would take more. The larger ones are only for
+# expressions that do not fit, such as `\pL{1,200}`: the Collector takes them.
+_BYTES = (1 << 20, 1 << 23, 1 << 26)
+_TOO_LARGE = "pattern too large"
 
 
 # RE2 in C++ takes these two; Go's regexp, which the Collector has, refuses them: `\C`, one byte of a character (between `\Q` and
@@ -31,14 +34,18 @@ def expression(pattern: str, *, any_case: bool = False, any_character: bool = Fa
         raise ValueError("the name of a group has letters, digits and _ only")
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = _BYTES
     options.case_sensitive = not any_case
     options.dot_nl = any_character
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else ""
-        raise ValueError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from error
+    for size in _BYTES:
+        options.max_mem = size
+        try:
+            return re2.compile(pattern, options)
+        except re2.error as error:
+            reason = error.args[0] if error.args else ""
+            told = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+            if size == _BYTES[-1] or not told.startswith(_TOO_LARGE):
+                raise ValueError(told) from error
+    raise AssertionError("the last size returns or raises")
 
 
 def finder(compiled: Any) -> Callable[[str], bool]:
