@@ -136,8 +136,8 @@ def test_check_says_it_in_words_and_warns(tmp_path: Path) -> None:
     told = in_force(settings)
     assert told["Decides"][0] == "10 s after the first span of the trace (decision_wait)"
     assert told["Decides"][1].startswith("or 2 s after its root")
-    assert "probes (drop): drops traces where flags" in told["Keeps"][0]
-    assert told["Keeps"][1] == "errors (status_code): samples traces with a span with status error"
+    assert "probes (drop): drops traces with a span whose flags" in told["Keeps"][0]
+    assert told["Keeps"][1] == "errors (status_code): samples traces with a span of status ERROR"
     assert told["Keeps"][2] == "some (probabilistic): samples 10 % of all traces"
     assert {each.key for each in warnings(settings)} == {"sampling.otelTailSampling.num_traces"}
     assert [str(each) for each in differences(settings) if each.key.startswith("sampling")] == [

@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.oracles.making import cases
 from tss.commands.check_summary import differences, in_force
 from tss.commands.check_warnings import warnings
+from tss.commands.collector_words import words
+from tss.core.collector import WrongSection, read
+from tss.core.collector.translation import translate
 from tss.settings import Settings, load
 
 REST = {"name": "rest", "keep": 0.01}
@@ -19,7 +23,7 @@ ERRORS = {"name": "errors", "keep": 1, "when": {"status": "error"}}
 def settings_with(directory: Path, *policies: dict[str, Any], **sampling: Any) -> Settings:
     file = directory / "tss.yaml"
     exporters = [{"name": "f", "type": "file", "path": "p"}]
-    section = {"policies": [*policies]} | sampling
+    section = ({"policies": [*policies]} if policies else {}) | sampling
     file.write_text(
         yaml.dump({"kafka": {"brokers": "k:9092"}, "exporters": exporters, "sampling": section}, sort_keys=False)
     )
@@ -146,3 +150,91 @@ def test_what_is_sound_is_not_warned_about(
     policies: list[dict[str, Any]], sampling: dict[str, Any], tmp_path: Path
 ) -> None:
     assert warned(settings_with(tmp_path, *policies, **sampling)) == {}
+
+
+# ---- a Collector's section
+
+TIER = {"key": "customer.tier", "values": ["gold", "plat.*"], "enabled_regex_matching": True}
+
+
+def member(type: str, **keys: Any) -> dict[str, Any]:
+    return {"name": "p", "type": type, **({type: keys} if type not in {"always_sample", "trace_flags"} else {})}
+
+
+FAILED, CHANCE = member("status_code", status_codes=["ERROR"]), member("probabilistic", sampling_percentage=10)
+
+
+@pytest.mark.parametrize(
+    ("policy", "sentence"),
+    [
+        (member("always_sample"), "samples all traces"),
+        (member("trace_flags"), "samples traces with a span whose flags have the bit sampled"),
+        (member("latency", threshold_ms=5000), "samples traces that last more than 5000 ms"),
+        (member("latency", threshold_ms=5, upper_threshold_ms=9), "samples traces that last more than 5 ms and at most 9 ms"),
+        (member("latency", threshold_ms=-5), "samples all traces"),
+        (member("latency", threshold_ms=9, upper_threshold_ms=5), "samples no trace"),
+        (member("status_code", status_codes=["ERROR", "UNSET"]), "samples traces with a span of status ERROR or UNSET"),
+        (CHANCE, "samples 10 % of all traces"),
+        (member("probabilistic", sampling_percentage=0), "samples no trace"),
+        (member("span_count", min_spans=3), "samples traces with 3 spans or more"),
+        (member("span_count", min_spans=3, max_spans=9), "samples traces with 3 to 9 spans"),
+        (member("span_count", max_spans=9), "samples traces with at most 9 spans"),
+        (member("span_count", min_spans=3, max_spans=2), "samples no trace"),
+        (
+            member("numeric_attribute", key="n", min_value=500, max_value=599),
+            "samples traces with a span or resource whose attribute n is 500 to 599",
+        ),
+        (
+            member("numeric_attribute", key="n", max_value=5, invert_match=True),
+            "samples traces without a span or resource whose attribute n is 5 or less",
+        ),
+        (member("numeric_attribute", key="n", min_value=9, max_value=5), "samples no trace"),
+        (member("boolean_attribute", key="b", value=True), "samples traces with a span or resource whose attribute b is true"),
+        (
+            member("string_attribute", **TIER),
+            "samples traces with a span or resource whose attribute customer.tier matches `gold` or `plat.*`",
+        ),
+        (
+            member("string_attribute", key="k", values=["5", ""]),
+            "samples traces with a span or resource whose attribute k is `5`",
+        ),
+        (member("string_attribute", key="k", values=[]), "samples no trace"),
+        (member("trace_state", key="k", values=["a", "b"]), "samples traces with a span whose trace state has k with `a` or `b`"),
+        (
+            member("ottl_condition", span=['name == "a" or\n  kind == 2', "true"], spanevent=['name == "b"']),
+            'samples traces with a span where `name == "a" or kind == 2` or `true`, or with a span event where `name == "b"`',
+        ),
+        (
+            member("and", and_sub_policy=[member("string_attribute", **TIER), member("latency", threshold_ms=9), member("not", not_sub_policy=FAILED), CHANCE]),
+            "samples 10 % of traces with a span or resource whose attribute customer.tier matches `gold` or `plat.*`, and that last more than 9 ms, and other than those with a span of status ERROR",
+        ),
+        (member("and", and_sub_policy=[FAILED, member("span_count", max_spans=-1)]), "samples no trace"),
+        (member("and"), "samples all traces"),
+        (member("not", not_sub_policy=CHANCE), "samples 90 % of all traces"),
+        (member("not", not_sub_policy=member("always_sample")), "samples no trace"),
+        (member("drop", drop_sub_policy=[FAILED]), "drops traces with a span of status ERROR"),
+        (member("drop", drop_sub_policy=[FAILED, CHANCE]), "drops 10 % of traces with a span of status ERROR"),
+    ],
+)  # fmt: skip
+def test_each_policy_of_a_section_is_said_in_the_operators_own_texts(
+    policy: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    [said] = in_force(settings_with(tmp_path, otelTailSampling={"policies": [policy]}))["Keeps"]
+    assert said == f"p ({policy['type']}): {sentence}"
+
+
+def test_the_words_say_no_trace_and_all_traces_where_the_translation_does(tmp_path: Path) -> None:
+    """Two ways to read a section agree, at random sections."""
+    agreed = set()
+    for case in cases("words", 300):
+        try:
+            plan = read(case["config"], case["gates"])
+        except WrongSection:
+            continue
+        for (policy, _), translated in zip(plan.votes, translate(plan), strict=True):
+            if policy.type == "drop" and translated.when is False:  # by chance, which only the words can say
+                continue
+            told = words(policy)
+            assert (told is None, told == "") == (translated.when is False, translated.when is True), policy
+            agreed.add("none" if told is None else told and "some")
+    assert agreed == {"none", "some", ""}

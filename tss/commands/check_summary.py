@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import attrs
 
-from tss.commands.policy_words import otel_sentences, sentences
+from tss.commands.collector_words import otel_sentences
+from tss.commands.policy_words import sentences
 from tss.commands.units import share, size, time
 from tss.settings import (
     DatadogExporter,

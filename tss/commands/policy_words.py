@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tss.commands.units import share
-from tss.core.collector import Plan
-from tss.core.collector.translation import translate
 from tss.settings import PolicySetting, Sampling
 
 _LOOKS_TYPED = re.compile(r"(?i)[-+]?[0-9.]+(e[-+]?[0-9]+)?|true|false")
@@ -30,20 +28,6 @@ def sentences(sampling: Sampling) -> Iterator[str]:
     ]
     if off:
         yield f"off, because there are policies: {' and '.join(off)}"
-
-
-def otel_sentences(plan: Plan) -> Iterator[str]:
-    """One for each policy of a Collector's section, in its order, and how they are combined."""
-    for (policy, _), each in zip(plan.votes, translate(plan), strict=True):
-        which = (
-            "no trace" if each.when is False else "all traces" if each.when is True else f"traces {words(each.when)}"
-        )
-        part = "" if each.keep in {None, 1} or each.when is False else f"{share(each.keep)} of "
-        yield f"{policy.name} ({policy.type}): {'drops' if each.keep is None else 'samples'} {part}{which}"
-    if not plan.votes:
-        yield "nothing, because the section has no policies"
-    if len(plan.votes) > 1:
-        yield "a policy of type drop wins, else one policy that samples is enough, as in the Collector"
 
 
 def _says(policy: PolicySetting) -> str:
