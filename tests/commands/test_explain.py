@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -16,7 +17,7 @@ from tests.core.spans import span_id, trace_id
 from tests.oracles.making import cases
 from tests.policies import answer
 from tss.__main__ import main
-from tss.commands.explain import document, explained
+from tss.commands.explain import SHOWN_ERRORS, document, explained
 from tss.core.buffer import Limits, Waits
 from tss.core.collector import read
 from tss.core.combining import Sampler
@@ -227,16 +228,71 @@ def test_without_its_root_a_trace_is_decided_for_inactivity(config) -> None:
 def test_lines_that_cannot_be_read_are_named_and_the_others_are_explained(config, tmp_path: Path, capsys) -> None:
     traces = tmp_path / "traces.jsonl"
     broken = span(5) | {"traceId": "00" * 16}
-    traces.write_text("\n".join([line(span(1, error=True)), "{not json", "", line(span(2), broken), "[]"]))
+    not_hex = span(6) | {"traceId": "zz" * 16}
+    lines = [
+        line(span(1, error=True)),
+        "{not json",
+        "",
+        line(span(2), broken),
+        "[]",
+        "{}",
+        line(not_hex),
+        '{"resourceLogs": []}',
+    ]
+    traces.write_text("\n".join(lines))
     assert main(["explain", "--config", config(policies=OURS), "--input", str(traces)], {}) == 1
     said = capsys.readouterr()
-    assert [each.split(":")[0] for each in said.err.splitlines()] == ["line 2", "line 4", "line 5"]
-    assert "trace id is not 16 bytes or is all zero" in said.err
+    assert said.err.splitlines() == [
+        "line 2: not JSON: expecting property name enclosed in double quotes, at column 2",
+        "line 4: 1 of 2 spans: trace id is not 16 bytes or is all zero; the first is all zero",
+        "line 5: not OTLP JSON: the outermost value is no object but an array",
+        f'line 7: 1 of 1 spans: trace id is not 16 bytes or is all zero; the first is not hexadecimal: "{"zz" * 16}"',
+        "line 8: no spans: it has the key resourceLogs, and spans are below resourceSpans",
+    ]
     assert trace_id(1).hex() in said.out and trace_id(2).hex() in said.out
     assert said.out.splitlines()[-1].startswith("2 traces: ")
     assert main(["explain", "--config", config(policies=OURS), "--input", str(traces), "--json"], {}) == 1
     found = json.loads(capsys.readouterr().out)
-    assert [each["line"] for each in found["unreadable"]] == [2, 4, 5]
+    assert [each["line"] for each in found["unreadable"]] == [2, 4, 5, 7, 8]
+
+
+@pytest.mark.parametrize("empty", ["{}", '{"resourceSpans": []}', " \n\n", '{"resource_spans": [{"scopeSpans": []}]}'])
+def test_a_request_without_spans_is_no_error(config, tmp_path: Path, capsys, empty: str) -> None:
+    traces = tmp_path / "traces.jsonl"
+    traces.write_text(f"{empty}\n{line(span(1))}\n{empty}\n")
+    assert main(["explain", "--config", config(policies=OURS), "--input", str(traces)], {}) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (json.dumps(json.loads(line(span(1))), indent=2).encode(), "jq -c . FILE"),
+        (f"\n[{line(span(1))},\n{line(span(2))}]".encode(), "jq -c '.[]' FILE"),
+        (json.dumps([json.loads(line(span(1)))] * 9, indent=1).encode(), "jq -c '.[]' FILE"),
+        (gzip.compress("\n".join([line(span(number)) for number in range(999)]).encode()), "gunzip -c FILE"),
+    ],
+)
+def test_another_form_of_file_is_named_once_with_the_remedy(
+    config, tmp_path: Path, capsys, content: bytes, remedy: str
+) -> None:
+    traces = tmp_path / "traces.jsonl"
+    traces.write_bytes(content)
+    assert main(["explain", "--config", config(policies=OURS), "--input", str(traces)], {}) == 1
+    [only] = capsys.readouterr().err.splitlines()
+    assert only.startswith("line ") and only.endswith(remedy)
+
+
+def test_after_some_errors_their_number_is_told(config, tmp_path: Path, capsys) -> None:
+    traces = tmp_path / "traces.jsonl"
+    for wrong in (SHOWN_ERRORS, SHOWN_ERRORS + 2000):
+        traces.write_text("\n".join([line(span(1)), *["x"] * wrong]))
+        assert main(["explain", "--config", config(policies=OURS), "--input", str(traces)], {}) == 1
+        told = capsys.readouterr().err.splitlines()
+        assert told[0].startswith("line 2: ") and told[SHOWN_ERRORS - 1].startswith(f"line {SHOWN_ERRORS + 1}: ")
+        assert [each.partition(":")[0] for each in told[SHOWN_ERRORS:]] == (
+            ["and 2,000 more errors of this kind"] if wrong > SHOWN_ERRORS else []
+        )
 
 
 def test_the_input_may_be_stdin(config, monkeypatch, capsys) -> None:

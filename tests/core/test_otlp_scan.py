@@ -233,7 +233,7 @@ def test_bad_spans_are_taken_out_one_fault_each_reason(scan: Scans) -> None:
         (ScanErrorReason.INVALID_SPAN_ID, bad_span),
     ]
     assert found.scan_errors[0].detail == (
-        "3 of 5 spans: trace id is not 16 bytes or is all zero; the first has b'short' (5 bytes)"
+        "3 of 5 spans: trace id is not 16 bytes or is all zero; the first has 5 bytes: 73686f7274"
     )
 
 

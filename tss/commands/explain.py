@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import json
 import os
 import sys
@@ -23,7 +24,7 @@ from tss.core.decision import Reason
 from tss.core.errors import WrongSetting
 from tss.core.explaining import Explanation, Says, Voice, explain
 from tss.core.memory import Memory
-from tss.core.otlp import Encoding, ScanError, Scanner
+from tss.core.otlp import Encoding, ScanError, ScanErrorReason, Scanner
 from tss.core.partition import Partition
 from tss.core.record import Record
 from tss.daemon.outside import limits
@@ -34,7 +35,7 @@ DESCRIPTION = """\
 Say what each policy says of each trace, and what is decided. It works offline: it reads traces from a file, decides them
 as the daemon would, and sends nothing. Each line of the file is OTLP JSON, as the Collector's file exporter writes it. The
 spans of a trace may be in several lines. A trace is decided when the file ends, unless a limit on its spans or bytes ends it.
-Force rules are not asked. The settings need neither brokers nor a destination.
+Force rules are not asked. The settings need neither brokers nor a destination. The spans of the whole file are in memory.
 """
 EPILOG = """\
 examples:
@@ -49,6 +50,9 @@ NOW_MS = 1_000_000_000_000
 LATER_MS = NOW_MS + 10**12  # after all waits
 FAR = 1 << 40  # a file is no stream: traces must not be decided early because there are many
 NAME_WIDTH = 40
+SHOWN_ERRORS = 20
+_GZIP = b"\x1f\x8b"
+_KEYS = ("resourceSpans", "resource_spans")  # the JSON of protobuf has both names
 
 
 @attrs.frozen
@@ -92,8 +96,16 @@ def call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # so that the interpreter's own flush is no error
-    tell((f"line {number}: {error}" for number, error in told.unreadable), sys.stderr)
+    tell(_errors(told), sys.stderr)
     return FAILED if told.unreadable else DONE
+
+
+def _errors(told: Told) -> Iterator[str]:
+    """The first lines that could not be read, and how many more there are."""
+    yield from (f"line {number}: {error}" for number, error in told.unreadable[:SHOWN_ERRORS])
+    further = len(told.unreadable) - SHOWN_ERRORS
+    if further > 0:
+        yield f"and {further:,} more errors of this kind: each line has to be one request in OTLP JSON"
 
 
 def _print(told: Told, *, as_json: bool) -> None:
@@ -116,10 +128,17 @@ def explained(lines: Iterable[bytes], sampler: Sampler, limits: Limits, waits: W
     met: dict[bytes, int] = {}
     found: dict[bytes, Explanation] = {}
     unreadable: list[tuple[int, str]] = []
+    first = True
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         errors: list[ScanError] = []
-        fragments = scanner.fragments(line, Encoding.OTLP_JSON, errors) if line.strip() else ()
-        unreadable += [(number, each.detail) for each in errors]
+        fragments = scanner.fragments(line, Encoding.OTLP_JSON, errors)
+        if first and errors and (other := _other_form(line)):
+            unreadable.append((number, other))
+            break
+        first = False
+        unreadable += [(number, error) for each in errors if (error := _told(each, line))]
         for each in fragments:
             met[each.trace_id] = met.get(each.trace_id, 0) + each.spans
         buffer.add(home, Record(0, number, NOW_MS, tuple(fragments)), NOW_MS)
@@ -127,6 +146,29 @@ def explained(lines: Iterable[bytes], sampler: Sampler, limits: Limits, waits: W
     buffer.reach(home, LATER_MS)
     found |= _decided(buffer, sampler)
     return Told([(found[trace_id], spans - found[trace_id].spans) for trace_id, spans in met.items()], unreadable)
+
+
+def _other_form(line: bytes) -> str:
+    """What the file is in place of lines of OTLP JSON, and what to do. "": its first line does not show it."""
+    text = line.removeprefix(codecs.BOM_UTF8).strip()
+    if line.startswith(_GZIP):
+        return "the input is compressed by gzip; decompress it first: gunzip -c FILE"
+    if text.startswith(b"["):
+        return "the input is a JSON array; write each of its requests on one line: jq -c '.[]' FILE"
+    if text.startswith(b"{") and text.endswith((b"{", b"[", b",", b":")):
+        return "the input has a request on several lines; write each request on one line: jq -c . FILE"
+    return ""
+
+
+def _told(error: ScanError, line: bytes) -> str:
+    """The error of a line; "" if it is an export request without spans, which is no error."""
+    if error.reason is not ScanErrorReason.EMPTY:
+        return error.detail
+    keys = sorted(json.loads(line.removeprefix(codecs.BOM_UTF8).decode(errors="replace"), strict=False))
+    others = [key for key in keys if key not in _KEYS]
+    return (
+        "" if not others else f"no spans: it has the key {', '.join(others)[:200]}, and spans are below resourceSpans"
+    )
 
 
 def _decided(buffer: Buffer, sampler: Sampler) -> dict[bytes, Explanation]:

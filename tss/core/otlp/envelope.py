@@ -1,5 +1,7 @@
 """Shared by both implementations of scanner and lineage: limits, the message in a record's value, texts of errors."""
 
+import json
+
 from tss.core.otlp import jsonform
 from tss.core.otlp.fragment import Encoding, ScanError, ScanErrorReason
 
@@ -18,6 +20,7 @@ LINEAGE_SPANS = (
     65_536  # ids that a lineage stores, in 0.8 MB; a trace with more is never complete, and ends for another reason
 )
 
+_SHOWN_BYTES = 48  # of an id that is invalid
 _RULES = {
     ScanErrorReason.INVALID_TRACE_ID: "trace id is not 16 bytes or is all zero",
     ScanErrorReason.INVALID_SPAN_ID: "span id is not 8 bytes or is all zero",
@@ -42,4 +45,13 @@ def message_of(value: bytes | None, encoding: Encoding, scan_errors: list[ScanEr
 
 def bad_spans(reason: ScanErrorReason, bad: int, total: int, first: bytes) -> str:
     """The detail of a ScanError: `bad` of `total` spans have an invalid id; `first` is the first such id."""
-    return f"{bad} of {total} spans: {_RULES[reason]}; the first has {first[:48]!r} ({len(first)} bytes)"
+    return f"{bad} of {total} spans: {_RULES[reason]}; the first {_id_in_words(first)}"
+
+
+def _id_in_words(id: bytes) -> str:
+    if id.startswith(jsonform.NOT_HEX):
+        text = id.removeprefix(jsonform.NOT_HEX)[:_SHOWN_BYTES].decode("utf-8", "replace")
+        return f"is not hexadecimal: {json.dumps(text)}"
+    if not any(id):
+        return "is all zero" if id else "is empty"
+    return f"has {len(id)} bytes: {id[:_SHOWN_BYTES].hex()}"

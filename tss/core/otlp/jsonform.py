@@ -31,10 +31,12 @@ _CONTAINERS = (ArrayValue.DESCRIPTOR, KeyValueList.DESCRIPTOR)
 
 # A span's own id that is not hexadecimal must only reject this span, and must be visible in the dead letter. With this
 # prefix it is longer than any valid id, so the span counts as one with an invalid id.
-_NOT_HEX = b"not hexadecimal: "
+NOT_HEX = b"not hexadecimal: "
 
 _SPACE = b" \t\n\r"
 _SURROGATES = re.compile("[\ud800-\udfff]")
+
+_KINDS = {list: "an array", str: "a text", bool: "true or false", int: "a number", float: "a number"}
 
 _Members = list[tuple[str, Any]]
 
@@ -50,6 +52,13 @@ class _Object:
 
     def __init__(self, members: _Members) -> None:
         self.members = members
+
+
+def _kind(value: object) -> str:
+    """What a value of JSON is, in JSON's words."""
+    if isinstance(value, _Object):
+        return "an object"
+    return _KINDS.get(type(value), "null")
 
 
 def is_json(value: bytes) -> bool:
@@ -68,14 +77,17 @@ def read(value: bytes) -> bytes:
         text = value.decode(json.detect_encoding(value), "replace")
         document = json.loads(text, object_pairs_hook=_Object, strict=False)
         if not isinstance(document, _Object):
-            raise TypeError(f"the outermost value is no object but {type(document).__name__}")
+            raise TypeError(f"the outermost value is no object but {_kind(document)}")
         return _message(TracesData.DESCRIPTOR, document, 0)
     # The functions called here raise many errors (UnicodeError, RecursionError, OverflowError, ...). The cause is always
     # the record, never the daemon.
     except RecursionError as error:
         raise JsonError(f"not OTLP JSON: values nested more than {MAX_VALUE_DEPTH} deep") from error
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise JsonError(f"not JSON: {error.msg[:1].lower()}{error.msg[1:]}, at {line}column {error.colno}") from error
     except Exception as error:
-        detail = f"not OTLP JSON: {type(error).__name__}: {error}"[:500]
+        detail = f"not OTLP JSON: {error}"[:500]
         # The text may contain an unpaired surrogate, which logs and metrics cannot encode.
         raise JsonError(detail.encode("utf-8", "backslashreplace").decode("utf-8")) from error
 
@@ -86,7 +98,7 @@ def _message(descriptor: Descriptor, document: Any, depth: int) -> bytes:
     if document is None:  # null as an element or as a message is a message without fields
         return b""
     if not isinstance(document, _Object):
-        raise TypeError(f"{descriptor.name} is no object but {type(document).__name__}")
+        raise TypeError(f"{descriptor.name} is no object but {_kind(document)}")
     depth += descriptor in _CONTAINERS
     if depth > MAX_VALUE_DEPTH:
         raise ValueError(f"values nested more than {MAX_VALUE_DEPTH} deep")
@@ -131,7 +143,7 @@ def _field(field: FieldDescriptor, value: Any, depth: int) -> bytes:
         if not _is_repeated(field):
             return _one(field, value, depth)
         if not isinstance(value, list):
-            raise TypeError(f"no list but {type(value).__name__}")
+            raise TypeError(f"no list but {_kind(value)}")
         return b"".join([_one(field, each, depth) for each in value])
     except WrongValue:
         raise
@@ -143,7 +155,7 @@ def _is_repeated(field: FieldDescriptor) -> bool:
     return isinstance(field.default_value, list)  # no simpler check works in both protobuf 5 and 7
 
 
-class WrongValue(ValueError):  # its name appears in the detail of a ScanError
+class WrongValue(ValueError):
     """The message already names the field."""
 
 
@@ -173,15 +185,15 @@ def _id_bytes(value: Any, *, strict: bool) -> bytes:
         return binascii.unhexlify(text)  # unlike bytes.fromhex it rejects spaces
     except ValueError:
         if strict:
-            raise ValueError(f"not hexadecimal: {text[:48]!r}") from None
-        return _NOT_HEX + text.encode("utf-8", "backslashreplace")
+            raise ValueError(f"not hexadecimal: {json.dumps(text[:48])}") from None
+        return NOT_HEX + text.encode("utf-8", "backslashreplace")
 
 
 def _text(value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise TypeError(f"no text but {type(value).__name__}")
+        raise TypeError(f"no text but {_kind(value)}")
     return value
 
 
@@ -192,7 +204,10 @@ def _string(_: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
 
 def _bytes(_: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
     text = _text(value).translate(_STANDARD)
-    content = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    try:
+        content = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        raise ValueError("no text in base64") from None
     return content, bool(content)
 
 
@@ -201,14 +216,17 @@ _STANDARD = str.maketrans("-_", "+/", "\r\n")  # the URL alphabet is accepted; G
 
 def _bool(_: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
     if value is not None and not isinstance(value, bool):
-        raise TypeError(f"no truth value but {type(value).__name__}")
+        raise TypeError(f"no truth value but {_kind(value)}")
     return (b"\1" if value else b"\0"), bool(value)
 
 
 def _double(_: FieldDescriptor, value: Any) -> tuple[bytes, bool]:
     if isinstance(value, bool) or not isinstance(value, str | int | float | None):
-        raise TypeError(f"no number but {type(value).__name__}")
-    number = 0.0 if value is None else float(value)
+        raise TypeError(f"no number but {_kind(value)}")
+    try:
+        number = 0.0 if value is None else float(value)
+    except ValueError:
+        raise ValueError(f"no number but the text {json.dumps(value)}"[:100]) from None
     return struct.pack("<d", number), bool(number) or math.copysign(1, number) < 0
 
 
@@ -217,11 +235,14 @@ def _integer(field: FieldDescriptor, value: Any) -> int:
     number = 0 if value is None else value
     if isinstance(number, str):
         named = field.enum_type.values_by_name.get(number) if field.enum_type else None
-        number = int(number) if named is None else named.number
+        try:
+            number = int(number) if named is None else named.number
+        except ValueError:
+            raise ValueError(f"no whole number but the text {json.dumps(number)}"[:100]) from None
     if isinstance(number, float) and number.is_integer():
         number = int(number)
     if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"no whole number but {number!r}"[:100])
+        raise TypeError(f"no whole number but {number if isinstance(number, float) else _kind(number)}")
     if not _BOUNDS[field.type][0] <= number < _BOUNDS[field.type][1]:
         raise ValueError(f"{number} is out of range"[:100])
     return number
