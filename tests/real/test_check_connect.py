@@ -117,7 +117,12 @@ def test_servers_that_are_away_are_told_each_in_a_line(asked) -> None:
     assert code == FAILED
     del found["deadLetter.path"]
     assert len(found) == 3 and not any(ok for ok, _ in found.values())
-    assert "refused" in found[f"Kafka at 127.0.0.1:{kafka}"][1] and "check redis.url" in found["Redis"][1]
+    said = found[f"Kafka at 127.0.0.1:{kafka}"][1]
+    assert (
+        said
+        == f"Connect to 127.0.0.1:{kafka} failed: Connection refused; check kafka.brokers, and that the brokers run"
+    )
+    assert "check redis.url" in found["Redis"][1]
 
 
 def test_a_wrong_password_is_told_with_the_keys_to_check(apache: ApacheKafka, asked) -> None:

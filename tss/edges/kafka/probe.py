@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Mapping
 
@@ -14,7 +15,7 @@ from tss.core.otlp import Encoding, Scanner
 from tss.edges.kafka.records import MessageReader
 from tss.edges.kafka_client.client_log import logger
 from tss.edges.kafka_client.config import admin_config, client_config
-from tss.edges.kafka_client.errors import HEADLINE, TOPIC_MISSING, advice, cause_of, is_fatal, said
+from tss.edges.kafka_client.errors import TOPIC_MISSING, advice, cause_of, is_fatal, said
 from tss.settings import Kafka
 
 CLIENT_ID = "tss-check"
@@ -23,6 +24,10 @@ READ_SECS = 6.0
 SAMPLE_RECORDS = 200  # enough to find one in a hundred that is not keyed, in seven looks out of eight
 SAMPLE_PARTITIONS = 20  # as many are looked at, or fewer
 ABSENT = "it does not exist"
+_PLACE = re.compile(
+    r"^(?:[a-z_]+://)?\S+/(?:bootstrap|[0-9]+): "
+)  # 127.0.0.1:9092/bootstrap: ..., sasl_ssl://kafka:9092/1: ...
+_STATE = re.compile(r" \((?:after )?[0-9]+ms in state \w+\)")
 _TAIL = -2000  # librdkafka's RD_KAFKA_OFFSET_TAIL_BASE: this minus n begins at the n-th record from the end
 
 
@@ -50,12 +55,12 @@ def partitions(kafka: Kafka, topics: Collection[str]) -> Mapping[str, int | str]
         while not all(answer.done() for answer in asked.values()) and not any(map(is_fatal, heard)):
             client.poll(0.1)  # or nothing would call error_cb
     except KafkaException as error:
-        raise _refusal(kafka, cause_of(error)) from error
+        raise _refusal(cause_of(error)) from error
     for topic, answer in asked.items():
         try:
             found[topic] = len(answer.result(0).partitions)
         except TimeoutError as error:  # a fatal error has ended the wait
-            raise _refusal(kafka, next(filter(is_fatal, heard))) from error
+            raise _refusal(next(filter(is_fatal, heard))) from error
         except KafkaException as error:
             cause = cause_of(error)
             if cause.name() in TOPIC_MISSING:
@@ -63,9 +68,7 @@ def partitions(kafka: Kafka, topics: Collection[str]) -> Mapping[str, int | str]
             elif cause.name() == "TOPIC_AUTHORIZATION_FAILED":
                 found[topic] = "this user may not describe it; check the ACLs of the topic"
             else:
-                raise _refusal(
-                    kafka, next((each for each in heard if is_fatal(each)), _clearest(heard, cause))
-                ) from error
+                raise _refusal(next((each for each in heard if is_fatal(each)), _clearest(heard, cause))) from error
     return found
 
 
@@ -74,9 +77,15 @@ def _clearest(heard: list[KafkaError], cause: KafkaError) -> KafkaError:
     return next((each for each in heard if each.name() != "_ALL_BROKERS_DOWN"), cause)
 
 
-def _refusal(kafka: Kafka, error: KafkaError) -> CannotConnect:
-    check = advice(error) if is_fatal(error) else "check kafka.brokers and that they run"
-    return CannotConnect(f"{HEADLINE}: {kafka.brokers}: {said(error)}; {check}")
+def _refusal(error: KafkaError) -> CannotConnect:
+    """The reason alone: whoever asks names the brokers."""
+    check = advice(error) if is_fatal(error) else "check kafka.brokers, and that the brokers run"
+    return CannotConnect(f"{_without_place(said(error))}; {check}")
+
+
+def _without_place(reason: str) -> str:
+    """librdkafka's reason without its own name for the broker, and without its state."""
+    return _STATE.sub("", _PLACE.sub("", reason)).replace("ipv4#", "").replace("ipv6#", "")
 
 
 def keys(kafka: Kafka, topic: str, count: int) -> Keys:
@@ -92,7 +101,7 @@ def keys(kafka: Kafka, topic: str, count: int) -> Keys:
     try:
         client = Consumer(config)
     except KafkaException as error:
-        raise _refusal(kafka, cause_of(error)) from error
+        raise _refusal(cause_of(error)) from error
     try:
         client.assign([TopicPartition(topic, id, _TAIL - each) for id in ids])
         return _read(kafka, topic, client)
