@@ -77,6 +77,40 @@ def test_some_are_kept_and_some_are_dropped() -> None:
     assert {"keep"} in kept and {"drop"} in kept and {"keep", "drop"} in kept
 
 
-@pytest.mark.parametrize("name", ["a:b", "none"])
+@pytest.mark.parametrize("name", ["a:b", "none", "a: b\n\n c", "\t"])
 def test_every_name_can_be_read_back(name: str) -> None:
     assert imported(read({"policies": [{"name": name, "type": "span_count"}]})) is None
+
+
+@pytest.mark.parametrize("low", [-(2**63), -5, 0, 2**63 - 1])
+@pytest.mark.parametrize("high", [-(2**63), 0, 7, 2**63 - 1])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_the_largest_numbers_can_be_read_back(low: int, high: int, inverted: bool) -> None:
+    if not low and not high:
+        return
+    keys = {"key": "k", "min_value": low, "max_value": high, "invert_match": inverted}
+    policy = {"name": "p", "type": "numeric_attribute", "numeric_attribute": keys}
+    plan = read({"policies": [policy]})
+    ours = imported(plan)
+    assert ours is not None
+    records = list(records_of([attribute(number, value) for number, value in enumerate(NUMBERS)]))
+    theirs, same = (
+        {id.hex(): decision.verdict for id, decision in verdicts(plan, by, records).items()}
+        for by in (plan.sampler(), ours)
+    )
+    assert len(theirs) == len(NUMBERS) and same == theirs
+
+
+NUMBERS = [None, -(2**63), -(2**63) + 1, -6, -5, 0, 7, 8, 2**63 - 2, 2**63 - 1]
+
+
+def attribute(trace: int, value: int | None) -> dict[str, Any]:
+    of = {} if value is None else {"attributes": [{"key": "k", "value": {"intValue": str(value)}}]}
+    span = {
+        "traceId": f"{trace + 1:032x}",
+        "spanId": f"{1:016x}",
+        "startTimeUnixNano": "1",
+        "endTimeUnixNano": "2",
+        **of,
+    }
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}

@@ -40,6 +40,8 @@ FAILED = member("status_code", status_codes=["ERROR"])
         ("latency", {"threshold_ms": 5000, "upper_threshold_ms": 10_000}, {"latency": ">= 5001ms, < 10001ms"}),
         ("latency", {"threshold_ms": 5000, "upper_threshold_ms": 5000}, False),
         ("latency", {"threshold_ms": -5}, True),
+        ("latency", {"threshold_ms": 2**62}, False),
+        ("latency", {"threshold_ms": 5, "upper_threshold_ms": 2**62}, {"latency": ">= 6ms"}),
         ("span_count", {}, True),
         ("span_count", {"min_spans": 5, "max_spans": 9}, {"spans": ">= 5, <= 9"}),
         ("span_count", {"min_spans": 5, "max_spans": 3}, False),
@@ -102,11 +104,14 @@ def test_what_surprises_or_differs_is_told(type: str, keys: dict[str, Any], word
 
 
 def test_names_that_ours_cannot_be_are_changed_and_stay_distinct() -> None:
-    names = ["a:b", "a-b", "none", "x" * 70, "x" * 80, " y "]
+    names = ["a:b", "a-b", "none", "x" * 70, "x" * 80, " y ", "a\nb", "a: b\n\n\tc", "\u2028"]
     section = {"policies": [{"name": name, "type": "always_sample"} for name in names]}
     made = [each.name for each in translate(read(section))]
     assert len(set(made)) == len(made)
-    assert all(":" not in name and len(name) <= 64 and name == name.strip() and name != "none" for name in made)
+    assert all(
+        name.isprintable() and ":" not in name and len(name) <= 64 and name == name.strip() and name != "none"
+        for name in made
+    )
 
 
 def test_joining() -> None:

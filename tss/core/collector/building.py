@@ -41,8 +41,13 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 _NOTHING = Vote()  # stands for a policy that was refused
 _TYPES = (*WITHOUT_BLOCK, *BLOCKS, *NESTED)
 _MEMORY = "a type that decides from the trace alone"
-_LATER = "it limits a rate, and so needs policies that remember earlier traces: those will come in a later version"
-_LIMITERS = ("rate_limiting", "bytes_limiting", "composite")
+_LATER = "it limits a rate, and so has to remember earlier traces: such policies will come in a later version"
+_INSTEAD = "until then use probabilistic, with the share that gives about this rate, or leave the policy out"
+_LIMITERS = {
+    "rate_limiting": _INSTEAD,
+    "bytes_limiting": _INSTEAD,
+    "composite": "until then write its sub-policies into the list policies, each within `and` with a probabilistic",
+}
 MEMBERS = (*WITHOUT_BLOCK, *(name for name in BLOCKS if name not in _LIMITERS))
 """The types that may stand in `not`; in `and` and `drop` also `not`."""
 
@@ -90,7 +95,8 @@ class Builder:
 
     def _vote(self, policy: Policy, types: tuple[str, ...]) -> Vote:
         if policy.type in _LIMITERS:
-            self._found.refuse(f"{policy.path}.type", shown(policy.type), _MEMORY, _LATER)
+            hint = f"{_LATER}; {_LIMITERS[policy.type]}"
+            self._found.refuse(f"{policy.path}.type", shown(policy.type), _MEMORY, hint)
             return _NOTHING
         if self._found.refused(f"{policy.path}.type"):
             return _NOTHING

@@ -24,6 +24,7 @@ MAX_NAME = 64  # letters of one of our names
 RESERVED = ("none", "force")
 _STATUS = {"OK": "ok", "ERROR": "error", "UNSET": "unset"}
 _LAST_NUMBER = 2**63 - 1
+LONGEST_MS = _LAST_NUMBER // 10**6  # the Collector's durations are nanoseconds in 63 bits, so no trace lasts longer
 
 
 @final
@@ -79,7 +80,8 @@ def translate(plan: Plan) -> list[Translated]:
 
 
 def _name(name: str) -> str:
-    ours = name.replace(":", "-").strip()[:MAX_NAME].strip()
+    parts = "".join(each if each.isprintable() else "\n" for each in name).split("\n")
+    ours = " ".join(filter(None, parts)).replace(":", "-").strip()[:MAX_NAME].strip()
     return f"{ours} traces" if ours in RESERVED else ours or "unnamed"
 
 
@@ -193,8 +195,10 @@ class _Translator:
 
     def _latency(self, own: Any) -> Condition:
         low, high = own.threshold_ms, own.upper_threshold_ms
-        if high and high <= low:
+        if (high and high <= low) or low >= LONGEST_MS:
             return False
+        if high > LONGEST_MS:
+            high = 0
         if high:
             self.differs("the duration of the whole trace counts, in any order of its spans")
         bounds = [f">= {low + 1}ms"] if low >= 0 else []
@@ -207,16 +211,20 @@ class _Translator:
     # ---- attributes
 
     def _numeric(self, own: Any) -> Condition:
-        low = [f"{{}} >= {own.min_value}"] if own.min_value else []
-        high = [f"{{}} <= {own.max_value}"] if own.max_value else []
+        # Every number fits the least and the largest one, and OTTL cannot write the least.
+        low = [f"{{}} >= {own.min_value}"] if own.min_value and own.min_value > -_LAST_NUMBER - 1 else []
+        high = [f"{{}} <= {own.max_value}"] if own.max_value and own.max_value < _LAST_NUMBER else []
+        if own.max_value == -_LAST_NUMBER - 1:
+            high = [f"{{}} < {-_LAST_NUMBER}"]
         if own.min_value and own.max_value and own.min_value > own.max_value:
             return own.invert_match is True
-        inside = " and ".join([*low, *high])
+        inside = " and ".join([*low, *high]) or "true"
         others = (own.min_value or -1) <= 0 <= (own.max_value or 1)  # they are read as 0
         text = f"{{}} != nil and (not IsInt({{}}) or {inside})" if others else f"IsInt({{}}) and {inside}"
         plain = ", ".join(each.removeprefix("{} ") for each in (*low, *high))
         short = json.dumps({own.key: plain}, ensure_ascii=False)
-        self.remarks.append(f"If the attribute is always a whole number, this is simpler: attribute: {short}.")
+        if plain:
+            self.remarks.append(f"If the attribute is always a whole number, this is simpler: attribute: {short}.")
         return _inverted(own, _of_either(own.key, text, text))
 
     def _string(self, own: Any) -> Condition:
