@@ -39,16 +39,16 @@ def test_the_answer_is_that_of_pkg_ottl(text: str, given: str) -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ('attributes["k"] = "v"', "1:17: found `=`, expected a comparison (== != < <= > >=); did you mean `==`"),
+        ('attributes["k"] = "v"', "1:17: found `=`, expected a comparison (== != < <= > >=); did you mean `==`?"),
         ("attributes[\"k\"] == 'v'", "1:20: found `'v'`, expected a string in double quotes: \"...\""),
         ('name == "a"\n  && true', "2:3: found `&&`, expected `and`"),
-        ('name == "a" AND true', "1:13: found `AND`, expected `and`, `or` or the end of the condition; did you mean `and`"),
-        ("kind == SPAN_KIND_SEVER", "1:9: found `SPAN_KIND_SEVER`, expected an enum like STATUS_CODE_ERROR; did you mean `SPAN_KIND_SERVER`"),
-        ("nmae == 1", "1:1: found `nmae`, expected a path of a span; did you mean `name`"),
-        ('resorce.attributes["a"] == 1', "1:1: found `resorce.attributes`, expected a path of a span; did you mean `resource`"),
-        ('attributes.k == "v"', '1:12: found `.k`, expected nothing after `attributes`; did you mean `attributes["k"]`'),
-        ('IsMtach(name, "a")', "1:1: found `IsMtach`, expected a function; did you mean `IsMatch`"),
-        ("Now() > end_time", "1:1: found `Now`, expected another function: its answer is not a function of the records"),
+        ('name == "a" AND true', "1:13: found `AND`, expected `and`, `or` or the end of the condition; did you mean `and`?"),
+        ("kind == SPAN_KIND_SEVER", "1:9: found `SPAN_KIND_SEVER`, expected an enum like STATUS_CODE_ERROR; did you mean `SPAN_KIND_SERVER`?"),
+        ("nmae == 1", "1:1: found `nmae`, expected a path of a span; did you mean `name`?"),
+        ('resorce.attributes["a"] == 1', "1:1: found `resorce.attributes`, expected a path of a span; did you mean `resource`?"),
+        ('attributes.k == "v"', '1:12: found `.k`, expected nothing after `attributes`; did you mean `attributes["k"]`?'),
+        ('IsMtach(name, "a")', "1:1: found `IsMtach`, expected a function; did you mean `IsMatch`?"),
+        ("Now() > end_time", "1:1: found `Now`, expected another function; it depends on the clock or on chance, but the same records have to give the same decisions"),
         ('Substring(name, 1) == "a"', "1:1: found 2 arguments, expected 3 to 4: Substring(target, start, length, utf8_safe?)"),
         ('name == "a\\d"', '1:11: found `\\d` in a string, expected one of \\\\ \\" \\n \\t \\r \\u00e9; write \\\\ for one backslash'),
         ("", "1:1: found the end of the condition, expected a value: a path, a literal or a function"),
@@ -137,7 +137,7 @@ def test_every_function_of_pkg_ottl_is_there_or_refused_with_a_reason() -> None:
     assert len(FUNCTIONS) == len(TABLE)
     assert not FUNCTIONS.keys() & LEFT_OUT.keys()
     for name, reason in LEFT_OUT.items():
-        with pytest.raises(ConditionError, match=f"1:1: found `{name}`, expected another function: {reason}"):
+        with pytest.raises(ConditionError, match=f"1:1: found `{name}`, expected another function; {reason}"):
             parse(f"{name}(name) == 1")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from tss.commands.units import share
+from tss.core.conditions.doubts import doubts
 from tss.core.conditions.statement import settled, unguarded
 from tss.settings import PolicySetting, Sampling
 
@@ -18,12 +20,14 @@ def policy_warnings(sampling: Sampling) -> Iterator[tuple[str, str]]:
     """Pairs of a key and a warning."""
     for place, policy in enumerate(sampling.policies):
         key = f"sampling.policies[{place}]"
+        doubtful = [sentence for text in _texts(policy.when) for sentence in doubts(text)]
         if settled(policy.statement) is False:
-            yield (
-                f"{key}.when",
-                f"no trace ever fits this, so the policy {policy.name} does nothing; correct it or remove the policy",
-            )
+            never = f"no trace ever fits this, so the policy {policy.name} does nothing"
+            why = ": " + "; ".join(doubtful) if doubtful else "; correct it or remove the policy"
+            yield f"{key}.when", never + why
             continue
+        for sentence in [*doubtful, *_expressions(policy.when)]:
+            yield f"{key}.when", sentence
         if unguarded(policy.statement):
             yield f"{key}.when", _SLOW
         if not policy.shadow:
@@ -32,6 +36,44 @@ def policy_warnings(sampling: Sampling) -> Iterator[tuple[str, str]]:
             if text:
                 yield key, text
     yield from _of_all(sampling)
+
+
+def _texts(when: object) -> Iterator[str]:
+    """All OTTL conditions in a `when`."""
+    match when:
+        case str():
+            yield when
+        case dict():
+            for key, below in when.items():
+                if key in {"any", "all"}:
+                    for each in below:
+                        yield from _texts(each)
+                elif key == "not":
+                    yield from _texts(below)
+
+
+def _expressions(when: object) -> Iterator[str]:
+    """Texts of short forms that look like regular expressions. They would be compared as globs or as they stand."""
+    if not isinstance(when, dict):
+        return
+    for key, below in when.items():
+        each = below if isinstance(below, list) else [below]
+        if key in {"any", "all", "not"}:
+            for inner in each:
+                yield from _expressions(inner)
+        elif key == "attribute":
+            for inner in below.values():
+                yield from _expressions({"service": inner})
+        elif key in {"service", "route"}:
+            for text in each:
+                if isinstance(text, str) and _EXPRESSION.search(text):
+                    yield (
+                        f"{text!r} looks like a regular expression, but it is compared as a glob, in which only * and ? stand for other "
+                        "letters; write a glob such as '/api/*', or an OTTL condition with IsMatch(...)"
+                    )
+
+
+_EXPRESSION = re.compile(r"^\^|\.\*|\.\+|\$$|\\[dwsb.]|\(\?|[\])]\+|\(.*\|.*\)")
 
 
 def _never_first(policy: PolicySetting, earlier: list[PolicySetting]) -> str:
@@ -62,15 +104,22 @@ def _outdone(policy: PolicySetting, place: int, sampling: Sampling) -> str:
     return ""
 
 
+def _narrower(policy: PolicySetting) -> str:
+    """How to make a policy apply to fewer traces than all."""
+    return "give it a `when`" if policy.when is None else "its `when` is true of every trace: make it narrower"
+
+
 def _of_all(sampling: Sampling) -> Iterator[tuple[str, str]]:
     acting = [each for each in sampling.policies if not each.shadow]
     if not acting:
         return
     everywhere = [each for each in acting if settled(each.statement)]
     if any(each.keep is None for each in everywhere) and sampling.combine != "first":
-        yield "sampling.policies", "every trace is dropped, because a drop without a condition wins; give it a `when`"
+        name, remedy = next((each.name, _narrower(each)) for each in everywhere if each.keep is None)
+        yield "sampling.policies", f"every trace is dropped, because {name} drops all of them; {remedy}"
     elif any(each.keep == 1 for each in everywhere) and sampling.combine != "first":
-        yield "sampling.policies", "every trace is kept, so nothing is sampled; give the policy with keep: 1 a `when`"
+        name, remedy = next((each.name, _narrower(each)) for each in everywhere if each.keep == 1)
+        yield "sampling.policies", f"every trace is kept, so nothing is sampled: {name} keeps all; {remedy}"
     elif not everywhere and not sampling.default_sample_rate:
         text = (
             "a trace that no policy matches is dropped, so there is nothing healthy to compare with; add a policy at the end "

@@ -86,6 +86,7 @@ def _told(error: yaml.YAMLError) -> str:
     # The context begins the sentence, unless it says "while scanning ...".
     first = "" if (error.context or "while").startswith("while") else f"{error.context}, "
     problem = _QUOTED.sub(_readable, f"{first}{error.problem or 'syntax'}")
+    problem = problem.removesuffix(", but found ...")
     problem = _BRACKETED.sub(lambda name: _TOKENS[name[0]], problem).removeprefix("found ").removeprefix("character ")
     mark = error.problem_mark or error.context_mark
     place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -100,6 +101,8 @@ def _hint(error: yaml.YAMLError, text: str) -> str:
     rows = text.splitlines()
     if mark and mark.line < len(rows) and _BOUND.search(rows[mark.line]):
         return "put a text that begins with > in quotes"
+    if isinstance(error, yaml.MarkedYAMLError) and r"'\t' that cannot start" in (error.problem or ""):
+        return "indent with spaces, not with tabs"
     return ""
 
 
@@ -132,7 +135,9 @@ def _double_keys_here(node: Any, path: str, seen: set[int]) -> Iterator[InvalidS
         below = f"{path}.{key.value}" if path else str(key.value)
         line = key.start_mark.line + 1
         if key.value in first_lines:
-            yield InvalidSetting(below, f"the same key at lines {first_lines[key.value]} and {line}", "each key once")
+            first = first_lines[key.value]
+            where = f"twice in line {line}" if first == line else f"at lines {first} and {line}"
+            yield InvalidSetting(below, f"the same key {where}", "each key once")
         first_lines[key.value] = line
         yield from _double_keys(value, below, seen)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import final
 
@@ -27,7 +28,7 @@ from tss.core.conditions.checked import (
     references,
 )
 from tss.core.conditions.comparing import compare
-from tss.core.conditions.errors import Failed, nearest, shown
+from tss.core.conditions.errors import ConditionError, Failed, nearest, shown
 from tss.core.conditions.formula import Place
 from tss.core.conditions.functions import (
     ASKED,
@@ -38,6 +39,7 @@ from tss.core.conditions.functions import (
     Function,
     Parameter,
     Takes,
+    snake,
     suggestion,
 )
 from tss.core.conditions.paths import Context
@@ -143,7 +145,16 @@ class Checker:
         return Reference(found, self._keys(tree.sections[-1].keys))
 
     def _keys(self, keys: Iterable[Value]) -> tuple[Expression, ...]:
-        return tuple(self.expression(key) for key in keys)
+        return tuple(map(self._key, keys))
+
+    def _key(self, key: Value) -> Expression:
+        try:
+            return self.expression(key)
+        except ConditionError as error:
+            if not isinstance(key, Path) or error.column != key.at.column or error.line != key.at.line:
+                raise
+            message = f'found {shown(key.text)}, expected a key in double quotes; did you mean `"{key.text}"`?'
+            raise key.at.error(message) from None
 
     # -- calls
 
@@ -162,6 +173,7 @@ class Checker:
         try:
             run = function.make(*literals)
         except (ValueError, Failed) as error:
+            _check_pattern(function, given, literals, error)
             raise tree.at.error(
                 f"found a call of {function.name} that never works, expected {function.usage}: {error}"
             ) from error
@@ -175,7 +187,8 @@ class Checker:
         needed = sum(not parameter.is_optional for parameter in parameters)
         if not needed <= len(tree.arguments) <= len(parameters):
             count = f"{needed}" if needed == len(parameters) else f"{needed} to {len(parameters)}"
-            raise tree.at.error(f"found {len(tree.arguments)} arguments, expected {count}: {function.usage}")
+            found = "1 argument" if len(tree.arguments) == 1 else f"{len(tree.arguments)} arguments"
+            raise tree.at.error(f"found {found}, expected {count}: {function.usage}")
         given: list[Argument | None] = [None] * len(parameters)
         names = [parameter.name for parameter in parameters]
         was_named = False
@@ -204,11 +217,11 @@ class Checker:
         if takes is Takes.FIXED_TEXT or takes is Takes.FIXED_BOOL:
             wanted = str if takes is Takes.FIXED_TEXT else bool
             if not isinstance(tree, Literal) or not isinstance(tree.value, wanted):
-                raise tree.at.error(f"found another value for `{parameter.name}`, expected {takes.value}")
+                raise tree.at.error(f"found another value for `{snake(parameter.name)}`, expected {takes.value}")
             return Known(tree.value)
         if takes in LISTS:
             if not isinstance(tree, ListOf):
-                raise tree.at.error(f"found another value for `{parameter.name}`, expected {takes.value}")
+                raise tree.at.error(f"found another value for `{snake(parameter.name)}`, expected {takes.value}")
             return Items(tuple(self._checked(LISTS[takes], item, parameter.name) for item in tree.items))
         return self._checked(takes, tree, parameter.name)
 
@@ -220,9 +233,25 @@ class Checker:
                 CHECKS[takes](found.value)
             except Failed as error:
                 raise tree.at.error(
-                    f"found {shown(found.told)} for `{name}`, expected {_plain(takes)}: {error}"
+                    f"found {shown(found.told)} for `{snake(name)}`, expected {_plain(takes)}{_why(error)}"
                 ) from error
         return found
+
+
+def _why(error: Failed) -> str:
+    """Why a literal is refused, without what was expected."""
+    _, _, got = str(error).partition(", got ")
+    return f"; this is {got}" if got else f"; {error}"
+
+
+def _check_pattern(function: Function, given: list[Argument | None], literals: list[object], error: Exception) -> None:
+    """Raises ConditionError at the regular expression, if the function has one."""
+    for parameter, argument, literal in zip(function.parameters, given, literals, strict=True):
+        if parameter.name == "Pattern" and argument is not None and isinstance(literal, str):
+            asks_around = re.search(r"\(\?(?:[=!]|<[=!])|\\[1-9]", literal)
+            hint = "; RE2 has neither look-around nor backreferences" if asks_around else ""
+            message = f"found a wrong regular expression ({error}), expected RE2's syntax{hint}"
+            raise argument.value.at.error(message) from error
 
 
 def _plain(takes: Takes) -> str:
@@ -244,13 +273,16 @@ def _literal(parameter: Parameter, argument: Expression | None) -> object:
 
 def _why_not(name: str, context: Context) -> str:
     if name in LEFT_OUT:
-        return f"found {shown(name)}, expected another function: {LEFT_OUT[name]}"
+        return f"found {shown(name)}, expected another function; {LEFT_OUT[name]}"
     if name == "IsRootSpan":
         return f"found {shown(name)}, expected a function of {context.value}: events have no IsRootSpan"
     return f"found {shown(name)}, expected a function{suggestion(name)}"
 
 
 def _nearest_symbol(name: str) -> str:
+    ends = [symbol for symbol in paths.SYMBOLS if symbol.endswith(f"_{name.upper()}")]
+    if len(ends) == 1:
+        return nearest(ends[0], ends)
     return nearest(name, paths.SYMBOLS) or nearest(name, paths.TARGETS[Place.SPAN], most=0.9)
 
 

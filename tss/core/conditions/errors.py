@@ -11,7 +11,7 @@ _SHOWN = 40  # letters of what was found
 class ConditionError(ValueError):
     """A condition that cannot be used. `line` and `column` count from 1, in characters.
 
-    The text is `line:column: found X, expected Y; did you mean Z`.
+    The text is `line:column: found X, expected Y; did you mean Z?`
     """
 
     def __init__(self, line: int, column: int, message: str) -> None:
@@ -32,10 +32,10 @@ def shown(text: str) -> str:
 
 
 def nearest(name: str, names: Iterable[str], *, most: float = 0.6) -> str:
-    """`; did you mean Z` for the known name that is most like this one, or nothing."""
+    """`; did you mean Z?` for the known name that is most like this one, or nothing."""
     known = list(names)
     folded = {each.lower(): each for each in reversed(known)}
     if name.lower() in folded:
-        return f"; did you mean `{folded[name.lower()]}`"
+        return f"; did you mean `{folded[name.lower()]}`?"
     found = difflib.get_close_matches(name.lower(), folded, 1, most)
-    return f"; did you mean `{folded[found[0]]}`" if found else ""
+    return f"; did you mean `{folded[found[0]]}`?" if found else ""

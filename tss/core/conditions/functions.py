@@ -93,11 +93,11 @@ class Function:
     @property
     def usage(self) -> str:
         """How it is called."""
-        names = [f"{_snake(each.name)}{'?' if each.is_optional else ''}" for each in self.parameters]
+        names = [f"{snake(each.name)}{'?' if each.is_optional else ''}" for each in self.parameters]
         return f"{self.name}({', '.join(names)})"
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
@@ -247,7 +247,7 @@ TABLE: tuple[Function, ...] = (
 FUNCTIONS: Mapping[str, Function] = {function.name: function for function in TABLE}
 
 _NO_NEED = "no sampling condition needs it"
-_CLOCK = "its answer is not a function of the records"
+_CLOCK = "it depends on the clock or on chance, but the same records have to give the same decisions"
 _LAMBDA = "it takes a lambda, which pkg/ottl has behind a feature gate"
 LEFT_OUT: Mapping[str, str] = {
     "Now": _CLOCK,
@@ -268,5 +268,5 @@ LEFT_OUT: Mapping[str, str] = {
 
 
 def suggestion(name: str) -> str:
-    """`; did you mean ...` for a name that is no function."""
+    """`; did you mean ...?` for a name that is no function."""
     return nearest(name, FUNCTIONS)

@@ -79,6 +79,7 @@ _INSTEAD = {
     ";": "one condition, without `;`",
     "'": 'a string in double quotes: "..."',
     "`": 'a string in double quotes: "..."',
+    "~": 'IsMatch(..., "pattern") for a pattern',
     "%": "one of + - * /",
     '"': "the closing quote of this string",
 }

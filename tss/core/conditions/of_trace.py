@@ -31,7 +31,7 @@ from tss.core.conditions.checked import (
 from tss.core.conditions.comparing import FLIPPED
 from tss.core.conditions.errors import ConditionError
 from tss.core.conditions.formula import Found, OfRoot, OfSpans, Place
-from tss.core.conditions.language import Context, Of, parse
+from tss.core.conditions.language import Condition, Context, Of, parse
 from tss.core.conditions.splitting import formula_of
 from tss.core.conditions.statement import (
     MOST,
@@ -57,11 +57,15 @@ def statement(text: str) -> Statement:
 
     Raises ConditionError.
     """
-    context = Context.SPAN_EVENT if _names_events(text) else Context.SPAN
-    condition = parse(text, context, ours=True)
-    each = Place.EVENT if context is Context.SPAN_EVENT else Place.SPAN
+    condition = read(text)
+    each = Place.EVENT if condition.context is Context.SPAN_EVENT else Place.SPAN
     found = [_statement(part, each) for part in _parts(condition.logic)]
     return NEVER if not found else found[0] if len(found) == 1 else Some(tuple(found))
+
+
+def read(text: str) -> Condition:
+    """The condition: about events if it names `spanevent.`, else about spans. Raises ConditionError."""
+    return parse(text, Context.SPAN_EVENT if _names_events(text) else Context.SPAN, ours=True)
 
 
 def _names_events(text: str) -> bool:

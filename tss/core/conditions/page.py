@@ -17,11 +17,11 @@ A condition is a text that is asked of each span: `attributes["http.route"] == "
 language is OTTL, the OpenTelemetry Collector's, as of pkg/ottl v1.4.1. [Policies](policies.md) have conditions in `when`, and a
 [Collector's section](otel-tail-sampling.md) has them in `ottl_condition`.
 
-A wrong condition is refused at the start. The message has the line and the column in the condition, what was found, and what was
-expected:
+A wrong condition is refused at the start. The message has the place, what was found, what is allowed, and often what is probably
+meant:
 
 ```
-1:17: found `=`, expected a comparison (== != < <= > >=); did you mean `==`
+sampling.policies[0].when (line 5): found `=` at column 17; allowed: a comparison (== != < <= > >=) (did you mean `==`?)
 ```
 
 ## Form
@@ -39,7 +39,8 @@ A condition has at most {length} characters, {depth} levels of brackets and {ope
 ## How values compare
 
 - An int and a float compare as numbers: `1 == 1.0`. Values of other different types are never equal and have no order: `5 == "5"` is
-  false, `5 != "5"` is true, `5 < "6"` is false.
+  false, `5 != "5"` is true, `5 < "6"` is false. So `duration > 5` and `kind == "server"` never hold: write `duration > Duration("5s")`
+  and `kind == SPAN_KIND_SERVER`. In `sampling.policies` `tss check` warns about such comparisons.
 - A missing attribute is `nil`: `attributes["x"] == nil`. It differs from every other value, so `attributes["x"] != "a"` is true of spans
   without `x`.
 - An evaluation can fail: an index outside of a list, a division by 0, a text where a function wants a number. A condition that fails
@@ -64,8 +65,8 @@ A comparison reads one span, the root or the trace, not two of them.
 
 ## Functions
 
-The names of parameters are optional: `Substring(name, start = 0, length = 3)`. A parameter with `?` can be left out. A literal of a
-wrong type is refused. Regular expressions are RE2's; they match anywhere unless anchored.
+The names of parameters are optional: `Substring(name, start = 0, length = 3)`. A parameter with `?` can be left out. An
+argument that is a literal of a wrong type is refused. Regular expressions are RE2's; they match anywhere unless anchored.
 
 | function | value |
 |---|---|

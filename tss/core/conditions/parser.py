@@ -39,6 +39,20 @@ _MAX_INT = (1 << 63) - 1
 _COMPARISON = "a comparison (== != < <= > >=)"
 _VALUE = "a value: a path, a literal or a function"
 _BEGINS_MATH = {Kind.INT, Kind.FLOAT, Kind.LOWER, Kind.PAREN, Kind.PLUS_MINUS}
+_WORDS = {
+    "in": "a list is asked with ContainsValue([...], value)",
+    "contains": 'a part of a text is asked with IsMatch(..., "part")',
+    **dict.fromkeys(("matches", "match", "like", "regex"), 'a pattern is asked with IsMatch(..., "pattern")'),
+    **dict.fromkeys(("startswith", "starts"), 'a beginning is asked with HasPrefix(..., "text")'),
+    **dict.fromkeys(("endswith", "ends"), 'an end is asked with HasSuffix(..., "text")'),
+    **dict.fromkeys(("exists", "is"), "whether a value exists is asked with `!= nil`"),
+}
+"""What to write in place of a word between two values."""
+_EDITORS = frozenset({
+    "append", "delete_index", "delete_key", "delete_keys", "delete_matching_keys", "flatten", "keep_keys", "keep_matching_keys", "limit",
+    "merge_maps", "replace_all_matches", "replace_all_patterns", "replace_match", "replace_pattern", "set", "truncate_all",
+})  # fmt: skip
+"""pkg/ottl's functions that change a record."""
 _LAMBDA = "no lambda: functions with lambdas are not supported"
 
 
@@ -99,9 +113,9 @@ class _Reader:
         """What a word was perhaps meant as, between two conditions."""
         word = self._word.text.lower()
         if word in {"and", "or"}:
-            return f"; did you mean `{word}`"
+            return f"; did you mean `{word}`?"
         if self._word.kind is Kind.EQUAL:
-            return "; did you mean `==`"
+            return "; did you mean `==`?"
         return ""
 
     def _either(self) -> Boolean:
@@ -170,9 +184,9 @@ class _Reader:
     def _wanted(self, left: Value) -> str:
         """What to write in place of a value that stands alone, or before a wrong operator."""
         if self._word.kind is Kind.EQUAL:
-            return "; did you mean `==`"
-        if self._word.text == "in":
-            return "; a list is asked with ContainsValue([...], value)"
+            return "; did you mean `==`?"
+        if self._word.text in _WORDS:
+            return f"; {_WORDS[self._word.text]}"
         if self._word.kind is Kind.PLUS_MINUS and isinstance(left, Literal):
             return '; texts are joined with Concat([...], "")'
         if isinstance(left, Path) and self._word.kind in {Kind.END, Kind.AND, Kind.OR, Kind.CLOSE_PAREN}:
@@ -370,9 +384,8 @@ class _Reader:
             name += self._words[at].text
             at += 1
         if self._words[at].kind is Kind.PAREN:
-            message = (
-                f"found {shown(name)}, expected a function, whose name begins with a capital letter{suggestion(name)}"
-            )
+            hint = "; a condition only asks, and changes nothing" if name in _EDITORS else suggestion(name)
+            message = f"found {shown(name)}, expected a function, whose name begins with a capital letter{hint}"
             raise ConditionError(self._word.line, self._word.column, message)
 
     def _section(self) -> Section:

@@ -200,6 +200,12 @@ _PLACES = {
 _NAMES = {Place.SPAN: "a span", Place.EVENT: "an event", Place.RESOURCE: "a resource", Place.SCOPE: "a scope"}
 
 
+_OF_RESOURCES = frozenset({
+    "cloud", "container", "deployment", "faas", "host", "k8s", "os", "process", "service", "telemetry",
+})  # fmt: skip
+"""First words of attributes that resources have. Source: semantic conventions 1.37, resource."""
+
+
 @final
 @attrs.frozen
 class Found:
@@ -252,25 +258,28 @@ def _in(path: Path, of: Of, place: Place, names: list[str], prefix: str, *, ours
 
 
 def _unknown(path: Path, place: Place, names: list[str], *, ours: bool) -> Exception:
-    text = path.text
+    first = len(path.sections) - len(names)
+    before, text = "".join(f"{section.name}." for section in path.sections[:first]), ".".join(names)
     known = {each: each for each in TARGETS[place]}
     if ours and place is Place.SPAN:
         known["duration"] = "duration"
     contexts = [context for context, its in _PLACES.items() if its is not Place.EVENT or place is Place.EVENT]
     contexts += ["root", "trace"] if ours else []
     if len(names) > 1 and names[0] not in {each.partition(".")[0] for each in known}:
-        hint = nearest(names[0], contexts) or f'; did you mean `attributes["{text}"]`'
+        of_resource = names[0] in _OF_RESOURCES and place is not Place.RESOURCE
+        meant = f'{before}{"resource." if of_resource else ""}attributes["{text}"]'
+        hint = (not before and nearest(names[0], contexts)) or f"; did you mean `{meant}`?"
     else:
-        hint = nearest(".".join(names), known) or nearest(names[0], known)
+        hint = (nearest(text, known) or nearest(names[0], known)).replace("`", f"`{before}", 1)
     if names[0] == "duration" and place is Place.SPAN:
-        hint = '; did you mean `end_time - start_time > Duration("1s")`'
-    return path.at.error(f"found {shown(text)}, expected a path of {_NAMES[place]}{hint}")
+        hint = '; did you mean `end_time - start_time > Duration("1s")`?'
+    return path.at.error(f"found {shown(path.text)}, expected a path of {_NAMES[place]}{hint}")
 
 
 def _too_long(path: Path, section: int, name: str) -> Exception:
     at = path.sections[section].at
     before = path.sections[section - 1].name
-    hint = f'; did you mean `{before}["{name}"]`' if before == "attributes" else ""
+    hint = f'; did you mean `{before}["{name}"]`?' if before == "attributes" else ""
     return at.error(f"found `.{name}`, expected nothing after `{before}`{hint}")
 
 
@@ -299,9 +308,8 @@ def _of_root(path: Path, names: list[str]) -> Found:
 def _of_trace(path: Path, names: list[str]) -> Found:
     if names[0] not in TRACE:
         known = ", ".join(f"`trace.{name}`" for name in TRACE)
-        raise path.at.error(
-            f"found {shown(path.text)}, expected one of {known}{nearest(path.text, [f'trace.{name}' for name in TRACE])}"
-        )
+        meant = nearest(path.text, [f"trace.{name}" for name in TRACE], most=0.8)
+        raise path.at.error(f"found {shown(path.text)}, expected one of {known}{meant}")
     if len(names) > 1:
         raise _too_long(path, 2, names[1])
     return Found(Of.TRACE, Place.SPAN, Target(names[0]), f"trace.{names[0]}", len(path.sections))

@@ -75,8 +75,12 @@ def _plain(raw: object, units: Units | None) -> object:
 def _hint(raw: object, units: Units | None) -> str:
     if units is SHARE and isinstance(raw, int | float) and 1 < raw <= 100:
         return f'for {raw:g} percent write {raw / 100:g} or "{raw:g}%"'
+    if units is SHARE and isinstance(raw, int | float) and raw > 100:
+        return "1 is all, which is 100 %"
     if not isinstance(raw, str):
         return ""
+    if units is SHARE and raw.lstrip().startswith("-"):
+        return "a share is not negative"
     if units:
         return units.hint(raw)
     if re.fullmatch(r"[0-9.]+ ?[A-Za-z%]+", raw):

@@ -9,7 +9,7 @@ from typing import cast
 from attrs import field, frozen
 
 from tss.core.conditions.statement import ALWAYS, Statement
-from tss.settings.errors import InvalidSetting, InvalidValue, did_you_mean, nearest, shape
+from tss.settings.errors import InvalidSetting, InvalidValue, did_you_mean, nearest, shape, shown
 from tss.settings.kinds.conditions import KEYS, WHEN_SCHEMA, When, read_when
 from tss.settings.kinds.kind import FILLED, Kind, collect, list_of, refused
 from tss.settings.kinds.numbers import rate
@@ -47,7 +47,9 @@ class PolicySetting:
 
 def _read_name(raw: object) -> str:
     name = read_text(raw, _NAME)
-    if not name.strip() or len(name) > MAX_NAME or name in RESERVED or ":" in name:
+    if len(name) > MAX_NAME:
+        raise InvalidValue(InvalidSetting("", f"{shown(name)}, which has {len(name):,} letters", _NAME))
+    if not name.strip() or name in RESERVED or ":" in name:
         raise refused(raw, _NAME)
     if name != name.strip():
         raise refused(raw, _NAME, "remove the space at its end" if name[0] != " " else "remove the space before it")
