@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.oracles.making import cases
 from tss import __main__ as command
 from tss.commands.importing import MISSING
+from tss.settings import load
 
 SECTION = """\
 decision_wait: 10s
@@ -205,6 +208,21 @@ def test_one_of_several_sections(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert "errors" in capsys.readouterr().out
     assert run(file(tmp_path, text), "--processor", "c") == 2
     assert "no section tail_sampling/c; there are: tail_sampling, tail_sampling/b" in capsys.readouterr().err
+
+
+def test_every_file_that_is_written_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Random sections, also wrong ones: those without an error outside of the policies are written."""
+    output, written = tmp_path / "tss.yaml", 0
+    for case in cases("written", 150):
+        code = run(file(tmp_path, json.dumps(case["config"])), "--skip-refused")
+        said = capsys.readouterr()
+        if code == 0:
+            written += 1
+            output.write_text(said.out)
+            load(str(output), {}, offline=True)
+        else:
+            assert said.err
+    assert written > 120
 
 
 def test_no_such_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,7 +164,7 @@ def _told(error: ScanError, line: bytes) -> str:
     """The error of a line; "" if it is an export request without spans, which is no error."""
     if error.reason is not ScanErrorReason.EMPTY:
         return error.detail
-    keys = sorted(json.loads(line.removeprefix(codecs.BOM_UTF8).decode(errors="replace"), strict=False))
+    keys = sorted(json.loads(line.decode(json.detect_encoding(line), "replace"), strict=False))
     others = [key for key in keys if key not in _KEYS]
     return (
         "" if not others else f"no spans: it has the key {', '.join(others)[:200]}, and spans are below resourceSpans"
