@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.hard_values import HARD
 from tss.commands.check_summary import differences, in_force
 from tss.commands.check_warnings import warnings
 from tss.core.collector.keys import known_keys
@@ -23,14 +23,6 @@ from tss.daemon.outside import limits
 from tss.settings import Sampling, Settings, SettingsError, load, render, without_effect
 from tss.settings.errors import InvalidValue
 from tss.settings.kinds import otel
-
-HARD = [
-    "a" * 70_000, "\ud800", "\x00", "(a{1000}){1000}", "\\C", "[" * 9000, "(" * 9000, "not " * 9000, '"' * 9000, "a,\ud800",
-    f'name == "{"a" * 20_000}"', f"name == {'9' * 400}", "9" * 400, f"{'9' * 400}s", "1e99s", "५s", "²",
-    1e22, -1e22, 1e308, 5e-324, float("inf"), float("nan"), 2**63, -(2**63) - 1, 10**400, -(10**400), 10**4000, True, None,
-    date(2026, 11, 29), b"a", {"a"}, [], {}, {False: 1, 5: [], None: {}},
-]  # fmt: skip
-"""Values that are long, large or odd, and that YAML can hold."""
 
 SECTION = {
     "decision_wait": "10s",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
+from tests.hard_values import HARD
 from tss.core.conditions.formula import FALSE, TRUE, Leaf, OfSpans
 from tss.core.conditions.formula import Any as AnyOf
 from tss.core.conditions.of_trace import statement
@@ -165,17 +165,6 @@ def test_only_what_keeps_can_be_named_by_an_exporter(tmp_path: Path) -> None:
 
 
 # ---- whatever YAML holds
-
-HARD = [
-    "a" * 17_000, "?" * 1000, "?" * 9000, "*" * 9000, '"' * 9000, "\\" * 6000, "é" * 9000, "\ud800", "\x00", "\\C", "[" * 9000,
-    "(" * 9000, "not " * 9000, "(a{1000}){1000}", "9" * 400, f"> {'9' * 400}", f"> 0.{'9' * 400}", f"> {'9' * 400}s", "> 1e3",
-    ">= 9223372036854775807", "<= -9223372036854775808", "> 9007199254740993.5", "> ५", "> ²s", f'name == "{"a" * 20_000}"',
-    f"name == {'9' * 400}", f"name == 1.{'0' * 9000}", f"name == 0x{'0' * 9000}",
-    1e22, -1e22, 1e308, 5e-324, 1e16, -0.0, float("inf"), float("nan"),
-    2**63, 2**63 - 1, -(2**63), -(2**63) - 1, 10**400, 10**4000, -(10**400), False,
-    date(2026, 11, 29), b"a", {"a"},
-]  # fmt: skip
-"""Values that are long, large or odd, and that YAML can hold."""
 
 SCALARS = (
     st.none()

@@ -72,7 +72,7 @@ def _read_property(name: str, raw: object) -> tuple[str, str]:
         )
     if isinstance(raw, bool):
         return name, str(raw).lower()
-    if isinstance(raw, int | float) and math.isfinite(raw):
+    if isinstance(raw, int) or (isinstance(raw, float) and math.isfinite(raw)):
         return name, str(raw)
     if not isinstance(raw, str):  # any text, since PEM texts have line breaks
         raise InvalidValue(InvalidSetting("", shape(raw), "text, a number, true or false"))
