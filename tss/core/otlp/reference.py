@@ -63,6 +63,10 @@ class Scanner:
             scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, str(error), value))
         return ()
 
+    def held_bytes(self) -> int:
+        """Memory in bytes that grows with the values seen: none, since nothing is remembered."""
+        return 0
+
     def _scan(self, message: bytes, arrived: bytes, scan_errors: list[ScanError]) -> tuple[Fragment, ...]:
         """Raises DecodeError, WireError and SplitTooLarge."""
         if len(message) > MAX_MESSAGE_BYTES:
