@@ -49,8 +49,8 @@ TYPED = (
     "core/verdicts",
     "edges/kafka/records",
 )
-# Written for the compiler. In Python `core/otlp/reference.py`, the `reference.py` of both counters, `core/compression/sql.py` and
-# `edges/signals.py` stand in for them.
+# Written for the compiler. In Python `core/otlp/reference.py` and `tracestates.py`, the `reference.py` of both counters,
+# `core/compression/sql.py` and `edges/signals.py` stand in for them.
 CYTHON = (
     "core/compression/sqltext",
     "core/conditions/folding",
@@ -60,6 +60,7 @@ CYTHON = (
     "core/otlp/memo",
     "core/otlp/parts",
     "core/otlp/protobuf",
+    "core/otlp/restating",
     "core/otlp/scanner",
     "core/otlp/values",
     "core/formats/spanmetrics/counting",

@@ -24,6 +24,7 @@ from fuzz.comparing import (
     compare_both,
     count,
     read,
+    restate,
     rework,
     weigh,
 )
@@ -67,6 +68,7 @@ def batch(seed: str, bases: list[bytes]) -> int:
             read(found)
             rework(found)
             weigh(found)
+            restate(value)
             counters.add(found)
         if number % 200 == 0:
             counters.flush(rng.choice((0, 10**9, 10**10, 10**11)))

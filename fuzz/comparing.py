@@ -29,13 +29,14 @@ from tss.core.otlp import (
     ScanErrorReason,
     lineage,
     reference,
+    restating,
     scanner,
     schema,
     to_json_line,
+    tracestates,
 )
 from tss.core.otlp.counts import with_counts
 from tss.core.otlp.reading import Readable
-from tss.core.otlp.tracestates import with_states
 from tss.core.otlp.wire import WireError, fields
 from tss.core.partition import Partition
 from tss.core.trace import Trace
@@ -212,8 +213,8 @@ def weigh(found: tuple[Fragment, ...]) -> None:
     weights again changes something."""
     change = partial(weighed, weight=Weight(3 << 54, (1 << 56) - 1))
     for fragment in found:
-        once, outcomes = with_states(fragment.payload, change)
-        again, _ = with_states(once, change)
+        once, outcomes = _restated(fragment.payload, change)
+        again, _ = _restated(once, change)
         counted = with_counts(once, b"k", lambda _: 2.0, 0.5)
         bare = [[*map(_without_state, _spans_of(each))] for each in (fragment.payload, once)]
         settled = again == once or outcomes[CONTRADICTED]  # a threshold that is taken out makes room for another
@@ -221,6 +222,34 @@ def weigh(found: tuple[Fragment, ...]) -> None:
             raise DivergenceError(f"{fragment.payload.hex()}\nwith weights: {once.hex()} {again.hex()}")
         if len([*_spans_of(counted)]) != fragment.spans:
             raise DivergenceError(f"{fragment.payload.hex()}\nwith counts: {counted.hex()}")
+
+
+def restate(value: bytes) -> None:
+    """Change the trace states in any bytes, valid or not. Raises DivergenceError where both do not do the same."""
+    for salt in range(3):
+        with suppress(WireError):
+            _restated(value, partial(_changed, salt=salt))
+
+
+def _changed(old: bytes, salt: int) -> tuple[bytes | None, int]:
+    kind = (len(old) + salt) % 3
+    return (None, b"", b"n" * (len(old) + 120))[kind], kind
+
+
+def _restated(value: bytes, change: tracestates.Change) -> tuple[bytes, list[int]]:
+    """What both make of it. Raises WireError where both do, and DivergenceError."""
+    try:
+        expected = tracestates.with_states(value, change)
+    except WireError:
+        with suppress(WireError):
+            raise DivergenceError(
+                f"{value.hex()}\nchanged, but malformed: {restating.with_states(value, change)}"
+            ) from None
+        raise
+    found = restating.with_states(value, change)
+    if found != expected:
+        raise DivergenceError(f"{value.hex()}\nwith other trace states: {found}\nreference: {expected}")
+    return found
 
 
 def _without_state(span: bytes) -> bytes:

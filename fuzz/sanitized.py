@@ -37,6 +37,7 @@ MODULES = (
             "memo",
             "parts",
             "protobuf",
+            "restating",
             "rewriting",
             "scanner",
             "tracestates",
@@ -173,7 +174,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
     """In the child, under libFuzzer: never returns."""
     atheris = importlib.import_module("atheris")  # only here is its library loaded; it has no types
     _take(folder)
-    from fuzz.comparing import CASES, Lineages, compare, count, rework, weigh  # noqa: PLC0415  # with the sanitized scanner
+    from fuzz.comparing import CASES, Lineages, compare, count, restate, rework, weigh  # noqa: PLC0415  # with the sanitized scanner
 
     def one(data: bytes) -> None:
         if data:
@@ -187,6 +188,7 @@ def fuzz(folder: Path, arguments: list[str]) -> None:
             count(found)
             rework(found)
             weigh(found)
+            restate(bytes(data[1:]))
 
     atheris.Setup([sys.argv[0], *arguments], one)
     atheris.Fuzz()

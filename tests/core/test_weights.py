@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
-from tests.core.otlp_records import LENGTH, Node, Record, blob, records, span_bodies_in, varint
+from tests.core.otlp_records import LENGTH, Node, Record, blob, damaged, records, span_bodies_in, varint
 from tests.core.spans import message, span
 from tests.core.test_otlp_rewriting import expected, nodes_of_spans
 from tss.core import tracestate
 from tss.core.compression.outline import Outline
 from tss.core.decision import Decision, Reason, Verdict
+from tss.core.otlp import tracestates
 from tss.core.otlp.counts import with_counts
-from tss.core.otlp.tracestates import with_states
-from tss.core.otlp.wire import fields
+from tss.core.otlp.tracestates import Change
+from tss.core.otlp.wire import WireError, fields
 from tss.core.policies.probability import SPACE, randomness, threshold
 from tss.core.weights import (
     CONTRADICTED,
@@ -41,6 +43,11 @@ from tss.core.weights import (
     threshold_of,
     weighed,
 )
+
+try:
+    from tss.core.otlp.restating import with_states as in_use
+except ImportError:  # nothing is compiled
+    from tss.core.otlp.tracestates import with_states as in_use
 
 # Answers of pkg/sampling v0.161 to random questions.
 ANSWERS = [json.loads(line) for line in (Path(__file__).parent / "answers/thresholds.jsonl").read_text().splitlines()]
@@ -237,6 +244,13 @@ def test_counts_in_whole_numbers_keep_their_sum() -> None:
 # -- a message
 
 
+def with_states(message: bytes, change: Change) -> tuple[bytes, list[int]]:
+    """What the daemon's function and the reference both find."""
+    found = in_use(message, change)
+    assert found == tracestates.with_states(message, change)
+    return found
+
+
 def body_with(body: bytes, new: bytes | None) -> bytes:
     """A span's body with that trace state, in the plainest way."""
     if new is None:
@@ -294,19 +308,49 @@ def states_in(payload: bytes) -> list[str]:
     return [each.trace_state for group in data.resource_spans for scope in group.scope_spans for each in scope.spans]
 
 
-def test_equal_trace_states_in_a_row_are_asked_for_once() -> None:
+@pytest.mark.parametrize("restated", [in_use, tracestates.with_states])
+def test_equal_trace_states_in_a_row_are_asked_for_once(
+    restated: Callable[[bytes, Change], tuple[bytes, list[int]]],
+) -> None:
     spans = [span(1, number) for number in range(4)]
     spans[2].trace_state = "v=1"
     questions: list[bytes] = []
 
     def change(old: bytes) -> tuple[bytes | None, int]:
         questions.append(old)
-        return b"ot=th:c" + (b"," + old if old else b""), 0
+        return b"ot=th:c" + (b"," + old if old else b""), len(old)
 
-    found, outcomes = with_states(message(spans), change)
+    found, outcomes = restated(message(spans), change)
     assert states_in(found) == ["ot=th:c", "ot=th:c", "ot=th:c,v=1", "ot=th:c"]
-    assert questions == [b"", b"v=1", b""]
-    assert outcomes[0] == 4
+    assert questions[:2] == [b"", b"v=1"] and len(questions) < 4
+    assert outcomes == [3, 0, 0, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("restated", [in_use, tracestates.with_states])
+def test_an_error_of_whoever_is_asked_is_passed_on(
+    restated: Callable[[bytes, Change], tuple[bytes, list[int]]],
+) -> None:
+    def refuse(old: bytes) -> tuple[bytes | None, int]:
+        raise LookupError(old)
+
+    with pytest.raises(LookupError):
+        restated(message([span(1, 1)]), refuse)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(damaged(), st.binary(max_size=40)), st.integers(0, 4))
+def test_of_any_bytes_both_make_the_same_or_both_refuse_them(raw: bytes, salt: int) -> None:
+    def change(old: bytes) -> tuple[bytes | None, int]:
+        kind = (len(old) + salt) % 5
+        return (None if kind == 0 else b"" if kind == 1 else b"n" * kind * 60), kind
+
+    try:
+        expected = tracestates.with_states(raw, change)
+    except WireError:
+        with pytest.raises(WireError):
+            in_use(raw, change)
+    else:
+        assert in_use(raw, change) == expected
 
 
 def test_long_spans_and_long_messages_have_right_lengths() -> None:

@@ -4,19 +4,20 @@ span gets the weight of the decision."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-
-import attrs
+from typing import NamedTuple
 
 from tss.core.compression import Compression, CompressionSettings
 from tss.core.duplicates import without_duplicates
-from tss.core.otlp.tracestates import with_states
 from tss.core.otlp.wire import WireError
 from tss.core.weights import Weight, weighed
 
+try:
+    from tss.core.otlp.restating import with_states
+except ImportError:  # there was no C compiler when this was installed
+    from tss.core.otlp.tracestates import with_states
 
-@attrs.frozen
-class Prepared:
+
+class Prepared(NamedTuple):  # made twice for each kept trace
     """The payload to export, and how many spans were removed or compressed."""
 
     payload: bytes
@@ -58,7 +59,7 @@ class Preparation:
 def weigh(prepared: Prepared, weight: Weight) -> Prepared:
     """The same with the weight on every span. If the bytes are not valid `TracesData`, they stay."""
     try:
-        payload, outcomes = with_states(prepared.payload, partial(weighed, weight=weight))
+        payload, outcomes = with_states(prepared.payload, lambda state: weighed(state, weight))
     except WireError:  # a span that is broken where the scanner does not look
         return prepared
     return Prepared(payload, prepared.duplicates, prepared.compressed_spans, prepared.groups, outcomes)

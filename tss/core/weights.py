@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 import attrs
@@ -27,8 +27,7 @@ UNKNOWN = -1  # in place of a threshold or a randomness
 MOST_BYTES = 512  # which every participant has to pass on (W3C); a longer trace state does not become longer still
 
 
-@attrs.frozen
-class Weight:
+class Weight(NamedTuple):  # made for each kept trace
     """What the spans of a kept trace are to carry.
 
     ``threshold`` of the decision, in [0, 2**56); UNKNOWN if the decision is not weighted: then no span may have one.
