@@ -30,6 +30,8 @@ from tss.core.conditions.language import Context, parse
         ('status.code == "STATUS_CODE_ERROR"', "such as STATUS_CODE_ERROR"),
         ("name == 5", "`name == 5` never holds: name is a text, and 5 is a number; write the text in quotes"),
         ('"span.a" == kind', '"span.a" is a text, and kind is a number'),
+        ("root.status == 2", "write root.status.code == STATUS_CODE_ERROR"),
+        ('IsMatch("name", "a")', '`IsMatch("name", "a")` reads nothing of a span: write a path without quotes'),
         ("name != 5", "`name != 5` always holds"),
         ('not (name == "a" or trace.errors == "1")', "trace.errors is a number"),
         ('Duration("5x") < duration', '`Duration("5x")` always fails'),

@@ -40,6 +40,7 @@ class _Type(enum.Enum):
     TIME = "a time"
     TRACE_ID = "a trace id"
     SPAN_ID = "a span id"
+    STATUS = "a status with a code and a message"
 
 
 _PATHS = {
@@ -53,6 +54,7 @@ _PATHS = {
     **dict.fromkeys(("dropped_attributes_count", "dropped_events_count", "dropped_links_count"), _Type.NUMBER),
     "trace_id": _Type.TRACE_ID,
     "duration": _Type.DURATION,
+    "status": _Type.STATUS,
 }
 _CALLS = {
     **dict.fromkeys(
@@ -100,7 +102,10 @@ def _of(node: Logic) -> Iterator[str]:
         case Compared():
             yield from _of_comparison(node)
         case Asked(call):
-            yield from _failing(call)
+            fails = [*_failing(call)]
+            yield from fails
+            if not fails and next(references(call), None) is None:
+                yield f"`{call.told}` reads nothing of a span: write a path without quotes"
         case Fixed():
             pass
 
@@ -135,28 +140,32 @@ def _why(node: Compared) -> str:
     )
 
 
-def _remedy(path: Expression, own: _Type, other: _Type) -> str:
-    """What to compare a value with."""
-    if isinstance(path, Known):
+def _remedy(side: Expression, own: _Type, other: _Type) -> str:
+    """What to write in place of this side or of the other one."""
+    if isinstance(side, Known):
         return ""
-    name = _name(path) if isinstance(path, Reference) else ""
-    if own is _Type.DURATION:
-        return 'write a duration as Duration("5s")'
+    name = _name(side) if isinstance(side, Reference) else ""
+    if name in _BY_PATH:
+        return _BY_PATH[name]
     if own is _Type.TIME and other is _Type.NUMBER:
-        return f"for a number write {path.told}_unix_nano" if name else "for a number write UnixNano(...)"
-    if name == "parent_span_id" and other is _Type.TEXT:
-        return "for spans without a parent write IsRootSpan()"
+        return f"for a number write {side.told}_unix_nano" if name else "for a number write UnixNano(...)"
     if own in {_Type.TRACE_ID, _Type.SPAN_ID} and other is _Type.TEXT and name:
-        return f"for a text write {path.told}.string"
-    if name == "kind":
-        return "write one of its names without quotes, such as SPAN_KIND_SERVER"
-    if name == "status.code":
-        return "write one of its names without quotes, such as STATUS_CODE_ERROR"
-    if name == "duration_ms":
-        return "write a number of milliseconds, such as 2000"
-    if own is _Type.NUMBER and other is _Type.TEXT:
-        return "write the number without quotes"
-    return "write the text in quotes" if own is _Type.TEXT and other is _Type.NUMBER else ""
+        return f"for a text write {side.told}.string"
+    if own is _Type.STATUS:
+        return f"write {side.told}.code == STATUS_CODE_ERROR"
+    return _BY_TYPES.get((own, other), 'write a duration as Duration("5s")' if own is _Type.DURATION else "")
+
+
+_BY_PATH = {
+    "kind": "write one of its names without quotes, such as SPAN_KIND_SERVER",
+    "status.code": "write one of its names without quotes, such as STATUS_CODE_ERROR",
+    "duration_ms": "write a number of milliseconds, such as 2000",
+    "parent_span_id": "for spans without a parent write IsRootSpan()",
+}
+_BY_TYPES = {
+    (_Type.NUMBER, _Type.TEXT): "write the number without quotes",
+    (_Type.TEXT, _Type.NUMBER): "write the text in quotes",
+}
 
 
 def _name(path: Reference) -> str:

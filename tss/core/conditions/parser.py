@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tss.core.conditions.errors import ConditionError, shown
-from tss.core.conditions.functions import suggestion
+from tss.core.conditions.functions import FUNCTIONS, suggestion
 from tss.core.conditions.lexer import Kind, Token, tokens, unquoted
 from tss.core.conditions.tree import (
     And,
@@ -53,6 +53,12 @@ _EDITORS = frozenset({
     "merge_maps", "replace_all_matches", "replace_all_patterns", "replace_match", "replace_pattern", "set", "truncate_all",
 })  # fmt: skip
 """pkg/ottl's functions that change a record."""
+_MEANT = {
+    "NOT": "not", "None": "nil", "Null": "nil", "NULL": "nil", "Nil": "nil", "True": "true", "False": "false",
+    "Unset": "STATUS_CODE_UNSET", "Ok": "STATUS_CODE_OK", "Error": "STATUS_CODE_ERROR", "Internal": "SPAN_KIND_INTERNAL",
+    "Server": "SPAN_KIND_SERVER", "Client": "SPAN_KIND_CLIENT", "Producer": "SPAN_KIND_PRODUCER", "Consumer": "SPAN_KIND_CONSUMER",
+}  # fmt: skip
+"""How a word is written that begins with a capital letter."""
 _LAMBDA = "no lambda: functions with lambdas are not supported"
 
 
@@ -206,7 +212,7 @@ class _Reader:
         if word.kind is Kind.UPPER:
             return self._symbol()
         if word.kind not in {Kind.NIL, Kind.STRING, Kind.BOOL, Kind.BYTES}:
-            raise self._error(_VALUE)
+            raise self._error(_VALUE + self._doubled())
         value: str | bool | bytes | None = None
         if word.kind is Kind.STRING:
             value = unquoted(word)
@@ -219,10 +225,28 @@ class _Reader:
         self._at += 1
         return Literal(at, value)
 
+    def _doubled(self) -> str:
+        """What is meant by two operators one after the other."""
+        before = self._words[self._at - 1] if self._at else None
+        if before is None or before.kind is not Kind.COMPARE:
+            return ""
+        meant = {"===": "==", "!==": "!=", "<>": "!=", "=>": ">=", "=<": "<="}.get(before.text + self._word.text)
+        return f"; did you mean `{meant}`?" if meant else ""
+
     def _symbol(self) -> Symbol:
         at, word = self._place(), self._next()
         if self._word.kind is Kind.LOWER:  # half of a function's name
-            raise self._error("`(` after the name of a function")
+            whole = word.text
+            for part in self._words[self._at :]:
+                if part.kind not in {Kind.LOWER, Kind.UPPER} or part.at != word.at + len(whole):
+                    break
+                whole += part.text
+            meant = f"{whole}()" if whole in FUNCTIONS else _MEANT.get(whole, "")
+            hint = f"; did you mean `{meant}`?" if meant else suggestion(whole)
+            message = (
+                f"found {shown(whole)}, expected an enum like STATUS_CODE_ERROR, or a function with its brackets{hint}"
+            )
+            raise ConditionError(word.line, word.column, message)
         return Symbol(at, word.text)
 
     def _list(self) -> ListOf:

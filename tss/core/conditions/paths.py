@@ -271,15 +271,42 @@ def _unknown(path: Path, place: Place, names: list[str], *, ours: bool) -> Excep
         hint = (not before and nearest(names[0], contexts)) or f"; did you mean `{meant}`?"
     else:
         hint = (nearest(text, known) or nearest(names[0], known)).replace("`", f"`{before}", 1)
+    if names[0] in {"event", "events"} and len(names) > 1 and place is Place.SPAN:
+        hint = f"; events are asked one by one: spanevent.{'.'.join(names[1:])}"
+    elif len(names) == 1 and not before:
+        hint = (
+            _hint_for_word(text, ours=ours)
+            or hint
+            or f'; an attribute is `attributes["{text}"]`, and a text is in quotes'
+        )
     if names[0] == "duration" and place is Place.SPAN:
         hint = '; did you mean `end_time - start_time > Duration("1s")`?'
     return path.at.error(f"found {shown(path.text)}, expected a path of {_NAMES[place]}{hint}")
 
 
+def _hint_for_word(word: str, *, ours: bool) -> str:
+    """What is probably meant by a word that is no path."""
+    meant = _WORDS.get(word, "") or (_OURS.get(word, "") if ours else "")
+    return f"; did you mean `{meant}`?" if meant else ""
+
+
+_WORDS = {
+    **dict.fromkeys(("null", "none"), "nil"),
+    **{word: f"SPAN_KIND_{word.upper()}" for word in ("internal", "server", "client", "producer", "consumer")},
+    **{word: f"STATUS_CODE_{word.upper()}" for word in ("unset", "ok", "error")},
+    "service": 'resource.attributes["service.name"]',
+    "route": 'attributes["http.route"]',
+}
+_OURS = {"latency": "trace.duration_ms", "spans": "trace.spans", "errors": "trace.errors"}
+
+
 def _too_long(path: Path, section: int, name: str) -> Exception:
     at = path.sections[section].at
     before = path.sections[section - 1].name
-    hint = f'; did you mean `{before}["{name}"]`?' if before == "attributes" else ""
+    rest = ".".join(each.name for each in path.sections[section:])
+    hint = f'; did you mean `{before}["{rest}"]`?' if before == "attributes" else ""
+    if before == "events":
+        hint = f"; events are asked one by one: spanevent.{rest}"
     return at.error(f"found `.{name}`, expected nothing after `{before}`{hint}")
 
 
