@@ -169,6 +169,20 @@ def test_a_policy_that_does_nothing_is_warned_about(
         ([REST | {"mode": "shadow", "keep": 1}, ERRORS | {"keep": 0.5}, REST | {"name": "base"}], {}),
         ([ERRORS], {"defaultSampleRate": 0.01}),
         ([ERRORS | {"when": 'attributes["a"] != nil and attributes["a"] == attributes["b"]'}, REST], {}),
+        (
+            [
+                ERRORS
+                | {
+                    "when": {
+                        "service": ["com.acme.*", "a+b", "c++"],
+                        "route": "/pay/{id}",
+                        "attribute": {"url": "/a?b=c$d"},
+                    }
+                },
+                REST,
+            ],
+            {},
+        ),
     ],
 )
 def test_what_is_sound_is_not_warned_about(

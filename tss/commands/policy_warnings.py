@@ -73,7 +73,8 @@ def _expressions(when: object) -> Iterator[str]:
                     )
 
 
-_EXPRESSION = re.compile(r"^\^|\.\*|\.\+|\$$|\\[dwsb.]|\(\?|[\])]\+|\(.*\|.*\)")
+# Not any `.*`: `com.acme.*` is a glob of a service.
+_EXPRESSION = re.compile(r"^\^|^\.[*+]|\.\+|\$$|\\[dwsb.]|\(\?|[\])]\+|\([^()|]*\|")
 
 
 def _never_first(policy: PolicySetting, earlier: list[PolicySetting]) -> str:

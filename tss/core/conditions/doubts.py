@@ -72,7 +72,7 @@ _CALLS = {
     "SpanID": _Type.SPAN_ID,
     "TraceID": _Type.TRACE_ID,
 }
-_CONTEXT = re.compile(r'("(?:[^"\\]|\\.)*")|\bspan\.')
+_CONTEXT = re.compile(r'("(?:[^"\\]|\\.)*"?)|\bspan\.')
 _SPELLED = {
     "kind.string": 'is one of "Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"',
     "kind.deprecated_string": 'is a text such as "SPAN_KIND_SERVER"',
