@@ -13,6 +13,7 @@ from tests.simulation.quiet import quiet
 from tests.simulation.traffic import Write
 from tests.simulation.world import World, run
 from tss.core import measures
+from tss.core.buffer import Waits
 from tss.settings import App, FileExporter, Sampling, SpanCompression
 
 ERRORS = FileExporter(name="sea0", path="0", match={"policies": ("errors",)})
@@ -50,7 +51,7 @@ def _lived(**changes: Any) -> World:
         return run(
             attrs.evolve(
                 drawn, settings=settings, tastes=tastes, habits=habits, writes=writes, faults=[], replicas=1,
-                destinations=2, refused_share=0, partly_share=0,
+                destinations=2, refused_share=0, partly_share=0, waits=Waits(0, 0, 0), max_trace_bytes=0,
             )
         )  # fmt: skip
 
