@@ -174,6 +174,12 @@ def _is(path: str, raw: object) -> Formula:
 def _equals(path: str, text: str) -> Formula:
     """A comparison with a text, or with a glob if it has `*` or `?`."""
     _check_length(text)
+    if text.startswith(("!", "=")):  # meant as an operator, and as a value it would match nothing
+        raise refused(
+            text,
+            "a value or a glob",
+            f"for other values write not: {{...}}; for a text that begins with {text[0]} write OTTL",
+        )
     if "*" in text or "?" in text:
         return _compared(f"IsMatch({path}, {_quoted(_glob(text))})")
     return _compared(f"{path} == {_quoted(text)}")
