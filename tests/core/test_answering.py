@@ -224,6 +224,7 @@ class Counts:
         return self.truth
 
 
+@pytest.mark.skipif(COMPILED is reference, reason="the reference asks each span")
 def test_python_is_asked_only_where_the_answer_depends_on_it() -> None:
     name = Leaf(Field(Place.SPAN, "name"), Compare("==", "asked"))
     general = Counts("general", TRUE)

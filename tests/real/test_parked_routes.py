@@ -52,7 +52,7 @@ def test_law_2_they_go_where_the_settings_of_their_owner_say(
         assert second.metric("parked_traces_unlooked_total") == len(PLACES)
         place.produce(*(record(number, 0, None) for number in range(len(PLACES))))
         place.run_until_done(second)
-        assert len(second.said("other settings of exporters[].match")) == 1
+        assert len(second.said("under other settings of policies or exporters[].match")) == 1
     for region in ("eu", "us", "asia"):
         wanted = [number for number, (_, where) in enumerate(PLACES) if where == region]
         got = sorted(file_spans(tmp_path / f"{region}.jsonl"))

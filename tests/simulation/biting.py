@@ -30,6 +30,8 @@ MISCOUNTED = r"law 4: #\S+ counts"
 INNOCENT = r"law 4: \S+ was dead-lettered for \S+, which would take it"
 TOO_MANY_BYTES = r"law 5: #\S+ held \S+ bytes more than"
 OTHER_BYTES = r"law 6: \S+ has a span that nobody wrote"
+ANOTHER_WEIGHT = r"law 7: .* has a span of \S+ with .*, ruled"
+EXCLUDED_BY_ITS_WEIGHT = r"law 7: .* has a span of \S+ that .* excludes"
 SLOW_STOP = r"law 9: #\S+ took \S+ s to stop"
 
 CHECKS = frozenset(value for name, value in [*globals().items()] if name.isupper() and isinstance(value, str))

@@ -18,7 +18,7 @@ from tests.simulation.biting import bites, is_a_law
 from tests.simulation.plan import MIB, Plan, fleet, plan
 from tests.simulation.quiet import quiet
 from tests.simulation.world import run
-from tss.core import evaluation
+from tss.core import evaluation, weights
 from tss.core.buffer import Buffer
 from tss.core.combining import Sampler
 from tss.core.conditions.formula import All, OfSpans
@@ -35,6 +35,7 @@ from tss.core.parked import ParkingCheckpoint, Shelf
 from tss.core.partition import Commit, Partition
 from tss.core.policies.matching import Matching
 from tss.core.policies.policy import ABSTAIN
+from tss.core.policies.probability import SPACE, threshold
 from tss.core.trace import Trace
 from tss.edges.redis.takeover import ParkedTraces
 from tss.state import lane
@@ -351,7 +352,20 @@ def _with_other_names(chunk: bytes) -> bytes:
     return data.SerializeToString()
 
 
+def weighs_by_half_the_rate(patch: Patch) -> str:
+    patch(weights, "threshold", lambda rate: threshold(rate / 2))
+    return biting.ANOTHER_WEIGHT
+
+
+def keeps_and_weighs_whatever_the_trace_id_says(patch: Patch) -> str:
+    patch(Sampler, "randomness", lambda self, trace: SPACE - 1)
+    patch(weights, "randomness", lambda trace_id: SPACE - 1)
+    return biting.EXCLUDED_BY_ITS_WEIGHT
+
+
 SABOTAGES = [
+    weighs_by_half_the_rate,
+    keeps_and_weighs_whatever_the_trace_id_says,
     settles_kept_traces_before_delivery,
     commits_what_it_has_read,
     forgets_what_it_dropped,
@@ -577,8 +591,8 @@ def _sentences() -> list[str]:
 def forgets_the_facts_of_what_is_parked(patch: Patch) -> str:
     take_over = Trace.take_over
 
-    def forgetful(self, summary):
-        take_over(self, attrs.evolve(summary, facts=b""))
+    def forgetful(self, summary, *rules):
+        take_over(self, attrs.evolve(summary, facts=b""), *rules)
 
     patch(Trace, "take_over", forgetful)
     return biting.NOT_THE_POLICIES

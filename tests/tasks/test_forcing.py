@@ -184,3 +184,27 @@ async def test_a_document_that_cannot_be_read_counts_for_nothing_and_stays(docum
     async with replica(store) as one:
         await one.forcing.change(adding("ours", trio.current_time()))
         assert one.names == ["ours"]
+
+
+class SlowAnswers(FakeRules):
+    """Answers a look with what it had when it was asked, some time later."""
+
+    async def read(self) -> Stored:
+        found = await super().read()
+        await trio.sleep(1)
+        return found
+
+
+async def test_an_answer_from_before_our_own_change_does_not_take_it_back(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = SlowAnswers()
+    async with replica(store) as one:
+        await trio.sleep(
+            2 + POLL_SECS - 0.5
+        )  # half a second before the next look, which asks before the change is stored
+        await one.forcing.change(adding("new"))
+        assert one.names == ["new"]
+        for _ in range(20):
+            await trio.sleep(0.1)
+            assert one.names == ["new"], "an older answer came later"

@@ -17,7 +17,9 @@ from tss.core.progress import Progress
 from tss.core.streamtime import NO_TIME
 
 # Memory in CPython 3.11 on 64 bits, measured with tracemalloc and as RSS (tests/core/test_buffer.py checks it).
-TRACE_BYTES = 500  # the object, its id, its entries in the buffer and the ring
+_COMPILED = not __file__.endswith(".py")
+# The object, its id, its entries in the buffer and the ring. Interpreted, each of its numbers is an object.
+TRACE_BYTES = 500 if _COMPILED else 720
 FURTHER_BYTES = 160  # the lists that the second record needs
 PACKED_BYTES = 400  # a frame's header, the `Packed` object, and the heap fragmentation that packing causes
 SIZES_BYTES = 80  # the header of the array with the sizes of packed fragments; each size takes 4 bytes more

@@ -50,6 +50,7 @@ class Forcing:
         self._unreadable: set[tuple[str, bytes]] = set()  # logged already
         self._names: dict[str, None] = {}  # in metrics; the rules that ended first come first
         self._away = False
+        self._changes = 0  # of this replica
 
     async def run(self, poll_secs: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Until cancelled; started after the first read. An announced change only says when to read: the store has the truth."""
@@ -74,11 +75,13 @@ class Forcing:
             latest = max((rule.expires for rule in after.values()), default=now)
             keep_secs = max(latest - now, 0) + LEAST_KEPT_SECS
             if await self._store.swap(found.version, self._written(found, before, after), keep_secs):
+                self._changes += 1
                 self._know(after.values())
                 return
         raise RuleConflict("version", "the rules are being changed by others all the time; try again")
 
     async def _look(self) -> None:
+        changes = self._changes
         try:
             found = await self._store.read()
         except Away as error:
@@ -91,7 +94,8 @@ class Forcing:
             return
         self._away = False
         self._meter.count(measures.FORCE_READS, 1, "read")
-        self._know(living(self._rules(found), self._clock()).values())
+        if changes == self._changes:  # else a change of ours came after this was read: the next look has the truth
+            self._know(living(self._rules(found), self._clock()).values())
 
     def _know(self, rules: Iterable[Rule]) -> None:
         if self._book.replace(rules, self._clock()):

@@ -308,7 +308,7 @@ class Program:
         """The answers of a field's tests for a value, as two bit masks: the true ones, and those that failed. Bit i is of
         the leaf `tests_of_field[number][first + i]`; of at most ``most`` tests. Never raises."""
         tests = self._tests[number][first : None if most is None else first + most]
-        return _masks([_safe(test.answer, value) for test in tests])
+        return _masks([safe(test.answer, value) for test in tests])
 
     def answers_of_no_value(self, number: int, first: int = 0, most: int | None = None) -> tuple[int, int]:
         """The same for an attribute that is there without a value."""
@@ -317,7 +317,7 @@ class Program:
 
     def general(self, number: int, view: SpanView) -> Truth:
         """The answer of a general condition for a span. Never raises."""
-        return _safe(self.generals[number].answer_of, view)
+        return safe(self.generals[number].answer_of, view)
 
     def make(
         self,
@@ -364,7 +364,7 @@ class Program:
         return b"".join([_TIMES.pack(low, high), bits, struct.pack("<I", len(stairs)), *stairs])
 
     def _tested(self, leaf: Leaf, value: Found) -> Truth:
-        return _safe(leaf.test.answer, value)
+        return safe(leaf.test.answer, value)
 
     def _of_missing(self, number: int) -> Truth:
         return self.general(number, _Missing())
@@ -506,7 +506,7 @@ def _u64(facts: bytes, at: int) -> int:
     return value
 
 
-def _safe(answer: Callable[[Any], Truth], of: Any) -> Truth:
+def safe(answer: Callable[[Any], Truth], of: Any) -> Truth:
     """An answer; ERROR if a condition raises, against its contract: one bug must not stop the reading of a topic."""
     try:
         return answer(of)

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from tss.core.conditions.formula import ERROR, FALSE, TRUE, Fold, OfSpans, Place, Truth
-from tss.core.conditions.program import ASKS_NOTHING, Code, Program, Root, run
+from tss.core.conditions.program import ASKS_NOTHING, Code, Program, Root, run, safe
 from tss.core.otlp import nesting, schema, wire
 from tss.core.otlp.envelope import LINEAGE_SPANS, MAX_MESSAGE_BYTES, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, Fragment, ScanError, ScanErrorReason
@@ -209,7 +209,7 @@ class _Answering:
         leaf = self._program.leaves[number]
         if view.has_no_value(leaf.field):
             return self._program.no_value[number]
-        return leaf.test.answer(view.field(leaf.field))
+        return safe(leaf.test.answer, view.field(leaf.field))
 
     def _see_root(self, view: View) -> None:
         start, span_id = view.span.start_time_unix_nano, bytes(view.span.span_id)
