@@ -121,7 +121,7 @@ def test_a_dictionary_that_does_much_worse_than_when_it_was_new_is_trained_anew(
 
 
 def test_law_5_quiet_traces_are_packed_before_any_is_decided_early() -> None:
-    buffer, _ = filled(16 * MIB, 8000)  # 32 MB of bytes that are all alike
+    buffer, _ = filled(20 * MIB, 8000)  # 32 MB of bytes that are all alike
     assert buffer.take() == []
     assert buffer.open_traces == 8000
     assert buffer.open_bytes < 12 * MIB
@@ -155,7 +155,7 @@ def test_law_5_a_partition_that_stands_still_does_not_keep_others_from_being_pac
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(buffer_module, "QUIET_FRAGMENTS", 100)
-    buffer = Buffer(Limits(4 * MIB, 10**9, 10**9, 10**9), Waits(10**9, 10**9, 10**9), Memory())
+    buffer = Buffer(Limits(5 * MIB, 10**9, 10**9, 10**9), Waits(10**9, 10**9, 10**9), Memory())
     still, moving = Partition(1, 0, 10**9), Partition(0, 0, 10**9)
     for number in range(2000):
         buffer.add(moving, record(number, 100 + number / 10, fragment(2 * number, size=4000)), WALL)

@@ -3,6 +3,7 @@
 snake_case here, camelCase in YAML, TSS_<SECTION>_<KEY> in the environment.
 """
 
+import inspect
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -59,3 +60,8 @@ def camel(name: str) -> str:
         return ".".join(map(camel, name.split(".")))
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
+
+
+def about_section(cls: Any) -> str:
+    """The docstring of a section's class. Python 3.13 has taken the indentation from it, older ones have not."""
+    return inspect.cleandoc(cls.__doc__ or "")

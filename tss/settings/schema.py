@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from tss.settings.keys import About, about, camel, fields
+from tss.settings.keys import About, about, about_section, camel, fields
 from tss.settings.model import SECTIONS, Settings
 from tss.settings.sections.exporters import EXPORTERS
 
@@ -36,7 +36,7 @@ def settings_schema() -> Schema:
         ],
     }
     exporters = {"type": ["array", "null"], "items": each}
-    return closed(top | {"exporters": exporters}, str(Settings.__doc__))
+    return closed(top | {"exporters": exporters}, about_section(Settings))
 
 
 def section_schema(path: str) -> Schema:
@@ -45,7 +45,7 @@ def section_schema(path: str) -> Schema:
         camel(name.rpartition(".")[2]): section_schema(name) for name in SECTIONS if name.rpartition(".")[0] == path
     }
     # YAML reads a section as null if all its keys are commented out.
-    return closed(_keys(SECTIONS[path]) | inner, str(SECTIONS[path].__doc__)) | {"type": ["object", "null"]}
+    return closed(_keys(SECTIONS[path]) | inner, about_section(SECTIONS[path])) | {"type": ["object", "null"]}
 
 
 def closed(properties: Mapping[str, Schema], description: str, required: Iterable[str] = ()) -> Schema:
@@ -62,7 +62,7 @@ def closed(properties: Mapping[str, Schema], description: str, required: Iterabl
 
 def _exporter(name: str, cls: type[Any]) -> Schema:
     required = ["type", *(camel(each.name) for each in fields(cls) if about(each).required)]
-    return closed({"type": {"const": name}} | _keys(cls), str(cls.__doc__), required)
+    return closed({"type": {"const": name}} | _keys(cls), about_section(cls), required)
 
 
 def _keys(cls: type[Any]) -> dict[str, Schema]:

@@ -1,6 +1,5 @@
 """Settings as text: the effective settings as YAML, the reference as Markdown."""
 
-import inspect
 from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any, cast
@@ -10,7 +9,7 @@ import attrs
 from tss.settings.document import dump
 from tss.settings.environment import variable
 from tss.settings.errors import MASK, masked
-from tss.settings.keys import About, about, camel, fields
+from tss.settings.keys import About, about, about_section, camel, fields
 from tss.settings.kinds.kafka import OWNED_PROPERTIES, is_secret_property
 from tss.settings.kinds.patterns import SqlPattern
 from tss.settings.kinds.policies import PolicySetting
@@ -152,7 +151,7 @@ def _reference() -> Iterator[str]:
     for name, cls in SECTIONS.items():
         if name == "dead_letter":
             yield from _exporters()
-        yield f"## {camel(name)}\n\n{inspect.cleandoc(cls.__doc__ or '')}\n"
+        yield f"## {camel(name)}\n\n{about_section(cls)}\n"
         yield from _table(cls, name)
         if name == "kafka":
             yield from _owned_properties()
@@ -161,7 +160,7 @@ def _reference() -> Iterator[str]:
 def _exporters() -> Iterator[str]:
     yield _EXPORTERS
     for name, cls in EXPORTERS.items():
-        yield f"### type: {name}\n\n{inspect.cleandoc(cls.__doc__ or '')}\n"
+        yield f"### type: {name}\n\n{about_section(cls)}\n"
         yield from _table(cls, None)
 
 
