@@ -14,7 +14,7 @@ from tss.core.collector import Plan, WrongSection, read
 from tss.core.collector.golang import duration_ns, threshold64, whole, wrapped
 from tss.core.collector.hashing import START, fnv
 from tss.core.collector.section import BLOCKS, NESTED
-from tss.core.collector.tracestate import members
+from tss.core.conditions.w3c import members
 
 
 def section(type: str, **blocks: Any) -> dict[str, Any]:

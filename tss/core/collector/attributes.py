@@ -11,7 +11,6 @@ from typing import final
 
 import attrs
 
-from tss.core.collector.tracestate import members
 from tss.core.conditions.formula import (
     FALSE,
     TRUE,
@@ -27,6 +26,7 @@ from tss.core.conditions.formula import (
 from tss.core.conditions.formula import (
     Any as AnyOf,
 )
+from tss.core.conditions.w3c import members
 from tss.core.patterns import expression, finder
 
 FEW = 4  # texts that are compared one by one, by the scanner; more are looked up in a set

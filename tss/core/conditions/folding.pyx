@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Folds facts in C. `Program.fold` does the same in Python, where the layout is described too."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -42,8 +42,6 @@ cdef enum:
     STAIR = 16
     MS = 1000000
     FEW_BYTES = 256  # up to so many bytes of facts are on the stack
-    SHARED = 64  # small facts that are remembered, a power of two
-    SHARED_BYTES = 16
 
 
 cdef inline int64_t whole_ms(uint64_t low, uint64_t high) noexcept nogil:
@@ -186,24 +184,13 @@ cdef class Folder:
 
     cdef bytes _made(self, bytes facts, bytes further, const uint8_t *at, Py_ssize_t size):
         """These bytes as an object, if possible as one of those that exist."""
-        cdef uint32_t hash = 0
-        cdef Py_ssize_t number
         cdef bytes known
         if at[0] == 0:
             return b""
         for known in (facts, further):
             if PyBytes_GET_SIZE(known) == size and memcmp(PyBytes_AS_STRING(known), at, size) == 0:
                 return known
-        if size > SHARED_BYTES:
-            return PyBytes_FromStringAndSize(<const char *> at, size)
-        for number in range(size):
-            hash = (hash ^ at[number]) * 0x9E3779B1u
-        hash = hash >> 16 & (SHARED - 1)
-        known = <bytes> self.shared[hash]
-        if PyBytes_GET_SIZE(known) != size or memcmp(PyBytes_AS_STRING(known), at, size) != 0:
-            known = PyBytes_FromStringAndSize(<const char *> at, size)
-            self.shared[hash] = known
-        return known
+        return shared_facts(self.shared, at, size)
 
 
 cdef uint8_t *fold_ot(const uint8_t *mine, const uint8_t *theirs, uint8_t *out) noexcept:

@@ -40,15 +40,14 @@ class Enforcer:
 
     def decide(self, trace: Trace, sampler: Sampler) -> Decision | None:
         """The decision by the first rule that matches; None if no rule does, so that the policies decide."""
-        facts = trace.forced if self.knows(trace) else facts_of(trace.chunks(), self._scanner, self.program)
-        rule = self._rule(facts)
+        rule = self._rule(trace.forced) if self.knows(trace) else self.find(*trace.chunks())
         if rule is None:
             return None
         return sampler.forced(trace, rule.policy, rule.action is Action.KEEP)
 
-    def find(self, payload: bytes) -> Rule | None:
-        """The first rule that a trace with this serialized `TracesData` matches."""
-        return self._rule(facts_of([payload], self._scanner, self.program))
+    def find(self, *chunks: bytes) -> Rule | None:
+        """The first rule that a trace with these spans, each chunk a serialized `TracesData`, matches."""
+        return self._rule(facts_of(chunks, self._scanner, self.program))
 
     def _rule(self, facts: bytes) -> Rule | None:
         if facts in self._known:

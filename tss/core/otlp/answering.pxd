@@ -83,5 +83,4 @@ cdef class Answering:
     cdef bytes _written(
         self, Scan *s, Trace *trace, const uint64_t *found, uint64_t weight, uint32_t root, const uint64_t *of_root
     )
-    cdef bytes _shared(self, const uint8_t *at, Py_ssize_t size)
     cdef uint8_t *_write_windows(self, Scan *s, Trace *trace, uint8_t *out) noexcept

@@ -6,11 +6,12 @@ First the leaves of a span are answered (`leaves`), then the formulas. The answe
 remembered by the answers of the leaves: spans of one kind give the same. Everything here holds the GIL.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
+from tss.core.conditions.folding cimport SHARED, shared_facts
 from tss.core.otlp.leaves cimport Leaves
 from tss.core.otlp.found cimport (
     EVENT_INDEX, NONE, RESOURCE, ROOT, SCOPE, TRACE_STATE, Hit, Kept, Run, Scan, Span, Trace, hits, holder_of, holders, lasting,
@@ -44,8 +45,6 @@ cdef enum:  # the parts of facts
 cdef enum:
     ASKS_A_WORD = 32
     KNOWN = 256  # formulas' answers that are remembered, a power of two
-    SHARED = 64  # small facts that are remembered, a power of two
-    SHARED_BYTES = 16
     FEW_WORDS = 32  # up to so many words of answers are on the stack
     FEW_BYTES = 512  # up to so many bytes of facts are on the stack
     RV_BITS = 56
@@ -454,26 +453,10 @@ cdef class Answering:
             start[0] |= PART_WINDOWS
             out = self._write_windows(s, trace, out)
         try:
-            return self._shared(start, out - start) if start[0] else b""
+            return shared_facts(self.shared, start, out - start) if start[0] else b""
         finally:
             if start != few:
                 free(start)
-
-    cdef bytes _shared(self, const uint8_t *at, Py_ssize_t size):
-        """These bytes as an object. Most traces have the same few facts, so that sharing them saves time and memory."""
-        cdef uint32_t hash = 0
-        cdef Py_ssize_t number
-        cdef bytes known
-        if size > SHARED_BYTES:
-            return PyBytes_FromStringAndSize(<const char *> at, size)
-        for number in range(size):
-            hash = (hash ^ at[number]) * 0x9E3779B1u
-        hash = hash >> 16 & (SHARED - 1)
-        known = <bytes> self.shared[hash]
-        if PyBytes_GET_SIZE(known) != size or memcmp(PyBytes_AS_STRING(known), at, size) != 0:
-            known = PyBytes_FromStringAndSize(<const char *> at, size)
-            self.shared[hash] = known
-        return known
 
     cdef uint8_t *_write_windows(self, Scan *s, Trace *trace, uint8_t *out) noexcept:
         """Write the part of the windows. Returns where it ends."""

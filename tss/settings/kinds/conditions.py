@@ -22,7 +22,7 @@ from tss.core.conditions.language import parse
 from tss.core.conditions.of_trace import statement
 from tss.core.conditions.splitting import formula_of
 from tss.core.conditions.statement import MOST, Asked, Denied, Every, Number, Some, Statement, Within, every
-from tss.core.patterns import escaped
+from tss.core.patterns import whole
 from tss.settings.errors import InvalidSetting, InvalidValue, did_you_mean, nearest, shape
 from tss.settings.kinds import bounds
 from tss.settings.kinds.kind import FILLED, collect, list_of, refused
@@ -314,9 +314,8 @@ WHEN_SCHEMA: Mapping[str, object] = _schema(2)
 
 
 def _glob(text: str) -> str:
-    """The regular expression of a glob for a whole text: `*` is any text, `?` any one character."""
-    anything, anyone = escaped("*"), escaped("?")
-    return f"^(?s:{escaped(text).replace(anything, '.*').replace(anyone, '.')})$"
+    """The regular expression of a glob, in which a dot also matches line breaks."""
+    return f"(?s:{whole(text)})"
 
 
 def _quoted(text: str) -> str:
