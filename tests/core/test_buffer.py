@@ -119,7 +119,7 @@ def test_traces_before_any_believable_time_are_clocked_by_the_first_one() -> Non
 
 
 def test_law_5_pressure_decides_the_oldest_and_throws_nothing_away() -> None:
-    two = (TRACE_BYTES + 2 * RECORD_BYTES + 8 + 1000) * 2 * 64 // 38 + 10
+    two = (TRACE_BYTES + 2 * RECORD_BYTES + 8 + 1000) * 2 * 64 // 32 + 10
     cases: list[dict[str, int]] = [{"max_traces": 2}, {"max_spans": 2}, {"max_bytes": two}]
     for limits in cases:
         buffer, home = make(None, **limits), partition()
@@ -127,6 +127,17 @@ def test_law_5_pressure_decides_the_oldest_and_throws_nothing_away() -> None:
             buffer.add(home, record(number, 100, fragment(number, size=1000)), WALL)
         assert closed(buffer) == [(trace_id(0), Reason.PRESSURE), (trace_id(1), Reason.PRESSURE)], limits
         assert home.ledger.low_water == 0  # still held: nothing was thrown away
+
+
+def test_law_5_the_shares_of_the_limit_are_the_whole_of_it() -> None:
+    limits = Limits(64 << 20, 9, 9, 9)
+    shares = [
+        limits.open_bytes, limits.closed_bytes, limits.ledger_bytes, limits.memory_bytes, 4 * limits.poll_bytes,
+        limits.log_bytes, limits.reservoir_bytes, limits.sample_bytes,
+    ]  # fmt: skip
+    assert [share >> 20 for share in shares] == [32, 8, 8, 5, 4, 4, 2, 1]
+    assert sum(shares) == limits.max_bytes
+    assert limits.loose_bytes == 21 << 20, "quiet traces are packed well before any is decided early"
 
 
 def test_law_5_a_ledger_over_its_share_decides_what_holds_the_low_water() -> None:

@@ -18,8 +18,8 @@ SPANS_PER_CPU_SEC = 500_000
 CPU_SHARE = 0.6
 # Memory beside the bytes of the spans, for each trace, record and span id.
 TRACE_BYTES, RECORD_BYTES, SPAN_ID_BYTES = 500, 55, 8
-# From two fifths of maxBufferBytes on quiet traces are packed, from three fifths on the oldest are decided early. Half lies between.
-BUFFER_SHARE = 0.5
+# From a third of maxBufferBytes on quiet traces are packed, from half of it on the oldest are decided early. This lies between.
+BUFFER_SHARE = 0.42
 # Bytes of a decision in Redis, and of a parked trace's summary; zstd packs the spans of a parked trace to a fifth.
 DECISION_BYTES, PARKED_BYTES, PACKED = 150, 719, 5
 # The defaults of the settings.
@@ -126,7 +126,7 @@ def sheet(traffic: Traffic) -> str:
         ("spans a second", f"{traffic.rate:,.0f}", f"{_bytes(traffic.rate * traffic.span_bytes)} a second in"),
         ("pods", f"{found.pods}", "the larger of the next two, and at least 2"),
         ("  for CPU", _pods(found.pods_for_cpu), f"{SPANS_PER_CPU_SEC:,} spans a CPU-second, each core filled to {CPU_SHARE:.0%}"),
-        ("  for memory", _pods(found.pods_for_memory), f"half of {_bytes(found.buffer_bytes)} in a pod of {traffic.pod_mib} MiB"),
+        ("  for memory", _pods(found.pods_for_memory), f"{BUFFER_SHARE:.0%} of {_bytes(found.buffer_bytes)} in a pod of {traffic.pod_mib} MiB"),
         ("held open", _bytes(found.held_bytes), where),
         ("open traces a pod", f"{found.open_traces:,.0f}", f"of {traffic.spans_per_trace:g} spans, for {traffic.window:g} s"),
         ("partitions", f"{found.partitions} or more", "two for each pod, so that the number of pods can double"),

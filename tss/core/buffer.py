@@ -42,11 +42,13 @@ class Limits:
 
     Each use of memory has a fixed share of ``max_bytes``, so all uses together stay within it. In 64ths:
 
-    - 38 for open traces
+    - 32 for open traces
     - 8 for closed traces that are not settled yet
     - 8 for ledgers
     - 5 for the decision memory
     - 4 for polled records that are not in the buffer yet
+    - 4 for the log of the last decisions
+    - 2 for the traces that are kept as examples
     - 1 for samples to train a dictionary
 
     In normal operation only the share of open traces causes early decisions. Its use depends only on the records and
@@ -67,12 +69,12 @@ class Limits:
     @property
     def loose_bytes(self) -> int:
         """Above this, quiet open traces are packed, to avoid early decisions: two thirds of ``open_bytes``."""
-        return self.max_bytes * 25 // 64
+        return self.max_bytes * 21 // 64
 
     @property
     def open_bytes(self) -> int:
         """Above this, the oldest open trace is decided early."""
-        return self.max_bytes * 38 // 64
+        return self.max_bytes * 32 // 64
 
     @property
     def closed_bytes(self) -> int:
@@ -109,6 +111,16 @@ class Limits:
     def sample_bytes(self) -> int:
         """Above this, no more samples are taken for a dictionary. Training needs at least 256 KiB."""
         return max(1 << 18, self.max_bytes // 64)
+
+    @property
+    def log_bytes(self) -> int:
+        """The limit of the log of the last decisions."""
+        return self.max_bytes * 4 // 64
+
+    @property
+    def reservoir_bytes(self) -> int:
+        """The limit of the traces that are kept as examples."""
+        return self.max_bytes * 2 // 64
 
 
 @attrs.frozen

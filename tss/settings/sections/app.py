@@ -23,7 +23,7 @@ class App:
     max_buffer_bytes: int = key(
         0,
         whole(0, units=BYTES),
-        "The most bytes of open traces held in memory. At two fifths of this limit, quiet traces are compressed in memory. At the limit, the oldest traces are decided early.",
+        "The most bytes of open traces held in memory. At a third of this limit, quiet traces are compressed in memory. At half of it, the oldest traces are decided early; the other half is for everything else that grows with traffic.",
         default_doc="two thirds of (memory limit - 128 MiB), at least 32 MiB; the memory limit is that of the cgroup or the machine; `0` means the same",
     )
     max_trace_spans: int = key(50_000, whole(1), "A trace with this many spans is decided at once.")
