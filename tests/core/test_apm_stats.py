@@ -188,6 +188,24 @@ def test_both_count_the_same_where_each_span_has_a_resource_of_its_own(
     assert one == other
 
 
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("key", groups.TEXTS)
+def test_law_7_spans_that_differ_in_one_text_are_counted_apart(kind: Any, key: str) -> None:
+    """Each attribute that may become the resource: a statement, a route, a template, a name."""
+    beside = {"http.request.method": "GET"} if key in {"http.route", "url.template"} else {"db.system": "redis"}
+    spans = [
+        span(
+            number,
+            kind=Span.SPAN_KIND_SERVER if key == "http.route" else Span.SPAN_KIND_CLIENT,
+            attributes={**beside, key: f"word{number}"},
+        )
+        for number in (1, 2, 3)
+    ]
+    made = counted(kind, [[chunk("shop", *spans)]])
+    assert [each.hits for each in made] == [1, 1, 1]
+    assert len({each.name.resource for each in made}) == 3
+
+
 def test_names_that_differ_in_zeros_at_their_end_are_series_of_their_own() -> None:
     """A hash pads with zeros, so only the size tells these names apart; a series is made of more than its name."""
     made = [

@@ -12,7 +12,7 @@ from libc.string cimport memchr, memcpy, memset
 from tss.core.compression.sqltext cimport MORE_ROOM, NOT_HERE, without_values
 from tss.core.formats.apm_stats.hashing cimport fold, hashed
 from tss.core.formats.apm_stats.series cimport MISSING, NAMELESS, OVERFLOW, HashTable, bytes_of_name
-from tss.core.formats.apm_stats.walk cimport Fact, Piece, Walker
+from tss.core.formats.apm_stats.walk cimport MOST_TEXTS, Fact, Piece, Walker
 
 from tss.core.compression import sql
 from tss.core.formats.datadog import obfuscation
@@ -269,15 +269,14 @@ cdef class Resources:
 
     cdef uint32_t template(self, Walker walker, Fact *fact) except? 0xFFFFFFFE:
         """Have Python make the template of a span, and store it for all spans with the same `Fact.bare`."""
-        cdef uint32_t number
+        cdef uint32_t number, present = 0
         cdef Template made
         cdef bytes text
         cdef Template *items
         self.missed()
-        found = grouping.template_of(
-            walker.span_bytes(fact), walker.around_of(fact),
-            (fact.texts[0].at != NULL) | (fact.texts[1].at != NULL) << 1,
-        )
+        for number in range(MOST_TEXTS):
+            present |= <uint32_t> (fact.texts[number].at != NULL) << number
+        found = grouping.template_of(walker.span_bytes(fact), walker.around_of(fact), present)
         if found is None:
             return NAMELESS
         name, made.source, made.making, resource = found
