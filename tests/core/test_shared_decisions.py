@@ -18,6 +18,7 @@ from tss.core.otlp import Fragment
 from tss.core.packing import Packer, train
 from tss.core.parked import Shelf
 from tss.core.partition import UNKNOWN_END, Partition
+from tss.core.policies.probability import SPACE
 from tss.core.shared_decisions import (
     CLOCKS_MS,
     NOTHING,
@@ -273,17 +274,28 @@ DECISIONS = st.builds(
 PLACES = st.tuples(st.integers(0, 10_000), st.integers(0, (1 << 62)))
 
 
-@given(DECISIONS, PLACES, st.dictionaries(st.integers(0, 10_000), st.integers(0, 1 << 62)), st.sets(PLACES))
+@given(
+    DECISIONS,
+    PLACES,
+    st.integers(-1, SPACE - 1),
+    st.dictionaries(st.integers(0, 10_000), st.integers(0, 1 << 62)),
+    st.sets(PLACES),
+)
 def test_what_is_kept_comes_back_as_it_was(
-    decision: Decision, first: tuple[int, int], covered: dict[int, int], outstanding: set[tuple[int, int]]
+    decision: Decision,
+    first: tuple[int, int],
+    rv: int,
+    covered: dict[int, int],
+    outstanding: set[tuple[int, int]],
 ) -> None:
-    kept = Kept(decision, first)
+    kept = Kept(decision, first, rv)
     kept.covered, kept.outstanding = covered, outstanding or None
     back = from_bytes(to_bytes(kept))
     assert back is not None
-    assert (back.decision, back.first, back.covered, back.outstanding or set()) == (
+    assert (back.decision, back.first, back.rv, back.covered, back.outstanding or set()) == (
         decision,
         first,
+        rv,
         covered,
         outstanding,
     )
@@ -294,6 +306,8 @@ def test_a_common_one_is_small() -> None:
     assert to_bytes(kept) == b'[1,["errors","inactive",0.25,["sea"]],7,123456780,[[7,123456789]],[]]'
 
 
+BROUGHT_BYTES = b'[1,["share","inactive",0.25,null],7,123456780,[[7,123456789]],[[-2,54043195528445952],[7,123456785]]]'
+WAITED_BYTES = b'[1,["share","max_duration",0.25,null],7,123456780,[[7,123456789]],[[-3,0],[7,123456785]]]'
 UNWEIGHTED_BYTES = b'[1,["share","inactive",0.25,null],7,123456780,[[7,123456789]],[[-1,-1],[7,123456785]]]'
 
 
@@ -309,21 +323,53 @@ def test_a_decision_without_a_weight_as_it_stands_in_redis() -> None:
     assert to_bytes(back) == UNWEIGHTED_BYTES
 
 
-def test_the_version_before_takes_a_decision_without_a_weight() -> None:
+@pytest.mark.parametrize("stored", [UNWEIGHTED_BYTES, BROUGHT_BYTES, WAITED_BYTES])
+def test_the_version_before_takes_a_decision_with_a_place_that_no_record_has(stored: bytes) -> None:
     """It reads exactly this shape, compares the undelivered places with those of records, and writes all of them again."""
-    match json.loads(UNWEIGHTED_BYTES):
-        case [1, [str(), str(), int() | float(), None], int(), int(), list(covered), list(outstanding)]:
+    match json.loads(stored):
+        case [1, [str(), str(reason), int() | float(), None], int(), int(), list(covered), list(outstanding)]:
+            assert reason in {"root_quiet", "inactive", "max_duration", "span_limit", "pressure"}, "no other is known"
             assert all(isinstance(each, int) for place in (*covered, *outstanding) for each in place)
             assert all(abs(partition) < 1 << 63 and -1 <= offset < 1 << 63 for partition, offset in outstanding)
         case _:
             pytest.fail("the version before would not know the decision, and decide anew (law 2)")
-    kept = known((7, 123_456_789), outstanding=((-1, -1), (7, 123_456_785)))  # what it makes of the bytes
+    extra, real = json.loads(stored)[-1]
+    kept = known((7, 123_456_789), outstanding=(tuple(extra), tuple(real)))  # what it makes of the bytes
     assert kept.has_delivered(7, 123_456_784) and not kept.has_delivered(7, 123_456_785)
     assert kept.has_delivered_up_to(7, 123_456_784)
     kept.send([(7, 123_456_790)])
     kept.deliver([(7, 123_456_785), (7, 123_456_790)])
-    assert kept.outstanding == {(-1, -1)}
-    assert b"[[-1,-1]]" in to_bytes(kept), "so that the next version finds it"
+    assert kept.outstanding == {tuple(extra)}
+    assert json.dumps([extra], separators=(",", ":")).encode() in to_bytes(kept), "so that the next version finds it"
+
+
+def test_a_decision_with_the_randomness_that_a_span_brought_as_it_stands_in_redis() -> None:
+    kept = Kept(Decision(Verdict.KEEP, "share", Reason.INACTIVE, 0.25), (7, 123_456_780), 0xC0_0000_0000_0000)
+    kept.covered, kept.outstanding = {7: 123_456_789}, {(7, 123_456_785)}
+    assert to_bytes(kept) == BROUGHT_BYTES
+    assert kept.outstanding == {(7, 123_456_785)}, "writing changes nothing"
+    back = from_bytes(BROUGHT_BYTES)
+    assert back is not None
+    assert (back.rv, back.outstanding) == (kept.rv, kept.outstanding)
+    assert to_bytes(back) == BROUGHT_BYTES
+    wrong = from_bytes(BROUGHT_BYTES.replace(b"54043195528445952", b"%d" % SPACE))
+    assert wrong is not None
+    assert wrong.rv == -1, "no randomness is that large"
+
+
+@pytest.mark.parametrize("reason", [Reason.DECISION_WAIT, Reason.ROOT_WAIT])
+def test_a_reason_that_the_version_before_does_not_know_as_it_stands_in_redis(reason: Reason) -> None:
+    kept = Kept(Decision(Verdict.KEEP, "share", reason, 0.25), (7, 123_456_780))
+    kept.covered, kept.outstanding = {7: 123_456_789}, {(7, 123_456_785)}
+    root_wait = WAITED_BYTES.replace(b"max_duration", b"root_quiet").replace(b"[-3,0]", b"[-3,1]")
+    assert to_bytes(kept) == (WAITED_BYTES if reason is Reason.DECISION_WAIT else root_wait)
+    back = from_bytes(to_bytes(kept))
+    assert back is not None
+    assert (back.decision, back.outstanding) == (kept.decision, kept.outstanding)
+    assert to_bytes(back) == to_bytes(kept)
+    newer = from_bytes(WAITED_BYTES.replace(b"[-3,0]", b"[-3,2]"))
+    assert newer is not None
+    assert newer.decision.reason is Reason.MAX_DURATION
 
 
 def test_a_decision_of_the_version_before_has_a_weight() -> None:

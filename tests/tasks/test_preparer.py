@@ -16,6 +16,7 @@ from tss.core import measures, tracestate
 from tss.core.buffer import SENT_BYTES, SENT_RECORD_BYTES, Buffer, Limits, Waits
 from tss.core.combining import Sampler
 from tss.core.decision import Decision, Reason, Verdict
+from tss.core.evaluation import evaluate
 from tss.core.memory import Kept, Memory
 from tss.core.otlp import Encoding, Scanner
 from tss.core.packing import Packed
@@ -25,7 +26,7 @@ from tss.core.policies.probability import SPACE, randomness, threshold
 from tss.core.preparing import Preparation
 from tss.core.record import Record
 from tss.core.trace import Trace
-from tss.core.weights import REASONS, adjusted_count, th_of
+from tss.core.weights import REASONS, UNKNOWN, adjusted_count, th_of
 from tss.settings import Sampling, SpanCompression
 from tss.tasks import preparer
 
@@ -355,6 +356,55 @@ async def test_law_7_the_exported_spans_tell_how_many_there_were(way: str) -> No
             variance += count * (count - 1)
     assert len(exported) == 2 * len(traces) > 1000
     assert abs(estimate - truth) < 4 * variance**0.5
+
+
+RATES = (0.3, 0.7, 0.05)
+
+
+@pytest.mark.parametrize("way", ["by the id", "by rv"])
+async def test_law_7_late_spans_carry_the_threshold_of_their_own_decision_whatever_the_rates_are_now(way: str) -> None:
+    """A third of the traces is decided at each rate. Then each gets a late span without a trace state: its R is that of the
+    decision, and its `th` too."""
+    chance, traces = random.Random(way), 900
+    samplers = [Sampler(policies(Sampling(default_sample_rate=rate))) for rate in RATES]
+    program = samplers[0].program
+    waits = Waits(1000, 1000, 10**9)
+    buffer, scanner = Buffer(Limits(1 << 30, 10**9, 10**9, 10**9), waits, Memory(), program=program), Scanner(program)
+    home, sent, rates = Partition(0, 0, 10**9, end=0), list[Span](), dict[bytes, float]()
+    brought: list[int] = []
+
+    def add(each: Span, at_ms: int) -> None:
+        sent.append(each)
+        fragments = scanner.fragments(message([each]), Encoding.OTLP_PROTO, [])
+        buffer.add(home, Record(0, len(sent) - 1, at_ms, fragments), 10**12)
+
+    for number in range(traces):
+        root = span(0, 0)
+        root.trace_id = chance.randbytes(16)
+        brought.append(chance.randrange(SPACE) if way == "by rv" else UNKNOWN)
+        root.trace_state = f"ot=rv:{brought[-1]:014x}" if way == "by rv" else ""
+        add(root, 10_000 * (1 + number * len(RATES) // traces))
+        sampler = samplers[max(0, number - 1) * len(RATES) // traces]  # the record closes the traces before it
+        for trace in evaluate(buffer.take(), sampler, buffer).kept:
+            assert trace.decision is not None
+            rates[trace.trace_id] = trace.decision.rate
+    buffer.reach(home, 60_000)
+    rates |= {trace.trace_id: RATES[-1] for trace in evaluate(buffer.take(), samplers[-1], buffer).kept}
+    for number in range(traces):
+        late = span(0, 1, 0)
+        late.trace_id = sent[number].trace_id
+        add(late, 100_000)
+    found = [trace for trace in buffer.take() if trace.late]
+    assert {trace.trace_id for trace in found} == rates.keys() and {*rates.values()} == {*RATES}
+    _, meter = await prepared(found, OFF, buffer, weights=True)
+    assert meter.counters.keys().isdisjoint({(measures.SPANS_UNWEIGHTED.name, (why,)) for why in REASONS.values()})
+    given = dict(zip((each.trace_id for each in sent), brought, strict=False))
+    for trace in found:
+        (state,) = states_of(trace.payload)
+        told = tracestate.read(state.encode())
+        assert told is not None
+        assert (told.rv, told.th) == (given[trace.trace_id], threshold(rates[trace.trace_id]))
+        assert (told.rv if told.rv >= 0 else randomness(trace.trace_id)) >= told.th
 
 
 @pytest.mark.parametrize("is_packed", [True, False])

@@ -508,7 +508,8 @@ class Buffer:
         together = self._together(trace)
         if decision.keeps:
             first = _first_to_replay(trace)
-            self.memory.keep(trace.trace_id, decision, (trace.home.id, first), trace.number)
+            rv = self._program.randomness(trace.facts) if decision.weighted else -1
+            self.memory.keep(trace.trace_id, decision, (trace.home.id, first), trace.number, rv)
             for each in together:
                 self._send(each, _places(each), _parked(each))
         else:
@@ -595,7 +596,12 @@ class Buffer:
         self._changed(trace, trace.rewrite(payload, spans), was_packed)
 
     def given_randomness(self, trace: Trace) -> int:
-        """The first randomness that a span of the trace brought (`ot=rv`), in 56 bits; -1 if none did."""
+        """The randomness that decided about a kept trace, in 56 bits, if a span brought it (`ot=rv`). Else the first one that
+        a span of these brought; -1 if none did.
+        """
+        kept = self.memory.covering(trace.trace_id)
+        if kept is not None and kept.rv >= 0:
+            return kept.rv
         return self._program.randomness(trace.facts)
 
     def rewrite_parts(self, trace: Trace, parts: list[bytes]) -> None:

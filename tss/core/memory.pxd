@@ -8,6 +8,7 @@ from tss.core.verdicts cimport Verdicts
 cdef class Kept:
     cdef public object decision
     cdef public tuple first
+    cdef public long long rv
     cdef public dict covered
     cdef public set outstanding
     cdef public long long in_flight
@@ -42,7 +43,7 @@ cdef class Memory:
     cpdef long long closed(self, bytes trace_id) except -1
     cpdef long long look(self, bytes trace_id, long long floor) except -1
     @cython.locals(counts=bint, kept=Kept)
-    cpdef keep(self, bytes trace_id, decision, tuple first, long long number=*)
+    cpdef keep(self, bytes trace_id, decision, tuple first, long long number=*, long long rv=*)
     @cython.locals(known=Kept)
     cpdef Kept learn(self, bytes trace_id, Kept kept, long long number=*)
     cpdef drop(self, bytes trace_id, long long number=*)

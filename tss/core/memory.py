@@ -28,11 +28,12 @@ class Kept:
     each (partition, offset) that is under way: it is not delivered, although a higher offset may be.
     """
 
-    __slots__ = ("covered", "decision", "first", "in_flight", "outstanding", "parked")
+    __slots__ = ("covered", "decision", "first", "in_flight", "outstanding", "parked", "rv")
 
-    def __init__(self, decision: Decision, first: tuple[int, int]) -> None:
+    def __init__(self, decision: Decision, first: tuple[int, int], rv: int = -1) -> None:
         self.decision = decision
         self.first = first  # its home partition, and the offset of its first record there
+        self.rv = rv  # the randomness that decided, if a span of the trace brought it (`ot=rv`); else -1
         self.covered: dict[int, int] = {}
         # No set for most kept traces: they are delivered, and a set takes 216 bytes.
         self.outstanding: set[tuple[int, int]] | None = None
@@ -204,18 +205,18 @@ class Memory:
 
     # -- decisions
 
-    def keep(self, trace_id: bytes, decision: Decision, first: tuple[int, int], number: int = -1) -> None:
+    def keep(self, trace_id: bytes, decision: Decision, first: tuple[int, int], number: int = -1, rv: int = -1) -> None:
         """Remember the decision to keep the trace that closed with this number (-1: it closes now). None of its fragments
-        counts as delivered yet.
+        counts as delivered yet. ``rv`` is the randomness that a span of the trace brought.
 
         An earlier trace with the same id may still be under way. Then one entry stands for both.
         """
         counts = self._decide(trace_id, number, self._verdicts.code_of(decision))
         kept = self._kept.get(trace_id)
         if kept is None:
-            self._add(trace_id, Kept(decision, first))
+            self._add(trace_id, Kept(decision, first, rv))
         elif counts:
-            kept.decision, kept.first = decision, first
+            kept.decision, kept.first, kept.rv = decision, first, rv
 
     def learn(self, trace_id: bytes, kept: Kept, number: int = -1) -> Kept:
         """Remember a decision of another replica. Returns the entry that counts from now on: our own entry if there was one."""

@@ -14,6 +14,7 @@ from zlib import crc32
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Kept, Memory
 from tss.core.partition import Partition
+from tss.core.policies.probability import SPACE
 from tss.core.streamtime import NO_TIME
 from tss.core.trace import Trace
 
@@ -26,6 +27,13 @@ MOST = 1 << 63  # Kafka's offsets are signed 64-bit numbers
 # A place that no record has. Among the undelivered places it says that the decision is not weighted. The version before
 # compares it with real places only, and writes it again; an element more in the decision would make it refuse the whole.
 UNWEIGHTED = (-1, -1)
+# Likewise a place of this partition has as its offset the randomness that a span of the trace brought (`ot=rv`).
+RANDOMNESS = -2
+# And one of this partition the number of the real reason. The version before would refuse a decision with a reason that it
+# does not know, and decide anew (law 2). So the reason that is written is one that it knows.
+REASON = -3
+_REASONS = (Reason.DECISION_WAIT, Reason.ROOT_WAIT)  # by number
+_KNOWN_BEFORE = {Reason.DECISION_WAIT: Reason.MAX_DURATION, Reason.ROOT_WAIT: Reason.ROOT_QUIET}
 NOTHING = 0  # the reach of a partition without shared decisions: they are about offsets below their reach
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
@@ -139,21 +147,32 @@ def to_bytes(kept: Kept, mark: int = 0) -> bytes:
 
     ``[version, [policy, reason, rate, destinations], home partition, first offset, [[partition, highest offset], ...],
     [[partition, offset not delivered], ...]]``. The topic's ``mark`` (see `mark_of`) is written as one more
-    partition, with offset 0. Older versions ignore it, because they have no such partition. A decision that is not
-    weighted has `UNWEIGHTED` among the offsets that are not delivered.
+    partition, with offset 0. Older versions ignore it, because they have no such partition. Among the offsets
+    that are not delivered are also the places that `_told` makes.
     """
     places = [*kept.covered.items(), (mark, 0)] if mark else kept.covered.items()
     covered = b",".join([b"[%d,%d]" % place for place in places])
-    waiting = kept.outstanding or set()
-    if not kept.decision.weighted:
-        waiting = {*waiting, UNWEIGHTED}
+    told, waiting = _told(kept), kept.outstanding or set()
+    if told:
+        waiting = {*waiting, *told}
     outstanding = b",".join([b"[%d,%d]" % place for place in sorted(waiting)]) if waiting else b""
     return b"[%d,%b,%d,%d,[%b],[%b]]" % (VERSION, _head(kept.decision), *kept.first, covered, outstanding)
 
 
 @lru_cache(maxsize=1000)  # a policy with a rate for each key makes many decisions; the other policies make few
 def _head(decision: Decision) -> bytes:
-    return _ENCODE([decision.policy, decision.reason.value, decision.rate, decision.destinations]).encode()
+    reason = _KNOWN_BEFORE.get(decision.reason, decision.reason)
+    return _ENCODE([decision.policy, reason.value, decision.rate, decision.destinations]).encode()
+
+
+def _told(kept: Kept) -> list[tuple[int, int]]:
+    """What else there is to say about the decision, as places that no record has."""
+    told = [] if kept.decision.weighted else [UNWEIGHTED]
+    if kept.rv >= 0:
+        told.append((RANDOMNESS, kept.rv))
+    if kept.decision.reason in _REASONS:
+        told.append((REASON, _REASONS.index(kept.decision.reason)))
+    return told
 
 
 @lru_cache(maxsize=100)
@@ -195,11 +214,12 @@ def _kept(known: list[object]) -> Kept:
             if not (0 <= rate <= 1 and _is_offset(home) and _is_offset(first)):
                 raise ValueError
             waiting = {_place(each) for each in out}
-            weighted = UNWEIGHTED not in waiting
-            decision = Decision(Verdict.KEEP, policy, Reason.stored(reason), float(rate), _names(names), weighted)
-            kept = Kept(decision, (home, first))
+            rv = max([at for id, at in waiting if id == RANDOMNESS and at < SPACE], default=-1)
+            real = [_REASONS[at] for id, at in waiting if id == REASON and 0 <= at < len(_REASONS)]
+            why, weighted = real[0] if real else Reason.stored(reason), UNWEIGHTED not in waiting
+            kept = Kept(Decision(Verdict.KEEP, policy, why, float(rate), _names(names), weighted), (home, first), rv)
             kept.covered = dict(_place(each) for each in covered)
-            kept.outstanding = waiting - {UNWEIGHTED} or None
+            kept.outstanding = waiting.difference(_told(kept)) or None
             return kept
     raise ValueError
 
