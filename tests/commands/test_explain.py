@@ -17,7 +17,7 @@ from tests.core.spans import span_id, trace_id
 from tests.oracles.making import cases
 from tests.policies import answer
 from tss.__main__ import main
-from tss.commands.explain import SHOWN_ERRORS, document, explained
+from tss.commands.explain import OTHER_LINES, SHOWN_ERRORS, document, explained
 from tss.core.buffer import Limits, Waits
 from tss.core.collector import read
 from tss.core.combining import Sampler
@@ -281,6 +281,18 @@ def test_another_form_of_file_is_named_once_with_the_remedy(
     assert main(["explain", "--config", config(policies=OURS), "--input", str(traces)], {}) == 1
     [only] = capsys.readouterr().err.splitlines()
     assert only.startswith("line ") and only.endswith(remedy)
+
+
+def test_a_first_line_of_another_form_ends_nothing_if_others_can_be_read(config, tmp_path: Path, capsys) -> None:
+    traces = tmp_path / "traces.jsonl"
+    traces.write_text(
+        "\n".join(["[]", *["x"] * (OTHER_LINES // 2), line(span(1)), *["x"] * OTHER_LINES, line(span(2))])
+    )
+    assert main(["explain", "--config", config(policies=OURS), "--input", str(traces), "--json"], {}) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [each["traceId"] for each in found["traces"]] == [trace_id(1).hex(), trace_id(2).hex()]
+    good = {2 + OTHER_LINES // 2, 3 + OTHER_LINES // 2 + OTHER_LINES}
+    assert [each["line"] for each in found["unreadable"]] == [n for n in range(1, max(good)) if n not in good]
 
 
 def test_after_some_errors_their_number_is_told(config, tmp_path: Path, capsys) -> None:

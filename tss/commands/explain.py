@@ -51,6 +51,7 @@ LATER_MS = NOW_MS + 10**12  # after all waits
 FAR = 1 << 40  # a file is no stream: traces must not be decided early because there are many
 NAME_WIDTH = 40
 SHOWN_ERRORS = 20
+OTHER_LINES = 1000  # if none of so many can be read, and the first one has another form, all have
 _GZIP = b"\x1f\x8b"
 _KEYS = ("resourceSpans", "resource_spans")  # the JSON of protobuf has both names
 
@@ -128,23 +129,26 @@ def explained(lines: Iterable[bytes], sampler: Sampler, limits: Limits, waits: W
     met: dict[bytes, int] = {}
     found: dict[bytes, Explanation] = {}
     unreadable: list[tuple[int, str]] = []
-    first = True
+    other = ""  # what the first line says of the form of all
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         errors: list[ScanError] = []
         fragments = scanner.fragments(line, Encoding.OTLP_JSON, errors)
-        if first and errors and (other := _other_form(line)):
-            unreadable.append((number, other))
+        wrong = [error for each in errors if (error := _told(each, line))]
+        if wrong and not met and not unreadable and (other := _other_form(line)):
+            wrong = [other]
+        unreadable += [(number, error) for error in wrong]
+        if other and not met and not fragments and len(unreadable) >= OTHER_LINES:
             break
-        first = False
-        unreadable += [(number, error) for each in errors if (error := _told(each, line))]
         for each in fragments:
             met[each.trace_id] = met.get(each.trace_id, 0) + each.spans
         buffer.add(home, Record(0, number, NOW_MS, tuple(fragments)), NOW_MS)
         found |= _decided(buffer, sampler)
     buffer.reach(home, LATER_MS)
     found |= _decided(buffer, sampler)
+    if other and not met:  # no line is as it has to be, and the first one says why
+        del unreadable[1:]
     return Told([(found[trace_id], spans - found[trace_id].spans) for trace_id, spans in met.items()], unreadable)
 
 
