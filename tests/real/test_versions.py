@@ -72,12 +72,12 @@ def test_law_1_and_2_an_older_and_this_version_take_over_from_each_other(apache:
                 share(before, now)
                 for each in (before, now):
                     until(lambda each=each: each.metric("parkings_total") > PARKINGS, 20, each.tail)  # type: ignore[misc]
-                taken_over = stays.metric("kafka_records_replayed_total")
+                replayed = stays.metric("kafka_records_replayed_total")
                 killed.kill()
                 take_all(stays)
                 until(lambda each=stays: each.metric("unparkings_total") > 0, 20, stays.tail)  # type: ignore[misc]
-                taken_over = stays.metric("kafka_records_replayed_total") - taken_over
-                told.append(f"{stays.directory.name} took over, and read {taken_over:.0f} records again")
+                replayed = stays.metric("kafka_records_replayed_total") - replayed
+                told.append(f"{stays.directory.name} took over, and read {replayed:.0f} records again")
                 assert stays.metric("partitions_reread_total") == 0, "read again from the floor"
             load.finish()
             group.wait_until_done(30, before.tail)
