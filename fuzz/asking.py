@@ -7,6 +7,7 @@ from random import Random
 from attrs import frozen
 
 from fuzz.making import KEYS, NUMBERS, SPANS, TEXTS
+from tss.core.conditions.automaton import Texts
 from tss.core.conditions.fields import ATTRIBUTES, NAMES
 from tss.core.conditions.formula import (
     ERROR,
@@ -32,6 +33,7 @@ from tss.core.conditions.formula import (
     Window,
 )
 from tss.core.conditions.program import Program
+from tss.core.patterns import expression
 
 OPERATORS = ("==", "==", "!=", "<", "<=", ">", ">=")
 CONSTANTS: tuple[str | bool | float | bytes | None, ...] = (
@@ -137,10 +139,88 @@ def _leaf(rng: Random, *, events: bool) -> Leaf:
     return Leaf(field, _test(rng))
 
 
+_ATOMS = (
+    *"abkGET/0-k ", r"\.", "é", r"\n", r"\x61", ".", r"\d", r"\w", r"\s", r"\D", r"\W", r"\S", "^", "$", r"\A", r"\z", "",
+    "[ab]", "[^a]", "[a-f0-9]", "[^/]", "[[:alpha:]_]", r"[\d.]", "[-a]", "[a-]", "[é-]", "[a-é]", r"[^\W]", "[$^*]", r"[\]]", "[[]",
+    r"\b", r"\pL", "a{2}", "{", "]", r"\Q.\E",
+)  # fmt: skip
+_REPEATS = ("*", "+", "?", "*?", "+?", "??", "{2}", "{1,3}", "{0,2}?", "{2,}", "{0}", "{,2}")
+
+
+def pattern(rng: Random, depth: int = 3) -> str:
+    """A regular expression that RE2 takes, with what an automaton does not know among it."""
+    while True:
+        drawn = str(rng.choice(("", "", "", "(?i)", "(?s)", "(?m)"))) + _pattern(rng, depth)
+        try:
+            expression(drawn)
+        except ValueError:
+            continue
+        return drawn
+
+
+def _pattern(rng: Random, depth: int) -> str:
+    kind = rng.randrange(9 if depth else 4)
+    if kind < 4:
+        return str(rng.choice(_ATOMS))
+    inner = _pattern(rng, depth - 1)
+    if kind == 4:
+        return f"({rng.choice(('', '?:', '?i:', '?s:', '?is:', '?-i:', '?P<n>'))}{inner})"
+    if kind == 5:
+        return f"(?:{inner}){rng.choice(_REPEATS)}"
+    return f"{inner}{'|' if kind == 6 else ''}{_pattern(rng, depth - 1)}"
+
+
+@frozen
+class Within:
+    """As `numeric_attribute` of the Collector: other values than ints are 0."""
+
+    low: int
+    high: int
+
+    @property
+    def told(self) -> str:
+        return f"within {self.low} {self.high}"
+
+    @property
+    def of_int(self) -> tuple[int, int]:
+        return self.low, self.high
+
+    def answer(self, value: Found) -> Truth:
+        number = value if type(value) is int else 0
+        return FALSE if value is None or not self.low <= number <= self.high else TRUE
+
+
+@frozen
+class Lacks:
+    """Whether a text has no match; ERROR for other values."""
+
+    patterns: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        return f"lacks {self.patterns!r}"
+
+    @property
+    def of_text(self) -> Texts:
+        return Texts(self.patterns, is_negated=True)
+
+    def answer(self, value: Found) -> Truth:
+        if not isinstance(value, str):
+            return ERROR
+        if not value:
+            return ERROR  # of the empty text nothing is told
+        found = [expression(each).search(value.encode("utf-8", "surrogatepass")) for each in self.patterns]
+        return TRUE if found.count(None) == len(found) else FALSE
+
+
 def _test(rng: Random) -> Test:
-    kind = rng.randrange(6)
+    kind = rng.randrange(8)
     if kind == 0:
-        return Matches(rng.choice(("a|G", "^$", "\ufffd", "\\d")))
+        return Matches(pattern(rng))
+    if kind == 6:
+        return Lacks(tuple(pattern(rng, 1) for _ in range(rng.randrange(3))))
+    if kind == 7:
+        return Within(rng.choice((-(2**70), -1, 0, 1, 3)), rng.choice((-1, 0, 2, 127, 2**63 - 1, 2**80)))
     if kind == 1:
         return Fickle(rng.randrange(4))
     return Compare(rng.choice(OPERATORS), rng.choice((*CONSTANTS, *NUMBERS)))

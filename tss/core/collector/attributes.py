@@ -11,6 +11,8 @@ from typing import final
 
 import attrs
 
+from tss.core.conditions.automaton import Texts
+from tss.core.conditions.expressions import exactly
 from tss.core.conditions.formula import (
     FALSE,
     TRUE,
@@ -50,6 +52,11 @@ class NumberInRange:
         """See Test."""
         return f"otel number {self.low}..{self.high}"
 
+    @property
+    def of_int(self) -> tuple[int, int]:
+        """See Test."""
+        return self.low, self.high
+
     def answer(self, value: Found) -> Truth:
         """See Test."""
         if value is None:
@@ -87,6 +94,11 @@ class OneOf:
         """See Test."""
         return f"otel one of {sorted(self.texts)!r}"
 
+    @property
+    def of_text(self) -> Texts:
+        """See Test."""
+        return Texts(tuple(exactly(text) for text in sorted(self.texts)))
+
     def answer(self, value: Found) -> Truth:
         """See Test."""
         return TRUE if isinstance(value, str) and value in self.texts else FALSE
@@ -118,6 +130,11 @@ class Expressions:
     def told(self) -> str:
         """See Test."""
         return f"otel {'resource ' if self.of_resource else ''}matches {list(self.patterns)!r}"
+
+    @property
+    def of_text(self) -> Texts:
+        """See Test."""
+        return Texts(self.patterns)
 
     def answer(self, value: Found) -> Truth:
         """See Test."""

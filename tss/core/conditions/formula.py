@@ -12,6 +12,7 @@ from typing import Protocol, final
 
 import attrs
 
+from tss.core.conditions.automaton import Texts
 from tss.core.conditions.comparing import compare
 from tss.core.patterns import expression, finder
 
@@ -59,6 +60,8 @@ class Test(Protocol):
     """A question about the value of one field. Equal questions have equal texts.
 
     An attribute may be there without a value. It counts as missing, unless the test has an attribute `of_no_value`: the answer then.
+    Two attributes let the scanner answer without Python. `of_text` (`Texts`) says how the test answers for texts. `of_int` has
+    the least and the greatest int for which it is TRUE; then its answer for texts, for floats and for bytes is always the same.
     """
 
     @property
@@ -105,6 +108,11 @@ class Matches:
     @property
     def told(self) -> str:
         return f"matches {self.pattern!r}"
+
+    @property
+    def of_text(self) -> Texts:
+        """See Test."""
+        return Texts((self.pattern,))
 
     def answer(self, value: Found) -> Truth:
         """See Test."""

@@ -31,6 +31,8 @@ cdef class Program:
     cdef list _bounds
     cdef list _rootless
     cdef dict _shared
+    cdef object _maker
+    cdef dict _automata
     cdef CompiledFolder _folder
 
     @cython.locals(kind=int, place=Py_ssize_t)

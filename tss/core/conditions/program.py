@@ -26,6 +26,7 @@ from typing import Any
 import attrs
 
 from tss.core.conditions import fields, formula
+from tss.core.conditions.automaton import Automaton, Maker
 from tss.core.conditions.formula import (
     ERROR,
     FALSE,
@@ -124,6 +125,8 @@ class Program:
             for code in self.root_codes
         ]
         self._shared: dict[bytes, bytes] = {}
+        self._maker = Maker()
+        self._automata: dict[tuple[int, int, int], list[Automaton]] = {}
         self._folder = (
             None
             if Folder is None
@@ -309,6 +312,14 @@ class Program:
         the leaf `tests_of_field[number][first + i]`; of at most ``most`` tests. Never raises."""
         tests = self._tests[number][first : None if most is None else first + most]
         return _masks([safe(test.answer, value) for test in tests])
+
+    def automata(self, number: int, first: int, most: int) -> list[Automaton]:
+        """Automata for some of the same tests. They answer for texts of ASCII that are not empty."""
+        key = number, first, most
+        if key not in self._automata:
+            tests = self._tests[number][first : first + most]
+            self._automata[key] = self._maker.automata([getattr(test, "of_text", None) for test in tests])
+        return self._automata[key]
 
     def answers_of_no_value(self, number: int, first: int = 0, most: int | None = None) -> tuple[int, int]:
         """The same for an attribute that is there without a value."""

@@ -8,6 +8,7 @@ from typing import Any, final
 import attrs
 
 from tss.core.conditions import evaluation, formula
+from tss.core.conditions.automaton import Texts
 from tss.core.conditions.checked import (
     AllOf,
     AnyOf,
@@ -43,6 +44,7 @@ class Part:
 
     told: str
     _answer: Callable[[Found], Truth] = attrs.field(eq=False, repr=False)
+    of_text: Texts | None = attrs.field(default=None, eq=False)
 
     def answer(self, value: Found) -> Truth:
         """See formula.Test."""
@@ -173,10 +175,25 @@ def _part(node: Logic) -> Formula:
     whole = any(each.found.target.keys is Keys.MAP and each.key is None for each in references(node))
     if len(read) == 1 and not whole and field.name not in _NOT_SCANNED:
         ask = evaluation.logic(node, _of_one)
-        return Leaf(field, Part(told, lambda value: evaluation.decided(ask, value)))
+        return Leaf(field, Part(told, lambda value: evaluation.decided(ask, value), _texts_of(node)))
     ask_view = evaluation.logic(node, from_view)
     places = frozenset(field.place for field in read)
     return Whole(told, places, lambda view: evaluation.decided(ask_view, view))
+
+
+def _texts_of(node: Logic) -> Texts | None:
+    """How IsMatch of an attribute with a known pattern answers for texts."""
+    if not isinstance(node, Asked) or node.call.function.name != "IsMatch" or node.call.keys:
+        return None
+    target, pattern = node.call.arguments
+    if (
+        isinstance(target, Reference)
+        and target.key is not None
+        and len(target.keys) == 1
+        and isinstance(pattern, Known)
+    ):
+        return Texts((str(pattern.value),))
+    return None
 
 
 def _unread(node: Logic, told: str) -> Formula:

@@ -14,7 +14,9 @@ from typing import Any
 
 import attrs
 
+from tss.core.conditions.automaton import Texts
 from tss.core.conditions.errors import ConditionError
+from tss.core.conditions.expressions import exactly, literal
 from tss.core.conditions.fields import ATTRIBUTES
 from tss.core.conditions.formula import FALSE, TRUE, All, Ask, Field, Found, Leaf, OfRoot, OfSpans, Place, Truth
 from tss.core.conditions.language import Condition, Of, parse
@@ -78,6 +80,14 @@ class Matches:
         """Its canonical text."""
         return f"force {self.matcher.where.value} {self.matcher.op.value} {self.matcher.value!r}"
 
+    @property
+    def of_text(self) -> Texts | None:
+        """See Test."""
+        matcher = self.matcher
+        patterns = _patterns(matcher.op, matcher.value)
+        is_negated = matcher.op is Op.NEQ or (matcher.op is Op.EXISTS and not matcher.value)
+        return None if patterns is None else Texts(patterns, is_negated)
+
     def answer(self, value: Found) -> Truth:
         """See Test. NEQ and "exists: false" match if the value does not, so they also match a span without it."""
         matcher = self.matcher
@@ -111,6 +121,25 @@ def _test(op: Op, wanted: Any) -> Callable[[Found], bool]:
         case Op.GT | Op.GTE | Op.LT | Op.LTE:
             return _compared(op, wanted)
     return _part(op, str(as_text(wanted)))
+
+
+def _patterns(op: Op, wanted: Any) -> tuple[str, ...] | None:
+    """The expressions of which one matches a text if the operation is true of it. None: it compares numbers."""
+    match op:
+        case Op.EQ | Op.NEQ | Op.IN:
+            each = wanted if op is Op.IN else (wanted,)
+            return tuple(exactly(str(as_text(one))) for one in each)
+        case Op.EXISTS:
+            return ("",)
+        case Op.REGEX:
+            return (str(wanted),)
+        case Op.CONTAINS:
+            return (literal(str(as_text(wanted))),)
+        case Op.STARTS_WITH:
+            return (rf"\A(?:{literal(str(as_text(wanted)))})",)
+        case Op.ENDS_WITH:
+            return (rf"(?:{literal(str(as_text(wanted)))})\z",)
+    return None
 
 
 def _one_of(wanted: Sequence[Scalar]) -> Callable[[Found], bool]:

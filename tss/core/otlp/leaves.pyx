@@ -8,7 +8,7 @@ are known beforehand. `Program.answers` gives all others, once for each distinct
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
@@ -24,6 +24,7 @@ cdef enum:
     MOST_TESTS = 64  # of an Asked
     # Beyond this many comparisons of one field with texts, one look into the memory is cheaper.
     MOST_TEXTS = 12
+    UNKNOWN = 0  # the state of an automaton after a letter beyond ASCII
     OF_TRACE_STATES = 0xFFFFFFFF  # instead of the number of an Asked, in the hash of a value
     RV_BITS = 56
 
@@ -77,6 +78,30 @@ cdef inline uint64_t of_texts(TextTest *tests, uint32_t count, const uint8_t *at
     return found
 
 
+cdef inline bint of_automata(Asked *asked, const uint8_t *text, uint64_t size, uint64_t *trues) noexcept nogil:
+    """Add the tests that are true of a text that is not empty. False if the automata do not know all of them."""
+    cdef const uint8_t *at
+    cdef const uint8_t *stop = text + size
+    cdef const uint8_t *classes
+    cdef const uint16_t *table
+    cdef uint64_t found = 0
+    cdef uint32_t number, state, finals
+    for number in range(asked.automata_used):
+        classes, table = asked.automata[number].classes, asked.automata[number].table
+        state, finals = asked.automata[number].start, asked.automata[number].finals
+        at = text
+        while at < stop:
+            state = table[state + classes[at[0]]]
+            at += 1
+            if state < finals:
+                break
+        if state == UNKNOWN:
+            return False
+        found |= asked.automata[number].found[state >> asked.automata[number].shift]
+    trues[0] |= found ^ asked.flipped
+    return True
+
+
 cdef uint64_t of_raw(TextTest *tests, uint32_t count, const uint8_t *at, uint64_t size) noexcept nogil:
     cdef uint64_t found = 0
     cdef uint32_t number
@@ -102,7 +127,7 @@ cdef uint64_t of_real(NumberTest *tests, uint32_t count, double value) noexcept 
     cdef uint64_t found = 0
     cdef uint32_t number
     for number in range(count):
-        if holds(tests[number].operator, order_of_reals(value, tests[number].real)):
+        if not tests[number].is_for_ints and holds(tests[number].operator, order_of_reals(value, tests[number].real)):
             found |= tests[number].bit
     return found
 
@@ -184,12 +209,15 @@ cdef class Leaves:
             self._compile(self.asked + number, field, first)
 
     def __dealloc__(self):
-        cdef uint32_t number
+        cdef uint32_t number, place
         if self.asked != NULL:
             for number in range(self.used):
                 free(self.asked[number].texts)
                 free(self.asked[number].raw)
                 free(self.asked[number].numbers)
+                for place in range(self.asked[number].automata_used):
+                    free(self.asked[number].automata[place].found)
+                free(self.asked[number].automata)
         free(self.asked)
         free(self.missing)
         free(self.memo.entries)
@@ -238,15 +266,21 @@ cdef class Leaves:
         if self.program.fields[field].name == "attributes":  # an attribute that is there without a value is not always missing
             found = wanted_of(self.program.answers_of_no_value(field, first, MOST_TESTS), ones)
             asked.fixed[<int> NOT_SET].trues, asked.fixed[<int> NOT_SET].errors = found.trues << shift, found.errors << shift
+        found = wanted_of(self.program.answers(field, "", first, MOST_TESTS), ones)
+        asked.of_empty.trues, asked.of_empty.errors = found.trues << shift, found.errors << shift
         tests = [self.program.leaves[leaf].test for leaf in leaves]
         texts = len([test for test in tests if type(test) is Compare and type(test.constant) is str])
         for at, test in enumerate(tests):
+            bit = <uint64_t> 1 << (at + shift)
             if type(test) is Compare:
-                bit = <uint64_t> 1 << (at + shift)
                 self._compile_test(asked, bit, test, texts <= MOST_TEXTS)
+            elif hasattr(test, "of_int"):
+                self._compile_range(asked, bit, test.of_int)
+        self._compile_automata(asked, field, first, shift)
         for kind in (TEXT, INT, DOUBLE, BYTES):  # each test has one place where its answer comes from
             bit = asked.memoised[<int> kind]
             if kind == TEXT:
+                bit |= asked.matched
                 for at in range(asked.texts_used):
                     bit |= asked.texts[at].bit
             elif kind == BYTES:
@@ -254,7 +288,8 @@ cdef class Leaves:
                     bit |= asked.raw[at].bit
             else:
                 for at in range(asked.numbers_used):
-                    bit |= asked.numbers[at].bit
+                    if kind == INT or not asked.numbers[at].is_for_ints:
+                        bit |= asked.numbers[at].bit
             asked.fixed[<int> kind].trues &= ~bit
             asked.fixed[<int> kind].errors &= ~bit
         return 0
@@ -290,6 +325,48 @@ cdef class Leaves:
             asked.memoised[<int> kind] &= ~bit
         return 0
 
+    cdef int _compile_range(self, Asked *asked, uint64_t bit, tuple bounds) except -1:
+        """Let C answer whether an int is within bounds. The answers for texts, floats and bytes are fixed."""
+        cdef NumberTest *number = asked.numbers + asked.numbers_used
+        low, high = max(bounds[0], INT64_MIN), min(bounds[1], INT64_MAX)
+        asked.numbers_used += 1
+        number.bit, number.is_whole, number.is_for_ints, number.is_outside = bit, True, True, False
+        number.least, number.most = (low, high) if low <= high else (1, 0)
+        for kind in (TEXT, INT, DOUBLE, BYTES):
+            asked.memoised[<int> kind] &= ~bit
+        return 0
+
+    cdef int _compile_automata(self, Asked *asked, uint32_t field, uint32_t first, uint32_t shift) except -1:
+        cdef list made = self.program.automata(field, first, MOST_TESTS)
+        cdef Automaton *one
+        cdef uint64_t bits
+        cdef uint32_t at, number, place
+        asked.automata = <Automaton *> calloc(len(made) or 1, sizeof(Automaton))
+        if asked.automata == NULL:
+            raise MemoryError
+        for number, each in enumerate(made):
+            one = asked.automata + number
+            table = each.table.tobytes()
+            self.constants += (each.classes, table)
+            one.classes = <const uint8_t *> PyBytes_AS_STRING(each.classes)
+            one.table = <const uint16_t *> PyBytes_AS_STRING(table)
+            one.shift, one.start, one.finals = each.shift, each.start, each.finals
+            one.found = <uint64_t *> calloc(len(each.found), sizeof(uint64_t))
+            if one.found == NULL:
+                raise MemoryError
+            asked.automata_used += 1
+            for place, bits in enumerate(each.found):
+                for at, test in enumerate(each.tests):
+                    one.found[place] |= (bits >> at & 1) << <uint32_t> test << shift
+            for test in each.tests:
+                asked.matched |= <uint64_t> 1 << <uint32_t> test << shift
+                if self.program.leaves[self.program.tests_of_field[field][first + test]].test.of_text.is_negated:
+                    asked.flipped |= <uint64_t> 1 << <uint32_t> test << shift
+        asked.of_empty.trues &= asked.matched
+        asked.of_empty.errors &= asked.matched
+        asked.memoised[<int> TEXT] &= ~asked.matched
+        return 0
+
     cdef int _point(self, TextTest *test, uint64_t bit, bytes constant, Operator operator) except -1:
         self.constants.append(constant)
         test.bit, test.operator = bit, operator
@@ -301,12 +378,18 @@ cdef class Leaves:
         cdef Asked *asked = self.asked + number
         cdef Answers found
         cdef Entry *entry
-        cdef uint64_t hash
+        cdef uint64_t hash, unknown = asked.memoised[hit.type]
         cdef double real
         found = asked.fixed[hit.type]
         if hit.type == TEXT:
             if asked.texts_used:
                 found.trues |= of_texts(asked.texts, asked.texts_used, hit.at, hit.bits)
+            if asked.automata_used:
+                if hit.bits == 0:
+                    found.trues |= asked.of_empty.trues
+                    found.errors |= asked.of_empty.errors
+                elif not of_automata(asked, hit.at, hit.bits, &found.trues):
+                    unknown |= asked.matched
         elif hit.type == INT:
             found.trues |= of_whole(asked.numbers, asked.numbers_used, <int64_t> hit.bits)
         elif hit.type == DOUBLE:
@@ -316,7 +399,7 @@ cdef class Leaves:
             found = asked.of_bool[hit.bits]
         elif hit.type == BYTES:
             found.trues |= of_raw(asked.raw, asked.raw_used, hit.at, hit.bits)
-        if asked.memoised[hit.type]:
+        if unknown:
             hash = self._hash(hit, number)
             entry = NULL if asked.is_distinct else find(&self.memo, hash)
             if entry == NULL:
@@ -338,12 +421,14 @@ cdef class Leaves:
         """Add the answers that only Python can give, and remember them."""
         cdef Asked *asked = self.asked + number
         cdef uint32_t field, first, shift = 0
+        cdef uint64_t wanted
         cdef Answers more
         field, first = self.places[number]
         while not asked.mask >> shift & 1:
             shift += 1
         answers = self.program.answers(field, value_of(hit), first, MOST_TESTS)  # only these: a list may have a thousand
-        more = wanted_of(answers, asked.memoised[hit.type] >> shift)
+        wanted = asked.memoised[hit.type] | (asked.matched if hit.type == TEXT else 0)
+        more = wanted_of(answers, wanted >> shift)
         more.trues <<= shift
         more.errors <<= shift
         if not asked.is_distinct:
