@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,29 @@ def test_with_defaults_nothing_differs_and_the_missing_rate_is_warned_of(config)
     assert differences(load(path, {})) == []
     assert list(warned(path)) == ["sampling.defaultSampleRate"]
     assert "no healthy trace is kept" in warned(path)["sampling.defaultSampleRate"]
+
+
+def test_a_warning_names_the_line_of_its_key_or_of_the_policy(tmp_path: Path, capsys, monkeypatch) -> None:
+    text = (
+        "kafka: {brokers: 'k:9092'}\napp:\n  maxTraceSpans: 10\nexporters: [{name: f, type: file, path: p}]\nsampling:\n  policies:\n"
+        "    - {name: rest, keep: 0.1}\n    - name: slow\n      keep: 0.5\n      when: duration > 5\n    - {name: few, keep: 0.05}\n"
+    )
+    file = tmp_path / "tss.yaml"
+    file.write_text(text)
+    assert main(["check", "--config", str(file), "--json"], {}) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert {each["key"]: each["line"] for each in said["warnings"]} == {
+        "app.maxTraceSpans": 3,
+        "sampling.policies[1].when": 10,
+        "sampling.policies[2]": 11,
+    }
+    monkeypatch.setenv("TSS_APP_MAX_TRACE_SPANS", "9")
+    file.write_text(text.replace("  maxTraceSpans: 10", "  rootQuietSecs: 30"))
+    with file.open() as stdin:
+        command = [sys.executable, "-m", "tss", "check", "--config", "-"]
+        told = subprocess.run(command, stdin=stdin, capture_output=True, text=True, check=True).stdout
+    assert "  sampling.policies[1].when (line 10): " in told
+    assert "  app.maxTraceSpans: " in told, "it is not from the file"
 
 
 def test_all_is_yaml_that_can_be_read_back(config, tmp_path: Path, capsys) -> None:
@@ -179,7 +203,7 @@ def test_what_is_allowed_and_absurd_is_warned_of_and_sound(config, sections, key
     path = config(**sections)
     assert words in warned(path)[key]
     assert main(["check", "--config", path], {}) == 0
-    assert f"  {key}: " in capsys.readouterr().out
+    assert re.search(rf"^  {re.escape(key)}(?: \(line \d+\))?: ", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_parquet_without_pyarrow_is_an_error_that_names_the_package(config, monkeypatch, capsys) -> None:

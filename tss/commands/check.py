@@ -46,20 +46,21 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Check and report; returns the exit code."""
+    places: dict[str, int] = {}
     try:
-        settings = settings_of(options, environ)
+        settings = settings_of(options, environ, places=places)
         preflight.check(settings)
     except (SettingsError, WrongSetting) as error:
         _tell_errors(error, as_json=options.json)
         return WRONG_USE
     findings = preflight.ask(settings) if options.connect else []
     if options.json:
-        _print_json(settings, findings, everything=options.all)
+        _print_json(settings, places, findings, everything=options.all)
     elif options.all:
         print(render(settings), end="")
         _print_findings(findings)
     else:
-        _print_words(settings, path_of(options, environ))
+        _print_words(settings, places, path_of(options, environ))
         _print_findings(findings)
     return DONE if all(each.ok for each in findings) else FAILED
 
@@ -71,14 +72,18 @@ def _tell_errors(error: SettingsError | WrongSetting, *, as_json: bool) -> None:
         print(json.dumps({"sound": False, "errors": found}, indent=2))
 
 
-def _print_json(settings: Settings, findings: Sequence[preflight.Finding], *, everything: bool) -> None:
+def _print_json(
+    settings: Settings, places: Mapping[str, int], findings: Sequence[preflight.Finding], *, everything: bool
+) -> None:
     shown: dict[str, object] = {
         "sound": True,
         "inForce": in_force(settings),
         "differences": [
             {"key": each.key, "value": each.value, "default": each.default} for each in differences(settings)
         ],
-        "warnings": [{"key": each.key, "text": each.text} for each in warnings(settings)],
+        "warnings": [
+            {"key": each.key, "line": each.line or None, "text": each.text} for each in warnings(settings, places)
+        ],
     }
     if everything:
         shown["settings"] = document(settings)
@@ -87,7 +92,7 @@ def _print_json(settings: Settings, findings: Sequence[preflight.Finding], *, ev
     print(json.dumps(shown, indent=2))
 
 
-def _print_words(settings: Settings, path: str | None) -> None:
+def _print_words(settings: Settings, places: Mapping[str, int], path: str | None) -> None:
     print(f"The settings are sound ({f'{path} and the environment' if path else 'from the environment'}).\n")
     subjects = in_force(settings)
     wide = max(map(len, subjects)) + 2
@@ -95,7 +100,7 @@ def _print_words(settings: Settings, path: str | None) -> None:
         for number, sentence in enumerate(sentences):
             print(f"{'' if number else subject:<{wide}}{sentence}")
     _print_list("Differs from the defaults:", [str(each) for each in differences(settings)])
-    _print_list("Warnings:", [str(each) for each in warnings(settings)])
+    _print_list("Warnings:", [str(each) for each in warnings(settings, places)])
 
 
 def _print_list(title: str, lines: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import starmap
 from urllib.parse import urlsplit
 
@@ -31,17 +31,30 @@ _BATCH_WAIT_SECS = 600
 
 @attrs.frozen
 class Warned:
-    """One warning: the key, and what it means."""
+    """One warning: the key, and what it means. ``line`` is that of the key in the file, 0 if it is not there."""
 
     key: str
     text: str
+    line: int = 0
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.text}"
+        line = f" (line {self.line})" if self.line else ""
+        return f"{self.key}{line}: {self.text}"
 
 
-def warnings(settings: Settings) -> list[Warned]:
-    """All of them, in the order of the sections."""
+def warnings(settings: Settings, places: Mapping[str, int] | None = None) -> list[Warned]:
+    """All of them, in the order of the sections. ``places`` has the line of each key in the file."""
+    return [attrs.evolve(each, line=_line(each.key, places or {})) for each in _all(settings)]
+
+
+def _line(key: str, places: Mapping[str, int]) -> int:
+    """The line of the key, or of the list entry that it is in. The line of a whole section would say nothing."""
+    while key not in places and "[" in key:
+        key = key[: max(key.rfind("."), key.rfind("["))]
+    return places.get(key, 0)
+
+
+def _all(settings: Settings) -> list[Warned]:
     found = [*_memory(settings), *_waits(settings), *_sampling(settings), *_kafka(settings), *_exporters(settings)]
     found += [*_watching(settings)]
     idle = "this has no effect, because the feature it belongs to is off"

@@ -31,7 +31,13 @@ def path_of(options: argparse.Namespace, environ: Mapping[str, str]) -> str | No
     return _STDIN_PATH if path == STDIN else path
 
 
-def settings_of(options: argparse.Namespace, environ: Mapping[str, str], *, offline: bool = False) -> Settings:
+def settings_of(
+    options: argparse.Namespace,
+    environ: Mapping[str, str],
+    *,
+    offline: bool = False,
+    places: dict[str, int] | None = None,
+) -> Settings:
     """The settings of that file and the environment. Raises SettingsError with every error in them. ``offline``: the brokers
-    and a destination may be missing."""
-    return load(path_of(options, environ), environ, offline=offline)
+    and a destination may be missing. ``places`` gets the line of each key in the file."""
+    return load(path_of(options, environ), environ, offline=offline, places=places)

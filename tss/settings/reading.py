@@ -28,11 +28,19 @@ from tss.settings.sections.exporters import EXPORTERS, DatadogExporter, Exporter
 _ONLY_TO_CONNECT = ("kafka.brokers", "datadog.via")  # required keys; the second stands for a destination
 
 
-def load(path: str | None, environ: Mapping[str, str], *, root: Path = Path("/"), offline: bool = False) -> Settings:
+def load(
+    path: str | None,
+    environ: Mapping[str, str],
+    *,
+    root: Path = Path("/"),
+    offline: bool = False,
+    places: dict[str, int] | None = None,
+) -> Settings:
     """The settings of the YAML file at `path` (None: no file), overridden by the variables in `environ`.
 
     Derived values (instanceId, maxBufferBytes, securityProtocol) are filled in. /proc and /sys are read below `root`.
     `offline`: nothing will be connected to, so the brokers and a destination may be missing.
+    `places` gets the line of each key and list entry of the file, by path.
     Raises SettingsError with all errors that could be found.
     """
     notes = Notes()
@@ -46,6 +54,8 @@ def load(path: str | None, environ: Mapping[str, str], *, root: Path = Path("/")
             notes.add(conflict.keys[0], conflict.found, conflict.allowed, conflict.hint)
     if notes.errors:
         raise SettingsError(_with_lines(notes), path)
+    if places is not None:
+        places.update(lines(notes.text))
     return derive(settings, root)
 
 

@@ -28,7 +28,7 @@ from tss.core.conditions.checked import (
     references,
 )
 from tss.core.conditions.comparing import compare
-from tss.core.conditions.errors import ConditionError, Failed, nearest, shown
+from tss.core.conditions.errors import ConditionError, Failed, nearest, read_each, shown
 from tss.core.conditions.formula import Place
 from tss.core.conditions.functions import (
     ASKED,
@@ -82,9 +82,9 @@ class Checker:
             case Constant(_, value):
                 return Fixed(value)
             case And(_, of):
-                return _joined([self.logic(each) for each in of], settles=False)
+                return _joined(read_each(self.logic, of), settles=False)
             case Or(_, of):
-                return _joined([self.logic(each) for each in of], settles=True)
+                return _joined(read_each(self.logic, of), settles=True)
             case Not(_, of):
                 inner = self.logic(of)
                 return Fixed(not inner.value) if isinstance(inner, Fixed) else Opposite(inner)
@@ -96,7 +96,7 @@ class Checker:
                 return self._comparison(tree)
 
     def _comparison(self, tree: Comparison) -> Logic:
-        left, right = self.expression(tree.left), self.expression(tree.right)
+        left, right = read_each(self.expression, (tree.left, tree.right))
         if isinstance(left, Known) and isinstance(right, Known):
             return Fixed(compare(tree.operator, left.value, right.value))
         compared = Compared(tree.operator, left, right)
@@ -128,7 +128,7 @@ class Checker:
                     )
                 return Known(paths.SYMBOLS[name])
             case ListOf(_, items):
-                return _list([self.expression(item) for item in items])
+                return _list(read_each(self.expression, items))
             case MapOf(at, entries):
                 return _map(at, [(key, self.expression(item)) for key, item in entries])
             case Path():
@@ -138,7 +138,7 @@ class Checker:
             case Negative(_, of):
                 return Negated(self.expression(of))
             case Arithmetic(_, operator, left, right):
-                return Computed(operator, self.expression(left), self.expression(right))
+                return Computed(operator, *read_each(self.expression, (left, right)))
 
     def _path(self, tree: Path) -> Reference:
         found = paths.resolve(tree, self.context, ours=self.ours)
@@ -163,10 +163,8 @@ class Checker:
         if function is None or (tree.name == "IsRootSpan" and self.context is not Context.SPAN):
             raise tree.at.error(_why_not(tree.name, self.context))
         given = self._given(function, tree)
-        arguments = tuple(
-            None if argument is None else self._argument(parameter, argument)
-            for parameter, argument in zip(function.parameters, given, strict=True)
-        )
+        pairs = zip(function.parameters, given, strict=True)
+        arguments = read_each(lambda pair: None if pair[1] is None else self._argument(pair[0], pair[1]), pairs)
         literals = [
             _literal(parameter, argument) for parameter, argument in zip(function.parameters, arguments, strict=True)
         ]
@@ -177,7 +175,7 @@ class Checker:
             raise tree.at.error(
                 f"found a call of {function.name} that never works, expected {function.usage}: {error}"
             ) from error
-        return Applied(function, arguments, run, self._keys(tree.keys))
+        return Applied(function, tuple(arguments), run, self._keys(tree.keys))
 
     def _given(self, function: Function, tree: Call) -> list[Argument | None]:
         """The argument of each parameter."""

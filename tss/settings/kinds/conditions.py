@@ -356,7 +356,8 @@ def _ottl(text: str) -> Statement:
     try:
         return statement(text)
     except ConditionError as error:
-        raise InvalidValue(_told(error, text)) from None
+        errors = [error] if _hint(text) else error.all  # what is meant as something else has no other errors
+        raise InvalidValue(*(_told(each, text) for each in errors)) from None
 
 
 def _told(error: ConditionError, text: str) -> InvalidSetting:
