@@ -13,9 +13,9 @@ from tests.core.ottl_answers import ANSWERS as GIVEN
 from tests.core.ottl_answers import SPAN
 from tests.core.ottl_cases import ANSWERS, View, questions, views
 from tss.core.conditions import formula
+from tss.core.conditions.errors import MOST_ERRORS
 from tss.core.conditions.formula import ERROR, FALSE, TRUE, Compare, Field, Leaf, Place
 from tss.core.conditions.functions import FUNCTIONS, LEFT_OUT, TABLE
-from tss.core.conditions.errors import MOST_ERRORS
 from tss.core.conditions.language import ConditionError, Of, parse
 from tss.core.conditions.page import page
 from tss.core.conditions.paths import TARGETS
@@ -65,7 +65,7 @@ def test_all_errors_of_a_condition_are_told_if_they_are_in_different_parts() -> 
     text = 'nmae == "a" or not (kind == SERVR and IsMtach(name, "x")) or IsMatch(nam, atributes["x"]) or attributes["a"] > strat_time + 1'
     with pytest.raises(ConditionError) as raised:
         parse(text)
-    named = [text[each.column - 1 :].split()[0].rstrip('",(') for each in raised.value.all]
+    named = [text[each.column - 1 :].split(maxsplit=1)[0].rstrip('",(') for each in raised.value.all]
     assert [each[:6] for each in named] == ["nmae", "SERVR", "IsMtac", "nam", "atribu", "strat_"]
     assert str(raised.value).count("; and 1:") == 5
     with pytest.raises(ConditionError) as raised:

@@ -18,6 +18,7 @@ from tests.oracles import asking, golden
 from tests.oracles.comparing import differences
 from tests.oracles.making import cases
 from tests.oracles.otel import Case
+from tests.oracles.thresholds import thresholds
 
 TOLD = 20  # of each kind
 
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
         ("verdicts", partial(_verdicts, options.seed, options.count, None)),
         ("verdicts of traces in pieces", partial(_verdicts, options.seed, options.count, 1)),
         ("conditions", lambda: asking.conditions(Random(options.seed), options.count)),
+        ("thresholds", lambda: thresholds(Random(options.seed), options.count)),
     ]
     print(f"seed {options.seed}", flush=True)
     total = 0

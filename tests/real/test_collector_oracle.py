@@ -10,6 +10,7 @@ from tests.oracles import asking, golden, making, otel
 from tests.oracles.answers import CRASHED, HUNG, REFUSED, verdicts
 from tests.oracles.making import cases
 from tests.oracles.policies import TYPES
+from tests.oracles.thresholds import thresholds
 
 SURE = {"always_sample"}  # has one verdict only
 
@@ -59,6 +60,10 @@ def test_the_verdicts_in_the_file_are_the_collectors() -> None:
     """With these the quick tests compare ours."""
     cases = making.cases(golden.SEED, golden.COUNT)
     assert golden.lines(cases, otel.verdicts(cases)) == golden.FILE.read_text().splitlines()
+
+
+def test_thresholds_and_trace_states_are_those_of_the_collectors_pkg_sampling() -> None:
+    assert [*thresholds(Random(17), 5000)] == []
 
 
 def test_conditions_answer_as_the_collectors() -> None:

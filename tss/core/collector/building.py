@@ -193,8 +193,8 @@ class Builder:
             try:
                 formula = to_formula(parse(text, Context.SPAN_EVENT if each is Place.EVENT else Context.SPAN))
             except ConditionError as error:
-                for each in error.all:
-                    self._found.refuse(f"{path}[{place}]", *_told(each, text))
+                for further in error.all:
+                    self._found.refuse(f"{path}[{place}]", *_told(further, text))
             else:
                 made.append(without_schema_urls(formula) if self._schemaless else formula)
         return tuple(made)
