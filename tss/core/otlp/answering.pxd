@@ -71,7 +71,6 @@ cdef class Answering:
     cdef uint32_t _copy(self, tuple code, uint32_t used, Formula *formula) except? 0
     cdef int _truth_of(self, Formula *formula, const uint64_t *answers, Parts parts) except -1
     cdef const uint64_t *_plain_answers(self, const uint64_t *answers) except NULL
-    cdef int _apply(self, Scan *s, uint32_t hit, uint64_t *answers) except -1
     cdef int _look(self, Scan *s, uint32_t number, uint64_t *answers) except -1
     cdef int _ask_generals(self, uint64_t *found, const uint64_t *answers, Parts parts) except -1
     cdef bint _is_settled(self, const uint64_t *found, uint32_t ask) noexcept

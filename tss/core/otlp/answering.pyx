@@ -259,21 +259,11 @@ cdef class Answering:
                     add(known + size, number, self._truth_of(self.own + number, answers, None))
         return known + size
 
-    cdef int _apply(self, Scan *s, uint32_t hit, uint64_t *answers) except -1:
-        """Set the answers for the values of a span or a holder."""
-        cdef uint32_t number
-        while hit != NONE:
-            number = hits(s)[hit].ask - self.first
-            if number < self.leaves.used:  # else it is of another program, or a trace state
-                self.leaves.answer(hits(s) + hit, number, answers)
-            hit = hits(s)[hit].next
-        return 0
-
     cdef int _look(self, Scan *s, uint32_t number, uint64_t *answers) except -1:
         """The answers of all leaves for a span's resource and scope, if only these had fields."""
         copy(answers, self.leaves.missing, 2 * self.leaves.words)
-        self._apply(s, holders(s)[holder_of(s, number, RESOURCE)].hits.first, answers)
-        self._apply(s, holders(s)[holder_of(s, number, SCOPE)].hits.first, answers)
+        self.leaves.answer(s, holders(s)[holder_of(s, number, RESOURCE)].hits.first, self.first, answers)
+        self.leaves.answer(s, holders(s)[holder_of(s, number, SCOPE)].hits.first, self.first, answers)
         return 0
 
     cdef int _ask_generals(self, uint64_t *found, const uint64_t *answers, Parts parts) except -1:
@@ -326,7 +316,7 @@ cdef class Answering:
                 raise MemoryError
             if outcome == READ:
                 copy(own, answers, 2 * self.leaves.words)
-                self._apply(s, kept.first, own)
+                self.leaves.answer(s, kept.first, self.first, own)
                 if parts is not None:
                     parts.event, parts.index = PyBytes_FromStringAndSize(<const char *> body, end - body), index
                 self._ask_event(found, own, parts)
@@ -391,7 +381,7 @@ cdef class Answering:
                     scope = spans(s)[at].scope
                     self._look(s, at, shared)
                 copy(answers, shared, size)
-                self._apply(s, spans(s)[at].hits, answers)
+                self.leaves.answer(s, spans(s)[at].hits, self.first, answers)
                 plain = self._plain_answers(answers)
                 for number in range(self.words):
                     fold(found + number, plain[number], self.firsts[number])
@@ -407,7 +397,7 @@ cdef class Answering:
             at = spans(s)[at].next
         if self.roots_used and root != NONE:
             self._look(s, root, answers)
-            self._apply(s, spans(s)[root].hits, answers)
+            self.leaves.answer(s, spans(s)[root].hits, self.first, answers)
             if parts is not None:
                 parts.span, parts.event, parts.index = root, None, 0
             for number in range(self.roots_used):

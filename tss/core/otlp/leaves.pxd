@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from tss.core.otlp.memo cimport Memo
-from tss.core.otlp.found cimport Hit
+from tss.core.otlp.found cimport Hit, Scan
 
 
 cdef enum Operator:
@@ -81,7 +81,8 @@ cdef class Leaves:
     cdef uint64_t *missing  # the answers if all fields are missing: words of true, then words of error
     cdef Memo memo
 
-    cdef int answer(self, Hit *hit, uint32_t number, uint64_t *answers) except -1
+    cdef int answer(self, Scan *s, uint32_t hit, uint32_t first, uint64_t *answers) except -1
+    cdef int _remembered(self, Hit *hit, uint32_t number, Answers *found) except -1
     cdef int _ask_python(self, Hit *hit, uint32_t number, Answers *found) except -1
     cdef uint64_t weigh(self, Hit *hit) except? 0
     cdef uint64_t held_bytes(self)

@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy
 
 from tss.core.otlp.memo cimport Entry, Memo, find, hash_of, memo_bytes, put, set_up
 from tss.core.otlp.protobuf cimport is_same
-from tss.core.otlp.found cimport ARRAY, BOOL, BYTES, DOUBLE, INT, MAP, NOT_SET, TEXT, Hit
+from tss.core.otlp.found cimport ARRAY, BOOL, BYTES, DOUBLE, INT, MAP, NONE, NOT_SET, TEXT, Hit, Scan, hits
 
 from tss.core.conditions.formula import Compare
 from tss.core.otlp.anyvalue import array, mapping
@@ -130,6 +130,33 @@ cdef uint64_t of_real(NumberTest *tests, uint32_t count, double value) noexcept 
         if not tests[number].is_for_ints and holds(tests[number].operator, order_of_reals(value, tests[number].real)):
             found |= tests[number].bit
     return found
+
+
+cdef inline bint plain_answers(Asked *asked, Hit *hit, Answers *found) noexcept nogil:
+    """The answers for a value that need no Python. False if there are others."""
+    cdef uint64_t trues = asked.fixed[hit.type].trues, errors = asked.fixed[hit.type].errors
+    cdef bint is_known = asked.memoised[hit.type] == 0
+    cdef double real
+    if hit.type == TEXT:
+        if asked.texts_used:
+            trues |= of_texts(asked.texts, asked.texts_used, hit.at, hit.bits)
+        if asked.automata_used:
+            if hit.bits == 0:
+                trues |= asked.of_empty.trues
+                errors |= asked.of_empty.errors
+            elif not of_automata(asked, hit.at, hit.bits, &trues):
+                is_known = False
+    elif hit.type == INT:
+        trues |= of_whole(asked.numbers, asked.numbers_used, <int64_t> hit.bits)
+    elif hit.type == BOOL:
+        trues, errors = asked.of_bool[hit.bits].trues, asked.of_bool[hit.bits].errors
+    elif hit.type == DOUBLE:
+        memcpy(&real, &hit.bits, 8)
+        trues |= of_real(asked.numbers, asked.numbers_used, real)
+    elif hit.type == BYTES:
+        trues |= of_raw(asked.raw, asked.raw_used, hit.at, hit.bits)
+    found.trues, found.errors = trues, errors
+    return is_known
 
 
 cdef object value_of(Hit *hit):
@@ -373,42 +400,33 @@ cdef class Leaves:
         test.at, test.size = <const uint8_t *> PyBytes_AS_STRING(constant), PyBytes_GET_SIZE(constant)
         return 0
 
-    cdef int answer(self, Hit *hit, uint32_t number, uint64_t *answers) except -1:
-        """Set the answers of the tests of the field with this number. `answers` has the words of true, then those of error."""
-        cdef Asked *asked = self.asked + number
+    cdef int answer(self, Scan *s, uint32_t hit, uint32_t first, uint64_t *answers) except -1:
+        """Set the answers for the values of a span or a holder, of which `hit` is the first. `first` is the number of the first
+        field of the program. `answers` has the words of true, then those of error."""
+        cdef Asked *asked
+        cdef Hit *at
         cdef Answers found
-        cdef Entry *entry
-        cdef uint64_t hash, unknown = asked.memoised[hit.type]
-        cdef double real
-        found = asked.fixed[hit.type]
-        if hit.type == TEXT:
-            if asked.texts_used:
-                found.trues |= of_texts(asked.texts, asked.texts_used, hit.at, hit.bits)
-            if asked.automata_used:
-                if hit.bits == 0:
-                    found.trues |= asked.of_empty.trues
-                    found.errors |= asked.of_empty.errors
-                elif not of_automata(asked, hit.at, hit.bits, &found.trues):
-                    unknown |= asked.matched
-        elif hit.type == INT:
-            found.trues |= of_whole(asked.numbers, asked.numbers_used, <int64_t> hit.bits)
-        elif hit.type == DOUBLE:
-            memcpy(&real, &hit.bits, 8)
-            found.trues |= of_real(asked.numbers, asked.numbers_used, real)
-        elif hit.type == BOOL:
-            found = asked.of_bool[hit.bits]
-        elif hit.type == BYTES:
-            found.trues |= of_raw(asked.raw, asked.raw_used, hit.at, hit.bits)
-        if unknown:
-            hash = self._hash(hit, number)
-            entry = NULL if asked.is_distinct else find(&self.memo, hash)
-            if entry == NULL:
-                self._ask_python(hit, number, &found)
-            else:
-                found.trues |= entry.trues
-                found.errors |= entry.errors
-        answers[asked.word] = answers[asked.word] & ~asked.mask | found.trues
-        answers[self.words + asked.word] = answers[self.words + asked.word] & ~asked.mask | found.errors
+        cdef uint32_t number, words = self.words
+        while hit != NONE:
+            at = hits(s) + hit
+            hit = at.next
+            number = at.ask - first
+            if number >= self.used:  # it is of another program, or a trace state
+                continue
+            asked = self.asked + number
+            if not plain_answers(asked, at, &found):
+                self._remembered(at, number, &found)
+            answers[asked.word] = answers[asked.word] & ~asked.mask | found.trues
+            answers[words + asked.word] = answers[words + asked.word] & ~asked.mask | found.errors
+        return 0
+
+    cdef int _remembered(self, Hit *hit, uint32_t number, Answers *found) except -1:
+        """Add the answers that only Python can give, from memory if possible."""
+        cdef Entry *entry = NULL if self.asked[number].is_distinct else find(&self.memo, self._hash(hit, number))
+        if entry == NULL:
+            return self._ask_python(hit, number, found)
+        found.trues |= entry.trues
+        found.errors |= entry.errors
         return 0
 
     cdef uint64_t _hash(self, Hit *hit, uint32_t number) noexcept:

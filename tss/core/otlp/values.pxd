@@ -42,11 +42,14 @@ cdef inline uint32_t slot_of(const char *text, uint32_t size) noexcept nogil:
 cdef inline bint keep(Scan *s, Hit *hit, uint32_t ask, Kept *kept) noexcept nogil:
     """Append a copy of `hit`. False if there is no memory."""
     cdef uint32_t number = s.hits.used
+    cdef Hit *kept_hit
     if number == s.hits.room and not grow(s, &s.hits):
         return False
     s.hits.used += 1
-    hit.ask, hit.next = ask, NONE
-    hits(s)[number] = hit[0]
+    kept_hit = hits(s) + number
+    # Field by field: to copy all of a struct that was just written, the processor waits until it is in the cache.
+    kept_hit.at, kept_hit.bits, kept_hit.type = hit.at, hit.bits, hit.type
+    kept_hit.ask, kept_hit.next = ask, NONE
     if kept.first == NONE:
         kept.first = number
     else:
