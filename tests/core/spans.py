@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
-from tss.core.otlp import Fragment
+from tss.core.otlp import Encoding, Fragment, Scanner
+from tss.core.partition import Partition
 from tss.core.record import Record
+from tss.core.trace import Trace
 
 
 def trace_id(number: int) -> bytes:
@@ -57,3 +59,14 @@ def fragment(
 
 def record(offset: int, at_secs: float, *fragments: Fragment, partition: int = 0) -> Record:
     return Record(partition, offset, round(at_secs * 1000), fragments)
+
+
+def whole(payload: bytes) -> Trace:
+    """A trace of one record, which holds these spans. Nothing was asked of them."""
+    trace = Trace(trace_id(0), Partition(0, 0, 300_000), 0)
+    found = Scanner().fragments(payload, Encoding.OTLP_PROTO, [])
+    for each in found:
+        trace.absorb(each)
+    trace.home.ledger.read(0)
+    trace.hold(trace.home, 0, Fragment(trace.trace_id, payload, trace.spans, trace.errors, 0, 0, False, b"", b""))
+    return trace

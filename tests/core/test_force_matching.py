@@ -15,7 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
-from tests.core.spans import span_id, trace_id
+from tests.core.spans import span_id, trace_id, whole
 from tss.core.force import Action, Enforcer, Matcher, Op, Rule, Where
 from tss.core.force.document import MAX_PATTERN, draft
 from tss.core.force.errors import WrongRule
@@ -71,7 +71,7 @@ def rule(*matchers: Matcher, **more: Any) -> Rule:
 
 
 def fits(message: bytes, *matchers: Matcher) -> bool:
-    return Enforcer([rule(*matchers)]).find(message) is not None
+    return Enforcer([rule(*matchers)]).rule_of(whole(message)) is not None
 
 
 MISSING = object()
@@ -205,7 +205,7 @@ def test_no_expression_takes_long(pattern: str) -> None:
     message = payload(({}, [span(1, {"key": "a" * 20_000 + "b"})]))
     enforcer = Enforcer([rule(matcher)])
     began = time.process_time()
-    enforcer.find(message)
+    enforcer.rule_of(whole(message))
     assert time.process_time() - began < 1
 
 
@@ -324,7 +324,7 @@ def test_the_first_rule_that_a_naive_walk_finds(message: Any, rules: list[list[M
             for one in spans
         )
     ]
-    assert Enforcer(book).find(payload(*message)) == (walked[0] if walked else None)
+    assert Enforcer(book).rule_of(whole(payload(*message))) == (walked[0] if walked else None)
 
 
 def plain_of(one: Span) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.spans import fragment, message, record, span, trace_id
+from tests.core.spans import fragment, message, record, span, trace_id, whole
 from tests.core.test_force_matching import rule
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
@@ -70,7 +70,7 @@ def test_priority_then_keep_then_age_then_id() -> None:
     for order in itertools.permutations(wanted):
         assert Enforcer(order).rules == wanted
     for place, first in enumerate(wanted):
-        assert Enforcer(reversed(wanted[place:])).find(payload) is first
+        assert Enforcer(reversed(wanted[place:])).rule_of(whole(payload)) is first
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=6), st.lists(st.integers(0, 22), max_size=8))

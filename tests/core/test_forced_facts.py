@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core.spans import message, span, trace_id
+from tests.core.spans import message, span, trace_id, whole
 from tests.core.test_force_matching import MESSAGES, matchers, payload, rule
 from tss.core.combining import Sampler
 from tss.core.decision import Reason
@@ -58,7 +58,7 @@ def verdict(trace: Trace, book: Rulebook) -> str | None:
 def wanted(pieces: list[bytes], book: Rulebook) -> str | None:
     enforcer = book.active(1)
     assert enforcer is not None
-    found = enforcer.find(b"".join(pieces))
+    found = enforcer.rule_of(whole(b"".join(pieces)))
     return None if found is None else found.policy
 
 
@@ -154,7 +154,7 @@ def test_more_than_64_values_and_rules_are_no_limit() -> None:
     spans = [span(1, number, 0) for number in range(200)]
     for number, each in enumerate(spans):
         each.attributes.add(key="user").value.int_value = number + 99
-    assert enforcer.find(message(spans)) is values[99]
+    assert enforcer.rule_of(whole(message(spans))) is values[99]
 
 
 # -- conditions
@@ -174,13 +174,18 @@ def asked(condition: object, **more: object) -> Rule:
         ('root.name == "span 1"', True),
         ('root.attributes["route"] == "/pay"', False),
         ('resource.attributes["absent"] != nil', False),
+        ("trace.spans == 2 and trace.errors >= 1", True),
+        ("trace.spans > 2 or trace.errors == 0", False),
+        ('root.name == "span 1" and status.code == STATUS_CODE_ERROR', True),  # the error is another span's
+        ('trace.duration_ms * 2 == 2 and not (root.name == "span 0")', True),
+        ('trace.duration_ms > 1 and name == "span 1"', False),
     ],
 )
 def test_a_condition_in_ottl_takes_the_place_of_matchers(condition: str, fits: bool) -> None:
     pay, root = span(1, 0, 1, error=True), span(1, 1)
     pay.attributes.add(key="route").value.string_value = "/pay"
     made = asked(condition)
-    assert (Enforcer([made]).find(message([pay, root])) is made) is fits
+    assert (Enforcer([made]).rule_of(whole(message([pay, root]))) is made) is fits
 
 
 def test_a_rule_with_a_condition_is_stored_as_it_was_given() -> None:
@@ -195,8 +200,8 @@ def test_a_rule_with_a_condition_is_stored_as_it_was_given() -> None:
     ("more", "field", "said"),
     [
         ({"condition": "name =="}, "condition", "1:8"),
-        ({"condition": "trace.spans > 5"}, "condition", "about spans, or about the root"),
-        ({"condition": 'root.name == "a" and name == "b"'}, "condition", "about spans, or about the root"),
+        ({"condition": "trace.spans > name"}, "condition", "in one comparison"),
+        ({"condition": 'nmae == "a" or kind == SERVR'}, "condition", "; and 1:24: found `SERVR`"),
         ({"condition": 'name == "a"', "matchers": [{"on": "name", "op": "eq", "value": "a"}]}, "condition", "only one"),
         ({"condition": 5}, "condition", "must be a string"),
         ({}, "matchers", "a list of matchers, or a condition"),

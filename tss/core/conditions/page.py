@@ -14,8 +14,8 @@ _HEAD = """\
 # Conditions
 
 A condition is a text that is asked of each span: `attributes["http.route"] == "/pay" and status.code == STATUS_CODE_ERROR`. The
-language is OTTL, the OpenTelemetry Collector's, as of pkg/ottl v1.4.1. [Policies](policies.md) have conditions in `when`, and a
-[Collector's section](otel-tail-sampling.md) has them in `ottl_condition`.
+language is OTTL, the OpenTelemetry Collector's, as of pkg/ottl v1.4.1. [Policies](policies.md) have conditions in `when`,
+[force rules](force-rules.md) in `condition`, and a [Collector's section](otel-tail-sampling.md) in `ottl_condition`.
 
 A wrong condition is refused at the start. The message has the place, what was found, what is allowed, and often what is probably
 meant:
@@ -53,7 +53,7 @@ A path without a context belongs to the span, in conditions on events to the eve
 | context | paths |
 |---|---|
 {paths}
-Conditions in `sampling.policies` have three more:
+Conditions in `sampling.policies` and in force rules have three more:
 
 | path | value |
 |---|---|

@@ -12,7 +12,20 @@ from typing import final
 import attrs
 
 from tss.core.conditions import formula as formulas
-from tss.core.conditions.formula import Ask, Compare, Field, Formula, Leaf, OfRoot, OfSpans, Place, Truth
+from tss.core.conditions.formula import (
+    ERROR,
+    FALSE,
+    TRUE,
+    Ask,
+    Compare,
+    Field,
+    Formula,
+    Leaf,
+    OfRoot,
+    OfSpans,
+    Place,
+    Truth,
+)
 
 NS_PER_MS = 1_000_000
 MOST = (1 << 63) - 1
@@ -86,6 +99,48 @@ Statement = Asked | Within | Computed | Every | Some | Denied
 
 ALWAYS: Statement = Every(())
 NEVER: Statement = Some(())
+
+
+FAILS: Statement = Computed("an error", lambda _: ERROR)
+
+
+def truth(statement: Statement, duration_ns: int, spans: int, errors: int) -> Truth:
+    """The answer for a trace with these numbers, of a statement without asks (see `reduced`)."""
+    match statement:
+        case Within(number, low, high):
+            value = {Number.DURATION_NS: duration_ns, Number.SPANS: spans, Number.ERRORS: errors}[number]
+            return TRUE if low <= value <= high else FALSE
+        case Computed():
+            return statement.answer(duration_ns, spans, errors)
+        case Denied(of):
+            answer = truth(of, duration_ns, spans, errors)
+            return answer if answer == ERROR else TRUE - answer
+        case Every(of) | Some(of):
+            settles = FALSE if isinstance(statement, Every) else TRUE
+            answers = {truth(each, duration_ns, spans, errors) for each in of}
+            return settles if settles in answers else ERROR if ERROR in answers else TRUE - settles
+    raise TypeError(f"an ask without its answer: {statement}")
+
+
+def reduced(statement: Statement, answer: Callable[[Ask], Truth]) -> Statement:
+    """The same statement with the answers of its asks: ALWAYS, NEVER, FAILS, or what is left to say about the numbers."""
+    match statement:
+        case Asked(ask):
+            return (NEVER, ALWAYS, FAILS)[answer(ask)]
+        case Denied(of):
+            left = reduced(of, answer)
+            return NEVER if left == ALWAYS else ALWAYS if left == NEVER else left if left == FAILS else Denied(left)
+        case Every(of) | Some(of):
+            settles, unit = (NEVER, ALWAYS) if isinstance(statement, Every) else (ALWAYS, NEVER)
+            left_over = [left for each in of if (left := reduced(each, answer)) != unit]
+            if settles in left_over:
+                return settles
+            if not left_over or len(left_over) == 1:
+                return left_over[0] if left_over else unit
+            if all(left == FAILS for left in left_over):
+                return FAILS
+            return type(statement)(tuple(left_over))
+    return statement
 
 
 def asks(statement: Statement) -> Iterator[Ask]:

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from tss.core.combining import Sampler
 from tss.core.conditions.formula import TRUE
 from tss.core.conditions.program import Program
+from tss.core.conditions.statement import ALWAYS, FAILS, NEVER, Statement, asks, reduced, truth
 from tss.core.decision import Decision
-from tss.core.force.matching import ask_of
+from tss.core.force.matching import statement_of
 from tss.core.force.rule import Action, Rule, in_order
 from tss.core.otlp import Scanner
 from tss.core.parked import facts_of
@@ -28,11 +29,10 @@ class Enforcer:
     def __init__(self, rules: Iterable[Rule], program: Program | None = None) -> None:
         """``program`` asks for these rules, and perhaps for others."""
         self.rules = in_order(rules)
-        asks = [ask_of(rule) for rule in self.rules]
-        self.program = Program(asks) if program is None else program
-        self._slots = [self.program.slot(ask) for ask in asks]
+        self._statements = [statement_of(rule) for rule in self.rules]
+        self.program = Program([ask for each in self._statements for ask in asks(each)]) if program is None else program
         self._scanner = Scanner(self.program)
-        self._known: dict[bytes, Rule | None] = {}  # the rule by facts: most traces have the same few
+        self._known: dict[bytes, list[tuple[Rule, Statement | None]]] = {}  # most traces have the same few facts
 
     def knows(self, trace: Trace) -> bool:
         """Whether the rules can be applied without the trace's spans."""
@@ -40,24 +40,34 @@ class Enforcer:
 
     def decide(self, trace: Trace, sampler: Sampler) -> Decision | None:
         """The decision by the first rule that matches; None if no rule does, so that the policies decide."""
-        rule = self._rule(trace.forced) if self.knows(trace) else self.find(*trace.chunks())
+        rule = self.rule_of(trace)
         if rule is None:
             return None
         return sampler.forced(trace, rule.policy, rule.action is Action.KEEP)
 
-    def find(self, *chunks: bytes) -> Rule | None:
-        """The first rule that a trace with these spans, each chunk a serialized `TracesData`, matches."""
-        return self._rule(facts_of(chunks, self._scanner, self.program))
+    def rule_of(self, trace: Trace) -> Rule | None:
+        """The first rule that a trace matches, or None."""
+        facts = trace.forced if self.knows(trace) else facts_of(trace.chunks(), self._scanner, self.program)
+        known = self._known.get(facts)
+        if known is None:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            known = self._known[facts] = self._left(facts)
+        for rule, left in known:
+            if left is None or truth(left, trace.duration_ns(), trace.spans, trace.errors) == TRUE:
+                return rule
+        return None
 
-    def _rule(self, facts: bytes) -> Rule | None:
-        if facts in self._known:
-            return self._known[facts]
-        if len(self._known) >= _KNOWN:
-            self._known.clear()
-        matching = (
-            rule for rule, slot in zip(self.rules, self._slots, strict=True) if self.program.answer(facts, slot) == TRUE
-        )
-        found = self._known[facts] = next(matching, None)
+    def _left(self, facts: bytes) -> list[tuple[Rule, Statement | None]]:
+        """The rules that a trace with these facts may match, each with what its own numbers must still fulfil. The last one
+        may have None: nothing."""
+        found: list[tuple[Rule, Statement | None]] = []
+        for rule, said in zip(self.rules, self._statements, strict=True):
+            left = reduced(said, lambda ask: self.program.answer(facts, self.program.slot(ask)))
+            if left == ALWAYS:
+                return [*found, (rule, None)]
+            if left not in (NEVER, FAILS):
+                found.append((rule, left))
         return found
 
 
@@ -85,13 +95,11 @@ class Rulebook:
         if before == self._rules:
             return False
         self._until = -math.inf
-        asks = sorted({ask.told: ask for ask in map(ask_of, self._rules.values())}.items())
-        if (
-            not asks
-            or self.program is None
-            or not {told for told, _ in asks} <= {ask.told for ask in self.program.asks}
-        ):
-            self.program = Program([ask for _, ask in asks]) if asks else None
+        asked = {ask.told: ask for rule in self._rules.values() for ask in asks(statement_of(rule))}
+        if not self._rules:
+            self.program = None
+        elif self.program is None or not asked.keys() <= {ask.told for ask in self.program.asks}:
+            self.program = Program([ask for _, ask in sorted(asked.items())])
         return True
 
     def rules(self, now: float) -> list[Rule]:

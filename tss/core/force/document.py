@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import attrs
 
 from tss.core.force.errors import WrongRule
-from tss.core.force.matching import condition_ask, number
+from tss.core.force.matching import condition_statement, number
 from tss.core.force.rule import KINDS, STATUSES, Action, Matcher, Op, Rule, Scalar, Wanted, Where
 from tss.core.patterns import expression
 
@@ -277,7 +277,7 @@ def _nothing(given: Any) -> tuple[Any, ...]:
 
 def _condition(given: Any) -> str:
     text = _text(MAX_CONDITION, 1)(given)
-    condition_ask(text)
+    condition_statement(text)
     return text
 
 

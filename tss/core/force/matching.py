@@ -1,4 +1,4 @@
-"""What a force rule asks of a trace: a condition on its spans.
+"""What a force rule says of a trace: a condition on its spans, its root and its own numbers.
 
 The values of matchers are compared as text, because the author of a rule does not know which type a client sends: 500 matches
 "500" and 500.0, and true matches "true". Only GT, GTE, LT and LTE compare numbers; they also accept a number given as text.
@@ -18,9 +18,9 @@ from tss.core.conditions.automaton import Texts
 from tss.core.conditions.errors import ConditionError
 from tss.core.conditions.expressions import exactly, literal
 from tss.core.conditions.fields import ATTRIBUTES
-from tss.core.conditions.formula import FALSE, TRUE, All, Ask, Field, Found, Leaf, OfRoot, OfSpans, Place, Truth
-from tss.core.conditions.language import Condition, Of, parse
-from tss.core.conditions.splitting import to_formula
+from tss.core.conditions.formula import FALSE, TRUE, All, Field, Found, Leaf, OfSpans, Place, Truth
+from tss.core.conditions.of_trace import statement
+from tss.core.conditions.statement import Asked, Statement
 from tss.core.force.rule import KINDS, STATUSES, Matcher, Op, Rule, Scalar, Where
 from tss.core.otlp.valuetext import as_text
 from tss.core.patterns import expression
@@ -32,24 +32,20 @@ _PLAIN = {Where.NAME: "name", Where.KIND: "kind", Where.STATUS: "status.code"}
 _WORDS = {Where.KIND: KINDS, Where.STATUS: STATUSES}
 
 
-def ask_of(rule: Rule) -> Ask:
-    """What is asked of a trace: whether all matchers of the rule, or its condition, hold for one span and its resource."""
+def statement_of(rule: Rule) -> Statement:
+    """The rule's condition, or that all its matchers hold for one span and its resource."""
     if rule.condition:
-        return condition_ask(rule.condition)
-    return OfSpans(All(tuple(Leaf(_field(matcher), Matches(matcher)) for matcher in rule.matchers)))
+        return condition_statement(rule.condition)
+    return Asked(OfSpans(All(tuple(Leaf(_field(matcher), Matches(matcher)) for matcher in rule.matchers))))
 
 
 @functools.lru_cache(256)
-def condition_ask(text: str) -> Ask:
-    """What is asked for a condition in OTTL, on a span or on the root. Raises ValueError for any other text."""
+def condition_statement(text: str) -> Statement:
+    """What a condition in OTTL says of a trace. Raises ValueError for any other text."""
     try:
-        found: Condition = parse(text, ours=True)
+        return statement(text)
     except ConditionError as error:
         raise ValueError(f"is not a condition: {error}") from error
-    if Of.TRACE in found.owners or len(found.owners) > 1:
-        raise ValueError("must ask about spans, or about the root alone: no `trace.` path, and no root beside spans")
-    asked = to_formula(found)
-    return OfRoot(asked) if Of.ROOT in found.owners else OfSpans(asked)
 
 
 def number(value: Found) -> int | float | None:
