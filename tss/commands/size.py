@@ -20,8 +20,9 @@ CPU_SHARE = 0.6
 TRACE_BYTES, RECORD_BYTES, SPAN_ID_BYTES = 500, 55, 8
 # From a third of maxBufferBytes on quiet traces are packed, from half of it on the oldest are decided early. This lies between.
 BUFFER_SHARE = 0.42
-# Bytes of a decision in Redis, and of a parked trace's summary; zstd packs the spans of a parked trace to a fifth.
-DECISION_BYTES, PARKED_BYTES, PACKED = 150, 719, 5
+# Bytes of a decision in Redis. Those of a parked trace: its summary with the facts of twenty policies, three fields of the
+# hash, and what zstd needs at the start of its spans, which it then packs to a fifth (tests/commands/test_size.py).
+DECISION_BYTES, PARKED_BYTES, PACKED = 150, 910, 5
 # The defaults of the settings.
 PARK_AFTER_SECS, DECISION_TTL_SECS, COMMIT_INTERVAL_SECS, MAX_TRACE_SECS = 60, 3600, 5, 10_800
 GIB, HOUR_SECS = 1024 * MIB, 3600
@@ -74,7 +75,7 @@ def size(traffic: Traffic) -> Size:
     decided = traces_per_sec * traffic.keep * DECISION_TTL_SECS * DECISION_BYTES
     # A parked trace stays in Redis until its end. It is packed there, and few traces stay open for that long.
     parked_secs = max(0.0, traffic.window - PARK_AFTER_SECS)
-    parked = parked_secs * (traffic.rate * traffic.span_bytes / PACKED + traces_per_sec * PARKED_BYTES)
+    parked = parked_secs * traces_per_sec * parked_bytes(traffic.span_bytes, traffic.spans_per_trace)
     return Size(
         pods=pods,
         pods_for_cpu=for_cpu,
@@ -90,6 +91,11 @@ def size(traffic: Traffic) -> Size:
         out_bytes_per_sec=traffic.rate * traffic.keep * traffic.span_bytes,
         lag_threshold=_round_up(2 * traffic.rate / traffic.spans_per_record / pods * COMMIT_INTERVAL_SECS),
     )
+
+
+def parked_bytes(span_bytes: float, spans: float) -> float:
+    """Memory of Redis for a parked trace."""
+    return PARKED_BYTES + spans * (span_bytes / PACKED + SPAN_ID_BYTES)
 
 
 def _round_up(number: float) -> int:

@@ -24,7 +24,7 @@ FIELDS_AT_A_TIME = 5000  # a script may unpack 8,000 values onto Lua's stack
 # the fingerprint of the program that made the summary's facts. Old versions write n<id> without this third part, and ignore
 # it; later ones write there which values of the spans they looked up.
 # Redis needs about this much memory for each field, beside its value. It counts, since the limit is one of memory.
-_FIELD_BYTES = 64
+FIELD_BYTES = 64
 
 _TAKE_OVER = f"""\
 local key, token, ttl, known, known_seq = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -78,8 +78,8 @@ for at = 6, #ARGV, 4 do
     counts[id], sizes[id] = tonumber(count or 0), tonumber(size or 0)
     summaries[id] = redis.call('HSTRLEN', key, 's' .. id)
   end
-  local more = #summary - summaries[id] + #frame + {_FIELD_BYTES}
-  if counts[id] == 0 then more = more + 2 * {_FIELD_BYTES} end
+  local more = #summary - summaries[id] + #frame + {FIELD_BYTES}
+  if counts[id] == 0 then more = more + 2 * {FIELD_BYTES} end
   summaries[id], counts[id], sizes[id], bytes = #summary, counts[id] + 1, sizes[id] + more, bytes + more
   for _, value in ipairs({{'f' .. id .. counts[id], frame, 's' .. id, summary}}) do table.insert(plan, value) end
   table.insert(plan, 'n' .. id)
