@@ -101,7 +101,10 @@ def _hint(error: yaml.YAMLError, text: str) -> str:
     rows = text.splitlines()
     if mark and mark.line < len(rows) and _BOUND.search(rows[mark.line]):
         return "put a text that begins with > in quotes"
-    if isinstance(error, yaml.MarkedYAMLError) and r"'\t' that cannot start" in (error.problem or ""):
+    problem = (error.problem or "") if isinstance(error, yaml.MarkedYAMLError) else ""
+    if problem.startswith("mapping values are not allowed"):
+        return "write a mapping in braces, as in when: {status: error}, and a text with a colon in quotes"
+    if r"'\t' that cannot start" in problem:
         return "indent with spaces, not with tabs"
     return ""
 

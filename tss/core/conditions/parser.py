@@ -45,6 +45,7 @@ _WORDS = {
     **dict.fromkeys(("matches", "match", "like", "regex"), 'a pattern is asked with IsMatch(..., "pattern")'),
     **dict.fromkeys(("startswith", "starts"), 'a beginning is asked with HasPrefix(..., "text")'),
     **dict.fromkeys(("endswith", "ends"), 'an end is asked with HasSuffix(..., "text")'),
+    "between": "bounds are two comparisons joined by `and`: x >= 500 and x <= 599",
     **dict.fromkeys(("exists", "is"), "whether a value exists is asked with `!= nil`"),
 }
 """What to write in place of a word between two values."""

@@ -294,7 +294,7 @@ _WORDS = {
     **dict.fromkeys(("null", "none"), "nil"),
     **{word: f"SPAN_KIND_{word.upper()}" for word in ("internal", "server", "client", "producer", "consumer")},
     **{word: f"STATUS_CODE_{word.upper()}" for word in ("unset", "ok", "error")},
-    "service": 'resource.attributes["service.name"]',
+    **dict.fromkeys(("service", "resource"), 'resource.attributes["service.name"]'),
     "route": 'attributes["http.route"]',
 }
 _OURS = {"latency": "trace.duration_ms", "spans": "trace.spans", "errors": "trace.errors"}

@@ -154,7 +154,10 @@ def _one_status(raw: object) -> Formula:
     allowed = "error, ok or unset"
     if not isinstance(raw, str):
         meant = {code: name for name, code in _STATUS.items()}.get(raw, "") if isinstance(raw, int) else ""
-        raise refused(raw, allowed, did_you_mean(meant) if not isinstance(raw, bool) else "")
+        hint = did_you_mean(meant) if not isinstance(raw, bool) else ""
+        if isinstance(raw, int) and 100 <= raw < 600:
+            hint = f"for the status of HTTP write attribute: {{http.response.status_code: {raw}}}"
+        raise refused(raw, allowed, hint)
     if raw.lower() not in _STATUS:
         raise refused(raw, allowed, did_you_mean(nearest(raw.lower().removeprefix("status_code_"), _STATUS)))
     return _compared(f"status.code == {_STATUS[raw.lower()]}")
@@ -356,17 +359,17 @@ def _ottl(text: str) -> Statement:
     try:
         return statement(text)
     except ConditionError as error:
-        errors = [error] if _hint(text) else error.all  # what is meant as something else has no other errors
-        raise InvalidValue(*(_told(each, text) for each in errors)) from None
+        raise InvalidValue(_told(error, text), *(_told(each, text, "") for each in error.further)) from None
 
 
-def _told(error: ConditionError, text: str) -> InvalidSetting:
-    """The error's `found X, expected Y; hint` and its place in the condition."""
+def _told(error: ConditionError, text: str, meant: str | None = None) -> InvalidSetting:
+    """The error's `found X, expected Y; hint` and its place in the condition. ``meant``: in place of what the text as a whole
+    may be meant as."""
     line = f"line {error.line}, " if "\n" in text.strip() else ""
     found, _, rest = error.message.partition(", expected ")
     expected, _, hint = rest.partition("; ")
     place = f"at {line}column {error.column}"
-    hint = _hint(text) or hint
+    hint = (_hint(text) if meant is None else meant) or hint
     return InvalidSetting("", f"{found.removeprefix('found ')} {place}", expected or "an OTTL condition", hint)
 
 
@@ -375,6 +378,9 @@ def _hint(text: str) -> str:
     word = text.strip()
     if word.lower() in _STATUS:
         return f"did you mean the short form {{status: {word.lower()}}}?"
+    if status := re.search(r"(?i)\bstatus *={1,2} *\"?(unset|ok|error)\b", word):
+        name = status[1].lower()
+        return f"did you mean status.code == STATUS_CODE_{name.upper()}, or the short form {{status: {name}}}?"
     key = word.partition(":")[0].strip().strip("{ ")
     if key in KEYS and word != key:
         return "short forms are a mapping: write it without quotes, as in when: {status: error}"

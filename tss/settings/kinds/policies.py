@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import cast
@@ -58,9 +59,16 @@ def _read_name(raw: object) -> str:
 
 def _read_drop(raw: object) -> bool:
     if raw is not True:
-        hint = "leave drop out; keep says the rate of what is kept" if raw is False else ""
+        hint = "write drop: true"
+        if raw is False:
+            hint = "leave drop out; keep says the rate of what is kept"
+        elif isinstance(raw, int | float) and 0 < raw < 1:
+            hint = f"to drop this share of the traces, keep the rest: keep: {1 - raw:.12g}"
         raise refused(raw, "true", hint)
     return True
+
+
+_FRACTION = re.compile(r"([0-9]{1,9}) *(?:/|in|of|out of) *([1-9][0-9]{0,8})")
 
 
 def _read_keep(raw: object) -> float:
@@ -69,6 +77,11 @@ def _read_keep(raw: object) -> float:
     except InvalidValue:
         if raw is True or (isinstance(raw, str) and raw.lower() in {"all", "always", "everything"}):
             raise refused(raw, rate.allowed, "write keep: 1 to keep all") from None
+        if raw is None:
+            raise refused(raw, rate.allowed, "write keep: 1 to keep all") from None
+        if isinstance(raw, str) and (fraction := _FRACTION.fullmatch(raw.strip())):
+            share = int(fraction[1]) / int(fraction[2])
+            raise refused(raw, rate.allowed, f"write {share:.12g}") from None
         if raw is False or (isinstance(raw, str) and raw.lower() in {"none", "never", "nothing"}):
             raise refused(raw, rate.allowed, "write drop: true in place of keep") from None
         raise
@@ -94,6 +107,7 @@ _READERS: Mapping[str, Callable[[object], object]] = {
 _INSTEAD = {
     "shadow": "write mode: shadow",
     "dryRun": "write mode: shadow",
+    "unless": "write when: {not: ...}",
     "enabled": "remove a policy that is off, or write mode: shadow",
     "type": "the Collector's policies go below sampling.otelTailSampling; `tss import otel` translates them",
 }
@@ -116,6 +130,8 @@ def _read_key(name: object, raw: object) -> tuple[object, object]:
     if name in _READERS:
         return name, _READERS[str(name)](raw)
     hint = _INSTEAD.get(str(name), "") or did_you_mean(_meant(name))
+    if not hint and isinstance(raw, dict) and raw.keys() & {"keep", "drop"}:
+        hint = f"the name is a key of its own: {{name: {name!s:.64}, ...}}"
     if not hint and name in KEYS:
         hint = f"put it below when: when: {{{name}: ...}}"
     raise InvalidValue(InvalidSetting("", "an unknown key", ", ".join(_READERS), hint))
