@@ -33,7 +33,7 @@ test-unit: .venv/.lock ## core, settings, tasks, edges. ARGS='-k ledger'
 
 test-simulation: .venv/.lock ## the whole daemon over fakes and a simulated clock, in many seeds; compiled, and interpreted
 	@$(ALL); run $(PY) -m pytest tests/simulation -n $(WORKERS) $(ARGS); \
-	  run env INTERPRETED=1 $(PY) -m pytest tests/simulation tests/core tests/oracles tests/state tests/tasks -n $(WORKERS) $(ARGS); done_all
+	  run env INTERPRETED=1 EXAMPLES=$${EXAMPLES:-25} $(PY) -m pytest tests/simulation tests/core tests/oracles tests/state tests/tasks -n $(WORKERS) $(ARGS); done_all
 
 # What ARGS choose may all be of one kind; 5 is pytest's word for "no test".
 NONE_IS_FINE := $(if $(ARGS),|| [ $$? -eq 5 ])

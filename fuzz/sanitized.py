@@ -18,6 +18,8 @@ import sys
 import sysconfig
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from pathlib import Path
 from random import Random
@@ -89,22 +91,29 @@ def _source(module: str) -> str:
 
 
 def build(compiler: str, flags: Sequence[str]) -> Path:
-    """Compile what is newer than what is in the cache, there; returns the folder."""
+    """Compile what is newer than what is in the cache, there, as many at a time as there are processors; returns the folder."""
     folder = CACHE / Path(compiler).name
     folder.mkdir(parents=True, exist_ok=True)
     shared = [*(ROOT / "tss" / "core").rglob("*.p[yx][xd]"), *(ROOT / _source(module) for module in MODULES)]
     newest = max(path.stat().st_mtime for path in shared)
-    for module in MODULES:
-        built, source = _built(folder, module), folder / f"{module}.c"
-        if built.exists() and built.stat().st_mtime > newest:
-            continue
-        subprocess.run(
-            [sys.executable, "-m", "cython", "-3", "-X", "annotation_typing=False", "--module-name", module, _source(module), "-o", source],
-            check=True, cwd=ROOT,
-        )  # fmt: skip
-        include = sysconfig.get_path("include")
-        subprocess.run([compiler, *FLAGS, *flags, f"-I{include}", source, "-o", built], check=True)
+    stale = [
+        module for module in MODULES
+        if not (built := _built(folder, module)).exists() or built.stat().st_mtime <= newest
+    ]  # fmt: skip
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(partial(_compile, folder, (compiler, *FLAGS, *flags)), stale):
+            pass  # an error comes out here
     return folder
+
+
+def _compile(folder: Path, command: Sequence[str], module: str) -> None:
+    source = folder / f"{module}.c"
+    subprocess.run(
+        [sys.executable, "-m", "cython", "-3", "-X", "annotation_typing=False", "--module-name", module, _source(module), "-o", source],
+        check=True, cwd=ROOT,
+    )  # fmt: skip
+    include = sysconfig.get_path("include")
+    subprocess.run([*command, f"-I{include}", source, "-o", _built(folder, module)], check=True)
 
 
 def _seeds() -> Path:

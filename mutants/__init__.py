@@ -1,4 +1,4 @@
-"""Do the tests notice a mistake? Seeded mutations of `tss.state`, `tss.tasks` and `tss.edges`, each against the tests that reach it.
+"""Do the tests notice a mistake? Seeded mutations, each against the tests that reach it: of `tss.state`, `tss.tasks` and `tss.edges`, or of what decides.
 
 `mutating` finds every place where a mistake could be made and makes one there; `planted` holds mistakes that reviewers
 made by hand; `covering` (a pytest plugin) notes which test calls which function; `judging` (another) notes why a test

@@ -24,29 +24,42 @@ import yaml
 from mutants.judging import NOT_COLLECTED
 from mutants.mutating import Mutation, chosen, mutations_of
 from mutants.planted import PLANTED, Planted
+from tests.core.conftest import OF_BOTH
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "mutants"
 TREE = CACHE / "tree"
-FOLDERS = ["tss/state", "tss/tasks", "tss/edges"]
+FOLDERS = {
+    "tasks": ["tss/state", "tss/tasks", "tss/edges"],
+    "core": ["tss/core/policies", "tss/core/conditions", "tss/core/collector", "tss/core/combining.py", "tss/core/weights.py"],
+}  # fmt: skip
 # In this order: a test of a later group is run only when no test of an earlier one has noticed the mistake.
 # - What needs no other server than the embedded ones.
 # - Of the simulation every fortieth seed: each seed reaches nearly all of the tasks.
 # - What uses the clients of `tss.edges` in its own process, against real servers. Other real tests start daemons of
 #   their own, whose calls are not seen from here.
-GROUPS = [
+_SEEDS = [
+    f"tests/simulation/test_laws.py::test_the_laws_are_kept{who}[{seed}]"
+    for seed in range(0, 200, 40) for who in ("", "_by_a_fleet_with_redis")
+]  # fmt: skip
+_TASKS = [
     [
         "tests/state", "tests/tasks", "tests/edges", "tests/contracts", "tests/test_ending.py", "tests/test_fleet.py",
         "tests/commands/test_force.py", "tests/simulation/test_destinations_joined.py",
     ],
-    [f"tests/simulation/test_laws.py::test_the_laws_are_kept{who}[{seed}]"
-     for seed in range(0, 200, 40) for who in ("", "_by_a_fleet_with_redis")],
+    _SEEDS,
     [
         f"tests/real/test_{name}.py"
         for name in ("redis_edge", "redis_link", "redis_failover", "force_store", "kafka_edge", "kafka_topic",
                      "replaced_topic", "rebalances", "foreign_headers", "datadog_agent", "otlp_faults")
     ],
 ]  # fmt: skip
+# What decides is asked by its own tests, and by worlds with twenty policies.
+_RULED = [
+    f"tests/simulation/test_laws.py::test_the_laws_are_kept_{who}with_twenty_policies[{seed}]"
+    for seed in range(0, 40, 20) for who in ("", "by_a_fleet_")
+]  # fmt: skip
+GROUPS = {"tasks": _TASKS, "core": [["tests/core"], _RULED]}
 MOST_TESTS = 400  # of one mutation: those that call the fewest functions come first, so these are about it
 START_SECS = 60  # for the interpreter, the collection and the embedded servers, on a busy machine
 LIMIT_SECS = 60  # of one test, beside ten times what it takes without a mistake
@@ -82,6 +95,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m mutants", description=__doc__)
     parser.add_argument("--mutations", type=int, default=100, help="how many of the possible ones (default 100)")
     parser.add_argument("--seed", type=int, default=15, help="which of them (default 15)")
+    parser.add_argument(
+        "--part", default="tasks", choices=FOLDERS, help="state, tasks and edges (default), or what decides"
+    )
     parser.add_argument("--only", default="", help="those whose name has this in it")
     parser.add_argument("--minutes", type=float, default=600, help="stop then; what is known is kept for the next run")
     parser.add_argument("--planted", action="store_true", help="the mistakes in mutants/planted.py alone")
@@ -93,10 +109,10 @@ def main() -> int:
     planted_well = _run_planted(asked.only)
     if asked.planted:
         return 0 if planted_well else 1
-    mutations = [each for each in mutations_of(TREE, FOLDERS) if asked.only in each.name]
+    mutations = [each for each in mutations_of(TREE, FOLDERS[asked.part]) if asked.only in each.name]
     picked = chosen(mutations, asked.mutations, asked.seed)
     print(f"{len(picked)} of {len(mutations)} mutations, seed {asked.seed}", flush=True)
-    results = _judge_all(picked, until)
+    results = _judge_all(picked, GROUPS[asked.part], until)
     unexplained = _report(picked, results)
     return 0 if planted_well and not unexplained and len(results) == len(picked) else 1
 
@@ -154,19 +170,21 @@ def _pytest(tests: Sequence[str], plugin: str, into: Path, secs: float, *, inter
 Covered = Mapping[str, tuple[float, list[str]]]  # by test: its seconds, and the functions it calls
 
 
-def _covering(number: int) -> Covered:
+def _covering(group: Sequence[str]) -> Covered:
     """Of a group. What is known of a test file is good as long as neither it nor a module that its tests call has
     changed."""
     kept = CACHE / "covering.json"
     known: dict[str, tuple[str, Covered]] = json.loads(kept.read_text()) if kept.exists() else {}
-    names = [name for test in GROUPS[number] for name in _files_of(test)]
+    names = [name for test in group for name in _files_of(test)]
     unknown = [name for name in names if name not in known or known[name][0] != _state(name, known[name][1])]
     if unknown:
-        print(f"finding out which test calls what, {number + 1} of {len(GROUPS)}: some minutes", flush=True)
+        print(f"finding out which test calls what, in {len(unknown)} files: some minutes", flush=True)
         part = CACHE / "covering.part"
         # Interpreted, for nothing hears the calls of what is compiled.
         _pytest(unknown, "mutants.covering", part, 3600, interpreted=True)
         heard: Covered = json.loads(part.read_text())
+        if not heard:
+            raise SystemExit(f"no test was run: see {CACHE / 'pytest.log'}")
         for name in unknown:
             own = {test: it for test, it in heard.items() if test == name or test.startswith(f"{name}::")}
             known[name] = _state(name, own), own
@@ -175,9 +193,11 @@ def _covering(number: int) -> Covered:
 
 
 def _files_of(test: str) -> list[str]:
-    """Of a folder, the test files in it; of anything else, itself."""
+    """Of a folder, the test files in it that run interpreted; of anything else, itself."""
     there = TREE / test
-    return [str(path.relative_to(TREE)) for path in sorted(there.rglob("test_*.py"))] if there.is_dir() else [test]
+    if not there.is_dir():
+        return [test]
+    return [str(path.relative_to(TREE)) for path in sorted(there.rglob("test_*.py")) if path.name not in OF_BOTH]
 
 
 def _state(name: str, covered: Covered) -> str:
@@ -203,20 +223,20 @@ def _tests_of(mutation: Mutation, covered: Covered) -> dict[str, float]:
 # -- the verdicts
 
 
-def _judge_all(picked: Sequence[Mutation], until: float) -> dict[str, Result]:
+def _judge_all(picked: Sequence[Mutation], groups: Sequence[list[str]], until: float) -> dict[str, Result]:
     """By name; less than all of them when time is up. A proof counts more than a crash, that more than a hang, and that
     more than to survive."""
     results = {mutation.name: Result(Verdict.UNREACHED) for mutation in picked}
     known = _Known()
     explained = _explained()
-    for number in range(len(GROUPS)):
+    for number, group in enumerate(groups):
         # What is explained needs no slower tests once the quick ones have not noticed it.
         still = [
             mutation
             for mutation in picked
             if results[mutation.name].verdict not in SETTLED and not (number and mutation.name in explained)
         ]
-        covered = _covering(number) if still else {}
+        covered = _covering(group) if still else {}
         for mutation in still:
             if time.monotonic() > until:
                 return {name: result for name, result in results.items() if result.verdict in SETTLED}

@@ -1,4 +1,4 @@
-"""A pytest plugin that notes which functions of `tss.state`, `tss.tasks` and `tss.edges` each test calls, and how long it takes.
+"""A pytest plugin that notes which functions of `tss.core`, `tss.state`, `tss.tasks` and `tss.edges` each test calls, and how long it takes.
 
 By calls and not by lines, since a trace function that declines a frame costs little; and by `sys.settrace`, since Python
 3.11 has no `sys.monitoring`. What runs in other processes is not seen.
@@ -17,7 +17,7 @@ from types import CodeType, FrameType
 
 import pytest
 
-WATCHED = (f"{os.sep}tss{os.sep}tasks{os.sep}", f"{os.sep}tss{os.sep}edges{os.sep}")
+WATCHED = tuple(f"{os.sep}tss{os.sep}{name}{os.sep}" for name in ("core", "state", "tasks", "edges"))
 
 
 class Covering:

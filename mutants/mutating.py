@@ -50,8 +50,8 @@ def chosen(mutations: list[Mutation], count: int, seed: int) -> list[Mutation]:
 
 
 def mutations_of(root: Path, folders: list[str]) -> list[Mutation]:
-    """All of these folders, in the order of files and lines."""
-    paths = [path for folder in folders for path in sorted((root / folder).rglob("*.py"))]
+    """All of these folders and files, in the order of files and lines."""
+    paths = [path for each in folders for path in sorted((root / each).rglob("*.py")) or [root / each]]
     return [each for path in paths for each in mutations_in(str(path.relative_to(root)), path.read_bytes())]
 
 

@@ -4,7 +4,7 @@ import os
 
 from tests.interpreted import ASKED
 
-_OF_BOTH = [
+OF_BOTH = [
     "test_apm_stats_walk.py",
     "test_otlp_differential.py",
     "test_otlp_lineage.py",
@@ -15,4 +15,4 @@ _OF_BOTH = [
     "test_spanmetrics_differential.py",
 ]
 
-collect_ignore = _OF_BOTH if os.environ.get(ASKED) else []
+collect_ignore = OF_BOTH if os.environ.get(ASKED) else []
