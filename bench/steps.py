@@ -27,7 +27,6 @@ from tss.core.packing import Packer, train
 from tss.core.partition import Partition
 from tss.core.policies import policies
 from tss.core.preparing import Preparation, weigh
-from tss.core.record import Record
 from tss.core.weights import Weight
 from tss.settings import Sampling, SpanCompression
 
@@ -35,7 +34,7 @@ BATCH = 1_000  # records, as a poll brings them
 ROUNDS = 5
 QUIET_MS = 2_000
 FAR = 1 << 40
-STEPS = ("scan", "record", "add", "evaluate", "prepare", "weigh", "join", "gzip", "settle", "pack", "scan 20")
+STEPS = ("scan", "add", "evaluate", "prepare", "weigh", "join", "gzip", "settle", "pack", "scan 20")
 ASIDE = {"pack", "scan 20"}  # not on each record's way
 
 TWENTY = Scanner(program=twenty())  # one for all rounds
@@ -67,20 +66,20 @@ def run(values: Sequence[bytes], keep: float = 0.0) -> Steps:
     waits = Waits(QUIET_MS, 600_000, FAR)
     buffer = Buffer(Limits(FAR, FAR, FAR, FAR), waits, Memory(), program=sampler.program)
     home = Partition(0, 0, FAR, replay_secs=60)
-    find = Scanner(sampler.program).fragments
+    scanner = Scanner(sampler.program)
     for first in range(0, len(values), BATCH):
         batch = [bytes(bytearray(value)) for value in values[first : first + BATCH]]
+        records, twenty_records = scanner.records(), TWENTY.records()
         with steps.timed("scan"):
-            fragments = [find(value, Encoding.AUTO, scan_errors) for value in batch]
+            for at, value in enumerate(batch, offset):
+                records.add(0, at, 1000 + at * STEP_MS)
+                scanner.read(value, Encoding.AUTO, records, scan_errors)
         with steps.timed("scan 20"):
-            for value in batch:
-                TWENTY.fragments(value, Encoding.AUTO, scan_errors)
-        with steps.timed("record"):
-            records = [
-                Record(0, offset + at, 1000 + (offset + at) * STEP_MS, each) for at, each in enumerate(fragments)
-            ]
+            for at, value in enumerate(batch, offset):
+                twenty_records.add(0, at, 1000 + at * STEP_MS)
+                TWENTY.read(value, Encoding.AUTO, twenty_records, scan_errors)
         offset += len(batch)
-        del batch, fragments
+        del batch, twenty_records
         with steps.timed("add"):
             buffer.add_some(home, records, 0, len(records), FAR)
         del records

@@ -25,6 +25,7 @@ from tss.core.formats.spanmetrics import reference as plain_spanmetrics
 from tss.core.otlp import (
     Encoding,
     Fragment,
+    Records,
     ScanError,
     ScanErrorReason,
     lineage,
@@ -150,8 +151,11 @@ def _trace(fragment: Fragment) -> Trace:
     partition = Partition(0, 0, 300_000)
     partition.ledger.read(0)
     trace = Trace(fragment.trace_id, partition, 0)
-    trace.absorb(fragment)
-    trace.hold(partition, 0, fragment)
+    records = Records()
+    records.add(0, 0, 0)
+    records.append(fragment)
+    trace.absorb(records, 0)
+    trace.hold(partition, 0, records, 0)
     trace.decision = Decision(Verdict.KEEP, "fuzz", Reason.ROOT_QUIET, 1.0)
     return trace
 

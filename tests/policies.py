@@ -32,7 +32,6 @@ from tss.core.otlp import Encoding, ScanError, Scanner
 from tss.core.otlp.jsonform import read as read_json
 from tss.core.otlp.wire import varint_bytes
 from tss.core.partition import Partition
-from tss.core.record import Record
 
 NOW_MS = 1_800_000_000_000
 LATER_MS = NOW_MS + 10**12  # after every wait
@@ -83,9 +82,11 @@ def verdicts(plan: Plan, sampler: Sampler, records: Iterable[Wire]) -> dict[byte
     dead_letters: list[ScanError] = []  # spans without a valid id; no trace has them
     met: dict[bytes, None] = {}
     for offset, (value, encoding) in enumerate(records):
-        fragments = scanner.fragments(value, encoding, dead_letters)
-        met |= dict.fromkeys(each.trace_id for each in fragments if each.trace_id not in met)
-        buffer.add(home, Record(0, offset, NOW_MS, fragments), NOW_MS)
+        record = scanner.records()
+        record.add(0, offset, NOW_MS)
+        scanner.read(value, encoding, record, dead_letters)
+        met |= dict.fromkeys(trace_id for trace_id, _ in record.pieces(0) if trace_id not in met)
+        buffer.add(home, record, NOW_MS)
     buffer.reach(home, LATER_MS)
     found = evaluate(buffer.take(), sampler, buffer)
     decided = {trace.trace_id: trace.decision for trace in (*found.kept, *found.ended) if trace.decision is not None}

@@ -11,11 +11,10 @@ from typing import Protocol
 import attrs
 import trio
 
-from tests.core.spans import message, span, trace_id
+from tests.core.spans import Row, message, rows, span, trace_id
 from tss.core.errors import CannotCommit
 from tss.core.partition import Commit
 from tss.core.polled import Polled
-from tss.core.record import Record
 from tss.core.startposition import StartPosition
 
 PATIENCE_SECS = 40.0  # joins wait for the members that are there, lost sessions for their end
@@ -98,7 +97,7 @@ class Notebook:
     member: Member | None = None
     starts: dict[int, StartPosition] = attrs.field(factory=dict)  # of what is assigned now
     events: list[tuple[str, tuple[int, ...]]] = attrs.field(factory=list)
-    records: list[Record] = attrs.field(factory=list)
+    records: list[Row] = attrs.field(factory=list)
     polls: list[Polled] = attrs.field(factory=list)
     next: dict[int, int] = attrs.field(factory=dict)  # the offset after the last record read
     on_revoke: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
@@ -135,10 +134,11 @@ class Notebook:
         assert self.member is not None
         polled = await self.member.poll()
         self.polls.append(polled)
-        for record in polled.records:
+        read = rows(polled.records)
+        for record in read:
             assert record.partition in self.starts, "a record of a partition that is not ours"
             self.next[record.partition] = max(self.next[record.partition], record.offset + 1)
-        self.records += polled.records
+        self.records += read
         return polled
 
     async def poll_until(self, done: Callable[[], bool]) -> None:

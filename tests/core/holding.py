@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 from bench.corpus import Corpus
+from tests.core.spans import scanned
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
-from tss.core.otlp import Encoding, Scanner
+from tss.core.otlp import Scanner
 from tss.core.packing import train
 from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.edges import heap
 
 PAGE_BYTES = 4096
@@ -39,8 +39,7 @@ def main() -> None:
     before, offset = resident(), 0
     for group in groups:
         for _, value in group.records:
-            fragments = scanner.fragments(bytes(bytearray(value)), Encoding.OTLP_PROTO, [])
-            buffer.add(home, Record(0, offset, 1000 + 2 * offset, fragments), 10**15)
+            buffer.add(home, scanned(scanner, bytes(bytearray(value)), offset, 1000 + 2 * offset), 10**15)
             offset += 1
         samples = buffer.packer.samples()
         if samples:

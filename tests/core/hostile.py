@@ -274,8 +274,9 @@ class Daemon:
             messages = messages[read.taken :]
             self.buffer.polled_bytes = read.held_bytes
             self._note()
-            for each in read.records:
-                self.buffer.add(self.homes[each.partition], each, FAR)
+            for number in range(len(read.records)):
+                home = self.homes[read.records.place(number)[0]]
+                self.buffer.add_some(home, read.records, number, number + 1, FAR)
                 if self.buffer.closed_bytes > self.buffer.limits.closed_bytes:
                     self._decide()
             self._note()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import attrs
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
-from tss.core.otlp import Encoding, Fragment, Scanner
+from tss.core.otlp import Encoding, Fragment, Records, Scanner
 from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.core.trace import Trace
 
 
@@ -57,16 +57,67 @@ def fragment(
     )  # fmt: skip
 
 
-def record(offset: int, at_secs: float, *fragments: Fragment, partition: int = 0) -> Record:
-    return Record(partition, offset, round(at_secs * 1000), fragments)
+def one_record(partition: int, offset: int, timestamp_ms: int, fragments: Iterable[Fragment]) -> Records:
+    """A batch of one record."""
+    records = Records()
+    records.add(partition, offset, timestamp_ms)
+    for each in fragments:
+        records.append(each)
+    return records
+
+
+def record(offset: int, at_secs: float, *fragments: Fragment, partition: int = 0) -> Records:
+    return one_record(partition, offset, round(at_secs * 1000), fragments)
+
+
+@attrs.frozen
+class Row:
+    """One record of a batch, with its fragments."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    fragments: tuple[Fragment, ...]
+
+
+def rows(records: Records) -> list[Row]:
+    return [Row(*records.place(number), records.fragments(number)) for number in range(len(records))]
+
+
+def lone(fragment: Fragment) -> Records:
+    """A batch of one record with this fragment, which has number 0."""
+    return one_record(0, 0, 0, (fragment,))
+
+
+def scanned(
+    scanner: Scanner, value: bytes, offset: int = 0, timestamp_ms: int = 0, encoding: Encoding = Encoding.OTLP_PROTO
+) -> Records:
+    """A batch of one record of partition 0 with this value. What cannot be read is left out."""
+    records = scanner.records()
+    records.add(0, offset, timestamp_ms)
+    scanner.read(value, encoding, records, [])
+    return records
+
+
+def batch(several: Sequence[Records]) -> Records:
+    """All records of several batches of the same programs in one."""
+    records = Records(several[0].program, several[0].rules) if several else Records()
+    for each in several:
+        for number in range(len(each)):
+            records.add(*each.place(number))
+            for fragment in each.fragments(number):
+                records.append(fragment)
+    return records
 
 
 def whole(payload: bytes) -> Trace:
     """A trace of one record, which holds these spans. Nothing was asked of them."""
     trace = Trace(trace_id(0), Partition(0, 0, 300_000), 0)
-    found = Scanner().fragments(payload, Encoding.OTLP_PROTO, [])
-    for each in found:
-        trace.absorb(each)
+    found = scanned(Scanner(), payload)
+    for at in range(len(found.fragments(0))):
+        trace.absorb(found, at)
+    ids = bytes(8 * trace.spans)
+    all_of_it = Fragment(trace.trace_id, payload, trace.spans, trace.errors, 0, 0, False, ids, b"")
     trace.home.ledger.read(0)
-    trace.hold(trace.home, 0, Fragment(trace.trace_id, payload, trace.spans, trace.errors, 0, 0, False, b"", b""))
+    trace.hold(trace.home, 0, lone(all_of_it), 0)
     return trace

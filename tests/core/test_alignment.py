@@ -5,20 +5,20 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.spans import fragment
+from tests.core.spans import fragment, one_record
 from tss.core.alignment import SILENCE_MS, WAITING_BYTES, Alignment, ReadRecord, ends_of, still_ours
-from tss.core.record import Record
+from tss.core.otlp import Records
 
 AHEAD_MS = 1000
 WALL = 10**12
 
 
-def record(partition: int, offset: int, ms: int) -> Record:
-    return Record(partition, offset, ms, (fragment(offset + 1),))
+def record(partition: int, offset: int, ms: int) -> Records:
+    return one_record(partition, offset, ms, (fragment(offset + 1),))
 
 
 def taken(alignment: Alignment, wall_ms: int = WALL, most: int = 1000) -> list[tuple[int, int]]:
-    return [(read.record.partition, read.record.offset) for read in alignment.take(most, wall_ms)]
+    return [(read.partition.id, read.offset) for read in alignment.take(most, wall_ms)]
 
 
 def of(*ids: int) -> Alignment:
@@ -29,13 +29,13 @@ def of(*ids: int) -> Alignment:
 
 def add(alignment: Alignment, partition: int, *times_ms: int, wall_ms: int = WALL, offset: int = 0) -> None:
     for number, ms in enumerate(times_ms, offset):
-        alignment.add(record(partition, number, ms), (), wall_ms)
+        alignment.add(record(partition, number, ms), 0, (), wall_ms)
 
 
 def test_law_5_headers_wait_like_spans() -> None:
     alignment = of(0, 1)
     for offset in range(5):
-        alignment.add(record(0, offset, 1000), (("tenant", bytes(WAITING_BYTES // 4)),), WALL)
+        alignment.add(record(0, offset, 1000), 0, (("tenant", bytes(WAITING_BYTES // 4)),), WALL)
     assert alignment.hold() == {0}
     alignment.forget([0])
     assert alignment.hold() == set()
@@ -113,7 +113,7 @@ def test_law_5_what_waits_has_a_limit_in_bytes_and_reading_does_not_flap() -> No
     add(alignment, 1, 1000)
     large = fragment(1, size=WAITING_BYTES // 4)
     for offset in range(4):
-        alignment.add(Record(0, offset, 90_000 + 1000 * offset, (large,)), (), WALL)
+        alignment.add(one_record(0, offset, 90_000 + 1000 * offset, (large,)), 0, (), WALL)
     assert [*taken(alignment)] == [(1, 0)]
     assert alignment.hold() == set()
     add(alignment, 0, 99_000, offset=4)
@@ -141,11 +141,11 @@ def test_all_goes_in_order_and_within_the_bound(logs: list[list[int]], most: int
     while any(rest.values()):
         id = chance.choice([id for id, log in rest.items() if log])  # type: ignore[attr-defined]
         offset, ms = rest[id].pop(0)
-        alignment.add(record(id, offset, ms), (), WALL)
+        alignment.add(record(id, offset, ms), 0, (), WALL)
         while some := alignment.take(most, WALL):
             gone += some
             assert len(some) <= most
-            newest_ms = max(read.record.timestamp_ms for read in some)
+            newest_ms = max(read.timestamp_ms for read in some)
             for other, log in enumerate(logs):
                 if rest[other]:  # there is more of it to come
                     read_ms = max(log[: len(log) - len(rest[other])], default=-AHEAD_MS)
@@ -155,5 +155,5 @@ def test_all_goes_in_order_and_within_the_bound(logs: list[list[int]], most: int
     while some := alignment.take(most, WALL):
         gone += some
     for id, log in enumerate(logs):
-        assert [read.record.offset for read in gone if read.record.partition == id] == [*range(len(log))]
+        assert [read.offset for read in gone if read.partition.id == id] == [*range(len(log))]
     assert ends_of(gone) == {id: len(log) for id, log in enumerate(logs) if log}

@@ -16,13 +16,12 @@ from itertools import accumulate
 import attrs
 import pytest
 
-from tests.core.spans import fragment, trace_id
+from tests.core.spans import fragment, one_record, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Memory
-from tss.core.otlp import Fragment
+from tss.core.otlp import Fragment, Records
 from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.core.streamtime import GRACE_MS
 
 EPOCH_MS = 1_700_000_000_000
@@ -39,7 +38,7 @@ class Written:
     """A record, and the moment (ms) from which on it can be read."""
 
     at_ms: int
-    record: Record
+    record: Records
 
 
 @attrs.frozen
@@ -96,13 +95,13 @@ def log_of(world: str, seed: int) -> list[Written]:
         ids = [chance.choice(known[-6:])] if chance.random() < 0.6 else [len(known)]
         known += [id for id in ids if id == len(known)]
         pieces = tuple(_piece(id, offset, chance) for id in ids)
-        log.append(Written(now_ms, Record(0, offset, skewed_ms, pieces)))
+        log.append(Written(now_ms, one_record(0, offset, skewed_ms, pieces)))
     return log
 
 
 def times_of(log: Sequence[Written]) -> list[int]:
     """The largest timestamp (ms) up to each record."""
-    return [*accumulate([written.record.timestamp_ms for written in log], max)]
+    return [*accumulate([written.record.place(0)[2] for written in log], max)]
 
 
 def _piece(id: int, number: int, chance: random.Random) -> Fragment:
@@ -124,8 +123,9 @@ class Reader:
 
     def add(self, written: Written, wall_ms: int) -> None:
         self.buffer.add(self.partition, written.record, wall_ms)
-        self._take(written.record.offset)
-        self.next = written.record.offset + 1
+        _, offset, _ = written.record.place(0)
+        self._take(offset)
+        self.next = offset + 1
 
     def reach(self, wall_ms: int) -> None:
         self.buffer.reach(self.partition, wall_ms)
@@ -198,7 +198,9 @@ def test_law_3_one_log_is_a_clock_ahead_or_a_late_producer() -> None:
     record was written. The log is the same, so a reader of the backlog has to close the trace in both cases.
     """
     log = [
-        Written(EPOCH_MS + at_ms, Record(0, offset, EPOCH_MS + stamp_ms, (fragment(id, (offset,), root=offset < 2),)))
+        Written(
+            EPOCH_MS + at_ms, one_record(0, offset, EPOCH_MS + stamp_ms, (fragment(id, (offset,), root=offset < 2),))
+        )
         for offset, (at_ms, stamp_ms, id) in enumerate([(0, 0, 1), (33_000, 33_000, 2), (33_100, 1_000, 1)])
     ]
     late_producer = Reader()

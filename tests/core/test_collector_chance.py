@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.core.spans import fragment, message
+from tests.core.spans import fragment, lone, message
 from tss.core.collector import read
 from tss.core.collector.sampler import Collector
 from tss.core.decision import Decision, Reason
@@ -50,7 +50,7 @@ def decisions(*policies: dict[str, Any]) -> list[Decision]:
 
 def closed(id: bytes, seen: Fragment, by: Collector) -> Trace:
     trace = Trace(id, Partition(0, 0, 0), 0)
-    trace.absorb(seen, by.program)
+    trace.absorb(lone(seen), 0, by.program)
     trace.reason = Reason.DECISION_WAIT
     return trace
 

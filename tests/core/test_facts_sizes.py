@@ -7,16 +7,15 @@ import tracemalloc
 import pytest
 
 from tests.core.programs import Is
-from tests.core.spans import message, record, span
+from tests.core.spans import message, scanned, span
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.conditions.formula import Field, Leaf, Not, OfRoot, OfSpans, Place, Window
 from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.memory import Memory
-from tss.core.otlp import Encoding, Scanner
-from tss.core.otlp.fragment import facts_bytes
+from tss.core.otlp import Scanner
 from tss.core.packing import Packer
 from tss.core.partition import Partition
-from tss.core.trace import PACK_MIN_BYTES, TRACE_BYTES
+from tss.core.trace import PACK_MIN_BYTES, TRACE_BYTES, facts_bytes
 
 NAME = Field(Place.SPAN, "name")
 TWENTY = Program([OfSpans(Leaf(NAME, Is(f"span {number}"))) for number in range(20)])
@@ -33,13 +32,13 @@ def growth(program: Program) -> tuple[float, float]:
     buffer, home, scanner = a_buffer(program), Partition(0, 0, 10**15), Scanner(program)
     payloads = [message([span(number, number, start_ms=number + 1)]) for number in range(5_000)]
     for offset in range(2_000):  # what comes first takes more: tables grow
-        buffer.add(home, record(offset, 1.0, *scanner.fragments(payloads[offset], Encoding.OTLP_PROTO, [])), 10**15)
+        buffer.add(home, scanned(scanner, payloads[offset], offset, 1000), 10**15)
     before = buffer.open_bytes
     tracemalloc.start()
     try:
         for offset in range(2_000, 5_000):
             copy = bytes(bytearray(payloads[offset]))
-            buffer.add(home, record(offset, 1.0, *scanner.fragments(copy, Encoding.OTLP_PROTO, [])), 10**15)
+            buffer.add(home, scanned(scanner, copy, offset, 1000), 10**15)
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -64,7 +63,7 @@ def test_what_is_packed_keeps_its_facts_and_their_bytes() -> None:
     buffer, home, scanner = a_buffer(ROOTED), Partition(0, 0, 10**15), Scanner(ROOTED)
     one = span(1, 1)
     one.attributes.add(key="k").value.string_value = "text " * PACK_MIN_BYTES
-    buffer.add(home, record(0, 1.0, *scanner.fragments(message([one]), Encoding.OTLP_PROTO, [])), 10**15)
+    buffer.add(home, scanned(scanner, message([one]), 0, 1000), 10**15)
     (trace,) = buffer._open.all()
     before, facts = trace.size, trace.facts
     assert trace.pack(Packer()) > 0
@@ -74,7 +73,7 @@ def test_what_is_packed_keeps_its_facts_and_their_bytes() -> None:
 
 def test_a_trace_that_was_parked_counts_its_facts_still() -> None:
     buffer, home, scanner = a_buffer(ROOTED), Partition(0, 0, 10**15), Scanner(ROOTED)
-    buffer.add(home, record(0, 1.0, *scanner.fragments(message([span(1, 1)]), Encoding.OTLP_PROTO, [])), 10**15)
+    buffer.add(home, scanned(scanner, message([span(1, 1)]), 0, 1000), 10**15)
     (trace,) = buffer._open.all()
     summary, _ = trace.leave()
     buffer.park(trace)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.spans import fragment, message, record, span, trace_id, whole
+from tests.core.spans import fragment, lone, message, record, span, trace_id, whole
 from tests.core.test_force_matching import rule
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
@@ -39,8 +39,8 @@ def trace_of(number: int, *, error: bool = False) -> Trace:
     part = fragment(number, root=True, payload=payload, errors=int(error))
     trace = Trace(part.trace_id, Partition(0, 0, 300_000), number)
     trace.home.ledger.read(number)
-    trace.absorb(part)
-    trace.hold(trace.home, number, part)
+    trace.absorb(lone(part), 0)
+    trace.hold(trace.home, number, lone(part), 0)
     trace.reason = Reason.ROOT_QUIET
     return trace
 

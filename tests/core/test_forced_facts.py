@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core.spans import message, span, trace_id, whole
+from tests.core.spans import message, scanned, span, trace_id, whole
 from tests.core.test_force_matching import MESSAGES, matchers, payload, rule
 from tss.core.combining import Sampler
 from tss.core.decision import Reason
@@ -17,7 +17,7 @@ from tss.core.force import Action, Enforcer, Matcher, Op, Rule, Rulebook, Where
 from tss.core.force.changes import Bounds, add
 from tss.core.force.document import draft, shown, stored
 from tss.core.force.errors import WrongRule
-from tss.core.otlp import Encoding, Scanner
+from tss.core.otlp import Scanner
 from tss.core.packing import Packer
 from tss.core.parked import Summary, chain, to_frame
 from tss.core.partition import Partition
@@ -40,10 +40,10 @@ def grown(scanner: Scanner, pieces: list[bytes], trace: Trace | None = None) -> 
     trace = trace or Trace(trace_id(1), Partition(0, 0, 300_000), 0)
     first = len(trace.holds())
     for offset, piece in enumerate(pieces, first):
-        (found,) = scanner.fragments(piece, Encoding.OTLP_PROTO, [])
+        records = scanned(scanner, piece)
         trace.home.ledger.read(offset)
-        trace.absorb(found)
-        trace.hold(trace.home, offset, found)
+        trace.absorb(records, 0)
+        trace.hold(trace.home, offset, records, 0)
     return trace
 
 
@@ -114,10 +114,10 @@ def test_a_parked_trace_keeps_its_answers_if_the_next_owner_has_the_same_rules(
     taken = Trace(trace.trace_id, Partition(0, at, 300_000), 0)
     taken.take_over(Summary.from_bytes(summary.to_bytes()), theirs.program)
     for offset, piece in enumerate(pieces[at:], at):
-        (found,) = scanner.fragments(piece, Encoding.OTLP_PROTO, [])
+        records = scanned(scanner, piece)
         taken.home.ledger.read(offset)
-        taken.absorb(found)
-        taken.hold(taken.home, offset, found)
+        taken.absorb(records, 0)
+        taken.hold(taken.home, offset, records, 0)
     enforcer = theirs.active(1)
     assert enforcer is not None and book.program is not None
     assert enforcer.knows(taken) == (theirs.program.fingerprint == book.program.fingerprint)

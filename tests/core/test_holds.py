@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from tests.core.spans import fragment, trace_id
+from tests.core.spans import fragment, lone, trace_id
 from tss.core.holds import HOLDS_BYTES, RECORD_BYTES, Holds
 from tss.core.partition import Partition
 from tss.core.trace import Trace
@@ -17,12 +17,12 @@ def on_two(records: int, payload: bytes = b"12345") -> tuple[Trace, Partition, P
     home, other = Partition(0, 0, 300_000), Partition(1, 0, 300_000)
     trace = Trace(trace_id(1), home, 0)
     home.ledger.read(0)
-    trace.absorb(fragment(1, payload=payload))
-    trace.hold(home, 0, fragment(1, payload=payload))
+    trace.absorb(lone(fragment(1, payload=payload)), 0)
+    trace.hold(home, 0, lone(fragment(1, payload=payload)), 0)
     for offset in range(records):
         other.ledger.read(offset)
-        trace.absorb(fragment(1, [offset + 1], payload=payload))
-        trace.hold(other, offset, fragment(1, [offset + 1], payload=payload))
+        trace.absorb(lone(fragment(1, [offset + 1], payload=payload)), 0)
+        trace.hold(other, offset, lone(fragment(1, [offset + 1], payload=payload)), 0)
     return trace, home, other
 
 
@@ -49,11 +49,11 @@ def test_a_trace_whose_home_is_anothers_goes_on_as_if_it_had_never_been_there(re
     trace, home, other = on_two(records)
     elsewhere = Partition(2, 0, 300_000)
     alone = Trace(trace_id(1), elsewhere, 0)
-    alone.absorb(fragment(1, payload=b"12345"))
+    alone.absorb(lone(fragment(1, payload=b"12345")), 0)
     for offset in range(records):
         elsewhere.ledger.read(offset)
-        alone.absorb(fragment(1, [offset + 1], payload=b"12345"))
-        alone.hold(elsewhere, offset, fragment(1, [offset + 1], payload=b"12345"))
+        alone.absorb(lone(fragment(1, [offset + 1], payload=b"12345")), 0)
+        alone.hold(elsewhere, offset, lone(fragment(1, [offset + 1], payload=b"12345")), 0)
     assert trace.forget([home])
     assert (trace.home, trace.further, trace.first_offset) == (other, None, 0)
     assert trace.holds() == [(other, offset) for offset in range(records)]
@@ -65,7 +65,7 @@ def test_a_trace_stays_when_a_further_partition_is_anothers() -> None:
     trace, home, other = on_two(3)
     one, _, _ = on_two(0)
     for offset in range(3):
-        one.absorb(fragment(1, [offset + 1], payload=b"12345"))
+        one.absorb(lone(fragment(1, [offset + 1], payload=b"12345")), 0)
     assert trace.size == one.size + HOLDS_BYTES + 3 * (RECORD_BYTES + 5)
     assert trace.forget([other])
     assert (trace.home, trace.further, trace.held_spans, trace.size) == (home, None, 1, one.size)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.spans import fragment, record, trace_id
+from tests.core.spans import fragment, lone, record, trace_id
 from tss.core.buffer import FORGET_RECORDS, Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Memory
@@ -176,7 +176,7 @@ def test_of_a_trace_on_two_partitions_the_part_that_is_ours_is_left() -> None:
         trace = Trace(trace_id(1), partitions[0], 0)
         for at, payload in zip(partitions, (b"one", b"two"), strict=True):
             at.ledger.read(0)
-            trace.hold(at, 0, fragment(1, payload=payload))
+            trace.hold(at, 0, lone(fragment(1, payload=payload)), 0)
         trace.take_off()
         assert trace.chunks() == [b"one", b"two"]
         trace.let_go(partitions[gone])

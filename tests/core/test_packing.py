@@ -7,16 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.core.spans import fragment, message, record, span, trace_id
+from tests.core.spans import fragment, message, record, scanned, span, trace_id
 from tss.core import buffer as buffer_module
 from tss.core import packing
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.memory import Memory
-from tss.core.otlp import Encoding, Scanner
+from tss.core.otlp import Scanner
 from tss.core.packing import Packer, train
 from tss.core.partition import Partition
-from tss.core.record import Record
 
 WALL = 10**12
 MIB = 1 << 20
@@ -191,8 +190,7 @@ def test_law_6_what_was_packed_is_sent_as_it_came_with_what_came_after_it() -> N
                 each.name *= 100
             value = message(spans)
             sent[trace_id(number)] = sent.get(trace_id(number), b"") + value
-            fragments = scanner.fragments(value, Encoding.OTLP_PROTO, [])
-            buffer.add(home, Record(0, offset, 100_000 + 10_000 * at + number * 100, fragments), WALL)
+            buffer.add(home, scanned(scanner, value, offset, 100_000 + 10_000 * at + number * 100), WALL)
             offset += 1
     assert buffer.take_counts().packed_traces >= 50
     buffer.reach(home, 10**9)

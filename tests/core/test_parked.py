@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.programs import Is
-from tests.core.spans import fragment, record, trace_id
+from tests.core.spans import fragment, lone, record, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.conditions.formula import Field, Leaf, OfRoot, OfSpans, Place
 from tss.core.conditions.program import ASKS_NOTHING, Program
@@ -125,7 +125,7 @@ def test_facts_of_other_kinds_are_lost_and_no_trace_is_made_of_them(facts: dict[
         trace = Trace(trace_id(0), Partition(0, 0, 10**9), 0)
         trace.take_over(mine)
         assert all(program.answer(trace.facts, slot) < 4 for slot in range(len(program.asks)))
-        trace.absorb(fragment(0), program)
+        trace.absorb(lone(fragment(0)), 0, program)
 
 
 @pytest.mark.parametrize("nested", [b"[" * 100_000, b'{"values":' + b"[" * 100_000])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status, TracesData
 
-from tests.core.spans import span_id, trace_id
+from tests.core.spans import lone, span_id, trace_id
 from tss.core.combining import Sampler
 from tss.core.conditions.formula import FALSE
 from tss.core.conditions.of_trace import statement
@@ -106,7 +106,7 @@ def as_trace(spans: Sequence[One], program: Program, chance: Random) -> Trace:
             resource_spans=[as_otlp(at + place, one) for place, one in enumerate(spans[at : at + size])]
         )
         for fragment in scanner.fragments(record.SerializeToString(), Encoding.OTLP_PROTO, []):
-            made.absorb(fragment, program)
+            made.absorb(lone(fragment), 0, program)
         at += size
     made.reason = Reason.ROOT_QUIET
     return made

@@ -9,7 +9,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, TracesData
 
-from tests.core.spans import message, span, trace_id
+from tests.core.spans import lone, message, scanned, span, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
 from tss.core.decision import Reason
@@ -18,7 +18,6 @@ from tss.core.otlp import Encoding, Scanner
 from tss.core.partition import Partition
 from tss.core.policies.errors import Errors
 from tss.core.policies.rest import Rest
-from tss.core.record import Record
 from tss.core.routing import ALL, Match, Router
 from tss.core.trace import Trace
 
@@ -39,7 +38,7 @@ def destinations(matches: dict[str, Match], *payloads: bytes) -> tuple[str, ...]
     made = Trace(trace_id(1), Partition(0, 0, 0), 0)
     for each in payloads:
         (found,) = scanner.fragments(each, Encoding.OTLP_PROTO, [])
-        made.absorb(found, sampler.program)
+        made.absorb(lone(found), 0, sampler.program)
     made.reason = Reason.ROOT_QUIET
     return sampler.decide(made).destinations
 
@@ -100,8 +99,7 @@ def test_law_2_a_late_span_goes_where_its_trace_went() -> None:
     home, scanner = Partition(0, 0, 300_000), Scanner(sampler.program)
 
     def add(offset: int, at_ms: int, value: bytes) -> None:
-        fragments = scanner.fragments(value, Encoding.OTLP_PROTO, [])
-        buffer.add(home, Record(0, offset, at_ms, tuple(fragments)), 10**12)
+        buffer.add(home, scanned(scanner, value, offset, at_ms), 10**12)
 
     add(0, 1_000, payload(tier=AnyValue(string_value="gold")))
     add(1, 60_000, message([span(2, 0)]))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.programs import Is
-from tests.core.spans import fragment, message, record, span, trace_id
+from tests.core.spans import fragment, lone, message, record, span, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
 from tss.core.conditions.formula import FALSE, TRUE, Field, Leaf, OfSpans, Place
@@ -32,7 +32,7 @@ RATES = st.floats(0, 1, allow_nan=False)
 
 def trace(id: bytes = trace_id(1), *, errors: int = 0, ms: int = 1) -> Trace:
     made = Trace(id, Partition(0, 0, 0), 0)
-    made.absorb(fragment(1, errors=errors, ms=ms))
+    made.absorb(lone(fragment(1, errors=errors, ms=ms)), 0)
     made.reason = Reason.ROOT_QUIET
     return made
 
@@ -211,7 +211,7 @@ def test_what_policies_ask_is_answered_in_the_scan_and_gathered_over_all_fragmen
         one = span(1, number)
         one.attributes.add(key="tenant").value.string_value = tenant
         (found,) = scanner.fragments(message([one]), Encoding.OTLP_PROTO, [])
-        made.absorb(found, sampler.program)
+        made.absorb(lone(found), 0, sampler.program)
     made.reason = Reason.ROOT_QUIET
     assert [sampler.program.answer(made.facts, slot) for slot in range(3)] == [TRUE, TRUE, FALSE]
     assert (sampler.decide(made).policy, sampler.decide(made).keeps) == ("tenant", True)
@@ -225,7 +225,7 @@ def test_law_7_a_randomness_that_came_with_a_span_decides_in_place_of_the_trace_
         one = span(1, number)
         one.trace_state = state
         (found,) = Scanner(sampler.program).fragments(message([one]), Encoding.OTLP_PROTO, [])
-        made.absorb(found, sampler.program)
+        made.absorb(lone(found), 0, sampler.program)
     made.reason = Reason.ROOT_QUIET
     assert sampler.randomness(made) == rv
     assert sampler.decide(made).keeps == (rv >= threshold(rate))

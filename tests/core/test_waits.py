@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.spans import fragment, record, trace_id
+from tests.core.spans import fragment, one_record, record, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.evaluation import TOO_LARGE, evaluate
 from tss.core.force import Enforcer
 from tss.core.memory import Memory
-from tss.core.otlp import Fragment
+from tss.core.otlp import Fragment, Records
 from tss.core.parked import Shelf, Summary
 from tss.core.partition import Partition
 from tss.core.policies.rest import Rest
-from tss.core.record import Record
 from tss.core.trace import Trace
 
 WALL = 10**12
@@ -38,8 +37,8 @@ def home(start: int = 0, id: int = 0) -> Partition:
     return Partition(id, start, 300_000)
 
 
-def at_ms(offset: int, ms: int, *fragments: Fragment, partition: int = 0) -> Record:
-    return Record(partition, offset, ms, fragments)
+def at_ms(offset: int, ms: int, *fragments: Fragment, partition: int = 0) -> Records:
+    return one_record(partition, offset, ms, fragments)
 
 
 def closed(buffer: Buffer) -> list[tuple[bytes, Reason | None]]:

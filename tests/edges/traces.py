@@ -8,7 +8,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
 
-from tests.core.spans import message, span, span_id, trace_id
+from tests.core.spans import lone, message, span, span_id, trace_id
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.otlp import Encoding, Fragment, scan
 from tss.core.partition import Partition
@@ -24,8 +24,8 @@ def trace_of(payloads: Sequence[bytes], id: bytes = trace_id(0), rate: float = 1
         for fragment in scan(payload, Encoding.OTLP_PROTO).fragments or (
             Fragment(id, payload, 0, 0, 0, 0, False, b"", b""),
         ):
-            trace.absorb(fragment)
-            trace.hold(partition, offset, fragment)
+            trace.absorb(lone(fragment), 0)
+            trace.hold(partition, offset, lone(fragment), 0)
     trace.reason = Reason.ROOT_QUIET
     trace.decision = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, rate)
     return trace

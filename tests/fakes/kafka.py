@@ -16,10 +16,9 @@ import trio
 from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.deadletter import DeadLetter
 from tss.core.errors import CannotCommit
-from tss.core.otlp import Encoding, Fragment, Scan, Scanner, scan
+from tss.core.otlp import Encoding, Records, Scan, Scanner, scan
 from tss.core.partition import Commit
 from tss.core.polled import Polled
-from tss.core.record import Record
 from tss.core.startposition import StartPosition
 from tss.edges.kafka.starts import start_of
 from tss.edges.kafka_client.offset_metadata import to_metadata
@@ -413,14 +412,20 @@ class FakeMember:
         letters = [letter for id, entry in entries for letter in self._letters(id, entry)]
         for id, entry in entries:
             self.letters_read += len([*self._letters(id, entry)]) * (entry.offset >= self._settled_below[id])
-        records = [Record(id, entry.offset, entry.timestamp_ms, self._fragments(entry)) for id, entry in entries]
+        records = self._records(entries)
         return Polled(now, records, letters, ends, lags)
 
-    def _fragments(self, entry: Entry) -> tuple[Fragment, ...]:
+    def _records(self, entries: Sequence[tuple[int, Entry]]) -> Records:
         """As the log has them, unless this member asks something of the spans."""
-        if self._scanner is None:
-            return entry.scanned.fragments
-        return tuple(self._scanner.fragments(entry.value, Encoding.AUTO, []))
+        records = Records() if self._scanner is None else self._scanner.records()
+        for id, entry in entries:
+            records.add(id, entry.offset, entry.timestamp_ms)
+            if self._scanner is None:
+                for fragment in entry.scanned.fragments:
+                    records.append(fragment)
+            else:
+                self._scanner.read(entry.value, Encoding.AUTO, records, [])
+        return records
 
     async def _commit(self, commits: Mapping[int, Commit]) -> None:
         habits, chance = self._kafka.habits, self._kafka.chance

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
+from tests.core.spans import scanned
 from tests.policies import LATER_MS, NOW_MS, PLENTY, Wire
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.collector import Plan
@@ -16,7 +17,6 @@ from tss.core.memory import Memory
 from tss.core.otlp import Scanner
 from tss.core.parked import Shelf, Summary
 from tss.core.partition import Partition
-from tss.core.record import Record
 
 FAR_MS = 10**9
 
@@ -51,7 +51,7 @@ class _Owner:
     def read(self, records: Sequence[Wire]) -> None:
         """From the first offset on."""
         for offset, (value, encoding) in enumerate(records):
-            self.buffer.add(self.home, Record(0, offset, NOW_MS, self._scanner.fragments(value, encoding, [])), NOW_MS)
+            self.buffer.add(self.home, scanned(self._scanner, value, offset, NOW_MS, encoding), NOW_MS)
 
     def parked(self) -> Iterator[tuple[bytes, Summary]]:
         """All open traces, as Redis gives them to the next owner."""

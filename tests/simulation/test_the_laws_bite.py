@@ -66,9 +66,9 @@ def settles_kept_traces_before_delivery(patch: Patch) -> str:
     def settle_without_ledger(self, offset):
         self.home.in_flight -= 1
 
-    def latecomer_settled(self, partition, offset, fragment):
-        late = latecomer(self, partition, offset, fragment)
-        if fragment.trace_id not in self._closing:  # its decision is known: this is the last that decides of it
+    def latecomer_settled(self, partition, offset, records, at):
+        late = latecomer(self, partition, offset, records, at)
+        if records.trace_id(at) not in self._closing:  # its decision is known: this is the last that decides of it
             partition.ledger.settle(offset)
         return late
 
@@ -108,17 +108,20 @@ def does_not_read_again_to_remember(patch: Patch) -> str:
 def drops_what_comes_late_of_a_kept_trace(patch: Patch) -> str:
     is_decided = Buffer._is_decided
 
-    def sloppy(self, partition, offset, fragment):
-        return self.memory.recall_kept(fragment.trace_id) is not None or is_decided(self, partition, offset, fragment)
+    def sloppy(self, partition, offset, records, at):
+        return self.memory.recall_kept(records.trace_id(at)) is not None or is_decided(
+            self, partition, offset, records, at
+        )
 
     patch(Buffer, "_is_decided", sloppy)
     return biting.LOST
 
 
 def closes_before_it_advances_time(patch: Patch) -> str:
-    def add(self, partition, record, wall_ms):
+    def add(self, partition, records, number, wall_ms):
         if partition.revoked:
             return
+        record = records.record(number)
         self._turn(partition)  # with the time of the record before
         believed = partition.time.observe(record.timestamp_ms, wall_ms)
         self._absurd += not believed
@@ -128,11 +131,11 @@ def closes_before_it_advances_time(patch: Patch) -> str:
             partition.ledger.read(record.offset)
         else:
             self._replayed += 1
-        for fragment in record.fragments:
-            self._place(partition, record.offset, fragment)
+        for at in range(record.first, record.stop):
+            self._place(partition, record.offset, records, at)
             self._relieve()
 
-    patch(Buffer, "add", add)
+    patch(Buffer, "_add", add)
     return biting.NOT_THE_LOGS_SPANS
 
 
@@ -147,8 +150,8 @@ def gives_up_on_again(patch: Patch) -> str:
 
 
 def holds_no_late_fragment(patch: Patch) -> str:
-    def latecomer(self, partition, offset, fragment):
-        late = original(self, partition, offset, fragment)
+    def latecomer(self, partition, offset, records, at):
+        late = original(self, partition, offset, records, at)
         late.drop_chunks()
         partition.ledger.settle(offset)
         partition.in_flight -= 1
@@ -332,11 +335,11 @@ def takes_a_trace_that_is_too_large_for_one_with_many_spans(patch: Patch) -> str
 def measures_no_record_that_is_read_again(patch: Patch) -> str:
     place = Buffer._place
 
-    def _place(self, partition, offset, fragment):
+    def _place(self, partition, offset, records, at):
         limit = self._max_trace_bytes
         if offset < partition.start:
             self._max_trace_bytes = 1 << 62
-        place(self, partition, offset, fragment)
+        place(self, partition, offset, records, at)
         self._max_trace_bytes = limit
 
     patch(Buffer, "_place", _place)

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.core.spans import fragment
+from tests.core.spans import fragment, one_record
 from tests.fakes.kafka import EPOCH_MS
 from tests.simulation.laws import breaches
 from tests.simulation.plan import MIB, Plan, plan
@@ -20,10 +20,9 @@ from tss.core.combining import Sampler
 from tss.core.decision import Reason
 from tss.core.evaluation import TOO_LARGE
 from tss.core.memory import Memory
-from tss.core.otlp import Encoding, Fragment, Scanner
+from tss.core.otlp import Encoding, Fragment, Records, Scanner
 from tss.core.partition import Partition
 from tss.core.policies import policies
-from tss.core.record import Record
 from tss.core.streamtime import GRACE_MS
 from tss.core.trace import Trace
 from tss.settings import Sampling
@@ -49,7 +48,7 @@ Verdicts = dict[bytes, tuple[str, str, str]]
 class Reader:
     """Reads one log at its own speed: batches, looks at the wall clock, and evaluation come when chance has it."""
 
-    log: Sequence[tuple[Write, Record]]
+    log: Sequence[tuple[Write, Records]]
     limits: Limits
     chance: random.Random
     waits: Waits = WAITS
@@ -59,7 +58,7 @@ class Reader:
     def decide(self) -> Verdicts:
         sampler = Sampler(policies(self.sampling))
         buffer = Buffer(self.limits, self.waits, Memory(), program=sampler.program)
-        partitions = {id: Partition(id, 0, 60_000) for id in {record.partition for _, record in self.log}}
+        partitions = {id: Partition(id, 0, 60_000) for id in {write.partition for write, _ in self.log}}
         verdicts: Verdicts = {}
         waiting: list[Trace] = []
         eagerness = self.chance.choice([0.01, 0.3, 1.0])
@@ -67,9 +66,9 @@ class Reader:
             now_ms = EPOCH_MS + round(write.at_secs * 1000)
             if self.live and self.chance.random() < 0.7:
                 # All that was written before this moment has been read, so the end of the log is known up to it.
-                buffer.reach(partitions[record.partition], self.chance.randint(now_ms - 1000, now_ms))
+                buffer.reach(partitions[write.partition], self.chance.randint(now_ms - 1000, now_ms))
             late_ms = 0 if self.live else self.chance.choice([0, 10_000, 3_600_000])
-            buffer.add(partitions[record.partition], record, now_ms + late_ms)
+            buffer.add(partitions[write.partition], record, now_ms + late_ms)
             waiting += buffer.take()
             if self.chance.random() < eagerness:
                 self._evaluate(waiting, buffer, sampler, verdicts)
@@ -92,7 +91,7 @@ class Reader:
         waiting.clear()
 
 
-def log_of(seed: int, partitions: int, sampling: Sampling = SAMPLING) -> list[tuple[Write, Record]]:
+def log_of(seed: int, partitions: int, sampling: Sampling = SAMPLING) -> list[tuple[Write, Records]]:
     """Timestamps out of order within the grace.
 
     Not in it, since there the log cannot decide alone: records without a timestamp (they count as stream time, which at
@@ -106,8 +105,10 @@ def log_of(seed: int, partitions: int, sampling: Sampling = SAMPLING) -> list[tu
     log = []
     for write in writes(tastes, chance):
         assert EPOCH_MS + write.at_secs * 1000 - write.timestamp_ms <= GRACE_MS
-        fragments = tuple(scanner.fragments(write.value, Encoding.AUTO, []))
-        log.append((write, Record(write.partition, offsets[write.partition], write.timestamp_ms, fragments)))
+        records = scanner.records()
+        records.add(write.partition, offsets[write.partition], write.timestamp_ms)
+        scanner.read(write.value, Encoding.AUTO, records, [])
+        log.append((write, records))
         offsets[write.partition] += 1
     return log
 
@@ -152,8 +153,8 @@ def test_neither_does_the_order_among_partitions(seed):
     chance = random.Random(seed)
     decided = []
     for _ in range(3):
-        own = {id: [each for each in log if each[1].partition == id] for id in range(3)}
-        order = [each[1].partition for each in log]
+        own = {id: [each for each in log if each[0].partition == id] for id in range(3)}
+        order = [each[0].partition for each in log]
         chance.shuffle(order)
         decided.append(Reader([own[id].pop(0) for id in order], ROOMY, chance).decide())
     decided.append(Reader(log, ROOMY, chance, live=True).decide())
@@ -209,7 +210,7 @@ MEMORIES = {
 }
 
 
-def chatter(seed: int) -> list[tuple[int, Record]]:
+def chatter(seed: int) -> list[tuple[int, Records]]:
     """One partition on which few ids come again and again: in time, late, and long after they are forgotten."""
     chance = random.Random(f"chatter {seed}")
     now_ms, log = EPOCH_MS, []
@@ -217,7 +218,7 @@ def chatter(seed: int) -> list[tuple[int, Record]]:
         now_ms += chance.choice([0, 10, 300, 900, 900, 2_500]) if chance.random() < 0.97 else 25_000
         ids = chance.sample(range(30), chance.choice([1, 1, 3]))
         fragments = tuple(_piece(id, offset, chance) for id in ids)
-        log.append((now_ms, Record(0, offset, now_ms - chance.randint(0, GRACE_MS), fragments)))
+        log.append((now_ms, one_record(0, offset, now_ms - chance.randint(0, GRACE_MS), fragments)))
     return log
 
 
@@ -259,7 +260,7 @@ class Outside:
         self.under_way += together
 
 
-def fates(log: list[tuple[int, Record]], memory: Memory, chance: random.Random, *, live: bool) -> dict[Any, Any]:
+def fates(log: list[tuple[int, Records]], memory: Memory, chance: random.Random, *, live: bool) -> dict[Any, Any]:
     """What became of each fragment; those that are missing followed a trace that was dropped."""
     buffer = Buffer(attrs.evolve(ROOMY, max_trace_spans=3), attrs.evolve(WAITS, root_quiet_ms=2000), memory)
     eager, quick = chance.choice([(1.0, 1.0), (1.0, 0.02), (0.3, 0.3), (0.05, 0.5), (0.01, 0.01)])
@@ -284,4 +285,4 @@ def test_law_3_nor_does_how_fast_destinations_answer(seed, kind):
     log, chance = chatter(seed), random.Random(seed)
     first, *others = [fates(log, MEMORIES[kind](), chance, live=live) for live in (False, False, True, False, True)]
     assert all(each == first for each in others)
-    assert len(first) < sum(len(record.fragments) for _, record in log), "nothing followed a trace that was dropped"
+    assert len(first) < sum(len(record.fragments(0)) for _, record in log), "nothing followed a trace that was dropped"

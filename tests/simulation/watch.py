@@ -17,10 +17,9 @@ from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.holds import RECORD_BYTES
 from tss.core.memory import Kept, Memory
-from tss.core.otlp import Fragment
+from tss.core.otlp import Records
 from tss.core.parked import Summary
 from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.core.trace import TRACE_BYTES, Trace
 from tss.daemon import wiring
 from tss.state.lane import Lane
@@ -110,17 +109,17 @@ class WatchedBuffer(Buffer):
         self.life.buffer = self
         self.largest = 0  # bytes of the largest trace so far
 
-    def add(self, partition: Partition, record: Record, wall_ms: int) -> None:
+    def _add(self, partition: Partition, records: Records, number: int, wall_ms: int) -> None:
+        fragments = records.fragments(number)
         if not partition.revoked:
             self.life.counted["records"] += 1
-            if record.offset >= partition.start:
-                self.life.counted["spans"] += sum(fragment.spans for fragment in record.fragments)
+            if records.place(number)[1] >= partition.start:
+                self.life.counted["spans"] += sum(fragment.spans for fragment in fragments)
             else:
                 self.life.counted["replayed"] += 1
-        super().add(partition, record, wall_ms)
+        super()._add(partition, records, number, wall_ms)
         arrived = sum(
-            TRACE_BYTES + 2 * RECORD_BYTES + 125 * fragment.spans + len(fragment.payload)
-            for fragment in record.fragments
+            TRACE_BYTES + 2 * RECORD_BYTES + 125 * fragment.spans + len(fragment.payload) for fragment in fragments
         )
         spare, limits = self.largest + arrived, self.limits
         excess = (
@@ -186,24 +185,25 @@ class WatchedBuffer(Buffer):
                     del self.life.groups[trace_id]
                 group.early = [each for each in group.early if each[0] not in partitions]
 
-    def _place(self, partition: Partition, offset: int, fragment: Fragment) -> None:
-        trace = self._open.get(fragment.trace_id) or self._closing.get(fragment.trace_id)
+    def _place(self, partition: Partition, offset: int, records: Records, at: int) -> None:
+        trace_id, spans = records.trace_id(at), len(records.span_ids(at)) // 8
+        trace = self._open.get(trace_id) or self._closing.get(trace_id)
         if trace is not None and trace.home is partition and offset <= trace.parked_to:  # read again, and passed over
             if offset >= partition.start:
-                self.life.counted["spans"] -= fragment.spans
-            super()._place(partition, offset, fragment)
+                self.life.counted["spans"] -= spans
+            super()._place(partition, offset, records, at)
             return
-        group = self._group(fragment.trace_id)
+        group = self._group(trace_id)
         if group.reason is None:
             group.known.append((partition.id, offset))
             group.early.append((partition, offset))
         else:
             group.late.append((partition, offset))
             if offset >= partition.start:
-                self.life.counted["late spans"] += fragment.spans
+                self.life.counted["late spans"] += spans
             if group.decision is not None and not group.decision.keeps:
-                self._excuse(partition, offset, fragment.trace_id)
-        super()._place(partition, offset, fragment)
+                self._excuse(partition, offset, trace_id)
+        super()._place(partition, offset, records, at)
 
     def _group(self, trace_id: bytes) -> Group:
         group = self.life.groups.setdefault(trace_id, Group())

@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from tests.core.spans import fragment, span
+from tests.core.spans import fragment, lone, span
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.delivery import Accepted, Again
 from tss.core.otlp import Encoding, scan
@@ -42,8 +42,8 @@ def decided(decision: Decision, *services: str) -> Trace:
     home = Partition(3, 0, 0)
     home.ledger.read(17)
     trace = Trace(fragment.trace_id, home, 17)
-    trace.absorb(fragment)
-    trace.hold(home, 17, fragment)
+    trace.absorb(lone(fragment), 0)
+    trace.hold(home, 17, lone(fragment), 0)
     trace.decision = decision
     return trace
 
@@ -135,8 +135,8 @@ async def test_a_trace_whose_bytes_are_broken_is_told_all_the_same(autojump_cloc
     home = Partition(3, 0, 0)
     home.ledger.read(17)
     broken = Trace(b"t" * 16, home, 17)
-    broken.absorb(fragment(0))
-    broken.hold(home, 17, fragment(0, payload=b"\xff" * 50))
+    broken.absorb(lone(fragment(0)), 0)
+    broken.hold(home, 17, lone(fragment(0, payload=b"\xff" * 50)), 0)
     broken.decision = KEPT
     with capture_logs() as lines:
         DecisionLines().tell([broken])

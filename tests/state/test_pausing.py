@@ -9,7 +9,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from tests.core.spans import fragment
+from tests.core.spans import fragment, lone
 from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
@@ -36,8 +36,8 @@ def traces(count: int) -> list[Trace]:
     made = [Trace(bytes(15) + bytes([number]), home, number) for number in range(count)]
     for number, trace in enumerate(made):
         home.ledger.read(number)
-        trace.absorb(fragment(number))
-        trace.hold(home, number, fragment(number))
+        trace.absorb(lone(fragment(number)), 0)
+        trace.hold(home, number, lone(fragment(number)), 0)
     return made
 
 

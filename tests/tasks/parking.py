@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 import attrs
 import trio
 
+from tests.core.spans import batch
 from tests.fakes.meter import FakeMeter
 from tests.fakes.redis import FakeDecisions, FakeParking, FakeRedis
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
 from tss.core.force import Rulebook
 from tss.core.memory import Memory
+from tss.core.otlp import Records
 from tss.core.partition import Commit, Partition
 from tss.core.policies.policy import Policy
 from tss.core.policies.rest import Rest
-from tss.core.record import Record
 from tss.core.routing import Match, Router
 from tss.core.trace import Trace
 from tss.edges.kafka.starts import start_of
@@ -37,7 +38,7 @@ HOURS_3 = 3 * 3600
 class World:
     """What outlives an owner."""
 
-    records: list[Record] = attrs.field(factory=list)
+    records: list[Records] = attrs.field(factory=list)
     redis: FakeRedis = attrs.field(factory=FakeRedis)
     committed: int | None = 0
     metadata: str = ""
@@ -108,9 +109,8 @@ class Owner:
         """Up to, not including, this offset."""
         self.position = self.assignments.rewind().get(0, self.position)
         records = self.world.records[self.position : to]
-        for partition, run in self.assignments.bind(records):
-            for each in run:
-                self.buffer.add(partition, each, WALL)
+        for run in self.assignments.bind(batch(records)):
+            self.buffer.add_some(run.partition, run.records, run.first, run.stop, WALL)
         self.position += len(records)
 
     async def decide(self) -> None:

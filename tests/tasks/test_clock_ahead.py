@@ -9,15 +9,16 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from tests.core.spans import fragment, record
+from tests.core.spans import batch, fragment, record
 from tests.fakes.meter import FakeMeter
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.health import Health
 from tss.core.memory import Memory
+from tss.core.otlp import Records
 from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.core.throttle import LOG_SECS
 from tss.core.trace import Trace
+from tss.state.assignments import Run
 from tss.state.keying import Keying
 from tss.tasks import sweeper
 from tss.tasks.consumer import Batch
@@ -26,15 +27,13 @@ WALL_SECS = 1_000_000
 EVENT = "a record's timestamp is ahead of the clock"
 
 
-def records(first: int, *ahead_secs: float) -> list[Record]:
-    return [
-        record(first + number, WALL_SECS + secs, fragment(first + number)) for number, secs in enumerate(ahead_secs)
-    ]
+def records(first: int, *ahead_secs: float) -> Records:
+    return batch(
+        [record(first + number, WALL_SECS + secs, fragment(first + number)) for number, secs in enumerate(ahead_secs)]
+    )
 
 
-async def told(
-    buffer: Buffer, batches: Sequence[tuple[Partition, list[Record]]], clock: MockClock
-) -> list[list[object]]:
+async def told(buffer: Buffer, batches: Sequence[tuple[Partition, Records]], clock: MockClock) -> list[list[object]]:
     """Partition, offset and seconds of each warning, by batch; half a minute lies between two batches."""
     polled_in, polled_out = trio.open_memory_channel[Batch](0)
     closed_in, closed_out = trio.open_memory_channel[list[Trace]](100)
@@ -44,9 +43,9 @@ async def told(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sweeper.run, polled_out, closed_in, buffer, FakeMeter(), keying)
             with polled_in:
-                for batch in batches:
+                for partition, read in batches:
                     with capture_logs() as lines:
-                        await polled_in.send(Batch(WALL_SECS * 1000, [batch], []))
+                        await polled_in.send(Batch(WALL_SECS * 1000, [Run(partition, read, 0, len(read))], []))
                         await trio.testing.wait_all_tasks_blocked()
                     said = [each for each in lines if each["event"].startswith(EVENT)]
                     found.append([(each["partition"], each["offset"], each["ahead_secs"]) for each in said])

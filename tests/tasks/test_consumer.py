@@ -43,7 +43,7 @@ class Endless:
         if self.paused:
             return Polled(0)
         self.offset += 1
-        return Polled(0, [record(self.offset - 1, 1.0, fragment(self.offset))], self.dead_letters, {0: 5, 9: 5}, {0: 3})
+        return Polled(0, record(self.offset - 1, 1.0, fragment(self.offset)), self.dead_letters, {0: 5, 9: 5}, {0: 3})
 
     async def pause(self) -> None:
         self.pauses += 1
@@ -86,7 +86,7 @@ async def test_a_slow_reader_pauses_reading_without_flapping_and_nothing_is_lost
         assert source.pauses == 1
         assert source.polls > 5000  # it goes on polling: the group must not miss it (max.poll.interval.ms is 300 s)
         assert meter.gauges["backpressure_paused", ()] == 1
-        offsets = [batch.runs[0][1][0].offset for batch in [await receive.receive() for _ in range(100)]]
+        offsets = [batch.runs[0].records.place(0)[1] for batch in [await receive.receive() for _ in range(100)]]
         assert offsets == list(range(100))
         assert (source.pauses, source.resumes) == (1, 1)
         stop.set()
@@ -141,7 +141,9 @@ async def test_reading_pauses_and_polls_while_a_letter_is_not_taken(autojump_clo
         assert source.polls > 5000 and source.pauses == 1 and source.resumes == 0
         assert receive.statistics().current_buffer_used == 0 and letters.letters == []
         is_taken.set()
-        offsets = [batch.runs[0][1][0].offset for batch in [await receive.receive() for _ in range(20)] if batch.runs]
+        offsets = [
+            batch.runs[0].records.place(0)[1] for batch in [await receive.receive() for _ in range(20)] if batch.runs
+        ]
         assert offsets == [*range(len(offsets))] and len(offsets) > 10
         assert (source.pauses, source.resumes) == (1, 1)
         stop.set()
@@ -160,24 +162,24 @@ def test_law_5_what_the_source_holds_and_has_not_read_counts_as_polled() -> None
 def test_a_log_that_goes_back_is_taken_up_anew() -> None:
     meter = FakeMeter()
     assignments = made(meter)
-    ((before, _),) = assignments.bind([record(7, 1.0)])
+    before = assignments.bind(record(7, 1.0))[0].partition
     before.ledger.read(7)
-    ((after, _),) = assignments.bind([record(3, 1.0)])
+    after = assignments.bind(record(3, 1.0))[0].partition
     assert before.revoked
     assert (after.start, after.revoked) == (3, False)
-    assert assignments.bind([record(0, 1.0, partition=5)]) == []
+    assert assignments.bind(record(0, 1.0, partition=5)) == []
 
 
 def test_law_1_a_log_that_goes_back_into_what_is_held_ends_the_process() -> None:
     """What lies between the low water and there would be forgotten, and committed by the next commit."""
     assignments = made(FakeMeter())
-    ((partition, [first]),) = assignments.bind([record(0, 1.0, fragment(1))])
+    partition = assignments.bind(record(0, 1.0, fragment(1)))[0].partition
     partition.time.observe(1000, 10**9)
-    partition.ledger.read(first.offset)
-    partition.ledger.hold(first.offset)
-    assignments.bind([record(7, 1.0)])
+    partition.ledger.read(0)
+    partition.ledger.hold(0)
+    assignments.bind(record(7, 1.0))
     with pytest.raises(LawBroken, match="law 1"):
-        assignments.bind([record(3, 1.0)])
+        assignments.bind(record(3, 1.0))
 
 
 async def test_dead_letters_of_replayed_records_were_put_aside_the_first_time(autojump_clock: MockClock) -> None:

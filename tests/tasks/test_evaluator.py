@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from structlog.testing import capture_logs
 
-from tests.core.spans import fragment
+from tests.core.spans import fragment, lone
 from tests.fakes.meter import FakeMeter
 from tests.tasks.parking import Owner, World
 from tss.core import measures
@@ -38,8 +38,8 @@ def held(number: int) -> Trace:
     part = fragment(number)
     trace = Trace(part.trace_id, Partition(0, 0, 300_000), number)
     trace.home.ledger.read(number)
-    trace.absorb(part)
-    trace.hold(trace.home, number, part)
+    trace.absorb(lone(part), 0)
+    trace.hold(trace.home, number, lone(part), 0)
     return trace
 
 

@@ -10,7 +10,7 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from tests.core.spans import fragment, trace_id
+from tests.core.spans import fragment, lone, trace_id
 from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
@@ -29,9 +29,9 @@ HOME = Partition(0, 0, 0)
 def kept(number: int, size: int = 10) -> Trace:
     trace = Trace(trace_id(number), HOME, 0)
     only = fragment(number, size=size)
-    trace.absorb(only)
+    trace.absorb(lone(only), 0)
     HOME.ledger.read(HOME.ledger.next)
-    trace.hold(HOME, HOME.ledger.next - 1, only)
+    trace.hold(HOME, HOME.ledger.next - 1, lone(only), 0)
     trace.decision = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
     return trace
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 import trio
 from trio.testing import MockClock
 
+from tests.core.spans import one_record
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.alignment import Alignment
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.memory import Memory
-from tss.core.record import Record
 from tss.core.retention import Retention
 from tss.core.startposition import StartPosition
 from tss.state.assignments import Assignments
@@ -86,7 +86,7 @@ def test_the_age_is_shown_while_a_record_waits_and_ends_with_it() -> None:
     (partition,) = ours
     ours.show_lags({0: 3})
     assert math.isnan(age()), "something waits, and nobody knows how old it is"
-    buffer.add(partition, Record(0, 5, 4_000_000, ()), 10**15)
+    buffer.add(partition, one_record(0, 5, 4_000_000, ()), 10**15)
     assert age() == 6_000, "what was not read is at most as old as what was"
     ours.show_lags({0: 0})
     assert age() == 0
@@ -101,7 +101,7 @@ def test_the_first_stage_tells_the_same_of_its_input() -> None:
     age = meter.watched[measures.OLDEST_AGE.name, ("in", "0")]
     assert (inputs.needed(), age()) == ({0: 5}, 0)
     for offset in (5, 6):
-        inputs.alignment.add(Record(0, offset, 4_000_000 + offset * 1000, ()), (), 10**15)
+        inputs.alignment.add(one_record(0, offset, 4_000_000 + offset * 1000, ()), 0, (), 10**15)
     inputs.alignment.reach([0])
     assert (inputs.needed(), age()) == ({0: 5}, 5_995)
     inputs.in_hand = inputs.alignment.take(1, 10**15)

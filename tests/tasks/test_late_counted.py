@@ -12,7 +12,7 @@ import trio
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from trio.testing import MockClock
 
-from tests.core.spans import fragment, message, record, span, trace_id
+from tests.core.spans import batch, fragment, message, record, span, trace_id
 from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.destination import FakeDestination
 from tests.fakes.kafka import EPOCH_MS, FakeKafka, FakeMember, Habits
@@ -27,12 +27,11 @@ from tss.core.health import Health
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, scan
 from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.core.trace import Trace
 from tss.daemon.outside import Outside
 from tss.daemon.selection import select
 from tss.settings import App, Kafka, Sampling, Settings, SpanMetricsSettings
-from tss.state.assignments import Assignments
+from tss.state.assignments import Assignments, Run
 from tss.state.keying import Keying
 from tss.state.sharing import Sharing
 from tss.tasks import sweeper
@@ -70,10 +69,10 @@ async def _sweep(count: int, observers: Sequence[SpanObserver], buffer: Buffer) 
     home, meter = Partition(0, 0, 300_000), FakeMeter()
     buffer.adopt(home)
     buffer.memory.drop(trace_id(1))
-    records: list[Record] = [
-        record(number, 100, fragment(1, [number], payload=message([span(1, number)]))) for number in range(count)
-    ]
-    size = sum(part.held_bytes() for each in records for part in each.fragments)
+    records = batch(
+        [record(number, 100, fragment(1, [number], payload=message([span(1, number)]))) for number in range(count)]
+    )
+    size = records.held_bytes()
     buffer.polled_bytes += size
     polled_in, polled_out = trio.open_memory_channel[Batch](1)
     closed_in, closed_out = trio.open_memory_channel[list[Trace]](10)
@@ -81,7 +80,7 @@ async def _sweep(count: int, observers: Sequence[SpanObserver], buffer: Buffer) 
     with closed_out:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sweeper.run, polled_out, closed_in, buffer, meter, keying, observers)
-            await polled_in.send(Batch(10**12, [(home, records)], [], size))
+            await polled_in.send(Batch(10**12, [Run(home, records, 0, count)], [], size))
             polled_in.close()
     assert buffer.polled_bytes == 0
     return meter

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from tests.core.spans import message, span, span_id, trace_id
+from tests.core.spans import message, one_record, span, span_id, trace_id
 from tests.fakes.redis import Mood, Writing
 from tests.tasks.parking import Owner, World
 from tss.core import measures
@@ -16,8 +16,7 @@ from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import Away
 from tss.core.force import Action, Matcher, Op, Rule, Rulebook, Where
 from tss.core.memory import Kept
-from tss.core.otlp import Encoding, scan
-from tss.core.record import Record
+from tss.core.otlp import Encoding, Records, scan
 from tss.core.shared_decisions import to_bytes
 from tss.edges.redis.takeover import ParkedTraces
 
@@ -27,9 +26,9 @@ ROOT = 20  # the record with the root, which is its span 0; record n before it h
 KEEP = Decision(Verdict.KEEP, "errors", Reason.ROOT_QUIET, 1.0)
 
 
-def record(offset: int, at_secs: float, trace: int, number: int, parent: int | None = 0) -> Record:
+def record(offset: int, at_secs: float, trace: int, number: int, parent: int | None = 0) -> Records:
     value = message([span(trace, number, parent)])
-    return Record(0, offset, round(at_secs * 1000), scan(value, Encoding.OTLP_PROTO).fragments)
+    return one_record(0, offset, round(at_secs * 1000), scan(value, Encoding.OTLP_PROTO).fragments)
 
 
 def world_with_root() -> World:

@@ -7,14 +7,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Tr
 from structlog.testing import capture_logs
 
 from tests.core.programs import Is
-from tests.core.spans import span, trace_id
+from tests.core.spans import scanned, span, trace_id
 from tests.tasks.parking import Owner, World
 from tss.core import measures
 from tss.core.conditions.formula import TRUE, Field, Leaf, OfSpans, Place
 from tss.core.conditions.program import Program
-from tss.core.otlp import Encoding, Scanner
+from tss.core.otlp import Scanner
 from tss.core.policies.policy import Policy
-from tss.core.record import Record
 from tss.core.routing import Match, Router
 from tss.core.trace import Trace
 
@@ -54,10 +53,8 @@ def world_for(owner: str) -> World:
     scanner = Scanner(program_of(owner))
     world = World()
     for offset in range(ROOT + 1):
-        fragments = scanner.fragments(
-            value(0 if offset == ROOT else offset + 1, root=offset == ROOT), Encoding.OTLP_PROTO, []
-        )
-        world.records.append(Record(0, offset, 1000 * (1000 + offset * EACH_SECS), fragments))
+        piece = value(0 if offset == ROOT else offset + 1, root=offset == ROOT)
+        world.records.append(scanned(scanner, piece, offset, 1000 * (1000 + offset * EACH_SECS)))
     return world
 
 

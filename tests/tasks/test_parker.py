@@ -13,7 +13,7 @@ from tests.tasks.parking import HOURS_3, Owner, World
 from tss.core import measures
 from tss.core.decision import Reason
 from tss.core.errors import Away, Lost
-from tss.core.record import Record
+from tss.core.otlp import Records
 from tss.core.startposition import StartPosition
 from tss.tasks import sweeper, unparker
 
@@ -405,7 +405,7 @@ async def test_revoked_while_it_waits_for_redis_it_is_the_next_owners() -> None:
     assert spans_of(world) == whole()
 
 
-def _of_long(offset: int, at_secs: int, number: int) -> Record:
+def _of_long(offset: int, at_secs: int, number: int) -> Records:
     spans = message([span(0, number, 99)])  # its parent never comes
     return record(offset, at_secs, fragment(0, [number], parents=[99], payload=spans))
 

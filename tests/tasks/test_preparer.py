@@ -10,7 +10,7 @@ import trio
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 from structlog.testing import capture_logs
 
-from tests.core.spans import message, span, trace_id
+from tests.core.spans import lone, message, one_record, span, trace_id
 from tests.fakes.meter import FakeMeter
 from tss.core import measures, tracestate
 from tss.core.buffer import SENT_BYTES, SENT_RECORD_BYTES, Buffer, Limits, Waits
@@ -24,7 +24,6 @@ from tss.core.partition import Partition
 from tss.core.policies import policies
 from tss.core.policies.probability import SPACE, randomness, threshold
 from tss.core.preparing import Preparation
-from tss.core.record import Record
 from tss.core.trace import Trace
 from tss.core.weights import REASONS, UNKNOWN, adjusted_count, th_of
 from tss.settings import Sampling, SpanCompression
@@ -48,10 +47,10 @@ def kept(*records: Sequence[Span], reason: Reason = Reason.ROOT_QUIET, remembere
     trace = Trace(trace_id(0), home, 0)
     for offset, spans in enumerate(records):
         (found,) = Scanner().fragments(message(spans), Encoding.OTLP_PROTO, [])
-        trace.absorb(found)
+        trace.absorb(lone(found), 0)
         if offset >= remembered:
             home.ledger.read(offset)
-            trace.hold(home, offset, found)
+            trace.hold(home, offset, lone(found), 0)
     trace.reason, trace.decision = reason, KEPT
     return trace
 
@@ -132,7 +131,7 @@ async def test_a_trace_on_two_partitions_goes_as_it_came() -> None:
     trace, other = kept([span(0, 0), *calls(5)]), Partition(1, 0, 0)
     (found,) = Scanner().fragments(message(calls(5)), Encoding.OTLP_PROTO, [])
     other.ledger.read(0)
-    trace.hold(other, 0, found)
+    trace.hold(other, 0, lone(found), 0)
     before = trace.payload
     _, meter = await prepared([trace, kept([span(0, 0)])], ON)
     assert trace.payload == before
@@ -183,7 +182,7 @@ def packed_and_closed(traces: int, records: int) -> tuple[Buffer, list[Trace]]:
         value = message([root, *others])
         for again in range(records):
             fragments = Scanner().fragments(value, Encoding.OTLP_PROTO, [])
-            buffer.add(home, Record(0, number * records + again, 100_000 + 50 * number, fragments), 10**12)
+            buffer.add(home, one_record(0, number * records + again, 100_000 + 50 * number, fragments), 10**12)
     buffer.reach(home, 10**9)
     assert buffer.take_counts().packed_traces > traces // 2
     return buffer, buffer.take()
@@ -214,9 +213,9 @@ def highest(*records: Sequence[Span], decision: Decision = TENTH) -> Trace:
         for each in spans:
             each.trace_id = trace.trace_id
         (found,) = Scanner().fragments(message(spans), Encoding.OTLP_PROTO, [])
-        trace.absorb(found)
+        trace.absorb(lone(found), 0)
         home.ledger.read(offset)
-        trace.hold(home, offset, found)
+        trace.hold(home, offset, lone(found), 0)
     trace.reason, trace.decision = Reason.ROOT_QUIET, decision
     return trace
 
@@ -279,7 +278,7 @@ async def test_law_7_a_trace_on_two_partitions_has_its_weight_on_both() -> None:
     for offset, some in enumerate((late[:1], late[1:])):
         (found,) = Scanner().fragments(message(some), Encoding.OTLP_PROTO, [])
         other.ledger.read(offset)
-        trace.hold(other, offset, found)
+        trace.hold(other, offset, lone(found), 0)
     size, before = trace.size, without_states(trace.payload)
     buffer = a_buffer()
     await prepared([trace], OFF, buffer, weights=True)
@@ -329,9 +328,9 @@ async def test_law_7_the_exported_spans_tell_how_many_there_were(way: str) -> No
             continue
         (found,) = scanner.fragments(message(spans), Encoding.OTLP_PROTO, [])
         trace = Trace(spans[0].trace_id, home, offset)
-        trace.absorb(found, sampler.program)
+        trace.absorb(lone(found), 0, sampler.program)
         home.ledger.read(offset)
-        trace.hold(home, offset, found)
+        trace.hold(home, offset, lone(found), 0)
         trace.reason = Reason.ROOT_QUIET
         trace.decision = sampler.decide(trace)
         if trace.decision.keeps:
@@ -466,7 +465,7 @@ def test_law_5_late_spans_of_what_another_replica_dropped_are_held_until_they_ar
     buffer = Buffer(Limits(1 << 30, 10**9, 10**9, 10**9), Waits(1000, 1000, 10**9), Memory(), observed=True)
     home = Partition(0, 0, 10**9, end=0)
     value = message([span(0, 0), *calls(200)])
-    buffer.add(home, Record(0, 0, 100_000, Scanner().fragments(value, Encoding.OTLP_PROTO, [])), 10**12)
+    buffer.add(home, one_record(0, 0, 100_000, Scanner().fragments(value, Encoding.OTLP_PROTO, [])), 10**12)
     buffer.reach(home, 10**9)
     [trace] = buffer.take()
     buffer.dropped_elsewhere(trace)

@@ -10,7 +10,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from tests.core.spans import fragment
+from tests.core.spans import batch, fragment, one_record
 from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
@@ -18,9 +18,10 @@ from tss.core.alignment import WAITING_BYTES, Alignment, ReadRecord
 from tss.core.deadletter import DeadLetter
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Undeliverable
 from tss.core.errors import WrongSetting
+from tss.core.headers import UNREADABLE_HEADERS, Headers
 from tss.core.health import Health, State
+from tss.core.otlp import Records
 from tss.core.polled import Polled
-from tss.core.record import UNREADABLE_HEADERS, Headers, Record
 from tss.core.startposition import StartPosition
 from tss.state.inputs import Inputs
 from tss.tasks import rekeyer
@@ -29,14 +30,14 @@ WALL = 10**12
 HEADERS = (("a", b"1"),)
 
 
-def record(offset: int, partition: int = 0) -> Record:
-    return Record(partition, offset, 1000 + offset, (fragment(offset + 1), fragment(offset + 500)))
+def record(offset: int, partition: int = 0) -> Records:
+    return one_record(partition, offset, 1000 + offset, (fragment(offset + 1), fragment(offset + 500)))
 
 
 class World:
     """A source of one partition, a topic with answers to come, and what was written."""
 
-    def __init__(self, records: Sequence[Record], answers: Sequence[Outcome] = ()) -> None:
+    def __init__(self, records: Sequence[Records], answers: Sequence[Outcome] = ()) -> None:
         self.meter, self.health = FakeMeter(), Health()
         self.letters: FakeDeadLetters = FakeDeadLetters()
         self.polls = self.pauses = 0
@@ -65,7 +66,7 @@ class World:
         letters, self.broken = self.broken, []
         if not now and not self.answers:
             self.stop.set()
-        return Polled(WALL, now, letters, headers=[self.headers] * len(now))
+        return Polled(WALL, batch(now), letters, headers=[self.headers] * len(now))
 
     async def pause(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -94,10 +95,10 @@ class World:
         await trio.sleep(0.01)
         assert all(read.headers == self.headers for read in reads)
         answer: Outcome = self.answers.pop(0) if self.answers else Accepted()
-        if any(read.record.offset == self.poison and read.record.fragments for read in reads):
+        if any(read.offset == self.poison and read.pieces for read in reads):
             answer = Undeliverable("too_large", "no room")
         if isinstance(answer, Accepted):
-            self.written.append(([read.record.offset for read in reads if read.record.fragments], ends))
+            self.written.append(([read.offset for read in reads if read.pieces], ends))
         self.on_answer(answer)
         return answer
 
@@ -173,14 +174,14 @@ async def test_law_4_what_no_record_can_hold_is_put_aside_alone_and_the_rest_goe
     assert [letter.offset for letter in world.letters.letters] == [13]
     (letter,) = world.letters.letters
     assert (letter.reason, letter.partition, letter.topic) == ("too_large", 0, "in")
-    assert letter.payload == b"".join(each.payload for each in record(13).fragments)
+    assert letter.payload == b"".join(each.payload for each in record(13).fragments(0))
     ends = [ends[0] for _, ends in world.written]
     assert ends == sorted(ends) and ends[-1] == 20
     assert world.meter.by_label(measures.UNREADABLE) == {("too_large",): 1}
 
 
 async def test_what_cannot_be_read_is_put_aside_before_its_offset_goes(autojump_clock: MockClock) -> None:
-    world = World([Record(0, 0, 1000, ())])
+    world = World([one_record(0, 0, 1000, ())])
     world.broken = [DeadLetter("unreadable", "", b"x", "in", 0, 0)]
     kept: list[int] = []
     world.on_answer = lambda _: kept.append(len(world.letters.letters))
@@ -204,7 +205,7 @@ class Stuck(FakeDeadLetters):
 @pytest.mark.parametrize("too_large", [True, False])
 async def test_it_polls_on_while_a_dead_letter_is_not_taken(autojump_clock: MockClock, too_large: bool) -> None:
     """Or the group would give its partitions to another replica after max.poll.interval.ms, again and again."""
-    world = World([record(0), record(1)] if too_large else [Record(0, 0, 1000, ()), record(1)])
+    world = World([record(0), record(1)] if too_large else [one_record(0, 0, 1000, ()), record(1)])
     world.poison = 0 if too_large else None
     world.broken = [] if too_large else [DeadLetter("unreadable", "", b"x", "in", 0, 0)]
     world.letters = stuck = Stuck()
@@ -238,7 +239,7 @@ async def test_what_goes_to_another_while_its_dead_letter_waits_is_not_written(a
 
 
 async def test_a_partition_that_is_ahead_is_not_read_on(autojump_clock: MockClock) -> None:
-    world = World([Record(0, offset, 1000, (fragment(1, size=WAITING_BYTES),)) for offset in range(2)])
+    world = World([one_record(0, offset, 1000, (fragment(1, size=WAITING_BYTES),)) for offset in range(2)])
     world.inputs.assigned({1: StartPosition(0, 0, committed=True)})
     await world.run()
     assert world.held == {0}

@@ -9,7 +9,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from tests.core.spans import fragment, record
+from tests.core.spans import batch, fragment, record
 from tests.fakes.meter import FakeMeter
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.health import Health
@@ -17,6 +17,7 @@ from tss.core.memory import Memory
 from tss.core.partition import Partition
 from tss.core.throttle import LOG_SECS
 from tss.core.trace import Trace
+from tss.state.assignments import Run
 from tss.state.keying import Keying
 from tss.tasks import sweeper
 from tss.tasks.consumer import Batch
@@ -29,7 +30,8 @@ def batches(home: Partition) -> Iterator[Batch]:
     """Ten traces in a second of stream time."""
     for first in range(0, TRACES, 100):
         numbers = range(first, first + 100)
-        yield Batch(WALL, [(home, [record(each, 1000 + each / 10, fragment(each, root=True)) for each in numbers])], [])
+        records = batch([record(each, 1000 + each / 10, fragment(each, root=True)) for each in numbers])
+        yield Batch(WALL, [Run(home, records, 0, len(records))], [])
 
 
 async def warned(remembered: int, root_quiet_secs: int, between_secs: float) -> tuple[list[float], list[object]]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from tests.core.spans import message, span, trace_id
+from tests.core.spans import batch, message, one_record, span, trace_id
 from tests.fakes.meter import FakeMeter
 from tests.fakes.redis import FakeDecisions, FakeRedis
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
 from tss.core.decision import Reason
 from tss.core.memory import Memory
-from tss.core.otlp import Encoding, scan
+from tss.core.otlp import Encoding, Records, scan
 from tss.core.parked import Shelf
 from tss.core.policies.rest import Rest
-from tss.core.record import Record
 from tss.core.shared_decisions import from_bytes, mark_of, to_bytes
 from tss.core.startposition import StartPosition
 from tss.core.trace import Trace
@@ -23,9 +22,9 @@ WALL = 10**12
 OLD, NEW = "one", "two"
 
 
-def record(offset: int, at_secs: int, trace: int, number: int, parent: int | None = None) -> Record:
+def record(offset: int, at_secs: int, trace: int, number: int, parent: int | None = None) -> Records:
     value = message([span(trace, number, parent)])
-    return Record(0, offset, 1000 * at_secs, scan(value, Encoding.OTLP_PROTO).fragments)
+    return one_record(0, offset, 1000 * at_secs, scan(value, Encoding.OTLP_PROTO).fragments)
 
 
 class Replica:
@@ -40,10 +39,9 @@ class Replica:
         self.sent: list[tuple[bytes, int]] = []  # trace and spans
         self.commits = self.assignments.assigned({0: start})
 
-    def read(self, *records: Record) -> None:
-        for partition, run in self.assignments.bind(records):
-            for each in run:
-                self.buffer.add(partition, each, WALL)
+    def read(self, *records: Records) -> None:
+        for run in self.assignments.bind(batch(records)):
+            self.buffer.add_some(run.partition, run.records, run.first, run.stop, WALL)
 
     async def decide(self) -> list[Trace]:
         going: list[Trace] = []

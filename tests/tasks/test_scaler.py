@@ -8,7 +8,7 @@ import attrs
 import trio
 from trio.testing import MockClock
 
-from tests.core.spans import record
+from tests.core.spans import batch, record
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
@@ -55,7 +55,7 @@ class Rig:
         self.assignments.assigned({int(id[1:]): StartPosition(at, at, committed=True) for id, at in starts.items()})
 
     def read(self, *offsets: int) -> None:
-        self.assignments.bind([record(offset, 1.0) for offset in offsets])
+        self.assignments.bind(batch([record(offset, 1.0) for offset in offsets]))
 
     async def run(self, secs: float) -> None:
         await scaler.run(self.offsets, self.assignments, self.meter, self.stop, secs)

@@ -26,7 +26,6 @@ from tss.core.explaining import Explanation, Says, Voice, explain
 from tss.core.memory import Memory
 from tss.core.otlp import Encoding, ScanError, ScanErrorReason, Scanner
 from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.daemon.outside import limits
 from tss.daemon.wiring import sampler_of, waits_of
 from tss.settings import SettingsError
@@ -134,7 +133,10 @@ def explained(lines: Iterable[bytes], sampler: Sampler, limits: Limits, waits: W
         if not line.strip():
             continue
         errors: list[ScanError] = []
-        fragments = scanner.fragments(line, Encoding.OTLP_JSON, errors)
+        records = scanner.records()
+        records.add(0, number, NOW_MS)
+        scanner.read(line, Encoding.OTLP_JSON, records, errors)
+        fragments = records.fragments(0)
         wrong = [error for each in errors if (error := _told(each, line))]
         if wrong and not met and not unreadable and (other := _other_form(line)):
             wrong = [other]
@@ -143,7 +145,7 @@ def explained(lines: Iterable[bytes], sampler: Sampler, limits: Limits, waits: W
             break
         for each in fragments:
             met[each.trace_id] = met.get(each.trace_id, 0) + each.spans
-        buffer.add(home, Record(0, number, NOW_MS, tuple(fragments)), NOW_MS)
+        buffer.add(home, records, NOW_MS)
         found |= _decided(buffer, sampler)
     buffer.reach(home, LATER_MS)
     found |= _decided(buffer, sampler)

@@ -8,11 +8,12 @@ unread on the other partition.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import attrs
 
-from tss.core.record import Headers, Record, headers_bytes
+from tss.core.headers import Headers, headers_bytes
+from tss.core.otlp import Records
 from tss.core.streamtime import NO_TIME
 
 # A partition without news for this long no longer holds the others back: its broker may be away for hours.
@@ -26,9 +27,11 @@ WAITING_BYTES = 16 * 1024 * 1024
 class ReadRecord:
     """A record that was read and has to be written."""
 
-    record: Record
-    headers: Headers
     partition: InputPartition
+    offset: int
+    timestamp_ms: int  # since the epoch; negative if the record has no timestamp
+    pieces: Sequence[tuple[bytes, bytes]]  # trace id and payload of each fragment
+    headers: Headers
     read_ms: int  # the wall time
     size: int  # bytes of its fragments and its headers
 
@@ -84,14 +87,17 @@ class Alignment:
                 partition.waiting.clear()
                 self._held = self._held - {id}
 
-    def add(self, record: Record, headers: Headers, wall_ms: int) -> None:
+    def add(self, records: Records, number: int, headers: Headers, wall_ms: int) -> None:
         """Add a record, in the order of its partition. A record of a revoked partition is ignored."""
-        partition = self._partitions.get(record.partition)
+        id, offset, timestamp_ms = records.place(number)
+        partition = self._partitions.get(id)
         if partition is not None:
-            size = sum([len(fragment.payload) for fragment in record.fragments]) + headers_bytes(headers)
+            pieces = records.pieces(number)
+            size = sum([len(payload) for _, payload in pieces]) + headers_bytes(headers)
             self._waiting_bytes += size
-            partition.waiting.append(ReadRecord(record, headers, partition, wall_ms, size))
-            partition.time_ms = max(partition.time_ms, _believable(record, wall_ms))
+            read = ReadRecord(partition, offset, timestamp_ms, pieces, headers, wall_ms, size)
+            partition.waiting.append(read)
+            partition.time_ms = max(partition.time_ms, _believable(read, wall_ms))
             partition.heard_ms, partition.at_end = wall_ms, False
 
     def hear(self, wall_ms: int) -> None:
@@ -105,10 +111,10 @@ class Alignment:
             if id in self._partitions:
                 self._partitions[id].at_end = True
 
-    def waiting_from(self, id: int) -> Record | None:
+    def waiting_from(self, id: int) -> ReadRecord | None:
         """The oldest waiting record of the partition."""
         partition = self._partitions.get(id)
-        return partition.waiting[0].record if partition is not None and partition.waiting else None
+        return partition.waiting[0] if partition is not None and partition.waiting else None
 
     def take(self, most: int, wall_ms: int) -> list[ReadRecord]:
         """At most ``most`` records that may go on now, those of each partition in their order."""
@@ -131,7 +137,7 @@ class Alignment:
         It depends on the slowest partition: the timestamp of its first waiting record, or, if no record waits, of the
         newest record read.
         """
-        firsts = [_believable(each.waiting[0].record, wall_ms) for each in self._partitions.values() if each.waiting]
+        firsts = [_believable(each.waiting[0], wall_ms) for each in self._partitions.values() if each.waiting]
         silent = [each.time_ms for each in self._partitions.values() if each.holds_back(wall_ms)]
         if not firsts or NO_TIME in silent:
             return None  # a partition that was just assigned has delivered no record, and is not at its end
@@ -144,12 +150,12 @@ def _take_some(
 ) -> None:
     waiting = partition.waiting
     while limit_ms is not None and waiting and len(taken) < most:
-        if _believable(waiting[0].record, wall_ms) > limit_ms:
+        if _believable(waiting[0], wall_ms) > limit_ms:
             return
         taken.append(waiting.popleft())
 
 
-def _believable(record: Record, wall_ms: int) -> int:
+def _believable(record: ReadRecord, wall_ms: int) -> int:
     """The record's timestamp, at most the wall time: a producer's clock that is ahead must not block its partition."""
     return min(record.timestamp_ms, wall_ms) if record.timestamp_ms > 0 else NO_TIME
 
@@ -161,4 +167,4 @@ def still_ours(reads: Iterable[ReadRecord]) -> list[ReadRecord]:
 
 def ends_of(reads: Collection[ReadRecord]) -> dict[int, int]:
     """For each partition: the offset after the last of these records."""
-    return {read.record.partition: read.record.offset + 1 for read in reads}
+    return {read.partition.id: read.offset + 1 for read in reads}

@@ -4,9 +4,8 @@ cimport cython
 from tss.core.conditions.program cimport Program
 from tss.core.memory cimport Kept, Memory
 from tss.core.opentraces cimport OpenTraces
-from tss.core.otlp.fragment cimport Fragment
+from tss.core.otlp.records cimport Records as CRecords, Row  # renamed: in buffer.py, Records is one of two classes
 from tss.core.partition cimport Partition
-from tss.core.record cimport Record
 from tss.core.trace cimport Trace
 
 
@@ -56,10 +55,13 @@ cdef class Buffer:
 
     cdef _clear_counts(self)
     cdef _share(self)
-    @cython.locals(end="long long")
-    cpdef long long add_some(self, Partition partition, list records, long long first, long long count, long long wall_ms) except -1
-    @cython.locals(fragment=Fragment)
-    cpdef add(self, Partition partition, Record record, long long wall_ms)
+    cpdef long long add_some(
+        self, Partition partition, CRecords records, long long first, long long stop, long long wall_ms
+    ) except -1
+    @cython.locals(number=Py_ssize_t)
+    cpdef add(self, Partition partition, CRecords records, long long wall_ms)
+    @cython.locals(record="Row *", at=Py_ssize_t)
+    cpdef _add(self, Partition partition, CRecords records, Py_ssize_t number, long long wall_ms)
     cpdef reach(self, Partition partition, long long wall_ms)
     @cython.locals(together=list, each=Trace, first="long long", rv="long long")
     cpdef list decided(self, Trace trace, decision)
@@ -91,19 +93,19 @@ cdef class Buffer:
     cpdef list to_park(self, long long after_ms, long long looks)
     @cython.locals(home=Partition, size="long long")
     cdef _leave(self, Trace trace, partitions)
-    @cython.locals(settled=bint, trace=Trace)
-    cpdef _place(self, Partition partition, long long offset, Fragment fragment)
+    @cython.locals(settled=bint, trace=Trace, trace_id=bytes, spans="long long")
+    cpdef _place(self, Partition partition, long long offset, CRecords records, Py_ssize_t at)
     cdef bint _closes_at_limit(self, Trace trace) except -1
-    @cython.locals(late=Trace)
-    cdef bint _is_delivered(self, Partition partition, long long offset, Fragment fragment) except -1
-    @cython.locals(settled=bint, verdict="long long", place=tuple, kept=Kept)
-    cdef bint _is_decided(self, Partition partition, long long offset, Fragment fragment) except -1
+    @cython.locals(late=Trace, trace_id=bytes)
+    cdef bint _is_delivered(self, Partition partition, long long offset, CRecords records, Py_ssize_t at) except -1
+    @cython.locals(settled=bint, verdict="long long", place=tuple, kept=Kept, trace_id=bytes)
+    cdef bint _is_decided(self, Partition partition, long long offset, CRecords records, Py_ssize_t at) except -1
     @cython.locals(closing=Trace, late=Trace)
-    cdef bint _waits(self, Partition partition, long long offset, Fragment fragment) except -1
+    cdef bint _waits(self, Partition partition, long long offset, CRecords records, Py_ssize_t at) except -1
     @cython.locals(late=Trace)
-    cdef _follow(self, Kept kept, Partition partition, long long offset, Fragment fragment)
+    cdef _follow(self, Kept kept, Partition partition, long long offset, CRecords records, Py_ssize_t at)
     @cython.locals(late=Trace)
-    cdef Trace _latecomer(self, Partition partition, long long offset, Fragment fragment)
+    cdef Trace _latecomer(self, Partition partition, long long offset, CRecords records, Py_ssize_t at)
     @cython.locals(home=Partition, due="long long")
     cdef _schedule(self, Trace trace)
     @cython.locals(home=Partition)

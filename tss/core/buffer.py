@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 import attrs
 
@@ -13,12 +13,10 @@ from tss.core.errors import LawBroken
 from tss.core.ledger import CHUNK_RECORDS
 from tss.core.memory import KEPT, UNDECIDED, UNKNOWN, Kept, Memory
 from tss.core.opentraces import OpenTraces
-from tss.core.otlp import Scanner
-from tss.core.otlp.fragment import Fragment
+from tss.core.otlp import Records, Scanner
 from tss.core.packing import Packed, Packer
 from tss.core.parked import Summary, facts_of
 from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.core.streamtime import NO_TIME
 from tss.core.trace import Trace
 
@@ -272,23 +270,28 @@ class Buffer:
 
     # -- called by the sweeper
 
-    def add_some(self, partition: Partition, records: Sequence[Record], first: int, count: int, wall_ms: int) -> int:
-        """Add up to ``count`` records, starting with ``records[first]``. Returns the index of the next record to add.
+    def add_some(self, partition: Partition, records: Records, first: int, stop: int, wall_ms: int) -> int:
+        """Add the records of this partition from number ``first`` to before ``stop``. Returns the number of the next to add.
 
         It stops earlier if closed traces exceed ``Limits.closed_bytes``.
         """
-        end = min(len(records), first + count)
-        while first < end:
-            self.add(partition, records[first], wall_ms)
+        while first < stop:
+            self._add(partition, records, first, wall_ms)
             first += 1
             if self.closed_bytes > self._max_closed_bytes:
                 break
         return first
 
-    def add(self, partition: Partition, record: Record, wall_ms: int) -> None:
+    def add(self, partition: Partition, records: Records, wall_ms: int) -> None:
+        """Add all records, which are of this partition."""
+        for number in range(len(records)):
+            self._add(partition, records, number, wall_ms)
+
+    def _add(self, partition: Partition, records: Records, number: int, wall_ms: int) -> None:
         """Add one record: set the stream time, close the traces that are due, then place the fragments."""
         if partition.revoked:
             return  # it was polled before the revocation; the next owner reads it again
+        record = records.record(number)
         if not partition.time.observe(record.timestamp_ms, wall_ms):
             self._absurd += 1
         self._turn(partition)
@@ -302,8 +305,8 @@ class Buffer:
             partition.ledger.read(record.offset)
         else:
             self._replayed += 1
-        for fragment in record.fragments:
-            self._place(partition, record.offset, fragment)
+        for at in range(record.first, record.stop):
+            self._place(partition, record.offset, records, at)
             self._relieve()
 
     def reach(self, partition: Partition, wall_ms: int) -> None:
@@ -721,33 +724,33 @@ class Buffer:
 
     # -- placing
 
-    def _place(self, partition: Partition, offset: int, fragment: Fragment) -> None:
-        settled = offset < partition.start
+    def _place(self, partition: Partition, offset: int, records: Records, at: int) -> None:
+        settled, trace_id, spans = offset < partition.start, records.trace_id(at), records.fragment(at).spans
         if not settled:
-            self._spans += fragment.spans
-        if partition.delivered is not None and self._is_delivered(partition, offset, fragment):  # usually it is None
+            self._spans += spans
+        if partition.delivered is not None and self._is_delivered(partition, offset, records, at):  # usually it is None
             return
-        trace = self._open.get(fragment.trace_id)
+        trace = self._open.get(trace_id)
         if trace is not None:
             if offset <= trace.parked_to and trace.home is partition:
                 if not settled:
-                    self._spans -= fragment.spans
+                    self._spans -= spans
                 return  # an earlier owner has read, counted and parked this record
         else:
-            if self._is_decided(partition, offset, fragment):
+            if self._is_decided(partition, offset, records, at):
                 return
-            trace = Trace(fragment.trace_id, partition, offset)
+            trace = Trace(trace_id, partition, offset)
             self._open.add(trace)
             trace.first_ms = partition.time.now_ms
             self.open_bytes += trace.size
             if settled:
-                partition.replay.reopened(fragment.trace_id, offset)
+                partition.replay.reopened(trace_id, offset)
             else:
                 self._traces += 1
-        self.open_bytes += trace.absorb(fragment, self._program)
-        self.open_spans += fragment.spans
+        self.open_bytes += trace.absorb(records, at, self._program)
+        self.open_spans += spans
         if not settled:
-            self.open_bytes += trace.hold(partition, offset, fragment)
+            self.open_bytes += trace.hold(partition, offset, records, at)
         if not self._closes_at_limit(trace):
             trace.last_ms = max(trace.last_ms, trace.home.time.now_ms)  # an earlier owner may have seen a later time
             self._fragments += 1
@@ -765,88 +768,90 @@ class Buffer:
             return False
         return True
 
-    def _is_delivered(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
+    def _is_delivered(self, partition: Partition, offset: int, records: Records, at: int) -> bool:
         """Whether the output topic had the trace at the assignment. If so, the fragment needs nothing more."""
-        known = None if partition.delivered is None else partition.delivered.get(fragment.trace_id)
+        trace_id = records.trace_id(at)
+        known = None if partition.delivered is None else partition.delivered.get(trace_id)
         if known is None:
             return False
         if offset < partition.start or offset in known.offsets:
-            partition.replay.remembered(fragment.trace_id, offset)
+            partition.replay.remembered(trace_id, offset)
             if offset >= partition.start:
-                self._duplicate_spans += fragment.spans
+                self._duplicate_spans += records.fragment(at).spans
             return True
-        if self._open.get(fragment.trace_id) is not None or fragment.trace_id in self._closing:
+        if self._open.get(trace_id) is not None or trace_id in self._closing:
             return False  # it is on two partitions, and the other one was assigned before
-        late = self._latecomer(partition, offset, fragment)
+        late = self._latecomer(partition, offset, records, at)
         late.decision = known.decision
         self._send(late, [(partition.id, offset)])
-        partition.replay.ended(fragment.trace_id, known.first)
+        partition.replay.ended(trace_id, known.first)
         self._out.append(late)
         return True
 
-    def _is_decided(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
+    def _is_decided(self, partition: Partition, offset: int, records: Records, at: int) -> bool:
         """Whether the trace has closed before. If so, the fragment follows its decision and needs nothing more (law 2).
 
         A forgotten trace counts as new, even if it is still being delivered. The duration of a delivery does not depend
         on the records in the topic, so no decision may depend on it (law 3).
         """
-        verdict = self.memory.look(fragment.trace_id, partition.remembered_from)
+        trace_id = records.trace_id(at)
+        verdict = self.memory.look(trace_id, partition.remembered_from)
         if verdict == UNKNOWN:
             return False
         settled = offset < partition.start
         if verdict == UNDECIDED:
-            return self._waits(partition, offset, fragment)
+            return self._waits(partition, offset, records, at)
         if verdict >= KEPT:
             place = partition.id, offset
-            kept = self.memory.recall_kept(fragment.trace_id, partition.remembered_from, place)
+            kept = self.memory.recall_kept(trace_id, partition.remembered_from, place)
             if kept is None:
                 return False
             if settled:
-                partition.replay.remembered(fragment.trace_id, offset)
+                partition.replay.remembered(trace_id, offset)
             elif kept.has_delivered(partition.id, offset) or kept.sends_parked(partition, offset):
-                self._duplicate_spans += fragment.spans
+                self._duplicate_spans += records.fragment(at).spans
             else:
-                self._follow(kept, partition, offset, fragment)
+                self._follow(kept, partition, offset, records, at)
             return True
-        partition.replay.remembered(fragment.trace_id, offset)
+        partition.replay.remembered(trace_id, offset)
         if not settled:
-            self._late_dropped_spans += fragment.spans
+            self._late_dropped_spans += records.fragment(at).spans
             if self._notes_late:
-                self._noted.append((fragment.trace_id, [fragment.payload]))
+                self._noted.append((trace_id, [records.payload(at)]))
         return True
 
-    def _waits(self, partition: Partition, offset: int, fragment: Fragment) -> bool:
+    def _waits(self, partition: Partition, offset: int, records: Records, at: int) -> bool:
         """Whether the trace has closed and waits for its decision. If so, the fragment waits with it."""
-        closing = self._closing.get(fragment.trace_id)
+        closing = self._closing.get(records.trace_id(at))
         if closing is None:
             return False  # the trace was withdrawn
         if offset < partition.start:
             return True
         if offset <= closing.parked_to and closing.home is partition:
-            self._spans -= fragment.spans  # an earlier owner has counted it, as in `_place`
+            self._spans -= records.fragment(at).spans  # an earlier owner has counted it, as in `_place`
         else:
-            late = self._latecomer(partition, offset, fragment)
+            late = self._latecomer(partition, offset, records, at)
             if closing.latecomers is None:
                 closing.latecomers = []
             closing.latecomers.append(late)
         return True
 
-    def _follow(self, kept: Kept, partition: Partition, offset: int, fragment: Fragment) -> None:
-        late = self._latecomer(partition, offset, fragment)
+    def _follow(self, kept: Kept, partition: Partition, offset: int, records: Records, at: int) -> None:
+        late = self._latecomer(partition, offset, records, at)
         late.decision = kept.decision
         self._send(late, [(partition.id, offset)])
         if kept.first[0] == partition.id:
-            partition.replay.ended(fragment.trace_id, kept.first[1])
+            partition.replay.ended(records.trace_id(at), kept.first[1])
         elif partition.id not in kept.covered:  # once it is covered, the trace was counted
             self.on_two_partitions += 1
         self._out.append(late)
 
-    def _latecomer(self, partition: Partition, offset: int, fragment: Fragment) -> Trace:
-        late = Trace(fragment.trace_id, partition, offset)
+    def _latecomer(self, partition: Partition, offset: int, records: Records, at: int) -> Trace:
+        late = Trace(records.trace_id(at), partition, offset)
         late.late = True
-        late.absorb(fragment, self._program)
+        late.absorb(records, at, self._program)
         late.forget_lineage()
-        late.hold(partition, offset, fragment)
+        late.hold(partition, offset, records, at)
         late.take_off()
         self.closed_bytes += late.size
         return late

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from tss.core.deadletter import DeadLetter
-from tss.core.record import Headers, Record
+from tss.core.headers import Headers
+from tss.core.otlp import Records
 
 
 @attrs.frozen
@@ -28,7 +29,7 @@ class Polled:
     """
 
     wall_ms: int
-    records: Sequence[Record] = ()
+    records: Records = attrs.field(factory=Records)
     dead_letters: Sequence[DeadLetter] = ()
     ends: Mapping[int, int] = attrs.field(factory=dict)
     lags: Mapping[int, int] = attrs.field(factory=dict)

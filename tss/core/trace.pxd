@@ -3,8 +3,8 @@
 cimport cython
 from tss.core.conditions.program cimport Program
 from tss.core.holds cimport Holds
-from tss.core.otlp.fragment cimport Fragment, facts_bytes
 from tss.core.otlp.lineage cimport Lineage as CLineage  # renamed: in trace.py, Lineage is one of two classes
+from tss.core.otlp.records cimport Part, Records as CRecords
 from tss.core.progress cimport Progress
 
 
@@ -69,21 +69,21 @@ cdef class Trace:
     cpdef bint is_held(self)
     @cython.locals(plain=list, holds=Holds)
     cpdef list chunks(self)
-    @cython.locals(growth="long long")
-    cpdef long long absorb(self, Fragment fragment, Program program=*) except? -1
+    @cython.locals(growth="long long", fragment="Part *", facts=bytes)
+    cpdef long long absorb(self, CRecords records, Py_ssize_t at, Program program=*) except? -1
     @cython.locals(before="long long", lineage=CLineage)
-    cdef long long _relate(self, Fragment fragment) except? -1
+    cdef long long _relate(self, CRecords records, Py_ssize_t at) except? -1
     @cython.locals(growth="long long")
     cdef long long _learn(self, bytes facts) except? -1
     @cython.locals(before="long long")
-    cdef _learn_forced(self, Fragment fragment)
+    cdef _learn_forced(self, CRecords records, Py_ssize_t at)
     cpdef forget_lineage(self)
-    @cython.locals(growth="long long")
-    cpdef long long hold(self, Progress partition, long long offset, Fragment fragment) except -1
+    @cython.locals(growth="long long", payload=bytes, spans="long long")
+    cpdef long long hold(self, Progress partition, long long offset, CRecords records, Py_ssize_t at) except -1
     @cython.locals(growth="long long")
     cdef long long _hold(self, long long offset, bytes payload) except -1
     @cython.locals(holds=Holds)
-    cdef long long _hold_further(self, Progress partition, long long offset, Fragment fragment) except -1
+    cdef long long _hold_further(self, Progress partition, long long offset, bytes payload, long long spans) except -1
     cpdef clock(self, long long now_ms)
     cpdef bint may_be_parked(self)
     cpdef bint is_parked(self)
@@ -124,6 +124,9 @@ cdef class Trace:
     cdef long long _held_bytes(self, long long records) except? -1
     cdef list _all_chunks(self)
     cdef long long _chunk_bytes(self) except? -1
+
+
+cpdef long long facts_bytes(bytes facts) except -1
 
 
 @cython.locals(trace=Trace, size="long long")

@@ -9,8 +9,7 @@ from typing import Any
 from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.decision import Decision, Reason
 from tss.core.holds import BYTES_BYTES, HOLDS_BYTES, RECORD_BYTES, Holds, spans_of
-from tss.core.otlp import Lineage, join
-from tss.core.otlp.fragment import Fragment, facts_bytes
+from tss.core.otlp import Lineage, Records, join
 from tss.core.packing import Packed, Packer
 from tss.core.parked import NOWHERE, Summary
 from tss.core.progress import Progress
@@ -208,38 +207,39 @@ class Trace:
 
     # -- growing; each method returns the growth in bytes
 
-    def absorb(self, fragment: Fragment, program: Program = ASKS_NOTHING) -> int:
+    def absorb(self, records: Records, at: int, program: Program = ASKS_NOTHING) -> int:
         """Add the summary of a fragment, without its bytes. ``program`` made its facts. Returns the growth in bytes."""
-        if fragment.rules is not self.rules or fragment.forced:
-            self._learn_forced(fragment)
+        fragment, facts = records.fragment(at), records.facts(at)
+        if records.rules is not self.rules or fragment.forced:
+            self._learn_forced(records, at)
         self.spans += fragment.spans
         self.errors += fragment.errors
         if fragment.start_ns and (not self.start_ns or fragment.start_ns < self.start_ns):
             self.start_ns = fragment.start_ns
         self.end_ns = max(self.end_ns, fragment.end_ns)
-        self.seen_bytes += len(fragment.payload)
+        self.seen_bytes += len(records.payload(at))
         if fragment.has_root and not self.has_root:
             self.has_root = True
             self.root_ms = max(self.last_ms, self.home.time.now_ms)  # an earlier owner may have seen a later time
-        growth = self._relate(fragment)
-        if fragment.facts and fragment.facts is not self.facts:  # usually they are shared, and known already
-            growth += self._learn(program.fold(self.facts, fragment.facts))
+        growth = self._relate(records, at)
+        if facts and facts is not self.facts:  # usually they are shared, and known already
+            growth += self._learn(program.fold(self.facts, facts))
         self.size += growth
         return growth
 
-    def _relate(self, fragment: Fragment) -> int:
+    def _relate(self, records: Records, at: int) -> int:
         lineage = self._lineage
         if lineage is None:
             if not self._span_ids:
-                self._span_ids, self._missing = fragment.span_ids, fragment.missing
-                return len(fragment.span_ids) + len(fragment.missing) + RECORD_BYTES
+                self._span_ids, self._missing = records.span_ids(at), records.missing(at)
+                return len(self._span_ids) + len(self._missing) + RECORD_BYTES
             before = len(self._span_ids) + len(self._missing) + RECORD_BYTES
             lineage = self._lineage = Lineage()
             lineage.add(self._span_ids, self._missing)
             self._span_ids = self._missing = _NO_IDS
         else:
             before = lineage.bytes
-        lineage.add(fragment.span_ids, fragment.missing)
+        lineage.take(records, at)
         return lineage.bytes - before
 
     def _learn(self, facts: bytes) -> int:
@@ -247,14 +247,14 @@ class Trace:
         self.facts = facts
         return growth
 
-    def _learn_forced(self, fragment: Fragment) -> None:
+    def _learn_forced(self, records: Records, at: int) -> None:
         before = facts_bytes(self.forced)
         if not self.spans:
-            self.rules = fragment.rules
-        if fragment.rules is not self.rules:
+            self.rules = records.rules
+        if records.rules is not self.rules:
             self.rules, self.forced = None, b""
         elif self.rules is not None:
-            self.forced = self.rules.fold(self.forced, fragment.forced)
+            self.forced = self.rules.fold(self.forced, records.forced(at))
         self.size += facts_bytes(self.forced) - before
 
     def forget_lineage(self) -> None:
@@ -263,14 +263,15 @@ class Trace:
         self._span_ids = _NO_IDS
         self._lineage = None
 
-    def hold(self, partition: Progress, offset: int, fragment: Fragment) -> int:
+    def hold(self, partition: Progress, offset: int, records: Records, at: int) -> int:
         """Add a fragment's bytes and hold its record. Returns the growth in bytes."""
+        payload, spans = records.payload(at), records.fragment(at).spans
         if partition is self.home:
-            growth = self._hold(offset, fragment.payload)
+            growth = self._hold(offset, payload)
         else:
-            growth = self._hold_further(partition, offset, fragment)
-        self.held_spans += fragment.spans
-        self.payload_bytes += len(fragment.payload)
+            growth = self._hold_further(partition, offset, payload, spans)
+        self.held_spans += spans
+        self.payload_bytes += len(payload)
         self.size += growth
         return growth
 
@@ -293,15 +294,15 @@ class Trace:
             self._chunks.append(payload)
         return growth
 
-    def _hold_further(self, partition: Progress, offset: int, fragment: Fragment) -> int:
+    def _hold_further(self, partition: Progress, offset: int, payload: bytes, spans: int) -> int:
         if self.further is None:
             self.further = []
         for holds in self.further:
             if holds.partition is partition:
-                return holds.add(offset, fragment.payload, fragment.spans)
+                return holds.add(offset, payload, spans)
         holds = Holds(partition, offset)
         self.further.append(holds)
-        return HOLDS_BYTES + holds.add(offset, fragment.payload, fragment.spans)
+        return HOLDS_BYTES + holds.add(offset, payload, spans)
 
     # -- shrinking
 
@@ -617,6 +618,11 @@ class Trace:
 
     def _chunk_bytes(self) -> int:
         return sum([_bytes_of(each) for each in self._all_chunks()])
+
+
+def facts_bytes(facts: bytes) -> int:
+    """Memory of facts, in bytes. Shared facts count for each trace, since it is not known whether they are shared."""
+    return BYTES_BYTES + len(facts) if facts else 0
 
 
 def _bytes_of(chunk: bytes | Packed) -> int:

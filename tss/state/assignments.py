@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
+import attrs
 import structlog
 import trio
 
@@ -15,9 +16,9 @@ from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.errors import LawBroken
 from tss.core.logfields import partition_fields
 from tss.core.measures import Meter
+from tss.core.otlp import Records
 from tss.core.parked import Summary
 from tss.core.partition import Commit, Partition
-from tss.core.record import Record, runs
 from tss.core.startposition import StartPosition
 
 log = structlog.get_logger()
@@ -26,6 +27,16 @@ REVOKE_SECS = (
     10.0  # for exports in flight; the group waits max.poll.interval.ms (300 s) for a member that gives up partitions
 )
 LOOK_SECS = 0.02
+
+
+@attrs.frozen
+class Run:
+    """Records of one poll, all of one partition, with ascending offsets: from number ``first`` to before ``stop``."""
+
+    partition: Partition
+    records: Records
+    first: int
+    stop: int
 
 
 class Assignments:
@@ -234,17 +245,18 @@ class Assignments:
             moves[partition.id] = replay_from
         return moves
 
-    def bind(self, records: Sequence[Record]) -> list[tuple[Partition, list[Record]]]:
+    def bind(self, records: Records) -> list[Run]:
         """The records in runs of one partition, each with the assignment that it was read under."""
         bound = []
-        for run in runs(records):
-            partition = self._partitions.get(run[0].partition)
+        for id, first, stop in records.runs():
+            partition = self._partitions.get(id)
             if partition is None:
                 continue  # revoked inside the poll that read it
-            if run[0].offset < partition.position:
-                partition = self._rewound(partition, run[0].offset)
-            partition.position = run[-1].offset + 1
-            bound.append((partition, run))
+            _, offset, _ = records.place(first)
+            if offset < partition.position:
+                partition = self._rewound(partition, offset)
+            partition.position = records.place(stop - 1)[1] + 1
+            bound.append(Run(partition, records, first, stop))
         return bound
 
     def holds(self, size: int, waiting_bytes: int) -> int:

@@ -14,7 +14,6 @@ from tss.core.alignment import Alignment, ReadRecord
 from tss.core.logfields import partition_fields
 from tss.core.measures import Meter
 from tss.core.partition import Commit
-from tss.core.record import Record
 from tss.core.startposition import StartPosition
 
 log = structlog.get_logger()
@@ -96,11 +95,10 @@ class Inputs:
     def written(self, reads: Sequence[ReadRecord]) -> None:
         """The keyed topic has these."""
         for read in reads:
-            record = read.record
-            if record.partition in self._ids and not read.partition.gone:
-                self._next[record.partition] = record.offset + 1
-                newest = self._written_ms.get(record.partition, 0)
-                self._written_ms[record.partition] = max(newest, record.timestamp_ms)
+            id = read.partition.id
+            if id in self._ids and not read.partition.gone:
+                self._next[id] = read.offset + 1
+                self._written_ms[id] = max(self._written_ms.get(id, 0), read.timestamp_ms)
 
     def needed(self) -> dict[int, int]:
         """By partition, the oldest offset that is not written."""
@@ -108,8 +106,8 @@ class Inputs:
             id: after if (oldest := self._oldest(id)) is None else oldest.offset for id, after in self._next.items()
         }
 
-    def _oldest(self, id: int) -> Record | None:
-        in_hand = (each.record for each in self.in_hand if each.record.partition == id and not each.partition.gone)
+    def _oldest(self, id: int) -> ReadRecord | None:
+        in_hand = (each for each in self.in_hand if each.partition.id == id and not each.partition.gone)
         return next(in_hand, self.alignment.waiting_from(id))
 
     def _show_age(self, id: int) -> None:

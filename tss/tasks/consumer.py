@@ -14,8 +14,7 @@ from tss.core.deadletter import DeadLetter
 from tss.core.measures import Meter
 from tss.core.partition import Partition
 from tss.core.polled import Polled
-from tss.core.record import Record
-from tss.state.assignments import Assignments
+from tss.state.assignments import Assignments, Run
 from tss.state.deadletters import DeadLetters, InputDeadLetters
 from tss.state.keying import Keying
 from tss.state.pausing import Pausing
@@ -54,7 +53,7 @@ class Batch:
     """The records of one poll, with the assignments that they were read under."""
 
     wall_ms: int
-    runs: Sequence[tuple[Partition, list[Record]]]
+    runs: Sequence[Run]
     ends: Sequence[tuple[Partition, int]]  # partitions read to their end, and the wall time (ms) up to which
     size: int = 0  # bytes held by the records
 

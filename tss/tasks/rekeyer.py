@@ -19,11 +19,11 @@ from tss.core.alignment import ReadRecord, ends_of, still_ours
 from tss.core.deadletter import DeadLetter
 from tss.core.delivery import Accepted, Again, Misconfigured, Outcome, Rejected, Retrying, Undeliverable
 from tss.core.errors import WrongSetting
+from tss.core.headers import UNREADABLE_HEADERS
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.core.otlp import join
 from tss.core.polled import Polled
-from tss.core.record import UNREADABLE_HEADERS, Record, record_of
 from tss.core.throttle import LogThrottle
 from tss.state.deadletters import DeadLetters, InputDeadLetters
 from tss.state.inputs import Inputs
@@ -146,10 +146,10 @@ class _Rekeyer:
         polled = await self._source.poll()
         self._wall_ms = polled.wall_ms
         alignment = self._inputs.alignment
-        for record, headers in zip(polled.records, polled.headers, strict=True):
-            alignment.add(record, headers, polled.wall_ms)
+        for number, headers in enumerate(polled.headers):
+            alignment.add(polled.records, number, headers, polled.wall_ms)
             if headers and headers[0][0] == UNREADABLE_HEADERS:
-                self._tell_of_headers(record, headers[0][1])
+                self._tell_of_headers(polled.records.place(number), headers[0][1])
         alignment.reach(polled.ends)
         self._inputs.show_lags(polled.lags)
         self._letters += polled.dead_letters
@@ -233,23 +233,21 @@ class _Rekeyer:
             await self.write(still_ours(reads[half:]))
             return
         read = reads[0]
-        record = read.record
         letter = DeadLetter(
             reason=refused.reason,
             detail=refused.detail,
-            payload=join(fragment.payload for fragment in record.fragments),
+            payload=join(payload for _, payload in read.pieces),
             topic=self._inputs.topic,
-            partition=record.partition,
-            offset=record.offset,
-            timestamp_ms=record.timestamp_ms,
+            partition=read.partition.id,
+            offset=read.offset,
+            timestamp_ms=read.timestamp_ms,
             headers=read.headers,
         )
         self._letters.append(letter)
         await self._keep_letters()  # with polls, so that the partition may have gone meanwhile
-        without_spans = record_of(record.partition, record.offset, record.timestamp_ms, ())
-        await self.write(still_ours([attrs.evolve(read, record=without_spans)]))
+        await self.write(still_ours([attrs.evolve(read, pieces=())]))
 
-    def _tell_of_headers(self, record: Record, reason: bytes | None) -> None:
+    def _tell_of_headers(self, place: tuple[int, int, int], reason: bytes | None) -> None:
         """The spans of the record go on. The records made of it have one header that says that the others are unreadable."""
         self._meter.count(measures.REKEY_UNREADABLE_HEADERS)
         if count := self._headers_telling.add(1, trio.current_time()):
@@ -258,8 +256,8 @@ class _Rekeyer:
                 count=count,
                 reason=(reason or b"").decode("utf-8", "replace"),
                 topic=self._inputs.topic,
-                partition=record.partition,
-                offset=record.offset,
+                partition=place[0],
+                offset=place[1],
             )
 
     def _count(self, reads: Sequence[ReadRecord], outcome: Outcome) -> None:
@@ -267,7 +265,7 @@ class _Rekeyer:
         self._meter.count(measures.REKEY_TRANSACTIONS, 1, "committed" if accepted else "failed")
         if accepted:
             self._meter.count(measures.REKEY_RECORDS, len(reads))
-            self._meter.count(measures.REKEY_FRAGMENTS, sum(len(read.record.fragments) for read in reads))
+            self._meter.count(measures.REKEY_FRAGMENTS, sum(len(read.pieces) for read in reads))
 
     def _tell(self, outcome: Again | Misconfigured | Rejected, tries: int) -> None:
         if tries > QUICK_TRIES or isinstance(outcome, Misconfigured):

@@ -14,10 +14,9 @@ from tss.core.buffer import Buffer
 from tss.core.evaluation import observe_late_dropped
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.measures import Meter
-from tss.core.partition import Partition
-from tss.core.record import Record
 from tss.core.throttle import LogThrottle
 from tss.core.trace import Trace, weight
+from tss.state.assignments import Run
 from tss.state.keying import Keying
 from tss.state.uncounted import Uncounted
 from tss.tasks.consumer import Batch
@@ -45,18 +44,18 @@ async def run(
     with polled, closed:
         async for batch in polled:
             room = RECORDS_AT_ONCE
-            for partition, run in batch.runs:
-                taken = 0
-                while taken < len(run):
-                    before = taken
-                    taken = buffer.add_some(partition, run, before, room, batch.wall_ms)
+            for run in batch.runs:
+                taken = run.first
+                while taken < run.stop:
+                    before, stop = taken, min(run.stop, taken + room)
+                    taken = buffer.add_some(run.partition, run.records, before, stop, batch.wall_ms)
                     room -= taken - before
                     # Without the second condition, large records could close many times the bytes allowed (law 5).
                     if not room or buffer.closed_bytes > buffer.limits.closed_bytes:
                         await _show_late_dropped(buffer, observers, uncounted)
                         await _hand_on(closed, buffer, meter, keying)
                         room = RECORDS_AT_ONCE
-                clocks.look(partition, run, batch.wall_ms)
+                clocks.look(run, batch.wall_ms)
             for partition, wall_ms in batch.ends:
                 buffer.reach(partition, wall_ms)
             buffer.relieve_ledgers()
@@ -117,12 +116,14 @@ class _Clocks:
 
     _telling: LogThrottle = attrs.field(factory=LogThrottle)
 
-    def look(self, partition: Partition, run: Sequence[Record], wall_ms: int) -> None:
+    def look(self, run: Run, wall_ms: int) -> None:
         """Call it after these records, read at this wall time, were added."""
+        partition = run.partition
         ahead_ms = partition.time.ahead_ms(wall_ms)
         if ahead_ms < AHEAD_MS:
             return
-        newest = [record.offset for record in run if record.timestamp_ms == partition.time.record_ms]
+        places = map(run.records.place, range(run.first, run.stop))
+        newest = [offset for _, offset, timestamp_ms in places if timestamp_ms == partition.time.record_ms]
         if newest and self._telling.add(1, trio.current_time()):  # else it came in an earlier batch
             log.warning(
                 "a record's timestamp is ahead of the clock, so traces of its partition close at the wrong time until the clock "

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 from structlog.testing import capture_logs
 
-from tests.core.spans import message, span
+from tests.core.spans import message, rows, span
 from tests.fakes.meter import FakeMeter
 from tss.core import measures
 from tss.core.errors import CannotConnect
@@ -196,7 +196,7 @@ def places(*ids: int) -> list[TopicPartition]:
 
 
 def polled(made: Member) -> list[tuple[int, int]]:
-    return [(record.partition, record.offset) for record in made.poll().records]
+    return [(row.partition, row.offset) for row in rows(made.poll().records)]
 
 
 def joined(strategy: str = "cooperative-sticky", poll_bytes: int = BATCH_BYTES) -> tuple[Scripted, Script, Ears]:
@@ -612,11 +612,11 @@ class Large(Note):
     """One that takes a good part of what a poll may hold, once it is scanned."""
 
     def value(self) -> bytes:
-        return message([span(number, 0) for number in range(100)])
+        return message([span(number, 0) for number in range(150)])
 
 
 def crowded(*at: tuple[int, int], poll_bytes: int = 60_000) -> tuple[Scripted, Script]:
-    """Each message takes some 45 kB, so two are read at once."""
+    """Each message takes some 50 kB, so two are read at once."""
     made, script, _ = joined(poll_bytes=poll_bytes)
     script.messages = [Large(each) for each in at]
     return made, script
@@ -627,7 +627,7 @@ def test_law_5_a_poll_ends_where_what_it_scanned_is_enough_and_the_rest_comes_in
     assert polled(made) == [(0, 11), (0, 12)]
     script.messages = [Note((1, 13))]
     read = made.poll()
-    assert [(record.partition, record.offset) for record in read.records] == [(1, 11), (0, 13)]
+    assert [(row.partition, row.offset) for row in rows(read.records)] == [(1, 11), (0, 13)]
     assert 60_000 <= read.held_bytes < 120_000
     assert read.waiting_bytes == len(Large((0, 0)).value())
     assert polled(made) == [(1, 12), (1, 13)]

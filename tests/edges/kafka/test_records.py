@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import KafkaError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.core.spans import message, span, trace_id
+from tests.core.spans import message, rows, span, trace_id
+from tss.core.headers import UNREADABLE_HEADERS
 from tss.core.otlp import Encoding, Scanner
-from tss.core.record import UNREADABLE_HEADERS
 from tss.edges.kafka.records import MessageReader
 from tss.edges.kafka_client.errors import said
 from tss.edges.kafka_client.headers import headers_of
@@ -86,7 +86,7 @@ def test_with_several_faults_the_headers_are_asked_for_once() -> None:
 
 def test_spans_under_unreadable_headers_go_on() -> None:
     found = read(True, Foreign(message([span(1, 0)])))
-    assert [len(record.fragments) for record in found.records] == [1]
+    assert [len(row.fragments) for row in rows(found.records)] == [1]
     assert found.headers == [((UNREADABLE_HEADERS, REASON),)]
     assert found.letters == []
 

@@ -15,13 +15,13 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from tests.core.spans import one_record
 from tests.fakes.meter import FakeMeter
 from tss.core.conditions.program import Program
 from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
 from tss.core.health import Health, State
 from tss.core.partition import Commit
 from tss.core.polled import Polled
-from tss.core.record import Record
 from tss.core.startposition import StartPosition
 from tss.edges.kafka import source as edge
 from tss.edges.kafka.connection import BrokerConnection
@@ -33,7 +33,7 @@ PATIENCE_SECS = 20.0  # before a test that hangs fails; a machine under load is 
 SHORT_SECS = 0.03  # for what must run out
 START = StartPosition(5, 5, committed=False)
 FIRST, SECOND = Commit(7, 6), Commit(9, 8)
-READ = Polled(1, records=[Record(0, 5, 1, ())], lags={0: 3})
+READ = Polled(1, records=one_record(0, 5, 1, ()), lags={0: 3})
 
 
 class ScriptedMember:

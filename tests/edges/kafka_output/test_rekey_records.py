@@ -26,7 +26,7 @@ def test_law_6_split_by_trace_every_span_keeps_its_bytes(spans: list[tuple[int, 
     made = [span(trace, number) for trace, number in spans]
     found = scan(message(made), Encoding.AUTO)
     assert not found.scan_errors
-    pieces = [entry_of(each, 3, 7, 1000, []) for each in found.fragments]
+    pieces = [entry_of(each.trace_id, each.payload, 3, 7, 1000, []) for each in found.fragments]
     assert {piece.trace_id for piece in pieces} == {trace_id(trace) for trace, _ in spans}
     for piece in pieces:
         ((value, _),) = piece.records

@@ -1,6 +1,6 @@
 """OTLP: reads and writes its bytes. No other package knows the wire format.
 
-A `Scanner` splits the value of a Kafka record into one `Fragment` per trace. A `Lineage` knows whether all parents of a
+A `Scanner` splits the values of Kafka records by trace, into fragments. `Records` has them. A `Lineage` knows whether all parents of a
 trace's spans have arrived. `join` joins payloads for export; `to_json_line` writes a payload as a line of JSON. Source:
 opentelemetry-proto, `trace/v1/trace.proto`, and the JSON rules of `docs/specification.md`.
 """
@@ -8,7 +8,7 @@ opentelemetry-proto, `trace/v1/trace.proto`, and the JSON rules of `docs/specifi
 from tss.core.otlp.attributes import Value
 from tss.core.otlp.fragment import Encoding, Fragment, Scan, ScanError, ScanErrorReason
 from tss.core.otlp.jsonform import to_json_line
-from tss.core.otlp.scanning import LINEAGE_SPANS, SCANNER, Lineage, Scanner, scan
+from tss.core.otlp.scanning import LINEAGE_SPANS, SCANNER, Lineage, Records, Scanner, scan
 from tss.core.otlp.wire import join
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Encoding",
     "Fragment",
     "Lineage",
+    "Records",
     "Scan",
     "ScanError",
     "ScanErrorReason",

@@ -6,6 +6,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 
 from tss.core.otlp.ids cimport Seed, id_at, new_seed, slot_of_id
+from tss.core.otlp.records cimport Part, Records
 
 from tss.core.otlp.envelope import LINEAGE_SPANS
 
@@ -43,6 +44,17 @@ cdef class Lineage:
     def __dealloc__(self):
         free(self.ids)
 
+    cpdef take(self, Records records, Py_ssize_t at):
+        """Add the ids of this fragment."""
+        cdef Part *part = records.fragment(at)
+        cdef const uint64_t *ids = records.ids + part.ids
+        cdef uint32_t number
+        for number in range(part.spans):
+            self.enter(ids[number], True)
+        for number in range(part.spans, part.spans + part.missing):
+            self.enter(ids[number], False)
+        self.count()
+
     cpdef add(self, bytes span_ids, bytes missing):
         """Add a fragment's `span_ids` and `missing`. Raises ValueError if a length is not a multiple of 8 bytes."""
         cdef Py_ssize_t seen_bytes = len(span_ids), named_bytes = len(missing), at  # len raises for None
@@ -54,6 +66,9 @@ cdef class Lineage:
             self.enter(id_at(seen + at), True)
         for at in range(0, named_bytes, 8):
             self.enter(id_at(named + at), False)
+        self.count()
+
+    cdef void count(self) noexcept:
         self.open = 1 if self.full else self.named + self.odd
         self.bytes = OBJECT_BYTES + (table_bytes(self.room) if self.room > SMALL else self.room * sizeof(uint64_t))
 

@@ -14,6 +14,7 @@ from tss.core.conditions.program import ASKS_NOTHING, Code, Program, Root, run, 
 from tss.core.otlp import nesting, schema, wire
 from tss.core.otlp.envelope import LINEAGE_SPANS, MAX_MESSAGE_BYTES, bad_spans, message_of
 from tss.core.otlp.fragment import Encoding, Fragment, ScanError, ScanErrorReason
+from tss.core.otlp.plain_records import Records
 from tss.core.otlp.spanview import Holder, View, events_of, resource_of, scope_of
 from tss.core.tracestate import NO_RV, SAW_RV, weight_of
 
@@ -47,11 +48,21 @@ class Scanner:
         """From now on answer this program of the force rules, in place of the one before."""
         self._rules = rules
 
-    def fragments(self, value: bytes | None, encoding: Encoding, scan_errors: list[ScanError]) -> tuple[Fragment, ...]:
-        """One fragment for each trace in a record's value, in the order of first appearance. Never raises.
+    def records(self) -> Records:
+        """An empty batch for what this scanner reads until `use` is called again."""
+        return Records(self._program, self._rules)
 
-        Parts that cannot be handled are appended to `scan_errors`. Every span is in exactly one fragment or ScanError.
+    def read(self, value: bytes | None, encoding: Encoding, records: Records, scan_errors: list[ScanError]) -> None:
+        """Append one fragment for each trace in a record's value to the last record, in the order of first appearance.
+
+        Never raises. Parts that cannot be handled are appended to `scan_errors`. Every span is in exactly one fragment or
+        ScanError.
         """
+        for fragment in self.fragments(value, encoding, scan_errors):
+            records.append(fragment)
+
+    def fragments(self, value: bytes | None, encoding: Encoding, scan_errors: list[ScanError]) -> tuple[Fragment, ...]:
+        """The fragments of one record's value as objects."""
         message = message_of(value, encoding, scan_errors)
         if message is None or value is None:
             return ()
@@ -90,7 +101,7 @@ class Scanner:
             if isinstance(label, ScanErrorReason):
                 scan_errors.append(ScanError(label, _detail(label, members, len(seen)), payload))
             else:
-                found.append(_fragment(label, payload, members, facts[label], forced.get(label, b""), self._rules))
+                found.append(_fragment(label, payload, members, facts[label], forced.get(label, b"")))
         return tuple(found)
 
 
@@ -120,9 +131,7 @@ def _detail(reason: ScanErrorReason, bad: Sequence[Any], total: int) -> str:
     return bad_spans(reason, len(bad), total, found)
 
 
-def _fragment(
-    trace_id: bytes, payload: bytes, spans: Sequence[Any], facts: bytes, forced: bytes, rules: Program | None
-) -> Fragment:
+def _fragment(trace_id: bytes, payload: bytes, spans: Sequence[Any], facts: bytes, forced: bytes) -> Fragment:
     starts = [span.start_time_unix_nano for span in spans]
     span_ids = [span.span_id for span in spans]
     parents = [span.parent_span_id for span in spans]
@@ -138,7 +147,6 @@ def _fragment(
         _missing(parents, frozenset(span_ids)),
         facts,
         forced,
-        rules,
     )
 
 
@@ -264,6 +272,10 @@ class Lineage:
         self._named.update([parent for parent in _each(missing) if parent not in self._seen])
         if len(self._seen) + len(self._named) - (_ZERO_SPAN_ID in self._named) > LINEAGE_SPANS:
             self._seen, self._named, self._full = set(), set(), True
+
+    def take(self, records: Records, at: int) -> None:
+        """Add the ids of this fragment."""
+        self.add(records.span_ids(at), records.missing(at))
 
     @property
     def open(self) -> int:

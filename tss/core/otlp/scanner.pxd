@@ -4,6 +4,7 @@ from libc.stdint cimport uint64_t
 
 from tss.core.otlp.answering cimport Answering
 from tss.core.otlp.found cimport Wanted
+from tss.core.otlp.records cimport Records
 
 
 cdef class Scanner:
@@ -13,6 +14,9 @@ cdef class Scanner:
     cdef Scanner ruling  # of the force rules
     cdef object rules
     cpdef uint64_t held_bytes(self)
+    cpdef Records records(self)
+    cpdef int read(self, value, encoding, Records records, list scan_errors) except -1
     cpdef tuple fragments(self, value, encoding, list scan_errors)
     cpdef use(self, rules)
-    cdef tuple scan(self, bytes message, bytes arrived, list scan_errors)
+    cdef int scan(self, bytes message, bytes arrived, Records records, list scan_errors) except -1
+    cdef int force(self, bytes message, Records records) except -1

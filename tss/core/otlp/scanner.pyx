@@ -2,8 +2,8 @@
 """The compiled scanner: one pass over a record's bytes, without Python objects for spans.
 
 The pass stores in C arrays what each span adds to its trace (`Span`, `Trace`), where a split would cut (`Holder`, `Run`),
-and the values that the program asks for (`Hit`). Then the results are made: one `Fragment` per trace, with the answers to
-what the program asks (`answering`). For any bytes it finds the same as `reference`; only the texts of the errors
+and the values that the program asks for (`Hit`). Then the results are made: a row in `Records` per trace, with the answers
+to what the program asks (`answering`). For any bytes it finds the same as `reference`; only the texts of the errors
 differ.
 
 Safety: only `protobuf` moves a position, one function grows all arrays, nothing recurses on data, and groups may be nested
@@ -22,13 +22,13 @@ from tss.core.otlp.found cimport (
     TEXT, TRACE_ID, TRACE_STATE, Asks, Hit, Holder, Kept, Key, Keys, Level, OfSpan, Plain, Run, Scan, Span, Text, Trace,
     TraceKind, Wanted, grow, holders, lasting, release, runs, set_up, spans, traces,
 )
-from tss.core.otlp.fragment cimport Fragment
 from tss.core.otlp.ids cimport Seed, id_at, mixed, new_seed, slot_of_id
 from tss.core.otlp.parts cimport affordable, part_of
 from tss.core.otlp.protobuf cimport (
     FIXED32, FIXED64, LENGTH, MAX_DEPTH, NO_MEMORY, NO_TROUBLE, VALUE_TOO_DEEP, VARINT, Pos, content, fail, fixed64, head,
     skip, varint,
 )
+from tss.core.otlp.records cimport Part, Records, Row
 from tss.core.otlp.values cimport (
     DEEP_BYTES, KEY_VALUE, OF_EVENT, OF_LINK, OF_RESOURCE, OF_SCOPE, OUT_OF_MEMORY, UNASKED, WITHOUT, Nested, attribute,
     candidate_of, is_too_deep, keep, keep_plain, look_up, slot_of,
@@ -551,10 +551,6 @@ cdef inline bint among(uint64_t wanted, const uint64_t *ids, uint32_t count) noe
     return False
 
 
-cdef bytes packed(const uint64_t *ids, uint32_t count):
-    return PyBytes_FromStringAndSize(<const char *> ids, <Py_ssize_t> count * 8)
-
-
 cdef uint32_t few_missing(Scan *s, Trace *trace, const uint64_t *ids, uint64_t *out) noexcept nogil:
     """Write the missing parents of a trace of few spans to `out`. Returns their number."""
     cdef uint32_t at = trace.first, found = 0
@@ -597,55 +593,48 @@ cdef uint32_t many_missing(
     return found
 
 
-cdef bytes missing(Scan *s, Trace *trace, bytes span_ids):
-    cdef uint64_t[FEW_IDS] few
-    cdef const uint64_t *ids = <const uint64_t *> PyBytes_AS_STRING(span_ids)  # bytes objects are aligned to 8
+cdef uint32_t write_missing(Scan *s, Trace *trace, const uint64_t *ids, uint64_t *out) except? 0xFFFFFFFF:
+    """Write the missing parents of a trace to `out`, which has room for `trace.named`. Returns their number."""
     cdef uint64_t *table
     cdef uint64_t room
     cdef uint32_t found
     if trace.named == 0:
-        return b""
+        return 0
     if trace.spans <= FEW_IDS:
-        found = few_missing(s, trace, ids, few)
-        return packed(few, found) if found else b""
+        return few_missing(s, trace, ids, out)
     room = (<uint64_t> trace.spans + trace.named) * 2
-    table = <uint64_t *> calloc(room + trace.named, sizeof(uint64_t))
+    table = <uint64_t *> calloc(room, sizeof(uint64_t))
     if table == NULL:
         raise MemoryError
-    found = many_missing(s, trace, ids, table + room, table, room)
-    try:
-        return packed(table + room, found) if found else b""
-    finally:
-        free(table)
+    found = many_missing(s, trace, ids, out, table, room)
+    free(table)
+    return found
 
 
-cdef bytes span_ids_of(Scan *s, Trace *trace):
-    cdef bytes ids = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> trace.spans * 8)
-    cdef uint64_t *out = <uint64_t *> PyBytes_AS_STRING(ids)
+cdef void write_span_ids(Scan *s, Trace *trace, uint64_t *out) noexcept nogil:
     cdef uint32_t at = trace.first
     while at != NONE:
         out[0] = spans(s)[at].span_id
         out += 1
         at = spans(s)[at].next
-    return ids
 
 
-cdef Fragment fragment_of(Scan *s, Trace *trace, bytes payload, Answering answering):
-    cdef Fragment fragment = Fragment.__new__(Fragment)
-    cdef uint64_t[2] trace_id
-    trace_id[0], trace_id[1] = trace.high, trace.low
-    fragment.trace_id = PyBytes_FromStringAndSize(<const char *> trace_id, 16)
-    fragment.payload = payload
-    fragment.spans = trace.spans
-    fragment.errors = trace.errors
-    fragment.start_ns = trace.start_ns
-    fragment.end_ns = trace.end_ns
-    fragment.has_root = trace.has_root
-    fragment.span_ids = span_ids_of(s, trace)
-    fragment.missing = missing(s, trace, fragment.span_ids)
-    fragment.facts = answering.facts(s, trace) if answering.asks_any or s.has_state and answering.weighs else b""
-    fragment.forced = b""
-    return fragment
+cdef inline bytes facts_of(Scan *s, Trace *trace, Answering answering):
+    return answering.facts(s, trace) if answering.asks_any or s.has_state and answering.weighs else None
+
+
+cdef int append(Records records, Scan *s, Trace *trace, bytes payload, Answering answering) except -1:
+    """Append a fragment to the last record."""
+    cdef Part *part = records.new_part(payload, trace.spans, trace.named)
+    cdef uint64_t *ids = records.ids + part.ids
+    part.id[0], part.id[1] = trace.high, trace.low
+    part.start_ns, part.end_ns = trace.start_ns, trace.end_ns
+    part.errors, part.has_root = trace.errors, trace.has_root
+    write_span_ids(s, trace, ids)
+    part.missing = write_missing(s, trace, ids, ids + trace.spans)
+    records.ids_used += part.missing
+    records.own(&part.facts, facts_of(s, trace, answering))
+    return 0
 
 
 cdef object scan_error_of(Scan *s, Trace *trace, bytes payload):
@@ -655,30 +644,42 @@ cdef object scan_error_of(Scan *s, Trace *trace, bytes payload):
     return ScanError(reason, bad_spans(reason, trace.spans, s.spans.used, found), payload)
 
 
-cdef tuple results(Scan *s, bytes message, bytes arrived, list scan_errors, Answering answering):
-    """The fragments of a message that was read to its end. Errors are appended to `scan_errors`."""
-    cdef list found
+cdef int results(
+    Scan *s, bytes message, bytes arrived, Records records, list scan_errors, Answering answering
+) except -1:
+    """Append the fragments of a message that was read to its end. Errors are appended to `scan_errors`."""
     cdef uint32_t number
     cdef Trace *trace = traces(s)
     cdef bytes payload
     if s.traces.used == 1 and trace.kind == GOOD:
-        return (fragment_of(s, trace, message, answering),)
+        return append(records, s, trace, message, answering)
     if s.traces.used == 0:
         scan_errors.append(ScanError(ScanErrorReason.EMPTY, "the message has no span", arrived))
-        return ()
+        return 0
     if s.traces.used > 1 and not affordable(s):
         detail = f"its parts would take more than {MAX_SPLIT_BYTES >> 20} MiB"
         scan_errors.append(ScanError(ScanErrorReason.SPLIT_TOO_LARGE, detail, arrived))
-        return ()
-    found = []
+        return 0
     for number in range(s.traces.used):
         trace = traces(s) + number
         payload = message if s.traces.used == 1 else part_of(s, trace)
         if trace.kind == GOOD:
-            found.append(fragment_of(s, trace, payload, answering))
+            append(records, s, trace, payload, answering)
         else:
             scan_errors.append(scan_error_of(s, trace, payload))
-    return tuple(found)
+    return 0
+
+
+cdef int add_forced(Scan *s, Records records, Answering answering) except -1:
+    """Give each fragment of the last record the answers to the force rules, read from the same message."""
+    cdef Row *row = records.rows + (records.rows_used - 1)
+    cdef Py_ssize_t at = row.first
+    cdef uint32_t number
+    for number in range(s.traces.used):
+        if traces(s)[number].kind == GOOD and at < row.stop:
+            records.own(&records.parts[at].forced, facts_of(s, traces(s) + number, answering))
+            at += 1
+    return 0
 
 
 cdef str error_of(Scan *s):
@@ -777,14 +778,6 @@ cdef dict OF_A_SCOPE = {
 }
 
 
-cdef int add_forced(tuple found, Scanner ruling, rules, bytes message) except -1:
-    """Give each fragment the answers to the force rules."""
-    cdef Fragment fragment, other
-    for fragment, other in zip(found, ruling.scan(message, message, [])):
-        fragment.forced, fragment.rules = other.facts, rules
-    return 0
-
-
 cdef class Scanner:
     """Splits records by trace, and answers a program for each trace, and a second one of the force rules. The same as
     `reference.Scanner`, compiled."""
@@ -819,34 +812,57 @@ cdef class Scanner:
         """Memory in bytes that grows with the values seen, up to 3 MB for each program."""
         return self.answering.held_bytes() + (0 if self.ruling is None else self.ruling.answering.held_bytes())
 
-    cpdef tuple fragments(self, value, encoding, list scan_errors):
-        """One fragment for each trace in a record's value, in the order of first appearance. Never raises.
+    cpdef Records records(self):
+        """An empty batch for what this scanner reads until `use` is called again."""
+        return Records(self.answering.program, self.rules)
 
-        Parts that cannot be handled are appended to `scan_errors`. Every span is in exactly one fragment or ScanError.
+    cpdef int read(self, value, encoding, Records records, list scan_errors) except -1:
+        """Append one fragment for each trace in a record's value to the last record, in the order of first appearance.
+
+        Never raises. Parts that cannot be handled are appended to `scan_errors`. Every span is in exactly one fragment or
+        ScanError.
         """
         if type(value) is bytes and encoding is not JSON and PyBytes_GET_SIZE(value) > 0:
             if encoding is PROTO or not may_be_json(<Pos> PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
-                return self.scan(<bytes> value, <bytes> value, scan_errors)
+                return self.scan(<bytes> value, <bytes> value, records, scan_errors)
         message = message_of(value, encoding, scan_errors)
-        return () if message is None else self.scan(message, value, scan_errors)
+        return 0 if message is None else self.scan(message, value, records, scan_errors)
 
-    cdef tuple scan(self, bytes message, bytes arrived, list scan_errors):
+    cpdef tuple fragments(self, value, encoding, list scan_errors):
+        """The fragments of one record's value as objects."""
+        cdef Records records = self.records()
+        records.add(0, 0, 0)
+        self.read(value, encoding, records, scan_errors)
+        return records.fragments(0)
+
+    cdef int scan(self, bytes message, bytes arrived, Records records, list scan_errors) except -1:
         cdef Scan s
         cdef Firsts firsts
-        cdef tuple found
+        cdef Py_ssize_t before = records.parts_used
         if <uint64_t> PyBytes_GET_SIZE(message) > MOST_BYTES:
             scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, f"a message of {PyBytes_GET_SIZE(message)} bytes", arrived))
-            return ()
+            return 0
         try:
             if read(&s, &self.wanted, &firsts, message):
-                found = results(&s, message, arrived, scan_errors, self.answering)
-                if self.ruling is not None:
-                    add_forced(found, self.ruling, self.rules, message)
-                return found
-            scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, error_of(&s), arrived))
-            return ()
+                results(&s, message, arrived, records, scan_errors, self.answering)
+            else:
+                scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, error_of(&s), arrived))
         finally:
             finish(&s)
+        if self.ruling is not None and records.parts_used > before:
+            self.ruling.force(message, records)
+        return 0
+
+    cdef int force(self, bytes message, Records records) except -1:
+        """Answer the program for the fragments of the last record, which are of this message, as that of the force rules."""
+        cdef Scan s
+        cdef Firsts firsts
+        try:
+            if read(&s, &self.wanted, &firsts, message):
+                add_forced(&s, records, self.answering)
+        finally:
+            finish(&s)
+        return 0
 
 
 cdef void start(Scan *s, Firsts *firsts) noexcept nogil:

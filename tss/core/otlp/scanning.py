@@ -6,15 +6,17 @@ from tss.core.otlp.fragment import Encoding, Scan, ScanError
 
 try:
     from tss.core.otlp.lineage import Lineage
+    from tss.core.otlp.records import Records
     from tss.core.otlp.scanner import Scanner
 
     SCANNER = "compiled"
 except ImportError:  # there was no C compiler when this was installed
+    from tss.core.otlp.plain_records import Records
     from tss.core.otlp.reference import Lineage, Scanner
 
     SCANNER = "protobuf"
 
-__all__ = ["LINEAGE_SPANS", "SCANNER", "Lineage", "Scanner", "scan"]
+__all__ = ["LINEAGE_SPANS", "SCANNER", "Lineage", "Records", "Scanner", "scan"]
 
 
 def scan(value: bytes | None, encoding: Encoding, program: Program = ASKS_NOTHING) -> Scan:

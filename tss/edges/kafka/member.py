@@ -628,7 +628,7 @@ def _log_refusal(error: CannotCommit | CannotConnect | None) -> None:
 
 def _next_batch(records: int, read: ReadBatch, poll_bytes: int) -> int:
     """The number of records to ask for next, from the mean size of those just read. It at most doubles each time."""
-    if not read.records:
+    if not len(read.records):
         return records
     # Messages also have keys and headers until they are read; the size of these is known for a sample.
     mean = max(1, read.held_bytes // len(read.records) + read.beside_bytes // max(1, read.looked))

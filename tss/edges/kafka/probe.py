@@ -125,6 +125,7 @@ def _read(kafka: Kafka, topic: str, client: Consumer) -> Keys:
             )  # alone, since of each call the first record's key is looked at
             records, unkeyed = records + found.sampled, unkeyed + found.unkeyed
             unreadable += not found.sampled
-            for fragment in (fragment for record in found.records for fragment in record.fragments):
-                places.setdefault(fragment.trace_id, set()).add(id)
+            for number in range(len(found.records)):
+                for trace_id, _ in found.records.pieces(number):
+                    places.setdefault(trace_id, set()).add(id)
     return Keys(records, unkeyed, unreadable, sum(len(ids) > 1 for ids in places.values()))

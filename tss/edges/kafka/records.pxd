@@ -1,9 +1,8 @@
 # The C types of records.py, for when it is compiled.
 
 cimport cython
-from tss.core.otlp.fragment cimport Fragment as CFragment  # for the same reason as the scanner
+from tss.core.otlp.records cimport Records as CRecords  # for the same reason as the scanner
 from tss.core.otlp.scanner cimport Scanner as CScanner  # records.py uses the name Scanner for either of two classes
-from tss.core.record cimport Record, record_of
 
 
 cdef class MessageReader:
@@ -15,13 +14,8 @@ cdef class MessageReader:
     cdef dict _unread
 
     @cython.locals(
-        records=list, scan_errors=list, fragments=tuple, scanner=CScanner, record=Record, current="long long",
-        partition="long long", offset="long long", after="long long", timestamp="long long", ours=bint, size="long long", headers=object,
-        taken="long long",
+        records=CRecords, scan_errors=list, scanner=CScanner, current="long long", partition="long long", offset="long long",
+        after="long long", timestamp="long long", ours=bint, beside="long long", sampled=bint, taken="long long",
     )
     cpdef read(self, messages, dict positions, gone, long long max_bytes=*)
-    cdef list _letters(self, list scan_errors, message, Record record, tuple headers)
-
-
-@cython.locals(size="long long", fragment=CFragment)
-cdef long long _held_bytes(tuple fragments) except -1
+    cdef list _letters(self, list scan_errors, message, tuple place, tuple headers)

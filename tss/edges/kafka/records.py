@@ -10,14 +10,13 @@ from confluent_kafka import KafkaError, Message
 
 from tss.core.conditions.program import Program
 from tss.core.deadletter import DeadLetter
-from tss.core.otlp import Encoding, Fragment, ScanError, Scanner
-from tss.core.record import Headers, Record, headers_bytes, record_of
+from tss.core.headers import Headers, headers_bytes
+from tss.core.otlp import Encoding, Records, ScanError, Scanner
 from tss.edges.kafka_client.errors import said
 from tss.edges.kafka_client.headers import headers_of
 
 NO_TIMESTAMP_MS = -1
 NO_LIMIT = 1 << 62
-RECORD_BYTES = 110  # the object and the tuple of its fragments (held to it by tests/edges/kafka/test_records.py)
 SAMPLE_MASK = 127  # the key of one record in 128 is checked, and of the first record of each poll
 
 
@@ -40,7 +39,7 @@ class Gap:
 class ReadBatch:
     """The messages of one call of `consume`, read."""
 
-    records: list[Record] = attrs.field(factory=list)
+    records: Records
     letters: list[DeadLetter] = attrs.field(factory=list)
     errors: list[tuple[KafkaError, int | None]] = attrs.field(
         factory=list
@@ -83,10 +82,11 @@ class MessageReader:
         of the client, which may or may not drop them itself. If such a partition was assigned again in the call, old
         messages look like new ones. So all are dropped, and the partition is `stale`: it is read again from its start.
         """
-        found = ReadBatch()
-        records, encoding, scanner = found.records, self._encoding, self._scanner
+        encoding, scanner = self._encoding, self._scanner
+        records = scanner.records()
+        found = ReadBatch(records)
         scan_errors: list[ScanError] = []
-        current, after, ours, size, taken = -1, -1, False, 0, 0
+        current, after, ours, beside, taken = -1, -1, False, 0, 0
         for message in messages:
             taken += 1
             error = message.error()
@@ -107,19 +107,17 @@ class MessageReader:
                 self._see_gap(found, partition, offset)
             value = message.value()
             kind, timestamp = message.timestamp()
-            fragments = scanner.fragments(value, encoding, scan_errors)
-            headers = None
-            if self._keeping or not offset & SAMPLE_MASK or not records:
-                headers = self._look(found, fragments, message)
-            records.append(record_of(partition, offset, timestamp if kind else NO_TIMESTAMP_MS, fragments))
+            records.add(partition, offset, timestamp if kind else NO_TIMESTAMP_MS)
+            scanner.read(value, encoding, records, scan_errors)
             after = offset + 1
-            size += _held_bytes(fragments) + (headers_bytes(headers or ()) if self._keeping else 0)
-            size += self._dead_letter(found, scan_errors, message, headers) if scan_errors else 0
-            if size >= max_bytes:
+            sampled = not offset & SAMPLE_MASK or len(records) == 1
+            if sampled or scan_errors or self._keeping:
+                beside += self._take_beside(found, scan_errors, message, sampled)
+            if records.held_bytes() + beside >= max_bytes:
                 break
         if after >= 0:
             positions[current] = after
-        found.held_bytes, found.taken = size, taken
+        found.held_bytes, found.taken = records.held_bytes() + beside, taken
         return found
 
     def forget(self, ids: Iterable[int]) -> None:
@@ -148,53 +146,54 @@ class MessageReader:
         if unread is not None and unread[0] < offset:
             found.gaps.append(Gap(partition, unread[0], offset, unread[1]))
 
+    def _take_beside(self, found: ReadBatch, scan_errors: list[ScanError], message: Message, sampled: bool) -> int:
+        """Handle what the last message has beside readable spans. Returns the bytes that are kept of it."""
+        headers = self._look(found, message) if sampled or self._keeping else None
+        kept = headers_bytes(headers or ()) if self._keeping else 0
+        return kept + (self._dead_letter(found, scan_errors, message, headers) if scan_errors else 0)
+
     def _dead_letter(
         self, found: ReadBatch, scan_errors: list[ScanError], message: Message, looked: Headers | None
     ) -> int:
         """Make dead letters of the unreadable parts of the last record; returns their bytes."""
         headers = headers_of(message) if looked is None else looked
-        found.letters += self._letters(scan_errors, message, found.records[-1], headers)
+        found.letters += self._letters(scan_errors, message, found.records.place(len(found.records) - 1), headers)
         size = sum([len(error.payload) for error in scan_errors]) + len(message.key() or b"")
         scan_errors.clear()
         return size if self._keeping else size + headers_bytes(headers)
 
-    def _look(self, found: ReadBatch, fragments: tuple[Fragment, ...], message: Message) -> Headers:
+    def _look(self, found: ReadBatch, message: Message) -> Headers:
+        """Look at the key and the headers of the last record."""
         headers, key = headers_of(message), _bytes(message.key())
         if self._keeping:
             found.headers.append(headers)
             return headers
         found.looked += 1
         found.beside_bytes += headers_bytes(headers) + len(key or b"")
-        if fragments:
+        pieces = found.records.pieces(len(found.records) - 1)
+        if pieces:
             found.sampled += 1
-            found.unkeyed += len(fragments) > 1 or not _is_key(key, fragments[0].trace_id)
+            found.unkeyed += len(pieces) > 1 or not _is_key(key, pieces[0][0])
         return headers
 
     def _letters(
-        self, scan_errors: list[ScanError], message: Message, record: Record, headers: Headers
+        self, scan_errors: list[ScanError], message: Message, place: tuple[int, int, int], headers: Headers
     ) -> list[DeadLetter]:
+        partition, offset, timestamp_ms = place
         return [
             DeadLetter(
                 reason=error.reason.value,
                 detail=error.detail,
                 payload=error.payload,
                 topic=self._topic,
-                partition=record.partition,
-                offset=record.offset,
-                timestamp_ms=record.timestamp_ms,
+                partition=partition,
+                offset=offset,
+                timestamp_ms=timestamp_ms,
                 key=_bytes(message.key()),
                 headers=headers,
             )
             for error in scan_errors
         ]
-
-
-def _held_bytes(fragments: tuple[Fragment, ...]) -> int:
-    """The memory of one record."""
-    size = RECORD_BYTES
-    for fragment in fragments:
-        size += fragment.held_bytes()
-    return size
 
 
 def _is_key(key: bytes | None, trace_id: bytes) -> bool:

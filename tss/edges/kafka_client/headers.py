@@ -7,7 +7,7 @@ from typing import cast
 
 from confluent_kafka import Message
 
-from tss.core.record import UNREADABLE_HEADERS, Headers
+from tss.core.headers import UNREADABLE_HEADERS, Headers
 
 MAX_NAME_BYTES = 100  # of a header's name that are shown
 

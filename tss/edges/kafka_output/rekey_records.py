@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tss.core.decision import Decision, Reason, Verdict
-from tss.core.otlp import Fragment
+from tss.core.headers import Headers
 from tss.core.output_traces import OutputTrace
-from tss.core.record import Headers
 from tss.edges.kafka_output.entry import Entry, RecordHeaders
 from tss.edges.kafka_output.output_records import ConsumedTopic
 
@@ -27,9 +26,11 @@ def with_source(headers: Headers, consumed: ConsumedTopic, partition: int, offse
     return [*kept, (SOURCE, source)]  # type: ignore[list-item]  # a header without a value stays without
 
 
-def entry_of(fragment: Fragment, partition: int, offset: int, stamp_ms: int, headers: RecordHeaders) -> Entry:
+def entry_of(
+    trace_id: bytes, payload: bytes, partition: int, offset: int, stamp_ms: int, headers: RecordHeaders
+) -> Entry:
     """One fragment as one record. ``headers`` are shared by all fragments of its record."""
-    return Entry(fragment.trace_id, {partition: (offset,)}, stamp_ms, [(fragment.payload, headers)])
+    return Entry(trace_id, {partition: (offset,)}, stamp_ms, [(payload, headers)])
 
 
 def output_traces_of(

@@ -84,20 +84,19 @@ class RekeyTopic:
     def _run(self, reads: Sequence[ReadRecord], ends: Mapping[int, int], membership: bytes) -> Outcome:
         entries = [entry for read in reads for entry in self._entries(read)]
         commits = {id: Commit(offset, offset, topic=self._topic_id) for id, offset in ends.items()}
-        oldest_ms = min([self._stamp_ms(read) for read in reads if read.record.fragments], default=0)
+        oldest_ms = min([self._stamp_ms(read) for read in reads if read.pieces], default=0)
         return self._transactions.run(Transaction(entries, commits, oldest_ms, membership))
 
     def _entries(self, read: ReadRecord) -> list[Entry]:
-        record = read.record
-        if not record.fragments:
+        if not read.pieces:
             return []
-        stamp_ms = self._stamp_ms(read)
-        headers = with_source(read.headers, self._consumed, record.partition, record.offset)
-        return [entry_of(each, record.partition, record.offset, stamp_ms, headers) for each in record.fragments]
+        id, stamp_ms = read.partition.id, self._stamp_ms(read)
+        headers = with_source(read.headers, self._consumed, id, read.offset)
+        return [entry_of(*piece, id, read.offset, stamp_ms, headers) for piece in read.pieces]
 
     def _stamp_ms(self, read: ReadRecord) -> int:
         """The record's timestamp, or the time of its reading where the brokers gave none."""
-        return read.record.timestamp_ms if read.record.timestamp_ms > 0 else read.read_ms
+        return read.timestamp_ms if read.timestamp_ms > 0 else read.read_ms
 
     # -- from the source, on its thread
 
