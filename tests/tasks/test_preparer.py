@@ -10,7 +10,7 @@ import trio
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 from structlog.testing import capture_logs
 
-from tests.core.spans import lone, message, one_record, span, trace_id
+from tests.core.spans import lone, message, one_record, scanned, span, trace_id
 from tests.fakes.meter import FakeMeter
 from tss.core import measures, tracestate
 from tss.core.buffer import SENT_BYTES, SENT_RECORD_BYTES, Buffer, Limits, Waits
@@ -374,8 +374,7 @@ async def test_law_7_late_spans_carry_the_threshold_of_their_own_decision_whatev
 
     def add(each: Span, at_ms: int) -> None:
         sent.append(each)
-        fragments = scanner.fragments(message([each]), Encoding.OTLP_PROTO, [])
-        buffer.add(home, Record(0, len(sent) - 1, at_ms, fragments), 10**12)
+        buffer.add(home, scanned(scanner, message([each]), len(sent) - 1, at_ms), 10**12)
 
     for number in range(traces):
         root = span(0, 0)
