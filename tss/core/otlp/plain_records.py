@@ -50,7 +50,9 @@ class Records:
         self._held_bytes += RECORD_BYTES
 
     def append(self, fragment: Fragment) -> None:
-        """Add a fragment to the last record."""
+        """Add a fragment to the last record. Raises ValueError if an id has not its length."""
+        if len(fragment.trace_id) != 16 or len(fragment.span_ids) != 8 * fragment.spans or len(fragment.missing) % 8:
+            raise ValueError("a trace id has 16 bytes, and the id of each span 8")
         self._rows[-1].stop += 1
         self._fragments.append(fragment)
         self._held_bytes += FRAGMENT_BYTES + fragment.owned_bytes()

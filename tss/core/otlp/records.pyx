@@ -109,15 +109,15 @@ cdef class Records:
         cdef bytes span_ids = fragment.span_ids, missing = fragment.missing, trace_id = fragment.trace_id
         cdef uint32_t named = PyBytes_GET_SIZE(missing) // 8
         cdef Part *part
-        if PyBytes_GET_SIZE(trace_id) != 16 or PyBytes_GET_SIZE(span_ids) % 8 or PyBytes_GET_SIZE(missing) % 8:
-            raise ValueError("a trace id has 16 bytes, a span id 8")
+        if PyBytes_GET_SIZE(trace_id) != 16 or PyBytes_GET_SIZE(span_ids) != 8 * fragment.spans or PyBytes_GET_SIZE(missing) % 8:
+            raise ValueError("a trace id has 16 bytes, and the id of each span 8")
         part = self.new_part(fragment.payload, PyBytes_GET_SIZE(span_ids) // 8, named)
         memcpy(part.id, PyBytes_AS_STRING(trace_id), 16)
         memcpy(self.ids + part.ids, PyBytes_AS_STRING(span_ids), PyBytes_GET_SIZE(span_ids))
         memcpy(self.ids + self.ids_used, PyBytes_AS_STRING(missing), PyBytes_GET_SIZE(missing))
         self.ids_used += named
         part.missing = named
-        part.spans, part.errors, part.has_root = fragment.spans, fragment.errors, fragment.has_root
+        part.errors, part.has_root = fragment.errors, fragment.has_root
         part.start_ns, part.end_ns = fragment.start_ns, fragment.end_ns
         self.own(&part.facts, fragment.facts)
         self.own(&part.forced, fragment.forced)
