@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import attrs
 import trio
 from structlog.testing import capture_logs
 
-from tests.core.spans import fragment, lone
+from tests.core.spans import fragment, lone, record
 from tests.fakes.meter import FakeMeter
 from tests.tasks.parking import Owner, World
 from tss.core import measures
+from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.evaluation import Evaluated, observe
+from tss.core.memory import Memory
 from tss.core.partition import Partition
+from tss.core.policies.rest import Rest
 from tss.core.throttle import LOG_SECS
 from tss.core.trace import Trace
+from tss.state.sharing import Memories
+from tss.state.turns import Turns
 from tss.state.uncounted import Uncounted
 from tss.tasks import evaluator
 
@@ -58,6 +64,55 @@ async def test_law_9_when_no_more_traces_close_those_who_deliver_and_settle_hear
         except trio.WouldBlock:
             pass
     assert ended == ["kept", "settled"]
+
+
+class Slow(Memories):
+    """Redis answers the earlier batches later."""
+
+    def __init__(self) -> None:
+        self.asked = list[bytes]()
+
+    async def recall(self, batch: list[Trace]) -> list[Trace]:
+        self.asked += [trace.trace_id for trace in batch]
+        await trio.sleep(10 - len(self.asked))
+        return batch
+
+
+async def test_law_3_several_evaluators_vote_in_closing_order(autojump_clock) -> None:
+    """Though each waits for Redis meanwhile, all at the same time."""
+    buffer, home, turns, slow = (
+        Buffer(Limits(1 << 30, 99, 99, 99), Waits(1, 1, 1), Memory()),
+        Partition(0, 0, 10**9),
+        Turns(),
+        Slow(),
+    )
+    for number in range(6):
+        buffer.add(home, record(number, 1 + number, fragment(number, root=True)), 10**12)
+    buffer.reach(home, 100_000)
+    traces = buffer.take()
+    voted = list[bytes]()
+
+    class Votes(Rest):
+        def vote(self, trace: Trace) -> float:
+            voted.append(trace.trace_id)
+            return super().vote(trace)
+
+    closed_in, closed_out = trio.open_memory_channel[list[Trace]](6)
+    kept, settled = trio.open_memory_channel[list[Trace]](6), trio.open_memory_channel[list[Trace]](6)
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            deciding = attrs.evolve(
+                Owner(World(), policy=Votes(1.0)).deciding, kept=kept[0].clone(), settled=settled[0].clone(),
+                buffer=buffer, memories=slow, turns=turns,
+            )  # fmt: skip
+            nursery.start_soon(evaluator.run, closed_out.clone(), deciding)
+        for trace in traces:
+            closed_in.send_nowait([trace])
+        closed_in.close()
+    closed_out.close()
+    assert len(voted) == 6 and voted == [trace.trace_id for trace in traces]
+    assert trio.current_time() - began < 9 + 8 + 7, "they wait at the same time"
 
 
 def test_what_cannot_be_counted_ends_nothing_and_others_count_on() -> None:

@@ -31,6 +31,7 @@ from tss.state.keying import Keying
 from tss.state.lane import Lane
 from tss.state.pausing import Pausing
 from tss.state.sharing import ALONE, Memories, SharedMemories
+from tss.state.turns import Turns
 from tss.tasks.evaluator import Deciding
 from tss.tasks.parker import Parker
 
@@ -53,6 +54,7 @@ class Parts:
     preparation: Preparation
     parker: Parker | None  # None: nothing is parked
     decisions: DecisionLines = attrs.field(factory=DecisionLines)
+    turns: Turns = attrs.field(factory=Turns)
 
     def deciding(self, *, kept: Batches, settled: Batches) -> Deciding:
         """All that a task needs to decide; it owns these ends of the channels."""
@@ -67,6 +69,7 @@ class Parts:
             rulebook=self.outside.rulebook,
             clock=time.time,
             told=self.decisions,
+            turns=self.turns,
         )
 
 

@@ -21,6 +21,7 @@ from tss.core.measures import Meter
 from tss.core.trace import Trace
 from tss.state.debug_lines import DecisionLines
 from tss.state.sharing import ALONE, Memories
+from tss.state.turns import Turns
 from tss.state.uncounted import Uncounted
 
 
@@ -38,6 +39,7 @@ class Deciding:
     rulebook: Rulebook = attrs.field(factory=Rulebook)
     clock: Callable[[], float] = time.time
     told: DecisionLines = attrs.field(factory=DecisionLines)
+    turns: Turns = attrs.field(factory=Turns)  # the same for all evaluators
     uncounted: Uncounted = attrs.field(default=attrs.Factory(lambda self: Uncounted(self.meter), takes_self=True))
 
     def enforcer(self) -> Enforcer | None:
@@ -94,15 +96,21 @@ async def run(
     deciding: Deciding,
     lacking: trio.MemorySendChannel[list[Trace]] | None = None,
 ) -> None:
-    """Until the channel ends. Several evaluators may run: the buffer joins a trace with its late spans.
+    """Until the channel ends. Several evaluators may run. They vote in closing order, whatever their questions to Redis take.
 
     Traces that lack parked spans go to ``lacking``, undecided, so that no other trace waits for Redis.
     """
     with closed, deciding:
-        async for batch in closed:
+        while True:
+            try:
+                batch, turn = await deciding.turns.receive(closed)
+            except trio.EndOfChannel:
+                break
             recalled = await deciding.memories.recall(batch)
+            await turn.come()
             enforcer = deciding.enforcer()
             whole = recalled if lacking is None else _without_lacking(recalled, deciding, enforcer, lacking)
+            turn.over()  # `decide` votes before its first checkpoint
             await deciding.decide(whole, enforcer)
     if lacking is not None:
         lacking.close()
