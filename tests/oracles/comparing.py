@@ -26,9 +26,15 @@ def refused_here(config: Mapping[str, Json]) -> str:
         if policy.get("type") in LIMITING:
             return "it remembers earlier traces"
         block = policy.get("numeric_attribute") or {}
-        if policy.get("type") == "numeric_attribute" and not block.get("min_value") and not block.get("max_value"):
+        bounds = [block.get("min_value"), block.get("max_value")]
+        if policy.get("type") == "numeric_attribute" and not any(map(_whole, bounds)):
             return "without a bound it crashes where it is reached"
     return ""
+
+
+def _whole(value: Json) -> Json:
+    """A number as the Collector reads it: a fraction is cut off."""
+    return int(value) if isinstance(value, float) else value
 
 
 def _policies(value: Json) -> Iterator[Mapping[str, Json]]:
