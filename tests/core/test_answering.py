@@ -314,6 +314,45 @@ def test_law_5_the_memory_of_answers_is_bounded_and_stays_right() -> None:
 
 
 @pytest.mark.skipif(COMPILED is reference, reason="the reference remembers nothing")
+def test_law_5_a_small_limit_has_a_small_memory_for_both_programs() -> None:
+    program = Program([OfSpans(leaf(Place.SPAN, "k", Ends()))])
+    scanner = COMPILED.Scanner(program, program, memo_bytes=20_000)
+    for first in range(0, 5_000, 500):
+        spans = [span(0, attribute(b"k", text(b"%d" % number))) for number in range(first, first + 500)]
+        _scanned(scanner, record(*spans), Encoding.OTLP_PROTO)
+    one = 24 * 512  # bytes of an entry, and the largest power of two that fits
+    assert scanner.held_bytes() == 2 * one
+    scanner.use(None)
+    assert scanner.held_bytes() == one
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_two_programs_with_the_same_and_with_other_fields_are_answered_in_one_pass(late: bool) -> None:
+    asks = [is_text(place, key, "a") for place in (Place.SPAN, Place.RESOURCE, Place.EVENT) for key in ("k", "j", "i")]
+    first, second = Program(asks[:6]), Program([asks[8], *asks[3:], asks[0]])
+    resource = blob(1, attribute(b"k", text(b"a")))
+    event = blob(11, blob(3, attribute(b"i", text(b"a"))))
+    value = record(span(0, attribute(b"k", text(b"a")), rest=event), span(1), resources=[resource], late=late)
+    (both,) = _scanned(COMPILED.Scanner(first, second), value, Encoding.OTLP_PROTO)
+    assert both == _scanned(reference.Scanner(first, second), value, Encoding.OTLP_PROTO)[0]
+    assert both.facts == facts(value, first)[0]
+    assert both.forced == facts(value, second)[0]
+
+
+def test_rules_come_and_go_between_records() -> None:
+    program, rules = (Program([is_text(Place.SPAN, key, "a")]) for key in ("k", "j"))
+    value = record(span(0, attribute(b"k", text(b"a")), attribute(b"j", text(b"a"))))
+    scanner = COMPILED.Scanner(program)
+    found = []
+    for used in (None, rules, program, None, rules):
+        scanner.use(used)
+        (fragment,) = _scanned(scanner, value, Encoding.OTLP_PROTO)
+        assert fragment.facts == facts(value, program)[0]
+        found.append(fragment.forced)
+    assert found == [b"", *[facts(value, each)[0] for each in (rules, program)], b"", facts(value, rules)[0]]
+
+
+@pytest.mark.skipif(COMPILED is reference, reason="the reference remembers nothing")
 def test_ids_and_times_are_not_remembered() -> None:
     test = Counted()
     scanner = COMPILED.Scanner(Program([OfSpans(Leaf(Field(Place.SPAN, "span_id"), test))]))

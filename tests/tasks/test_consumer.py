@@ -155,8 +155,11 @@ def test_law_5_what_the_source_holds_and_has_not_read_counts_as_polled() -> None
     assert assignments.holds(100, 1000) == 100
     assert buffer.polled_bytes == 1100
     buffer.polled_bytes -= 100  # the sweeper has taken them in
-    assert assignments.holds(0, 300) == 0
+    assert assignments.holds(0, 300, 50) == 0
     assert buffer.polled_bytes == 300
+    assert buffer.held_by_kind()["answers"] == 50
+    assert assignments.holds(0, 300, 40) == 0
+    assert buffer.held_by_kind()["answers"] == 40
 
 
 def test_a_log_that_goes_back_is_taken_up_anew() -> None:

@@ -14,6 +14,7 @@ cdef class Buffer:
     cdef readonly Memory memory
     cdef readonly object packer
     cdef public long long polled_bytes
+    cdef public long long remembered_bytes
     cdef readonly long long open_spans
     cdef readonly long long open_bytes
     cdef readonly long long closed_bytes

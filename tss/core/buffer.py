@@ -175,7 +175,7 @@ class Buffer:
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
         "_max_trace_bytes", "_max_trace_spans", "_next_look", "_noted", "_noted_bytes", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_program", "_records",
         "_replayed", "_root_quiet_ms", "_root_wait_ms", "_shortest_wait_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "memory",
-        "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes",
+        "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes", "remembered_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -185,6 +185,7 @@ class Buffer:
         self.limits = limits
         self.memory = memory
         self.packer = Packer(limits.sample_bytes)
+        self.remembered_bytes = 0  # of the scanner's answers to values that it has met
         self.polled_bytes = 0  # of records that were fetched or polled, and are not in the buffer yet
         self.open_spans = 0
         self.open_bytes = 0
@@ -372,6 +373,7 @@ class Buffer:
             "polled": self.polled_bytes + NOTED_BYTES * len(self._noted) + self._noted_bytes,
             "samples": self.packer.sample_bytes,
             "recalled": self.recalled_bytes,
+            "answers": self.remembered_bytes,
         }
 
     def adopt(self, partition: Partition) -> None:

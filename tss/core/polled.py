@@ -38,3 +38,4 @@ class Polled:
     read_to: Mapping[int, int] = attrs.field(factory=dict)  # the end offset, by partition in ``ends``, if it is known
     held_bytes: int = 0  # memory of the records
     waiting_bytes: int = 0  # of messages that were fetched and not read yet, and of the last ones written
+    remembered_bytes: int = 0  # of answers to values that were met, kept by the scanner

@@ -259,9 +259,10 @@ class Assignments:
             bound.append(Run(partition, records, first, stop))
         return bound
 
-    def holds(self, size: int, waiting_bytes: int) -> int:
-        """Count the bytes of a batch until the sweeper has taken it, and those that the source holds and has not read yet.
-        Returns ``size``."""
+    def holds(self, size: int, waiting_bytes: int, remembered_bytes: int = 0) -> int:
+        """Count the bytes of a batch until the sweeper has taken it, those that the source holds and has not read yet, and
+        those of the answers that it remembers. Returns ``size``."""
+        self._buffer.remembered_bytes = remembered_bytes
         self._buffer.polled_bytes += size + waiting_bytes - self._waiting_bytes
         self._waiting_bytes = waiting_bytes
         return size

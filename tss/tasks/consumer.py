@@ -141,7 +141,7 @@ class _Reader:
         assignments.show_lags(read.lags)
         self.keying.sampled(read.sample)
         letters = [each for each in read.dead_letters if not assignments.is_settled(each.partition, each.offset)]
-        size = assignments.holds(read.held_bytes if runs else 0, read.waiting_bytes)
+        size = assignments.holds(read.held_bytes if runs else 0, read.waiting_bytes, read.remembered_bytes)
         return Batch(read.wall_ms, runs, ends, size), letters
 
 

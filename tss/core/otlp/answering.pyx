@@ -125,13 +125,13 @@ cdef class Answering:
     """A program, compiled for the scanner.
 
     `first` is the number of its first field among those of all programs that the scanner asks. It weighs trace states if
-    `weighs` says so.
+    `weighs` says so. The memory of answers may take `memo_bytes`.
     """
 
-    def __cinit__(self, program, uint32_t first, bint weighs):
+    def __cinit__(self, program, uint32_t first, bint weighs, uint64_t memo_bytes):
         cdef Py_ssize_t number
         self.program, self.first, self.weighs = program, first, weighs
-        self.leaves = Leaves(program)
+        self.leaves = Leaves(program, memo_bytes)
         self.fields = [program.fields[field] for field, _ in self.leaves.places]
         self.asks_any = bool(program.asks)
         self.has_generals = bool(program.generals)

@@ -212,9 +212,9 @@ cdef int set_bounds(NumberTest *test, Operator operator, int64_t constant) excep
 cdef class Leaves:
     """The tests of a program."""
 
-    def __cinit__(self, program):
+    def __cinit__(self, program, uint64_t memo_bytes):
         cdef uint32_t number
-        set_up(&self.memo)
+        set_up(&self.memo, memo_bytes)
         self.program = program
         self.constants = []
         self.bits = [0] * len(program.leaves)

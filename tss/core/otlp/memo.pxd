@@ -44,12 +44,13 @@ cdef struct Entry:
 cdef struct Memo:
     Entry *entries
     uint32_t room  # a power of two, or 0
+    uint32_t most  # that `room` may become
     uint32_t used
     bint upper  # which half is cleared next when it is full
     uint64_t[4] seed
 
 
-cdef void set_up(Memo *memo)
+cdef void set_up(Memo *memo, uint64_t most_bytes)
 cdef void put(Memo *memo, uint64_t hash, uint64_t trues, uint64_t errors) noexcept nogil
 cdef uint64_t memo_bytes(Memo *memo) noexcept nogil
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""A bounded memory of answers by the hash of a value: open addressing, doubled until it has `MOST_ENTRIES`.
+"""A bounded memory of answers by the hash of a value: open addressing, doubled up to a given size in bytes.
 
 When it is full, one half of its slots is cleared, the other half the next time. A search may then end too early at a slot
 that became free: that costs an answer that is asked again, and never gives a wrong one.
@@ -10,14 +10,16 @@ from libc.string cimport memset
 
 cdef enum:
     FIRST_ENTRIES = 256
-    MOST_ENTRIES = 131072  # of 24 bytes: 3 MB
 
 
-cdef void set_up(Memo *memo):
-    """An empty memory. Its seed differs in each process, like the seed of Python's own hashes, so that nobody can choose
+cdef void set_up(Memo *memo, uint64_t most_bytes):
+    """An empty memory, which may take so many bytes; at least room for `FIRST_ENTRIES`. Its seed differs in each process, like the seed of Python's own hashes, so that nobody can choose
     values with the same hash."""
     cdef int number
     memset(memo, 0, sizeof(Memo))
+    memo.most = FIRST_ENTRIES
+    while memo.most < 1 << 24 and 2 * <uint64_t> memo.most * sizeof(Entry) <= most_bytes:
+        memo.most *= 2
     for number in range(4):
         memo.seed[number] = <uint64_t> <Py_ssize_t> hash(f"tss.core.otlp.memo {number}")
 
@@ -50,7 +52,7 @@ cdef bint grow(Memo *memo) noexcept nogil:
     cdef Entry *old = memo.entries
     cdef Entry *entries
     cdef uint32_t room = before * 2 if before else FIRST_ENTRIES
-    if room > MOST_ENTRIES:
+    if room > memo.most:
         return False
     entries = <Entry *> calloc(room, sizeof(Entry))
     if entries == NULL:

@@ -40,7 +40,8 @@ class Scanner:
     If a span, resource or scope has a key twice, the first one counts, as in the Collector.
     """
 
-    def __init__(self, program: Program = ASKS_NOTHING, rules: Program | None = None) -> None:
+    def __init__(self, program: Program = ASKS_NOTHING, rules: Program | None = None, memo_bytes: int = 0) -> None:
+        """The compiled one remembers answers in up to ``memo_bytes`` for each of the two programs."""
         self._program = program
         self._rules = rules
 

@@ -11,7 +11,8 @@ cdef class Scanner:
     cdef Wanted wanted
     cdef list keys  # the keys; the tables point to their bytes
     cdef Answering answering
-    cdef Scanner ruling  # of the force rules
+    cdef Answering ruling  # of the force rules
+    cdef uint64_t memo_bytes
     cdef object rules
     cpdef uint64_t held_bytes(self)
     cpdef Records records(self)
@@ -19,4 +20,3 @@ cdef class Scanner:
     cpdef tuple fragments(self, value, encoding, list scan_errors)
     cpdef use(self, rules)
     cdef int scan(self, bytes message, bytes arrived, Records records, list scan_errors) except -1
-    cdef int force(self, bytes message, Records records) except -1

@@ -28,7 +28,7 @@ from tss.core.otlp.protobuf cimport (
     FIXED32, FIXED64, LENGTH, MAX_DEPTH, NO_MEMORY, NO_TROUBLE, VALUE_TOO_DEEP, VARINT, Pos, content, fail, fixed64, head,
     skip, varint,
 )
-from tss.core.otlp.records cimport Part, Records, Row
+from tss.core.otlp.records cimport Part, Records
 from tss.core.otlp.values cimport (
     DEEP_BYTES, KEY_VALUE, OF_EVENT, OF_LINK, OF_RESOURCE, OF_SCOPE, OUT_OF_MEMORY, UNASKED, WITHOUT, Nested, attribute,
     candidate_of, is_too_deep, keep, keep_plain, look_up, slot_of,
@@ -72,6 +72,7 @@ cdef tuple TROUBLES = (
 )
 
 cdef uint64_t MOST_BYTES = MAX_MESSAGE_BYTES
+MEMO_BYTES = 24 * 131_072  # of remembered answers, for each program
 cdef uint8_t BRACE = OPENING_BRACE
 cdef Seed SEED = new_seed()
 
@@ -623,7 +624,9 @@ cdef inline bytes facts_of(Scan *s, Trace *trace, Answering answering):
     return answering.facts(s, trace) if answering.asks_any or s.has_state and answering.weighs else None
 
 
-cdef int append(Records records, Scan *s, Trace *trace, bytes payload, Answering answering) except -1:
+cdef int append(
+    Records records, Scan *s, Trace *trace, bytes payload, Answering answering, Answering ruling
+) except -1:
     """Append a fragment to the last record."""
     cdef Part *part = records.new_part(payload, trace.spans, trace.named)
     cdef uint64_t *ids = records.ids + part.ids
@@ -634,6 +637,8 @@ cdef int append(Records records, Scan *s, Trace *trace, bytes payload, Answering
     part.missing = write_missing(s, trace, ids, ids + trace.spans)
     records.ids_used += part.missing
     records.own(&part.facts, facts_of(s, trace, answering))
+    if ruling is not None:
+        records.own(&part.forced, facts_of(s, trace, ruling))
     return 0
 
 
@@ -645,14 +650,14 @@ cdef object scan_error_of(Scan *s, Trace *trace, bytes payload):
 
 
 cdef int results(
-    Scan *s, bytes message, bytes arrived, Records records, list scan_errors, Answering answering
+    Scan *s, bytes message, bytes arrived, Records records, list scan_errors, Answering answering, Answering ruling
 ) except -1:
     """Append the fragments of a message that was read to its end. Errors are appended to `scan_errors`."""
     cdef uint32_t number
     cdef Trace *trace = traces(s)
     cdef bytes payload
     if s.traces.used == 1 and trace.kind == GOOD:
-        return append(records, s, trace, message, answering)
+        return append(records, s, trace, message, answering, ruling)
     if s.traces.used == 0:
         scan_errors.append(ScanError(ScanErrorReason.EMPTY, "the message has no span", arrived))
         return 0
@@ -664,21 +669,9 @@ cdef int results(
         trace = traces(s) + number
         payload = message if s.traces.used == 1 else part_of(s, trace)
         if trace.kind == GOOD:
-            append(records, s, trace, payload, answering)
+            append(records, s, trace, payload, answering, ruling)
         else:
             scan_errors.append(scan_error_of(s, trace, payload))
-    return 0
-
-
-cdef int add_forced(Scan *s, Records records, Answering answering) except -1:
-    """Give each fragment of the last record the answers to the force rules, read from the same message."""
-    cdef Row *row = records.rows + (records.rows_used - 1)
-    cdef Py_ssize_t at = row.first
-    cdef uint32_t number
-    for number in range(s.traces.used):
-        if traces(s)[number].kind == GOOD and at < row.stop:
-            records.own(&records.parts[at].forced, facts_of(s, traces(s) + number, answering))
-            at += 1
     return 0
 
 
@@ -755,9 +748,16 @@ cdef int compile_asks(Asks *asks, place, list fields, dict plain, uint64_t tag) 
     return 0
 
 
-cdef void forget(Asks *asks) noexcept nogil:
-    free(asks.keys.items)
-    free(asks.plain)
+cdef void forget(Wanted *wanted) noexcept nogil:
+    free(wanted.spans.keys.items)
+    free(wanted.spans.plain)
+    free(wanted.events.keys.items)
+    free(wanted.events.plain)
+    free(wanted.resources.keys.items)
+    free(wanted.resources.plain)
+    free(wanted.scopes.keys.items)
+    free(wanted.scopes.plain)
+    memset(wanted, 0, sizeof(Wanted))
 
 
 cdef dict OF_A_SPAN = {
@@ -782,11 +782,20 @@ cdef class Scanner:
     """Splits records by trace, and answers a program for each trace, and a second one of the force rules. The same as
     `reference.Scanner`, compiled."""
 
-    def __cinit__(self, program=ASKS_NOTHING, rules=None, weighs=True):
-        self.answering = Answering(program, 0, weighs)
+    def __cinit__(self, program=ASKS_NOTHING, rules=None, memo_bytes=MEMO_BYTES):
+        self.memo_bytes = memo_bytes
+        self.answering = Answering(program, 0, True, memo_bytes)
+        self.use(rules)
+
+    cpdef use(self, rules):
+        """From now on answer this program of the force rules, in place of the one before. None: there are no rules."""
+        self.ruling = None if rules is None else Answering(rules, len(self.answering.fields), False, self.memo_bytes)
+        self.rules = rules
         cdef list fields = [
-            (number, field, field.key.encode("utf-8", "surrogatepass")) for number, field in enumerate(self.answering.fields)
+            (number, field, field.key.encode("utf-8", "surrogatepass"))
+            for number, field in enumerate((*self.answering.fields, *(() if self.ruling is None else self.ruling.fields)))
         ]
+        forget(&self.wanted)
         self.keys = [key for _, _, key in fields]
         compile_asks(&self.wanted.spans, Place.SPAN, fields, OF_A_SPAN, 9 << 3 | LENGTH)
         compile_asks(&self.wanted.events, Place.EVENT, fields, OF_AN_EVENT, 3 << 3 | LENGTH)
@@ -795,22 +804,13 @@ cdef class Scanner:
         self.wanted.dropped = any([
             field.place is Place.SPAN and field.name.startswith("dropped_") for _, field, _ in fields
         ])
-        self.use(rules)
-
-    cpdef use(self, rules):
-        """From now on answer this program of the force rules, in place of the one before. None: there are no rules."""
-        self.ruling = None if rules is None else Scanner(rules, None, False)
-        self.rules = rules
 
     def __dealloc__(self):
-        forget(&self.wanted.spans)
-        forget(&self.wanted.events)
-        forget(&self.wanted.resources)
-        forget(&self.wanted.scopes)
+        forget(&self.wanted)
 
     cpdef uint64_t held_bytes(self):
-        """Memory in bytes that grows with the values seen, up to 3 MB for each program."""
-        return self.answering.held_bytes() + (0 if self.ruling is None else self.ruling.answering.held_bytes())
+        """Memory in bytes that grows with the values seen, up to `memo_bytes` for each program."""
+        return self.answering.held_bytes() + (0 if self.ruling is None else self.ruling.held_bytes())
 
     cpdef Records records(self):
         """An empty batch for what this scanner reads until `use` is called again."""
@@ -838,28 +838,14 @@ cdef class Scanner:
     cdef int scan(self, bytes message, bytes arrived, Records records, list scan_errors) except -1:
         cdef Scan s
         cdef Firsts firsts
-        cdef Py_ssize_t before = records.parts_used
         if <uint64_t> PyBytes_GET_SIZE(message) > MOST_BYTES:
             scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, f"a message of {PyBytes_GET_SIZE(message)} bytes", arrived))
             return 0
         try:
             if read(&s, &self.wanted, &firsts, message):
-                results(&s, message, arrived, records, scan_errors, self.answering)
+                results(&s, message, arrived, records, scan_errors, self.answering, self.ruling)
             else:
                 scan_errors.append(ScanError(ScanErrorReason.UNREADABLE, error_of(&s), arrived))
-        finally:
-            finish(&s)
-        if self.ruling is not None and records.parts_used > before:
-            self.ruling.force(message, records)
-        return 0
-
-    cdef int force(self, bytes message, Records records) except -1:
-        """Answer the program for the fragments of the last record, which are of this message, as that of the force rules."""
-        cdef Scan s
-        cdef Firsts firsts
-        try:
-            if read(&s, &self.wanted, &firsts, message):
-                add_forced(&s, records, self.answering)
         finally:
             finish(&s)
         return 0

@@ -133,7 +133,9 @@ class Member:
             Message
         ] = []  # in order, for the next poll; no newer message of these partitions was handed over
         self._rules = rules
-        self._reader = MessageReader(kafka.input_topic, Encoding(kafka.encoding), Scanner(program), keeping)
+        # For each of the two programs half of a poll: so small limits have a small memory of answers.
+        scanner = Scanner(program, memo_bytes=self._poll_bytes // 2)
+        self._reader = MessageReader(kafka.input_topic, Encoding(kafka.encoding), scanner, keeping)
         self._reset = kafka.auto_offset_reset
         self._incremental = is_incremental(kafka)
         self._listener = listener
@@ -227,7 +229,8 @@ class Member:
         sample = Sample(read.sampled, read.unkeyed, self._topic_partitions)
         now_ms = time.time_ns() // 1_000_000
         waiting_bytes = sum([len(message.value() or b"") + len(message.key() or b"") for message in self._waiting])
-        held = read.held_bytes, waiting_bytes + (self._outbox.held_bytes if self._outbox else 0)
+        waiting_bytes += self._outbox.held_bytes if self._outbox else 0
+        held = read.held_bytes, waiting_bytes, self._reader.remembered_bytes
         return Polled(now_ms, read.records, read.letters, ends, lags, read.headers, sample, read_to, *held)
 
     def _look_at_identity(self) -> None:

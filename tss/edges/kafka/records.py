@@ -66,6 +66,11 @@ class MessageReader:
         self._rules: Program | None = None
         self._unread: dict[int, tuple[int, str]] = {}  # by partition the lowest offset that could not be read, and why
 
+    @property
+    def remembered_bytes(self) -> int:
+        """Memory of the scanner for answers to values that it has met."""
+        return self._scanner.held_bytes()
+
     def use(self, rules: Program | None) -> None:
         """Scan what follows with this program of the force rules."""
         if rules is not self._rules:
