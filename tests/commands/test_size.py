@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from bench.asks import twenty
 from bench.corpus import Corpus
+from tests.core.spans import scanned
 from tss import __main__ as command
 from tss.commands.parser import parse
 from tss.commands.size import CPU_SHARE, SPANS_PER_CPU_SEC, Traffic, parked_bytes, sheet, size, traffic_of, values
-from tss.core.otlp import Encoding, Scanner
+from tss.core.otlp import Scanner
 from tss.core.parked import to_frame
 from tss.core.partition import Partition
 from tss.core.trace import Trace
@@ -64,11 +65,11 @@ def test_a_parked_trace_takes_what_it_says(spans: int) -> None:
     for group in Corpus(spans).groups(40, 10**18):
         for _, value in group.records:
             offset = 10_000_000 + traces
-            (fragment,) = scanner.fragments(value, Encoding.OTLP_PROTO, [])
-            trace = Trace(fragment.trace_id, home, offset)
-            trace.absorb(fragment, program)
+            records = scanned(scanner, value, offset)
+            trace = Trace(records.fragments(0)[0].trace_id, home, offset)
+            trace.absorb(records, 0, program)
             home.ledger.read(offset)
-            trace.hold(home, offset, fragment)
+            trace.hold(home, offset, records, 0)
             trace.first_ms = trace.last_ms = 1_700_000_000_000
             summary, chunks = trace.leave()
             found += len(summary.to_bytes()) + len(to_frame(-1, offset, chunks)) + 3 * FIELD_BYTES
