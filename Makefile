@@ -6,9 +6,12 @@ PY := .venv/bin/python
 SECONDS ?= 20
 SEED ?= $(shell date +%s)
 WORKERS ?= 2
+# The real tests wait for servers more than they compute: all of them need some 12 minutes of processor time.
+REAL_WORKERS ?= $(shell echo $$(( $(WORKERS) + 1 )))
 ROUNDS ?= 5
 # File by file, in their order: what a file sets up is set up once, and the long ones of the real tier do not come last.
-SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+BY_FILE := --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := -n $(WORKERS) $(BY_FILE)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -40,7 +43,7 @@ NONE_IS_FINE := $(if $(ARGS),|| [ $$? -eq 5 ])
 
 test-real: .venv/.lock .cache/.servers ## live Kafka, the embedded broker, the Datadog test agent, kill -9, the chart by helm
 	@$(ALL); pytest() { $(PY) -m pytest "$$@" $(NONE_IS_FINE); }; \
-	  run pytest tests/kube tests/real -m 'not alone and not image and not debian' $(SIDE_BY_SIDE) $(ARGS); \
+	  run pytest tests/kube tests/real -m 'not alone and not image and not debian' -n $(REAL_WORKERS) $(BY_FILE) $(ARGS); \
 	  run pytest tests/real -m alone $(ARGS); done_all
 
 test-flakes: .venv/.lock .cache/.servers ## the real tests ROUNDS times, each time in another order and beside a busy core. ARGS='-k redis'
