@@ -23,6 +23,7 @@ TYPED = (
     "core/evaluation",
     "core/firstmet",
     "core/holds",
+    "core/judging",
     "core/ledger",
     "core/memory",
     "core/opentraces",

@@ -26,7 +26,7 @@ from tss.core.evaluation import evaluate, observe, observe_late_dropped
 from tss.core.formats.apm_stats import Concentrator, SpanObserver
 from tss.core.formats.spanmetrics import SpanMetrics, shape_of
 from tss.core.memory import Memory
-from tss.core.otlp import Encoding, Scanner
+from tss.core.otlp import Encoding
 from tss.core.packing import train
 from tss.core.partition import Partition
 from tss.core.policies import ABSTAIN, Policy, policies
@@ -249,7 +249,7 @@ class Daemon:
         self.sampler = Sampler([*asked, Asking("asking", ASKS)])
         program = self.sampler.program
         self.buffer = Buffer(limits, Waits(2_000, 600_000, FAR), memory, observed=True, program=program)
-        self.reader = MessageReader("spans", Encoding.AUTO, Scanner(program))
+        self.reader = MessageReader("spans", Encoding.AUTO, program)
         self.homes: dict[int, Partition] = {}
         self.positions: dict[int, int] = {}
         self.preparation = Preparation(SpanCompression(enabled=True))

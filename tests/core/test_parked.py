@@ -84,12 +84,16 @@ def test_the_version_before_finds_all_that_it_needs() -> None:
     assert told["values"] == []
 
 
+def by_name(program: Program) -> dict[str, Program]:
+    return {program.fingerprint: program}
+
+
 def test_what_the_version_before_stored_is_read_and_its_facts_are_unknown() -> None:
     program = Program([OfSpans(Leaf(Field(Place.SPAN, "name"), Is("a")))])
     found = attrs.evolve(Summary.from_bytes(BEFORE_BYTES), program="014627fd6bc3aaa8")  # of its lookup
     assert attrs.evolve(found, program="", facts=GOLDEN.facts) == GOLDEN
     for ours in (program, ASKS_NOTHING):
-        assert (found.under(ours).facts, found.under(ours).unscanned) == (b"", True)
+        assert (found.under(by_name(ours)).facts, found.under(by_name(ours)).unscanned) == (b"", True)
 
 
 def test_what_a_version_to_come_adds_is_passed_over() -> None:
@@ -121,9 +125,9 @@ def test_facts_of_other_kinds_are_lost_and_no_trace_is_made_of_them(facts: dict[
     except Lost:
         return
     for program in (ASKED, OTHER, ASKS_NOTHING):
-        mine = attrs.evolve(summary, program=program.fingerprint).under(program)
+        mine = attrs.evolve(summary, program=program.fingerprint).under(by_name(program))
         trace = Trace(trace_id(0), Partition(0, 0, 10**9), 0)
-        trace.take_over(mine)
+        trace.take_over(mine, program=program)
         assert all(program.answer(trace.facts, slot) < 4 for slot in range(len(program.asks)))
         trace.absorb(lone(fragment(0)), 0, program)
 
@@ -142,12 +146,12 @@ OTHER = Program([OfRoot(NAME), OfSpans(NAME)])
 def test_facts_of_another_program_are_never_read_as_ours() -> None:
     assert len({ASKED.fingerprint, OTHER.fingerprint, ASKS_NOTHING.fingerprint}) == 3
     told = attrs.evolve(GOLDEN, program=ASKED.fingerprint, facts=b"\x01\x01")
-    assert told.under(ASKED) == told
+    assert told.under(by_name(ASKED)) == told
     for other in (OTHER, ASKS_NOTHING):
-        assert (told.under(other).facts, told.under(other).unscanned) == (b"", True)
-    assert GOLDEN.under(ASKED).unscanned
+        assert (told.under(by_name(other)).facts, told.under(by_name(other)).unscanned) == (b"", True)
+    assert GOLDEN.under(by_name(ASKED)).unscanned
     broken = attrs.evolve(told, facts=b"\x03\x01")
-    assert broken.under(ASKED).unscanned, "they have the form of the program, or they are somebody else's"
+    assert broken.under(by_name(ASKED)).unscanned, "they have the form of the program, or they are somebody else's"
 
 
 @pytest.mark.parametrize("name", ["spans", "held_spans", "payload_bytes", "errors"])

@@ -140,7 +140,7 @@ class FakeKafka:
         name: str,
         assignments: Assignments,
         parked: ParkedTraces | None = None,
-        program: Program = ASKS_NOTHING,
+        program: Callable[[], Program] = lambda: ASKS_NOTHING,
     ) -> AsyncIterator["FakeMember"]:
         member = FakeMember(self, name, assignments, parked, program)
         try:
@@ -214,10 +214,11 @@ class FakeMember:
         name: str,
         assignments: Assignments,
         parked: ParkedTraces | None = None,
-        program: Program = ASKS_NOTHING,
+        program: Callable[[], Program] = lambda: ASKS_NOTHING,
     ) -> None:
         self._parked = parked
-        self._scanner = Scanner(program=program) if program.asks else None
+        self._program = program
+        self._scanners: dict[str, Scanner] = {}
         self.serial = next(kafka.serials)
         self.name = name
         self.dead = False  # killed: nothing that its cleanup does reaches the world
@@ -357,7 +358,7 @@ class FakeMember:
                 return
         else:
             await self._revoke([id for id in self.positions if group.targets.get(id) is not self])
-        self._take([id for id, member in group.targets.items() if member is self and id not in group.owners])
+        await self._take([id for id, member in group.targets.items() if member is self and id not in group.owners])
 
     async def _revoke(self, ids: Sequence[int]) -> None:
         if not ids:
@@ -379,13 +380,14 @@ class FakeMember:
             if self._kafka.group.owners.get(id) is self:
                 del self._kafka.group.owners[id]
 
-    def _take(self, ids: Iterable[int]) -> None:
+    async def _take(self, ids: Iterable[int]) -> None:
         group = self._kafka.group
         if self not in group.members or self.silent_since is not None:
             return  # while it was giving up partitions it was put out
         starts = {id: self._kafka.start_of(id) for id in ids}
         if self._parked is not None:
             starts = self._parked.take_over(starts, lambda: None)
+        await self._assignments.learn(starts)
         for id, start in starts.items():
             group.owners[id] = self
             self.positions[id] = start.replay_from
@@ -412,19 +414,22 @@ class FakeMember:
         letters = [letter for id, entry in entries for letter in self._letters(id, entry)]
         for id, entry in entries:
             self.letters_read += len([*self._letters(id, entry)]) * (entry.offset >= self._settled_below[id])
-        records = self._records(entries)
-        return Polled(now, records, letters, ends, lags)
+        return Polled(now, self._records(entries), letters, ends, lags)
 
     def _records(self, entries: Sequence[tuple[int, Entry]]) -> Records:
-        """As the log has them, unless this member asks something of the spans."""
-        records = Records() if self._scanner is None else self._scanner.records()
+        """As the log has them, unless something is asked of the spans."""
+        program = self._program()
+        scanner = self._scanners.get(program.fingerprint)
+        if scanner is None:
+            scanner = self._scanners[program.fingerprint] = Scanner(program)
+        records = scanner.records() if program.asks else Records()
         for id, entry in entries:
             records.add(id, entry.offset, entry.timestamp_ms)
-            if self._scanner is None:
+            if program.asks:
+                scanner.read(entry.value, Encoding.AUTO, records, [])
+            else:
                 for fragment in entry.scanned.fragments:
                     records.append(fragment)
-            else:
-                self._scanner.read(entry.value, Encoding.AUTO, records, [])
         return records
 
     async def _commit(self, commits: Mapping[int, Commit]) -> None:

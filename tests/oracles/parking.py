@@ -61,5 +61,7 @@ class _Owner:
             stored = Summary.from_bytes(summary.to_bytes())
             yield (
                 trace.trace_id,
-                attrs.evolve(stored, program=self.sampler.program.fingerprint).under(self.sampler.program),
+                attrs.evolve(stored, program=self.sampler.program.fingerprint).under(
+                    {self.sampler.program.fingerprint: self.sampler.program}
+                ),
             )

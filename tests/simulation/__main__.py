@@ -10,7 +10,7 @@ from functools import partial
 
 import tests.interpreted  # noqa: F401  # before anything of the daemon, for its effect
 from tests.simulation.laws import breaches
-from tests.simulation.plan import Plan, fleet, plan
+from tests.simulation.plan import Plan, changing, fleet, plan
 from tests.simulation.quiet import quiet
 from tests.simulation.world import World, run
 
@@ -21,8 +21,12 @@ def main() -> int:
     parser.add_argument("--seeds", help="FROM:TO, try these and report those that break a law")
     parser.add_argument("--fleet", action="store_true", help="with a Redis, and replicas that come and go")
     parser.add_argument("--ruled", action="store_true", help="with twenty policies")
+    parser.add_argument("--changing", action="store_true", help="with policies that change")
+    parser.add_argument("--files", action="store_true", help="with policies that change only between two lives")
     given = parser.parse_args()
     planned = partial(fleet if given.fleet else plan, ruled=given.ruled)
+    if given.changing or given.files:
+        planned = partial(changing, fleeting=given.fleet, live=not given.files)
     with quiet():
         if given.seed is not None:
             return tell(planned(given.seed))

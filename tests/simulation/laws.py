@@ -14,6 +14,7 @@ from tests.simulation.world import NEVER, World
 from tss.core import measures
 from tss.core.decision import Reason
 from tss.core.otlp import Encoding, scan
+from tss.settings import Sampling, fingerprint_of
 
 
 @attrs.frozen
@@ -23,6 +24,7 @@ class Case:
     world: World
     chronicle: Chronicle
     rulings: dict[bytes, list[Ruling]]
+    samplings: dict[str, Sampling]  # all that were ever in the file, by fingerprint
 
 
 def breaches(world: World) -> list[str]:
@@ -44,7 +46,8 @@ def breaches(world: World) -> list[str]:
     ]
     plan = world.plan
     chronicle = Chronicle.of(logs, plan.settings.app, world.ended_ms, plan.waits, plan.max_trace_bytes)
-    case = Case(world, chronicle, _rulings(world))
+    samplings = [plan.settings.sampling, *(change.sampling for change in plan.changes)]
+    case = Case(world, chronicle, _rulings(world), {fingerprint_of(each): each for each in samplings})
     checks = (
         _nothing_kept_is_lost(case),
         _garbage_is_put_aside(world),
@@ -105,12 +108,17 @@ def _passed_at(world: World) -> dict[tuple[int, int], int]:
 
 def _is_surely_kept(case: Case, trace_id: bytes) -> bool:
     group = _promised_group(case, trace_id)
-    return group is not None and _is_kept(case, group)
+    return group is not None and all(_is_kept(case, group, each) for each in case.samplings.values())
 
 
-def _is_kept(case: Case, group: list[Occurrence]) -> bool:
-    """What a ruling on these must say."""
-    return not case.chronicle.is_too_large(group) and keeps(_facts(group), case.world.plan.settings.sampling)
+def _is_kept(case: Case, group: list[Occurrence], sampling: Sampling) -> bool:
+    """What a ruling on these by these policies must say."""
+    return not case.chronicle.is_too_large(group) and keeps(_facts(group), sampling)
+
+
+def _ruled_by(case: Case, ruling: Ruling) -> Sampling:
+    """A trace that is too large is dropped by no ruleset."""
+    return case.samplings.get(ruling.decision.ruleset, case.world.plan.settings.sampling)
 
 
 def _garbage_is_put_aside(world: World) -> Iterator[str]:
@@ -181,7 +189,7 @@ def _rulings_are_right(case: Case) -> Iterator[str]:
     for trace_id, rulings in case.rulings.items():
         for ruling in rulings:
             known = [each for each in case.chronicle.occurrences[trace_id] if each.place in ruling.known]
-            if _is_kept(case, known) is not ruling.decision.keeps:
+            if _is_kept(case, known, _ruled_by(case, ruling)) is not ruling.decision.keeps:
                 yield f"law 2: {_of(ruling)} is not what the policies say of {ruling.known}"
             if case.chronicle.is_too_large(known) is not (ruling.decision.reason is Reason.TOO_LARGE):
                 yield f"law 4: {_of(ruling)} gives the wrong reason for {ruling.known}"
@@ -194,9 +202,13 @@ def _verdicts_agree(case: Case) -> Iterator[str]:
         if group is None:
             continue
         right = {each.place for each in group}
-        verdict = _is_kept(case, group)
+        verdict = _is_kept(case, group, _ruled_by(case, rulings[0]))
         for ruling in rulings:
-            if ruling.decision.keeps is not verdict:
+            if ruling.decision.policy == "unknown_rules":
+                yield f"law 2: {_of(ruling)} was made without the rules, which are known"
+            elif ruling.decision.keeps is not rulings[0].decision.keeps:
+                yield f"law 2: {_of(ruling)} is another verdict than that of {_of(rulings[0])}"
+            elif ruling.decision.keeps is not verdict:
                 yield f"law 2: {_of(ruling)}, but the log says keep={verdict}"
             if set(ruling.known) != right:
                 yield f"law 3: {_of(ruling)} knew {ruling.known}, but the log says {sorted(right)}"
@@ -217,7 +229,8 @@ def _of(ruling: Ruling) -> str:
     decision = ruling.decision
     return (
         f"the ruling of #{ruling.incarnation} on {ruling.trace_id.hex()[:8]} "
-        f"({decision.verdict.value}, {decision.policy}, {decision.reason.value}, started at {ruling.starts})"
+        f"({decision.verdict.value}, {decision.policy}, {decision.reason.value}, started at {ruling.starts}"
+        f"{', ' + decision.ruleset if decision.ruleset else ''})"
     )
 
 

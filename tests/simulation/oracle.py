@@ -94,7 +94,7 @@ def keeps(facts: Iterable[Fact], sampling: Sampling) -> bool:
     """Whether the policies keep a trace with these spans."""
     known = list(facts)
     if sampling.policies:
-        return policies.keeps(known)
+        return policies.keeps(known, sampling)
     rate = sampling.default_sample_rate
     if sampling.always_sample_errors and any(fact.error for fact in known):
         rate = max(rate, sampling.error_sample_rate)

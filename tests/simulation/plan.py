@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
 from tests.fakes.destination import Mood
 from tests.fakes.kafka import TOPIC, Habits
 from tests.fakes.redis import Mood as RedisMood
-from tests.simulation.policies import TWENTY
+from tests.simulation.policies import TWENTY, some
 from tests.simulation.traffic import Tastes, Write, ahead, writes
 from tss.core.buffer import Waits
 from tss.daemon.stopping import StopTimes
@@ -57,6 +57,15 @@ class Trouble:
 
 
 @attrs.frozen
+class NewRules:
+    """From a moment on the file of all replicas has another `sampling` section."""
+
+    at_secs: float
+    sampling: Sampling
+    live: bool  # the living replicas hear of it, each a little later; else only those that start
+
+
+@attrs.frozen
 class Plan:
     """One seed's world."""
 
@@ -75,6 +84,7 @@ class Plan:
     waits: Waits  # of a Collector's section; 0: off
     max_trace_bytes: int  # the same
     shared: Shared | None = None
+    changes: Sequence[NewRules] = ()
 
     @property
     def orderly(self) -> bool:
@@ -189,6 +199,21 @@ def fleet(seed: int, *, ruled: bool = False) -> Plan:
         partly_share=0 if orderly else alone.partly_share,
         crashing_share=0 if orderly else alone.crashing_share,
         shared=Shared(chance.random() < 0.7, chance.choice([1 << 28, 1 << 28, 3000]), troubles),
+    )
+
+
+def changing(seed: int, *, fleeting: bool = False, live: bool = True) -> Plan:
+    """The same world with other policies from time to time. ``live``: some of the changes reach replicas that run."""
+    base, chance = (fleet if fleeting else plan)(seed, ruled=True), random.Random(f"changing {seed}")
+    app = attrs.evolve(base.settings.app, replay_secs=chance.choice([10.0, 30.0, 60.0, 60.0]))
+    changes = [
+        NewRules(chance.uniform(0, base.tastes.during_secs + 5), some(chance), live and chance.random() < 0.8)
+        for _ in range(chance.randint(1, 6))
+    ]
+    return attrs.evolve(
+        base,
+        settings=attrs.evolve(base.settings, app=app),
+        changes=sorted(changes, key=lambda change: change.at_secs),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Protocol
 
+import attrs
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -174,11 +176,21 @@ _CASES: tuple[Case, ...] = (
 TWENTY = Sampling(policies=policies.read([setting for setting, _ in _CASES]))
 
 
-def keeps(told: Sequence[Told]) -> bool:
-    """Whether the twenty keep a trace with these spans."""
+_MEANS = {setting["name"]: matches for setting, matches in _CASES}
+
+
+def some(chance: random.Random) -> Sampling:
+    """Some of the twenty, with other rates."""
+    chosen = [attrs.evolve(each) for each in TWENTY.policies if chance.random() < 0.5]
+    others = [each if each.keep is None else attrs.evolve(each, keep=chance.choice([0.1, 0.5, 1.0])) for each in chosen]
+    return Sampling(policies=tuple(others)) if others else TWENTY
+
+
+def keeps(told: Sequence[Told], sampling: Sampling) -> bool:
+    """Whether these policies, which are of the twenty, keep a trace with these spans."""
     spans = [(Span.FromString(each.wire), each.service) for each in told]
-    matching = [setting for setting, matches in _CASES if matches(spans)]
-    if any("drop" in setting for setting in matching):
+    matching = [each for each in sampling.policies if _MEANS[each.name](spans)]
+    if any(each.keep is None and not each.shadow for each in matching):
         return False
-    rate: float = max((setting["keep"] for setting in matching), default=0)
+    rate: float = max((each.keep or 0 for each in matching), default=0)
     return int.from_bytes(spans[0][0].trace_id[9:], "big") >= (1 - rate) * SPACE

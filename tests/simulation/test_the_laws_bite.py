@@ -15,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from tests.simulation import biting
 from tests.simulation.biting import bites, is_a_law
-from tests.simulation.plan import MIB, Plan, fleet, plan
+from tests.simulation.plan import MIB, Plan, changing, fleet, plan
 from tests.simulation.quiet import quiet
 from tests.simulation.world import run
 from tss.core import evaluation, weights
@@ -41,6 +41,7 @@ from tss.edges.redis.takeover import ParkedTraces
 from tss.state import lane
 from tss.state.assignments import Assignments
 from tss.state.deadletters import DeadLetters
+from tss.state.rulesets import Rulesets
 from tss.state.sharing import SharedMemories
 from tss.tasks import consumer, evaluator
 
@@ -518,6 +519,78 @@ SABOTAGES_OF_A_FLEET = [
 ]
 
 
+# -- while the policies change
+
+
+def decides_by_the_new_rules_at_once(patch: Patch) -> str:
+    """The easy version: a restart, and each batch after a change, use the newest ruleset."""
+    look = Rulesets.look
+
+    def at_once(self):
+        look(self)
+        for partition in self._needed():
+            partition.sampler, partition.sampler_from = self.current.sampler, -1
+
+    patch(Rulesets, "look", at_once)
+    return biting.TWO_VERDICTS
+
+
+def closes_by_the_stream_time_now(patch: Patch) -> str:
+    patch(Buffer, "_closing_second", lambda self, trace, reason: trace.closed_ms // 1000)
+    return biting.TWO_VERDICTS
+
+
+def decides_before_kafka_knows_the_rules(patch: Patch) -> str:
+    def change(self):
+        allowed, self._commit_allowed = self._commit_allowed, False  # as where nothing is ever committed
+        change_rules(self)
+        self._commit_allowed = allowed
+
+    change_rules = Assignments.change_rules
+    patch(Assignments, "change_rules", change)
+    return biting.TWO_VERDICTS
+
+
+def changes_below_the_horizon(patch: Patch) -> str:
+    def change(self):
+        for partition in self:
+            partition.horizon_ms = max(partition.horizon_ms, 0)
+            partition.settled_second = -1
+        change_rules(self)
+
+    change_rules = Assignments.change_rules
+    patch(Assignments, "change_rules", change)
+    return biting.TWO_VERDICTS
+
+
+def forgets_the_rules_before(patch: Patch) -> str:
+    async def learn(self, fingerprints):
+        pass
+
+    patch(Rulesets, "learn", learn)
+    return biting.WITHOUT_RULES
+
+
+def reads_facts_of_other_questions(patch: Patch) -> str:
+    patch(Trace, "knows", lambda self, program: True)
+    return biting.NOT_THE_POLICIES
+
+
+SABOTAGES_OF_CHANGES = [
+    decides_by_the_new_rules_at_once,
+    closes_by_the_stream_time_now,
+    decides_before_kafka_knows_the_rules,
+    changes_below_the_horizon,
+    forgets_the_rules_before,
+    reads_facts_of_other_questions,
+]
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES_OF_CHANGES, ids=lambda sabotage: sabotage.__name__)
+def test_a_sabotage_of_changing_policies_is_noticed(sabotage, monkeypatch):
+    assert bites(sabotage(monkeypatch.setattr), map(changing, SEEDS))
+
+
 # Seen in one world of 170, for nobody may take over the partition that Redis lost: so in many, and first where it was seen.
 RARE_IN_A_FLEET = {does_not_read_again_what_redis_lost: (142, 378, *range(600))}
 
@@ -570,7 +643,7 @@ def test_nothing_bites_where_nothing_is_sabotaged():
 
 def test_each_check_bites():
     """No law's check stands there that no sabotage has ever made to speak."""
-    bitten = {sabotage(_patch_nothing) for sabotage in (*SABOTAGES, *SABOTAGES_OF_A_FLEET)}
+    bitten = {sabotage(_patch_nothing) for sabotage in (*SABOTAGES, *SABOTAGES_OF_A_FLEET, *SABOTAGES_OF_CHANGES)}
     assert bitten == biting.CHECKS
     for said in _sentences():
         assert sum(re.match(check, said) is not None for check in biting.CHECKS) == 1, said

@@ -23,6 +23,7 @@ from tss.core.partition import Partition
 from tss.core.trace import TRACE_BYTES, Trace
 from tss.daemon import wiring
 from tss.state.lane import Lane
+from tss.state.rulesets import Rulesets
 
 DROPPED = Decision(Verdict.DROP, "somebody else's", Reason.INACTIVE, 0.0)  # more is not remembered of it
 Place = tuple[int, int]  # (partition, offset)
@@ -65,6 +66,7 @@ class Incarnation:
     counted: Counter[str] = attrs.field(factory=Counter, repr=False)  # what its meter should say
     decided: Counter[tuple[str, str, str]] = attrs.field(factory=Counter, repr=False)
     excess_bytes: int = 0  # held beyond the limit, one trace and one record
+    rulesets: Rulesets | None = None
     lanes: dict[str, Lane] = attrs.field(factory=dict, repr=False)
     stop_asked_at: float | None = None
     ended: str = ""  # "stopped", "restarted", "killed"
@@ -165,9 +167,13 @@ class WatchedBuffer(Buffer):
         super().dropped_elsewhere(trace)
 
     def take_over(
-        self, partition: Partition, summaries: Mapping[bytes, Summary], rules: Program | None = None
+        self,
+        partition: Partition,
+        summaries: Mapping[bytes, Summary],
+        rules: Program | None = None,
+        programs: Mapping[str, Program] | None = None,
     ) -> list[bytes]:
-        clashing = super().take_over(partition, summaries, rules)
+        clashing = super().take_over(partition, summaries, rules, programs)
         for trace_id, summary in summaries.items():
             trace = self._open.get(trace_id)
             if trace is not None and trace.taken_over and trace.home is partition:

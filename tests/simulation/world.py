@@ -13,23 +13,26 @@ from trio.testing import MockClock
 
 from tests.fakes.deadletters import FakeDeadLetters
 from tests.fakes.destination import Arrival, FakeDestination, Mood, SpanKey, spans_of
-from tests.fakes.kafka import EPOCH_MS, FakeKafka, FakeMember
+from tests.fakes.kafka import EPOCH_MS, FakeKafka, FakeMember, wall_ms
 from tests.fakes.redis import FakeDecisions, FakeParking, FakeRedis
 from tests.fakes.redis import Mood as RedisMood
 from tests.scheduling import scheduled_by
 from tests.simulation.oracle import Fact, facts_of, sizes_of
-from tests.simulation.plan import Fault, Plan, Shared, Trouble
+from tests.simulation.plan import Fault, NewRules, Plan, Shared, Trouble
 from tests.simulation.watch import HEARING, LIVING, Hearing, Incarnation, Place, watched
-from tss.core.conditions.program import Program
 from tss.core.deadletter import DeadLetter
 from tss.core.delivery import Batching, Retrying
 from tss.core.health import Health
 from tss.core.partition import Commit, Partition
+from tss.core.ruleset import Change
+from tss.daemon import wiring
 from tss.daemon.outside import Outside
 from tss.daemon.selection import select
 from tss.daemon.stopping import StopTimes
 from tss.edges.redis.takeover import ParkedTraces
+from tss.settings import Sampling, fingerprint_of
 from tss.state.assignments import Assignments
+from tss.state.rulesets import Rulesets
 from tss.state.sharing import Sharing
 
 OPERATORS_SECS = 60.0  # an operator has patience with a destination for so long
@@ -80,6 +83,8 @@ class World:
         self.set_aside: dict[Place, dict[str, int]] = {}  # garbage: by place and reason the moment it was kept
         self.excused: dict[tuple[int, int, bytes], int] = {}
         self.commits: list[Passing] = []
+        self.sampling = plan.settings.sampling  # in the file now
+        self.texts: dict[str, str] = {}
         self.ended_ms = 0
         self._kills: dict[int, trio.CancelScope] = {}
         self._stops: dict[int, trio.Event] = {}
@@ -150,7 +155,8 @@ class World:
 
     def _committed(self, member: FakeMember, partition: int, commit: Commit) -> None:
         floor = f", parked from {commit.parked.floor}" if commit.parked else ""
-        self.tell(f"{member.name} commits {partition}: {commit.offset}, replay from {commit.replay_from}{floor}")
+        rules = f", rules {commit.rules}" if len(commit.rules) > 1 else ""
+        self.tell(f"{member.name} commits {partition}: {commit.offset}, replay from {commit.replay_from}{floor}{rules}")
         self.commits.append(Passing(self.moment, partition, commit, int(member.name.split("#")[1])))
 
     def _excuse(self, partition: Partition, offset: int, trace_id: bytes) -> None:
@@ -212,13 +218,20 @@ class World:
         parked = ParkedHere(FakeParking(self.redis, shared.max_parked_bytes), life.meter) if shared else None
 
         @asynccontextmanager
-        async def open_member(assignments: Assignments, program: Program) -> AsyncIterator[FakeMember]:
-            async with self.kafka.open_member(f"{life.replica}#{life.serial}", assignments, parked, program) as member:
+        async def open_member(assignments: Assignments, rulesets: Rulesets) -> AsyncIterator[FakeMember]:
+            async with self.kafka.open_member(
+                f"{life.replica}#{life.serial}", assignments, parked, lambda: rulesets.program
+            ) as member:
                 life.member = member
                 yield member
 
+        life.rulesets = wiring.rulesets_of(attrs.evolve(self.plan.settings, sampling=self.sampling), life.meter, self)
+        current = life.rulesets.current
+        self.texts[current.fingerprint] = current.text
         return Outside(
             open_member=open_member,
+            rulesets=life.rulesets,
+            wall_secs=lambda: wall_ms() / 1000,
             destinations=[destination.from_sender(life.serial) for destination in self.destinations],
             dead_letters=self.dead_letters,
             meter=life.meter,
@@ -232,6 +245,31 @@ class World:
     def _sharing(self, shared: Shared) -> Sharing:
         decisions = FakeDecisions(self.redis, shared.remember_dropped)
         return Sharing(decisions, DECISION_TTL_SECS, shared.remember_dropped)
+
+    async def _change(self, change: NewRules) -> None:
+        await trio.sleep(change.at_secs)
+        self.sampling = change.sampling
+        self.tell(f"the file has {fingerprint_of(change.sampling)}{', and all hear of it' if change.live else ''}")
+        if change.live:
+            for life in self._living:
+                await trio.sleep(self.chance.uniform(0, 0.5))
+                self._use(life, change.sampling)
+
+    def _use(self, life: Incarnation, sampling: Sampling) -> None:
+        found = wiring.ruleset_of(sampling, self.plan.settings.effective_exporters)
+        self.texts[found.fingerprint] = found.text
+        if life.rulesets is not None and life.serial in self._stops:
+            revision = life.rulesets.revision + 1
+            life.rulesets.accept(found, Change(found.fingerprint, revision, 0.0, source="file"))
+            self.tell(f"#{life.serial} uses {found.fingerprint}")
+
+    async def get(self, fingerprint: str) -> str | None:
+        """See `Texts`."""
+        return self.texts.get(fingerprint)
+
+    async def put(self, fingerprint: str, text: str) -> None:
+        """See `Texts`."""
+        self.texts[fingerprint] = text
 
     @property
     def _living(self) -> list[Incarnation]:
@@ -261,6 +299,8 @@ class World:
                 doings.start_soon(self._write_all)
                 for fault in self.plan.faults:
                     doings.start_soon(self._happen, fault, nursery)
+                for change in self.plan.changes:
+                    doings.start_soon(self._change, change)
                 for trouble in self.plan.shared.troubles if self.plan.shared else ():
                     doings.start_soon(self._trouble, trouble)
             self.tell("all faults have ended; nothing more is written")

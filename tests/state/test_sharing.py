@@ -20,7 +20,6 @@ from tests.fakes.redis import FakeDecisions, FakeRedis
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
-from tss.core.conditions.program import Program
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import Away
 from tss.core.evaluation import evaluate
@@ -36,6 +35,7 @@ from tss.daemon.outside import Outside
 from tss.daemon.selection import select
 from tss.settings import App, Kafka, Sampling, Settings
 from tss.state.assignments import Assignments
+from tss.state.rulesets import Rulesets
 from tss.state.sharing import REACH_SECS, SharedMemories, Sharing
 
 WALL = 10**12
@@ -130,7 +130,7 @@ class Fleet:
         members: list[FakeMember] = []
 
         @asynccontextmanager
-        async def open_member(assignments: Assignments, _program: Program) -> AsyncIterator[FakeMember]:
+        async def open_member(assignments: Assignments, _rulesets: Rulesets) -> AsyncIterator[FakeMember]:
             async with self.kafka.open_member(f"life {len(self.meters)}", assignments) as member:
                 members.append(member)
                 yield member

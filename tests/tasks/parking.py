@@ -10,9 +10,11 @@ import trio
 from tests.core.spans import batch
 from tests.fakes.meter import FakeMeter
 from tests.fakes.redis import FakeDecisions, FakeParking, FakeRedis
+from tests.rulesets import rulesets
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
 from tss.core.force import Rulebook
+from tss.core.judging import Judge
 from tss.core.memory import Memory
 from tss.core.otlp import Records
 from tss.core.partition import Commit, Partition
@@ -68,20 +70,21 @@ class Owner:
         sampler = Sampler([policy or Rest(rate)], Router(matches) if matches else None)
         limits, waits = Limits(1 << 30, 10**6, 10**6, 10**6), Waits(30_000, 600_000, HOURS_3 * 1000)
         self.buffer = Buffer(limits, waits, Memory(), program=sampler.program)
+        self.rulesets = rulesets(sampler)
         self.assignments = Assignments(
-            "t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=True, program=sampler.program
+            "t", self.buffer, self.meter, max_skew_ms=0, replay_secs=60, commits=True, rulesets=self.rulesets
         )
         self.parking = FakeParking(world.redis, max_bytes)
         self.parked = ParkedTraces(self.parking, self.meter)
         self.parker = Parker(
             self.parked, self.buffer, self.assignments, self.meter, turn_after_secs * 1000, self._token,
-            sampler.program.fingerprint,
         )  # fmt: skip
         self._kept, self.kept = trio.open_memory_channel[list[Trace]](1000)
         self._settled, self.settled = trio.open_memory_channel[list[Trace]](1000)
         sharing = Sharing(FakeDecisions(world.redis), 10**6)
         self.memories: Memories = SharedMemories(sharing, self.buffer, self.meter) if shares else ALONE
-        judging = sampler, self.buffer, (), self.meter, self.memories, rulebook or Rulebook(), lambda: NOW
+        judge = Judge(self.buffer, self.rulesets.choose)
+        judging = judge, self.rulesets, self.buffer, (), self.meter, self.memories, rulebook or Rulebook(), lambda: NOW
         self.deciding = Deciding(self._kept, self._settled, *judging)
         self.waiting: list[Trace] = []
         self.ways: dict[bytes, tuple[str, ...] | None] = {}  # of what was delivered

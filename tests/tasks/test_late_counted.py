@@ -20,7 +20,6 @@ from tests.fakes.meter import FakeMeter
 from tests.fakes.redis import FakeDecisions, FakeRedis
 from tss.core import measures
 from tss.core.buffer import Buffer, Limits, Waits
-from tss.core.conditions.program import Program
 from tss.core.formats.apm_stats import Concentrator, SpanObserver
 from tss.core.formats.spanmetrics import SpanMetrics, shape_of
 from tss.core.health import Health
@@ -33,6 +32,7 @@ from tss.daemon.selection import select
 from tss.settings import App, Kafka, Sampling, Settings, SpanMetricsSettings
 from tss.state.assignments import Assignments, Run
 from tss.state.keying import Keying
+from tss.state.rulesets import Rulesets
 from tss.state.sharing import Sharing
 from tss.tasks import sweeper
 from tss.tasks.consumer import Batch
@@ -165,7 +165,7 @@ class Lives:
         self.span_metrics.append(red)
 
         @asynccontextmanager
-        async def open_member(assignments: Assignments, _program: Program) -> AsyncIterator[FakeMember]:
+        async def open_member(assignments: Assignments, _rulesets: Rulesets) -> AsyncIterator[FakeMember]:
             async with self.kafka.open_member(f"life {len(self.meters)}", assignments) as member:
                 yield member
 

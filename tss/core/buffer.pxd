@@ -120,6 +120,8 @@ cdef class Buffer:
     cdef _clock(self, Partition partition, long long now_ms)
     @cython.locals(home=Partition)
     cpdef _close(self, Trace trace, reason)
+    @cython.locals(record_ms="long long", due_ms="long long")
+    cdef long long _closing_second(self, Trace trace, reason) except? -1
     cdef _relieve(self)
     cdef bint _is_quiet(self, Trace trace)
     @cython.locals(trace=Trace, saved="long long")

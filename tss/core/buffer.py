@@ -181,7 +181,7 @@ class Buffer:
     def __init__(
         self, limits: Limits, waits: Waits, memory: Memory, *, observed: bool = False, program: Program = ASKS_NOTHING
     ) -> None:
-        """``program`` makes the facts of the fragments."""
+        """``program`` is that of traces that are taken over, where theirs is not known."""
         self.limits = limits
         self.memory = memory
         self.packer = Packer(limits.sample_bytes)
@@ -387,9 +387,14 @@ class Buffer:
     # -- parking
 
     def take_over(
-        self, partition: Partition, summaries: Mapping[bytes, Summary], rules: Program | None = None
+        self,
+        partition: Partition,
+        summaries: Mapping[bytes, Summary],
+        rules: Program | None = None,
+        programs: Mapping[str, Program] | None = None,
     ) -> list[bytes]:
-        """Open the traces that an earlier owner of the partition parked.
+        """Open the traces that an earlier owner of the partition parked. ``programs``: those whose facts can be read, by
+        fingerprint.
 
         They get deadlines once the partition has a stream time. Returns the trace ids that are already open or closing
         here because of another partition. Two traces cannot have the same id, so these are not opened.
@@ -407,7 +412,7 @@ class Buffer:
                 clashing.append(trace_id)
                 continue
             trace = Trace(trace_id, partition, summary.first_offset)
-            trace.take_over(summary, rules)
+            trace.take_over(summary, rules, (programs or {}).get(summary.program, self._program))
             self._open.add(trace)
             self.open_bytes += trace.size
             self.open_spans += trace.spans
@@ -457,9 +462,13 @@ class Buffer:
         """Give a closed trace its parked spans back."""
         self.closed_bytes += trace.come_back(frames)
 
-    def rescan(self, trace: Trace, scanner: Scanner) -> None:
-        """Make the facts of a closed trace anew, from its spans. ``scanner`` has the buffer's program."""
-        self.closed_bytes += trace.rescan(facts_of(trace.chunks(), scanner, self._program), self._program)
+    def rescan(self, trace: Trace, scanner: Scanner, program: Program) -> None:
+        """Make the facts of a closed trace anew, from its spans. ``scanner`` has this program."""
+        self.closed_bytes += trace.rescan(facts_of(trace.chunks(), scanner, program), program)
+
+    def translate(self, trace: Trace, program: Program) -> None:
+        """Make the facts of a closed trace those of this program (see `Trace.can_tell`)."""
+        self.closed_bytes += trace.translate(program)
 
     def withdraw(self, trace: Trace) -> bool:
         """Give up a closed trace whose parked spans cannot be fetched: its partition was revoked, or is read again.
@@ -513,7 +522,7 @@ class Buffer:
         together = self._together(trace)
         if decision.keeps:
             first = _first_to_replay(trace)
-            rv = self._program.randomness(trace.facts) if decision.weighted else -1
+            rv = trace.given_randomness() if decision.weighted else -1
             self.memory.keep(trace.trace_id, decision, (trace.home.id, first), trace.number, rv)
             for each in together:
                 self._send(each, _places(each), _parked(each))
@@ -607,7 +616,7 @@ class Buffer:
         kept = self.memory.covering(trace.trace_id)
         if kept is not None and kept.rv >= 0:
             return kept.rv
-        return self._program.randomness(trace.facts)
+        return trace.given_randomness()
 
     def rewrite_parts(self, trace: Trace, parts: list[bytes]) -> None:
         """Replace the spans of a kept trace with as many others, by partition (see `Trace.parts`)."""
@@ -721,7 +730,7 @@ class Buffer:
             self.open_spans -= trace.spans
             self.open_bytes -= trace.size
         elif trace.home is not home:  # it moved to its other partition (producers use different partitioners)
-            trace.first_ms = trace.last_ms = trace.home.time.now_ms
+            trace.starts_at(trace.home.time)
             self._schedule(trace)
 
     # -- placing
@@ -743,18 +752,18 @@ class Buffer:
                 return
             trace = Trace(trace_id, partition, offset)
             self._open.add(trace)
-            trace.first_ms = partition.time.now_ms
+            trace.starts_at(partition.time)
             self.open_bytes += trace.size
             if settled:
                 partition.replay.reopened(trace_id, offset)
             else:
                 self._traces += 1
-        self.open_bytes += trace.absorb(records, at, self._program)
+        self.open_bytes += trace.absorb(records, at, records.program)
         self.open_spans += spans
         if not settled:
             self.open_bytes += trace.hold(partition, offset, records, at)
         if not self._closes_at_limit(trace):
-            trace.last_ms = max(trace.last_ms, trace.home.time.now_ms)  # an earlier owner may have seen a later time
+            trace.goes_on_at(trace.home.time)
             self._fragments += 1
             trace.touched = self._fragments
             self._open.touch(trace)
@@ -851,7 +860,7 @@ class Buffer:
     def _latecomer(self, partition: Partition, offset: int, records: Records, at: int) -> Trace:
         late = Trace(records.trace_id(at), partition, offset)
         late.late = True
-        late.absorb(records, at, self._program)
+        late.absorb(records, at, records.program)
         late.forget_lineage()
         late.hold(partition, offset, records, at)
         late.take_off()
@@ -924,7 +933,7 @@ class Buffer:
         for trace in waiting:
             if trace.home is partition and trace.reason is None and not trace.due:
                 if trace.first_ms < 0:  # otherwise an earlier owner set it
-                    trace.first_ms = trace.last_ms = now_ms
+                    trace.starts_at(partition.time)
                 trace.clock(now_ms)
                 self._schedule(trace)
 
@@ -933,6 +942,7 @@ class Buffer:
         self._unschedule(trace)
         trace.reason = reason
         trace.closed_ms = max(home.time.now_ms, trace.last_ms)  # an earlier owner may have seen a later time
+        trace.closed_second = self._closing_second(trace, reason)
         home.replay.ended(trace.trace_id, _first_to_replay(trace))
         trace.number = self.memory.closed(trace.trace_id)
         self._open.remove(trace)
@@ -944,6 +954,26 @@ class Buffer:
         self.open_bytes -= trace.size
         self.closed_bytes += trace.size
         self._out.append(trace)
+
+    def _closing_second(self, trace: Trace, reason: Reason) -> int:
+        """The second of the log at which the trace closes: of its deadline, or of the record that made it too large. The wall
+        clock does not change it, so each replay finds the same."""
+        record_ms: int = trace.home.time.record_ms
+        if record_ms < 0:
+            return trace.closed_ms // 1000
+        if reason is Reason.ROOT_QUIET:
+            due_ms = trace.last_ms - trace.last_lead_ms + self._root_quiet_ms
+        elif reason is Reason.INACTIVE:
+            due_ms = trace.last_ms - trace.last_lead_ms + self._inactivity_ms
+        elif reason is Reason.MAX_DURATION:
+            due_ms = trace.first_ms - trace.first_lead_ms + self._max_duration_ms
+        elif reason is Reason.DECISION_WAIT:
+            due_ms = trace.first_ms - trace.first_lead_ms + self._decision_wait_ms
+        elif reason is Reason.ROOT_WAIT:
+            due_ms = trace.root_ms - trace.root_lead_ms + self._root_wait_ms
+        else:
+            return record_ms // 1000
+        return min((due_ms + 999) // 1000, trace.closed_ms // 1000)  # a topic that was made anew closes earlier
 
     # -- when memory is short
 

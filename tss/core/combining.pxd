@@ -10,6 +10,7 @@ from tss.core.trace cimport Trace
 
 cdef class Sampler:
     cdef readonly Program program
+    cdef public str ruleset
     cdef readonly tuple policies
     cdef readonly bint shadows
     cdef tuple _acting

@@ -37,11 +37,12 @@ class Sampler:
 
     __slots__ = (
         "_acting", "_first", "_known", "_last_rate", "_last_threshold", "_made_count", "_router", "_shadows", "policies",
-        "program", "shadows",
+        "program", "ruleset", "shadows",
     )  # fmt: skip
 
     def __init__(self, policies: Sequence[Policy], router: Router | None = None, *, first: bool = False) -> None:
         """``first``: the first vote decides, whatever the later policies say. The names of the policies are distinct."""
+        self.ruleset = ""  # the fingerprint of the ruleset that it belongs to
         asks = [ask for policy in policies for ask in policy.asks]
         self.program = Program([*asks, *router.asks] if router is not None else asks)
         for policy in policies:
@@ -133,7 +134,7 @@ class Sampler:
         if self._made_count >= MAX_DECISIONS:
             self._known = {policy: []}
             self._made_count = 0
-        made = _Known(trace.reason, policy, rate, keep, ways, weighted)
+        made = _Known(trace.reason, policy, rate, keep, ways, weighted, self.ruleset)
         self._known[policy].append(made)
         self._made_count += 1
         return made.decision
@@ -143,11 +144,19 @@ class _Known:
     """A decision and its parts, which are compared for each trace."""
 
     def __init__(
-        self, reason: Reason, policy: str, rate: float, keep: bool, ways: tuple[str, ...] | None, weighted: bool
+        self,
+        reason: Reason,
+        policy: str,
+        rate: float,
+        keep: bool,
+        ways: tuple[str, ...] | None,
+        weighted: bool,
+        ruleset: str,
     ) -> None:
         self.reason = reason
         self.rate = rate
         self.keep = keep
         self.ways = ways
         self.weighted = weighted
-        self.decision = Decision(Verdict.KEEP if keep else Verdict.DROP, policy, reason, rate, ways, weighted)
+        verdict = Verdict.KEEP if keep else Verdict.DROP
+        self.decision = Decision(verdict, policy, reason, rate, ways, weighted, ruleset)

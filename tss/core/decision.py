@@ -47,6 +47,8 @@ class Decision:
 
     ``weighted``: the trace's randomness was compared with the threshold of ``rate`` and with nothing else (OTEP 235), so
     the exported spans may say ``ot=th``. True for a force rule too: its traces are kept with probability 1.
+
+    ``ruleset`` is the fingerprint of the ruleset that was in force; empty if it is not known.
     """
 
     verdict: Verdict
@@ -55,6 +57,7 @@ class Decision:
     rate: float
     destinations: tuple[str, ...] | None = None
     weighted: bool = True
+    ruleset: str = ""
     keeps: bool = attrs.field(init=False, eq=False, repr=False)
     """Whether the trace is kept. It is a field, because it is read several times for each trace."""
 

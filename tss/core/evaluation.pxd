@@ -3,16 +3,18 @@
 cimport cython
 from tss.core.buffer cimport Buffer
 from tss.core.combining cimport Sampler
+from tss.core.judging cimport Judge
 from tss.core.trace cimport Trace
 
 
 @cython.locals(
     kept=list, ended=list, delays=list, together=list, trace=Trace, each=Trace, traces="long long", spans="long long"
 )
-cpdef evaluate(batch, Sampler sampler, Buffer buffer, enforcer=*)
+cpdef evaluate(batch, Sampler sampler, Buffer buffer, enforcer=*, Judge judge=*)
 
 
-cdef _decide(Trace trace, Sampler sampler, enforcer, found)
+@cython.locals(chosen=Sampler)
+cdef _decide(Trace trace, Sampler sampler, enforcer, Judge judge, found)
 
 
 @cython.locals(traces=list, kept=bint, trace=Trace)

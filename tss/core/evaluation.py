@@ -11,6 +11,7 @@ from tss.core.buffer import Buffer
 from tss.core.combining import Sampler
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.formats.apm_stats import SpanObserver
+from tss.core.judging import Judge
 from tss.core.trace import Trace
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 TOO_LARGE = Decision(Verdict.DROP, "maximum_trace_size_bytes", Reason.TOO_LARGE, 0.0)
 """The decision about every trace that is too large. It comes before force rules and policies."""
 _TOO_LARGE = Reason.TOO_LARGE  # a global, because an attribute of an enum costs more and each trace asks
+UNKNOWN_RULES = {reason: Decision(Verdict.DROP, "unknown_rules", reason, 0.0, weighted=False) for reason in Reason}
+"""By reason, the decision about a trace that an earlier owner of its partition may have decided by rules that are not known
+here. No replica remembers its decision, so it is dropped."""
 
 
 @attrs.define(eq=False)
@@ -47,17 +51,24 @@ class Evaluated:
             self.shadowed[key] = self.shadowed.get(key, 0) + 1
 
 
-def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer, enforcer: Enforcer | None = None) -> Evaluated:
+def evaluate(
+    batch: Sequence[Trace],
+    sampler: Sampler,
+    buffer: Buffer,
+    enforcer: Enforcer | None = None,
+    judge: Judge | None = None,
+) -> Evaluated:
     """Decide each trace, and the late fragments that wait for its decision. Other late spans have a decision already.
 
-    ``enforcer`` applies the force rules, which come before the policies; None if no rule is active.
+    ``enforcer`` applies the force rules, which come before the policies; None if no rule is active. ``judge`` chooses the
+    sampler of each trace; None: it is ``sampler``.
     """
     found = Evaluated()
     kept, ended, delays = found.kept, found.ended, found.delays_secs
     last, traces, spans = None, 0, 0  # counted in runs, because mostly a trace has the same decision as the one before
     for trace in batch:
         if trace.decision is None:
-            together = buffer.decided(trace, _decide(trace, sampler, enforcer, found))
+            together = buffer.decided(trace, _decide(trace, sampler, enforcer, judge, found))
         else:
             together = [trace]
         for each in together:
@@ -82,9 +93,16 @@ def evaluate(batch: Sequence[Trace], sampler: Sampler, buffer: Buffer, enforcer:
     return found
 
 
-def _decide(trace: Trace, sampler: Sampler, enforcer: Enforcer | None, found: Evaluated) -> Decision:
+def _decide(
+    trace: Trace, sampler: Sampler, enforcer: Enforcer | None, judge: Judge | None, found: Evaluated
+) -> Decision:
     if trace.reason is _TOO_LARGE:
         return TOO_LARGE
+    if judge is not None:
+        chosen = judge.of(trace)
+        if chosen is None:
+            return UNKNOWN_RULES[trace.reason or Reason.OTHER]
+        sampler = chosen
     forced = None if enforcer is None else enforcer.decide(trace, sampler)
     if forced is not None:
         return forced

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -56,13 +56,14 @@ class Summary:
     facts: bytes = b""
     # The fingerprint of the program that made the facts; empty: unknown. It is stored beside the summary.
     program: str = ""
-    # The facts are of another program than ours: the spans have to be scanned again. Not stored.
+    # The facts are of a program that is not known here: the spans have to be scanned again. Not stored.
     unscanned: bool = False
     # Older versions did not store the next ones.
     root_ms: int = NO_TIME
     seen_bytes: int = 0
     forced: bytes = b""  # what the program of the force rules found
     rules: str = ""  # the fingerprint of this program; empty: there were no rules, or others for some of the spans
+    leads_ms: tuple[int, int, int] = (0, 0, 0)  # of first_ms, last_ms and root_ms; see `Trace`
 
     def to_bytes(self) -> bytes:
         """The bytes for Redis, without ``program`` and ``unscanned``."""
@@ -70,6 +71,7 @@ class Summary:
         fields["values"] = []  # before there were facts, versions needed it
         fields |= {"root_ms": self.root_ms, "seen_bytes": self.seen_bytes, "facts": self.facts.hex()}
         fields |= {"forced": self.forced.hex(), "rules": self.rules} if self.rules else {}
+        fields |= {"leads_ms": self.leads_ms} if any(self.leads_ms) else {}
         told = json.dumps(fields, separators=(",", ":")).encode()
         return b"".join([_HEAD.pack(VERSION, len(told), len(self.span_ids)), told, self.span_ids, self.missing])
 
@@ -87,16 +89,18 @@ class Summary:
             read["seen_bytes"] = _field("seen_bytes", told.get("seen_bytes", read["payload_bytes"]))
             read |= {name: bytes.fromhex(told.get(name, "")) for name in ("facts", "forced")}
             read["rules"] = str(told.get("rules", ""))
+            read["leads_ms"] = _leads(told.get("leads_ms", (0, 0, 0)))
             return cls(span_ids=body[size : size + seen], missing=body[size + seen :], **read)
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error) as error:
             raise Lost(f"the summary of a parked trace cannot be read: {str(error)[:200]!r}") from None
 
-    def under(self, program: Program) -> Summary:
-        """The same for an owner with this program. Facts of another program are left out: a trace must not be decided by the
-        answers to other questions (law 2)."""
-        if self.program == program.fingerprint and program.reads(self.facts):
+    def under(self, programs: Mapping[str, Program]) -> Summary:
+        """The same for an owner that knows these programs, by fingerprint. Facts of another program are left out: a trace must
+        not be decided by the answers to other questions (law 2)."""
+        program = programs.get(self.program)
+        if program is not None and program.reads(self.facts):
             return self
-        return attrs.evolve(self, facts=b"", program=program.fingerprint, unscanned=True)
+        return attrs.evolve(self, facts=b"", program="", unscanned=True)
 
 
 _FLAGS = ("has_root", "overflown")
@@ -104,8 +108,10 @@ _TIMES = ("first_ms", "last_ms")
 _STARTS_AND_ENDS = ("start_ns", "end_ns")
 _COUNTS = ("first_offset", "parked_to", "spans", "held_spans", "payload_bytes", "errors")
 # Start and end are unsigned in OTLP. Numbers that are added up over traces are smaller, so that no sum overflows.
-_BITS = dict.fromkeys(_STARTS_AND_ENDS, 64) | dict.fromkeys(
-    ("spans", "held_spans", "payload_bytes", "errors", "seen_bytes"), 40
+_BITS = (
+    dict.fromkeys(_STARTS_AND_ENDS, 64)
+    | dict.fromkeys(("spans", "held_spans", "payload_bytes", "errors", "seen_bytes"), 40)
+    | {"lead_ms": 31}
 )
 _FIELDS = (*_COUNTS, *_STARTS_AND_ENDS, *_TIMES, *_FLAGS)  # other names are of newer versions, or may be absent
 
@@ -117,6 +123,13 @@ def _field(name: str, value: object) -> Any:
     elif isinstance(value, int) and not isinstance(value, bool) and _least(name) <= value < 1 << _BITS.get(name, 63):
         return value
     raise ValueError(f"{name}: {str(value)[:100]}")
+
+
+def _leads(value: object) -> tuple[int, int, int]:
+    match value:
+        case (first, last, root):
+            return _field("lead_ms", first), _field("lead_ms", last), _field("lead_ms", root)
+    raise ValueError(f"leads_ms: {str(value)[:100]}")
 
 
 def _least(name: str) -> int:

@@ -25,6 +25,13 @@ cdef class Partition(Progress):
     cdef readonly long long delivered_bytes
     cdef public long long next_look
     cdef readonly object produced
+    cdef public object rules
+    cdef public long long ruled_to
+    cdef public tuple committed_rules
+    cdef public object sampler
+    cdef public long long sampler_from
+    cdef readonly long long settled_second
+    cdef public long long margin_secs
     cdef public object shelf
     cdef public object committed_place
     cdef readonly object stamps

@@ -13,7 +13,12 @@ from tss.core.progress import Progress
 from tss.core.replay import SECOND_BYTES, Replay
 from tss.core.stamps import Stamps
 from tss.core.streamtime import NO_TIME, Ring
+from tss.core.timeline import NEVER, Entry, Timeline
 
+MARGIN_SECS = 2  # of the log, from a change of the ruleset until it is in force: a commit takes milliseconds
+MOST_MARGIN_SECS = 86_400
+# The replay's seconds may be ahead of the records, and traces that closed earlier are read again too.
+RULES_SLACK_SECS = 3600
 UNKNOWN_END = 1 << 62  # every record counts as older than the assignment, until `reached` is called
 
 
@@ -30,6 +35,7 @@ class Commit:
     since_ms: int | None = None
     parked: ParkingCheckpoint | None = None  # if Redis no longer has this state, reading begins at its floor
     topic: str = attrs.field(default="", eq=False)  # the topic's id; empty if unknown
+    rules: tuple[Entry, ...] = ()  # the partition's `Timeline`
 
 
 class Partition(Progress):
@@ -40,9 +46,35 @@ class Partition(Progress):
     """
 
     __slots__ = (
-        "_stamped_second", "committed", "committed_place", "delivered", "delivered_bytes", "gone", "horizon", "horizon_ms",
-        "lag", "next_look", "position", "produced", "remembered_from", "replaced", "replay", "revoked", "ring", "shelf",
-        "stamps", "start", "topic", "unclocked",
+        "_stamped_second",
+        "committed",
+        "committed_place",
+        "committed_rules",
+        "delivered",
+        "delivered_bytes",
+        "gone",
+        "horizon",
+        "horizon_ms",
+        "lag",
+        "margin_secs",
+        "next_look",
+        "position",
+        "produced",
+        "remembered_from",
+        "replaced",
+        "replay",
+        "revoked",
+        "ring",
+        "ruled_to",
+        "rules",
+        "sampler",
+        "sampler_from",
+        "settled_second",
+        "shelf",
+        "stamps",
+        "start",
+        "topic",
+        "unclocked",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +91,8 @@ class Partition(Progress):
         shelf: Shelf | None = None,
         end: int | None = None,
         topic: str = "",
+        rules: Timeline | None = None,
+        settled_second: int = NO_TIME,
     ) -> None:
         super().__init__(id, start, max_skew_ms)
         self.start = start
@@ -83,6 +117,16 @@ class Partition(Progress):
         self.delivered = delivered or None
         self.delivered_bytes = _bytes_of(self.delivered)
         self.next_look = 0  # at this offset the buffer calls ``forget_delivered`` again
+        # Which ruleset decides what closes when. What closes at ``ruled_to`` or later waits: Kafka has not yet taken a commit
+        # that names its ruleset, so after a crash the next owner would decide by another.
+        self.rules = rules or Timeline()
+        self.ruled_to = NEVER
+        self.committed_rules = self.rules.entries  # beside the last commit that Kafka took
+        self.sampler: Any = None  # decides what closes at ``sampler_from`` or later; None: not known
+        self.sampler_from = NEVER
+        # An earlier owner may have decided what closed before this second; NO_TIME: there was none.
+        self.settled_second = settled_second
+        self.margin_secs = MARGIN_SECS
         self.produced = ProduceTimes()
         if delivered and since_ms is not None:  # a next owner needs them too until the low water has passed them
             self.produced.note(since_ms, max([known.last for known in delivered.values()]))
@@ -107,6 +151,25 @@ class Partition(Progress):
         if self.horizon_ms < 0:
             self.horizon = min(self.horizon, self.ledger.next)
             self.horizon_ms = self.time.now_ms
+
+    def change_rules(self, fingerprint: str, *, commits: bool) -> None:
+        """From a second on that the log has not reached, another ruleset decides. ``commits``: Kafka has to know first."""
+        second = max(self.time.now_ms // 1000, self.settled_second) + 1
+        if commits:
+            second += self.margin_secs
+            self.margin_secs = min(
+                2 * self.margin_secs, MOST_MARGIN_SECS
+            )  # a reader of a backlog passes hours in a second
+        self.rules = self.rules.then(second, fingerprint)
+        if commits:
+            self.ruled_to = self.rules.first_missing(self.committed_rules)
+
+    def took(self, rules: tuple[Entry, ...]) -> None:
+        """Kafka has taken a commit with these entries."""
+        self.committed_rules = rules
+        self.ruled_to = self.rules.first_missing(rules)
+        if self.ruled_to == NEVER:
+            self.margin_secs = MARGIN_SECS
 
     def parked(self, trace_id: bytes, first_offset: int) -> None:
         """Note that a trace was parked: the next owner takes it over from Redis and does not read it again."""
@@ -138,7 +201,15 @@ class Partition(Progress):
         self.stamps.forget_below(low_water)
         since_ms = None if now_ms is None else self.produced.since_ms(low_water, now_ms)
         place = None if self.shelf is None else self.shelf.checkpoint(low_water)
-        return Commit(low_water, self.replay.begin(low_water), since_ms, place, self.topic)
+        begin = self.replay.begin(low_water)
+        self.rules = self.rules.since(self._decided_from(low_water))
+        return Commit(low_water, begin, since_ms, place, self.topic, self.rules.entries)
+
+    def _decided_from(self, low_water: int) -> int:
+        """The next owner decides nothing again that closed before this second."""
+        if self.replay.window:
+            return self.replay.window - RULES_SLACK_SECS
+        return (self.stamps.second_at(low_water) or 0) - RULES_SLACK_SECS
 
     @property
     def held_bytes(self) -> int:

@@ -7,6 +7,7 @@ from tss.core.streamtime cimport StreamTime
 
 cdef class Replay:
     cdef readonly long long first_read
+    cdef readonly long long window
     cdef long long _start
     cdef long long _secs
     cdef StreamTime _time

@@ -47,12 +47,13 @@ class Replay:
 
     __slots__ = (
         "_end_firsts", "_end_seconds", "_is_past_start", "_last_end_first", "_last_end_second", "_last_second", "_met",
-        "_offsets", "_reopened", "_seconds", "_secs", "_start", "_time", "first_read",
+        "_offsets", "_reopened", "_seconds", "_secs", "_start", "_time", "first_read", "window",
     )  # fmt: skip
 
     def __init__(self, start: int, first_read: int, secs: int, time: StreamTime) -> None:
         """``start`` is the low water at the assignment, ``first_read`` the offset where this owner begins to read."""
         self.first_read = first_read
+        self.window = 0  # the next owner decides nothing again that closed before this second, as of the last `begin`
         self._start = start
         self._secs = secs
         self._time = time  # the partition's stream time
@@ -132,11 +133,11 @@ class Replay:
     def begin(self, low_water: int) -> int:
         """The offset where the next owner has to begin reading, if it resumes at the low water."""
         if not self._secs:
-            return low_water
+            return low_water  # what closed is not known by seconds: the window stays
         if not self._is_past_start or not self._seconds:
             return min(low_water, self.first_read)
         reached = max(0, bisect_right(self._offsets, low_water) - 1)
-        window = self._seconds[reached] - self._secs
+        window = self.window = self._seconds[reached] - self._secs
         past = bisect_left(self._seconds, window)
         del self._seconds[:past], self._offsets[:past]
         past = bisect_left(self._end_seconds, window)

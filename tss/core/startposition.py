@@ -8,6 +8,7 @@ import attrs
 
 from tss.core.output_traces import OutputTrace
 from tss.core.parked import ParkingCheckpoint, Shelf, Summary
+from tss.core.timeline import Entry
 
 
 @attrs.frozen
@@ -28,6 +29,7 @@ class StartPosition:
     parked: ParkingCheckpoint | None = None
     shelf: Shelf | None = None  # taken over, under a token of this assignment
     topic: str = attrs.field(default="", eq=False)  # the topic's id; empty if unknown
+    rules: tuple[Entry, ...] = ()  # the partition's timeline, committed beside the offset
     anew: bool = False  # the topic was deleted and created again: facts about offsets of the old topic do not hold
     summaries: Mapping[bytes, Summary] = attrs.field(factory=dict, repr=lambda parked: str(len(parked)))
     why: str = attrs.field(default="", eq=False)  # reading begins there; for the daemon's log

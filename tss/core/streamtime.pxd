@@ -9,6 +9,7 @@ cdef class StreamTime:
     cdef public long long record_ms
 
     cpdef bint observe(self, long long timestamp_ms, long long wall_ms)
+    cpdef long long lead_ms(self)
     cpdef reach(self, long long wall_ms)
 
 

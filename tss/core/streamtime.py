@@ -48,6 +48,10 @@ class StreamTime:
             self.now_ms = max(self.now_ms, timestamp_ms)
         return True
 
+    def lead_ms(self) -> int:
+        """How far the wall clock has moved stream time ahead of the records, in ms; 0 without records."""
+        return self.now_ms - self.record_ms if self.record_ms >= 0 else 0
+
     def ahead_ms(self, wall_ms: int) -> int:
         """How far the records are ahead of the wall clock, in ms; 0 if they are not."""
         return max(0, self.record_ms - wall_ms)

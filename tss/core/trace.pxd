@@ -6,6 +6,7 @@ from tss.core.holds cimport Holds
 from tss.core.otlp.lineage cimport Lineage as CLineage  # renamed: in trace.py, Lineage is one of two classes
 from tss.core.otlp.records cimport Part, Records as CRecords
 from tss.core.progress cimport Progress
+from tss.core.streamtime cimport StreamTime
 
 
 cdef class Trace:
@@ -36,6 +37,7 @@ cdef class Trace:
     cdef readonly unsigned long long end_ns
     cdef readonly bint has_root
     cdef readonly bytes facts
+    cdef readonly Program program
     cdef readonly bytes forced
     cdef readonly Program rules
     cdef readonly bint unscanned
@@ -45,7 +47,11 @@ cdef class Trace:
     cdef public long long first_ms
     cdef public long long last_ms
     cdef readonly long long root_ms
+    cdef readonly int first_lead_ms
+    cdef readonly int last_lead_ms
+    cdef readonly int root_lead_ms
     cdef public long long closed_ms
+    cdef public long long closed_second
     cdef public long long due
     cdef public long long size
     cdef public object reason
@@ -58,6 +64,9 @@ cdef class Trace:
     cdef public Trace quieter
     cdef public Trace livelier
 
+    cpdef starts_at(self, StreamTime time)
+    @cython.locals(of_records="long long")
+    cpdef goes_on_at(self, StreamTime time)
     cpdef bint is_complete(self)
     cpdef unsigned long long duration_ns(self)
     @cython.locals(held=list, each=Holds)
@@ -73,6 +82,15 @@ cdef class Trace:
     cpdef long long absorb(self, CRecords records, Py_ssize_t at, Program program=*) except? -1
     @cython.locals(before="long long", lineage=CLineage)
     cdef long long _relate(self, CRecords records, Py_ssize_t at) except? -1
+    @cython.locals(mine=Program)
+    cdef long long _meet(self, bytes facts, Program program) except? -1
+    @cython.locals(mine=Program)
+    cpdef bint knows(self, Program program) except -1
+    cpdef bint can_tell(self, Program program) except -1
+    cpdef bint has_all_spans(self)
+    cpdef long long given_randomness(self) except? -2
+    @cython.locals(mine=Program, growth="long long")
+    cpdef long long translate(self, Program program) except? -1
     @cython.locals(growth="long long")
     cdef long long _learn(self, bytes facts) except? -1
     @cython.locals(before="long long")

@@ -13,7 +13,7 @@ from tss.core.otlp import Lineage, Records, join
 from tss.core.packing import Packed, Packer
 from tss.core.parked import NOWHERE, Summary
 from tss.core.progress import Progress
-from tss.core.streamtime import NO_TIME
+from tss.core.streamtime import NO_TIME, StreamTime
 
 # Memory in CPython 3.11 on 64 bits, measured with tracemalloc and as RSS (tests/core/test_buffer.py checks it).
 _COMPILED = not __file__.endswith(".py")
@@ -49,11 +49,13 @@ class Trace:
         "_packed",
         "_span_ids",
         "closed_ms",
+        "closed_second",
         "decision",
         "due",
         "end_ns",
         "errors",
         "facts",
+        "first_lead_ms",
         "first_ms",
         "first_offset",
         "forced",
@@ -62,6 +64,7 @@ class Trace:
         "held_ms",
         "held_spans",
         "home",
+        "last_lead_ms",
         "last_ms",
         "late",
         "latecomers",
@@ -71,8 +74,10 @@ class Trace:
         "older",
         "parked_to",
         "payload_bytes",
+        "program",
         "quieter",
         "reason",
+        "root_lead_ms",
         "root_ms",
         "rules",
         "seen_bytes",
@@ -107,10 +112,11 @@ class Trace:
         self.start_ns = 0
         self.end_ns = 0
         self.has_root = False
-        self.facts = b""  # what the program found in its spans (`conditions/program.py`)
+        self.facts = b""  # what ``program`` found in its spans (`conditions/program.py`)
+        self.program: Program | None = None  # None: no span has come yet
         self.forced = b""  # what the program of the force rules found, if ``rules`` is that program
         self.rules: Program | None = None  # None: there were no rules, or others for some of its spans
-        self.unscanned = False  # ``facts`` lacks those of parked spans: their owner had another program
+        self.unscanned = False  # ``facts`` lacks those of some spans, which another program has scanned
         self._span_ids = _NO_IDS  # 8 bytes each; from the second fragment on they are in ``_lineage``
         self._missing = _NO_IDS
         self._lineage: Lineage | None = None
@@ -126,7 +132,10 @@ class Trace:
         self.first_ms = NO_TIME
         self.last_ms = NO_TIME
         self.root_ms = NO_TIME  # the stream time when the root arrived
-        self.closed_ms = NO_TIME
+        # How far the wall clock had moved these times ahead of the records. A replay knows only the records.
+        self.first_lead_ms = self.last_lead_ms = self.root_lead_ms = 0
+        # ``closed_second`` is the second of the partition's log at which it closed, the same in each replay.
+        self.closed_ms = self.closed_second = NO_TIME
         self.touched = 0  # the buffer's count of fragments when this trace got its last one
         self.due = 0  # the second under which it is in the ring; 0: it is not in the ring
         self.size = TRACE_BYTES  # memory in bytes, ``further`` included
@@ -143,6 +152,17 @@ class Trace:
     def __repr__(self) -> str:
         state = self.decision or self.reason or "open"
         return f"<Trace {self.trace_id.hex()} {self.spans} spans, {len(self.holds())} holds, {state}>"
+
+    def starts_at(self, time: StreamTime) -> None:
+        """Its first and its last fragment came at this stream time."""
+        self.first_ms = self.last_ms = time.now_ms
+        self.first_lead_ms = self.last_lead_ms = time.lead_ms()
+
+    def goes_on_at(self, time: StreamTime) -> None:
+        """A fragment came at this stream time; an earlier owner may have seen a later one."""
+        of_records = max(self.last_ms - self.last_lead_ms, time.record_ms)
+        self.last_ms = max(self.last_ms, time.now_ms)
+        self.last_lead_ms = self.last_ms - of_records
 
     def is_complete(self) -> bool:
         """Whether the root and the parent of every span have arrived. `forget_lineage` keeps the answer."""
@@ -221,8 +241,11 @@ class Trace:
         if fragment.has_root and not self.has_root:
             self.has_root = True
             self.root_ms = max(self.last_ms, self.home.time.now_ms)  # an earlier owner may have seen a later time
+            self.root_lead_ms = self.root_ms - max(self.last_ms - self.last_lead_ms, self.home.time.record_ms)
         growth = self._relate(records, at)
-        if facts and facts is not self.facts:  # usually they are shared, and known already
+        if program is not self.program:
+            growth += self._meet(facts, program)
+        elif facts and facts is not self.facts:  # usually they are shared, and known already
             growth += self._learn(program.fold(self.facts, facts))
         self.size += growth
         return growth
@@ -241,6 +264,46 @@ class Trace:
             before = lineage.bytes
         lineage.take(records, at)
         return lineage.bytes - before
+
+    def _meet(self, facts: bytes, program: Program) -> int:
+        """Take in the facts of a fragment that another program has scanned than those before. What only one of the two has
+        asked is not known of the whole trace. If neither covers the other, all spans have to be scanned again."""
+        mine = self.program
+        if mine is None or program.covers(mine):
+            self.program = mine or program
+            return self._learn(self.program.fold(self.facts, self.program.translated(facts, program)))
+        self.program = program
+        if not mine.covers(program):
+            self.unscanned = True
+            return self._learn(program.fold(b"", facts))
+        return self._learn(program.fold(program.translated(self.facts, mine), facts))
+
+    def knows(self, program: Program) -> bool:
+        """Whether its facts are answers of this program."""
+        mine = self.program
+        if mine is None or self.unscanned:
+            return False
+        return mine is program or mine.fingerprint == program.fingerprint
+
+    def can_tell(self, program: Program) -> bool:
+        """Whether its facts have all the answers of this program, perhaps among others."""
+        return self.program is not None and not self.unscanned and self.program.covers(program)
+
+    def given_randomness(self) -> int:
+        """The first randomness that a span brought (`ot=rv`), in 56 bits; -1 if none did."""
+        return -1 if self.program is None else self.program.randomness(self.facts)
+
+    def has_all_spans(self) -> bool:
+        """Whether every span that it ever had is in memory or in Redis, so that all can be scanned again."""
+        return self.held_spans == self.spans
+
+    def translate(self, program: Program) -> int:
+        """Keep only the answers of this program (see ``can_tell``). Returns the growth in bytes."""
+        mine = self.program or program
+        growth = self._learn(program.translated(self.facts, mine))
+        self.program = program
+        self.size += growth
+        return growth
 
     def _learn(self, facts: bytes) -> int:
         growth = facts_bytes(facts) - facts_bytes(self.facts)
@@ -444,6 +507,7 @@ class Trace:
             self.held_ms = now_ms
         if self.root_ms < 0 and self.has_root:
             self.root_ms = now_ms
+            self.root_lead_ms = self.home.time.lead_ms()
 
     def may_be_parked(self) -> bool:
         """Whether it has spans to park. A trace on two partitions is not parked: one closes it, but both are read."""
@@ -501,16 +565,22 @@ class Trace:
             self.end_ns, self.has_root, self.first_ms, self.last_ms, seen, missing, overflown, self.facts,
             root_ms=self.root_ms, seen_bytes=self.seen_bytes, forced=self.forced,
             rules="" if self.rules is None else self.rules.fingerprint,
+            # The facts of a trace that several programs have scanned are unknown until its spans are scanned again.
+            program="" if self.program is None or self.unscanned else self.program.fingerprint,
+            leads_ms=(self.first_lead_ms, self.last_lead_ms, self.root_lead_ms),
         )  # fmt: skip
 
-    def take_over(self, summary: Summary, rules: Program | None = None) -> None:
-        """Continue the trace that an earlier owner parked. This trace must be new. ``rules``: the program of our force rules."""
+    def take_over(self, summary: Summary, rules: Program | None = None, program: Program = ASKS_NOTHING) -> None:
+        """Continue the trace that an earlier owner parked. This trace must be new. ``program`` made the summary's facts,
+        unless these are ``unscanned``. ``rules``: the program of our force rules."""
+        self.program = program
         if rules is not None and summary.rules == rules.fingerprint and rules.reads(summary.forced):
             self.rules, self.forced = rules, summary.forced
         self.spans, self.held_spans, self.payload_bytes = summary.spans, summary.held_spans, summary.payload_bytes
         self.errors, self.start_ns, self.end_ns = summary.errors, summary.start_ns, summary.end_ns
         self.has_root, self.facts, self.unscanned = summary.has_root, summary.facts, summary.unscanned
         self.first_ms, self.last_ms, self.root_ms = summary.first_ms, summary.last_ms, summary.root_ms
+        self.first_lead_ms, self.last_lead_ms, self.root_lead_ms = summary.leads_ms
         self.seen_bytes = summary.seen_bytes
         self._span_ids, self._missing = summary.span_ids, summary.missing
         if summary.overflown:
@@ -520,13 +590,9 @@ class Trace:
         self.size = TRACE_BYTES + self._summary_bytes()
 
     def rescan(self, facts: bytes, program: Program) -> int:
-        """Take the facts that our program found in the spans, which an earlier owner had parked. Returns the growth in
-        bytes.
-
-        What was learnt since is folded into them again: a fragment below the low water has no bytes here.
-        """
-        growth = self._learn(program.fold(facts, self.facts))
-        self.unscanned = False
+        """Take the facts that this program found in all the spans. Returns the growth in bytes."""
+        growth = self._learn(facts)
+        self.program, self.unscanned = program, False
         self.size += growth
         return growth
 
@@ -606,6 +672,7 @@ class Trace:
         self.held_ms, self.shelved = first.held_ms, False
         if self.has_root:
             self.root_ms = self.home.time.now_ms  # its waits begin again, by the time of the new home
+            self.root_lead_ms = self.home.time.lead_ms()
         self._offset, self._chunk = first.offsets[0], first.chunks[0]
         if len(first.offsets) > 1:
             self._offsets, self._chunks = first.offsets[1:], [*first.chunks[1:]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from typing import Protocol
@@ -10,7 +11,6 @@ from typing import Protocol
 import attrs
 
 from tss.core.buffer import Limits
-from tss.core.conditions.program import Program
 from tss.core.errors import WrongSetting
 from tss.core.force import Rulebook
 from tss.core.formats.apm_stats import SpanObserver
@@ -30,6 +30,7 @@ from tss.state.assignments import Assignments
 from tss.state.crew import Crew
 from tss.state.deadletters import DeadLetters
 from tss.state.lane import Destination, Lane
+from tss.state.rulesets import Rulesets
 from tss.state.sharing import Sharing
 from tss.tasks.committer import Offsets
 from tss.tasks.consumer import InputReader
@@ -46,7 +47,7 @@ class GroupMember(InputReader, Offsets, Protocol):
 class Outside:
     """What the tasks are joined to. The simulation joins them to fakes that pass the same contracts."""
 
-    open_member: Callable[[Assignments, Program], AbstractAsyncContextManager[GroupMember]]
+    open_member: Callable[[Assignments, Rulesets], AbstractAsyncContextManager[GroupMember]]
     destinations: Sequence[Destination]
     dead_letters: DeadLetters
     meter: Meter
@@ -57,6 +58,8 @@ class Outside:
     read_group: ReadGroup | None = None  # for an autoscaler, where one is configured
     sharing: Sharing | None = None  # None without Redis
     rulebook: Rulebook = attrs.field(factory=Rulebook)  # of force rules; the task `forcing` keeps it up to date
+    rulesets: Rulesets | None = None  # None: only that of the settings
+    wall_secs: Callable[[], float] = time.time
     parking: Parking | None = None  # where long-open traces go; None keeps them in memory
     retention: RetainedTopic | None = None  # asks how long the topic keeps its records
     source_retention: RetainedTopic | None = None  # the same for the input of the rekey stage, where there is one
@@ -72,6 +75,7 @@ async def open_outside(
     dead_letters: DeadLetters,
     observers: Sequence[SpanObserver],
     rulebook: Rulebook,
+    rulesets: Rulesets,
     meter: Meter,
     health: Health,
     crew: Crew,
@@ -95,11 +99,11 @@ async def open_outside(
                 opening = open_destination(each, settings.datadog, computes_stats=settings.datadog.stats)
                 destinations.append(await opened.enter_async_context(opening))
 
-    def open_member(assignments: Assignments, program: Program) -> AbstractAsyncContextManager[GroupMember]:
+    def open_member(assignments: Assignments, rulesets: Rulesets) -> AbstractAsyncContextManager[GroupMember]:
         return KafkaSource.open(
             kafka, name, assignments, meter, health,
-            program=program, rules=lambda: rulebook.program, outbox=topic, parked=fleet.parked, close_secs=times.leave_secs,
-            poll_bytes=limits(settings).poll_bytes,
+            program=lambda: rulesets.program, rules=lambda: rulebook.program, outbox=topic, parked=fleet.parked, close_secs=times.leave_secs,
+            poll_bytes=limits(settings).poll_bytes, prepare=assignments.learn,
         )  # fmt: skip
 
     return Outside(
@@ -114,6 +118,7 @@ async def open_outside(
         read_group=scaler_group(kafka, name),
         sharing=fleet.sharing,
         rulebook=rulebook,
+        rulesets=rulesets,
         parking=fleet.parked,
         retention=TopicRetention(kafka, name),
         source_retention=TopicRetention(settings.kafka, name) if is_rekeyed else None,

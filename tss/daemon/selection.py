@@ -51,7 +51,7 @@ async def select(settings: Settings, outside: Outside, stop: trio.Event) -> None
     parts = wire(settings, outside)
     crew, meter, commit_secs = outside.crew, outside.meter, settings.kafka.commit_interval_secs
     assignments, buffer, keying, times = parts.assignments, parts.buffer, parts.keying, parts.times
-    async with outside.open_member(assignments, parts.sampler.program) as member, trio.open_nursery() as around:
+    async with outside.open_member(assignments, parts.rulesets) as member, trio.open_nursery() as around:
         drain = trio.CancelScope()
         crew.start(around, "stopper", _stopper, stop, drain, times.drain_secs, outside.health)
         crew.start(around, "trainer", trainer.run, buffer.packer, meter)

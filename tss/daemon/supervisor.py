@@ -26,6 +26,7 @@ from tss.daemon.outside import names_setting, open_outside
 from tss.daemon.rekeying import rekey
 from tss.daemon.selection import select
 from tss.daemon.stopping import StopTimes
+from tss.daemon.wiring import rulesets_of
 from tss.edges import heap, logs, signals
 from tss.edges.dead_letters.writer import open_dead_letters
 from tss.edges.kafka_client.config import client_config
@@ -53,7 +54,8 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
     health = Health(time.time, partial(_show_component, meter))
     _show(meter, health)
     times = StopTimes.of(settings.app.shutdown_timeout_secs, settings.app.graceful_shutdown)
-    rulebook, crew, stop, counted = Rulebook(), Crew(), trio.Event(), trio.Event()
+    rulebook, rulesets = Rulebook(), rulesets_of(settings, meter)
+    crew, stop, counted = Crew(), trio.Event(), trio.Event()
     force_api = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
     release_api = ReleaseApi(force_api.guard)
     facts = Facts(
@@ -89,6 +91,7 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
             dead_letters=dead_letters,
             observers=counting.observers,
             rulebook=rulebook,
+            rulesets=rulesets,
             meter=meter,
             health=health,
             crew=crew,

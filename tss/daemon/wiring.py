@@ -14,22 +14,35 @@ from tss.core.buffer import Buffer, Waits
 from tss.core.combining import Sampler
 from tss.core.conditions.program import Program
 from tss.core.health import Health
+from tss.core.judging import Judge
 from tss.core.measures import Meter
 from tss.core.memory import Memory
 from tss.core.policies import policies
 from tss.core.preparing import Preparation
 from tss.core.routing import Match, Router
+from tss.core.ruleset import Change, Ruleset
 from tss.core.trace import Trace
 from tss.daemon import snapshot
 from tss.daemon.outside import Outside, limits
 from tss.daemon.stopping import StopTimes
-from tss.settings import DatadogExporter, Settings
+from tss.settings import (
+    DatadogExporter,
+    Exporter,
+    Sampling,
+    Settings,
+    SettingsError,
+    canonical,
+    fingerprint_of,
+    sampling_of,
+    text_of,
+)
 from tss.settings.sections.sampling import FIRST
 from tss.state.assignments import Assignments
 from tss.state.debug_lines import DecisionLines
 from tss.state.keying import Keying
 from tss.state.lane import Lane
 from tss.state.pausing import Pausing
+from tss.state.rulesets import Rulesets, Texts
 from tss.state.sharing import ALONE, Memories, SharedMemories
 from tss.state.turns import Turns
 from tss.tasks.evaluator import Deciding
@@ -45,7 +58,7 @@ class Parts:
     outside: Outside
     times: StopTimes
     buffer: Buffer
-    sampler: Sampler
+    rulesets: Rulesets
     assignments: Assignments
     memories: Memories
     lanes: Sequence[Lane]
@@ -61,7 +74,8 @@ class Parts:
         return Deciding(
             kept=kept,
             settled=settled,
-            sampler=self.sampler,
+            judge=Judge(self.buffer, self.rulesets.choose),
+            rulesets=self.rulesets,
             buffer=self.buffer,
             observers=self.outside.observers,
             meter=self.outside.meter,
@@ -76,23 +90,23 @@ class Parts:
 def wire(settings: Settings, outside: Outside) -> Parts:
     """Make the parts, and show their gauges."""
     app, meter, health, sharing = settings.app, outside.meter, outside.health, outside.sharing
-    sampler = sampler_of(settings)
-    buffer = _buffer(settings, sampler.program, shared=sharing is not None, observed=bool(outside.observers))
-    assignments = _assignments(settings, outside, buffer, sampler.program)
+    rulesets = outside.rulesets or rulesets_of(settings, meter)
+    buffer = _buffer(settings, rulesets.program, shared=sharing is not None, observed=bool(outside.observers))
+    assignments = _assignments(settings, outside, buffer, rulesets)
     lanes = _lanes(settings, outside)
     _watch(buffer, assignments, meter, health)
     return Parts(
         outside=outside,
         times=StopTimes.of(app.shutdown_timeout_secs, app.graceful_shutdown, parks=outside.parking is not None),
         buffer=buffer,
-        sampler=sampler,
+        rulesets=rulesets,
         assignments=assignments,
         memories=SharedMemories(sharing, buffer, meter) if sharing else ALONE,
         lanes=lanes,
         keying=Keying(meter, health, rekeyed=settings.kafka.rekey.enabled),
         pausing=Pausing(health, meter, [lane.standing for lane in lanes]),
         preparation=Preparation(settings.span_compression, weights=_weighs(settings)),
-        parker=_parker(settings, outside, buffer, assignments, sampler.program),
+        parker=_parker(settings, outside, buffer, assignments),
     )
 
 
@@ -124,14 +138,38 @@ def waits_of(settings: Settings) -> Waits:
 
 def sampler_of(settings: Settings) -> Sampler:
     """What decides, from the settings."""
-    matches = {each.name: Match(**each.match) for each in settings.effective_exporters}
-    plan = settings.sampling.plan
+    return ruleset_of(settings.sampling, settings.effective_exporters).sampler
+
+
+def ruleset_of(sampling: Sampling, exporters: Sequence[Exporter]) -> Ruleset:
+    """The ruleset of a section; kept traces go to these destinations."""
+    sampling = canonical(sampling)  # a replica that reads the text has to make the same
+    return Ruleset(fingerprint_of(sampling), text_of(sampling), _sampler(sampling, exporters))
+
+
+def _sampler(sampling: Sampling, exporters: Sequence[Exporter]) -> Sampler:
+    matches = {each.name: Match(**each.match) for each in exporters}
+    plan = sampling.plan
     if plan is not None:
         return plan.sampler(Router(matches))
-    return Sampler(policies(settings.sampling), Router(matches), first=settings.sampling.combine == FIRST)
+    return Sampler(policies(sampling), Router(matches), first=sampling.combine == FIRST)
 
 
-def _assignments(settings: Settings, outside: Outside, buffer: Buffer, program: Program) -> Assignments:
+def rulesets_of(settings: Settings, meter: Meter, texts: Texts | None = None) -> Rulesets:
+    """The rulesets of a daemon that starts with these settings. ``texts`` has those that decided before."""
+    sampling, exporters = settings.sampling, settings.effective_exporters
+    first = ruleset_of(sampling, exporters)
+
+    def read(text: str) -> Ruleset | None:
+        try:
+            return ruleset_of(sampling_of(text, sampling), exporters)
+        except SettingsError:
+            return None
+
+    return Rulesets(first, Change(first.fingerprint, 1, time.time()), meter, texts, read)
+
+
+def _assignments(settings: Settings, outside: Outside, buffer: Buffer, rulesets: Rulesets) -> Assignments:
     assignments = Assignments(
         settings.kafka.input_topic,
         buffer,
@@ -140,7 +178,8 @@ def _assignments(settings: Settings, outside: Outside, buffer: Buffer, program: 
         replay_secs=round(settings.app.replay_secs),
         commits=settings.kafka.enable_auto_commit,
         clock_ms=outside.clock_ms,
-        program=program,
+        wall_secs=outside.wall_secs,
+        rulesets=rulesets,
         rules=lambda: outside.rulebook.program,
     )
     outside.crew.on_death(assignments.distrust)
@@ -163,9 +202,7 @@ def _lanes(settings: Settings, outside: Outside) -> list[Lane]:
     return lanes
 
 
-def _parker(
-    settings: Settings, outside: Outside, buffer: Buffer, assignments: Assignments, program: Program
-) -> Parker | None:
+def _parker(settings: Settings, outside: Outside, buffer: Buffer, assignments: Assignments) -> Parker | None:
     if outside.parking is None:
         return None
     outside.meter.watch(measures.PARKED_TRACES, lambda: sum(len(each.shelf or ()) for each in assignments))
@@ -176,7 +213,6 @@ def _parker(
         meter=outside.meter,
         after_ms=round(settings.app.park_after_secs * 1000),
         make_token=lambda: f"{outside.chance.getrandbits(64):016x}",
-        program=program.fingerprint,
     )
 
 

@@ -7,6 +7,7 @@ from tss.settings.kinds.policies import PolicySetting
 from tss.settings.memory import buffer_bytes, is_too_much, memory_limit_bytes
 from tss.settings.model import Settings
 from tss.settings.reading import load
+from tss.settings.sampling_text import canonical, fingerprint_of, sampling_of, text_of
 from tss.settings.sections.app import App
 from tss.settings.sections.datadog import Datadog
 from tss.settings.sections.dead_letter import DeadLetterSettings
@@ -50,12 +51,16 @@ __all__ = [
     "SpanCompression",
     "SpanMetricsSettings",
     "buffer_bytes",
+    "canonical",
     "effective",
+    "fingerprint_of",
     "is_too_much",
     "load",
     "memory_limit_bytes",
     "reference",
     "render",
+    "sampling_of",
     "secrets",
+    "text_of",
     "without_effect",
 ]

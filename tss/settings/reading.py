@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -25,6 +25,7 @@ from tss.settings.keys import about, camel, fields
 from tss.settings.model import SECTIONS, Settings
 from tss.settings.sections.exporters import EXPORTERS, DatadogExporter, Exporter, FileExporter
 
+T = TypeVar("T")
 _ONLY_TO_CONNECT = ("kafka.brokers", "datadog.via")  # required keys; the second stands for a destination
 
 
@@ -140,6 +141,11 @@ def _section(cls: Any, mapping: dict[object, object], name: str, overrides: Mapp
         sections[attribute] = _section(each, found, path, overrides, notes)
     own = _values(cls, mapping, camel(name), overrides, notes, also=[camel(each) for each in inner])
     return cls(**own, **sections)
+
+
+def section_of(cls: type[T], mapping: dict[object, object], name: str, notes: Notes) -> T:
+    """One section without inner ones, from a mapping of its keys. Errors are added to the notes."""
+    return cls(**_values(cls, mapping, name, {}, notes))
 
 
 def _mapping(raw: object, key: str, notes: Notes) -> dict[object, object]:

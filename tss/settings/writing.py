@@ -31,22 +31,25 @@ def effective(settings: Settings) -> dict[str, object]:
     document: dict[str, object] = {}
     for field in attrs.fields(Settings):
         value = getattr(settings, field.name)
-        document[camel(field.name)] = [_exporter(each) for each in value] if field.name == "exporters" else _keys(value)
+        document[camel(field.name)] = (
+            [_exporter(each) for each in value] if field.name == "exporters" else keys_of(value)
+        )
     return document
 
 
 def _exporter(exporter: Exporter) -> dict[str, object]:
-    keys = _keys(exporter)
+    keys = keys_of(exporter)
     return {"name": keys.pop("name"), "type": exporter.type, **keys}
 
 
-def _keys(section: Any) -> dict[str, object]:
+def keys_of(section: Any) -> dict[str, object]:
+    """All keys of a section with their values, with *** for secrets."""
     keys: dict[str, object] = {
         camel(field.name): _plain(field.name, getattr(section, field.name), about(field))
         for field in fields(type(section))
     }
     inner = {field.name: getattr(section, field.name) for field in attrs.fields(type(section))}
-    return keys | {camel(name): _keys(each) for name, each in inner.items() if attrs.has(type(each))}
+    return keys | {camel(name): keys_of(each) for name, each in inner.items() if attrs.has(type(each))}
 
 
 def _plain(name: str, value: object, known: About) -> object:

@@ -12,7 +12,7 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
-from tss.core.conditions.program import ASKS_NOTHING, Program
+from tss.core.conditions.program import Program
 from tss.core.errors import LawBroken
 from tss.core.logfields import partition_fields
 from tss.core.measures import Meter
@@ -20,6 +20,9 @@ from tss.core.otlp import Records
 from tss.core.parked import Summary
 from tss.core.partition import Commit, Partition
 from tss.core.startposition import StartPosition
+from tss.core.streamtime import NO_TIME
+from tss.core.timeline import ALWAYS, NEVER, Timeline
+from tss.state.rulesets import Rulesets
 
 log = structlog.get_logger()
 
@@ -27,6 +30,8 @@ REVOKE_SECS = (
     10.0  # for exports in flight; the group waits max.poll.interval.ms (300 s) for a member that gives up partitions
 )
 LOOK_SECS = 0.02
+LEARN_SECS = 5.0  # for the texts of earlier rulesets
+CLOCKS_SECS = 5  # the clocks of two hosts differ by less
 
 
 @attrs.frozen
@@ -53,7 +58,7 @@ class Assignments:
         commits: bool,
         clock_ms: Callable[[], int] | None = None,
         wall_secs: Callable[[], float] = time.time,
-        program: Program = ASKS_NOTHING,
+        rulesets: Rulesets | None = None,
         rules: Callable[[], Program | None] = lambda: None,
     ) -> None:
         self.joined = False  # whether the group has assigned our partitions; there may be none for us
@@ -69,7 +74,12 @@ class Assignments:
         self._replay_secs = replay_secs
         self._commit_allowed = commits  # False for rehearsals: the group's offsets stay as they are
         self._rules = rules  # the program of the force rules, as they are now
-        self._program = program  # for records that are read now; parked traces may have been read with another
+        self._rulesets = rulesets  # None: nothing is decided
+        if rulesets is not None:
+            rulesets.serve(lambda: self)
+            rulesets.watch(lambda _change: self.change_rules())
+        self.hurried = False  # the committer is to commit at once
+        self.waiting: trio.CancelScope | None = None  # of the committer, until its next commit
         self._clock_ms = clock_ms  # of the output topic, if there is one: a commit says from which time on to read it
         self._wall_secs = wall_secs
         self._partitions: dict[int, Partition] = {}
@@ -88,6 +98,13 @@ class Assignments:
         return len(self._partitions)
 
     # -- called by the source
+
+    async def learn(self, starts: Mapping[int, StartPosition]) -> None:
+        """Look up the rulesets that decided the partitions before, within LEARN_SECS. Call it before ``assigned``."""
+        if self._rulesets is not None:
+            names = dict.fromkeys(fingerprint for start in starts.values() for _, fingerprint in start.rules)
+            with trio.move_on_after(LEARN_SECS):
+                await self._rulesets.learn(names)
 
     def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
         """These partitions are ours from now on, read from their start positions. A partition that is ours already comes
@@ -125,17 +142,62 @@ class Assignments:
                 shelf=start.shelf,
                 end=start.end,
                 topic=start.topic,
+                rules=self._timeline(start),
+                settled_second=self._settled_second(start),
             )
+            if not start.rules:
+                partition.committed_rules = ()  # so that the next commit names the ruleset
             partition.position = start.replay_from
             self._partitions[id] = partition
             self._read_to.pop(id, None)
             self._buffer.adopt(partition)
-            if self._buffer.take_over(partition, self._under_our_program(id, start.summaries), self._rules()):
+            programs = {} if self._rulesets is None else self._rulesets.programs
+            summaries = self._under(programs, id, start.summaries)
+            if self._buffer.take_over(partition, summaries, self._rules(), programs):
                 self.reread(partition, "two_partitions")
             self._show_uncommitted(partition)
             self._meter.count(measures.RECORDS_LOST, 0, self._topic, str(id))  # an increase is seen from 0 on
+        if self._rulesets is not None:
+            self._rulesets.look()
         new = [id for id, start in starts.items() if not start.committed or start.shelf is not None]
+        if self._rulesets is not None:
+            new += [id for id, start in starts.items() if not start.rules and id not in new]
         return dict(self._commits(self._partitions[id] for id in new))
+
+    def _timeline(self, start: StartPosition) -> Timeline:
+        """As the earlier owner left it. If it left none, everything is decided by the current ruleset."""
+        if self._rulesets is None or (start.rules and not start.anew):
+            return Timeline(start.rules)
+        return Timeline(((ALWAYS, self._rulesets.current.fingerprint),))
+
+    def _settled_second(self, start: StartPosition) -> int:
+        """An earlier owner may have closed traces by its wall clock, up to the time of this assignment."""
+        had_owner = (start.committed or start.rules) and not start.anew
+        return int(self._wall_secs()) + CLOCKS_SECS if had_owner else NO_TIME
+
+    def change_rules(self) -> None:
+        """Begin to decide by the current ruleset on each partition where another one is in force. An earlier owner may have
+        decided what closes before the end that the partition had at its assignment, so the change comes after that."""
+        if self._rulesets is None:
+            return
+        current, changed = self._rulesets.current.fingerprint, False
+        commits = self._commit_allowed and self.trusted
+        for partition in self:
+            is_past = partition.horizon_ms >= 0 or partition.settled_second == NO_TIME
+            if partition.rules.last != current and is_past:
+                partition.change_rules(current, commits=commits)
+                changed = True
+        if changed:
+            self._rulesets.look()
+            if commits:
+                self.hurried = True
+                if self.waiting is not None:
+                    self.waiting.cancel()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether decisions may wait for a commit."""
+        return any(partition.ruled_to != NEVER for partition in self)
 
     def identify(self, topic: str) -> None:
         """The brokers now give the topic's id, which they did not give at the assignment."""
@@ -152,8 +214,10 @@ class Assignments:
             self._forget_gauges(id)
         self._buffer.forget_offsets(id)
 
-    def _under_our_program(self, id: int, summaries: Mapping[bytes, Summary]) -> dict[bytes, Summary]:
-        ours = {trace_id: summary.under(self._program) for trace_id, summary in summaries.items()}
+    def _under(
+        self, programs: Mapping[str, Program], id: int, summaries: Mapping[bytes, Summary]
+    ) -> dict[bytes, Summary]:
+        ours = {trace_id: summary.under(programs) for trace_id, summary in summaries.items()}
         unscanned = sum(summary.unscanned for summary in ours.values())
         if unscanned:
             self._meter.count(measures.UNLOOKED, unscanned)
@@ -240,8 +304,10 @@ class Assignments:
             self._meter.count(measures.REREAD, 1, reason)
             self._drop([partition.id])
             # Not committed yet: the first commit from there on shows that the partition is still ours.
-            again = StartPosition(floor, replay_from, committed=False, topic=partition.topic)
+            rules = partition.rules.entries
+            again = StartPosition(floor, replay_from, committed=False, topic=partition.topic, rules=rules)
             self._take_up({partition.id: again})
+            self._partitions[partition.id].took(partition.committed_rules)
             moves[partition.id] = replay_from
         return moves
 
@@ -305,20 +371,28 @@ class Assignments:
 
     def due(self) -> dict[int, Commit]:
         """The commits that differ from the last one of their partition."""
+        self.change_rules()
         commits = {id: commit for id, commit in self._commits(self) if self._is_new(self._partitions[id], commit)}
         self._due = {id: self._partitions[id] for id in commits}
         return commits
 
     @staticmethod
     def _is_new(partition: Partition, commit: Commit) -> bool:
-        return (commit.offset, commit.parked) != (partition.committed, partition.committed_place)
+        new = commit.offset, commit.parked, commit.rules
+        return new != (partition.committed, partition.committed_place, partition.committed_rules)
 
     def committed(self, commits: Mapping[int, Commit]) -> None:
         """Kafka has taken these, which were due. A partition that was revoked and assigned again meanwhile is left out."""
+        changed = False
         for id, commit in commits.items():
             partition = self._partitions.get(id)
             if partition is not None and partition is self._due.get(id) and _is_of(partition, commit):
                 partition.committed, partition.committed_place = commit.offset, commit.parked
+            if partition is not None and partition is self._due.get(id) and commit.rules != partition.committed_rules:
+                partition.took(commit.rules)
+                changed = True
+        if changed and self._rulesets is not None:
+            self._rulesets.look()
 
     def distrust(self) -> None:
         """A task has died: from now on nothing is committed."""
@@ -346,6 +420,8 @@ class Assignments:
         for id in ids:
             self._read_to.pop(id, None)
         self._buffer.forget(gone)
+        if gone and self._rulesets is not None:
+            self._rulesets.look()
         for partition in gone:
             self._forget_gauges(partition.id)
         return gone
@@ -371,7 +447,9 @@ class Assignments:
             )
         log.warning("partition read again from an earlier offset", partition=partition.id, offset=offset)
         self._drop([partition.id])
-        self._take_up({partition.id: StartPosition(offset, offset, committed=True, topic=partition.topic)})
+        rules = partition.rules.entries
+        self._take_up({partition.id: StartPosition(offset, offset, committed=True, topic=partition.topic, rules=rules)})
+        self._partitions[partition.id].took(partition.committed_rules)
         return self._partitions[partition.id]
 
 

@@ -19,6 +19,8 @@ from tss.state.debug_lines import tell_commit
 
 log = structlog.get_logger()
 
+AGAIN_SECS = 0.5  # after a commit, while decisions wait for one
+
 
 class Offsets(Protocol):
     """Where offsets are committed."""
@@ -49,11 +51,13 @@ async def run(
     due = trio.current_time() + interval_secs
     try:
         while True:
-            with trio.move_on_at(due):
-                buffer.settle_all(await settled.receive())
-                continue
+            if not assignments.hurried:
+                with trio.move_on_at(due) as assignments.waiting:
+                    buffer.settle_all(await settled.receive())
+                    continue
+            assignments.hurried = False
             await _commit(offsets, assignments, meter)
-            due = trio.current_time() + interval_secs
+            due = trio.current_time() + min(interval_secs, AGAIN_SECS if assignments.is_awaited else interval_secs)
     except trio.EndOfChannel:
         pass
     except Exception:

@@ -12,14 +12,15 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
-from tss.core.combining import Sampler
 from tss.core.decision import Reason, Verdict
 from tss.core.evaluation import Evaluated, evaluate, observe, observe_late_dropped
 from tss.core.force import POLICY, Enforcer, Rulebook
 from tss.core.formats.apm_stats import SpanObserver
+from tss.core.judging import Judge
 from tss.core.measures import Meter
 from tss.core.trace import Trace
 from tss.state.debug_lines import DecisionLines
+from tss.state.rulesets import Rulesets
 from tss.state.sharing import ALONE, Memories
 from tss.state.turns import Turns
 from tss.state.uncounted import Uncounted
@@ -31,7 +32,8 @@ class Deciding:
 
     kept: trio.MemorySendChannel[list[Trace]]
     settled: trio.MemorySendChannel[list[Trace]]
-    sampler: Sampler
+    judge: Judge
+    rulesets: Rulesets
     buffer: Buffer
     observers: Sequence[SpanObserver]
     meter: Meter
@@ -49,13 +51,25 @@ class Deciding:
         """
         return None if self.rulebook.is_empty else self.rulebook.active(self.clock())
 
+    async def ruled(self, batch: list[Trace]) -> list[Trace]:
+        """Wait until Kafka knows by which rulesets these are decided. Returns those that are to be decided here: what waits on
+        a partition that is revoked is left to its next owner."""
+        while held := self.judge.held(batch):
+            gone = {trace for trace in held if trace.home.revoked and self.buffer.withdraw(trace)}
+            if gone:
+                batch = [trace for trace in batch if trace not in gone]
+            if all(trace.home.revoked for trace in held):
+                break
+            await self.rulesets.wait()
+        return batch
+
     async def decide(self, batch: Sequence[Trace], enforcer: Enforcer | None) -> None:
         """Decide these. All their spans are in memory."""
         if (
             self.observers
         ):  # first: these are traces that another replica dropped, and their bytes are counted no longer (law 5)
             observe_late_dropped(self.buffer.take_late_dropped(), self.observers, self.uncounted)
-        found = evaluate(batch, self.sampler, self.buffer, enforcer)
+        found = evaluate(batch, self.rulesets.current.sampler, self.buffer, enforcer, self.judge)
         if self.observers:
             observe(found, self.observers, self.uncounted)
         _show(found, self.meter)
@@ -78,10 +92,13 @@ class Deciding:
             return True
         if trace.reason is Reason.TOO_LARGE:  # dropped, whatever its spans are
             return False
-        if trace.unscanned or (enforcer is not None and not enforcer.knows(trace)):
+        if self.judge.lacks_spans(trace) or (enforcer is not None and not enforcer.knows(trace)):
             return True
-        forced = None if enforcer is None else enforcer.decide(trace, self.sampler)
-        return (self.sampler.decide(trace) if forced is None else forced).keeps
+        sampler = self.judge.of(trace)
+        if sampler is None:
+            return False
+        forced = None if enforcer is None else enforcer.decide(trace, sampler)
+        return (sampler.decide(trace) if forced is None else forced).keeps
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +123,7 @@ async def run(
                 batch, turn = await deciding.turns.receive(closed)
             except trio.EndOfChannel:
                 break
-            recalled = await deciding.memories.recall(batch)
+            recalled = await deciding.memories.recall(await deciding.ruled(batch))
             await turn.come()
             enforcer = deciding.enforcer()
             whole = recalled if lacking is None else _without_lacking(recalled, deciding, enforcer, lacking)

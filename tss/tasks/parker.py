@@ -12,7 +12,6 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
-from tss.core.conditions.program import ASKS_NOTHING
 from tss.core.errors import Away, Full, Lost
 from tss.core.measures import Meter
 from tss.core.packing import Packed
@@ -69,7 +68,6 @@ class Parker:
     meter: Meter
     after_ms: int  # of stream time that a trace holds a record before it is parked
     make_token: Callable[[], str]
-    program: str = ASKS_NOTHING.fingerprint  # of the program that makes the facts of each trace
     _turns: trio.Lock = attrs.field(factory=trio.Lock)
 
     async def run(self) -> None:
@@ -118,7 +116,7 @@ class Parker:
             return False
         leaving: list[Leaving] = [(trace, *trace.leave()) for trace in traces if trace.may_be_parked()]
         try:
-            parcels = await _pack(leaving, self.program)
+            parcels = await _pack(leaving)
             unheard, shelf.unheard = shelf.unheard, shelf.unheard + 1
             shelf.seq = await self.parking.park(home.id, shelf.token, shelf.seq, parcels, unheard)
             shelf.unheard = 0
@@ -192,14 +190,10 @@ def _batches(traces: Sequence[Trace]) -> Iterator[list[Trace]]:
         yield batch
 
 
-async def _pack(leaving: Sequence[Leaving], program: str) -> list[Parcel]:
+async def _pack(leaving: Sequence[Leaving]) -> list[Parcel]:
     work = partial(
         _parcels,
-        [
-            # The facts of a trace that was parked under another program are unknown until its spans are scanned again.
-            (trace.trace_id, trace.parked_to, summary, chunks, "" if trace.unscanned else program)
-            for trace, summary, chunks in leaving
-        ],
+        [(trace.trace_id, trace.parked_to, summary, chunks, summary.program) for trace, summary, chunks in leaving],
     )
     if sum(trace.size for trace, _, _ in leaving) < THREAD_BYTES:
         return work()

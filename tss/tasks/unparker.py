@@ -10,7 +10,6 @@ import trio
 
 from tss.core import measures
 from tss.core.errors import Away, Lost
-from tss.core.otlp import Scanner
 from tss.core.parked import chain
 from tss.core.partition import Partition
 from tss.core.trace import Trace
@@ -63,7 +62,6 @@ async def _bring_back(
                 go_on = _with_frames(home, batch, frames, deciding, assignments)
                 still += [trace for trace in batch if trace.is_parked()]
             if go_on:
-                _rescan(go_on, deciding)
                 # Recalled again: Redis may have been away when they closed.
                 await deciding.decide(await deciding.memories.recall(go_on), deciding.enforcer())
     return still
@@ -102,15 +100,6 @@ def _with_frames(
             whole.append(trace)
     deciding.meter.count(measures.UNPARKINGS, len(whole))
     return whole
-
-
-def _rescan(traces: Sequence[Trace], deciding: Deciding) -> None:
-    """Make the facts of traces that were parked under other settings anew, before they are decided."""
-    unscanned = [trace for trace in traces if trace.unscanned]
-    if unscanned:
-        scanner = Scanner(deciding.sampler.program)
-        for trace in unscanned:
-            deciding.buffer.rescan(trace, scanner)
 
 
 def _by_home(traces: Iterable[Trace]) -> dict[Partition, list[Trace]]:

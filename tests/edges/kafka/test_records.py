@@ -9,8 +9,9 @@ from confluent_kafka import KafkaError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.core.spans import message, rows, span, trace_id
+from tss.core.conditions.program import ASKS_NOTHING
 from tss.core.headers import UNREADABLE_HEADERS
-from tss.core.otlp import Encoding, Scanner
+from tss.core.otlp import Encoding
 from tss.edges.kafka.records import MessageReader
 from tss.edges.kafka_client.errors import said
 from tss.edges.kafka_client.headers import headers_of
@@ -64,7 +65,7 @@ class Plain(Foreign):
 
 
 def read(keeping: bool, *messages: Any) -> Any:
-    return MessageReader("spans", Encoding.AUTO, Scanner(), keeping).read([*messages], {0: 0}, set())
+    return MessageReader("spans", Encoding.AUTO, ASKS_NOTHING, keeping).read([*messages], {0: 0}, set())
 
 
 @pytest.mark.parametrize("keeping", [False, True])
@@ -128,7 +129,7 @@ class Unread(Foreign):
 
 
 def gaps(*polls: list[Any], position: int = 0) -> list[tuple[int, int]]:
-    reader, positions = MessageReader("spans", Encoding.AUTO, Scanner()), {0: position}
+    reader, positions = MessageReader("spans", Encoding.AUTO, ASKS_NOTHING), {0: position}
     found = [gap for messages in polls for gap in reader.read(messages, positions, set()).gaps]
     assert all(gap.partition == 0 and gap.reason == "failed CRC32C check" for gap in found)
     return [(gap.first, gap.after) for gap in found]

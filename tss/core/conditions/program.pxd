@@ -20,6 +20,7 @@ cdef class Program:
     cdef readonly tuple generals
     cdef readonly tuple tests_of_field
     cdef readonly bint has_events
+    cdef readonly object asked
     cdef dict _slots
     cdef bytes _kinds
     cdef list _places
@@ -33,6 +34,7 @@ cdef class Program:
     cdef dict _shared
     cdef object _maker
     cdef dict _automata
+    cdef dict _translations
     cdef CompiledFolder _folder
 
     @cython.locals(kind=int, place=Py_ssize_t)
@@ -40,10 +42,12 @@ cdef class Program:
     @cython.locals(at=Py_ssize_t, place=Py_ssize_t, value="long long")
     cpdef long long randomness(self, bytes facts) except? -1
     cpdef int marks(self, bytes facts) except -1
-    cdef Py_ssize_t _after_spans(self, bytes facts) except -1
-    cdef Py_ssize_t _after_root(self, bytes facts) except -1
+    cpdef Py_ssize_t after_spans(self, bytes facts) except -1
+    cpdef Py_ssize_t after_root(self, bytes facts) except -1
     @cython.locals(at=Py_ssize_t)
-    cdef Py_ssize_t _after_ot(self, bytes facts) except -1
+    cpdef Py_ssize_t after_ot(self, bytes facts) except -1
+    cpdef bint covers(self, Program other) except -1
+    cpdef bytes translated(self, bytes facts, Program source)
     cpdef bytes fold(self, bytes facts, bytes further)
     cpdef bytes folded(self, bytes facts, bytes further)
     @cython.locals(head=int, more=int, folded=bytearray)

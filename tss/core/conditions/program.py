@@ -93,6 +93,7 @@ class Program:
         self.spans = tuple(ask for ask in self.asks if isinstance(ask, OfSpans))
         self.roots = tuple(ask for ask in self.asks if isinstance(ask, OfRoot))
         self.windows = tuple(ask for ask in self.asks if isinstance(ask, Window))
+        self.asked = frozenset(by_text)
         self._slots = {text: slot for slot, text in enumerate(by_text)}
         self._kinds = bytes([_kind(ask) for ask in self.asks])
         self._places = [self._kinds[:slot].count(kind) for slot, kind in enumerate(self._kinds)]
@@ -127,6 +128,7 @@ class Program:
         self._shared: dict[bytes, bytes] = {}
         self._maker = Maker()
         self._automata: dict[tuple[int, int, int], list[Automaton]] = {}
+        self._translations: dict[tuple[str, bytes], bytes] = {}
         self._folder = (
             None
             if Folder is None
@@ -152,16 +154,16 @@ class Program:
         if kind == _KIND_ROOT:
             if not facts or not facts[0] & ROOT:
                 return self._rootless[place]
-            return facts[self._after_spans(facts) + 16 + (place >> 2)] >> ((place & 3) * 2) & 3
+            return facts[self.after_spans(facts) + 16 + (place >> 2)] >> ((place & 3) * 2) & 3
         if not facts or not facts[0] & WINDOWS:
             return FALSE
-        return facts[self._after_ot(facts) + 16 + (place >> 3)] >> (place & 7) & 1
+        return facts[self.after_ot(facts) + 16 + (place >> 3)] >> (place & 7) & 1
 
     def randomness(self, facts: bytes) -> int:
         """The first randomness that a span's trace state gives, in 56 bits; -1 if none does."""
         if not facts or not facts[0] & OT:
             return NO_RV
-        at = self._after_root(facts)
+        at = self.after_root(facts)
         if not facts[at] & SAW_RV:
             return NO_RV
         value = 0
@@ -173,7 +175,7 @@ class Program:
         """Which of `tracestate`'s SAW_RV, SAW_TH and SAW_OT apply to any span."""
         if not facts or not facts[0] & OT:
             return 0
-        return facts[self._after_root(facts)]
+        return facts[self.after_root(facts)]
 
     def reads(self, facts: bytes) -> bool:
         """Whether these bytes have the form of this program's facts. Stored bytes are checked before they are used."""
@@ -182,11 +184,11 @@ class Program:
         head = facts[0]
         if head == 0 or head > SPANS | ROOT | OT | WINDOWS:
             return False
-        at = self._after_root(facts)
+        at = self.after_root(facts)
         if head & OT:
             if at >= len(facts) or not 0 < facts[at] < 8:
                 return False
-            at = self._after_ot(facts)
+            at = self.after_ot(facts)
         if head & WINDOWS:
             if not self.windows or len(facts) < at + 20 + self._window_bytes:
                 return False
@@ -194,18 +196,61 @@ class Program:
             at += 4 + 16 * int.from_bytes(facts[at : at + 4], "little")
         return at == len(facts) and bool((self.spans or not head & SPANS) and (self.roots or not head & ROOT))
 
-    def _after_spans(self, facts: bytes) -> int:
+    def after_spans(self, facts: bytes) -> int:
+        """Where the part ROOT begins, or would begin."""
         return 1 + self._span_bytes if facts[0] & SPANS else 1
 
-    def _after_root(self, facts: bytes) -> int:
-        at = self._after_spans(facts)
+    def after_root(self, facts: bytes) -> int:
+        """Where the part OT begins, or would begin."""
+        at = self.after_spans(facts)
         return at + 16 + self._root_bytes if facts[0] & ROOT else at
 
-    def _after_ot(self, facts: bytes) -> int:
-        at = self._after_root(facts)
+    def after_ot(self, facts: bytes) -> int:
+        """Where the part WINDOWS begins, or would begin."""
+        at = self.after_root(facts)
         if not facts[0] & OT:
             return at
         return at + 8 if facts[at] & SAW_RV else at + 1
+
+    # -- facts of another program
+
+    def covers(self, other: Program) -> bool:
+        """Whether this program asks all that the other one asks."""
+        return other is self or other.asked <= self.asked
+
+    def translated(self, facts: bytes, source: Program) -> bytes:
+        """Facts of another program, as facts of this one. ``source`` covers this program."""
+        if not facts or source is self or source.fingerprint == self.fingerprint:
+            return facts
+        if len(facts) > _SHARED_BYTES:
+            return self._translated(facts, source)
+        known = self._translations.get((source.fingerprint, facts))
+        if known is None:
+            if len(self._translations) >= _SHARED:
+                self._translations.clear()
+            known = self._translations[source.fingerprint, facts] = self.shared(self._translated(facts, source))
+        return known
+
+    def _translated(self, facts: bytes, source: Program) -> bytes:
+        made, head = bytearray(1), facts[0]
+        answers = [source.answer(facts, source.slot(ask)) for ask in self.spans]
+        if any(answers):
+            made[0] |= SPANS
+            made += _packed(answers)
+        if head & ROOT and self.roots:
+            at = source.after_spans(facts)
+            made[0] |= ROOT
+            made += facts[at : at + 16] + _packed([source.answer(facts, source.slot(ask)) for ask in self.roots])
+        if head & OT:
+            made[0] |= OT
+            made += facts[source.after_root(facts) : source.after_ot(facts)]
+        if head & WINDOWS and self.windows:
+            at, bits = source.after_ot(facts), bytearray(self._window_bytes)
+            for place, ask in enumerate(self.windows):
+                bits[place >> 3] |= source.answer(facts, source.slot(ask)) << (place & 7)
+            made[0] |= WINDOWS
+            made += facts[at : at + 16] + bits + facts[at + 16 + (len(source.windows) + 7) // 8 :]
+        return bytes(made) if made[0] else _NOTHING
 
     # -- folding
 
@@ -252,14 +297,14 @@ class Program:
             folded.append((trues | errors) & ~first & 0xFF | (one | two & ~(settled * 3)) & first)
 
     def _fold_root(self, folded: bytearray, facts: bytes, further: bytes) -> None:
-        mine, theirs = self._after_spans(facts), self._after_spans(further)
+        mine, theirs = self.after_spans(facts), self.after_spans(further)
         if not facts[0] & ROOT or (further[0] & ROOT and _is_before(further, theirs, facts, mine)):
             folded += further[theirs : theirs + 16 + self._root_bytes]
         else:
             folded += facts[mine : mine + 16 + self._root_bytes]
 
     def _fold_ot(self, folded: bytearray, facts: bytes, further: bytes) -> None:
-        mine, theirs = self._after_root(facts), self._after_root(further)
+        mine, theirs = self.after_root(facts), self.after_root(further)
         one = facts[mine] if facts[0] & OT else 0
         two = further[theirs] if further[0] & OT else 0
         folded.append(one | two)
@@ -272,11 +317,11 @@ class Program:
         low = high = 0
         bits = bytearray(self._window_bytes)
         if facts[0] & WINDOWS:
-            at = self._after_ot(facts)
+            at = self.after_ot(facts)
             low, high = _u64(facts, at), _u64(facts, at + 8)
             bits[:] = facts[at + 16 : at + 16 + self._window_bytes]
         if further[0] & WINDOWS:
-            at = self._after_ot(further) + 16 + self._window_bytes
+            at = self.after_ot(further) + 16 + self._window_bytes
             stairs = int.from_bytes(further[at : at + 4], "little")
             at += 4
             for place in range(stairs):

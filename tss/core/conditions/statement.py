@@ -155,6 +155,23 @@ def asks(statement: Statement) -> Iterator[Ask]:
             yield from asks(of)
 
 
+def told(statement: Statement) -> str:
+    """The canonical text of a statement: equal ones have the same."""
+    match statement:
+        case Asked(ask):
+            return ask.told
+        case Within(number, low, high):
+            return f"{low} <= {number.value} <= {high}"
+        case Computed(text):
+            return f"({text})"
+        case Every(of):
+            return f"every({', '.join(map(told, of))})"
+        case Some(of):
+            return f"some({', '.join(map(told, of))})"
+        case Denied(of):
+            return f"not({told(of)})"
+
+
 def every(*of: Statement) -> Statement:
     """`Every`, unless it is only one."""
     return of[0] if len(of) == 1 else Every(of)

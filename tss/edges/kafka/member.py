@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 
 from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.errors import CannotCommit, CannotConnect, WrongSetting
-from tss.core.otlp import Encoding, Scanner
+from tss.core.otlp import Encoding
 from tss.core.partition import Commit
 from tss.core.polled import Polled, Sample
 from tss.core.startposition import StartPosition
@@ -120,7 +120,7 @@ class Member:
         client_id: str,
         listener: MemberListener,
         connection: BrokerConnection,
-        program: Program = ASKS_NOTHING,
+        program: Callable[[], Program] = lambda: ASKS_NOTHING,
         rules: Callable[[], Program | None] = lambda: None,
         outbox: Outbox | None = None,
         parked: Takeover | None = None,
@@ -132,10 +132,11 @@ class Member:
         self._waiting: list[
             Message
         ] = []  # in order, for the next poll; no newer message of these partitions was handed over
+        self._program = program
         self._rules = rules
         # For each of the two programs half of a poll: so small limits have a small memory of answers.
-        scanner = Scanner(program, memo_bytes=self._poll_bytes // 2)
-        self._reader = MessageReader(kafka.input_topic, Encoding(kafka.encoding), scanner, keeping)
+        memo_bytes = self._poll_bytes // 2
+        self._reader = MessageReader(kafka.input_topic, Encoding(kafka.encoding), program(), keeping, memo_bytes)
         self._reset = kafka.auto_offset_reset
         self._incremental = is_incremental(kafka)
         self._listener = listener
@@ -494,7 +495,7 @@ class Member:
 
     def _read(self, messages: Sequence[Message]) -> ReadBatch:
         gone = self._call.gone
-        self._reader.use(self._rules())
+        self._reader.use(self._program(), self._rules())
         read = self._reader.read(messages, self._positions, gone, self._poll_bytes)
         left = messages[read.taken :]
         stale = read.stale.union(

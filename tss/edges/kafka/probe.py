@@ -10,8 +10,9 @@ import attrs
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tss.core.conditions.program import ASKS_NOTHING
 from tss.core.errors import CannotConnect
-from tss.core.otlp import Encoding, Scanner
+from tss.core.otlp import Encoding
 from tss.edges.kafka.records import MessageReader
 from tss.edges.kafka_client.client_log import logger
 from tss.edges.kafka_client.config import admin_config, client_config
@@ -110,7 +111,7 @@ def keys(kafka: Kafka, topic: str, count: int) -> Keys:
 
 
 def _read(kafka: Kafka, topic: str, client: Consumer) -> Keys:
-    reader = MessageReader(topic, Encoding(kafka.encoding), Scanner())
+    reader = MessageReader(topic, Encoding(kafka.encoding), ASKS_NOTHING)
     places: dict[bytes, set[int]] = {}
     records = unkeyed = unreadable = 0
     deadline, quiet_at = time.monotonic() + READ_SECS, time.monotonic() + READ_SECS

@@ -58,11 +58,14 @@ class ReadBatch:
 class MessageReader:
     """Makes a record of each message, with the fragments that could be read, and a dead letter of each part that could not."""
 
-    def __init__(self, topic: str, encoding: Encoding, scanner: Scanner, keeping: bool = False) -> None:
+    def __init__(self, topic: str, encoding: Encoding, program: Program, keeping: bool = False, memo_bytes: int = 0) -> None:
+        """``memo_bytes``: see `Scanner`."""
         self._topic = topic
         self._keeping = keeping
         self._encoding = encoding
-        self._scanner = scanner
+        self.program = program  # of the last scan
+        self._memo_bytes = memo_bytes
+        self._scanner = Scanner(program, memo_bytes=memo_bytes)
         self._rules: Program | None = None
         self._unread: dict[int, tuple[int, str]] = {}  # by partition the lowest offset that could not be read, and why
 
@@ -71,9 +74,12 @@ class MessageReader:
         """Memory of the scanner for answers to values that it has met."""
         return self._scanner.held_bytes()
 
-    def use(self, rules: Program | None) -> None:
-        """Scan what follows with this program of the force rules."""
-        if rules is not self._rules:
+    def use(self, program: Program, rules: Program | None) -> None:
+        """Scan what follows with this program, and this one of the force rules."""
+        if program is not self.program:
+            self._scanner = Scanner(program, rules, memo_bytes=self._memo_bytes)
+            self.program, self._rules = program, rules
+        elif rules is not self._rules:
             self._scanner.use(rules)
             self._rules = rules
 

@@ -38,6 +38,7 @@ STALLED_SECS = 2.0  # as before, while a commit waits: a paused consumer waits a
 LOOK_SECS = 0.2  # between two checks whether the source is still polled
 TURN_SECS = 1.0  # that a poll waits for another call to end
 
+Prepare = Callable[[Mapping[int, StartPosition]], Awaitable[None]]
 Bound = Mapping[int, tuple[Commit, object]]  # each commit, with the assignment of its partition at that time
 
 
@@ -74,18 +75,20 @@ class KafkaSource:
         listener: RebalanceListener,
         meter: Meter,
         health: Health,
-        program: Program,
+        program: Callable[[], Program],
         rules: Callable[[], Program | None],
         outbox: Outbox | None,
         parked: Takeover | None,
         component: str,
         keeping: bool,
         poll_bytes: int,
+        prepare: Prepare | None,
     ) -> None:
         self._kafka = kafka
         self._component = component
         self._keeping = keeping
         self._poll_bytes = poll_bytes
+        self._prepare = prepare
         self._program = program
         self._rules = rules
         self._outbox = outbox
@@ -117,7 +120,7 @@ class KafkaSource:
         meter: Meter,
         health: Health,
         *,
-        program: Program = ASKS_NOTHING,
+        program: Callable[[], Program] = lambda: ASKS_NOTHING,
         rules: Callable[[], Program | None] = lambda: None,
         outbox: Outbox | None = None,
         parked: Takeover | None = None,
@@ -125,17 +128,21 @@ class KafkaSource:
         component: str = "kafka",
         keeping: bool = False,
         poll_bytes: int = BATCH_BYTES,
+        prepare: Prepare | None = None,
     ) -> AsyncIterator[Self]:
         """Join the group, and leave it at the end, within ``close_secs``. Partitions are assigned inside `poll`.
 
         ``program``: what the scan finds out about the spans of each record. ``rules``: the same for the force
-        rules, as they are now; the polling thread calls it. ``outbox``: the destination that commits
+        rules. Both may change at any time; the polling thread asks for them. ``outbox``: the destination that commits
         offsets too. ``parked``: takes over parked traces. ``component``: the name in /health. ``keeping``: whether a poll
         returns the records' headers. ``poll_bytes``: a poll ends with the record that reaches this size.
+        ``prepare`` is called with the starts before the listener hears of an assignment.
 
         Raises CannotConnect for settings that the client refuses.
         """
-        source = cls(kafka, listener, meter, health, program, rules, outbox, parked, component, keeping, poll_bytes)
+        source = cls(
+            kafka, listener, meter, health, program, rules, outbox, parked, component, keeping, poll_bytes, prepare
+        )
         health.starting(component, "joining the consumer group")
         await source._join(client_id)
         try:
@@ -286,7 +293,9 @@ class KafkaSource:
 
     # -- called by _ListenerOnTrio, on trio's thread
 
-    def _assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
+    async def _assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
+        if self._prepare is not None:
+            await self._prepare(starts)
         for id in starts:
             self._assignment[id] = object()
         return self._listener.assigned(starts)
@@ -322,14 +331,14 @@ def _ring(
 class _ListenerOnTrio:
     """`MemberListener` of the member: calls on its thread run on trio's, and return the answer."""
 
-    _assigned: Callable[[Mapping[int, StartPosition]], dict[int, Commit]]
+    _assigned: Callable[[Mapping[int, StartPosition]], Awaitable[dict[int, Commit]]]
     _revoked: Callable[[Sequence[int]], Awaitable[dict[int, Commit]]]
     _lost: Callable[[Sequence[int]], None]
     _identify: Callable[[str], None]
     _tell: Callable[[], None]
 
     def assigned(self, starts: Mapping[int, StartPosition]) -> dict[int, Commit]:
-        return trio.from_thread.run_sync(self._assigned, starts)
+        return trio.from_thread.run(self._assigned, starts)
 
     def revoked(self, ids: Sequence[int]) -> dict[int, Commit]:
         return trio.from_thread.run(self._revoked, ids)

@@ -6,7 +6,7 @@ import attrs
 
 from tss.core.errors import LawBroken
 from tss.core.startposition import StartPosition
-from tss.edges.kafka_client.offset_metadata import from_metadata
+from tss.edges.kafka_client.offset_metadata import from_metadata, rules_of
 
 
 def start_of(committed: int | None, metadata: str | None, first: int, end: int | None, reset: str) -> StartPosition:
@@ -29,10 +29,13 @@ def start_of(committed: int | None, metadata: str | None, first: int, end: int |
     if end is not None and end < max(committed, first):
         end = None
     replay, since_ms, parked = from_metadata(metadata)
+    rules = rules_of(metadata)
     if parked is not None:
         parked = attrs.evolve(parked, floor=max(first, parked.floor))
     if committed < first:
         why = f"committed offset {committed} is deleted, first record that is left"
-        return StartPosition(first, first, committed=False, since_ms=since_ms, end=end, parked=parked, why=why)
+        return StartPosition(
+            first, first, committed=False, since_ms=since_ms, end=end, parked=parked, rules=rules, why=why
+        )
     replay_from = committed if replay is None else min(committed, max(first, replay))
-    return StartPosition(committed, replay_from, committed=True, since_ms=since_ms, end=end, parked=parked)
+    return StartPosition(committed, replay_from, committed=True, since_ms=since_ms, end=end, parked=parked, rules=rules)

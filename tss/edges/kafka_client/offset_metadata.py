@@ -8,13 +8,16 @@ from confluent_kafka import TopicPartition
 
 from tss.core.parked import ParkingCheckpoint
 from tss.core.partition import Commit
+from tss.core.timeline import MOST as MOST_ENTRIES
+from tss.core.timeline import Entry
 
 VERSION = 1
 MOST = 1 << 63
+MOST_LETTERS = 32  # of a fingerprint
 
 
 def to_metadata(commit: Commit, partitions: int | None = None) -> str:
-    """The text beside a committed offset: some 160 of the 4096 bytes that brokers allow.
+    """The text beside a committed offset: some 200 of the 4096 bytes that brokers allow, and 33 for each change of the ruleset.
 
     ``partitions``: the number that the topic had when a group without any offset began at the ends of its partitions.
     """
@@ -27,6 +30,8 @@ def to_metadata(commit: Commit, partitions: int | None = None) -> str:
         known["parked"] = [commit.parked.floor, commit.parked.token, commit.parked.seq]
     if commit.topic:
         known["topic"] = commit.topic
+    if commit.rules:
+        known["rules"] = commit.rules
     return json.dumps(known, separators=(",", ":"))
 
 
@@ -75,6 +80,25 @@ def topic_of(text: str | None) -> str:
         return ""
     topic = known.get("topic") if isinstance(known, dict) and known.get("v") == VERSION else None
     return topic if isinstance(topic, str) else ""
+
+
+def rules_of(text: str | None) -> tuple[Entry, ...]:
+    """The partition's timeline; empty where it was not written, as by older versions."""
+    try:
+        known = json.loads(text or "")
+        if known["v"] != VERSION:
+            return ()
+        entries = [_entry(each) for each in known["rules"]]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return ()
+    return tuple(entries[-MOST_ENTRIES:]) if entries == sorted(entries) else ()
+
+
+def _entry(value: object) -> Entry:
+    match value:
+        case [second, str(fingerprint)] if (at := _whole(second)) is not None and len(fingerprint) <= MOST_LETTERS:
+            return at, fingerprint
+    raise ValueError
 
 
 def _whole(value: object) -> int | None:
