@@ -103,9 +103,8 @@ async def test_law_1_redis_flushed_between_two_owners_the_next_reads_from_the_fl
     await owner.leave()
     world.redis.flush()
     owner = Owner(world)
-    assert owner.starts[0] == StartPosition(
-        0, 0, committed=True, parked=owner.starts[0].parked, shelf=owner.starts[0].shelf
-    )
+    at = owner.starts[0]
+    assert at == StartPosition(0, 0, committed=True, parked=at.parked, shelf=at.shelf, rules=at.rules)
     assert owner.meter.by_label(measures.REREAD) == {("not_fitting",): 1}
     await owner.live()
     assert spans_of(world) == whole()

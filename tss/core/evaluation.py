@@ -36,6 +36,8 @@ class Evaluated:
     late_spans: dict[Decision, int] = attrs.field(factory=dict)
     shadowed: dict[tuple[str, bool, bool], int] = attrs.field(factory=dict)
     """Traces by a shadow policy that votes on them, whether they are kept, and whether they would be if it acted."""
+    unknown: dict[str, int] = attrs.field(factory=dict)
+    """Traces without a decision of their own, by what was missing: see `Judge.why`."""
     delays_secs: list[float] = attrs.field(factory=list)  # stream time from the first record to the closing
 
     def count(self, decision: Decision | None, traces: int, spans: int) -> None:
@@ -101,6 +103,7 @@ def _decide(
     if judge is not None:
         chosen = judge.of(trace)
         if chosen is None:
+            found.unknown[judge.why] = found.unknown.get(judge.why, 0) + 1
             return UNKNOWN_RULES[trace.reason or Reason.OTHER]
         sampler = chosen
     forced = None if enforcer is None else enforcer.decide(trace, sampler)

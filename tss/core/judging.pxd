@@ -12,6 +12,7 @@ cdef class Judge:
     cdef Buffer _buffer
     cdef object _choose
     cdef dict _scanners
+    cdef readonly str why
 
     @cython.locals(found=list, trace=Trace, home=Partition)
     cpdef list held(self, list batch)

@@ -17,13 +17,14 @@ MAX_SCANNERS = 16  # one for each program that closed traces have to be scanned 
 class Judge:
     """Chooses the sampler of each trace."""
 
-    __slots__ = ("_buffer", "_choose", "_scanners")
+    __slots__ = ("_buffer", "_choose", "_scanners", "why")
 
     def __init__(self, buffer: Buffer, choose: Callable[[Trace], Sampler | None]) -> None:
         """``choose``: the sampler in force when the trace closed; None if it is not known any more."""
         self._buffer = buffer
         self._choose = choose
         self._scanners: dict[str, Scanner] = {}  # by the fingerprint of the program
+        self.why = ""  # why `of` found none the last time: `rules` are unknown, or `spans` are missing
 
     def held(self, batch: list[Trace]) -> list[Trace]:
         """The traces of these that cannot be decided yet: Kafka has not taken a commit that names the ruleset that decides
@@ -39,8 +40,12 @@ class Judge:
         """The sampler that decides this closed trace, whose spans are in memory as far as this replica has them. None: no
         decision can be made here, because the ruleset is unknown, or spans are missing that it asks about."""
         sampler = self._sampler(trace)
-        if sampler is None or trace.knows(sampler.program) or self._learn(trace, sampler.program):
+        if sampler is None:
+            self.why = "rules"
+            return None
+        if trace.knows(sampler.program) or self._learn(trace, sampler.program):
             return sampler
+        self.why = "spans"
         return None
 
     def lacks_spans(self, trace: Trace) -> bool:

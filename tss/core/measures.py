@@ -188,6 +188,7 @@ HTTP_CONNECTIONS_CLOSED = _counter("http_connections_closed_total", "Connections
 READY = _gauge("tss_ready", "1 while /health/ready answers 200: Kafka answers, the replica has joined the group, no destination is down, and the daemon is not stopping.")
 COMPONENT_DEGRADED = _gauge("component_degraded", "1 while a component of /health does not work and the daemon works without it: `dead letters` (they go to the daemon's log), `redis`, `keying` (the input is not keyed), `reading` (paused).", "component")
 BUILD_INFO = _gauge("tss_build_info", "Always 1.", "version", "scanner")
+UNKNOWN_RULES = _counter("decisions_unknown_rules_total", "Traces that were dropped because an earlier owner of their partition may have decided them by a ruleset that this replica cannot apply, and no replica remembers the decision. rules: the ruleset is not known here. spans: spans that it asks about cannot be read again.", "reason")
 RULESET_INFO = _gauge("ruleset_info", "Always 1: the current ruleset, which is the `sampling` section in use, and the number of its last change.", "fingerprint", "revision")
 # fmt: on
 

@@ -32,6 +32,8 @@ RANDOMNESS = -2
 # And one of this partition the number of the real reason. The version before would refuse a decision with a reason that it
 # does not know, and decide anew (law 2). So the reason that is written is one that it knows.
 REASON = -3
+# And one of each of these the upper and the lower half of the fingerprint of the ruleset that decided.
+RULESET = (-4, -5)
 _REASONS = (Reason.DECISION_WAIT, Reason.ROOT_WAIT)  # by number
 _KNOWN_BEFORE = {Reason.DECISION_WAIT: Reason.MAX_DURATION, Reason.ROOT_WAIT: Reason.ROOT_QUIET}
 NOTHING = 0  # the reach of a partition without shared decisions: they are about offsets below their reach
@@ -172,7 +174,22 @@ def _told(kept: Kept) -> list[tuple[int, int]]:
         told.append((RANDOMNESS, kept.rv))
     if kept.decision.reason in _REASONS:
         told.append((REASON, _REASONS.index(kept.decision.reason)))
+    if len(kept.decision.ruleset) == 16:
+        told += _halves(kept.decision.ruleset)
     return told
+
+
+@lru_cache(maxsize=100)
+def _halves(fingerprint: str) -> list[tuple[int, int]]:
+    try:
+        return [(RULESET[0], int(fingerprint[:8], 16)), (RULESET[1], int(fingerprint[8:], 16))]
+    except ValueError:
+        return []  # of a test
+
+
+def _ruleset(waiting: set[tuple[int, int]]) -> str:
+    halves = [max([at for id, at in waiting if id == half and at < 1 << 32], default=-1) for half in RULESET]
+    return "".join([f"{half:08x}" for half in halves]) if min(halves) >= 0 else ""
 
 
 @lru_cache(maxsize=100)
@@ -217,7 +234,9 @@ def _kept(known: list[object]) -> Kept:
             rv = max([at for id, at in waiting if id == RANDOMNESS and at < SPACE], default=-1)
             real = [_REASONS[at] for id, at in waiting if id == REASON and 0 <= at < len(_REASONS)]
             why, weighted = real[0] if real else Reason.stored(reason), UNWEIGHTED not in waiting
-            kept = Kept(Decision(Verdict.KEEP, policy, why, float(rate), _names(names), weighted), (home, first), rv)
+            by = _ruleset(waiting)
+            decision = Decision(Verdict.KEEP, policy, why, float(rate), _names(names), weighted, by)
+            kept = Kept(decision, (home, first), rv)
             kept.covered = dict(_place(each) for each in covered)
             kept.outstanding = waiting.difference(_told(kept)) or None
             return kept

@@ -153,6 +153,8 @@ def _show(found: Evaluated, meter: Meter) -> None:
     for (policy, keeps, would_keep), count in found.shadowed.items():
         verdict, would = (Verdict.KEEP.value if each else Verdict.DROP.value for each in (keeps, would_keep))
         meter.count(measures.SHADOW_DECISIONS, count, policy, verdict, would)
+    for why, count in found.unknown.items():
+        meter.count(measures.UNKNOWN_RULES, count, why)
     for decision, count in found.decided_spans.items():
         meter.count(measures.DECIDED_SPANS, count, decision.verdict.value)
     for decision, count in found.late_spans.items():

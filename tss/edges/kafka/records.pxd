@@ -8,6 +8,8 @@ from tss.core.otlp.scanner cimport Scanner as CScanner  # records.py uses the na
 cdef class MessageReader:
     cdef str _topic
     cdef object _encoding
+    cdef readonly object program
+    cdef object _memo_bytes
     cdef CScanner _scanner
     cdef object _rules
     cdef bint _keeping

@@ -58,7 +58,9 @@ class ReadBatch:
 class MessageReader:
     """Makes a record of each message, with the fragments that could be read, and a dead letter of each part that could not."""
 
-    def __init__(self, topic: str, encoding: Encoding, program: Program, keeping: bool = False, memo_bytes: int = 0) -> None:
+    def __init__(
+        self, topic: str, encoding: Encoding, program: Program, keeping: bool = False, memo_bytes: int = 0
+    ) -> None:
         """``memo_bytes``: see `Scanner`."""
         self._topic = topic
         self._keeping = keeping
