@@ -12,7 +12,6 @@ from tss.core.combining import Sampler
 from tss.core.conditions.formula import Compare, Field, Leaf, OfSpans, Place
 from tss.core.conditions.statement import Asked
 from tss.core.memory import Memory
-from tss.core.partition import Partition
 from tss.core.policies.matching import Matching
 from tss.core.policies.rest import Rest
 from tss.core.ruleset import Change, Ruleset
@@ -163,5 +162,5 @@ def test_a_partition_that_is_read_again_keeps_its_timeline() -> None:
     known.accept(other, change(other))
     (before,) = book
     home = book._rewound(before, 0)
-    assert isinstance(home, Partition) and home is not before
+    assert home is not before
     assert (home.rules, home.ruled_to) == (before.rules, before.ruled_to) and home.ruled_to != NEVER
