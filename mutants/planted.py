@@ -113,15 +113,15 @@ PLANTED = (
     Planted(
         "no forced end",
         SIGNALS,
-        "deadline.watch(heard, STOPS, HASTENS,",
-        "deadline.watch(heard, (), (),",
+        "deadline.watch(heard, STOPS,",
+        "deadline.watch(heard, (),",
         (f"{FORCED_END_TESTS}::test_law_9_with_stderr_full_and_the_daemon_hung_it_ends_within_the_deadline",),
     ),
     Planted(
         "no forced end of a second signal",
         SIGNALS,
-        "deadline.watch(heard, STOPS, HASTENS,",
-        "deadline.watch(heard, STOPS, (),",
+        "(ending.at_once_secs, *hastened)",
+        "(ending.stop_secs, *hastened)",
         (f"{FORCED_END_TESTS}::test_law_9_a_second_signal_ends_a_hung_daemon_at_once",),
     ),
     Planted(

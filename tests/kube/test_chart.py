@@ -188,14 +188,58 @@ def test_settings_that_hide_nothing_stay_readable() -> None:
     assert found.redis.url and found.kafka.properties and found.exporters
 
 
-def test_a_changed_setting_or_secret_starts_new_pods() -> None:
-    def checksums(*values: str) -> set[str]:
-        annotations = only(rendered(*LEAST, *values), "Deployment")["spec"]["template"]["metadata"]["annotations"]
-        return {f"{name}={value}" for name, value in annotations.items()}
+def checksums(*values: str) -> set[str]:
+    annotations = only(rendered(*LEAST, *values), "Deployment")["spec"]["template"]["metadata"]["annotations"]
+    return {f"{name}={value}" for name, value in annotations.items()}
 
+
+def test_a_changed_setting_or_secret_starts_new_pods() -> None:
     assert checksums() == checksums("replicaCount=4")
     assert len(checksums() & checksums("config.app.rootQuietSecs=10")) == 1
+    assert len(checksums() & checksums("config.observability.healthPort=8081")) == 1
     assert len(checksums() & checksums("config.datadog.apiKey=another")) == 1
+
+
+OTEL = tuple(
+    f"config.sampling.otelTailSampling.policies[0].{each}" for each in ("name=all", "type=always_sample")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("config.sampling.latencySampleRate=50%",),
+        ("config.sampling.policies[0].name=all", "config.sampling.policies[0].keep=50%"),
+        ("config.observability.logLevel=debug",),
+    ],
+    ids=lambda values: values[0],
+)
+def test_changed_policies_and_the_log_level_start_no_pods_and_reach_them(values: tuple[str, ...]) -> None:
+    """The ConfigMap changes, and its folder is mounted: Kubernetes never updates a file that is mounted by `subPath`."""
+    assert checksums(*values) == checksums()
+    assert only(rendered(*LEAST, *values), "ConfigMap")["data"] != only(rendered(*LEAST), "ConfigMap")["data"]
+    (mount,) = [each for each in container(rendered(*LEAST))["volumeMounts"] if each["name"] == "config"]
+    assert mount == {"name": "config", "mountPath": "/etc/tss", "readOnly": True}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((), ("config.sampling.weights=false",)),
+        ((), OTEL),
+        (OTEL, (*OTEL, "config.sampling.otelTailSampling.decision_wait=10s")),
+    ],
+    ids=["weights", "a Collector's section", "its waits"],
+)
+def test_what_the_running_daemon_refuses_to_change_starts_new_pods(
+    before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    assert len(checksums(*before) & checksums(*after)) == 1
+
+
+def test_other_policies_in_a_collectors_section_start_no_pods() -> None:
+    other = (*OTEL[:1], "config.sampling.otelTailSampling.policies[0].type=drop")
+    assert checksums(*OTEL) == checksums(*other)
 
 
 def test_secrets_of_others_come_as_variables_and_as_files() -> None:

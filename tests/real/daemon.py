@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from itertools import count
 from pathlib import Path
@@ -71,13 +74,20 @@ class Daemon:
     """One daemon. It can be started again after its end; each run has an output of its own."""
 
     def __init__(
-        self, directory: Path, config: Mapping[str, Any], environment: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        config: Mapping[str, Any],
+        environment: Mapping[str, str] | None = None,
+        *,
+        terminal: int | None = None,
     ) -> None:
+        """``terminal``: the descriptor of one that the process is in."""
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.config = config
         self.runs = 0
         self._environment = environment or {}
+        self._terminal = terminal
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
         self._began = 0.0
@@ -122,11 +132,13 @@ class Daemon:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tss", "--config", str(path)],
                 stdin=subprocess.DEVNULL,
+                pass_fds=() if self._terminal is None else (self._terminal,),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self.directory,
                 env=ours | {"PYTHONPATH": str(ROOT)} | dict(self._environment),
                 start_new_session=True,
+                preexec_fn=None if self._terminal is None else partial(_enter, self._terminal),  # noqa: PLW1509  # no threads here
             )
 
     def signal(self, number: signal.Signals) -> None:
@@ -238,6 +250,11 @@ class Daemon:
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
+
+
+def _enter(terminal: int) -> None:
+    """In the child: the first terminal that a new session opens or asks for is its own."""
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def _objects(lines: list[str]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import pytest
 import redis
 import trio
 
-from tests.contracts.rules import KEEP_SECS, check_store
+from tests.contracts.documents import KEEP_SECS, check_store
 from tests.fakes.meter import FakeMeter
 from tests.real.redis_server import RedisServer, cluster, running
 from tss.core.errors import Away
@@ -22,8 +22,8 @@ from tss.core.force import Rulebook
 from tss.core.force.changes import Bounds, Change, add, remove
 from tss.core.force.document import draft
 from tss.core.health import Health
+from tss.edges.redis.documents import RedisDocuments, force_rules
 from tss.edges.redis.link import RedisLink, open_link
-from tss.edges.redis.rules import RedisRules
 from tss.settings import Redis
 from tss.tasks.forcing import Forcing
 
@@ -64,8 +64,8 @@ def empty(server: RedisServer) -> RedisServer:
     return server
 
 
-def store_on(server: RedisServer) -> RedisRules:
-    return RedisRules(PlainLink(server))
+def store_on(server: RedisServer) -> RedisDocuments:
+    return force_rules(PlainLink(server))
 
 
 def adding(name: str) -> Change:
@@ -102,7 +102,7 @@ async def test_the_contract_over_the_link(kind: str, empty: RedisServer) -> None
     with cluster() if kind == "cluster" else nullcontext([empty]) as servers:
         settings = Redis(url=f"redis://{','.join(each.address for each in servers)}", cluster=kind == "cluster")
         async with open_link(settings, "group", FakeMeter(), Health()) as link:
-            await check_store(RedisRules(link), RedisRules(link))
+            await check_store(force_rules(link), force_rules(link))
 
 
 async def test_redis_killed_and_back_over_the_link() -> None:
@@ -111,7 +111,7 @@ async def test_redis_killed_and_back_over_the_link() -> None:
         settings = Redis(url=server.url, connection_timeout_secs=0.5)
         async with open_link(settings, "group", FakeMeter(), Health()) as link, trio.open_nursery() as nursery:
             book = Rulebook()
-            forcing = Forcing(book, RedisRules(link), FakeMeter())
+            forcing = Forcing(book, force_rules(link), FakeMeter())
             await nursery.start(forcing.run, 0.2)
             await forcing.change(adding("before"))
             server.kill()
@@ -153,7 +153,7 @@ async def test_polling_does_what_nobody_heard(empty: RedisServer, monkeypatch: p
     """The connections of the channel are cut, and cannot be made again."""
     async with replicas(empty, 0.5) as [(one, _), (_, book)]:
         with monkeypatch.context() as cut:
-            cut.setattr(RedisRules, "_hear", _refused)
+            cut.setattr(RedisDocuments, "_hear", _refused)
             empty.ask("CLIENT", "KILL", "TYPE", "pubsub")
             with trio.fail_after(10):
                 while empty.ask("PUBSUB", "NUMSUB", "tss:1:test:force:rules")[1]:  # type: ignore[index]
@@ -177,7 +177,7 @@ async def test_listening_ends_at_once_even_where_nobody_answers() -> None:
     """A server that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        store = RedisRules(_nowhere(redis.Redis("127.0.0.1", port, socket_timeout=3)))
+        store = force_rules(_nowhere(redis.Redis("127.0.0.1", port, socket_timeout=3)))
         with trio.fail_after(2), trio.move_on_after(0.2):
             await store.listen(lambda: None)
 

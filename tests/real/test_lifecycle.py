@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import pty
 import signal
 import socket
 import time
@@ -262,15 +264,20 @@ def test_law_9_stops_on_a_signal(broker: Broker, tmp_path: Path, number: signal.
         assert daemon.last_event == "stopped"
 
 
-def test_sighup_stops_in_order(broker: Broker, tmp_path: Path) -> None:
-    """And a second one changes nothing: a terminal that closes sends it right after another signal."""
+def test_a_closed_terminal_stops_it_in_order(broker: Broker, tmp_path: Path) -> None:
+    """The kernel and the shell each send SIGHUP then: the second one changes nothing."""
     world = make_world(broker, tmp_path)
     traces = some_traces(20)
-    with world.daemon as daemon, world.group() as group:
+    master, slave = pty.openpty()
+    daemon = Daemon(tmp_path / "daemon", world.config, terminal=slave)
+    with daemon, world.group() as group:
+        os.close(slave)
         daemon.ready()
         world.send(*traces)
         until(lambda: daemon.metric("traces_sampled_total") == len(traces), 20, daemon.tail)
-        daemon.signal(signal.SIGHUP)
+        daemon.signal(signal.SIGHUP)  # the terminal is there: it only asks to read the settings again
+        until(lambda: daemon.metric("reloads_total", source="signal", outcome="unchanged"), 10, daemon.tail)
+        os.close(master)
         daemon.signal(signal.SIGHUP)
         assert daemon.end(20) == 0
         assert daemon.last_event == "stopped"
@@ -292,7 +299,7 @@ def test_sigusr1_tells_the_state_and_other_signals_end_nothing(broker: Broker, t
         until(lambda: daemon.said("state"), 10, daemon.tail)
         (state,) = [line for line in daemon.log if line["event"] == "state"]
         assert (state["status"], state["unready_because"]) == ("ok", None)
-        assert state["components"] == {"exporter file": "up", "kafka": "up"}
+        assert state["components"] == {"exporter file": "up", "kafka": "up", "policies": "up"}
         assert state["partition_states"]["0"].startswith(f"read to {world.sent}, lag "), state
         assert {"openTraces", "heldBytes", "channel_polled", "channel_settled"} <= state.keys()
         daemon.stop()

@@ -17,8 +17,8 @@ from tests.real.redis_server import RedisServer, running
 from tss.core import measures
 from tss.core.errors import Away
 from tss.core.health import Health, State
+from tss.edges.redis.documents import force_rules
 from tss.edges.redis.link import RedisLink, open_link
-from tss.edges.redis.rules import RedisRules
 from tss.settings import Redis
 
 
@@ -115,7 +115,7 @@ async def test_who_listens_for_rules_follows_too() -> None:
         async with open_link(Redis(url=name.url, connection_timeout_secs=1), "g", FakeMeter(), Health()) as link:
             heard = trio.Event()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(RedisRules(link).listen, heard.set)
+                nursery.start_soon(force_rules(link).listen, heard.set)
                 with trio.fail_after(20):
                     await heard.wait()  # that it is subscribed
                 assert await write(link)  # on a connection of its own, to the old server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import attrs
 
@@ -225,7 +226,7 @@ def _troubles(tastes: Tastes, chance: random.Random) -> Iterator[Trouble]:
 
 def _settings(chance: random.Random) -> Settings:
     pressed = chance.random() < 0.25
-    limits = {"max_buffer_bytes": 64 * MIB, "max_buffer_traces": 100_000, "max_buffer_spans": 1_000_000}
+    limits: dict[str, Any] = {"max_buffer_bytes": 64 * MIB, "max_buffer_traces": 100_000, "max_buffer_spans": 1_000_000}
     if pressed:
         limits.update(chance.choice([
             {"max_buffer_bytes": chance.choice([8_000, 30_000])},

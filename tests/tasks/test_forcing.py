@@ -11,13 +11,14 @@ import attrs
 import pytest
 import trio
 
-from tests.contracts.rules import check_store
+from tests.contracts.documents import check_store
+from tests.fakes.documents import FakeDocuments
 from tests.fakes.meter import FakeMeter
-from tests.fakes.rules import FakeRules
 from tss.core import measures
+from tss.core.documents import Stored
 from tss.core.errors import Away
 from tss.core.force import Rulebook
-from tss.core.force.changes import Bounds, Change, Stored, add, remove, switch
+from tss.core.force.changes import Bounds, Change, add, remove, switch
 from tss.core.force.document import draft
 from tss.core.force.errors import NoSuchRule, RuleConflict
 from tss.tasks.forcing import GONE_NAMES, Forcing
@@ -44,7 +45,7 @@ class Replica:
 
 
 @asynccontextmanager
-async def replica(store: FakeRules) -> AsyncIterator[Replica]:
+async def replica(store: FakeDocuments) -> AsyncIterator[Replica]:
     book, meter = Rulebook(), FakeMeter()
     forcing = Forcing(book, store, meter, trio.current_time)
     async with trio.open_nursery() as nursery:
@@ -54,12 +55,12 @@ async def replica(store: FakeRules) -> AsyncIterator[Replica]:
 
 
 async def test_the_fake_keeps_the_contract() -> None:
-    store = FakeRules()
+    store = FakeDocuments()
     await check_store(store, store)
 
 
 async def test_a_change_on_one_replica_is_known_on_all_at_once(autojump_clock) -> None:
-    store = FakeRules()
+    store = FakeDocuments()
     async with replica(store) as one, replica(store) as other:
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
@@ -70,7 +71,7 @@ async def test_a_change_on_one_replica_is_known_on_all_at_once(autojump_clock) -
 
 
 async def test_what_is_not_heard_is_polled(autojump_clock) -> None:
-    store = FakeRules()
+    store = FakeDocuments()
     async with replica(store) as one, replica(store) as other:
         await trio.testing.wait_all_tasks_blocked()
         store.deaf = True
@@ -82,7 +83,7 @@ async def test_what_is_not_heard_is_polled(autojump_clock) -> None:
 
 
 async def test_while_redis_is_away_rules_go_on_until_they_expire_and_changes_are_refused(autojump_clock) -> None:
-    store = FakeRules()
+    store = FakeDocuments()
     async with replica(store) as one:
         await trio.testing.wait_all_tasks_blocked()
         await one.forcing.change(adding("a", trio.current_time()))
@@ -101,7 +102,7 @@ async def test_while_redis_is_away_rules_go_on_until_they_expire_and_changes_are
 
 
 async def test_a_store_that_forgot_has_no_rules(autojump_clock) -> None:
-    store = FakeRules()
+    store = FakeDocuments()
     async with replica(store) as one:
         await trio.testing.wait_all_tasks_blocked()
         await one.forcing.change(adding("a", trio.current_time()))
@@ -111,7 +112,7 @@ async def test_a_store_that_forgot_has_no_rules(autojump_clock) -> None:
 
 
 async def test_of_many_changes_at_once_none_is_lost(autojump_clock) -> None:
-    store = FakeRules()
+    store = FakeDocuments()
     async with replica(store) as one, replica(store) as other:
         async with trio.open_nursery() as nursery:
             for place, each in enumerate([one, other] * 4):
@@ -121,7 +122,7 @@ async def test_of_many_changes_at_once_none_is_lost(autojump_clock) -> None:
 
 
 async def test_who_is_overtaken_for_ever_gives_up(autojump_clock) -> None:
-    class Busy(FakeRules):
+    class Busy(FakeDocuments):
         async def swap(self, version, rules, keep_secs) -> bool:
             return False
 
@@ -134,28 +135,28 @@ async def test_a_rule_that_cannot_be_read_does_not_count_and_is_left_to_those_wh
     """A newer version of tss may have written it, during an upgrade; its time passes for us, too."""
     later = json.dumps({"expires": "2970-01-01T00:00:00Z", "percentage": 5}).encode()
     over = json.dumps({"expires": "1970-01-01T00:00:00Z"}).encode()
-    store = FakeRules()
+    store = FakeDocuments()
     store.stored = Stored("x", {"newer": later, "over": over, "broken": b"{"})
     async with replica(store) as one:
         await trio.sleep(1)
         await one.forcing.change(adding("a", trio.current_time()))
         assert one.names == ["a"]
-        assert "newer" in store.stored.rules and not {"over", "broken"} & store.stored.rules.keys()
+        assert "newer" in store.stored.documents and not {"over", "broken"} & store.stored.documents.keys()
         with pytest.raises(NoSuchRule):
             await one.forcing.change(remove("newer", None))
 
 
 async def test_what_is_over_leaves_the_store_with_the_next_change(autojump_clock) -> None:
-    store = FakeRules()
+    store = FakeDocuments()
     async with replica(store) as one:
         await one.forcing.change(adding("a", trio.current_time()))
         await trio.sleep(BOUNDS.default_secs)
         await one.forcing.change(adding("b", trio.current_time()))
-        assert len(store.stored.rules) == 1
+        assert len(store.stored.documents) == 1
 
 
 async def test_a_rule_switched_off_is_known_and_forces_nothing(autojump_clock) -> None:
-    store = FakeRules()
+    store = FakeDocuments()
     async with replica(store) as one:
         await one.forcing.change(adding("a", trio.current_time()))
         rule_id = one.book.rules(0)[0].id
@@ -166,7 +167,7 @@ async def test_a_rule_switched_off_is_known_and_forces_nothing(autojump_clock) -
 
 
 async def test_names_in_metrics_do_not_become_ever_more(autojump_clock) -> None:
-    store = FakeRules()
+    store = FakeDocuments()
     async with replica(store) as one:
         for number in range(GONE_NAMES + 10):
             await one.forcing.change(adding(f"rule {number}", trio.current_time()))
@@ -179,14 +180,14 @@ async def test_names_in_metrics_do_not_become_ever_more(autojump_clock) -> None:
 
 @pytest.mark.parametrize("document", [b"[" * 100_000, b"\xff", b"7", b'{"revision": [1]}'])
 async def test_a_document_that_cannot_be_read_counts_for_nothing_and_stays(document: bytes) -> None:
-    store = FakeRules()
+    store = FakeDocuments()
     store.stored = Stored("1", {"foreign": document})
     async with replica(store) as one:
         await one.forcing.change(adding("ours", trio.current_time()))
         assert one.names == ["ours"]
 
 
-class SlowAnswers(FakeRules):
+class SlowAnswers(FakeDocuments):
     """Answers a look with what it had when it was asked, some time later."""
 
     async def read(self) -> Stored:

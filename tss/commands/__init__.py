@@ -10,6 +10,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "run the daemon; also without a command",
     "check": "check the settings and show which ones are in force",
     "explain": "what each policy says of the traces in a file",
+    "policies": "show, change and roll back the policies of a running daemon",
     "force": "rules that keep or drop matching traces for a while",
     "release": "send the traces that an exporter refused to the dead letters",
     "import": "write a Collector's tail sampling policies in our own form",

@@ -1,4 +1,4 @@
-"""The admin pages of one replica, as `force` and `release` ask them."""
+"""The admin pages of one replica, as `force`, `policies` and `release` ask them."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class Replica:
     url: str
     token: str = attrs.field(repr=False)
     by_proxy: bool = False
+    sender: str = attrs.field(default="", kw_only=True)  # who asks; nobody checks it
 
     def request(
         self, method: str, path: str, document: object = None, revision: int | None = None
@@ -63,6 +64,8 @@ class Replica:
         """The status and the document of the answer. Raises Trouble with the server's own words."""
         url = f"{self.url.rstrip('/')}{path}"
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        if self.sender:
+            headers["From"] = "".join(each if each.isascii() and each.isprintable() else "?" for each in self.sender)
         if revision is not None:
             headers["If-Match"] = f'"{revision}"'
         body = None if document is None else json.dumps(document).encode()
@@ -107,8 +110,9 @@ def _words(error: urllib.error.HTTPError) -> Sequence[str]:
         return (said,)
     try:
         document = json.loads(error.read(MAX_ANSWER_BYTES))
-        fields = document.get("fields", {}).items()
-        return (f"{document['error']} ({error.code})", *(f"  {field}: {fault}" for field, fault in fields))
+        fields = [f"{field}: {fault}" for field, fault in document.get("fields", {}).items()]
+        lines = [*fields, *document.get("errors", [])]
+        return (f"{document['error']} ({error.code})", *(f"  {line}" for line in lines))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError, http.client.HTTPException):
         return (f"{error.url} answers {error.code}: is it the health port, or forceSampling.adminPort, of a tss?",)
 

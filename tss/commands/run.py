@@ -103,7 +103,7 @@ def _run(settings: Settings, path: str | None) -> NoReturn:
         )
     code = DONE
     try:
-        trio.run(supervise, settings, heard)
+        trio.run(supervise, settings, heard, path)
     except BaseException as error:  # noqa: BLE001  # every error is logged, and the process ends
         code = _tell(error)
     else:

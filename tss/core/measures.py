@@ -121,6 +121,7 @@ FORCED = _counter("force_decisions_total", "Traces decided by a force rule, by t
 SHADOW_DECISIONS = _counter("shadow_decisions_total", "Decided traces that a policy with `mode: shadow` matches, by the policy, by the verdict that they got, and by the verdict that they would have got if this policy acted too. Traces that a force rule decided do not count.", "policy", "verdict", "would")
 FORCE_RULES = _gauge("force_rules_current", "Force rules that are known and not expired, whether enabled or not.")
 FORCE_READS = _counter("force_rules_reads_total", "Attempts to read the force rules from Redis, by result. With `away` (Redis did not answer) the known rules stay in force until they expire.", "result")
+RELOADS = _counter("reloads_total", "Attempts to bring changed policies into use, by source (start, file, signal, api, rollback, redis: a change that another replica made) and by outcome: accepted, unchanged, refused (an error in them; the old ones stay), away (Redis did not answer).", "source", "outcome")
 # Changes to kept traces
 DUPLICATES_REMOVED = _counter("export_duplicate_spans_total", "Spans of kept traces that the trace had twice, byte for byte; each was sent once.")
 COMPRESSED_SPANS = _counter("compressed_spans_total", "Spans of kept traces that were merged into a composite span.")

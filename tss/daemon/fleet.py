@@ -1,4 +1,4 @@
-"""What replicas share through Redis: one link, with decisions, parked traces and force rules on it."""
+"""What replicas share through Redis: one link, with decisions, parked traces, force rules and policies on it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from tss.core.force import Rulebook
 from tss.core.health import Health
 from tss.core.measures import Meter
 from tss.edges.redis.decisions import RedisDecisions
+from tss.edges.redis.documents import force_rules
 from tss.edges.redis.link import RedisLink, open_link
 from tss.edges.redis.parking import RedisParking
-from tss.edges.redis.rules import RedisRules
+from tss.edges.redis.policies import RedisTexts, policy_history
 from tss.edges.redis.takeover import ParkedTraces
 from tss.settings import KafkaExporter, Settings
 from tss.state.crew import Crew
+from tss.state.documents import DocumentStore
 from tss.state.sharing import Sharing
 from tss.tasks.forcing import Forcing
+from tss.tasks.reloading import Texts
 
 log = structlog.get_logger()
 
@@ -33,6 +36,8 @@ class Fleet:
     sharing: Sharing | None = None
     parked: ParkedTraces | None = None
     forcing: Forcing | None = None  # a task that has yet to be started
+    policy_history: DocumentStore | None = None
+    policy_texts: Texts | None = None
 
 
 async def open_fleet(
@@ -44,8 +49,10 @@ async def open_fleet(
     link = await opened.enter_async_context(
         open_link(settings.redis, settings.kafka.consumer_group, meter, health, crew.watch)
     )
-    forcing = Forcing(rulebook, RedisRules(link), meter) if settings.force_sampling.admin_token else None
-    return Fleet(_sharing(settings, link), _parked(settings, link, meter), forcing)
+    forcing = Forcing(rulebook, force_rules(link), meter) if settings.force_sampling.admin_token else None
+    return Fleet(
+        _sharing(settings, link), _parked(settings, link, meter), forcing, policy_history(link), RedisTexts(link)
+    )
 
 
 def _sharing(settings: Settings, link: RedisLink) -> Sharing:

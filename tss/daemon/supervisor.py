@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import NoReturn
 
 import attrs
 import structlog
@@ -24,6 +26,7 @@ from tss.daemon.counting import open_counting
 from tss.daemon.fleet import open_fleet
 from tss.daemon.outside import names_setting, open_outside
 from tss.daemon.rekeying import rekey
+from tss.daemon.reloading import SettingsFile, open_reloading
 from tss.daemon.selection import select
 from tss.daemon.stopping import StopTimes
 from tss.daemon.wiring import rulesets_of
@@ -35,17 +38,27 @@ from tss.edges.metrics import PrometheusMeter
 from tss.edges.web import server
 from tss.edges.web.admin import AdminApi
 from tss.edges.web.force_api import ForceApi
+from tss.edges.web.messages import ADMIN_PATH, EXPORTERS_PATH, POLICIES_PATH
 from tss.edges.web.pages import Facts
+from tss.edges.web.policies_api import PoliciesApi
 from tss.edges.web.release_api import ReleaseApi
 from tss.settings import ForceSampling, Settings, effective
 from tss.state.crew import Crew
+from tss.state.documents import Heard
 from tss.tasks import pulse, trimmer
+from tss.tasks.reloading import SIGNAL, Reloading
 
 log = structlog.get_logger()
 
 
-async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) -> None:
-    """The daemon: the selection, joined to the real outside, until a signal ends it.
+async def supervise(
+    settings: Settings,
+    heard: AsyncIterator[signal.Signals],
+    path: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> None:
+    """The daemon: the selection, joined to the real outside, until a signal ends it. ``path`` and ``environ`` are where the
+    settings come from: they are read again when they change.
 
     The web server starts first and stops last, so that probes are answered during the whole stop. ``heard`` are the signals.
     The deadline of the whole stop is kept by edges/signals.py, since this event loop may be what hangs.
@@ -57,7 +70,11 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
     rulebook, rulesets = Rulebook(), rulesets_of(settings, meter)
     crew, stop, counted = Crew(), trio.Event(), trio.Event()
     force_api = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
-    release_api = ReleaseApi(force_api.guard)
+    release_api, policies_api = ReleaseApi(force_api.guard), PoliciesApi(force_api.guard)
+    file, reload = SettingsFile(path, environ, settings), Heard()
+    admin = AdminApi(
+        {ADMIN_PATH: force_api.answer, EXPORTERS_PATH: release_api.answer, POLICIES_PATH: policies_api.answer}
+    )
     facts = Facts(
         health,
         SCANNER,
@@ -65,13 +82,13 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
         meter,
         numbers=health.read_numbers,
         settings=effective(settings),
-        admin=AdminApi(force_api.answer, release_api.answer).answer,
+        admin=admin.answer,
         admin_at=_admin_at(settings.force_sampling),
     )
     # The link to Redis has tasks in the house, so it is closed before the house ends; all else is closed after it.
     async with AsyncExitStack() as opened, trio.open_nursery() as house, AsyncExitStack() as linked:
         await house.start(crew.watch, server.run, settings.observability, facts)
-        crew.start(house, "signals", _signals, stop, heard, health)
+        crew.start(house, "signals", _signals, stop, heard, health, reload)
         crew.start(house, "pulse", pulse.run, meter)
         crew.start(house, "trimmer", trimmer.run, heap.give_back)
         connection = client_config(settings.kafka, settings.app.instance_id)
@@ -83,6 +100,12 @@ async def supervise(settings: Settings, heard: AsyncIterator[signal.Signals]) ->
         if fleet.forcing is not None:
             await house.start(crew.watch, fleet.forcing.run, settings.force_sampling.poll_secs, name="force rules")
             force_api.change = fleet.forcing.change
+        with names_setting("app.stateDir"):
+            reloading = open_reloading(settings, fleet, rulesets, file, meter, health)
+        await reloading.begin(file.changed_at)
+        policies_api.policies = reloading
+        crew.start(house, "policies", reloading.run)
+        crew.start(house, "reload", _reload, reloading, reload)
         counting = await open_counting(settings, opened, times.last_counts_secs, meter)
         outside = await open_outside(
             settings,
@@ -124,13 +147,22 @@ def _admin_at(force: ForceSampling) -> tuple[str, int] | None:
     return (force.admin_addr, force.admin_port) if force.admin_token and force.admin_port else None
 
 
-async def _signals(stop: trio.Event, heard: AsyncIterator[signal.Signals], health: Health) -> None:
-    """The first signal asks for an orderly stop; a second one stops at once; SIGUSR1 asks for the state."""
+async def _signals(stop: trio.Event, heard: AsyncIterator[signal.Signals], health: Health, reload: Heard) -> None:
+    """The first signal asks for an orderly stop; a second one stops at once; SIGUSR1 asks for the state; SIGHUP asks to read
+    the settings file again."""
     async for number in heard:
         if number == signals.TELLS:
             logs.always("state", **snapshot.entry(health))
+        elif number == signals.RELOADS:
+            reload.set()
         elif not stop.is_set():
             log.info("stopping", signal=number.name)
             stop.set()
-        elif number in signals.HASTENS:
+        elif number in signals.STOPS:
             raise StoppedAtOnce(number.name)
+
+
+async def _reload(reloading: Reloading, reload: Heard) -> NoReturn:
+    while True:
+        await reload.wait()
+        await reloading.reload(SIGNAL)

@@ -3,7 +3,6 @@ from collections.abc import Collection
 def watch(
     heard: Collection[int],
     stops: Collection[int],
-    hastens: Collection[int],
     told_fd: int,
     code: int,
     first: tuple[float, bytes, bytes],

@@ -46,7 +46,7 @@ cdef struct Words:
     size_t time_at  # where the time is inserted
 
 cdef sigset_t _heard
-cdef unsigned char _stopping[65]  # by a signal's number: 1: it asks for a stop, 2: it also stops at once as a second signal, 0: neither
+cdef unsigned char _stopping[65]  # by a signal's number: whether it asks for a stop, and as a second one stops at once
 cdef Words _first, _second
 cdef int _told_fd
 cdef int _code
@@ -54,11 +54,11 @@ cdef volatile int _said = 0
 cdef double _LAST_WORDS_SECS = 0.05  # for stderr to take one line; the end must not wait longer for it
 
 
-def watch(heard, stops, hastens, int told_fd, int code, first, second):
+def watch(heard, stops, int told_fd, int code, first, second):
     """Start the thread. Call it once, while every thread blocks the signals in ``heard``.
 
     Each signal is written to ``told_fd`` as one byte. A signal of ``stops`` ends the process with ``code`` after the seconds
-    of ``first``; a second one, of ``hastens``, after the seconds of ``second``. Both are (seconds, text before the time, text
+    of ``first``; a second one, after the seconds of ``second``. Both are (seconds, text before the time, text
     after it); the text is written to stderr at the end.
     """
     global _told_fd, _code
@@ -69,7 +69,7 @@ def watch(heard, stops, hastens, int told_fd, int code, first, second):
     for number in heard:
         sigaddset(&_heard, number)
     for number in stops:
-        _stopping[<int>number] = 2 if number in hastens else 1
+        _stopping[<int>number] = 1
     _keep(&_first, first)
     _keep(&_second, second)
     sigfillset(&everything)
@@ -101,7 +101,7 @@ cdef void *_watch(void *_nothing) noexcept nogil:
         if _stopping[number] and stops == 0:
             stops = 1
             pthread_create(&thread, NULL, _end, &_first)
-        elif _stopping[number] == 2 and stops == 1:
+        elif _stopping[number] and stops == 1:
             stops = 2
             pthread_create(&thread, NULL, _end, &_second)
         byte = <unsigned char>number

@@ -71,6 +71,13 @@ def configure(level: str, json: bool, service_name: str, instance_id: str, *, se
     _bridge(number, chain, lines)
 
 
+def set_level(level: str) -> None:
+    """Log from this level on: debug, info, warning or error. For the running daemon, after `configure`."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    _set_library_level(number)
+
+
 def flush(secs: float) -> bool:
     """Wait up to ``secs`` until every line is written; returns whether all are. Stderr may hang for ever."""
     return _lines is None or _lines.flush(secs)
@@ -132,10 +139,14 @@ def _bridge(level: int, chain: Iterable[Processor], lines: Lines) -> None:
     for handler in [each for each in root.handlers if isinstance(each, _LibraryLines)]:
         root.removeHandler(handler)
     root.addHandler(_LibraryLines(chain, lines))
-    root.setLevel(level)
+    _set_library_level(level)
+    logging.captureWarnings(True)
+
+
+def _set_library_level(level: int) -> None:
+    logging.getLogger().setLevel(level)
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    logging.captureWarnings(True)
 
 
 class _LibraryLines(logging.Handler):

@@ -27,11 +27,9 @@ try:
 except ImportError:  # no compiler
     deadline = None  # type: ignore[assignment]
 
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# A second signal of these stops at once. Not SIGHUP: a terminal that closes, and systemd with SendSIGHUP, send it right after
-# another signal.
-HASTENS = (signal.SIGTERM, signal.SIGINT)
+STOPS = (signal.SIGTERM, signal.SIGINT)  # a second one stops at once
 TELLS = signal.SIGUSR1
+RELOADS = signal.SIGHUP
 # By default each of these ends the process. They have no meaning here, so a mistaken one must not end the daemon without its
 # last commit. (Python ignores SIGPIPE and SIGXFSZ.)
 IGNORED = (signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO)
@@ -39,6 +37,8 @@ IGNORED = (signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, sig
 # Without the compiled module: the pause between two looks at the pending signals, of the Python thread and of the process outside.
 LISTEN_SECS = 0.05
 LOOK_SECS = 0.25
+
+_in_terminal = False  # whether the process was started in a terminal, and ends with it: set by `block`
 
 Words = Callable[[str], tuple[bytes, bytes]]  # a line of the log: the bytes before its time, and after it
 
@@ -53,17 +53,33 @@ class Ending:
 
 
 class Signals:
-    """The signals that arrived, one after the other, for the event loop."""
+    """The signals that arrived, one after the other, for the event loop.
 
-    def __init__(self, told_fd: int) -> None:
+    SIGHUP asks to reload the settings. But a terminal that closes sends it, too: then it asks for a stop, unless the daemon was
+    started with nohup.
+    """
+
+    def __init__(self, told_fd: int, *, in_terminal: bool) -> None:
         self._told_fd = told_fd
+        self._in_terminal = in_terminal
+        self._is_stopping = False
 
     def __aiter__(self) -> Signals:
         return self
 
     async def __anext__(self) -> signal.Signals:
-        await trio.lowlevel.wait_readable(self._told_fd)
-        return signal.Signals(os.read(self._told_fd, 1)[0])
+        while True:
+            await trio.lowlevel.wait_readable(self._told_fd)
+            number = signal.Signals(os.read(self._told_fd, 1)[0])
+            if number == RELOADS and self._in_terminal and not _has_terminal():
+                if (
+                    not self._is_stopping
+                ):  # this process may be told by several, and a second SIGTERM would stop at once
+                    self._is_stopping = True
+                    os.kill(os.getpid(), signal.SIGTERM)  # the deadline of the stop begins with the signal
+                continue
+            self._is_stopping = self._is_stopping or number in STOPS
+            return number
 
 
 def block(ending: Ending) -> bool:
@@ -71,7 +87,9 @@ def block(ending: Ending) -> bool:
 
     Returns whether the deadline works even while a library holds the interpreter lock.
     """
+    global _in_terminal  # noqa: PLW0603  # of the process, like the signals
     heard = _heard()
+    _in_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
     signal.pthread_sigmask(signal.SIG_BLOCK, heard)
     for (
         number
@@ -101,15 +119,20 @@ def listen(ending: Ending, words: Words) -> Signals:
             " records are still in Kafka and will be read again"
         )
         first, second = (ending.stop_secs, *late), (ending.at_once_secs, *hastened)
-        deadline.watch(heard, STOPS, HASTENS, tell_fd, ending.code, first, second)
-    return Signals(told_fd)
+        deadline.watch(heard, STOPS, tell_fd, ending.code, first, second)
+    return Signals(told_fd, in_terminal=_in_terminal)
 
 
 def _heard() -> set[signal.Signals]:
-    hears_terminal = (
-        signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
-    )  # nohup ignores SIGHUP, so that the process outlives the terminal
-    return {*STOPS, TELLS} - (set() if hears_terminal else {signal.SIGHUP})
+    return {*STOPS, TELLS, RELOADS}
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _never_called(number: int, _frame: object) -> None:
@@ -130,7 +153,7 @@ def _watch_interpreted(heard: set[signal.Signals], tell_fd: int, ending: Ending)
                 time.sleep(LISTEN_SECS)
                 continue
             number = signal.Signals(min(waiting))
-            if (number in STOPS and stops == 0) or (number in HASTENS and stops == 1):
+            if number in STOPS and stops < 2:
                 secs = ending.at_once_secs if stops else ending.stop_secs
                 stops += 1
                 # It writes all tracebacks before it ends the process. Not to stderr, which may be the cause of the hang.

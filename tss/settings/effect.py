@@ -22,6 +22,8 @@ def without_effect(settings: Settings) -> list[str]:
             ("redis", settings.redis, tuple(field.name for field in attrs.fields(Redis) if field.name != "url"))
         )
         idle.append(("app", settings.app, ("park_after_secs",)))
+    else:
+        idle.append(("app", settings.app, ("state_dir",)))
     compression = tuple(field.name for field in attrs.fields(SpanCompression) if field.name != "enabled")
     if not settings.span_compression.enabled:
         idle.append(("spanCompression", settings.span_compression, compression))

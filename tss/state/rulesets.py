@@ -83,8 +83,13 @@ class Rulesets:
         return {each.fingerprint: each for each in found}
 
     def accept(self, ruleset: Ruleset, change: Change) -> Accepted:
-        """Use this ruleset from now on. It was validated before. The same ruleset as the current one is no change."""
+        """Use this ruleset from now on. It was validated before. The same ruleset as the current one is no change: only its
+        revision may be newer."""
         if ruleset.fingerprint == self.current.fingerprint:
+            if change.revision > self.revision:
+                self._forget()
+                self.history = [*self.history[:-1], change]
+                self._show()
             return Accepted(self.history[-1], new=False)
         self._forget()
         self.current = self.known.setdefault(ruleset.fingerprint, ruleset)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import structlog
 import trio
 
 from tss.core import measures
 from tss.core.decision import Verdict
+from tss.core.documents import Stored
 from tss.core.errors import Away
 from tss.core.force import Rule, Rulebook
-from tss.core.force.changes import Change, Stored, living
+from tss.core.force.changes import Change, living
 from tss.core.force.document import expiry, shown, stored
 from tss.core.force.errors import RuleConflict, WrongRule
 from tss.core.measures import Meter
+from tss.state.documents import DocumentStore, Heard
 
 log = structlog.get_logger()
 
@@ -26,23 +28,12 @@ GONE_NAMES = 200  # names of ended rules that stay in metrics, so that a last sc
 LEAST_KEPT_SECS = 3600.0  # how long the store keeps an empty set of rules
 
 
-class RuleStore(Protocol):
-    """The store of the rules for all replicas. Every call raises Away if it does not answer."""
-
-    async def read(self) -> Stored:
-        """The rules and their version."""
-
-    async def swap(self, version: str, rules: Mapping[str, bytes], keep_secs: float) -> bool:
-        """Replace the rules, if their version is still this one; else return False. All listeners hear of it."""
-
-    async def listen(self, changed: Callable[[], None]) -> NoReturn:
-        """Until cancelled, call ``changed`` in this event loop after each change, and when a change may have been missed."""
-
-
 class Forcing:
     """Copies the rules from the store to the rulebook, and changes of an operator to the store."""
 
-    def __init__(self, book: Rulebook, store: RuleStore, meter: Meter, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, book: Rulebook, store: DocumentStore, meter: Meter, clock: Callable[[], float] = time.time
+    ) -> None:
         self._book = book
         self._store = store
         self._meter = meter
@@ -117,7 +108,7 @@ class Forcing:
 
     def _rules(self, found: Stored) -> dict[str, Rule]:
         rules: dict[str, Rule] = {}
-        for rule_id, document in found.rules.items():
+        for rule_id, document in found.documents.items():
             try:
                 rules[rule_id] = stored(json.loads(document))
             except (ValueError, RecursionError, WrongRule) as error:
@@ -133,28 +124,12 @@ class Forcing:
         """The rules to write. Unchanged rules keep their bytes. So do unreadable ones: a newer version of tss may have written
         them."""
         written = {
-            rule_id: found.rules[rule_id] if before.get(rule_id) == rule else json.dumps(shown(rule)).encode()
+            rule_id: found.documents[rule_id] if before.get(rule_id) == rule else json.dumps(shown(rule)).encode()
             for rule_id, rule in after.items()
         }
         foreign = {
             rule_id: document
-            for rule_id, document in found.rules.items()
+            for rule_id, document in found.documents.items()
             if rule_id not in before and expiry(document) > self._clock()
         }
         return foreign | written
-
-
-class Heard:
-    """An event that resets itself once somebody has waited for it."""
-
-    def __init__(self) -> None:
-        self._event = trio.Event()
-
-    def set(self) -> None:
-        """Something has happened."""
-        self._event.set()
-
-    async def wait(self) -> None:
-        """Return once something has happened since the last call."""
-        await self._event.wait()
-        self._event = trio.Event()

@@ -101,6 +101,23 @@ from the daemon's settings classes and tells which keys are secrets, and by whic
 {{- dict "public" $public "secret" $secret | toJson -}}
 {{- end -}}
 
+{{/*
+The settings that only a restart changes, as JSON: all but the policies and the log level. The daemon takes these up from the
+ConfigMap, which Kubernetes brings into the running pods. Of `sampling` a few keys are no policies: those that the daemon
+refuses to change while it runs.
+*/}}
+{{- define "tss.restarting" -}}
+{{- $sampling := .sampling | default dict -}}
+{{- $fixed := pick $sampling "weights" "annotate" -}}
+{{- with $sampling.otelTailSampling -}}
+{{- $_ := set $fixed "otelTailSampling" (pick . "decision_wait" "decision_wait_after_root_received" "maximum_trace_size_bytes") -}}
+{{- end -}}
+{{- $rest := omit . "sampling" "observability" -}}
+{{- $_ := set $rest "sampling" $fixed -}}
+{{- $_ := set $rest "observability" (omit (.observability | default dict) "logLevel") -}}
+{{- toJson $rest -}}
+{{- end -}}
+
 {{/* Whether a variable is given to the container by name, or may be by a Secret that the chart cannot look into. */}}
 {{- define "tss.mayHave" -}}
 {{- $root := index . 0 -}}

@@ -4,8 +4,8 @@
 {{- $seen := .Values.config.observability -}}
 metadata:
   annotations:
-    # The daemon reads its settings once, so a change of them starts new pods.
-    checksum/config: {{ toJson $settings.public | sha256sum }}
+    # A change of settings starts new pods, unless the daemon takes it up while it runs: see tss.restarting.
+    checksum/config: {{ include "tss.restarting" $settings.public | sha256sum }}
     {{- if $settings.secret }}
     checksum/secret: {{ toJson $settings.secret | sha256sum }}
     {{- end }}

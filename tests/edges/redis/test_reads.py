@@ -22,9 +22,9 @@ from tss.core.parked import ParkingCheckpoint, chain, to_frame
 from tss.core.shared_decisions import from_bytes, mark_of, reach_of, to_bytes
 from tss.core.startposition import StartPosition
 from tss.edges.redis.decisions import ANYWHERE, SHARDS, RedisDecisions
+from tss.edges.redis.documents import force_rules
 from tss.edges.redis.link import RedisLink
 from tss.edges.redis.parking import RedisParking
-from tss.edges.redis.rules import RedisRules
 from tss.edges.redis.takeover import ParkedTraces
 
 T = TypeVar("T")
@@ -192,8 +192,8 @@ def test_rules(changed: dict[str, object]) -> None:
 
 @given(st.dictionaries(garbage, garbage, max_size=4))
 async def test_the_hash_of_rules(fields: dict[bytes, bytes]) -> None:
-    found = await RedisRules(Link(Client([fields]))).read()
-    assert len(found.rules) <= len(fields)
-    for document in found.rules.values():
+    found = await force_rules(Link(Client([fields]))).read()
+    assert len(found.documents) <= len(fields)
+    for document in found.documents.values():
         expiry(document)
     expiry(b"[" * 100_000)

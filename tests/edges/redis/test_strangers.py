@@ -14,8 +14,8 @@ import trio
 from tests.fakes.meter import FakeMeter
 from tss.core.errors import Away
 from tss.core.health import Health, State
+from tss.edges.redis.documents import force_rules
 from tss.edges.redis.link import COMPONENT, open_link
-from tss.edges.redis.rules import RedisRules
 from tss.settings import Redis
 
 ANSWERS = [
@@ -65,7 +65,7 @@ async def test_the_link_is_away_and_nothing_ends(answer: bytes, more: dict[str, 
         settings = Redis(url=f"redis://127.0.0.1:{port}", connection_timeout_secs=0.2, **more)  # type: ignore[arg-type]
         async with open_link(settings, "g", FakeMeter(), health) as link:
             with suppress(Away):
-                found = await RedisRules(link).read()
-                assert not found.rules, "an answer of the right form may be taken"
+                found = await force_rules(link).read()
+                assert not found.documents, "an answer of the right form may be taken"
                 return
             assert health.components[COMPONENT].state is not State.UP

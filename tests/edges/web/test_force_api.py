@@ -13,8 +13,8 @@ import trio
 from structlog.testing import capture_logs
 
 from tests.edges.web.test_web import HERE, settings
+from tests.fakes.documents import FakeDocuments
 from tests.fakes.meter import FakeMeter
-from tests.fakes.rules import FakeRules
 from tss.core.force import Rulebook
 from tss.core.health import Health
 from tss.edges.web import messages, pages, server
@@ -39,7 +39,7 @@ class Clock:
 
 
 class Site:
-    def __init__(self, url: str, client: httpx.AsyncClient, store: FakeRules, clock: Clock) -> None:
+    def __init__(self, url: str, client: httpx.AsyncClient, store: FakeDocuments, clock: Clock) -> None:
         self.url, self.client, self.store, self.clock = url, client, store, clock
 
     async def ask(self, method: str, path: str = "", document: Any = None, **more: Any) -> httpx.Response:
@@ -57,7 +57,7 @@ class Site:
 async def serving(
     sampling: ForceSampling | None = None, *, has_redis: bool = True, joined: bool = True
 ) -> AsyncIterator[Site]:
-    book, store, clock = Rulebook(), FakeRules(), Clock()
+    book, store, clock = Rulebook(), FakeDocuments(), Clock()
     forcing = Forcing(book, store, FakeMeter(), clock)
     api = ForceApi(sampling or ForceSampling(admin_token=TOKEN, max_rules=3), book, has_redis=has_redis, clock=clock)
     facts = pages.Facts(Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=api.answer)
@@ -217,7 +217,7 @@ async def test_a_fault_names_its_field(values: dict[str, Any], field: str) -> No
     async with serving() as site:
         answer = await site.ask("POST", "", GOOD | values)
         assert answer.status_code == 422 and field in answer.json()["fields"]
-        assert site.store.stored.rules == {}
+        assert site.store.stored.documents == {}
 
 
 @pytest.mark.parametrize(

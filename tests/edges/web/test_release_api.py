@@ -23,6 +23,7 @@ from tss.core.health import Health
 from tss.edges.web import pages, server
 from tss.edges.web.admin import AdminApi
 from tss.edges.web.force_api import ForceApi
+from tss.edges.web.messages import ADMIN_PATH, EXPORTERS_PATH
 from tss.edges.web.release_api import ReleaseApi
 from tss.settings import ForceSampling
 
@@ -44,9 +45,8 @@ async def serving(token: str = TOKEN) -> AsyncIterator[tuple[str, ReleaseApi]]:
     force = ForceApi(ForceSampling(admin_token=token), Rulebook(), has_redis=False)
     api = ReleaseApi(force.guard)
     api.exporters = {"backend": Holding(7), "a b/ü": Holding(3)}
-    facts = pages.Facts(
-        Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=AdminApi(force.answer, api.answer).answer
-    )
+    admin = AdminApi({ADMIN_PATH: force.answer, EXPORTERS_PATH: api.answer})
+    facts = pages.Facts(Health(), "reference", lambda _: (iter(()), ""), FakeMeter(), admin=admin.answer)
     async with trio.open_nursery() as nursery:
         ports = await nursery.start(server.run, settings(), facts)
         yield f"http://{HERE}:{ports.health}", api

@@ -21,14 +21,6 @@ Change = Callable[[Rules], Rules]
 
 
 @attrs.frozen
-class Stored:
-    """The store's content: serialized rules by id. ``version`` differs after each change; empty if nothing is stored."""
-
-    version: str
-    rules: Mapping[str, bytes]
-
-
-@attrs.frozen
 class Bounds:
     """The limits from the settings. ``default_secs`` is how long a rule lasts if the request gives no duration."""
 

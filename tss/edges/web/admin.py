@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import attrs
 import structlog
 
 from tss.core.throttle import LogThrottle
-from tss.edges.web.messages import EXPORTERS_PATH, AdminRequest, HttpResponse, error_response
+from tss.edges.web.messages import AdminRequest, HttpResponse, error_response
 from tss.edges.web.pages import Admin
 from tss.settings import ForceSampling
 
@@ -47,15 +47,16 @@ class Guard:
 
 @attrs.frozen
 class AdminApi:
-    """All admin pages. ``force`` and ``release`` answer a request each."""
+    """All admin pages. Each of ``pages`` answers the requests under its path."""
 
-    force: Admin
-    release: Admin
+    pages: Mapping[str, Admin]
 
     async def answer(self, request: AdminRequest) -> HttpResponse:
         """The response of the page that the path names."""
-        is_release = request.path == EXPORTERS_PATH or request.path.startswith(f"{EXPORTERS_PATH}/")
-        return await (self.release if is_release else self.force)(request)
+        for path, page in self.pages.items():
+            if request.path == path or request.path.startswith(f"{path}/"):
+                return await page(request)
+        return error_response(HTTPStatus.NOT_FOUND, f"there is no page {request.path}")
 
 
 def _is_same(given: bytes, wanted: bytes) -> bool:

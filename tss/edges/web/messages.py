@@ -11,7 +11,9 @@ from isal import isal_zlib
 
 ADMIN_PATH = "/admin/force-rules"
 EXPORTERS_PATH = "/admin/exporters"
-MAX_BODY_BYTES = 64 * 1024  # of an admin request; a rule has a few hundred bytes
+POLICIES_PATH = "/admin/policies"
+ADMIN_PATHS = (ADMIN_PATH, EXPORTERS_PATH, POLICIES_PATH)
+MAX_BODY_BYTES = 256 * 1024  # of an admin request; a force rule has some hundred bytes, a policy too
 
 GZIP_LEVEL = 1  # ISA-L: 400 MB/s
 GZIP_WBITS = 31  # a window of 32 kB in a gzip member
@@ -28,6 +30,8 @@ class AdminRequest:
     if_match: str = ""
     body: bytes = b""
     remote: str = ""
+    query: str = ""
+    sender: str = ""  # its From header
 
 
 @attrs.frozen

@@ -34,7 +34,7 @@ class Facts:
     meter: Meter
     numbers: Callable[[], Mapping[str, float]] = dict
     settings: Mapping[str, object] = attrs.field(factory=dict)  # in force, secrets masked
-    admin: Admin | None = None  # answers requests under ADMIN_PATH and EXPORTERS_PATH
+    admin: Admin | None = None  # answers requests under ADMIN_PATHS
     admin_at: tuple[str, int] | None = None  # its own address and port; None: it is on the health port
 
 

@@ -18,8 +18,7 @@ import trio
 from tss.core.errors import TssError
 from tss.edges.web.connections import ClientConnection, Connections, Serve
 from tss.edges.web.messages import (
-    ADMIN_PATH,
-    EXPORTERS_PATH,
+    ADMIN_PATHS,
     MAX_BODY_BYTES,
     AcceptHeaders,
     AdminRequest,
@@ -213,6 +212,8 @@ def _app(routes: Mapping[str, Page], admin: Admin | None) -> QuartTrio:
             given.get("If-Match", ""),
             body,
             request.remote_addr or "",
+            request.query_string.decode("latin-1"),
+            given.get("From", ""),
         )
         return response(await admin(asked))
 
@@ -224,7 +225,7 @@ def _app(routes: Mapping[str, Page], admin: Admin | None) -> QuartTrio:
     for path, page in routes.items():
         app.add_url_rule(path, path, view(page))
     if admin is not None:
-        for rule in [path + rest for path in (ADMIN_PATH, EXPORTERS_PATH) for rest in ("", "/<path:rest>")]:
+        for rule in [path + rest for path in ADMIN_PATHS for rest in ("", "/<path:rest>")]:
             app.add_url_rule(rule, "admin", administer, methods=["GET", "POST", "PUT", "DELETE"])
     app.register_error_handler(HTTPException, fault)
     return app

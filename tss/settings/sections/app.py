@@ -65,3 +65,10 @@ class App:
         "For how long a decision is remembered, so that late spans follow it. Measured in the time of the topic's records. "
         "Shorter if `maxBufferBytes` is too small for all decisions of that time.",
     )
+    state_dir: str = key(
+        "",
+        text(),
+        "Directory for the history of the policies and their texts, where there is no Redis: after a restart with changed policies, "
+        "traces that were read before are decided by the policies of that time ([reload.md](reload.md)). Empty: in memory only. "
+        "With `redis.url`, Redis has them.",
+    )

@@ -18,14 +18,14 @@ class ForceSampling:
     admin_token: str = key(
         "",
         text("16 or more printable ASCII characters, without spaces", r"[!-~]{16,}|"),
-        "Token for /admin/force-rules and /admin/exporters (`Authorization: Bearer`). Empty: these pages and the rules are off.",
+        "Token for /admin/policies, /admin/force-rules and /admin/exporters (`Authorization: Bearer`). Empty: these pages and the rules "
+        "are off.",
         secret=True,
     )
     admin_port: int = key(
         0,
         port,
-        "Separate port for /admin/force-rules and /admin/exporters. 0: they are on `observability.healthPort`, together with the "
-        "probes. "
+        "Separate port for the pages below /admin. 0: they are on `observability.healthPort`, together with the probes. "
         f"{_IF_TOKEN}",
     )
     admin_addr: str = key(

@@ -1,4 +1,4 @@
-"""A store of force rules in memory, with moods; it passes the same contract as Redis."""
+"""A store of documents in memory, with moods; it passes the same contract as Redis."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NoReturn
 
 import trio
 
+from tss.core.documents import Stored
 from tss.core.errors import Away
-from tss.core.force.changes import Stored
 
 
-class FakeRules:
+class FakeDocuments:
     """One for all replicas of a test. ``away``: nothing answers; ``deaf``: nobody hears of a change."""
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class FakeRules:
         self.reads += 1
         return self.stored
 
-    async def swap(self, version: str, rules: Mapping[str, bytes], keep_secs: float) -> bool:
+    async def swap(self, version: str, documents: Mapping[str, bytes], keep_secs: float) -> bool:
         await self._answer()
         if version != self.stored.version:
             return False
         assert keep_secs > 0
         self._changes += 1
-        self.stored = Stored(str(self._changes), dict(rules))
+        self.stored = Stored(str(self._changes), dict(documents))
         if not self.deaf:
             self.tell()
         return True
