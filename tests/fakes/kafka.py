@@ -7,7 +7,7 @@ missing from the log, records read twice. Like the real edge, a member does one 
 
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -26,6 +26,7 @@ from tss.edges.redis.takeover import ParkedTraces
 from tss.state.assignments import Assignments
 
 TOPIC = "traces"
+Prepare = Callable[[Mapping[int, StartPosition]], Awaitable[None]]
 EPOCH_MS = 1_750_000_000_000  # where simulated time begins
 
 
@@ -141,8 +142,9 @@ class FakeKafka:
         assignments: Assignments,
         parked: ParkedTraces | None = None,
         program: Callable[[], Program] = lambda: ASKS_NOTHING,
+        prepare: Prepare | None = None,
     ) -> AsyncIterator["FakeMember"]:
-        member = FakeMember(self, name, assignments, parked, program)
+        member = FakeMember(self, name, assignments, parked, program, prepare)
         try:
             yield member
         finally:
@@ -215,8 +217,10 @@ class FakeMember:
         assignments: Assignments,
         parked: ParkedTraces | None = None,
         program: Callable[[], Program] = lambda: ASKS_NOTHING,
+        prepare: Prepare | None = None,
     ) -> None:
         self._parked = parked
+        self._prepare = prepare
         self._program = program
         self._scanners: dict[str, Scanner] = {}
         self.serial = next(kafka.serials)
@@ -387,7 +391,8 @@ class FakeMember:
         starts = {id: self._kafka.start_of(id) for id in ids}
         if self._parked is not None:
             starts = self._parked.take_over(starts, lambda: None)
-        await self._assignments.learn(starts)
+        if self._prepare is not None:
+            await self._prepare(starts)
         for id, start in starts.items():
             group.owners[id] = self
             self.positions[id] = start.replay_from

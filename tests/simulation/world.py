@@ -220,7 +220,7 @@ class World:
         @asynccontextmanager
         async def open_member(assignments: Assignments, rulesets: Rulesets) -> AsyncIterator[FakeMember]:
             async with self.kafka.open_member(
-                f"{life.replica}#{life.serial}", assignments, parked, lambda: rulesets.program
+                f"{life.replica}#{life.serial}", assignments, parked, lambda: rulesets.program, assignments.learn
             ) as member:
                 life.member = member
                 yield member
