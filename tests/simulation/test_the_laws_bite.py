@@ -540,17 +540,6 @@ def closes_by_the_stream_time_now(patch: Patch) -> str:
     return biting.TWO_VERDICTS
 
 
-def decides_before_kafka_knows_the_rules(patch: Patch) -> str:
-    def change(self):
-        allowed, self._commit_allowed = self._commit_allowed, False  # as where nothing is ever committed
-        change_rules(self)
-        self._commit_allowed = allowed
-
-    change_rules = Assignments.change_rules
-    patch(Assignments, "change_rules", change)
-    return biting.TWO_VERDICTS
-
-
 def changes_below_the_horizon(patch: Patch) -> str:
     def change(self):
         for partition in self:
@@ -579,7 +568,6 @@ def reads_facts_of_other_questions(patch: Patch) -> str:
 SABOTAGES_OF_CHANGES = [
     decides_by_the_new_rules_at_once,
     closes_by_the_stream_time_now,
-    decides_before_kafka_knows_the_rules,
     changes_below_the_horizon,
     forgets_the_rules_before,
     reads_facts_of_other_questions,
