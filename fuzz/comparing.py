@@ -266,10 +266,10 @@ def _spans_of(payload: bytes) -> list[bytes]:
 
 
 class Lineages:
-    """Both lineages, given the same ids."""
+    """Both lineages, given the same ids, and one that takes them from records."""
 
     def __init__(self) -> None:
-        self._ours, self._theirs = lineage.Lineage(), reference.Lineage()
+        self._ours, self._taking, self._theirs = lineage.Lineage(), lineage.Lineage(), reference.Lineage()
         self._given: list[str] = []
 
     def add(self, span_ids: bytes, missing: bytes) -> None:
@@ -277,5 +277,9 @@ class Lineages:
         self._given.append(f"{span_ids.hex()}/{missing.hex()}")
         self._ours.add(span_ids, missing)
         self._theirs.add(span_ids, missing)
-        if self._ours.open != self._theirs.open:
-            raise DivergenceError(f"lineage: {self._ours} {self._theirs} after {' '.join(self._given)}")
+        records = Records()
+        records.add(0, 0, 0)
+        records.append(Fragment(bytes(16), b"", len(span_ids) // 8, 0, 0, 0, False, span_ids, missing))
+        self._taking.take(records, 0)
+        if not self._ours.open == self._taking.open == self._theirs.open:
+            raise DivergenceError(f"lineage: {self._ours} {self._taking} {self._theirs} after {' '.join(self._given)}")

@@ -39,6 +39,7 @@ MODULES = (
             "memo",
             "parts",
             "protobuf",
+            "records",
             "restating",
             "rewriting",
             "scanner",
