@@ -61,7 +61,7 @@ cdef bint is_too_deep(Pos at, Pos stop, Nested kind) noexcept nogil:
                 continue
             body = content(&failure, layer.at, layer.stop, &end)
             layer.at = end
-            if body == NULL:
+            if body == NULL or inner == KEY_VALUE and depth == 0 and end - body <= DEEP_BYTES:
                 inner = WITHOUT
         if inner != WITHOUT:
             if inner == ARRAY_VALUE or inner == MAP_VALUE:
