@@ -19,6 +19,7 @@ TYPED = (
     "core/combining",
     "core/compression/outline",
     "core/conditions/program",
+    "core/decision_log",
     "core/duplicates",
     "core/evaluation",
     "core/firstmet",

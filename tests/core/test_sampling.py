@@ -113,8 +113,7 @@ class Says(Policy):
     """Votes the same on every trace."""
 
     def __init__(self, vote: float, name: str, *, shadow: bool = False) -> None:
-        super().__init__(name, shadow=shadow)
-        self.says = vote
+        super().__init__(name, says=vote, shadow=shadow)
 
     def vote(self, trace: Trace) -> float:
         return self.says

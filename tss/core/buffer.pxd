@@ -2,6 +2,7 @@
 
 cimport cython
 from tss.core.conditions.program cimport Program
+from tss.core.decision_log cimport DecisionLog
 from tss.core.memory cimport Kept, Memory
 from tss.core.opentraces cimport OpenTraces
 from tss.core.otlp.records cimport Records as CRecords, Row  # renamed: in buffer.py, Records is one of two classes
@@ -12,6 +13,7 @@ from tss.core.trace cimport Trace
 cdef class Buffer:
     cdef readonly object limits
     cdef readonly Memory memory
+    cdef readonly DecisionLog log
     cdef readonly object packer
     cdef public long long polled_bytes
     cdef public long long remembered_bytes

@@ -9,6 +9,7 @@ import attrs
 
 from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.decision import Decision, Reason
+from tss.core.decision_log import DecisionLog
 from tss.core.errors import LawBroken
 from tss.core.ledger import CHUNK_RECORDS
 from tss.core.memory import KEPT, UNDECIDED, UNKNOWN, Kept, Memory
@@ -174,7 +175,7 @@ class Buffer:
         "_absurd", "_closing", "_decision_wait_ms", "_duplicate_spans", "_fragments", "_given_up", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
         "_max_trace_bytes", "_max_trace_spans", "_next_look", "_noted", "_noted_bytes", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_program", "_records",
-        "_replayed", "_root_quiet_ms", "_root_wait_ms", "_shortest_wait_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "memory",
+        "_replayed", "_root_quiet_ms", "_root_wait_ms", "_shortest_wait_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "log", "memory",
         "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes", "remembered_bytes",
     )  # fmt: skip
 
@@ -184,6 +185,7 @@ class Buffer:
         """``program`` is that of traces that are taken over, where theirs is not known."""
         self.limits = limits
         self.memory = memory
+        self.log = DecisionLog(limits.log_bytes)
         self.packer = Packer(limits.sample_bytes)
         self.remembered_bytes = 0  # of the scanner's answers to values that it has met
         self.polled_bytes = 0  # of records that were fetched or polled, and are not in the buffer yet
@@ -370,6 +372,7 @@ class Buffer:
             "closed": self.closed_bytes,
             "ledgers": self.ledger_bytes,
             "decisions": self.memory.held_bytes,
+            "decision_log": self.log.held_bytes,
             "polled": self.polled_bytes + NOTED_BYTES * len(self._noted) + self._noted_bytes,
             "samples": self.packer.sample_bytes,
             "recalled": self.recalled_bytes,
@@ -543,6 +546,7 @@ class Buffer:
         home: Partition = trace.home
         together = self._together(trace)
         known = self.memory.learn(trace.trace_id, known, trace.number)
+        self.log.follow(trace, known.decision)
         if known.first[0] == home.id:
             home.replay.ended(trace.trace_id, known.first[1])
         elif trace.further is None:  # otherwise it was counted when it closed
@@ -583,6 +587,7 @@ class Buffer:
     def dropped_elsewhere(self, trace: Trace) -> None:
         """Redis says that this closed trace was dropped before: settle it."""
         self.memory.drop(trace.trace_id, trace.number)
+        self.log.follow(trace)
         for each in self._together(trace):
             self._late_dropped_spans += each.held_spans
             if self._notes_late:
@@ -827,6 +832,7 @@ class Buffer:
         partition.replay.remembered(trace_id, offset)
         if not settled:
             self._late_dropped_spans += records.fragment(at).spans
+            self.log.late(trace_id, records.fragment(at).spans)
             if self._notes_late:
                 self._noted.append((trace_id, [records.payload(at)]))
         return True

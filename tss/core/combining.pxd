@@ -8,12 +8,17 @@ from tss.core.routing cimport Router
 from tss.core.trace cimport Trace
 
 
+cdef int _KEEPS
+cdef int _REFUSES
+cdef int _FAILS
+
+
 cdef class Sampler:
     cdef readonly Program program
     cdef public str ruleset
     cdef readonly tuple policies
     cdef readonly bint shadows
-    cdef tuple _acting
+    cdef readonly unsigned int[::1] votes
     cdef tuple _shadows
     cdef bint _first
     cdef double _last_rate
@@ -22,13 +27,19 @@ cdef class Sampler:
     cdef dict _known
     cdef Py_ssize_t _made_count
 
+    @cython.locals(place="Py_ssize_t", policy=Policy, vote=double, rate=double, abstain=double, drop=double, failed=double, settled=bint)
     cpdef decide(self, Trace trace)
+    @cython.locals(votes="unsigned int[::1]", word="Py_ssize_t")
+    cpdef forget_votes(self)
+    cpdef note(self, Py_ssize_t place, unsigned int said)
+    cdef _decided(self, Trace trace, name, double rate)
     @cython.locals(policy=Policy, policies=tuple, found=list)
     cpdef list shadowed(self, Trace trace)
     @cython.locals(policy=Policy, vote=double, rate=double, abstain=double, drop=double)
     cdef _combined(self, Trace trace, tuple policies)
     @cython.locals(given="long long")
     cpdef long long randomness(self, Trace trace) except? -1
+    cpdef long long given_randomness(self, Trace trace) except? -2
     cpdef forced(self, Trace trace, policy, bint keep)
     cpdef decision(self, Trace trace, policy, double rate, bint keep, bint weighted=*)
     cdef _ways(self, Trace trace, policy, bint keep)

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False
 """Combines the votes of the policies into one decision.
 
 | combine | decides |
@@ -10,12 +11,13 @@ A rate decides by one comparison: the trace is kept if its randomness is at leas
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 from tss.core.conditions.program import Program
 from tss.core.decision import Decision, Reason, Verdict
 from tss.core.errors import LawBroken
-from tss.core.policies.policy import ABSTAIN, DROP, Policy
+from tss.core.policies.policy import ABSTAIN, DROP, FAILED, Policy
 from tss.core.policies.probability import randomness, threshold
 from tss.core.routing import ALL, Router
 from tss.core.trace import Trace
@@ -23,6 +25,10 @@ from tss.core.trace import Trace
 MAX_DECISIONS = 4096  # known at a time; each force rule adds decisions with a policy name of its own
 NONE = "none"
 """The policy of a decision if every policy abstained. Such a trace is dropped."""
+SILENT, KEEPS, REFUSES, FAILS = range(4)
+"""What a policy said of a trace, as the sampler notes it: nothing, keep it (at a rate), drop it, or its condition failed."""
+_KEEPS, _REFUSES, _FAILS = KEEPS, REFUSES, FAILS  # copies that are numbers of C where this is compiled
+WORD_VOTES = 16  # votes in a word of `Sampler.votes`, of 2 bits each
 
 
 class Sampler:
@@ -36,8 +42,8 @@ class Sampler:
     """
 
     __slots__ = (
-        "_acting", "_first", "_known", "_last_rate", "_last_threshold", "_made_count", "_router", "_shadows", "policies",
-        "program", "ruleset", "shadows",
+        "_first", "_known", "_last_rate", "_last_threshold", "_made_count", "_router", "_shadows", "policies",
+        "program", "ruleset", "shadows", "votes",
     )  # fmt: skip
 
     def __init__(self, policies: Sequence[Policy], router: Router | None = None, *, first: bool = False) -> None:
@@ -50,7 +56,6 @@ class Sampler:
         self.policies = tuple(policies)  # in the order of the settings
         if router is not None:
             router.bind(self.program)
-        self._acting = tuple(policy for policy in policies if not policy.shadow)
         # Each shadow policy, and the policies that would act if it acted too.
         self._shadows = tuple(
             (policy, tuple(each for each in policies if each is policy or not each.shadow))
@@ -58,6 +63,8 @@ class Sampler:
             if policy.shadow
         )
         self.shadows = bool(self._shadows)
+        self.votes = array("I", bytes(4 * max(1, -(-len(policies) // WORD_VOTES))))
+        """What each policy said of the trace that was decided last."""
         self._first = first
         self._last_rate, self._last_threshold = 1.0, threshold(1.0)  # the last rate that was asked, and its threshold
         self._router = router
@@ -65,14 +72,42 @@ class Sampler:
         self._made_count = 0
 
     def decide(self, trace: Trace) -> Decision:
-        """The decision for a closed trace. It depends only on the trace's summary. Raises LawBroken if the trace is open."""
-        return self._combined(trace, self._acting)
+        """The decision for a closed trace. It depends only on the trace's summary. Raises LawBroken if the trace is open.
+
+        Every policy is asked, also after one that settles it: ``votes`` has what each of them says.
+        """
+        abstain, drop, failed = ABSTAIN, DROP, FAILED  # as numbers of C: a name is compared as an object
+        name, rate, settled = NONE, abstain, False
+        self.forget_votes()
+        for place, policy in enumerate(self.policies):
+            vote = policy.vote(trace)
+            if vote == abstain:
+                continue
+            self.note(place, _REFUSES if vote == drop else _FAILS if vote == failed else _KEEPS)
+            if settled or policy.shadow:
+                continue
+            if vote == drop:
+                name, rate, settled = policy.name, drop, True
+            elif vote > rate:
+                name, rate = policy.name, vote
+                settled = self._first
+        return self._decided(trace, name, rate)
+
+    def forget_votes(self) -> None:
+        """Another trace is decided."""
+        votes = self.votes
+        for word in range(len(votes)):
+            votes[word] = 0
+
+    def note(self, place: int, said: int) -> None:
+        """The policy in this place said so."""
+        self.votes[place >> 4] |= said << ((place & 15) * 2)
 
     def shadowed(self, trace: Trace) -> list[tuple[str, bool]]:
         """The name of each shadow policy that votes on the trace, and whether the trace would be kept if that policy acted."""
         found = []
         for policy, policies in self._shadows:
-            if policy.vote(trace) != ABSTAIN:
+            if policy.vote(trace) not in (ABSTAIN, FAILED):
                 found.append((policy.name, self._combined(trace, policies).keeps))
         return found
 
@@ -82,13 +117,17 @@ class Sampler:
         for policy in policies:
             vote = policy.vote(trace)
             if vote == drop:
-                return self.decision(trace, policy.name, 0.0, keep=False)
+                return self._decided(trace, policy.name, drop)
             if vote > rate:
                 name, rate = policy.name, vote
                 if self._first:
                     break
-        if rate == abstain:
-            return self.decision(trace, NONE, 0.0, keep=False)
+        return self._decided(trace, name, rate)
+
+    def _decided(self, trace: Trace, name: str, rate: float) -> Decision:
+        """The decision by the vote that settles it."""
+        if rate < 0:
+            return self.decision(trace, name, 0.0, keep=False)
         if rate != self._last_rate:  # mostly it is that of the trace before
             self._last_rate, self._last_threshold = rate, threshold(rate)
         return self.decision(trace, name, rate, self.randomness(trace) >= self._last_threshold)
@@ -96,8 +135,12 @@ class Sampler:
     def randomness(self, trace: Trace) -> int:
         """The 56 bits that decide by a rate: the first that a span's trace state gives, else the last ones of the trace id.
         They are the same on every replica and in every rerun."""
-        given = self.program.randomness(trace.facts)
+        given = self.given_randomness(trace)
         return given if given >= 0 else randomness(trace.trace_id)
+
+    def given_randomness(self, trace: Trace) -> int:
+        """The randomness that a span's trace state gives, -1 if none does."""
+        return self.program.randomness(trace.facts)
 
     def forced(self, trace: Trace, policy: str, keep: bool) -> Decision:
         """The decision for a closed trace that a force rule matches, with rate 1 or 0. Raises LawBroken if it is open."""

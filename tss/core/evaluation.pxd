@@ -3,18 +3,19 @@
 cimport cython
 from tss.core.buffer cimport Buffer
 from tss.core.combining cimport Sampler
+from tss.core.decision_log cimport DecisionLog
 from tss.core.judging cimport Judge
 from tss.core.trace cimport Trace
 
 
 @cython.locals(
-    kept=list, ended=list, delays=list, together=list, trace=Trace, each=Trace, traces="long long", spans="long long"
+    log=DecisionLog, kept=list, ended=list, delays=list, together=list, trace=Trace, each=Trace, traces="long long", spans="long long"
 )
 cpdef evaluate(batch, Sampler sampler, Buffer buffer, enforcer=*, Judge judge=*)
 
 
-@cython.locals(chosen=Sampler)
-cdef _decide(Trace trace, Sampler sampler, enforcer, Judge judge, found)
+@cython.locals(chosen=Sampler, marks=int)
+cdef _decide(Trace trace, Sampler sampler, enforcer, Judge judge, found, DecisionLog log)
 
 
 @cython.locals(traces=list, kept=bint, trace=Trace)

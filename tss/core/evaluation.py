@@ -10,6 +10,7 @@ import attrs
 from tss.core.buffer import Buffer
 from tss.core.combining import Sampler
 from tss.core.decision import Decision, Reason, Verdict
+from tss.core.decision_log import REPLAYED, UNASKED, DecisionLog
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.judging import Judge
 from tss.core.trace import Trace
@@ -66,11 +67,12 @@ def evaluate(
     sampler of each trace; None: it is ``sampler``.
     """
     found = Evaluated()
+    log = buffer.log
     kept, ended, delays = found.kept, found.ended, found.delays_secs
     last, traces, spans = None, 0, 0  # counted in runs, because mostly a trace has the same decision as the one before
     for trace in batch:
         if trace.decision is None:
-            together = buffer.decided(trace, _decide(trace, sampler, enforcer, judge, found))
+            together = buffer.decided(trace, _decide(trace, sampler, enforcer, judge, found, log))
         else:
             together = [trace]
         for each in together:
@@ -82,6 +84,7 @@ def evaluate(
             else:
                 ended.append(each)
             if each.late:
+                log.late(each.trace_id, each.held_spans)
                 found.late_spans[each.decision] = found.late_spans.get(each.decision, 0) + each.held_spans
                 continue
             if each.decision is not last:
@@ -96,20 +99,31 @@ def evaluate(
 
 
 def _decide(
-    trace: Trace, sampler: Sampler, enforcer: Enforcer | None, judge: Judge | None, found: Evaluated
+    trace: Trace,
+    sampler: Sampler,
+    enforcer: Enforcer | None,
+    judge: Judge | None,
+    found: Evaluated,
+    log: DecisionLog,
 ) -> Decision:
+    marks = 0 if trace.is_held() else REPLAYED
     if trace.reason is _TOO_LARGE:
+        log.add(trace, TOO_LARGE, sampler, marks | UNASKED)
         return TOO_LARGE
     if judge is not None:
         chosen = judge.of(trace)
         if chosen is None:
             found.unknown[judge.why] = found.unknown.get(judge.why, 0) + 1
-            return UNKNOWN_RULES[trace.reason or Reason.OTHER]
+            unknown = UNKNOWN_RULES[trace.reason or Reason.OTHER]
+            log.add(trace, unknown, sampler, marks | UNASKED)
+            return unknown
         sampler = chosen
     forced = None if enforcer is None else enforcer.decide(trace, sampler)
+    decision = sampler.decide(trace)  # also if a rule decides, because the log has the votes of all policies
     if forced is not None:
+        log.add(trace, forced, sampler, marks)
         return forced
-    decision = sampler.decide(trace)
+    log.add(trace, decision, sampler, marks)
     if sampler.shadows and trace.is_held():
         found.count_shadows(sampler.shadowed(trace), decision.keeps)
     return decision

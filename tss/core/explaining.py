@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from tss.core.collector.sampler import Voter
-from tss.core.combining import Sampler
-from tss.core.conditions.formula import ERROR, TRUE
+from tss.core.collector.votes import Chosen
+from tss.core.combining import FAILS, KEEPS, REFUSES, SILENT, WORD_VOTES, Sampler
 from tss.core.decision import Decision, Reason
 from tss.core.evaluation import TOO_LARGE
-from tss.core.policies.matching import Matching
-from tss.core.policies.policy import ABSTAIN, DROP, Policy
+from tss.core.policies.policy import Policy
 from tss.core.policies.probability import threshold
 from tss.core.trace import Trace
 
@@ -59,34 +59,50 @@ def explain(trace: Trace, sampler: Sampler) -> Explanation:
     if trace.reason is Reason.TOO_LARGE:
         return Explanation(trace.trace_id, spans, (), TOO_LARGE, randomness, None)
     would = dict(sampler.shadowed(trace)) if sampler.shadows else {}
-    voices = tuple(_voice(policy, trace, would) for policy in sampler.policies)
     decision = sampler.decide(trace)
-    return Explanation(trace.trace_id, spans, voices, decision, randomness, _threshold(decision))
+    voices = tuple(_voice(policy, said, would, trace) for policy, said in zip(sampler.policies, said_by(sampler), strict=True))
+    return Explanation(trace.trace_id, spans, voices, decision, randomness, threshold_of(decision))
 
 
-def _voice(policy: Policy, trace: Trace, would: dict[str, bool]) -> Voice:
+def said_by(sampler: Sampler) -> list[int]:
+    """What each policy said of the trace that the sampler decided last: SILENT, KEEPS, REFUSES or FAILS."""
+    places = range(len(sampler.policies))
+    return [sampler.votes[place // WORD_VOTES] >> (place % WORD_VOTES * 2) & 3 for place in places]
+
+
+def voices(sampler: Sampler, said: Sequence[int]) -> tuple[Voice, ...]:
+    """What the policies said of a trace that is gone, by the notes of the decision log. Empty if none was asked."""
+    return tuple(_voice(policy, each, {}, None) for policy, each in zip(sampler.policies, said, strict=False))
+
+
+def _voice(policy: Policy, said: int, would: Mapping[str, bool], trace: Trace | None) -> Voice:
     if isinstance(policy, Voter):
-        return _ballot(policy, trace)
-    vote = policy.vote(trace)
-    if vote == ABSTAIN:
-        says = Says.ERROR if isinstance(policy, Matching) and policy.answer(trace) == ERROR else Says.ABSTAIN
-        return Voice(policy.name, says, shadow=policy.shadow)
-    keep = vote != DROP
-    says, rate = (Says.KEEP, vote) if keep else (Says.DROP, None)
-    return Voice(policy.name, says, rate, policy.shadow, would.get(policy.name))
+        return _ballot(policy, said, trace)
+    rate = policy.says if said == KEEPS and policy.says >= 0 else None
+    if said == KEEPS and rate is None and trace is not None:
+        rate = policy.vote(trace)
+    return Voice(policy.name, _SAYS[said], rate, policy.shadow, would.get(policy.name))
 
 
-def _ballot(voter: Voter, trace: Trace) -> Voice:
-    answer = voter.ballot.of(trace)
-    if answer == ERROR:
-        says = Says.ERROR
-    elif answer == TRUE:
-        says = Says.DROP if voter.drops else Says.SAMPLED
-    else:
-        says = Says.ABSTAIN if voter.drops else Says.NOT_SAMPLED
-    return Voice(voter.name, says, voter.ballot.rate(trace) if voter.ballot.by_chance else None)
+_SAYS = {SILENT: Says.ABSTAIN, KEEPS: Says.KEEP, REFUSES: Says.DROP, FAILS: Says.ERROR}
 
 
-def _threshold(decision: Decision) -> int | None:
-    """A rate of 0 has no threshold: no randomness reaches it."""
+def _ballot(voter: Voter, said: int, trace: Trace | None) -> Voice:
+    says = Says.SAMPLED if said == KEEPS else Says.NOT_SAMPLED if said == SILENT and not voter.drops else _SAYS[said]
+    return Voice(voter.name, says, _chance(voter, trace))
+
+
+def _chance(voter: Voter, trace: Trace | None) -> float | None:
+    """The share of the traces that a Collector's policy samples by chance. None: it does not decide by chance, or the share
+    depends on the trace, which is gone."""
+    ballot = voter.ballot
+    if not ballot.by_chance:
+        return None
+    if trace is not None:
+        return ballot.rate(trace)
+    return ballot.share if isinstance(ballot, Chosen) else None
+
+
+def threshold_of(decision: Decision) -> int | None:
+    """What decided, if a comparison with the randomness decided. A rate of 0 has no threshold: no randomness reaches it."""
     return threshold(decision.rate) if decision.weighted and decision.rate else None

@@ -69,6 +69,7 @@ class Deciding:
             self.observers
         ):  # first: these are traces that another replica dropped, and their bytes are counted no longer (law 5)
             observe_late_dropped(self.buffer.take_late_dropped(), self.observers, self.uncounted)
+        self.buffer.log.now_secs = int(self.clock())
         found = evaluate(batch, self.rulesets.current.sampler, self.buffer, enforcer, self.judge)
         if self.observers:
             observe(found, self.observers, self.uncounted)

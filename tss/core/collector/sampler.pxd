@@ -7,6 +7,10 @@ from tss.core.policies.policy cimport Policy
 from tss.core.trace cimport Trace
 
 cdef int _TRUE
+cdef int _ERROR
+cdef int _KEEPS
+cdef int _REFUSES
+cdef int _FAILS
 
 
 cdef class Voter(Policy):
@@ -17,14 +21,12 @@ cdef class Voter(Policy):
 
 
 cdef class Collector(Sampler):
-    cdef tuple _drops
-    cdef tuple _keeps
     cdef tuple _lucky
     cdef bint _least
     cdef bint _lucky_drops
     cdef Chosen _one_die
 
-    @cython.locals(voter=Voter, named=Voter, ballot=Vote, certain=bint, rate=double)
+    @cython.locals(place="Py_ssize_t", voter=Voter, named=Voter, dropping=Voter, ballot=Vote, answer=int, certain=bint)
     cpdef decide(self, Trace trace)
     @cython.locals(voter=Voter, rate=double, highest=double)
     cdef double _rate(self, Trace trace) except -1

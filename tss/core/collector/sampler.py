@@ -11,15 +11,17 @@ import math
 from collections.abc import Sequence
 
 from tss.core.collector.votes import AllOf, Chosen, Vote
-from tss.core.combining import NONE, Sampler
-from tss.core.conditions.formula import TRUE
+from tss.core.combining import FAILS, KEEPS, NONE, REFUSES, Sampler
+from tss.core.conditions.formula import ERROR, TRUE
 from tss.core.conditions.program import Program
 from tss.core.decision import Decision
-from tss.core.policies.policy import ABSTAIN, DROP, Policy
+from tss.core.policies.policy import ABSTAIN, DROP, FAILED, Policy
 from tss.core.routing import Router
 from tss.core.trace import Trace
 
-_TRUE = TRUE  # a copy that is a number of C where this is compiled
+# Copies that are numbers of C where this is compiled.
+_TRUE, _ERROR = TRUE, ERROR
+_KEEPS, _REFUSES, _FAILS = KEEPS, REFUSES, FAILS
 
 
 class Voter(Policy):
@@ -35,9 +37,10 @@ class Voter(Policy):
         self.ballot.bind(program)
 
     def vote(self, trace: Trace) -> float:
-        """DROP, 1 (sampled) or ABSTAIN. A trace that `probabilistic` does not choose counts as an abstention."""
-        if self.ballot.of(trace) != _TRUE:
-            return ABSTAIN
+        """DROP, 1 (sampled), FAILED or ABSTAIN. A trace that `probabilistic` does not choose counts as an abstention."""
+        answer = self.ballot.of(trace)
+        if answer != _TRUE:
+            return FAILED if answer == _ERROR else ABSTAIN
         return DROP if self.drops else 1.0
 
 
@@ -48,38 +51,42 @@ class Collector(Sampler):
     policies after the first that samples are not asked. It changes only the name.
     """
 
-    __slots__ = ("_drops", "_keeps", "_least", "_lucky", "_lucky_drops", "_one_die")
+    __slots__ = ("_least", "_lucky", "_lucky_drops", "_one_die")
 
     def __init__(
         self, voters: Sequence[Voter], router: Router | None = None, *, least: bool = False, first_match: bool = False
     ) -> None:
         super().__init__(voters, router)
-        self._drops = tuple(voter for voter in voters if voter.drops)
-        self._keeps = tuple(voter for voter in voters if not voter.drops)
         self._least = least and not first_match
-        self._lucky = tuple(voter for voter in self._keeps if voter.ballot.by_chance)
-        self._lucky_drops = any(voter.ballot.by_chance for voter in self._drops)
+        self._lucky = tuple(voter for voter in voters if voter.ballot.by_chance and not voter.drops)
+        self._lucky_drops = any(voter.ballot.by_chance for voter in voters if voter.drops)
         salts = {None if die is None else die.salt for die in (_die(voter.ballot) for voter in self._lucky)}
         self._one_die = _die(self._lucky[0].ballot) if len(salts) == 1 and None not in salts else None
 
     def decide(self, trace: Trace) -> Decision:
         """See Sampler. The rate is the probability with which traces like this one are kept."""
-        for voter in self._drops:
-            if voter.ballot.of(trace) == _TRUE:
-                return self.decision(trace, voter.name, 0.0, keep=False)
+        self.forget_votes()
+        dropping: Voter | None = None
         named: Voter | None = None
         certain = False
-        for voter in self._keeps:
+        for place, voter in enumerate(self.policies):
             ballot = voter.ballot
-            if named is not None and ballot.by_chance and not self._least:
-                continue  # the first is named, and whether the trace is kept for certain depends on the others
-            if ballot.of(trace) != _TRUE:
+            answer = ballot.of(trace)
+            if answer == _TRUE:
+                self.note(place, _REFUSES if voter.drops else _KEEPS)
+            elif answer == _ERROR:
+                self.note(place, _FAILS)
+            if answer != _TRUE:
                 continue
-            if named is None or (self._least and ballot.threshold < named.ballot.threshold):
-                named = voter
-            if not ballot.by_chance:
-                certain = True
-                break  # its threshold is 0
+            if voter.drops:
+                if dropping is None:
+                    dropping = voter
+            elif not certain:  # the threshold of a policy without chance is 0
+                if named is None or (self._least and ballot.threshold < named.ballot.threshold):
+                    named = voter
+                certain = not ballot.by_chance
+        if dropping is not None:
+            return self.decision(trace, dropping.name, 0.0, keep=False)
         if named is None:
             rate = self._rate(trace) if self._lucky else 0.0
             return self.decision(trace, NONE, rate, keep=False, weighted=self._is_weighted(trace))

@@ -5,6 +5,4 @@ from tss.core.trace cimport Trace
 
 
 cdef class Errors(Policy):
-    cdef readonly double error_rate
-
     cpdef double vote(self, Trace trace) except? -3

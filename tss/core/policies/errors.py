@@ -10,9 +10,8 @@ class Errors(Policy):
     """Asks ``error_rate`` for a trace in which any span has status ERROR."""
 
     def __init__(self, error_rate: float, name: str = "errors") -> None:
-        super().__init__(name)
-        self.error_rate = error_rate
+        super().__init__(name, says=error_rate)
 
     def vote(self, trace: Trace) -> float:
         """See Policy."""
-        return self.error_rate if trace.errors else ABSTAIN
+        return self.says if trace.errors else ABSTAIN

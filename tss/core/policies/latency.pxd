@@ -6,6 +6,5 @@ from tss.core.trace cimport Trace
 
 cdef class Latency(Policy):
     cdef readonly double threshold_ms
-    cdef readonly double slow_rate
 
     cpdef double vote(self, Trace trace) except? -3

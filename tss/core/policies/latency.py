@@ -10,10 +10,9 @@ class Latency(Policy):
     """Asks ``slow_rate`` for a trace that lasts ``threshold_ms`` or longer, from its earliest start to its latest end."""
 
     def __init__(self, threshold_ms: float, slow_rate: float, name: str = "latency") -> None:
-        super().__init__(name)
+        super().__init__(name, says=slow_rate)
         self.threshold_ms = threshold_ms
-        self.slow_rate = slow_rate
 
     def vote(self, trace: Trace) -> float:
         """See Policy."""
-        return self.slow_rate if trace.duration_ns() >= self.threshold_ms * 1e6 else ABSTAIN
+        return self.says if trace.duration_ns() >= self.threshold_ms * 1e6 else ABSTAIN

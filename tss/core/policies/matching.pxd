@@ -7,13 +7,14 @@ from tss.core.trace cimport Trace
 
 
 cdef class Matching(Policy):
-    cdef readonly double says
     cdef readonly object statement
     cdef double _abstain
+    cdef double _failed
     cdef Node _node
 
     cpdef bind(self, program)
     cpdef int answer(self, Trace trace) except -1
+    @cython.locals(answer=int)
     cpdef double vote(self, Trace trace) except? -3
 
 

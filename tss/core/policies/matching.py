@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tss.core.conditions.program import Program
 from tss.core.conditions.statement import Asked, Computed, Denied, Every, Number, Some, Statement, Within, asks
-from tss.core.policies.policy import ABSTAIN, Policy
+from tss.core.policies.policy import ABSTAIN, FAILED, Policy
 from tss.core.trace import Trace
 
 # FALSE, TRUE and ERROR are 0, 1 and 2 (`formula.py`). They are written as numbers where a trace pays for it: C compares an int
@@ -15,9 +15,8 @@ class Matching(Policy):
     """Votes ``says``, a rate or DROP, on every trace for which the statement holds."""
 
     def __init__(self, name: str, says: float, statement: Statement, *, shadow: bool = False) -> None:
-        super().__init__(name, tuple({ask.told: ask for ask in asks(statement)}.values()), shadow=shadow)
-        self.says = says
-        self._abstain = ABSTAIN
+        super().__init__(name, tuple({ask.told: ask for ask in asks(statement)}.values()), says=says, shadow=shadow)
+        self._abstain, self._failed = ABSTAIN, FAILED
         self.statement = statement
         self._node: Node = Node()
 
@@ -31,7 +30,10 @@ class Matching(Policy):
 
     def vote(self, trace: Trace) -> float:
         """See Policy."""
-        return self.says if self._node.answer(trace) == 1 else self._abstain
+        answer = self._node.answer(trace)
+        if answer == 1:
+            return self.says
+        return self._abstain if answer == 0 else self._failed
 
 
 class Node:

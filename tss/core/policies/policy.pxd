@@ -6,6 +6,7 @@ from tss.core.trace cimport Trace
 cdef class Policy:
     cdef readonly str name
     cdef readonly tuple asks
+    cdef readonly double says
     cdef readonly bint shadow
 
     cpdef bind(self, program)

@@ -10,18 +10,24 @@ ABSTAIN = -1.0
 """A vote: the policy does not apply to the trace."""
 DROP = -2.0
 """A vote: the trace is to be dropped."""
+FAILED = -4.0
+"""A vote: a condition of the policy failed for the trace. It counts as ABSTAIN."""
 
 
 class Policy:
     """Votes on closed traces. It has no state, so that the same records give the same votes (law 3).
 
     ``name`` is the policy's name in decisions, metrics and logs. ``asks`` is what the scanner finds out for it about each
-    trace. A policy in ``shadow`` is counted and never acts.
+    trace. ``says`` is its vote on each trace to which it applies, if it has only one. A policy in ``shadow`` is counted and
+    never acts.
     """
 
-    def __init__(self, name: str, asks: tuple[Ask, ...] = (), *, shadow: bool = False) -> None:
+    def __init__(
+        self, name: str, asks: tuple[Ask, ...] = (), *, says: float = ABSTAIN, shadow: bool = False
+    ) -> None:
         self.name = name
         self.asks = asks
+        self.says = says
         self.shadow = shadow
 
     def __repr__(self) -> str:
@@ -31,5 +37,5 @@ class Policy:
         """Keep the program, and its slots for ``asks``. The sampler calls it once, before the first vote."""
 
     def vote(self, trace: Trace) -> float:
-        """The probability in [0, 1] with which to keep traces like this one, or ABSTAIN, or DROP."""
+        """The probability in [0, 1] with which to keep traces like this one, or ABSTAIN, DROP or FAILED."""
         raise NotImplementedError

@@ -5,6 +5,4 @@ from tss.core.trace cimport Trace
 
 
 cdef class Rest(Policy):
-    cdef readonly double default_rate
-
     cpdef double vote(self, Trace trace) except? -3

@@ -10,9 +10,8 @@ class Rest(Policy):
     """Asks ``default_rate`` for every trace."""
 
     def __init__(self, default_rate: float, name: str = "default") -> None:
-        super().__init__(name)
-        self.default_rate = default_rate
+        super().__init__(name, says=default_rate)
 
     def vote(self, trace: Trace) -> float:
         """See Policy."""
-        return self.default_rate
+        return self.says

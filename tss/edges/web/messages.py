@@ -13,6 +13,7 @@ ADMIN_PATH = "/admin/force-rules"
 EXPORTERS_PATH = "/admin/exporters"
 POLICIES_PATH = "/admin/policies"
 ADMIN_PATHS = (ADMIN_PATH, EXPORTERS_PATH, POLICIES_PATH)
+API_PATH = "/api"
 MAX_BODY_BYTES = 256 * 1024  # of an admin request; a force rule has some hundred bytes, a policy too
 
 GZIP_LEVEL = 1  # ISA-L: 400 MB/s
@@ -22,7 +23,7 @@ PART_BYTES = 256 * 1024
 
 @attrs.frozen
 class AdminRequest:
-    """The parts of a request that the admin pages need."""
+    """The parts of a request that the admin pages and those under /api need."""
 
     method: str
     path: str

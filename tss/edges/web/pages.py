@@ -35,6 +35,7 @@ class Facts:
     numbers: Callable[[], Mapping[str, float]] = dict
     settings: Mapping[str, object] = attrs.field(factory=dict)  # in force, secrets masked
     admin: Admin | None = None  # answers requests under ADMIN_PATHS
+    reads: Admin | None = None  # answers requests under API_PATH, on the health port
     admin_at: tuple[str, int] | None = None  # its own address and port; None: it is on the health port
 
 

@@ -19,6 +19,7 @@ from tss.core.errors import TssError
 from tss.edges.web.connections import ClientConnection, Connections, Serve
 from tss.edges.web.messages import (
     ADMIN_PATHS,
+    API_PATH,
     MAX_BODY_BYTES,
     AcceptHeaders,
     AdminRequest,
@@ -59,25 +60,27 @@ async def run(
     """Serve until cancelled. Raises CannotListen before it reports its ports."""
     pages = Pages(facts, trio.current_time())
     with ExitStack() as open_sockets:
-        sites: list[tuple[str, socket.socket, Mapping[str, Page], Admin | None]] = []
+        sites: list[tuple[str, socket.socket, Mapping[str, Page], Mapping[str, Admin]]] = []
         ports: dict[str, int | None] = {"health": None, "metrics": None}
         if settings.enable_health_check:
             sock = open_sockets.enter_context(
                 _listen("observability.health", settings.health_addr, settings.health_port)
             )
             ports["health"] = sock.getsockname()[1]
-            admin = facts.admin if facts.admin_at is None else None
-            sites.append(("health", sock, pages.all(metrics=settings.enable_prometheus), admin))
+            handlers = _administered(facts.admin if facts.admin_at is None else None)
+            if facts.reads is not None:
+                handlers |= _below(API_PATH, facts.reads)
+            sites.append(("health", sock, pages.all(metrics=settings.enable_prometheus), handlers))
         if settings.enable_prometheus:
             sock = open_sockets.enter_context(
                 _listen("observability.metrics", settings.metrics_addr, settings.metrics_port)
             )
             ports["metrics"] = sock.getsockname()[1]
-            sites.append(("metrics", sock, {"/metrics": pages.metrics}, None))
+            sites.append(("metrics", sock, {"/metrics": pages.metrics}, {}))
         if facts.admin is not None and facts.admin_at is not None:
             sock = open_sockets.enter_context(_listen("forceSampling.admin", *facts.admin_at))
             ports["admin"] = sock.getsockname()[1]
-            sites.append(("admin", sock, {}, facts.admin))
+            sites.append(("admin", sock, {}, _administered(facts.admin)))
         # Clients can connect now, and wait in the backlog while Quart is imported. The import takes longer than the rest of
         # the start, so it runs in a thread, and the event loop connects to Kafka meanwhile.
         task_status.started(Ports(**ports))
@@ -85,10 +88,21 @@ async def run(
         if sites:
             await trio.to_thread.run_sync(importlib.import_module, "quart_trio")
         async with trio.open_nursery() as nursery:
-            for name, sock, routes, admin in sites:
-                connections = Connections(name, _server(routes, admin), facts.meter)
+            for name, sock, routes, handlers in sites:
+                connections = Connections(name, _server(routes, handlers), facts.meter)
                 nursery.start_soon(connections.run, sock, name=f"web: {name}")
             await trio.sleep_forever()
+
+
+def _administered(admin: Admin | None) -> dict[str, Admin]:
+    if admin is None:
+        return {}
+    return {rule: handler for path in ADMIN_PATHS for rule, handler in _below(path, admin).items()}
+
+
+def _below(path: str, handler: Admin) -> dict[str, Admin]:
+    """The rules for a path and all paths below it."""
+    return {path: handler, f"{path}/<path:rest>": handler}
 
 
 def _listen(name: str, addr: str, port: int) -> socket.socket:
@@ -116,15 +130,15 @@ def _why_not(name: str, addr: str, port: int, error: OSError) -> str:
     return f"{where} cannot be listened on: {error.strerror}"
 
 
-def _server(routes: Mapping[str, Page], admin: Admin | None) -> Serve:
-    """A function that serves the pages on one connection."""
+def _server(routes: Mapping[str, Page], handlers: Mapping[str, Admin]) -> Serve:
+    """A function that serves the pages on one connection. ``handlers`` answer any request to their paths."""
     from hypercorn.events import Event, Updated  # noqa: PLC0415
     from hypercorn.trio.tcp_server import TCPServer  # noqa: PLC0415
     from hypercorn.trio.worker_context import WorkerContext  # noqa: PLC0415
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope  # noqa: PLC0415
     from hypercorn.utils import wrap_app  # noqa: PLC0415
 
-    config, pages = _config(), _app(routes, admin)
+    config, pages = _config(), _app(routes, handlers)
 
     async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "websocket":  # no page takes one, and Quart logs two tracebacks for each
@@ -166,7 +180,7 @@ def _config() -> Config:
     return config
 
 
-def _app(routes: Mapping[str, Page], admin: Admin | None) -> QuartTrio:
+def _app(routes: Mapping[str, Page], handlers: Mapping[str, Admin]) -> QuartTrio:
     from hypercorn.typing import ASGIReceiveCallable  # noqa: PLC0415
     from quart import Request, Response, request  # noqa: PLC0415
     from quart.asgi import ASGIHTTPConnection  # noqa: PLC0415
@@ -201,21 +215,23 @@ def _app(routes: Mapping[str, Page], admin: Admin | None) -> QuartTrio:
         headers = {"Cache-Control": "no-store", **answer.headers}
         return Response(answer.content, answer.status, headers, content_type=answer.content_type)
 
-    async def administer(**_: str) -> Response:
-        assert admin is not None, "only with an admin the rules below are added"  # noqa: S101
-        given = request.headers
-        body: Any = await request.get_data()
-        asked = AdminRequest(
-            request.method,
-            request.path,
-            given.get("Authorization", ""),
-            given.get("If-Match", ""),
-            body,
-            request.remote_addr or "",
-            request.query_string.decode("latin-1"),
-            given.get("From", ""),
-        )
-        return response(await admin(asked))
+    def handled(handler: Admin) -> Callable[..., Awaitable[Response]]:
+        async def handle(**_: str) -> Response:
+            given = request.headers
+            body: Any = await request.get_data()
+            asked = AdminRequest(
+                request.method,
+                request.path,
+                given.get("Authorization", ""),
+                given.get("If-Match", ""),
+                body,
+                request.remote_addr or "",
+                request.query_string.decode("latin-1"),
+                given.get("From", ""),
+            )
+            return response(await handler(asked))
+
+        return handle
 
     async def fault(error: HTTPException) -> Response:
         body = dumps({"error": error.name, "path": request.path, "paths": sorted(routes)}) + "\n"
@@ -224,8 +240,7 @@ def _app(routes: Mapping[str, Page], admin: Admin | None) -> QuartTrio:
 
     for path, page in routes.items():
         app.add_url_rule(path, path, view(page))
-    if admin is not None:
-        for rule in [path + rest for path in ADMIN_PATHS for rest in ("", "/<path:rest>")]:
-            app.add_url_rule(rule, "admin", administer, methods=["GET", "POST", "PUT", "DELETE"])
+    for rule, handler in handlers.items():
+        app.add_url_rule(rule, rule, handled(handler), methods=["GET", "POST", "PUT", "DELETE"])
     app.register_error_handler(HTTPException, fault)
     return app

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 
 from tss.settings.errors import did_you_mean, nearest
-from tss.settings.kinds.kind import FILLED, Kind, refused
+from tss.settings.kinds.kind import FILLED, Kind, collect, list_of, refused
 
 
 def read_text(raw: object, allowed: str, at: str = "") -> str:
@@ -32,6 +32,7 @@ def text(allowed: str = "text", pattern: str = ".*") -> Kind[str]:
     return Kind(allowed, read, literal=True)
 
 
+token = text("16 or more printable ASCII characters, without spaces", r"[!-~]{16,}|")
 filled = attrs.evolve(text("text, not empty", r".*\S.*"), schema=FILLED)
 site = text(
     "a name such as datadoghq.eu, without https:// and api.", r"((?!api\.|app\.)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)?"
@@ -53,6 +54,22 @@ def choice(*names: str, aliases: Mapping[str, str] | None = None) -> Kind[str]:
     words = (*names, *(aliases or {}))
     spelled = dict.fromkeys(spelling for word in words for spelling in (word, word.lower(), word.upper()))
     return Kind(allowed, read, literal=True, schema={"type": "string", "enum": [*spelled]})
+
+
+MAX_ATTRIBUTE_KEYS = 64
+
+
+def _read_attribute_keys(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list) or len(raw) > MAX_ATTRIBUTE_KEYS:
+        raise refused(raw, attribute_keys.allowed)
+    return tuple(collect((f"[{place}]", entry, filled.read) for place, entry in enumerate(raw)))
+
+
+attribute_keys = Kind(
+    f"a list of attribute keys, at most {MAX_ATTRIBUTE_KEYS}",
+    _read_attribute_keys,
+    schema=list_of(FILLED, MAX_ATTRIBUTE_KEYS),
+)
 
 
 def url(empty: bool = False, suffix_added: str = "") -> Kind[str]:

@@ -4,7 +4,7 @@ from attrs import frozen
 
 from tss.settings.keys import key
 from tss.settings.kinds.numbers import WEEK_SECS, number, port, whole
-from tss.settings.kinds.texts import filled, text
+from tss.settings.kinds.texts import filled, token
 from tss.settings.kinds.units import SECONDS
 
 _IF_TOKEN = "Has an effect only with `adminToken`."  # noqa: S105  # a sentence about the token
@@ -17,7 +17,7 @@ class ForceSampling:
 
     admin_token: str = key(
         "",
-        text("16 or more printable ASCII characters, without spaces", r"[!-~]{16,}|"),
+        token,
         "Token for /admin/policies, /admin/force-rules and /admin/exporters (`Authorization: Bearer`). Empty: these pages and the rules "
         "are off.",
         secret=True,

@@ -1,10 +1,13 @@
 """`observability`: logs, metrics, health."""
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from tss.settings.keys import key
 from tss.settings.kinds.numbers import port, truth
-from tss.settings.kinds.texts import choice, filled
+from tss.settings.kinds.texts import attribute_keys, choice, filled, token
+
+OFF, LOCAL, TOKEN, OPEN = "off", "local", "token", "open"
+"""Who may read what the pages under /api say of traces."""
 
 
 @frozen(kw_only=True)
@@ -23,4 +26,23 @@ class Observability:
     enable_health_check: bool = key(True, truth, "Serve /health on `healthPort`.")
     health_port: int = key(8080, port, "Port of /health. 0: any free port.")
     health_addr: str = key("0.0.0.0", filled, "Address that /health listens on.")
+    read_token: str = key(
+        "",
+        token,
+        "Token for the pages under /api, such as /api/traces/ID (`Authorization: Bearer`). `tss why` sends it.",
+        secret=True,
+    )
+    read: str = key(
+        Factory(lambda self: TOKEN if self.read_token else LOCAL, takes_self=True),
+        choice(OFF, LOCAL, TOKEN, OPEN),
+        "Who may read the pages under /api on `healthPort`, which say what was decided about traces. `off`: nobody. `local`: whoever "
+        "connects over the loopback interface, as `kubectl port-forward` does; a proxy beside the daemon counts as local. `token`: "
+        "whoever sends `readToken`. `open`: everybody who reaches the port.",
+        default_doc="`token` if there is a `readToken`; else `local`",
+    )
+    show_attributes: tuple[str, ...] = key(
+        (),
+        attribute_keys,
+        "Keys of the attributes whose values may be shown in the reasons of decisions. The values of all others stay hidden.",
+    )
     service_name: str = key("tail-sampling-selector", filled, "Name of the service in logs and metrics.")
