@@ -271,6 +271,11 @@ class Buffer:
         self._duplicate_spans = self._late_dropped_spans = self._packed_traces = self._packed_saved_bytes = 0
         self._given_up = 0
 
+    def undecided(self, trace_id: bytes) -> Trace | None:
+        """The trace if it is open, or has closed and waits for its decision."""
+        trace = self._open.get(trace_id)
+        return self._closing.get(trace_id) if trace is None else trace
+
     # -- called by the sweeper
 
     def add_some(self, partition: Partition, records: Records, first: int, stop: int, wall_ms: int) -> int:

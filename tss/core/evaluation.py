@@ -10,7 +10,7 @@ import attrs
 from tss.core.buffer import Buffer
 from tss.core.combining import Sampler
 from tss.core.decision import Decision, Reason, Verdict
-from tss.core.decision_log import REPLAYED, UNASKED, DecisionLog
+from tss.core.decision_log import REPLAYED, RESTED, UNASKED, DecisionLog
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.judging import Judge
 from tss.core.trace import Trace
@@ -106,7 +106,7 @@ def _decide(
     found: Evaluated,
     log: DecisionLog,
 ) -> Decision:
-    marks = 0 if trace.is_held() else REPLAYED
+    marks = 0 if trace.is_held() else REPLAYED | (RESTED if _may_be_a_rest(trace) else 0)
     if trace.reason is _TOO_LARGE:
         log.add(trace, TOO_LARGE, sampler, marks | UNASKED)
         return TOO_LARGE
@@ -127,6 +127,14 @@ def _decide(
     if sampler.shadows and trace.is_held():
         found.count_shadows(sampler.shadowed(trace), decision.keeps)
     return decision
+
+
+def _may_be_a_rest(trace: Trace) -> bool:
+    """Whether records of a trace in the replay may have been parked: these are not read again if the trace was long."""
+    home = trace.home
+    if home.shelf is None:
+        return False
+    return not trace.is_complete() or trace.closed_ms - trace.start_ns // 1_000_000 > 1000 * home.replay.secs
 
 
 def observe(

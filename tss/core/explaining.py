@@ -60,7 +60,9 @@ def explain(trace: Trace, sampler: Sampler) -> Explanation:
         return Explanation(trace.trace_id, spans, (), TOO_LARGE, randomness, None)
     would = dict(sampler.shadowed(trace)) if sampler.shadows else {}
     decision = sampler.decide(trace)
-    voices = tuple(_voice(policy, said, would, trace) for policy, said in zip(sampler.policies, said_by(sampler), strict=True))
+    voices = tuple(
+        _voice(policy, said, would, trace) for policy, said in zip(sampler.policies, said_by(sampler), strict=True)
+    )
     return Explanation(trace.trace_id, spans, voices, decision, randomness, threshold_of(decision))
 
 

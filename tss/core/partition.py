@@ -148,6 +148,7 @@ class Partition(Progress):
 
     def reached(self) -> None:
         """Note that the end was reached: all later records are newer than the assignment."""
+        self.replay.read_all()
         if self.horizon_ms < 0:
             self.horizon = min(self.horizon, self.ledger.next)
             self.horizon_ms = self.time.now_ms

@@ -9,7 +9,8 @@ cdef class Replay:
     cdef readonly long long first_read
     cdef readonly long long window
     cdef long long _start
-    cdef long long _secs
+    cdef readonly long long secs
+    cdef readonly long long certain_from
     cdef StreamTime _time
     cdef bint _is_past_start
     cdef readonly object _seconds
@@ -24,6 +25,8 @@ cdef class Replay:
 
     @cython.locals(second="long long")
     cpdef read(self, long long offset)
+    cpdef read_all(self)
+    cdef _certain(self)
     cpdef reopened(self, bytes trace_id, long long offset)
     cpdef remembered(self, bytes trace_id, long long offset)
     @cython.locals(second="long long")

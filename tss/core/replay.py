@@ -10,6 +10,8 @@ from tss.core.streamtime import NO_TIME, StreamTime
 
 # Memory in CPython, measured with tracemalloc (tests/core/test_partition.py checks it).
 SECOND_BYTES = 18  # a noted second: two numbers in arrays that grow by an eighth
+# The owner before may have known a later stream time than we do, because the clock moves it too at a partition's end.
+CERTAIN_SECS = 5
 REOPENED_BYTES = 190  # a reopened trace: its id, an offset, an entry in a dict
 
 
@@ -47,7 +49,7 @@ class Replay:
 
     __slots__ = (
         "_end_firsts", "_end_seconds", "_is_past_start", "_last_end_first", "_last_end_second", "_last_second", "_met",
-        "_offsets", "_reopened", "_seconds", "_secs", "_start", "_time", "first_read", "window",
+        "_offsets", "_reopened", "_seconds", "_start", "_time", "certain_from", "first_read", "secs", "window",
     )  # fmt: skip
 
     def __init__(self, start: int, first_read: int, secs: int, time: StreamTime) -> None:
@@ -55,9 +57,11 @@ class Replay:
         self.first_read = first_read
         self.window = 0  # the next owner decides nothing again that closed before this second, as of the last `begin`
         self._start = start
-        self._secs = secs
+        self.secs = secs
         self._time = time  # the partition's stream time
         self._is_past_start = False
+        self.certain_from = NO_TIME
+        """Traces that closed from this second on are decided again as they were. NO_TIME until the start is reached."""
         self._seconds = array("q")  # stream seconds, and the first offset read in each; both ascending
         self._offsets = array("q")
         self._last_second = NO_TIME  # the last second noted
@@ -69,7 +73,7 @@ class Replay:
         self._reopened: dict[bytes, int] = {}  # by reopened trace: the offset where a replay of it begins
 
     def __repr__(self) -> str:
-        return f"<Replay of {self._secs} s from {self.first_read}, {len(self._seconds)} seconds noted>"
+        return f"<Replay of {self.secs} s from {self.first_read}, {len(self._seconds)} seconds noted>"
 
     # -- events while this owner reads
 
@@ -77,12 +81,22 @@ class Replay:
         """Note a record that was read. Stream time already includes its timestamp."""
         if not self._is_past_start and offset >= self._start:
             self._is_past_start = True
-        if self._secs and self._time.now_ms >= 0:
+            self._certain()
+        if self.secs and self._time.now_ms >= 0:
             second = self._time.now_ms // 1000
             if second > self._last_second:
                 self._seconds.append(second)
                 self._offsets.append(offset)
                 self._last_second = second
+
+    def read_all(self) -> None:
+        """The partition was read to its end."""
+        if self.certain_from < 0:
+            self._certain()
+
+    def _certain(self) -> None:
+        if self._time.now_ms >= 0:
+            self.certain_from = self._time.now_ms // 1000 - self.secs + CERTAIN_SECS
 
     def reopened(self, trace_id: bytes, offset: int) -> None:
         """Note that a record below the start has opened a trace."""
@@ -91,7 +105,7 @@ class Replay:
     def remembered(self, trace_id: bytes, offset: int) -> None:
         """Note a record that opens no trace, because this replica remembers the decision. The trace was dropped, or the
         record is below the start."""
-        if self._secs and self._time.now_ms >= 0:
+        if self.secs and self._time.now_ms >= 0:
             self.ended(trace_id, self._met.meet(trace_id, offset, self._time.now_ms // 1000))
 
     def ended(self, trace_id: bytes, first_offset: int) -> None:
@@ -99,7 +113,7 @@ class Replay:
         offset of the trace's first record."""
         if self._reopened:
             self._reopened.pop(trace_id, None)
-        if self._secs and self._time.now_ms >= 0:
+        if self.secs and self._time.now_ms >= 0:
             second = self._time.now_ms // 1000
             if second == self._last_end_second and first_offset >= self._last_end_first:
                 return  # of the traces that end in one second, only the one that began first matters
@@ -118,7 +132,7 @@ class Replay:
     def first_of_parked(self, first_ms: int, first_offset: int, parked_to: int) -> int:
         """The first offset that the next owner has to read of a parked trace. If the trace is longer than the replay,
         its parked records are not read again."""
-        if self._time.now_ms - first_ms <= 1000 * self._secs:
+        if self._time.now_ms - first_ms <= 1000 * self.secs:
             return first_offset
         return parked_to + 1
 
@@ -132,12 +146,12 @@ class Replay:
 
     def begin(self, low_water: int) -> int:
         """The offset where the next owner has to begin reading, if it resumes at the low water."""
-        if not self._secs:
+        if not self.secs:
             return low_water  # what closed is not known by seconds: the window stays
         if not self._is_past_start or not self._seconds:
             return min(low_water, self.first_read)
         reached = max(0, bisect_right(self._offsets, low_water) - 1)
-        window = self.window = self._seconds[reached] - self._secs
+        window = self.window = self._seconds[reached] - self.secs
         past = bisect_left(self._seconds, window)
         del self._seconds[:past], self._offsets[:past]
         past = bisect_left(self._end_seconds, window)

@@ -32,6 +32,7 @@ from tss.state.deadletters import DeadLetters
 from tss.state.lane import Destination, Lane
 from tss.state.rulesets import Rulesets
 from tss.state.sharing import Sharing
+from tss.state.traces import TraceLookup
 from tss.tasks.committer import Offsets
 from tss.tasks.consumer import InputReader
 from tss.tasks.keeper import RetainedTopic
@@ -64,6 +65,7 @@ class Outside:
     retention: RetainedTopic | None = None  # asks how long the topic keeps its records
     source_retention: RetainedTopic | None = None  # the same for the input of the rekey stage, where there is one
     crew: Crew = attrs.field(factory=Crew)  # all tasks of the process: a death anywhere forbids every commit
+    traces: TraceLookup = attrs.field(factory=lambda: TraceLookup("", time.time))  # begins when the selection starts
     lanes: dict[str, Lane] = attrs.field(factory=dict)  # by destination; filled when the selection starts
 
 
@@ -79,6 +81,7 @@ async def open_outside(
     meter: Meter,
     health: Health,
     crew: Crew,
+    traces: TraceLookup,
 ) -> Outside:
     """Open the destinations; the consumer joins its group later, by ``open_member``.
 
@@ -123,6 +126,7 @@ async def open_outside(
         retention=TopicRetention(kafka, name),
         source_retention=TopicRetention(settings.kafka, name) if is_rekeyed else None,
         crew=crew,
+        traces=traces,
     )
 
 

@@ -41,10 +41,13 @@ from tss.edges.web.force_api import ForceApi
 from tss.edges.web.messages import ADMIN_PATH, EXPORTERS_PATH, POLICIES_PATH
 from tss.edges.web.pages import Facts
 from tss.edges.web.policies_api import PoliciesApi
+from tss.edges.web.reading import ReadApi, ReadGuard
 from tss.edges.web.release_api import ReleaseApi
+from tss.edges.web.traces_api import TRACES, TracesApi
 from tss.settings import ForceSampling, Settings, effective
 from tss.state.crew import Crew
 from tss.state.documents import Heard
+from tss.state.traces import TraceLookup
 from tss.tasks import pulse, trimmer
 from tss.tasks.reloading import SIGNAL, Reloading
 
@@ -72,6 +75,8 @@ async def supervise(
     force_api = ForceApi(settings.force_sampling, rulebook, has_redis=bool(settings.redis.url))
     release_api, policies_api = ReleaseApi(force_api.guard), PoliciesApi(force_api.guard)
     file, reload = SettingsFile(path, environ, settings), Heard()
+    traces = TraceLookup(settings.app.instance_id)
+    reads = ReadApi(ReadGuard(settings.observability), {TRACES: TracesApi(traces.look).answer})
     admin = AdminApi(
         {ADMIN_PATH: force_api.answer, EXPORTERS_PATH: release_api.answer, POLICIES_PATH: policies_api.answer}
     )
@@ -83,6 +88,7 @@ async def supervise(
         numbers=health.read_numbers,
         settings=effective(settings),
         admin=admin.answer,
+        reads=reads.answer,
         admin_at=_admin_at(settings.force_sampling),
     )
     # The link to Redis has tasks in the house, so it is closed before the house ends; all else is closed after it.
@@ -118,6 +124,7 @@ async def supervise(
             meter=meter,
             health=health,
             crew=crew,
+            traces=traces,
         )
         release_api.exporters = outside.lanes
         async with trio.open_nursery() as beside:

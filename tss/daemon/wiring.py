@@ -94,6 +94,7 @@ def wire(settings: Settings, outside: Outside) -> Parts:
     buffer = _buffer(settings, rulesets.program, shared=sharing is not None, observed=bool(outside.observers))
     assignments = _assignments(settings, outside, buffer, rulesets)
     lanes = _lanes(settings, outside)
+    outside.traces.begin(buffer, assignments)
     _watch(buffer, assignments, meter, health)
     return Parts(
         outside=outside,
@@ -228,6 +229,7 @@ def _watch(buffer: Buffer, assignments: Assignments, meter: Meter, health: Healt
     for kind in buffer.held_by_kind():
         meter.watch(measures.HELD_BYTES, partial(_held, buffer, kind), kind)
     meter.watch(measures.MEMORY_REACH, buffer.reach_secs)
+    meter.watch(measures.LOG_REACH, lambda: buffer.log.reach_secs(time.time()))
     meter.watch(measures.TIME_AHEAD, lambda: buffer.ahead_secs(round(time.time() * 1000)))
     meter.watch(measures.MEMORY_KEPT, lambda: memory.kept)
     meter.watch(measures.MEMORY_DROPPED, lambda: memory.dropped)

@@ -21,13 +21,16 @@ cdef class Voter(Policy):
 
 
 cdef class Collector(Sampler):
+    cdef tuple _voters
     cdef tuple _lucky
     cdef bint _least
     cdef bint _lucky_drops
     cdef Chosen _one_die
 
-    @cython.locals(place="Py_ssize_t", voter=Voter, named=Voter, dropping=Voter, ballot=Vote, answer=int, certain=bint)
+    @cython.locals(place="Py_ssize_t", voter=Voter, named=Voter, dropping=Voter, certain=bint)
     cpdef decide(self, Trace trace)
+    @cython.locals(answer=int)
+    cdef int _asked(self, Py_ssize_t place, Voter voter, Trace trace) except -1
     @cython.locals(voter=Voter, rate=double, highest=double)
     cdef double _rate(self, Trace trace) except -1
     cdef bint _is_weighted(self, Trace trace) except -1

@@ -51,12 +51,13 @@ class Collector(Sampler):
     policies after the first that samples are not asked. It changes only the name.
     """
 
-    __slots__ = ("_least", "_lucky", "_lucky_drops", "_one_die")
+    __slots__ = ("_least", "_lucky", "_lucky_drops", "_one_die", "_voters")
 
     def __init__(
         self, voters: Sequence[Voter], router: Router | None = None, *, least: bool = False, first_match: bool = False
     ) -> None:
         super().__init__(voters, router)
+        self._voters = tuple(voters)
         self._least = least and not first_match
         self._lucky = tuple(voter for voter in voters if voter.ballot.by_chance and not voter.drops)
         self._lucky_drops = any(voter.ballot.by_chance for voter in voters if voter.drops)
@@ -69,22 +70,16 @@ class Collector(Sampler):
         dropping: Voter | None = None
         named: Voter | None = None
         certain = False
-        for place, voter in enumerate(self.policies):
-            ballot = voter.ballot
-            answer = ballot.of(trace)
-            if answer == _TRUE:
-                self.note(place, _REFUSES if voter.drops else _KEEPS)
-            elif answer == _ERROR:
-                self.note(place, _FAILS)
-            if answer != _TRUE:
+        for place, voter in enumerate(self._voters):
+            if self._asked(place, voter, trace) != _TRUE:
                 continue
             if voter.drops:
                 if dropping is None:
                     dropping = voter
             elif not certain:  # the threshold of a policy without chance is 0
-                if named is None or (self._least and ballot.threshold < named.ballot.threshold):
+                if named is None or (self._least and voter.ballot.threshold < named.ballot.threshold):
                     named = voter
-                certain = not ballot.by_chance
+                certain = not voter.ballot.by_chance
         if dropping is not None:
             return self.decision(trace, dropping.name, 0.0, keep=False)
         if named is None:
@@ -93,6 +88,15 @@ class Collector(Sampler):
         if certain:
             return self.decision(trace, named.name, 1.0, keep=True, weighted=not self._lucky_drops)
         return self.decision(trace, named.name, self._rate(trace), keep=True, weighted=self._is_weighted(trace))
+
+    def _asked(self, place: int, voter: Voter, trace: Trace) -> int:
+        """The policy's answer, which is noted."""
+        answer = voter.ballot.of(trace)
+        if answer == _TRUE:
+            self.note(place, _REFUSES if voter.drops else _KEEPS)
+        elif answer == _ERROR:
+            self.note(place, _FAILS)
+        return answer
 
     def _rate(self, trace: Trace) -> float:
         """The probability that one of the policies that choose by chance samples a trace like this one.

@@ -27,7 +27,7 @@ cdef class Always(Vote):
 
 
 cdef class Held(Vote):
-    cdef bint _inverted
+    cdef readonly bint inverted
     cdef Py_ssize_t _slot
     cdef Program _program
 

@@ -61,7 +61,7 @@ class Held(Vote):
 
     def __init__(self, ask: Ask, *, inverted: bool = False) -> None:
         super().__init__([ask])
-        self._inverted = inverted
+        self.inverted = inverted
         self._slot = 0
         self._program = ASKS_NOTHING
 
@@ -73,7 +73,7 @@ class Held(Vote):
     def of(self, trace: Trace) -> int:
         """See Vote."""
         answer = self._program.answer(trace.facts, self._slot)
-        if self._inverted and answer != _ERROR:
+        if self.inverted and answer != _ERROR:
             return _TRUE - answer
         return answer
 

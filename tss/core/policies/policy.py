@@ -22,9 +22,7 @@ class Policy:
     never acts.
     """
 
-    def __init__(
-        self, name: str, asks: tuple[Ask, ...] = (), *, says: float = ABSTAIN, shadow: bool = False
-    ) -> None:
+    def __init__(self, name: str, asks: tuple[Ask, ...] = (), *, says: float = ABSTAIN, shadow: bool = False) -> None:
         self.name = name
         self.asks = asks
         self.says = says

@@ -60,7 +60,7 @@ async def run(
     """Serve until cancelled. Raises CannotListen before it reports its ports."""
     pages = Pages(facts, trio.current_time())
     with ExitStack() as open_sockets:
-        sites: list[tuple[str, socket.socket, Mapping[str, Page], Mapping[str, Admin]]] = []
+        sites: list[tuple[str, socket.socket, Mapping[str, Page], dict[str, Admin]]] = []
         ports: dict[str, int | None] = {"health": None, "metrics": None}
         if settings.enable_health_check:
             sock = open_sockets.enter_context(
