@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 
 from tss.settings.errors import did_you_mean, nearest
-from tss.settings.kinds.kind import FILLED, Kind, collect, list_of, refused
+from tss.settings.kinds.kind import FILLED, Kind, refused
 
 
 def read_text(raw: object, allowed: str, at: str = "") -> str:
@@ -54,22 +54,6 @@ def choice(*names: str, aliases: Mapping[str, str] | None = None) -> Kind[str]:
     words = (*names, *(aliases or {}))
     spelled = dict.fromkeys(spelling for word in words for spelling in (word, word.lower(), word.upper()))
     return Kind(allowed, read, literal=True, schema={"type": "string", "enum": [*spelled]})
-
-
-MAX_ATTRIBUTE_KEYS = 64
-
-
-def _read_attribute_keys(raw: object) -> tuple[str, ...]:
-    if not isinstance(raw, list) or len(raw) > MAX_ATTRIBUTE_KEYS:
-        raise refused(raw, attribute_keys.allowed)
-    return tuple(collect((f"[{place}]", entry, filled.read) for place, entry in enumerate(raw)))
-
-
-attribute_keys = Kind(
-    f"a list of attribute keys, at most {MAX_ATTRIBUTE_KEYS}",
-    _read_attribute_keys,
-    schema=list_of(FILLED, MAX_ATTRIBUTE_KEYS),
-)
 
 
 def url(empty: bool = False, suffix_added: str = "") -> Kind[str]:

@@ -4,7 +4,7 @@ from attrs import Factory, frozen
 
 from tss.settings.keys import key
 from tss.settings.kinds.numbers import port, truth
-from tss.settings.kinds.texts import attribute_keys, choice, filled, token
+from tss.settings.kinds.texts import choice, filled, token
 
 OFF, LOCAL, TOKEN, OPEN = "off", "local", "token", "open"
 """Who may read what the pages under /api say of traces."""
@@ -39,10 +39,5 @@ class Observability:
         "connects over the loopback interface, as `kubectl port-forward` does; a proxy beside the daemon counts as local. `token`: "
         "whoever sends `readToken`. `open`: everybody who reaches the port.",
         default_doc="`token` if there is a `readToken`; else `local`",
-    )
-    show_attributes: tuple[str, ...] = key(
-        (),
-        attribute_keys,
-        "Keys of the attributes whose values may be shown in the reasons of decisions. The values of all others stay hidden.",
     )
     service_name: str = key("tail-sampling-selector", filled, "Name of the service in logs and metrics.")

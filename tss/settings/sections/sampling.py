@@ -82,13 +82,6 @@ class Sampling:
         "Write the sampling threshold `ot=th` into the trace state of each kept span, so that receivers can count how many "
         "spans it stands for (weights.md). With false, spans leave byte for byte as they came.",
     )
-    annotate: bool = key(
-        False,
-        truth,
-        "Write on each kept span why its trace was kept, as attributes: `tailsampling.policy` as the Collector does, and `tss.policy`, "
-        "`tss.rate`, `tss.reason` and `tss.ruleset` ([why.md](why.md)). With false, spans get no attributes.",
-    )
-
     @property
     def plan(self) -> Plan | None:
         """What a Collector's section says; None if there is none."""
