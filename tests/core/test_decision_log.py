@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from tests.core.spans import record, trace_id
+from tests.core.spans import lone, record, trace_id
 from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import FAILS, KEEPS, REFUSES, SILENT, Sampler
 from tss.core.decision import Decision, Reason, Verdict
@@ -42,7 +42,7 @@ def part(id: bytes) -> Fragment:
 
 def closed(id: bytes) -> Trace:
     trace = Trace(id, HOME, 0)
-    trace.absorb(part(id))
+    trace.absorb(lone(part(id)), 0)
     trace.reason, trace.closed_ms = Reason.ROOT_QUIET, 1000 * NOW_SECS
     return trace
 

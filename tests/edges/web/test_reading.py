@@ -44,7 +44,7 @@ def lookup() -> TraceLookup:
     home = Partition(7, 0, 1 << 60)
     buffer.add(home, record(0, NOW_SECS, fragment(1, (0, 1), root=True, errors=1, ms=6)), 0)
     buffer.add(home, record(1, NOW_SECS, fragment(2, root=True)), 0)
-    buffer.add(home, record(2, NOW_SECS + 40, fragment(3, root=True)), 0)
+    buffer.add(home, record(2, NOW_SECS + 30, fragment(3, root=True)), 0)
     buffer.log.now_secs = NOW_SECS + 41
     evaluate(buffer.take(), sampler, buffer)
     found = TraceLookup("pod-1", lambda: NOW_SECS + 100.0)

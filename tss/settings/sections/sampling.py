@@ -82,6 +82,7 @@ class Sampling:
         "Write the sampling threshold `ot=th` into the trace state of each kept span, so that receivers can count how many "
         "spans it stands for (weights.md). With false, spans leave byte for byte as they came.",
     )
+
     @property
     def plan(self) -> Plan | None:
         """What a Collector's section says; None if there is none."""
