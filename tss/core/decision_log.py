@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False
-"""The log of the last decisions, kept and dropped: what `GET /api/traces/ID` and `tss why` read.
+"""The log of the last decisions, kept and dropped: what `GET /api/traces/ID` reads.
 
 An entry takes 53 bytes, and 4 more for each 16 policies. The oldest entries go when the log is full.
 """

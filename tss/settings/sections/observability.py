@@ -29,7 +29,7 @@ class Observability:
     read_token: str = key(
         "",
         token,
-        "Token for the pages under /api, such as /api/traces/ID (`Authorization: Bearer`). `tss why` sends it.",
+        "Token for the pages under /api, such as /api/traces/ID (`Authorization: Bearer`).",
         secret=True,
     )
     read: str = key(
