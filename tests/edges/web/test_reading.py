@@ -84,7 +84,7 @@ async def test_the_answer_says_what_was_decided_and_why() -> None:
     assert (found["closedAt"], found["decidedAt"]) == ("2023-11-14T22:13:50Z", "2023-11-14T22:14:01Z")
     [found] = dropped.json()["decisions"]
     assert (found["verdict"], found["policy"], found["rate"]) == ("drop", "default", 0.1)
-    assert found["because"].startswith("it applies to every trace; 10 % of such traces are kept: its randomness 0000")
+    assert found["because"].startswith("it applies to every trace; 10 % of such traces are kept: its randomness ")
     assert found["randomness"] < found["threshold"]
     assert waits.status_code == 200 and waits.json()["state"] == "open"
     assert waits.json()["open"]["spans"] == 1 and waits.json()["decisions"] == []
