@@ -11,6 +11,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "check the settings and show which ones are in force",
     "explain": "what each policy says of the traces in a file",
     "policies": "show, change and roll back the policies of a running daemon",
+    "why": "what was decided about a trace, and why",
     "force": "rules that keep or drop matching traces for a while",
     "release": "send the traces that an exporter refused to the dead letters",
     "import": "write a Collector's tail sampling policies in our own form",
