@@ -43,7 +43,7 @@ def part(id: bytes) -> Fragment:
 def closed(id: bytes) -> Trace:
     trace = Trace(id, HOME, 0)
     trace.absorb(lone(part(id)), 0)
-    trace.reason, trace.closed_ms = Reason.ROOT_QUIET, 1000 * NOW_SECS
+    trace.reason, trace.closed_second = Reason.ROOT_QUIET, NOW_SECS
     return trace
 
 

@@ -96,7 +96,7 @@ def ask_all(urls: Sequence[SplitResult], trace_id: str, token: str) -> list[Answ
     """The answers of all replicas, in the order of their addresses. Raises Trouble if a name has no address."""
     addresses = [(url, address) for url in urls for address in _addresses(url)][:MOST_REPLICAS]
     with ThreadPoolExecutor(min(AT_ONCE, len(addresses))) as pool:
-        return list(pool.map(lambda each: _ask(*each, trace_id, token), addresses))
+        return list(pool.map(lambda each: _ask(each[0], each[1], trace_id, token), addresses))
 
 
 def _addresses(url: SplitResult) -> list[str]:

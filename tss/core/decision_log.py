@@ -136,7 +136,7 @@ class Chunk:
             duration = min(duration // 1000, _LOW)
             marks = marks | _IN_MS
         self._durations[at] = duration
-        closed = trace.closed_ms // 1000
+        closed = trace.closed_second
         self._closed[at] = min(max(closed, 0), _LOW)
         self._decided[at] = now_secs
         self._spans[at] = min(trace.spans, _LOW)

@@ -36,6 +36,7 @@ from tss.core.policies.probability import randomness
 
 MOST_CHARS = 300  # of a condition's text
 FORCE = "force:"
+UNKNOWN_RULES = "unknown_rules"
 
 CLOSED = {
     Reason.ROOT_QUIET: "its root had arrived, no parent was missing, and no more spans came for app.rootQuietSecs",
@@ -93,7 +94,7 @@ def document(entry: Entry) -> dict[str, object]:
 
 def ruleset_of(decision: Decision, entry: Entry) -> str:
     """The fingerprint of the ruleset that decided; empty if it is not known."""
-    return str(getattr(decision, "ruleset", "") or getattr(entry.sampler, "ruleset", ""))
+    return decision.ruleset or entry.sampler.ruleset
 
 
 def votes_of(policies: Sequence[Policy], heard: Sequence[Voice], numbers: Numbers) -> list[dict[str, object]]:
@@ -120,6 +121,10 @@ def because(
         return f"the force rule {decision.policy.removeprefix(FORCE)} matched"
     if decision.policy == NONE:
         return "no policy matched" if not decision.rate else "no policy sampled it by chance"
+    if decision.policy == UNKNOWN_RULES:
+        return (
+            "the ruleset that was in force when it closed is not known here, or its spans cannot be read again for it"
+        )
     if not decision.policy:
         return "another replica had dropped it, and does not tell why"
     known = {voice.policy: policy for policy, voice in zip(policies, heard, strict=False)}
