@@ -43,7 +43,8 @@ class FakeMeter:
         self.watched.pop((measure.name, labels), None)
 
     def watch(self, measure: Measure, read: ReadGauge, *labels: str) -> None:
-        self._hold_against_table(measure, labels, MetricType.GAUGE)
+        self._hold_against_table(measure, labels, measure.kind)
+        assert measure.kind is not MetricType.HISTOGRAM
         assert (measure.name, labels) not in self.watched, f"{measure.name}{labels} is watched twice"
         self.watched[measure.name, labels] = read
 
@@ -52,12 +53,18 @@ class FakeMeter:
     def counted(self, measure: Measure, *labels: str) -> float:
         """The counter's value; without labels the sum over all of them."""
         if labels or not measure.labels:
-            return self.counters.get((measure.name, labels), 0)
-        return sum(value for (name, _), value in self.counters.items() if name == measure.name)
+            return self._value((measure.name, labels))
+        return sum(self._value(series) for series in {**self.counters, **self.watched} if series[0] == measure.name)
 
     def by_label(self, measure: Measure) -> dict[tuple[str, ...], float]:
         """The counter's values by labels."""
-        return {labels: value for (name, labels), value in self.counters.items() if name == measure.name and value}
+        found = {
+            series: self._value(series) for series in {**self.counters, **self.watched} if series[0] == measure.name
+        }
+        return {labels: value for (_, labels), value in found.items() if value}
+
+    def _value(self, series: tuple[str, tuple[str, ...]]) -> float:
+        return self.watched[series]() if series in self.watched else self.counters.get(series, 0)
 
     @staticmethod
     def _hold_against_table(measure: Measure, labels: tuple[str, ...], kind: MetricType) -> None:

@@ -322,6 +322,15 @@ def _the_meter_tells_the_truth(world: World, life: Incarnation) -> Iterator[str]
             meter.counted(measures.LATE_SPANS) + meter.counted(measures.DUPLICATE_SPANS),
         ),
     ]
+    settled = meter.counted(measures.DECIDED_SPANS) + meter.counted(measures.LATE_SPANS)
+    decided = sum(life.decided.values())
+    expected += [
+        ("spans by policy", settled, meter.counted(measures.POLICY_SPANS)),
+        ("traces by policy", decided, meter.counted(measures.POLICY_KEPT) + meter.counted(measures.POLICY_DROPPED)),
+        ("traces by service", decided, meter.counted(measures.SERVICE_TRACES)),
+        ("kept by service", meter.counted(measures.POLICY_KEPT), meter.counted(measures.SERVICE_KEPT)),
+        ("bytes by service", meter.counted(measures.POLICY_BYTES), meter.counted(measures.SERVICE_BYTES_IN)),
+    ]
     expected += [
         (
             f"exported to {destination.name}",

@@ -20,6 +20,7 @@ from tss.core.memory import Kept, Memory
 from tss.core.otlp import Records
 from tss.core.parked import Summary
 from tss.core.partition import Partition
+from tss.core.tally import MOST_SERVICES
 from tss.core.trace import TRACE_BYTES, Trace
 from tss.daemon import wiring
 from tss.state.lane import Lane
@@ -96,7 +97,14 @@ class WatchedBuffer(Buffer):
     """The buffer itself, and a diary."""
 
     def __init__(
-        self, limits: Limits, waits: Waits, memory: Memory, *, observed: bool = False, program: Program = ASKS_NOTHING
+        self,
+        limits: Limits,
+        waits: Waits,
+        memory: Memory,
+        *,
+        observed: bool = False,
+        program: Program = ASKS_NOTHING,
+        most_services: int = MOST_SERVICES,
     ) -> None:
         self.hearing = HEARING.get()
         theirs = self.hearing.waits
@@ -106,6 +114,7 @@ class WatchedBuffer(Buffer):
             memory,
             observed=observed,
             program=program,
+            most_services=most_services,
         )
         self.life = LIVING.get()
         self.life.buffer = self

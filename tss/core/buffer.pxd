@@ -4,9 +4,11 @@ cimport cython
 from tss.core.conditions.program cimport Program
 from tss.core.decision_log cimport DecisionLog
 from tss.core.memory cimport Kept, Memory
+from tss.core.names cimport Names
 from tss.core.opentraces cimport OpenTraces
 from tss.core.otlp.records cimport Records as CRecords, Row  # renamed: in buffer.py, Records is one of two classes
 from tss.core.partition cimport Partition
+from tss.core.tally cimport Tally
 from tss.core.trace cimport Trace
 
 
@@ -34,6 +36,8 @@ cdef class Buffer:
     cdef long long _max_trace_spans
     cdef long long _max_trace_bytes
     cdef Program _program
+    cdef Names _names
+    cdef readonly Tally tally
     cdef readonly OpenTraces _open
     cdef Trace _next_look
     cdef long long _fragments

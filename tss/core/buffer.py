@@ -13,12 +13,14 @@ from tss.core.decision_log import DecisionLog
 from tss.core.errors import LawBroken
 from tss.core.ledger import CHUNK_RECORDS
 from tss.core.memory import KEPT, UNDECIDED, UNKNOWN, Kept, Memory
+from tss.core.names import OTHER, Names
 from tss.core.opentraces import OpenTraces
 from tss.core.otlp import Records, Scanner
 from tss.core.packing import Packed, Packer
 from tss.core.parked import Summary, facts_of
 from tss.core.partition import Partition
 from tss.core.streamtime import NO_TIME
+from tss.core.tally import MOST_SERVICES, Tally
 from tss.core.trace import Trace
 
 QUIET_MS = 2_000  # a trace is packed after this much stream time without a span: its next span may take long
@@ -47,7 +49,7 @@ class Limits:
     - 5 for the decision memory
     - 4 for polled records that are not in the buffer yet
     - 4 for the log of the last decisions
-    - 2 for the traces that are kept as examples
+    - 2 for the traces that are kept as examples, and for the names of services and root spans
     - 1 for samples to train a dictionary
 
     In normal operation only the share of open traces causes early decisions. Its use depends only on the records and
@@ -107,6 +109,11 @@ class Limits:
         return self.max_bytes // 64
 
     @property
+    def name_bytes(self) -> int:
+        """Above this, new names of services and root spans are counted as one, at most 1 MiB."""
+        return min(1 << 20, self.max_bytes // 256)
+
+    @property
     def sample_bytes(self) -> int:
         """Above this, no more samples are taken for a dictionary. Training needs at least 256 KiB."""
         return max(1 << 18, self.max_bytes // 64)
@@ -119,7 +126,7 @@ class Limits:
     @property
     def reservoir_bytes(self) -> int:
         """The limit of the traces that are kept as examples."""
-        return self.max_bytes * 2 // 64
+        return self.max_bytes * 2 // 64 - self.name_bytes
 
 
 @attrs.frozen
@@ -174,13 +181,20 @@ class Buffer:
     __slots__ = (
         "_absurd", "_closing", "_decision_wait_ms", "_duplicate_spans", "_fragments", "_given_up", "_inactivity_ms", "_late_dropped_spans", "_max_closed_bytes",
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
-        "_max_trace_bytes", "_max_trace_spans", "_next_look", "_noted", "_noted_bytes", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_program", "_records",
+        "_max_trace_bytes", "_max_trace_spans", "_names", "_next_look", "_noted", "_noted_bytes", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_program", "_records",
         "_replayed", "_root_quiet_ms", "_root_wait_ms", "_shortest_wait_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "log", "memory",
-        "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes", "remembered_bytes",
+        "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes", "remembered_bytes", "tally",
     )  # fmt: skip
 
     def __init__(
-        self, limits: Limits, waits: Waits, memory: Memory, *, observed: bool = False, program: Program = ASKS_NOTHING
+        self,
+        limits: Limits,
+        waits: Waits,
+        memory: Memory,
+        *,
+        observed: bool = False,
+        program: Program = ASKS_NOTHING,
+        most_services: int = MOST_SERVICES,
     ) -> None:
         """``program`` is that of traces that are taken over, where theirs is not known."""
         self.limits = limits
@@ -188,6 +202,8 @@ class Buffer:
         self.log = DecisionLog(limits.log_bytes)
         self.packer = Packer(limits.sample_bytes)
         self.remembered_bytes = 0  # of the scanner's answers to values that it has met
+        self._names = Names(limits.name_bytes)
+        self.tally = Tally(self._names, most_services)
         self.polled_bytes = 0  # of records that were fetched or polled, and are not in the buffer yet
         self.open_spans = 0
         self.open_bytes = 0
@@ -380,6 +396,7 @@ class Buffer:
             "decision_log": self.log.held_bytes,
             "polled": self.polled_bytes + NOTED_BYTES * len(self._noted) + self._noted_bytes,
             "samples": self.packer.sample_bytes,
+            "counts": self.tally.held_bytes,
             "recalled": self.recalled_bytes,
             "answers": self.remembered_bytes,
         }
@@ -421,6 +438,8 @@ class Buffer:
                 continue
             trace = Trace(trace_id, partition, summary.first_offset)
             trace.take_over(summary, rules, (programs or {}).get(summary.program, self._program))
+            trace.service = self._names.services.number(summary.service.encode())
+            trace.root_name = self._names.roots.number(summary.root_name.encode())
             self._open.add(trace)
             self.open_bytes += trace.size
             self.open_spans += trace.spans
@@ -452,6 +471,19 @@ class Buffer:
             trace = trace.newer
         self._next_look = trace
         return found
+
+    def leave(self, trace: Trace) -> tuple[Summary, list[bytes | Packed]]:
+        """Begin to park the spans that the trace holds. Returns its summary with its names, and the chunks to write."""
+        summary, chunks = trace.leave()
+        return attrs.evolve(summary, service=self.service_of(trace), root_name=self.root_of(trace)), chunks
+
+    def service_of(self, trace: Trace) -> str:
+        """The name of the trace's service; empty if it is unknown."""
+        return self._names.services.texts[trace.service] if trace.service > OTHER else ""
+
+    def root_of(self, trace: Trace) -> str:
+        """The name of the trace's root span; empty if it is unknown."""
+        return self._names.roots.texts[trace.root_name] if trace.root_name > OTHER else ""
 
     def park(self, trace: Trace) -> None:
         """Redis has the spans that the trace was to park: release them here.
@@ -595,6 +627,7 @@ class Buffer:
         self.log.follow(trace)
         for each in self._together(trace):
             self._late_dropped_spans += each.held_spans
+            self.tally.drop_late(each.service, each.held_spans, each.payload_bytes)
             if self._notes_late:
                 self._note_uncounted(each)
             self.settle(each)
@@ -769,6 +802,7 @@ class Buffer:
             else:
                 self._traces += 1
         self.open_bytes += trace.absorb(records, at, records.program)
+        trace.name(records.payload(at), records.fragment(at).has_root, self._names)
         self.open_spans += spans
         if not settled:
             self.open_bytes += trace.hold(partition, offset, records, at)
@@ -838,6 +872,9 @@ class Buffer:
         if not settled:
             self._late_dropped_spans += records.fragment(at).spans
             self.log.late(trace_id, records.fragment(at).spans)
+            payload = records.payload(at)
+            self._names.look(payload, records.fragment(at).has_root)
+            self.tally.drop_late(self._names.service, records.fragment(at).spans, len(payload))
             if self._notes_late:
                 self._noted.append((trace_id, [records.payload(at)]))
         return True
@@ -872,6 +909,7 @@ class Buffer:
         late = Trace(records.trace_id(at), partition, offset)
         late.late = True
         late.absorb(records, at, records.program)
+        late.name(records.payload(at), records.fragment(at).has_root, self._names)
         late.forget_lineage()
         late.hold(partition, offset, records, at)
         late.take_off()

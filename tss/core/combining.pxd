@@ -21,6 +21,7 @@ cdef class Sampler:
     cdef readonly unsigned int[::1] votes
     cdef tuple _shadows
     cdef bint _first
+    cdef int _counts
     cdef double _last_rate
     cdef long long _last_threshold
     cdef Router _router
@@ -33,6 +34,7 @@ cdef class Sampler:
     cpdef forget_votes(self)
     cpdef note(self, Py_ssize_t place, unsigned int said)
     cdef _decided(self, Trace trace, name, double rate)
+    cpdef foresee(self, Trace trace)
     @cython.locals(policy=Policy, policies=tuple, found=list)
     cpdef list shadowed(self, Trace trace)
     @cython.locals(policy=Policy, vote=double, rate=double, abstain=double, drop=double)

@@ -42,7 +42,7 @@ class Sampler:
     """
 
     __slots__ = (
-        "_first", "_known", "_last_rate", "_last_threshold", "_made_count", "_router", "_shadows", "policies",
+        "_counts", "_first", "_known", "_last_rate", "_last_threshold", "_made_count", "_router", "_shadows", "policies",
         "program", "ruleset", "shadows", "votes",
     )  # fmt: skip
 
@@ -70,6 +70,7 @@ class Sampler:
         self._router = router
         self._known: dict[str, list[_Known]] = {}  # by policy, one object per distinct decision; there are few
         self._made_count = 0
+        self._counts = 1  # 0: votes are not counted
 
     def decide(self, trace: Trace) -> Decision:
         """The decision for a closed trace. It depends only on the trace's summary. Raises LawBroken if the trace is open.
@@ -81,8 +82,10 @@ class Sampler:
         self.forget_votes()
         for place, policy in enumerate(self.policies):
             vote = policy.vote(trace)
+            policy.evaluated += self._counts
             if vote == abstain:
                 continue
+            policy.matched += self._counts
             self.note(place, _REFUSES if vote == drop else _FAILS if vote == failed else _KEEPS)
             if settled or policy.shadow:
                 continue
@@ -102,6 +105,14 @@ class Sampler:
     def note(self, place: int, said: int) -> None:
         """The policy in this place said so."""
         self.votes[place >> 4] |= said << ((place & 15) * 2)
+
+    def foresee(self, trace: Trace) -> Decision:
+        """The same as `decide`, but the votes are not counted: the trace is decided again, or is no trace of ours."""
+        self._counts = 0
+        try:
+            return self.decide(trace)
+        finally:
+            self._counts = 1
 
     def shadowed(self, trace: Trace) -> list[tuple[str, bool]]:
         """The name of each shadow policy that votes on the trace, and whether the trace would be kept if that policy acted."""

@@ -13,6 +13,8 @@ from tss.core.decision import Decision, Reason, Verdict
 from tss.core.decision_log import REPLAYED, RESTED, UNASKED, DecisionLog
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.judging import Judge
+from tss.core.policies.policy import Policy
+from tss.core.tally import Tally
 from tss.core.trace import Trace
 
 if TYPE_CHECKING:
@@ -34,18 +36,29 @@ class Evaluated:
     ended: list[Trace] = attrs.field(factory=list)  # all other traces
     decided: dict[Decision, int] = attrs.field(factory=dict)  # traces
     decided_spans: dict[Decision, int] = attrs.field(factory=dict)
+    decided_bytes: dict[Decision, int] = attrs.field(factory=dict)
     late_spans: dict[Decision, int] = attrs.field(factory=dict)
+    late_bytes: dict[Decision, int] = attrs.field(factory=dict)
     shadowed: dict[tuple[str, bool, bool], int] = attrs.field(factory=dict)
     """Traces by a shadow policy that votes on them, whether they are kept, and whether they would be if it acted."""
     unknown: dict[str, int] = attrs.field(factory=dict)
     """Traces without a decision of their own, by what was missing: see `Judge.why`."""
+    samplers: dict[Sampler, None] = attrs.field(factory=dict)  # of other rulesets than the one in force
     delays_secs: list[float] = attrs.field(factory=list)  # stream time from the first record to the closing
 
-    def count(self, decision: Decision | None, traces: int, spans: int) -> None:
-        """Add these traces and spans to the counts of the decision. None: nothing to add."""
+    def count(self, decision: Decision | None, traces: int, spans: int, size: int) -> None:
+        """Add these traces, spans and bytes to the counts of the decision. None: nothing to add."""
         if decision is not None:
             self.decided[decision] = self.decided.get(decision, 0) + traces
             self.decided_spans[decision] = self.decided_spans.get(decision, 0) + spans
+            self.decided_bytes[decision] = self.decided_bytes.get(decision, 0) + size
+
+    def add_to(self, tally: Tally) -> None:
+        """Add what was decided to the counts by policy."""
+        for decision, count in self.decided.items():
+            tally.count(decision, count, self.decided_spans[decision], self.decided_bytes[decision])
+        for decision, count in self.late_spans.items():
+            tally.count(decision, 0, count, self.late_bytes[decision])
 
     def count_shadows(self, shadowed: Sequence[tuple[str, bool]], keeps: bool) -> None:
         """Add a trace to the counts of the shadow policies that vote on it."""
@@ -69,7 +82,13 @@ def evaluate(
     found = Evaluated()
     log = buffer.log
     kept, ended, delays = found.kept, found.ended, found.delays_secs
-    last, traces, spans = None, 0, 0  # counted in runs, because mostly a trace has the same decision as the one before
+    tally = buffer.tally
+    last, traces, spans, size = (
+        None,
+        0,
+        0,
+        0,
+    )  # counted in runs, because mostly a trace has the same decision as the one before
     for trace in batch:
         if trace.decision is None:
             together = buffer.decided(trace, _decide(trace, sampler, enforcer, judge, found, log))
@@ -83,18 +102,24 @@ def evaluate(
                 kept.append(each)
             else:
                 ended.append(each)
+            tally.decided(each)
             if each.late:
                 log.late(each.trace_id, each.held_spans)
                 found.late_spans[each.decision] = found.late_spans.get(each.decision, 0) + each.held_spans
+                found.late_bytes[each.decision] = found.late_bytes.get(each.decision, 0) + each.payload_bytes
                 continue
             if each.decision is not last:
-                found.count(last, traces, spans)
-                last, traces, spans = each.decision, 0, 0
+                found.count(last, traces, spans, size)
+                last, traces, spans, size = each.decision, 0, 0, 0
             traces += 1
             spans += each.held_spans
+            size += each.payload_bytes
             if each.first_ms >= 0 and each.closed_ms >= 0:
                 delays.append((each.closed_ms - each.first_ms) / 1000)
-    found.count(last, traces, spans)
+    found.count(last, traces, spans, size)
+    found.add_to(tally)
+    for used in (sampler, *found.samplers):
+        tally.take_votes(used.policies)
     return found
 
 
@@ -117,9 +142,14 @@ def _decide(
             unknown = UNKNOWN_RULES[trace.reason or Reason.OTHER]
             log.add(trace, unknown, sampler, marks | UNASKED)
             return unknown
+        if chosen is not sampler:
+            found.samplers[chosen] = None
         sampler = chosen
     forced = None if enforcer is None else enforcer.decide(trace, sampler)
-    decision = sampler.decide(trace)  # also if a rule decides, because the log has the votes of all policies
+    counted = trace.is_held()
+    decision = (
+        sampler.decide(trace) if counted else sampler.foresee(trace)
+    )  # also if a rule decides, because the log has the votes of all policies
     if forced is not None:
         log.add(trace, forced, sampler, marks)
         return forced
@@ -135,6 +165,12 @@ def _may_be_a_rest(trace: Trace) -> bool:
     if home.shelf is None:
         return False
     return not trace.is_complete() or trace.closed_ms - trace.start_ns // 1_000_000 > 1000 * home.replay.secs
+
+
+def vote_again(policy: Policy, traces: list[Trace]) -> None:
+    """Ask a policy for its votes on these decided traces, to measure how long it takes."""
+    for trace in traces:
+        policy.vote(trace)
 
 
 def observe(

@@ -52,7 +52,7 @@ class Meter(Protocol):
         """Stop showing the series with these labels, because the partition or component no longer exists."""
 
     def watch(self, measure: Measure, read: ReadGauge, *labels: str) -> None:
-        """Call ``read`` for the value of a gauge at each scrape."""
+        """Call ``read`` for the value of a gauge, or of a counter, at each scrape. A counter never falls."""
 
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -120,6 +120,17 @@ LATE_SPANS = _counter("late_spans_total", "Late spans: they arrived after the de
 DUPLICATE_SPANS = _counter("duplicate_spans_total", "Spans of a kept trace that were read again although every destination already had them. They were settled and not sent again.")
 FORCED = _counter("force_decisions_total", "Traces decided by a force rule, by the rule's name. In `decisions_total` their policy is `force`. The name of a deleted rule stays until 200 other names have appeared.", "rule", "verdict")
 SHADOW_DECISIONS = _counter("shadow_decisions_total", "Decided traces that a policy with `mode: shadow` matches, by the policy, by the verdict that they got, and by the verdict that they would have got if this policy acted too. Traces that a force rule decided do not count.", "policy", "verdict", "would")
+POLICY_EVALUATED = _counter("policy_evaluated_total", "Traces on which the policy was asked to vote. A policy is not asked if an earlier one has decided.", "policy")
+POLICY_MATCHED = _counter("policy_matched_total", "Traces on which the policy voted: it did not abstain.", "policy")
+POLICY_KEPT = _counter("policy_kept_total", "Traces that the policy decided to keep. `force` stands for all force rules.", "policy")
+POLICY_DROPPED = _counter("policy_dropped_total", "Traces that the policy decided to drop. `none`: every policy abstained.", "policy")
+POLICY_SPANS = _counter("policy_spans_total", "Spans of the traces that the policy decided, late spans included, by verdict. `late` stands for the policy of late spans of dropped traces, because of such a trace only the verdict is remembered. The sum over all policies is every span that was read, without those read again and those not decided yet.", "policy", "verdict")
+POLICY_BYTES = _counter("policy_bytes_total", "Bytes of these spans, as they arrived (OTLP protobuf).", "policy", "verdict")
+POLICY_SECONDS = _counter("policy_seconds_total", "CPU time that the policy's votes took, estimated: some of them are measured once a second. What the policy asks of each span is answered in the scan and is not in it.", "policy")
+SERVICE_TRACES = _counter("service_traces_total", "Decided traces, by the service of their root span; without a root, of the first resource. `unknown_service`: it has no `service.name`. `tss.other`: services beyond observability.maxServices.", "service")
+SERVICE_KEPT = _counter("service_traces_kept_total", "Those of these traces that were kept.", "service")
+SERVICE_BYTES_IN = _counter("service_bytes_in_total", "Bytes of the spans of these traces as they arrived (OTLP protobuf), late spans included.", "service")
+SERVICE_BYTES_OUT = _counter("service_bytes_out_total", "Bytes of the spans of kept traces as they are sent, after duplicate spans were removed and similar ones merged. Each trace counts once, whatever the number of destinations, in OTLP protobuf before compression.", "service")
 FORCE_RULES = _gauge("force_rules_current", "Force rules that are known and not expired, whether enabled or not.")
 FORCE_READS = _counter("force_rules_reads_total", "Attempts to read the force rules from Redis, by result. With `away` (Redis did not answer) the known rules stay in force until they expire.", "result")
 RELOADS = _counter("reloads_total", "Attempts to bring changed policies into use, by source (start, file, signal, api, rollback, redis: a change that another replica made) and by outcome: accepted, unchanged, refused (an error in them; the old ones stay), away (Redis did not answer).", "source", "outcome")

@@ -19,6 +19,7 @@ from zstandard import ZstdError
 
 from tss.core.conditions.program import Program
 from tss.core.errors import Lost
+from tss.core.names import MAX_CHARS
 from tss.core.otlp import Encoding, Scanner
 from tss.core.packing import Dictionary, Packed
 from tss.core.streamtime import NO_TIME
@@ -64,6 +65,8 @@ class Summary:
     forced: bytes = b""  # what the program of the force rules found
     rules: str = ""  # the fingerprint of this program; empty: there were no rules, or others for some of the spans
     leads_ms: tuple[int, int, int] = (0, 0, 0)  # of first_ms, last_ms and root_ms; see `Trace`
+    service: str = ""  # the names of `core/names.py`; empty: unknown
+    root_name: str = ""
 
     def to_bytes(self) -> bytes:
         """The bytes for Redis, without ``program`` and ``unscanned``."""
@@ -72,6 +75,7 @@ class Summary:
         fields |= {"root_ms": self.root_ms, "seen_bytes": self.seen_bytes, "facts": self.facts.hex()}
         fields |= {"forced": self.forced.hex(), "rules": self.rules} if self.rules else {}
         fields |= {"leads_ms": self.leads_ms} if any(self.leads_ms) else {}
+        fields |= {name: text for name, text in (("service", self.service), ("root_name", self.root_name)) if text}
         told = json.dumps(fields, separators=(",", ":")).encode()
         return b"".join([_HEAD.pack(VERSION, len(told), len(self.span_ids)), told, self.span_ids, self.missing])
 
@@ -90,6 +94,7 @@ class Summary:
             read |= {name: bytes.fromhex(told.get(name, "")) for name in ("facts", "forced")}
             read["rules"] = str(told.get("rules", ""))
             read["leads_ms"] = _leads(told.get("leads_ms", (0, 0, 0)))
+            read |= {name: str(told.get(name, ""))[:MAX_CHARS] for name in ("service", "root_name")}
             return cls(span_ids=body[size : size + seen], missing=body[size + seen :], **read)
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error) as error:
             raise Lost(f"the summary of a parked trace cannot be read: {str(error)[:200]!r}") from None

@@ -3,6 +3,7 @@
 cimport cython
 from tss.core.conditions.program cimport Program
 from tss.core.holds cimport Holds
+from tss.core.names cimport Names
 from tss.core.otlp.lineage cimport Lineage as CLineage  # renamed: in trace.py, Lineage is one of two classes
 from tss.core.otlp.records cimport Part, Records as CRecords
 from tss.core.progress cimport Progress
@@ -23,6 +24,8 @@ cdef class Trace:
     cdef readonly long long held_spans
     cdef readonly long long payload_bytes
     cdef readonly long long seen_bytes
+    cdef public int service
+    cdef public int root_name
     cdef readonly long long held_ms
     cdef readonly long long parked_to
     cdef readonly bint shelved
@@ -80,6 +83,7 @@ cdef class Trace:
     cpdef list chunks(self)
     @cython.locals(growth="long long", fragment="Part *", facts=bytes)
     cpdef long long absorb(self, CRecords records, Py_ssize_t at, Program program=*) except? -1
+    cpdef name(self, bytes payload, bint has_root, Names names)
     @cython.locals(before="long long", lineage=CLineage)
     cdef long long _relate(self, CRecords records, Py_ssize_t at) except? -1
     @cython.locals(mine=Program)

@@ -9,6 +9,7 @@ from typing import Any
 from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.decision import Decision, Reason
 from tss.core.holds import BYTES_BYTES, HOLDS_BYTES, RECORD_BYTES, Holds, spans_of
+from tss.core.names import UNKNOWN, Names
 from tss.core.otlp import Lineage, Records, join
 from tss.core.packing import Packed, Packer
 from tss.core.parked import NOWHERE, Summary
@@ -79,8 +80,10 @@ class Trace:
         "reason",
         "root_lead_ms",
         "root_ms",
+        "root_name",
         "rules",
         "seen_bytes",
+        "service",
         "shelved",
         "size",
         "spans",
@@ -108,6 +111,8 @@ class Trace:
         self.payload_bytes = 0  # of the held spans before packing, those in Redis included
         self.held_spans = 0  # in memory or Redis; ``spans`` also counts those read below the low water
         self.seen_bytes = 0  # of all ``spans``, as serialized TracesData
+        self.service = UNKNOWN  # the numbers of two names in the buffer's `Names`
+        self.root_name = UNKNOWN
         self.errors = 0
         self.start_ns = 0
         self.end_ns = 0
@@ -249,6 +254,16 @@ class Trace:
             growth += self._learn(program.fold(self.facts, facts))
         self.size += growth
         return growth
+
+    def name(self, payload: bytes, has_root: bool, names: Names) -> None:
+        """Learn the service and the name of the root span from a fragment, if they are not known yet."""
+        if has_root and not self.root_name:
+            if names.look(payload, True) or not self.service:
+                self.service = names.service
+                self.root_name = names.root
+        elif not self.service:
+            names.look(payload, False)
+            self.service = names.service
 
     def _relate(self, records: Records, at: int) -> int:
         lineage = self._lineage

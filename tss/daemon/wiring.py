@@ -122,7 +122,8 @@ def _weighs(settings: Settings) -> bool:
 def _buffer(settings: Settings, program: Program, *, shared: bool, observed: bool) -> Buffer:
     bounds = limits(settings)
     memory = Memory.within(bounds.memory_bytes, settings.app.decision_memory_secs, shared=shared)
-    return Buffer(bounds, waits_of(settings), memory, observed=observed, program=program)
+    most_services = settings.observability.max_services
+    return Buffer(bounds, waits_of(settings), memory, observed=observed, program=program, most_services=most_services)
 
 
 def waits_of(settings: Settings) -> Waits:

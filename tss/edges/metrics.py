@@ -67,8 +67,9 @@ class PrometheusMeter:
         self._by_kind[measure.kind][measure].series.pop(labels, None)
 
     def watch(self, measure: Measure, read: ReadGauge, *labels: str) -> None:
-        """Read this gauge at each exposition, in the thread that makes the exposition."""
-        (self._gauges.get((measure, labels)) or self._number(self._gauges, measure, labels)).read = read
+        """Read this gauge or counter at each exposition, in the thread that makes the exposition."""
+        numbers = self._counters if measure.kind is MetricType.COUNTER else self._gauges
+        (numbers.get((measure, labels)) or self._number(numbers, measure, labels)).read = read
 
     def show(self, pieces: Callable[[bool], Iterable[str]]) -> None:
         """Add a source that writes its own exposition: in OpenMetrics if its argument is true, else in the text format."""

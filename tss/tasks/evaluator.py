@@ -12,18 +12,47 @@ import trio
 
 from tss.core import measures
 from tss.core.buffer import Buffer
+from tss.core.combining import Sampler
 from tss.core.decision import Reason, Verdict
-from tss.core.evaluation import Evaluated, evaluate, observe, observe_late_dropped
+from tss.core.evaluation import Evaluated, evaluate, observe, observe_late_dropped, vote_again
 from tss.core.force import POLICY, Enforcer, Rulebook
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.judging import Judge
 from tss.core.measures import Meter
+from tss.core.tally import Tally
 from tss.core.trace import Trace
 from tss.state.debug_lines import DecisionLines
 from tss.state.rulesets import Rulesets
 from tss.state.sharing import ALONE, Memories
+from tss.state.tallying import show_new
 from tss.state.turns import Turns
 from tss.state.uncounted import Uncounted
+
+MEASURE_SECS = 1.0  # between two measurements of the policies' votes
+MEASURED_TRACES = 32  # some 2 us for each policy
+
+
+@attrs.define
+class VoteTimes:
+    """Measures how long a vote of each policy takes, once in a while."""
+
+    clock_ns: Callable[[], int] = time.perf_counter_ns
+    _due_ns: int = 0
+
+    def time(self, found: Evaluated, sampler: Sampler, tally: Tally) -> None:
+        """Let each policy vote once more on some traces of this batch, if it is time. The votes count nowhere."""
+        now_ns = self.clock_ns()
+        if now_ns < self._due_ns:
+            return
+        ours = [each for each in (*found.kept, *found.ended) if not each.late and each.knows(sampler.program)]
+        traces = ours[:MEASURED_TRACES]
+        if not traces:
+            return
+        self._due_ns = now_ns + round(MEASURE_SECS * 1e9)
+        for policy in sampler.policies:
+            began_ns = self.clock_ns()
+            vote_again(policy, traces)
+            tally.policy(policy.name).vote_secs = (self.clock_ns() - began_ns) / len(traces) / 1e9
 
 
 @attrs.frozen
@@ -42,6 +71,7 @@ class Deciding:
     clock: Callable[[], float] = time.time
     told: DecisionLines = attrs.field(factory=DecisionLines)
     turns: Turns = attrs.field(factory=Turns)  # the same for all evaluators
+    votes: VoteTimes = attrs.field(factory=VoteTimes)
     uncounted: Uncounted = attrs.field(default=attrs.Factory(lambda self: Uncounted(self.meter), takes_self=True))
 
     def enforcer(self) -> Enforcer | None:
@@ -74,6 +104,8 @@ class Deciding:
         if self.observers:
             observe(found, self.observers, self.uncounted)
         _show(found, self.meter)
+        show_new(self.buffer.tally, self.meter)
+        self.votes.time(found, self.rulesets.current.sampler, self.buffer.tally)
         self.told.tell(found.kept, found.ended)
         if found.ended:
             await self.memories.drop(found.ended)
@@ -99,7 +131,7 @@ class Deciding:
         if sampler is None:
             return False
         forced = None if enforcer is None else enforcer.decide(trace, sampler)
-        return (sampler.decide(trace) if forced is None else forced).keeps
+        return (sampler.foresee(trace) if forced is None else forced).keeps
 
     def __enter__(self) -> Self:
         return self

@@ -114,7 +114,7 @@ class Parker:
         shelf = home.shelf
         if shelf is None or shelf.lost or home.revoked or trio.current_time() < shelf.full_until:
             return False
-        leaving: list[Leaving] = [(trace, *trace.leave()) for trace in traces if trace.may_be_parked()]
+        leaving: list[Leaving] = [(trace, *self.buffer.leave(trace)) for trace in traces if trace.may_be_parked()]
         try:
             parcels = await _pack(leaving)
             unheard, shelf.unheard = shelf.unheard, shelf.unheard + 1

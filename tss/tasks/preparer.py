@@ -51,6 +51,7 @@ async def run(
                 for trace, job, each in zip(piece, jobs, found, strict=True):
                     if any(new.payload is not old for new, old in zip(each, job.parts, strict=True)):
                         await _rewrite(buffer, trace, each)
+            buffer.tally.sent(traces)
             await prepared.send(traces)
 
 

@@ -18,6 +18,7 @@ from tss.core.throttle import LogThrottle
 from tss.core.trace import Trace, weight
 from tss.state.assignments import Run
 from tss.state.keying import Keying
+from tss.state.tallying import show_new
 from tss.state.uncounted import Uncounted
 from tss.tasks.consumer import Batch
 
@@ -190,5 +191,6 @@ def show(buffer: Buffer, meter: Meter) -> None:
     ):
         if amount:
             meter.count(measure, amount)
+    show_new(buffer.tally, meter)
     if counts.late_dropped_spans:
         meter.count(measures.LATE_SPANS, counts.late_dropped_spans, "drop")

@@ -71,8 +71,10 @@ class Collector(Sampler):
         named: Voter | None = None
         certain = False
         for place, voter in enumerate(self._voters):
+            voter.evaluated += self._counts
             if self._asked(place, voter, trace) != _TRUE:
                 continue
+            voter.matched += self._counts
             if voter.drops:
                 if dropping is None:
                     dropping = voter

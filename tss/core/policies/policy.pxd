@@ -8,6 +8,9 @@ cdef class Policy:
     cdef readonly tuple asks
     cdef readonly double says
     cdef readonly bint shadow
+    cdef public long long evaluated
+    cdef public long long matched
 
     cpdef bind(self, program)
+    cpdef forget_votes(self)
     cpdef double vote(self, Trace trace) except? -3

@@ -27,12 +27,18 @@ class Policy:
         self.asks = asks
         self.says = says
         self.shadow = shadow
+        self.evaluated = 0  # votes since `forget_votes`, as the sampler counts them
+        self.matched = 0  # those of them that were no abstention
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}{', shadow' if self.shadow else ''}>"
 
     def bind(self, program: Program) -> None:
         """Keep the program, and its slots for ``asks``. The sampler calls it once, before the first vote."""
+
+    def forget_votes(self) -> None:
+        """Count votes from 0 again."""
+        self.evaluated = self.matched = 0
 
     def vote(self, trace: Trace) -> float:
         """The probability in [0, 1] with which to keep traces like this one, or ABSTAIN, DROP or FAILED."""

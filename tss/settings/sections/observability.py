@@ -3,7 +3,7 @@
 from attrs import Factory, frozen
 
 from tss.settings.keys import key
-from tss.settings.kinds.numbers import port, truth
+from tss.settings.kinds.numbers import port, truth, whole
 from tss.settings.kinds.texts import choice, filled, token
 
 OFF, LOCAL, TOKEN, OPEN = "off", "local", "token", "open"
@@ -39,5 +39,10 @@ class Observability:
         "connects over the loopback interface, as `kubectl port-forward` does; a proxy beside the daemon counts as local. `token`: "
         "whoever sends `readToken`. `open`: everybody who reaches the port.",
         default_doc="`token` if there is a `readToken`; else `local`",
+    )
+    max_services: int = key(
+        200,
+        whole(0, 2_000),
+        "How many services have series of their own in `service_traces_total` and its like: the first that are met. The others are counted together as `tss.other`.",
     )
     service_name: str = key("tail-sampling-selector", filled, "Name of the service in logs and metrics.")
