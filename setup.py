@@ -20,6 +20,7 @@ TYPED = (
     "core/compression/outline",
     "core/conditions/program",
     "core/decision_log",
+    "core/decision_rows",
     "core/duplicates",
     "core/evaluation",
     "core/firstmet",

@@ -14,6 +14,7 @@ from jsonschema import Draft7Validator
 from tss.settings import (
     Datadog,
     DatadogExporter,
+    DecisionsExporter,
     FileExporter,
     Kafka,
     KafkaExporter,
@@ -39,6 +40,7 @@ FULL = Settings(
         OtlpExporter(name="c", endpoint="http://c:4318", headers={"a": "b"}),
         DatadogExporter(name="d", api_key="k", match={"policies": ("errors",), "attributes": {"a": ("b", "c")}}),
         KafkaExporter(name="e", topic="kept"),
+        DecisionsExporter(name="f", path="/f"),
     ),
 )
 

@@ -132,7 +132,7 @@ def test_law_5_the_shares_of_the_limit_are_the_whole_of_it() -> None:
     limits = Limits(64 << 20, 9, 9, 9)
     shares = [
         limits.open_bytes, limits.closed_bytes, limits.ledger_bytes, limits.memory_bytes, 4 * limits.poll_bytes,
-        limits.log_bytes, limits.reservoir_bytes + limits.name_bytes, limits.sample_bytes,
+        limits.log_bytes, limits.reservoir_bytes + limits.name_bytes + limits.row_bytes, limits.sample_bytes,
     ]  # fmt: skip
     assert [share >> 20 for share in shares] == [32, 8, 8, 5, 4, 4, 2, 1]
     assert sum(shares) == limits.max_bytes

@@ -20,7 +20,7 @@ from tss.core.memory import Kept, Memory
 from tss.core.otlp import Records
 from tss.core.parked import Summary
 from tss.core.partition import Partition
-from tss.core.tally import MOST_SERVICES
+from tss.core.tally import Tally
 from tss.core.trace import TRACE_BYTES, Trace
 from tss.daemon import wiring
 from tss.state.lane import Lane
@@ -104,7 +104,7 @@ class WatchedBuffer(Buffer):
         *,
         observed: bool = False,
         program: Program = ASKS_NOTHING,
-        most_services: int = MOST_SERVICES,
+        tally: Tally | None = None,
     ) -> None:
         self.hearing = HEARING.get()
         theirs = self.hearing.waits
@@ -114,7 +114,7 @@ class WatchedBuffer(Buffer):
             memory,
             observed=observed,
             program=program,
-            most_services=most_services,
+            tally=tally,
         )
         self.life = LIVING.get()
         self.life.buffer = self

@@ -19,10 +19,12 @@ from tss.core.buffer import Buffer, Limits, Waits
 from tss.core.combining import Sampler
 from tss.core.evaluation import evaluate
 from tss.core.memory import Memory
+from tss.core.names import Names
 from tss.core.otlp import Records, Scanner
 from tss.core.partition import Partition
 from tss.core.policies.policy import ABSTAIN, DROP, Policy
 from tss.core.policies.rest import Rest
+from tss.core.tally import Tally
 from tss.core.trace import Trace
 from tss.state.tallying import show_new
 from tss.tasks.evaluator import VoteTimes
@@ -172,7 +174,9 @@ def test_the_seconds_of_a_policy_are_its_votes_times_what_one_was_measured_to_ta
 
 
 def test_services_beyond_the_limit_are_counted_together() -> None:
-    buffer = Buffer(Limits(1 << 30, 10**6, 10**6, 10**6), Waits(1000, 1000, 10**9), Memory(), most_services=3)
+    buffer = Buffer(
+        Limits(1 << 30, 10**6, 10**6, 10**6), Waits(1000, 1000, 10**9), Memory(), tally=Tally(Names(), most_services=3)
+    )
     home, sampler, meter = Partition(0, 0, 300_000), Sampler([Rest(1.0)]), FakeMeter()
     for number in range(10):
         part = fragment(number, root=True, payload=payload(f"service {number}", span(number, 0)))

@@ -14,6 +14,7 @@ from tss.commands.units import share, size, time
 from tss.settings import (
     DatadogExporter,
     DeadLetterSettings,
+    DecisionsExporter,
     Exporter,
     FileExporter,
     KafkaExporter,
@@ -21,6 +22,7 @@ from tss.settings import (
     ParquetExporter,
     Sampling,
     Settings,
+    TraceExporter,
     effective,
     load,
     memory_limit_bytes,
@@ -109,7 +111,10 @@ def in_force(settings: Settings) -> dict[str, list[str]]:
         "Reads": [*_reads(settings)],
         "Decides": [*_decides(settings)],
         "Keeps": [*_keeps(settings)],
-        "Sends to": [f"{each.name}: {_place(each)}, {_taken(each)}" for each in settings.effective_exporters],
+        "Sends to": [
+            *(f"{each.name}: {_place(each)}, {_taken(each)}" for each in settings.effective_exporters),
+            *map(_rows, settings.decision_exporters),
+        ],
         "Dead letters": [_dead_letters(settings.dead_letter)],
         "Memory": [*_memory(settings)],
         "Redis": [*_redis(settings)],
@@ -162,7 +167,13 @@ def _keeps(settings: Settings) -> Iterator[str]:
         yield "force rules come first, while there are any (force)"
 
 
-def _place(exporter: Exporter) -> str:
+def _rows(exporter: DecisionsExporter) -> str:
+    place = {"file": f"file {exporter.path}", "parquet": f"Parquet files in folder {exporter.path}"}
+    share = "every decided trace" if exporter.share == 1 else f"{exporter.share:g} of the decided traces"
+    return f"{exporter.name}: {place.get(exporter.via, f'Kafka topic {exporter.topic}')}, a row for {share}"
+
+
+def _place(exporter: TraceExporter) -> str:
     match exporter:
         case FileExporter():
             return f"file {exporter.path}"
@@ -180,7 +191,7 @@ def _place(exporter: Exporter) -> str:
             )
 
 
-def _taken(exporter: Exporter) -> str:
+def _taken(exporter: TraceExporter) -> str:
     if not exporter.match:
         return "every kept trace"
     return f"kept traces that match {json.dumps(dict(exporter.match), default=list)}"

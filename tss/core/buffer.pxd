@@ -38,6 +38,7 @@ cdef class Buffer:
     cdef Program _program
     cdef Names _names
     cdef readonly Tally tally
+    cdef public object row_queues
     cdef readonly OpenTraces _open
     cdef Trace _next_look
     cdef long long _fragments

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
 from tss.core.conditions.program import ASKS_NOTHING, Program
 from tss.core.decision import Decision, Reason
 from tss.core.decision_log import DecisionLog
+from tss.core.decision_rows import RowQueue
 from tss.core.errors import LawBroken
 from tss.core.ledger import CHUNK_RECORDS
 from tss.core.memory import KEPT, UNDECIDED, UNKNOWN, Kept, Memory
@@ -20,7 +21,7 @@ from tss.core.packing import Packed, Packer
 from tss.core.parked import Summary, facts_of
 from tss.core.partition import Partition
 from tss.core.streamtime import NO_TIME
-from tss.core.tally import MOST_SERVICES, Tally
+from tss.core.tally import Tally
 from tss.core.trace import Trace
 
 QUIET_MS = 2_000  # a trace is packed after this much stream time without a span: its next span may take long
@@ -49,7 +50,8 @@ class Limits:
     - 5 for the decision memory
     - 4 for polled records that are not in the buffer yet
     - 4 for the log of the last decisions
-    - 2 for the traces that are kept as examples, and for the names of services and root spans
+    - 2 for the traces that are kept as examples, for the names of services and root spans, and
+      for rows of decisions that wait to be written
     - 1 for samples to train a dictionary
 
     In normal operation only the share of open traces causes early decisions. Its use depends only on the records and
@@ -114,6 +116,11 @@ class Limits:
         return min(1 << 20, self.max_bytes // 256)
 
     @property
+    def row_bytes(self) -> int:
+        """Above this, rows of decisions that wait to be written are lost."""
+        return self.max_bytes // 256
+
+    @property
     def sample_bytes(self) -> int:
         """Above this, no more samples are taken for a dictionary. Training needs at least 256 KiB."""
         return max(1 << 18, self.max_bytes // 64)
@@ -126,7 +133,7 @@ class Limits:
     @property
     def reservoir_bytes(self) -> int:
         """The limit of the traces that are kept as examples."""
-        return self.max_bytes * 2 // 64 - self.name_bytes
+        return self.max_bytes * 2 // 64 - self.name_bytes - self.row_bytes
 
 
 @attrs.frozen
@@ -183,7 +190,7 @@ class Buffer:
         "_max_duration_ms", "_max_loose_bytes", "_max_open_bytes", "_max_open_spans", "_max_open_traces",
         "_max_trace_bytes", "_max_trace_spans", "_names", "_next_look", "_noted", "_noted_bytes", "_notes_late", "_open", "_out", "_packed_saved_bytes", "_packed_traces", "_partitions", "_program", "_records",
         "_replayed", "_root_quiet_ms", "_root_wait_ms", "_shortest_wait_ms", "_spans", "_told_on_two_partitions", "_traces", "closed_bytes", "limits", "log", "memory",
-        "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes", "remembered_bytes", "tally",
+        "on_two_partitions", "open_bytes", "open_spans", "packer", "polled_bytes", "remembered_bytes", "row_queues", "tally",
     )  # fmt: skip
 
     def __init__(
@@ -194,7 +201,7 @@ class Buffer:
         *,
         observed: bool = False,
         program: Program = ASKS_NOTHING,
-        most_services: int = MOST_SERVICES,
+        tally: Tally | None = None,
     ) -> None:
         """``program`` is that of traces that are taken over, where theirs is not known."""
         self.limits = limits
@@ -202,8 +209,9 @@ class Buffer:
         self.log = DecisionLog(limits.log_bytes)
         self.packer = Packer(limits.sample_bytes)
         self.remembered_bytes = 0  # of the scanner's answers to values that it has met
-        self._names = Names(limits.name_bytes)
-        self.tally = Tally(self._names, most_services)
+        self.tally = tally or Tally(Names(limits.name_bytes))
+        self._names = self.tally.names
+        self.row_queues: Sequence[RowQueue] = ()
         self.polled_bytes = 0  # of records that were fetched or polled, and are not in the buffer yet
         self.open_spans = 0
         self.open_bytes = 0
@@ -397,6 +405,7 @@ class Buffer:
             "polled": self.polled_bytes + NOTED_BYTES * len(self._noted) + self._noted_bytes,
             "samples": self.packer.sample_bytes,
             "counts": self.tally.held_bytes,
+            "decision_rows": sum([each.held_bytes for each in self.row_queues]),
             "recalled": self.recalled_bytes,
             "answers": self.remembered_bytes,
         }

@@ -131,6 +131,7 @@ SERVICE_TRACES = _counter("service_traces_total", "Decided traces, by the servic
 SERVICE_KEPT = _counter("service_traces_kept_total", "Those of these traces that were kept.", "service")
 SERVICE_BYTES_IN = _counter("service_bytes_in_total", "Bytes of the spans of these traces as they arrived (OTLP protobuf), late spans included.", "service")
 SERVICE_BYTES_OUT = _counter("service_bytes_out_total", "Bytes of the spans of kept traces as they are sent, after duplicate spans were removed and similar ones merged. Each trace counts once, whatever the number of destinations, in OTLP protobuf before compression.", "service")
+DECISION_ROWS = _counter("decision_rows_total", "Rows of decisions of an exporter of type decisions, by outcome: written, or lost (it could not write, and the memory for rows was full, or the daemon stopped).", "exporter", "outcome")
 FORCE_RULES = _gauge("force_rules_current", "Force rules that are known and not expired, whether enabled or not.")
 FORCE_READS = _counter("force_rules_reads_total", "Attempts to read the force rules from Redis, by result. With `away` (Redis did not answer) the known rules stay in force until they expire.", "result")
 RELOADS = _counter("reloads_total", "Attempts to bring changed policies into use, by source (start, file, signal, api, rollback, redis: a change that another replica made) and by outcome: accepted, unchanged, refused (an error in them; the old ones stay), away (Redis did not answer).", "source", "outcome")

@@ -94,7 +94,7 @@ class Trace:
         "unscanned",
     )  # fmt: skip
 
-    def __init__(self, trace_id: bytes, home: Progress, first_offset: int) -> None:
+    def __init__(self, trace_id: bytes, home: Progress, first_offset: int) -> None:  # noqa: PLR0915  # one for each field
         self.trace_id = trace_id
         # The partition whose stream time closes the trace. This module knows only that it is a `Progress`. Callers pass
         # a Partition and get it back. A compiled class cannot be generic, so the type is not written here.

@@ -11,11 +11,14 @@ from typing import Protocol
 import attrs
 
 from tss.core.buffer import Limits
+from tss.core.decision_rows import RowQueue
 from tss.core.errors import WrongSetting
 from tss.core.force import Rulebook
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.health import Health
 from tss.core.measures import Meter
+from tss.core.names import Names
+from tss.core.tally import Tally
 from tss.daemon.fleet import Fleet
 from tss.daemon.stopping import StopTimes
 from tss.edges.destinations import open_destination
@@ -67,6 +70,8 @@ class Outside:
     crew: Crew = attrs.field(factory=Crew)  # all tasks of the process: a death anywhere forbids every commit
     traces: TraceLookup = attrs.field(factory=lambda: TraceLookup("", time.time))  # begins when the selection starts
     lanes: dict[str, Lane] = attrs.field(factory=dict)  # by destination; filled when the selection starts
+    tally: Tally = attrs.field(factory=lambda: Tally(Names()))
+    row_queues: Sequence[RowQueue] = ()  # of the exporters of type decisions
 
 
 async def open_outside(
@@ -76,6 +81,8 @@ async def open_outside(
     fleet: Fleet,
     dead_letters: DeadLetters,
     observers: Sequence[SpanObserver],
+    tally: Tally,
+    row_queues: Sequence[RowQueue],
     rulebook: Rulebook,
     rulesets: Rulesets,
     meter: Meter,
@@ -117,6 +124,8 @@ async def open_outside(
         health=health,
         chance=random.Random(),
         observers=observers,
+        tally=tally,
+        row_queues=row_queues,
         clock_ms=topic.clock_ms if topic else None,
         read_group=scaler_group(kafka, name),
         sharing=fleet.sharing,

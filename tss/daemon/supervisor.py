@@ -20,13 +20,16 @@ from tss.core.errors import StoppedAtOnce
 from tss.core.force import Rulebook
 from tss.core.health import Health, State
 from tss.core.measures import Meter
+from tss.core.names import Names
 from tss.core.otlp import SCANNER
+from tss.core.tally import Tally
 from tss.daemon import snapshot
 from tss.daemon.counting import open_counting
 from tss.daemon.fleet import open_fleet
-from tss.daemon.outside import names_setting, open_outside
+from tss.daemon.outside import limits, names_setting, open_outside
 from tss.daemon.rekeying import rekey
 from tss.daemon.reloading import SettingsFile, open_reloading
+from tss.daemon.rows import open_all
 from tss.daemon.selection import select
 from tss.daemon.stopping import StopTimes
 from tss.daemon.wiring import rulesets_of
@@ -113,12 +116,16 @@ async def supervise(
         crew.start(house, "policies", reloading.run)
         crew.start(house, "reload", _reload, reloading, reload)
         counting = await open_counting(settings, opened, times.last_counts_secs, meter)
+        tally = Tally(Names(limits(settings).name_bytes), settings.observability.max_services)
+        rows = await open_all(settings, opened, tally.names, times.last_counts_secs, meter, health)
         outside = await open_outside(
             settings,
             opened,
             fleet=fleet,
             dead_letters=dead_letters,
             observers=counting.observers,
+            tally=tally,
+            row_queues=rows.queues,
             rulebook=rulebook,
             rulesets=rulesets,
             meter=meter,
@@ -128,7 +135,7 @@ async def supervise(
         )
         release_api.exporters = outside.lanes
         async with trio.open_nursery() as beside:
-            for name, sender in counting.senders.items():
+            for name, sender in (*counting.senders.items(), *rows.writers.items()):
                 crew.start(beside, name, sender, counted)
             keyed = settings
             if settings.kafka.rekey.enabled:

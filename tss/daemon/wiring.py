@@ -21,16 +21,17 @@ from tss.core.policies import policies
 from tss.core.preparing import Preparation
 from tss.core.routing import Match, Router
 from tss.core.ruleset import Change, Ruleset
+from tss.core.tally import Tally
 from tss.core.trace import Trace
 from tss.daemon import snapshot
 from tss.daemon.outside import Outside, limits
 from tss.daemon.stopping import StopTimes
 from tss.settings import (
     DatadogExporter,
-    Exporter,
     Sampling,
     Settings,
     SettingsError,
+    TraceExporter,
     canonical,
     fingerprint_of,
     sampling_of,
@@ -91,7 +92,9 @@ def wire(settings: Settings, outside: Outside) -> Parts:
     """Make the parts, and show their gauges."""
     app, meter, health, sharing = settings.app, outside.meter, outside.health, outside.sharing
     rulesets = outside.rulesets or rulesets_of(settings, meter)
-    buffer = _buffer(settings, rulesets.program, shared=sharing is not None, observed=bool(outside.observers))
+    observed = bool(outside.observers)
+    buffer = _buffer(settings, rulesets.program, outside.tally, shared=sharing is not None, observed=observed)
+    buffer.row_queues = outside.row_queues
     assignments = _assignments(settings, outside, buffer, rulesets)
     lanes = _lanes(settings, outside)
     outside.traces.begin(buffer, assignments)
@@ -119,11 +122,10 @@ def _weighs(settings: Settings) -> bool:
     )
 
 
-def _buffer(settings: Settings, program: Program, *, shared: bool, observed: bool) -> Buffer:
+def _buffer(settings: Settings, program: Program, tally: Tally, *, shared: bool, observed: bool) -> Buffer:
     bounds = limits(settings)
     memory = Memory.within(bounds.memory_bytes, settings.app.decision_memory_secs, shared=shared)
-    most_services = settings.observability.max_services
-    return Buffer(bounds, waits_of(settings), memory, observed=observed, program=program, most_services=most_services)
+    return Buffer(bounds, waits_of(settings), memory, observed=observed, program=program, tally=tally)
 
 
 def waits_of(settings: Settings) -> Waits:
@@ -143,13 +145,13 @@ def sampler_of(settings: Settings) -> Sampler:
     return ruleset_of(settings.sampling, settings.effective_exporters).sampler
 
 
-def ruleset_of(sampling: Sampling, exporters: Sequence[Exporter]) -> Ruleset:
+def ruleset_of(sampling: Sampling, exporters: Sequence[TraceExporter]) -> Ruleset:
     """The ruleset of a section; kept traces go to these destinations."""
     sampling = canonical(sampling)  # a replica that reads the text has to make the same
     return Ruleset(fingerprint_of(sampling), text_of(sampling), _sampler(sampling, exporters))
 
 
-def _sampler(sampling: Sampling, exporters: Sequence[Exporter]) -> Sampler:
+def _sampler(sampling: Sampling, exporters: Sequence[TraceExporter]) -> Sampler:
     matches = {each.name: Match(**each.match) for each in exporters}
     plan = sampling.plan
     if plan is not None:

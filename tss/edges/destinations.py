@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
+from tss.core.names import Names
+from tss.edges.files.decision_rows import DecisionLines, open_lines, open_tables
 from tss.edges.files.otlp_json import OtlpJsonFile, open_file
 from tss.edges.files.parquet import ParquetFolder, open_parquet
 from tss.edges.http.datadog_traces import DatadogTraces, open_datadog
 from tss.edges.http.otlp_traces import OtlpTraces, open_otlp
-from tss.settings import Datadog, DatadogExporter, FileExporter, OtlpExporter, ParquetExporter
+from tss.edges.kafka_output.decision_rows import DecisionRecords, open_records
+from tss.settings import Datadog, DatadogExporter, DecisionsExporter, FileExporter, Kafka, OtlpExporter, ParquetExporter
 
 Destination = OtlpJsonFile | ParquetFolder | OtlpTraces | DatadogTraces
+
+
+def open_rows(
+    exporter: DecisionsExporter, kafka: Kafka, client_id: str, names: Names
+) -> AbstractAsyncContextManager[DecisionLines | ParquetFolder | DecisionRecords]:
+    """Where rows of decisions go. Entering it raises UnusableFile, or WrongSetting."""
+    match exporter.via:
+        case "kafka":
+            return open_records(exporter, kafka, client_id, names)
+        case "parquet":
+            return open_tables(exporter, names)
+        case _:
+            return open_lines(exporter, names)
 
 
 def open_destination(

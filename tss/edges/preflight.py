@@ -18,8 +18,9 @@ import trio
 from tss.core.delivery import Accepted
 from tss.core.errors import CannotConnect, WrongSetting
 from tss.core.health import Health, State
+from tss.core.names import Names
 from tss.edges.destinations import open_destination
-from tss.edges.files import parquet
+from tss.edges.files import decision_rows, parquet
 from tss.edges.http import datadog_stats, datadog_traces
 from tss.edges.http.datadog_traces import DatadogTraces
 from tss.edges.http.otlp_traces import OtlpTraces
@@ -28,13 +29,13 @@ from tss.edges.tls import trusted
 from tss.edges.unusable import UnusableFile
 from tss.settings import (
     DatadogExporter,
-    Exporter,
     FileExporter,
     Kafka,
     KafkaExporter,
     OtlpExporter,
     ParquetExporter,
     Settings,
+    TraceExporter,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def check(settings: Settings) -> None:
     for each in settings.effective_exporters:
         if isinstance(each, ParquetExporter):
             parquet.encoder(each)
+    for rows in settings.decision_exporters:
+        if rows.via == "parquet":
+            decision_rows.encoder(rows, Names())
 
 
 def ask(settings: Settings) -> list[Finding]:
@@ -168,7 +172,7 @@ async def _keys(kafka: Kafka, count: int, read: Callable[[Kafka, str, int], prob
     return Finding(asked, True, f"the newest {keys.records} records are keyed by trace id")
 
 
-async def _exporter(exporter: Exporter, settings: Settings) -> list[Finding]:
+async def _exporter(exporter: TraceExporter, settings: Settings) -> list[Finding]:
     name = f"exporter {exporter.name}"
     match exporter:
         case FileExporter():

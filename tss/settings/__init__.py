@@ -13,11 +13,13 @@ from tss.settings.sections.datadog import Datadog
 from tss.settings.sections.dead_letter import DeadLetterSettings
 from tss.settings.sections.exporters import (
     DatadogExporter,
+    DecisionsExporter,
     Exporter,
     FileExporter,
     KafkaExporter,
     OtlpExporter,
     ParquetExporter,
+    TraceExporter,
 )
 from tss.settings.sections.force_sampling import ForceSampling
 from tss.settings.sections.kafka import Kafka
@@ -34,6 +36,7 @@ __all__ = [
     "Datadog",
     "DatadogExporter",
     "DeadLetterSettings",
+    "DecisionsExporter",
     "Exporter",
     "FileExporter",
     "ForceSampling",
@@ -50,6 +53,7 @@ __all__ = [
     "SettingsError",
     "SpanCompression",
     "SpanMetricsSettings",
+    "TraceExporter",
     "buffer_bytes",
     "canonical",
     "effective",

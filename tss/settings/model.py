@@ -9,7 +9,7 @@ from attrs import frozen
 from tss.settings.sections.app import App
 from tss.settings.sections.datadog import Datadog
 from tss.settings.sections.dead_letter import DeadLetterSettings
-from tss.settings.sections.exporters import DatadogExporter, Exporter
+from tss.settings.sections.exporters import DatadogExporter, DecisionsExporter, Exporter, TraceExporter
 from tss.settings.sections.force_sampling import ForceSampling
 from tss.settings.sections.kafka import Kafka
 from tss.settings.sections.observability import Observability
@@ -53,9 +53,15 @@ class Settings:
         return self.app.max_trace_duration_secs if plan is None else plan.decision_wait_ms / 1000
 
     @property
-    def effective_exporters(self) -> tuple[Exporter, ...]:
-        """Where kept traces go. Without `exporters` the datadog section is the one destination."""
-        return self.exporters or (DatadogExporter.of(self.datadog),)
+    def effective_exporters(self) -> tuple[TraceExporter, ...]:
+        """Where kept traces go. Without `exporters` for traces the datadog section is the one destination."""
+        of_traces = tuple([each for each in self.exporters if not isinstance(each, DecisionsExporter)])
+        return of_traces or (DatadogExporter.of(self.datadog),)
+
+    @property
+    def decision_exporters(self) -> tuple[DecisionsExporter, ...]:
+        """Where rows of decisions go."""
+        return tuple([each for each in self.exporters if isinstance(each, DecisionsExporter)])
 
 
 def _sections(cls: type[Any], at: str = "") -> Iterator[tuple[str, type[Any]]]:

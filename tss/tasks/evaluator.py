@@ -105,6 +105,10 @@ class Deciding:
             observe(found, self.observers, self.uncounted)
         _show(found, self.meter)
         show_new(self.buffer.tally, self.meter)
+        for queue in self.buffer.row_queues:
+            decided_ms = round(1000 * self.clock())
+            queue.add(found.kept, decided_ms)
+            queue.add(found.ended, decided_ms)
         self.votes.time(found, self.rulesets.current.sampler, self.buffer.tally)
         self.told.tell(found.kept, found.ended)
         if found.ended:

@@ -14,7 +14,7 @@ from tss.core.otlp import to_json_line
 from tss.core.trace import Trace
 from tss.edges.files.lines import LineFile
 from tss.edges.files.rotation import FinishedFiles, Rotation
-from tss.settings import FileExporter
+from tss.settings import DecisionsExporter, FileExporter
 
 BEGINS = b'{"resourceSpans":'  # each line of `to_json_line`, since a kept trace has spans
 
@@ -63,7 +63,7 @@ class OtlpJsonFile:
 async def open_file(settings: FileExporter) -> AsyncIterator[OtlpJsonFile]:
     """Raises CannotOpen (an OSError)."""
     limiter = trio.CapacityLimiter(1)
-    opening = partial(LineFile, settings.path, begins=BEGINS, fsync=settings.fsync, rotation=_rotation(settings))
+    opening = partial(LineFile, settings.path, begins=BEGINS, fsync=settings.fsync, rotation=rotation(settings))
     file = await trio.to_thread.run_sync(opening, limiter=limiter, abandon_on_cancel=True)
     try:
         yield OtlpJsonFile(settings, file, limiter)
@@ -71,7 +71,8 @@ async def open_file(settings: FileExporter) -> AsyncIterator[OtlpJsonFile]:
         file.close()
 
 
-def _rotation(settings: FileExporter) -> Rotation | None:
+def rotation(settings: FileExporter | DecisionsExporter) -> Rotation | None:
+    """When the file is rotated; None: never."""
     if not settings.rotate_bytes and not settings.rotate_secs:
         return None
     finished = FinishedFiles.beside(Path(settings.path), settings.max_files, settings.max_age_secs)

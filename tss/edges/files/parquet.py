@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import structlog
 import trio
@@ -32,7 +33,7 @@ _WRITER = r"-[^/]+-[0-9]+-[0-9]{6,}"  # host, process, number: see `_put`
 UNFINISHED_SECS = 600.0
 
 
-Encode = Callable[[Sequence[Trace]], memoryview]
+Encode = Callable[[Sequence[Any]], memoryview]  # of traces, or of rows of decisions
 
 
 class ParquetFolder:
@@ -44,6 +45,7 @@ class ParquetFolder:
         encode: Encode,
         limiter: trio.CapacityLimiter,
         clock: Callable[[], float] = time.time,
+        stem: str = STEM,
     ) -> None:
         self.name = settings.name
         self.comes_last = False
@@ -52,7 +54,8 @@ class ParquetFolder:
         )
         self.retrying = Retrying(1.0)  # nobody empties a full disk in less
         self._folder = Path(settings.path)
-        self._finished = FinishedFiles(self._folder, STEM, SUFFIX, settings.max_files, settings.max_age_secs, _WRITER)
+        self._finished = FinishedFiles(self._folder, stem, SUFFIX, settings.max_files, settings.max_age_secs, _WRITER)
+        self._stem = stem
         self._encode = encode
         self._limiter = limiter
         self._clock = clock
@@ -62,8 +65,8 @@ class ParquetFolder:
     def __repr__(self) -> str:
         return f"<ParquetFolder {self.name} at {self._folder}>"
 
-    async def send(self, traces: Sequence[Trace]) -> Outcome:
-        """One file of all these traces. It is on the disk, with its name, when this returns."""
+    async def send(self, traces: Sequence[Any]) -> Outcome:
+        """One file of all these traces, or of these rows. It is on the disk, with its name, when this returns."""
         # Abandoned when cancelled: a disk may hang for good, and a stop must not wait for it (law 9).
         work = partial(self._write, traces)
         return await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
@@ -88,7 +91,7 @@ class ParquetFolder:
             raise CannotOpen(error.errno, error.strerror, str(self._folder)) from error
         self._tidy()
 
-    def _write(self, traces: Sequence[Trace]) -> Outcome:
+    def _write(self, traces: Sequence[Any]) -> Outcome:
         try:
             content = self._encode(traces)
         except TooLarge as error:
@@ -122,7 +125,7 @@ class ParquetFolder:
     def _tidy(self) -> None:
         """Delete unfinished files of a crash, and finished files as the settings say. An error here does not fail the batch."""
         try:
-            for path in self._folder.glob(f".{STEM}-*{SUFFIX}.tmp"):
+            for path in self._folder.glob(f".{self._stem}-*{SUFFIX}.tmp"):
                 if not self._finished.has(path.name[1 : -len(".tmp")]):
                     continue  # not a file of ours
                 with contextlib.suppress(FileNotFoundError):  # another process has just finished it

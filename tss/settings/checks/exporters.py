@@ -7,7 +7,14 @@ from tss.settings.checks.datadog import complete
 from tss.settings.errors import did_you_mean, nearest, shown
 from tss.settings.keys import camel
 from tss.settings.model import Settings
-from tss.settings.sections.exporters import DatadogExporter, Exporter, FileExporter, OtlpExporter, ParquetExporter
+from tss.settings.sections.exporters import (
+    DatadogExporter,
+    DecisionsExporter,
+    FileExporter,
+    OtlpExporter,
+    ParquetExporter,
+    TraceExporter,
+)
 
 
 def conflicts(settings: Settings) -> Iterator[Conflict]:
@@ -16,6 +23,9 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     for place, exporter in enumerate(settings.exporters):
         at = f"exporters[{place}]"
         yield from once(names, exporter.name, f"{at}.name")
+        if isinstance(exporter, DecisionsExporter):
+            yield from _rows(exporter, at, paths)
+            continue
         yield from _known_policies(exporter, at, settings.policies)
         match exporter:
             case FileExporter():
@@ -33,7 +43,20 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
                 yield from complete(exporter, at)
 
 
-def _known_policies(exporter: Exporter, at: str, policies: Sequence[str]) -> Iterator[Conflict]:
+def _rows(exporter: DecisionsExporter, at: str, paths: dict[str, str]) -> Iterator[Conflict]:
+    wanted, other = ("topic", "path") if exporter.via == "kafka" else ("path", "topic")
+    keys = (f"{at}.via", f"{at}.{wanted}")
+    if not getattr(exporter, wanted):
+        yield Conflict(keys, "nothing", f"{wanted}, because via is {exporter.via}")
+    if getattr(exporter, other):
+        yield Conflict((f"{at}.via", f"{at}.{other}"), f"a {other}", f"no {other}, because via is {exporter.via}")
+    if exporter.path:
+        yield from once(paths, exporter.path, f"{at}.path")
+    if exporter.via == "file":
+        yield from _rotation(exporter, at)
+
+
+def _known_policies(exporter: TraceExporter, at: str, policies: Sequence[str]) -> Iterator[Conflict]:
     unknown = [name for name in exporter.match.get("policies", ()) if name not in policies]
     if unknown:
         keys, found = (f"{at}.match.policies", "sampling", "forceSampling"), ", ".join(map(shown, unknown))
@@ -46,7 +69,7 @@ def _one_authorization(exporter: OtlpExporter, at: str) -> Iterator[Conflict]:
         yield Conflict(keys, "a token and an Authorization header", "one of the two")
 
 
-def _rotation(exporter: FileExporter, at: str) -> Iterator[Conflict]:
+def _rotation(exporter: FileExporter | DecisionsExporter, at: str) -> Iterator[Conflict]:
     if exporter.rotate_bytes or exporter.rotate_secs:
         return
     for name in ("max_files", "max_age_secs"):

@@ -208,11 +208,53 @@ class KafkaExporter:
     properties: Mapping[str, str] = key({}, properties, "More librdkafka properties for the producer.")
 
 
-Exporter = FileExporter | ParquetExporter | OtlpExporter | DatadogExporter | KafkaExporter
+@frozen(kw_only=True)
+class DecisionsExporter:
+    """Writes a row for each decided trace, kept or dropped: when, which policy, why, the service, the name of the root span, duration, spans, bytes and errors. It never holds reading back: rows that cannot be written are lost, and counted in `decision_rows_total`."""
+
+    type: ClassVar[str] = "decisions"
+
+    name: str = key("", filled, _NAME_DOC, required=True)
+    via: str = key(
+        "file",
+        choice("file", "parquet", "kafka"),
+        "`file`: lines of JSON appended to the file `path`. `parquet`: files in the folder `path`; needs pyarrow. `kafka`: records of JSON in `topic`, in the cluster of the input topic, keyed by trace id.",
+    )
+    path: str = key("", text(), "The file, or the folder for Parquet files.")
+    topic: str = key("", text(), "The topic. It must exist.")
+    share: float = key(
+        1.0,
+        number(0, 1, above=True),
+        "The share of the traces that get a row. They are chosen by the trace id, so all replicas choose the same.",
+    )
+    batch_size: int = key(10_000, whole(1, 100_000), "The most rows in one batch.")
+    batch_timeout_secs: float = key(
+        0,
+        secs,
+        "How long rows wait for more of them before they are written.",
+        default_doc="5 s, 60 s for `parquet`; `0` means the same",
+    )
+    rotate_bytes: int = key(0, whole(0, units=BYTES), "As for `file`.")
+    rotate_secs: float = key(0, secs, "As for `file`.")
+    max_files: int = key(
+        0, whole(0), "How many rotated or Parquet files are kept. Older ones are **deleted**. 0: keep all."
+    )
+    max_age_secs: float = key(0, _YEARS, "Rotated or Parquet files older than this are **deleted**. 0: keep all.")
+    properties: Mapping[str, str] = key({}, properties, "More librdkafka properties for the producer.")
+
+    @property
+    def linger_secs(self) -> float:
+        """How long rows wait for more of them."""
+        return self.batch_timeout_secs or (60.0 if self.via == "parquet" else 5.0)
+
+
+TraceExporter = FileExporter | ParquetExporter | OtlpExporter | DatadogExporter | KafkaExporter
+Exporter = TraceExporter | DecisionsExporter
 EXPORTERS: Mapping[str, type[Exporter]] = {
     "file": FileExporter,
     "parquet": ParquetExporter,
     "otlp": OtlpExporter,
     "datadog": DatadogExporter,
     "kafka": KafkaExporter,
+    "decisions": DecisionsExporter,
 }
