@@ -21,6 +21,7 @@ from tss.state.sharing import Memories
 from tss.state.turns import Turns
 from tss.state.uncounted import Uncounted
 from tss.tasks import evaluator
+from tss.tasks.evaluator import VoteTimes
 
 
 class Breaks:
@@ -104,7 +105,7 @@ async def test_law_3_several_evaluators_vote_in_closing_order(autojump_clock) ->
         for _ in range(3):
             deciding = attrs.evolve(
                 Owner(World(), policy=Votes(1.0)).deciding, kept=kept[0].clone(), settled=settled[0].clone(),
-                buffer=buffer, memories=slow, turns=turns,
+                buffer=buffer, memories=slow, turns=turns, votes=VoteTimes(lambda: -1),
             )  # fmt: skip
             nursery.start_soon(evaluator.run, closed_out.clone(), deciding)
         for trace in traces:
