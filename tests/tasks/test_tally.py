@@ -150,14 +150,14 @@ def decided(*policies: Policy, traces: int = 10) -> Buffer:
 def test_votes_are_counted_once_for_each_trace_shadows_too() -> None:
     rest = Rest(1.0)
     tally = decided(
-        Votes("no", ABSTAIN), Votes("drops", DROP), Votes("never asked", 1.0), rest, Votes("shadow", 1.0, shadow=True)
+        Votes("no", ABSTAIN), Votes("drops", DROP), Votes("too late", 1.0), rest, Votes("shadow", 1.0, shadow=True)
     ).tally
     votes = {name: (of.evaluated, of.matched, of.kept, of.dropped) for name, of in tally.policies.items()}
     assert votes == {
         "no": (10, 0, 0, 0),
         "drops": (10, 10, 0, 10),
-        "never asked": (0, 0, 0, 0),
-        rest.name: (0, 0, 0, 0),
+        "too late": (10, 10, 0, 0),
+        rest.name: (10, 10, 0, 0),
         "shadow": (10, 10, 0, 0),
     }
 
