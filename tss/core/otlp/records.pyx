@@ -113,8 +113,9 @@ cdef class Records:
             raise ValueError("a trace id has 16 bytes, and the id of each span 8")
         part = self.new_part(fragment.payload, PyBytes_GET_SIZE(span_ids) // 8, named)
         memcpy(part.id, PyBytes_AS_STRING(trace_id), 16)
-        memcpy(self.ids + part.ids, PyBytes_AS_STRING(span_ids), PyBytes_GET_SIZE(span_ids))
-        memcpy(self.ids + self.ids_used, PyBytes_AS_STRING(missing), PyBytes_GET_SIZE(missing))
+        if self.ids != NULL:  # without any id there is no array
+            memcpy(self.ids + part.ids, PyBytes_AS_STRING(span_ids), PyBytes_GET_SIZE(span_ids))
+            memcpy(self.ids + self.ids_used, PyBytes_AS_STRING(missing), PyBytes_GET_SIZE(missing))
         self.ids_used += named
         part.missing = named
         part.errors, part.has_root = fragment.errors, fragment.has_root
