@@ -43,15 +43,15 @@ PLANTED = (
     Planted(
         "a commit of the assignment before is believed",
         ASSIGNMENTS,
-        "and partition is self._due.get(id) and",
-        "and",
+        "if partition is None or partition is not self._due.get(id):",
+        "if partition is None:",
         COMMITTER_TESTS,
     ),
     Planted(
         "a commit that counts on what Redis has lost is believed",
         ASSIGNMENTS,
-        " and _is_of(partition, commit):",
-        ":",
+        "if _is_of(partition, commit):",
+        "if True:",
         COMMITTER_TESTS,
     ),
     Planted(

@@ -42,7 +42,7 @@ def compared() -> Iterator[tuple[Any, dict[str, str], dict[str, str]]]:
         if ours is None or plan.max_trace_bytes:
             continue
         records = list(records_of(case["traces"]))
-        odd = odd_times(case["traces"])
+        odd = odd_times(case["traces"]) | valueless(case["traces"])
         theirs, same = (
             {
                 id.hex(): decision.verdict.value
@@ -62,6 +62,25 @@ def odd_times(traces: Any) -> set[str]:
         for span in spans_of(request)
         if not 0 < int(span.get("startTimeUnixNano", 0)) <= int(span.get("endTimeUnixNano", 0)) < 1 << 63
     }
+
+
+def valueless(traces: Any) -> set[str]:
+    """The traces with an attribute without a value, at any place: the Collector reads it as false, 0 or an empty text."""
+    return {
+        span["traceId"]
+        for request in traces
+        for span in spans_of(request)
+        if any(each.get("value") in (None, {}) for each in _attributes_of(request))
+    }
+
+
+def _attributes_of(found: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(found, dict):
+        yield from found.get("attributes") or ()
+        found = list(found.values())
+    if isinstance(found, list):
+        for each in found:
+            yield from _attributes_of(each)
 
 
 def test_the_verdicts_are_the_same() -> None:

@@ -179,8 +179,8 @@ def test_a_parent_elsewhere_is_missing(scan: Scans) -> None:
 @both
 def test_repr_shows_the_state_and_not_the_bytes(scan: Scans) -> None:
     assert repr(the_fragment(scan, blob(4, SPANS[1]))) == (
-        "Fragment(74726163652d612d31362d6279746573, <44 bytes>, spans=1, errors=0, start_ns=0, end_ns=0, has_root=False,"
-        " missing=7370616e2d303032, facts=, forced=)"
+        "Fragment(trace_id=74726163652d612d31362d6279746573, payload=<44 bytes>, spans=1, errors=0, start_ns=0, end_ns=0,"
+        " has_root=False, missing=7370616e2d303032, facts=, forced=)"
     )
 
 

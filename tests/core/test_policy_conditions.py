@@ -24,7 +24,7 @@ from tss.core.decision import Reason
 from tss.core.otlp import Encoding, Scanner
 from tss.core.partition import Partition
 from tss.core.policies.matching import Matching
-from tss.core.policies.policy import ABSTAIN, DROP
+from tss.core.policies.policy import ABSTAIN, DROP, FAILED
 from tss.core.trace import Trace
 from tss.settings.kinds.conditions import read_when
 
@@ -116,7 +116,7 @@ def fits(when: object, spans: Sequence[One], chance: Random) -> bool:
     """Whether a policy with this condition votes on the trace."""
     policy = Matching("it", DROP, read_when(when).statement)
     sampler = Sampler([policy])
-    return policy.vote(as_trace(spans, sampler.program, chance)) != ABSTAIN
+    return policy.vote(as_trace(spans, sampler.program, chance)) not in (ABSTAIN, FAILED)
 
 
 # ---- an independent reading

@@ -174,7 +174,7 @@ def held(traces: Sequence[Trace]) -> tuple[int, int]:
 
 def packed_and_closed(traces: int, records: int) -> tuple[Buffer, list[Trace]]:
     """Traces that are packed; of each the same spans came in each of its records."""
-    buffer, home = a_buffer(1 << 20), Partition(0, 0, 10**9)
+    buffer, home = a_buffer(1 << 21), Partition(0, 0, 10**9)
     for number in range(traces):
         root, *others = [span(number, 0), *calls(20)]
         for each in others:

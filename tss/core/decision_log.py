@@ -254,7 +254,7 @@ class DecisionLog:
     def follow(self, trace: Trace, decision: Decision = DROPPED_ELSEWHERE) -> None:
         """A closed trace follows the decision of another replica. Why a trace was dropped, this replica does not know."""
         if len(trace.trace_id) == 16:
-            count = len(self._open)  # a negative index is none where this is compiled
+            count = len(self._open)  # compiled code does not take negative indexes
             sampler = self._open[count - 1].sampler if count else NOBODY
             self._chunk_of(sampler).add(trace, decision, self.now_secs, _UNASKED | _ELSEWHERE)
 

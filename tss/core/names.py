@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False
 """The names of services and of root spans, interned: a trace carries two small numbers in place of two texts.
 
-The names are read from the bytes of a fragment, when it comes to its trace. A trace belongs to the service of its root span.
+The names are read from the bytes of a fragment, when it is added to its trace. A trace belongs to the service of its root span.
 While no root has come, it belongs to the service of the first resource in its first fragment.
 """
 

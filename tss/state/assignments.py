@@ -386,9 +386,11 @@ class Assignments:
         changed = False
         for id, commit in commits.items():
             partition = self._partitions.get(id)
-            if partition is not None and partition is self._due.get(id) and _is_of(partition, commit):
+            if partition is None or partition is not self._due.get(id):
+                continue
+            if _is_of(partition, commit):
                 partition.committed, partition.committed_place = commit.offset, commit.parked
-            if partition is not None and partition is self._due.get(id) and commit.rules != partition.committed_rules:
+            if commit.rules != partition.committed_rules:
                 partition.took(commit.rules)
                 changed = True
         if changed and self._rulesets is not None:

@@ -35,7 +35,7 @@ class TracesApi:
 
 
 def read_id(text: str) -> bytes | None:
-    """The trace id in 32 hexadecimal digits; None if it is none."""
+    """The trace id in 32 hexadecimal digits; None for any other text."""
     if not re.fullmatch(r"[0-9a-fA-F]{32}", text):
         return None
     found = bytes.fromhex(text)
