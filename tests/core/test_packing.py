@@ -120,7 +120,7 @@ def test_a_dictionary_that_does_much_worse_than_when_it_was_new_is_trained_anew(
 
 
 def test_law_5_quiet_traces_are_packed_before_any_is_decided_early() -> None:
-    buffer, _ = filled(20 * MIB, 8000)  # 32 MB of bytes that are all alike
+    buffer, _ = filled(24 * MIB, 8000)  # 32 MB of bytes that are all alike
     assert buffer.take() == []
     assert buffer.open_traces == 8000
     assert buffer.open_bytes < 12 * MIB

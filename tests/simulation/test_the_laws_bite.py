@@ -102,8 +102,17 @@ def forgets_what_it_kept(patch: Patch) -> str:
 
 
 def does_not_read_again_to_remember(patch: Patch) -> str:
-    patch(Partition, "commit", lambda self, _now_ms=None: Commit(self.ledger.low_water, self.ledger.low_water))
+    _begins_at_the_low_water(patch)
     return biting.NOT_THE_LOGS_SPANS
+
+
+def _begins_at_the_low_water(patch: Patch) -> None:
+    def begun(self, now_ms=None):
+        found = commit(self, now_ms)
+        return attrs.evolve(found, replay_from=found.offset)
+
+    commit = Partition.commit
+    patch(Partition, "commit", begun)
 
 
 def drops_what_comes_late_of_a_kept_trace(patch: Patch) -> str:
@@ -225,7 +234,12 @@ def settles_nothing(patch: Patch) -> str:
 
 
 def decides_by_what_is_left(patch: Patch) -> str:
-    patch(Partition, "commit", lambda self, _now_ms=None: Commit(self.ledger.low_water, self.ledger.low_water))
+    _begins_at_the_low_water(patch)
+    return biting.TWO_VERDICTS
+
+
+def closes_without_waiting(patch: Patch) -> str:
+    patch(Buffer, "_deadline_ms", lambda self, trace: trace.last_ms + 1)
     return biting.NOT_THE_LOGS_VERDICT
 
 
@@ -252,12 +266,12 @@ def sends_twice(patch: Patch) -> str:
 
 
 def evaluates_twice(patch: Patch) -> str:
-    def twice(batch, sampler, buffer, enforcer):
+    def twice(batch, sampler, buffer, enforcer, judge):
         for trace in batch:
             if trace.decision is None and trace.is_held():
                 buffer.decided(trace, sampler.decide(trace))
                 trace.decision, buffer._closing[trace.trace_id] = None, trace
-        return evaluate(batch, sampler, buffer, enforcer)
+        return evaluate(batch, sampler, buffer, enforcer, judge)
 
     evaluate = evaluation.evaluate
     patch(evaluator, "evaluate", twice)
@@ -388,6 +402,7 @@ SABOTAGES = [
     loses_what_it_packs,
     settles_nothing,
     decides_by_what_is_left,
+    closes_without_waiting,
     sends_what_it_dropped,
     sends_twice,
     evaluates_twice,
