@@ -26,7 +26,7 @@ COMPILER = {"CC": found} if (found := cc()) else {}
 EVERY_MODULE = """
 import importlib, pkgutil, tss
 for module in pkgutil.walk_packages(tss.__path__, "tss."):
-    if not module.name.endswith(("__main__", "parquet_table")):
+    if not module.name.endswith(("__main__", "parquet_table", "decision_table")):
         importlib.import_module(module.name)
 """
 

@@ -1,4 +1,4 @@
-"""Encodes traces as a Parquet file. This is the only module that needs pyarrow."""
+"""Encodes traces as a Parquet file. Only this module and `decision_table` need pyarrow."""
 
 from __future__ import annotations
 
