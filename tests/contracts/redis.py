@@ -30,12 +30,15 @@ class Found(Protocol):
     def summaries(self) -> Mapping[bytes, bytes]: ...
     @property
     def programs(self) -> Mapping[bytes, str]: ...
+    @property
+    def ended(self) -> Mapping[bytes, int]: ...
 
 
 class Parking(Protocol):
     def take_over(self, partition: int, known: tuple[str, int] | None, token: str) -> Found | None: ...
     async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int = 0) -> int: ...
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]: ...
+    async def tell(self, partition: int, token: str, ends: Mapping[bytes, int]) -> None: ...
     async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None: ...
 
 
@@ -162,6 +165,25 @@ async def _parks_and_gives_back(world: World) -> None:
     assert found is not None and (dict(found.summaries), dict(found.programs)) == ({B: b""}, {})
 
 
+async def _says_what_has_ended_to_who_resumes_at_a_commit_of_the_one_who_knew(world: World) -> None:
+    parking = world.parking
+    parking.take_over(0, None, "a")
+    await parking.park(0, "a", 0, [Parcel(A, b"s", b"f", "ab"), Parcel(B, b"s", b"f")])
+    await parking.tell(0, "a", {A: 7, B: 8, C: 9})
+    await parking.park(0, "a", 1, [Parcel(B, b"s", b"g")])  # another trace with this id, parked since
+    for token in ("b", "c"):
+        found = parking.take_over(0, ("a", 2), token)
+        assert found is not None and dict(found.ended) == {A: 7}, token
+        assert dict(found.summaries) == {A: b"s", B: b"s"}
+    found = parking.take_over(0, ("c", 2), "d")
+    assert found is not None and dict(found.ended) == {}, "c went on from before the end, and committed that"
+    await parking.tell(0, "d", {A: 12})
+    await parking.remove(0, "d", [A])
+    await parking.park(0, "d", 2, [Parcel(A, b"s", b"f")])
+    found = parking.take_over(0, ("d", 3), "e")
+    assert found is not None and dict(found.ended) == {}, "removed, and parked anew"
+
+
 async def _what_comes_too_late_is_not_done(world: World) -> None:
     """A call whose answer nobody waited for, done after the one made in its place: its summary would be the older."""
     parking = world.parking
@@ -222,6 +244,8 @@ async def _only_the_owner_may(world: World) -> None:
             await parking.fetch(partition, "old", [A])
         with pytest.raises(Lost):
             await parking.remove(partition, "old", [A])
+        with pytest.raises(Lost):
+            await parking.tell(partition, "old", {A: 7})
     assert await parking.fetch(0, "new", [A]) == {A: [b"f"]}
 
 
@@ -293,6 +317,7 @@ _DECISIONS = (
 _PARKING = (
     _parks_and_gives_back, _what_comes_too_late_is_not_done, _none_of_the_unheard_is_done_after_the_next,
     _the_unheard_may_have_been_done, _partitions_are_apart, _only_the_owner_may,
+    _says_what_has_ended_to_who_resumes_at_a_commit_of_the_one_who_knew,
     _takes_over_what_was_committed_alone, _notices_what_is_missing, _many, _is_bounded,
 )  # fmt: skip
 

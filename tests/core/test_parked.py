@@ -182,6 +182,12 @@ def test_a_shelf_has_the_floor_of_what_has_not_settled_and_removes_what_a_commit
     assert shelf.checkpoint(20) == ParkingCheckpoint(8, "token", 3)
     assert shelf.to_remove(12, 10) == []
     assert shelf.to_remove(13, 10) == [b"a"]
+    assert shelf.to_tell(10) == {b"a": 12}
+    shelf.end(b"b", 9)
+    shelf.told({b"a": 12, b"b": 8})
+    assert shelf.to_tell(10) == {b"b": 9}
+    shelf.put(b"b", 14)
+    assert shelf.to_tell(10) == {}, "another one with this id"
     shelf.removed([b"a"])
     assert shelf.to_remove(13, 10) == []
 

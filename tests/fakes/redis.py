@@ -35,6 +35,7 @@ class Shelf:
     summaries: dict[bytes, bytes] = attrs.field(factory=dict)
     frames: dict[bytes, list[bytes]] = attrs.field(factory=dict)
     programs: dict[bytes, str] = attrs.field(factory=dict)
+    ends: dict[bytes, tuple[int, int, str]] = attrs.field(factory=dict)  # last offset, number of frames, token
 
     @property
     def held_bytes(self) -> int:
@@ -148,7 +149,13 @@ class FakeParking(RedisParking):
             return None
         shelf.token, shelf.prev = token, known[0]
         self.redis.leave()
-        return TakenOver(shelf.seq, dict(shelf.summaries), {id: each for id, each in shelf.programs.items() if each})
+        programs = {id: each for id, each in shelf.programs.items() if each}
+        ended = {
+            trace_id: last_offset
+            for trace_id, (last_offset, count, owner) in shelf.ends.items()
+            if (count, owner) == (len(shelf.frames[trace_id]), known[0])
+        }
+        return TakenOver(shelf.seq, dict(shelf.summaries), programs, ended)
 
     async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int = 0) -> int:
         await self.redis.arrive()
@@ -180,6 +187,14 @@ class FakeParking(RedisParking):
         self.redis.leave()
         return {each: [*shelf.frames[each]] for each in ids if each in shelf.frames}
 
+    async def tell(self, partition: int, token: str, ends: Mapping[bytes, int]) -> None:
+        await self.redis.arrive()
+        shelf = self._shelf(partition, token)
+        for trace_id, last_offset in ends.items():
+            if trace_id in shelf.frames:
+                shelf.ends[trace_id] = last_offset, len(shelf.frames[trace_id]), token
+        self.redis.leave()
+
     async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
         await self.redis.arrive(writes=False)
         shelf = self._shelf(partition, token)
@@ -187,6 +202,7 @@ class FakeParking(RedisParking):
             shelf.summaries.pop(each, None)
             shelf.programs.pop(each, None)
             shelf.frames.pop(each, None)
+            shelf.ends.pop(each, None)
         self.redis.leave()
 
     def _shelf(self, partition: int, token: str) -> Shelf:

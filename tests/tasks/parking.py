@@ -132,10 +132,11 @@ class Owner:
             self.buffer.settle(trace)
         self.buffer.settle_all(_all(self.settled))
 
-    def commit(self) -> None:
+    async def commit(self) -> None:
         if self.fenced:
             return
         due = self.assignments.due()
+        await self.assignments.before_commit(due)
         self.world.take(due)
         self.assignments.committed(due)
 
@@ -149,7 +150,7 @@ class Owner:
     async def turn(self) -> None:
         await self.decide()
         await self.parker.turn()
-        self.commit()
+        await self.commit()
 
     async def leave(self) -> None:
         self.world.take(await self.assignments.revoked([0]))

@@ -100,7 +100,7 @@ async def test_what_is_parked_again_before_it_was_looked_up_stays_unknown(last: 
     await owner.live(ROOT - 1)
     owner.parker.after_ms = 0
     await owner.parker.hand_over()
-    owner.commit()
+    await owner.commit()
     third = await goes_on(world, last)
     await ends(third)
     assert third.ways == {LONG: WAYS[last]}

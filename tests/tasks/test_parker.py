@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import attrs
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from tests.core.spans import fragment, message, record, span, trace_id
 from tests.fakes.redis import Mood
@@ -305,7 +307,7 @@ async def test_a_handover_leaves_the_next_owner_nothing_to_read_again() -> None:
     owner.read(100)
     await owner.decide()
     await owner.parker.hand_over()
-    owner.commit()
+    await owner.commit()
     assert world.committed == 100
     await owner.leave()
     assert world.committed == 100
@@ -315,6 +317,70 @@ async def test_a_handover_leaves_the_next_owner_nothing_to_read_again() -> None:
     await owner.live()
     assert spans_of(world) == whole()
     assert all(len(spans) == 1 for trace, spans in world.sea.items() if trace != LONG)
+
+
+@pytest.mark.parametrize("ends", ["killed", "leaves"])
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_law_2_what_was_decided_before_the_last_commit_is_not_decided_again(ends: str, keeps: bool) -> None:
+    """A parked trace got one more span, which was held in memory, and ended. Redis still has what was parked."""
+    world = World(committed=0)
+    world.records = [
+        record(0, 1000, fragment(0, [1], parents=[0], payload=b"parked.")),
+        record(1, 1500, fragment(0, root=True, payload=b"held.")),
+        record(2, 5000, fragment(1, root=True)),
+        record(3, 9000, fragment(2, root=True)),
+    ]
+    first = Owner(world, rate=float(keeps))
+    first.read(1)
+    await first.parker.hand_over()
+    assert LONG in world.redis.shelves[0].summaries
+    first.read(3)
+    await first.decide()
+    await first.parker.hand_over()
+    await first.commit()
+    assert world.committed == 3
+    if ends == "leaves":
+        await first.leave()
+    assert LONG in world.redis.shelves[0].summaries, "not removed yet"
+    second = Owner(world, rate=float(keeps))
+    assert LONG not in second.starts[0].summaries
+    await second.live()
+    assert LONG not in world.redis.shelves[0].summaries
+    assert sum(each.spans_kept + each.spans_dropped for each in second.buffer.tally.policies.values()) <= 2
+    if keeps:
+        assert spans_of(world) == [b"parked.", b"held."]
+
+
+async def test_law_1_what_ended_above_the_last_commit_goes_on_at_the_next_owner() -> None:
+    """Redis was told that a trace has ended, and the commit that says so never came."""
+    world = long_world()
+    first = Owner(world)
+    await first.live(STEPS)
+    first.fenced = True
+    first.read()
+    await first.decide()
+    await first.assignments.before_commit(first.assignments.due())
+    assert LONG in world.redis.shelves[0].ends
+    world.sea.clear()
+    for _ in range(2):
+        second = Owner(world)
+        assert LONG in second.starts[0].summaries
+    await second.live()
+    assert spans_of(world) == whole()
+
+
+@pytest.mark.parametrize("mood", [Mood.AWAY, Mood.SLOW])
+async def test_law_8_a_commit_does_not_wait_for_redis(mood: Mood, autojump_clock: MockClock) -> None:
+    world = long_world()
+    owner = Owner(world)
+    await owner.live(STEPS)
+    owner.read()
+    await owner.decide()
+    world.redis.mood, world.redis.slow_secs = mood, 60.0
+    began = trio.current_time()
+    await owner.commit()
+    assert trio.current_time() - began <= 1.0
+    assert world.committed is not None and world.committed > STEPS
 
 
 async def test_law_5_what_finds_no_room_stays_in_memory() -> None:
@@ -373,7 +439,7 @@ async def test_a_trace_that_closes_while_it_is_parked_goes_out_and_leaves_nothin
     await owner.parker.turn()
     await owner.decide()
     assert spans_of(world) == whole()[:3]
-    owner.commit()
+    await owner.commit()
     await owner.live(14)
     await owner.turn()
     assert LONG not in world.redis.shelves[0].summaries

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -208,6 +209,7 @@ class ParkingCheckpoint:
 
 # A trace id, an offset and the entry in a dict, measured with tracemalloc; tests/core/test_parked.py checks it.
 NOTE_BYTES = 130
+UNTOLD_BYTES = 60  # only the entry
 
 
 @attrs.define(eq=False)
@@ -222,6 +224,7 @@ class Shelf:
     touch_at: float = 0.0  # from this time on its expiry has to be renewed, if no parcel does that
     _floors: dict[bytes, int] = attrs.field(factory=dict)  # by unsettled parked trace: its first offset
     _ended: dict[bytes, int] = attrs.field(factory=dict)  # by settled parked trace: its last offset
+    _untold: dict[bytes, int] = attrs.field(factory=dict)  # of these, those that Redis does not know to have ended
 
     def __repr__(self) -> str:
         return (
@@ -234,7 +237,7 @@ class Shelf:
     @property
     def held_bytes(self) -> int:
         """The memory of the notes in bytes. Above `Limits.shelf_bytes` no trace is parked."""
-        return NOTE_BYTES * (len(self._floors) + len(self._ended))
+        return NOTE_BYTES * (len(self._floors) + len(self._ended)) + UNTOLD_BYTES * len(self._untold)
 
     def checkpoint(self, low_water: int) -> ParkingCheckpoint:
         """The checkpoint for a commit of the offset ``low_water``."""
@@ -243,13 +246,25 @@ class Shelf:
     def put(self, trace_id: bytes, first_offset: int) -> None:
         """Redis has spans of this trace, so Kafka's retention may delete their records."""
         self._ended.pop(trace_id, None)
+        self._untold.pop(trace_id, None)
         self._floors[trace_id] = first_offset
 
     def end(self, trace_id: bytes, last_offset: int) -> None:
         """The trace has settled. Its spans are removed from Redis after the next commit. An owner that resumes at an
-        earlier commit still needs them: without them it would decide about a part of the trace."""
+        earlier commit still needs them: without them it would decide about a part of the trace. Before that commit Redis is
+        told the last offset, for an owner that resumes at the commit before they are removed."""
         self._floors.pop(trace_id, None)
-        self._ended[trace_id] = last_offset
+        self._ended[trace_id] = self._untold[trace_id] = last_offset
+
+    def to_tell(self, count: int) -> dict[bytes, int]:
+        """At most ``count`` of the ended traces that Redis does not know as such, with their last offsets."""
+        return dict(islice(self._untold.items(), count))
+
+    def told(self, ends: Mapping[bytes, int]) -> None:
+        """Redis knows these ends."""
+        for trace_id, last_offset in ends.items():
+            if self._untold.get(trace_id) == last_offset:
+                del self._untold[trace_id]
 
     def to_remove(self, committed: int, count: int) -> list[bytes]:
         """At most ``count`` traces that no later owner can need, because they ended before the offset ``committed``."""
@@ -265,3 +280,4 @@ class Shelf:
         """Redis no longer has these."""
         for trace_id in trace_ids:
             self._ended.pop(trace_id, None)
+            self._untold.pop(trace_id, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import attrs
@@ -66,6 +66,9 @@ class Assignments:
         self.trusted = True  # False when a task has died: its bookkeeping may be wrong, so nothing is committed
         self.parting: trio.MemorySendChannel[Mapping[int, int]] | None = (
             None  # receives the read positions of partitions that are revoked
+        )
+        self.tell_ended: Callable[[Iterable[Partition]], Awaitable[None]] | None = (
+            None  # of the parker, to be called between the making of a commit and Kafka's taking it
         )
         self._topic = topic
         self._buffer = buffer
@@ -246,7 +249,10 @@ class Assignments:
             with trio.move_on_after(REVOKE_SECS):
                 while self.settling and any(partition.in_flight for partition in going):
                     await trio.sleep(LOOK_SECS)
-            return dict(self._commits(going))
+            commits = dict(self._commits(going))
+            if self.tell_ended is not None and commits:
+                await self.tell_ended(going)
+            return commits
         finally:
             for partition in going:
                 partition.gone = True
@@ -375,6 +381,11 @@ class Assignments:
         commits = {id: commit for id, commit in self._commits(self) if self._is_new(self._partitions[id], commit)}
         self._due = {id: self._partitions[id] for id in commits}
         return commits
+
+    async def before_commit(self, commits: Mapping[int, Commit]) -> None:
+        """Await this before Kafka is given the commits that are due."""
+        if self.tell_ended is not None:
+            await self.tell_ended([self._partitions[id] for id in commits if id in self._partitions])
 
     @staticmethod
     def _is_new(partition: Partition, commit: Commit) -> bool:

@@ -100,6 +100,7 @@ async def _commit(offsets: Offsets, assignments: Assignments, meter: Meter) -> N
     due = assignments.due()
     if not due:
         return
+    await assignments.before_commit(due)
     try:
         await offsets.commit(due)
     except CannotCommit as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -30,6 +31,8 @@ BATCH_BYTES = 1 << 20  # of one call: tens of milliseconds in Redis at most
 THREAD_BYTES = 256 * 1024  # from there on compressing them would be felt on the event loop
 FULL_SECS = 30.0  # between two tries while Redis has no room
 REMOVED_AT_ONCE = 5_000  # a second for each partition: more than can be parked in that time
+TOLD_AT_ONCE = 5_000  # some milliseconds in Redis
+TELL_SECS = 1.0  # that a commit waits at most
 TOUCH_SECS = 60.0
 
 
@@ -51,6 +54,9 @@ class Parking(Protocol):
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
         """The frames of these traces, in the order in which they were parked. Raises Lost."""
 
+    async def tell(self, partition: int, token: str, ends: Mapping[bytes, int]) -> None:
+        """These traces have ended, with these last offsets: who resumes above them need not decide them. Raises Lost."""
+
     async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
         """Delete these traces; with none, only renew the time until Redis forgets the partition. Raises Lost."""
 
@@ -69,6 +75,9 @@ class Parker:
     after_ms: int  # of stream time that a trace holds a record before it is parked
     make_token: Callable[[], str]
     _turns: trio.Lock = attrs.field(factory=trio.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        self.assignments.tell_ended = self.tell_ended
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -97,6 +106,26 @@ class Parker:
                 await self._park_all(self.buffer.to_park(0, EVERY))
             left = len(self.buffer.to_park(0, EVERY))
             log.info("open traces handed over by way of Redis", open=before[0], left_in_kafka=left)
+
+    async def tell_ended(self, homes: Iterable[Partition]) -> None:
+        """Tell Redis which parked traces of these partitions have ended. Call it before a commit that is already made up: the next
+        owner may resume there before they are removed. A commit waits TELL_SECS at most, and not at all while Redis is away
+        (law 8)."""
+        with trio.move_on_after(TELL_SECS), suppress(Away):
+            for home in homes:
+                await self._tell_ended(home)
+
+    async def _tell_ended(self, home: Partition) -> None:
+        shelf = home.shelf
+        while shelf is not None and not shelf.lost and (ends := shelf.to_tell(TOLD_AT_ONCE)):
+            try:
+                await self.parking.tell(home.id, shelf.token, ends)
+            except Lost:
+                if home.revoked:
+                    break
+                self.assignments.reread(home, "lost")
+            else:
+                shelf.told(ends)
 
     # -- parking
 

@@ -6,7 +6,7 @@ partition over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,15 @@ from tss.core.parked import Parcel
 from tss.edges.redis.link import RedisLink
 
 TRACE_ID_BYTES = 16
+OFFSET_DIGITS = 19
 FIELDS_AT_A_TIME = 5000  # a script may unpack 8,000 values onto Lua's stack
 
 # A trace has the fields s<id> (its summary), f<id><number> (a frame), and n<id>: the number of its frames, its bytes, and
 # the fingerprint of the program that made the summary's facts. Old versions write n<id> without this third part, and ignore
 # it; later ones write there which values of the spans they looked up.
+# e<id> is written when the trace has ended, before the commit that says so: its last offset, the number of its frames then,
+# and the owner's token. It holds while the number is still the same, for an owner that resumes at a commit of this token: only
+# that owner knew, when it committed, that the trace had ended. These fields do not count for the limit: they live for seconds.
 # Redis needs about this much memory for each field, beside its value. It counts, since the limit is one of memory.
 FIELD_BYTES = 64
 
@@ -39,21 +43,26 @@ end
 -- prev is the token in the last commit: if this owner ends before its first commit, the next one knows no newer token
 redis.call('HSET', key, 'token', token, 'prev', known)
 redis.call('EXPIRE', key, ttl)
-local summaries, wanted, numbers = {{}}, {{}}, {{}}
+local summaries, wanted, numbers, ends = {{}}, {{}}, {{}}, {{}}
 local function take()
   if #wanted == 0 then return end
   local counts = redis.call('HMGET', key, unpack(numbers))
+  local ended = redis.call('HMGET', key, unpack(ends))
   for place, summary in ipairs(redis.call('HMGET', key, unpack(wanted))) do
     table.insert(summaries, string.sub(wanted[place], 2))
     table.insert(summaries, summary)
     table.insert(summaries, string.match(counts[place] or '', '^%d+ %d+ (%x+)$') or '')
+    local offset, count, owner = string.match(ended[place] or '', '^(%d+) (%d+) (%S+)$')
+    local holds = owner == known and count == string.match(counts[place] or '', '^%d+')
+    table.insert(summaries, holds and offset or '')
   end
-  wanted, numbers = {{}}, {{}}
+  wanted, numbers, ends = {{}}, {{}}, {{}}
 end
 for _, field in ipairs(redis.call('HKEYS', key)) do
   if string.byte(field) == 115 and field ~= 'seq' then
     table.insert(wanted, field)
     table.insert(numbers, 'n' .. string.sub(field, 2))
+    table.insert(ends, 'e' .. string.sub(field, 2))
     if #wanted == {FIELDS_AT_A_TIME} then take() end
   end
 end
@@ -113,9 +122,19 @@ for at = 3, #ARGV do
   local count, size = string.match(redis.call('HGET', key, 'n' .. id) or '', '(%d+) (%d+)')
   if count then
     for number = 1, math.min(tonumber(count), redis.call('HLEN', key)) do redis.call('HDEL', key, 'f' .. id .. number) end
-    redis.call('HDEL', key, 's' .. id, 'n' .. id)
+    redis.call('HDEL', key, 's' .. id, 'n' .. id, 'e' .. id)
     redis.call('HINCRBY', key, 'bytes', -tonumber(size))
   end
+end
+redis.call('EXPIRE', key, ARGV[2])
+return 1"""
+
+_TELL = """\
+local key = KEYS[1]
+if redis.call('HGET', key, 'token') ~= ARGV[1] then return redis.error_reply('LOST') end
+for at = 3, #ARGV, 2 do
+  local count = string.match(redis.call('HGET', key, 'n' .. ARGV[at]) or '', '^%d+')
+  if count then redis.call('HSET', key, 'e' .. ARGV[at], ARGV[at + 1] .. ' ' .. count .. ' ' .. ARGV[1]) end
 end
 redis.call('EXPIRE', key, ARGV[2])
 return 1"""
@@ -130,6 +149,7 @@ class TakenOver:
     programs: dict[bytes, str] = attrs.field(
         factory=dict, repr=False
     )  # by trace id, in hexadecimal digits; missing where it is not known
+    ended: dict[bytes, int] = attrs.field(factory=dict, repr=False)  # see `RedisParking.tell`
 
 
 class RedisParking:
@@ -158,12 +178,14 @@ class RedisParking:
             return None
         seq, flat = found
         taken = TakenOver(seq, {})
-        for trace_id, summary, program in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+        for trace_id, summary, program, last in zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True):
             if len(trace_id) != TRACE_ID_BYTES:
                 continue  # not a field of ours
             taken.summaries[trace_id] = summary
             if program:
                 taken.programs[trace_id] = program.decode("ascii")
+            if last.isdigit() and len(last) <= OFFSET_DIGITS:
+                taken.ended[trace_id] = int(last)
         return taken
 
     async def park(self, partition: int, token: str, seq: int, parcels: Sequence[Parcel], unheard: int = 0) -> int:
@@ -183,6 +205,14 @@ class RedisParking:
             return {}
         found = await self._call(_FETCH, partition, (token, *ids), "fetch")
         return {each: frames for each, frames in zip(ids, found, strict=True) if frames}
+
+    async def tell(self, partition: int, token: str, ends: Mapping[bytes, int]) -> None:
+        """These traces have ended: by trace id, the last offset. Unknown ids are ignored. An owner that takes over with this token
+        finds them in ``TakenOver.ended``. Where its offset is above that of a trace, the trace is decided."""
+        values: list[Any] = [token, self._ttl_secs]
+        for trace_id, last_offset in ends.items():
+            values += trace_id, last_offset
+        await self._call(_TELL, partition, values, "tell")
 
     async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
         """Remove these traces; unknown ids are ignored. Without ids it only renews the hash's time to live."""

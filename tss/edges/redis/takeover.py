@@ -50,7 +50,12 @@ class ParkedTraces:
                     trace_id: attrs.evolve(Summary.from_bytes(data), program=found.programs.get(trace_id, ""))
                     for trace_id, data in found.summaries.items()
                 }
-                return attrs.evolve(start, shelf=Shelf(token, found.seq), summaries=parked)
+                shelf = Shelf(token, found.seq)
+                for trace_id, last_offset in found.ended.items():
+                    # With its last record below the offset the trace is decided (law 2): only its removal is left to do.
+                    if last_offset < start.offset and parked.pop(trace_id, None) is not None:
+                        shelf.end(trace_id, last_offset)
+                return attrs.evolve(start, shelf=shelf, summaries=parked)
         except Away as error:
             # Not `committed`: before traces are parked again, a commit must prove that the partition is ours.
             return attrs.evolve(self._at_floor(id, start, "away", str(error)), committed=False)
@@ -79,6 +84,10 @@ class ParkedTraces:
     async def fetch(self, partition: int, token: str, ids: Sequence[bytes]) -> dict[bytes, list[bytes]]:
         """The frames of these traces. Raises Away, Lost."""
         return await self.parking.fetch(partition, token, ids)
+
+    async def tell(self, partition: int, token: str, ends: Mapping[bytes, int]) -> None:
+        """These traces have ended. Raises Away, Lost."""
+        await self.parking.tell(partition, token, ends)
 
     async def remove(self, partition: int, token: str, ids: Sequence[bytes]) -> None:
         """Remove these traces. Raises Away, Lost."""
