@@ -16,9 +16,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.fakes.documents import FakeDocuments
 from tests.fakes.meter import FakeMeter
 from tests.fakes.policies import FakeFile, FakeRulesets, FakeTexts, made, ruleset
+from tss.core.combining import Sampler
 from tss.core.errors import Away
 from tss.core.health import Health, State
+from tss.core.idle_policies import Votes
+from tss.core.policies.errors import Errors
 from tss.core.policy_errors import NoSuchRevision, NotShared, StalePolicies, WrongPolicies
+from tss.core.ruleset import Ruleset
 from tss.tasks.reloading import COMPONENT, FILE, POLL_SECS, SIGNAL, Reloading
 
 OLD, NEW, OTHER = '{"rate": 0.1}', '{"rate": 0.5}', '{"rate": 0.7}'
@@ -453,3 +457,12 @@ async def test_a_strangers_documents_change_nothing(redis: Redis, autojump_clock
         assert one.text == NEW
         await settled()
         assert one.text == NEW
+
+
+async def test_health_names_the_policies_that_match_nothing(redis: Redis) -> None:
+    one = Replica(redis)
+    assert "matched_nothing_for_a_day" not in one.health.particular(COMPONENT)
+    rules = Ruleset("a" * 16, "{}", Sampler([Errors(1.0)]))
+    for hour in (0, 24):
+        one.reloading.unmatched.look(rules, {"errors": Votes(hour, 0)}, 3600.0 * hour)
+    assert one.health.particular(COMPONENT)["matched_nothing_for_a_day"] == ["errors"]

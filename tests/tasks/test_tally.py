@@ -22,7 +22,7 @@ from tss.core.memory import Memory
 from tss.core.names import Names
 from tss.core.otlp import Records, Scanner
 from tss.core.partition import Partition
-from tss.core.policies.policy import ABSTAIN, DROP, Policy
+from tss.core.policies.policy import ABSTAIN, DROP, FAILED, Policy
 from tss.core.policies.rest import Rest
 from tss.core.tally import Tally
 from tss.core.trace import Trace
@@ -145,11 +145,17 @@ def decided(*policies: Policy, traces: int = 10) -> Buffer:
 def test_votes_are_counted_once_for_each_trace_shadows_too() -> None:
     rest = Rest(1.0)
     tally = decided(
-        Votes("no", ABSTAIN), Votes("drops", DROP), Votes("too late", 1.0), rest, Votes("shadow", 1.0, shadow=True)
+        Votes("no", ABSTAIN),
+        Votes("fails", FAILED),
+        Votes("drops", DROP),
+        Votes("too late", 1.0),
+        rest,
+        Votes("shadow", 1.0, shadow=True),
     ).tally
     votes = {name: (of.evaluated, of.matched, of.kept, of.dropped) for name, of in tally.policies.items()}
     assert votes == {
         "no": (10, 0, 0, 0),
+        "fails": (10, 0, 0, 0),
         "drops": (10, 10, 0, 10),
         "too late": (10, 10, 0, 0),
         rest.name: (10, 10, 0, 0),

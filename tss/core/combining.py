@@ -85,8 +85,11 @@ class Sampler:
             policy.evaluated += self._counts
             if vote == abstain:
                 continue
+            if vote == failed:
+                self.note(place, _FAILS)
+                continue
             policy.matched += self._counts
-            self.note(place, _REFUSES if vote == drop else _FAILS if vote == failed else _KEEPS)
+            self.note(place, _REFUSES if vote == drop else _KEEPS)
             if settled or policy.shadow:
                 continue
             if vote == drop:

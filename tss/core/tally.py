@@ -48,7 +48,7 @@ class OfPolicy:
     def __init__(self, name: str) -> None:
         self.name = name
         self.evaluated = 0  # how often it was asked
-        self.matched = 0  # how often it did not abstain
+        self.matched = 0  # how often it voted to keep or to drop
         self.kept = 0
         self.dropped = 0
         self.spans_kept = 0

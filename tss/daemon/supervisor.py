@@ -51,7 +51,7 @@ from tss.settings import ForceSampling, Settings, effective
 from tss.state.crew import Crew
 from tss.state.documents import Heard
 from tss.state.traces import TraceLookup
-from tss.tasks import pulse, trimmer
+from tss.tasks import idle_policies, pulse, trimmer
 from tss.tasks.reloading import SIGNAL, Reloading
 
 log = structlog.get_logger()
@@ -117,6 +117,7 @@ async def supervise(
         crew.start(house, "reload", _reload, reloading, reload)
         counting = await open_counting(settings, opened, times.last_counts_secs, meter)
         tally = Tally(Names(limits(settings).name_bytes), settings.observability.max_services)
+        crew.start(house, "idle policies", idle_policies.run, reloading.unmatched, rulesets, tally)
         rows = await open_all(settings, opened, tally.names, times.last_counts_secs, meter, health)
         outside = await open_outside(
             settings,

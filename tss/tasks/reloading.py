@@ -15,6 +15,7 @@ from tss.core.differences import differences
 from tss.core.documents import Stored
 from tss.core.errors import Away
 from tss.core.health import Health
+from tss.core.idle_policies import IdlePolicies
 from tss.core.measures import Meter
 from tss.core.policy_errors import NoSuchRevision, NotShared, PoliciesRefused, StalePolicies, WrongPolicies
 from tss.core.policy_history import MAX_TEXT_BYTES, PolicyHistory, read_history
@@ -116,6 +117,7 @@ class Reloading:
         self._away = False
         self._restart_keys: Sequence[str] = ()
         self._last_refusal = ""  # of a request
+        self.unmatched = IdlePolicies()
         health.up(COMPONENT)
         health.particulars[COMPONENT] = self.particulars
 
@@ -136,6 +138,8 @@ class Reloading:
             shown["file"] = "the settings file has other policies, which are older"
         if self._last_refusal:
             shown["last_refused_request"] = self._last_refusal
+        if self.unmatched.idle:
+            shown["matched_nothing_for_a_day"] = self.unmatched.idle
         if self._restart_keys:
             shown["needs_restart"] = ", ".join(self._restart_keys)
         return shown

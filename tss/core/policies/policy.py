@@ -28,7 +28,7 @@ class Policy:
         self.says = says
         self.shadow = shadow
         self.evaluated = 0  # votes since `forget_votes`, as the sampler counts them
-        self.matched = 0  # those of them that were no abstention
+        self.matched = 0  # those of them that were neither ABSTAIN nor FAILED
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}{', shadow' if self.shadow else ''}>"
