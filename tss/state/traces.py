@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from tss.core.buffer import Buffer
+from tss.core.decision import Reason
 from tss.core.decision_log import RESTED, Entry
 from tss.core.partition import Partition
 from tss.core.reasons import document, when
@@ -48,15 +49,18 @@ class TraceLookup:
         }
 
     def _is_certain(self, entry: Entry) -> bool:
-        """Whether the decision is what came of the trace. After a restart, records of traces that ended long before are read
-        again in part: what is decided about these parts has no effect."""
+        """Whether the decision is what became of the trace. After a restart, records of traces that ended long before are read
+        again in part: what is decided about these parts has no effect.
+
+        A part that has the root closes when the trace did, so before the window. A part without it may close at any time.
+        Parked records may be missing anywhere."""
         if not entry.is_replayed:
             return True
-        if entry.marks & RESTED:
+        if entry.marks & RESTED or entry.decision.reason is not Reason.ROOT_QUIET:
             return False
         for partition in self._partitions:
             if partition.id == entry.partition:
-                return 0 <= partition.replay.certain_from <= entry.closed_secs
+                return partition.shelf is None and 0 <= partition.replay.certain_from <= entry.closed_secs
         return False
 
     def _unknown(self, since_secs: int) -> str:
