@@ -84,7 +84,7 @@ def told(owner: Owner, trace: int) -> Mapping[str, Any]:
 
 async def without_parking(owner: Owner) -> None:
     await owner.decide()
-    owner.commit()
+    await owner.commit()
 
 
 @pytest.mark.parametrize("parks", [True, False])
