@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".cache" / "pythons"
 NEWEST_MINOR = 30  # looked for up to here; Python releases one a year
-# No quick test needs these; together they are a third of what would be installed.
+# No quick test needs these. (lxml is needed where jars are fetched.)
 NOT_NEEDED = (
-    "atheris", "build", "cyclonedx-bom", "cyclonedx-python-lib", "lxml", "mypy", "pip-audit", "pip-tools", "ruff",
+    "atheris", "build", "cyclonedx-bom", "cyclonedx-python-lib", "mypy", "pip-audit", "pip-tools", "ruff",
 )  # fmt: skip
 WORKERS = "2"
 
