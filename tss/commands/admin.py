@@ -117,16 +117,25 @@ def _words(error: urllib.error.HTTPError) -> Sequence[str]:
         return (f"{error.url} answers {error.code}: is it the health port, or forceSampling.adminPort, of a tss?",)
 
 
+def given_token(variable: str, environ: Mapping[str, str]) -> str | None:
+    """The token that the environment gives, in this variable or in the file that VARIABLE_FILE names; None if it gives none.
+    Raises Trouble if the file cannot be read."""
+    if environ.get(variable):
+        return environ[variable]
+    file = environ.get(f"{variable}_FILE")
+    if not file:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise Trouble(f"{variable}_FILE: {error}") from error
+
+
 def token(config: str | None, environ: Mapping[str, str]) -> str:
     """The admin token, from the environment, else from the settings, as the daemon finds it. Raises Trouble without one."""
-    if environ.get(TOKEN_VARIABLE):
-        return environ[TOKEN_VARIABLE]
-    file = environ.get(f"{TOKEN_VARIABLE}_FILE")
-    if file:
-        try:
-            return Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise Trouble(f"{TOKEN_VARIABLE}_FILE: {error}") from error
+    given = given_token(TOKEN_VARIABLE, environ)
+    if given is not None:
+        return given
     path = config or environ.get(CONFIG_VARIABLE)
     try:
         found = load(path, environ).force_sampling.admin_token if path else ""

@@ -11,14 +11,13 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
 from tss.commands import DONE, FAILED
-from tss.commands.admin import DEFAULT_URL, MAX_ANSWER_BYTES, Trouble, tell, tell_trouble
+from tss.commands.admin import DEFAULT_URL, MAX_ANSWER_BYTES, Trouble, given_token, tell, tell_trouble
 from tss.commands.config import completes_files
 from tss.commands.units import share
 from tss.settings import CONFIG_VARIABLE, SettingsError, load
@@ -145,13 +144,9 @@ def _read(url: str, status: int, body: bytes) -> Answer:
 
 def _token(config: str | None, environ: Mapping[str, str]) -> str:
     """The token for reading; empty if none is set. Raises Trouble if the settings cannot be read."""
-    if environ.get(TOKEN_VARIABLE):
-        return environ[TOKEN_VARIABLE]
-    if file := environ.get(f"{TOKEN_VARIABLE}_FILE"):
-        try:
-            return Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise Trouble(f"{TOKEN_VARIABLE}_FILE: {error}") from error
+    given = given_token(TOKEN_VARIABLE, environ)
+    if given is not None:
+        return given
     path = config or environ.get(CONFIG_VARIABLE)
     try:
         return load(path, environ, offline=True).observability.read_token if path else ""

@@ -37,6 +37,10 @@ class Reason(enum.Enum):
 _VALUES = frozenset([each.value for each in Reason])
 
 
+FORCE = "force"
+"""The policy's name for all force rules in routing and metrics. A decision names its rule: `force:NAME`."""
+
+
 @attrs.frozen(cache_hash=True)
 class Decision:
     """The decision about one trace. ``rate`` is the probability with which traces like it are kept, in [0, 1].
@@ -64,3 +68,9 @@ class Decision:
     @keeps.default
     def _is_kept(self) -> bool:
         return self.verdict is Verdict.KEEP
+
+    @property
+    def rule(self) -> str | None:
+        """The name of the force rule that decided; None if a policy did."""
+        policy, colon, name = self.policy.partition(":")
+        return name if colon and policy == FORCE else None

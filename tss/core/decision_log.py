@@ -21,10 +21,8 @@ WORD_BYTES = 4
 CHUNK_SHARE = 16  # a chunk is this part of the log at most, because the oldest chunk goes as a whole
 FEWEST, MOST = 64, 1 << 16  # entries of a chunk; to empty more would stop the daemon for more than a millisecond
 DECISION_BYTES = 300
-FEWEST_DECISIONS, ENTRIES_A_DECISION = (
-    64,
-    32,
-)  # different ones in a chunk: there are few, unless a policy has a rate for each key
+# Different ones in a chunk: there are few, unless a policy has a rate for each key.
+FEWEST_DECISIONS, ENTRIES_A_DECISION = 64, 32
 CHUNK_BYTES = 2_000  # objects of a chunk without its entries
 ID_BYTES = 16
 MOST_LATE = 0xFFFF
@@ -34,8 +32,8 @@ REPLAYED = 1  # judged again after a restart, from records that were settled bef
 ELSEWHERE = 2  # the decision is another replica's, or of an earlier process of this one
 UNASKED = 4  # no policy was asked
 IN_MS = 8  # the duration is in milliseconds, because it is too long for a number of microseconds
-RESTED = 32  # it was judged again by some of its spans, perhaps: others may have been parked
 GIVEN_RANDOMNESS = 16  # a span's trace state gave the randomness that decided
+RESTED = 32  # it was judged again by some of its spans, perhaps: others may have been parked
 # Copies that are numbers of C where this is compiled.
 _ELSEWHERE, _IN_MS, _UNASKED, _GIVEN = ELSEWHERE, IN_MS, UNASKED, GIVEN_RANDOMNESS
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import attrs
 
+LATEST_SECS = 253_402_300_000.0  # the end of the year 9999, the last that `datetime` can write
+
 
 @attrs.frozen
 class Stored:

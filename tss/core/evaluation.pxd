@@ -18,7 +18,7 @@ from tss.core.trace cimport Trace
 cpdef evaluate(batch, Sampler sampler, Buffer buffer, enforcer=*, Judge judge=*)
 
 
-@cython.locals(chosen=Sampler, marks=int)
+@cython.locals(chosen=Sampler, marks=int, held=bint)
 cdef _decide(Trace trace, Sampler sampler, enforcer, Judge judge, found, DecisionLog log)
 
 

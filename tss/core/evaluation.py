@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 TOO_LARGE = Decision(Verdict.DROP, "maximum_trace_size_bytes", Reason.TOO_LARGE, 0.0)
 """The decision about every trace that is too large. It comes before force rules and policies."""
 _TOO_LARGE = Reason.TOO_LARGE  # a global, because an attribute of an enum costs more and each trace asks
-UNKNOWN_RULES = {reason: Decision(Verdict.DROP, "unknown_rules", reason, 0.0, weighted=False) for reason in Reason}
+RULES_UNKNOWN = "unknown_rules"
+"""The policy of a decision that no ruleset made."""
+UNKNOWN_RULES = {reason: Decision(Verdict.DROP, RULES_UNKNOWN, reason, 0.0, weighted=False) for reason in Reason}
 """By reason, the decision about a trace that an earlier owner of its partition may have decided by rules that are not known
 here. No replica remembers its decision, so it is dropped."""
 
@@ -83,12 +85,8 @@ def evaluate(
     log = buffer.log
     kept, ended, delays = found.kept, found.ended, found.delays_secs
     tally = buffer.tally
-    last, traces, spans, size = (
-        None,
-        0,
-        0,
-        0,
-    )  # counted in runs, because mostly a trace has the same decision as the one before
+    # Counted in runs, because mostly a trace has the same decision as the one before.
+    last, traces, spans, size = None, 0, 0, 0
     for trace in batch:
         if trace.decision is None:
             together = buffer.decided(trace, _decide(trace, sampler, enforcer, judge, found, log))
@@ -131,7 +129,8 @@ def _decide(
     found: Evaluated,
     log: DecisionLog,
 ) -> Decision:
-    marks = 0 if trace.is_held() else REPLAYED | (RESTED if _may_be_a_rest(trace) else 0)
+    held = trace.is_held()
+    marks = 0 if held else REPLAYED | (RESTED if _may_be_a_rest(trace) else 0)
     if trace.reason is _TOO_LARGE:
         log.add(trace, TOO_LARGE, sampler, marks | UNASKED)
         return TOO_LARGE
@@ -146,15 +145,13 @@ def _decide(
             found.samplers[chosen] = None
         sampler = chosen
     forced = None if enforcer is None else enforcer.decide(trace, sampler)
-    counted = trace.is_held()
-    decision = (
-        sampler.decide(trace) if counted else sampler.foresee(trace)
-    )  # also if a rule decides, because the log has the votes of all policies
+    # Also if a rule decides, because the log has the votes of all policies.
+    decision = sampler.decide(trace) if held else sampler.foresee(trace)
     if forced is not None:
         log.add(trace, forced, sampler, marks)
         return forced
     log.add(trace, decision, sampler, marks)
-    if sampler.shadows and trace.is_held():
+    if sampler.shadows and held:
         found.count_shadows(sampler.shadowed(trace), decision.keeps)
     return decision
 

@@ -7,6 +7,9 @@ While no root has come, it belongs to the service of the first resource in its f
 
 from __future__ import annotations
 
+from tss.core.otlp.cursor import Cursor
+from tss.core.otlp.wire import WireError
+
 MOST = 4096  # names of each kind
 MAX_CHARS = 200
 ENTRY_BYTES = 300  # memory of a name: a bytes object, a text and their places, without the letters
@@ -17,8 +20,10 @@ OTHER = 1
 UNKNOWN_SERVICE = "unknown_service"  # the name that OpenTelemetry's SDKs use
 TOO_MANY = "tss.other"
 
+NEAR = 256  # names that are found without making an object of their bytes
 _KEY = b"service.name"
 _KEY_BYTES = len(_KEY)
+_UNKNOWN, _OTHER = UNKNOWN, OTHER  # copies that are numbers of C where this is compiled
 
 
 class Interned:
@@ -26,6 +31,8 @@ class Interned:
 
     def __init__(self, unknown: str, max_bytes: int) -> None:
         self._numbers: dict[bytes, int] = {b"": UNKNOWN}
+        self._near = [b""] * NEAR  # names by their length and two letters; others with the same ones take their place
+        self._near_numbers = [UNKNOWN] * NEAR
         self._max_bytes = max_bytes
         self.texts = [unknown, TOO_MANY]
         self.held_bytes = 0
@@ -34,6 +41,19 @@ class Interned:
         """The number of a name, which a stranger wrote: any bytes, cut to MAX_CHARS characters."""
         found = self._numbers.get(name)
         return self._add(name) if found is None else found
+
+    def number_at(self, message: bytes, start: int, stop: int) -> int:
+        """The number of the name that these bytes of a message are."""
+        if start >= stop:
+            return _UNKNOWN
+        place = (31 * (stop - start) + 7 * message[start] + message[stop - 1]) & 255
+        if is_at(self._near[place], message, start, stop):
+            return self._near_numbers[place]
+        name = message[start:stop]
+        number = self.number(name)
+        if number != _OTHER:
+            self._near[place], self._near_numbers[place] = name, number
+        return number
 
     def _add(self, name: bytes) -> int:
         text = name[: 4 * MAX_CHARS].decode("utf-8", "replace")[:MAX_CHARS]
@@ -55,7 +75,7 @@ class Names:
         self.roots = Interned("", max_bytes // 2)
         self.service = UNKNOWN
         self.root = UNKNOWN
-        self._at = 0  # where the last read ended; -1: the bytes are broken
+        self._cursor = Cursor(b"")
         self._start = self._stop = 0  # of the name of the last root span
 
     @property
@@ -66,162 +86,119 @@ class Names:
     def look(self, message: bytes, wants_root: bool) -> bool:
         """Read a serialized TracesData up to its first root span, or to its first resource. Returns whether it has that
         root. Broken bytes end the reading."""
-        self.service = self.root = UNKNOWN
-        at = 0
-        stop = len(message)
+        self.service = self.root = _UNKNOWN
+        cursor = self._cursor
+        cursor.message, cursor.at = message, 0
+        try:
+            return self._look(len(message), wants_root)
+        except WireError:
+            return False
+        finally:
+            cursor.message = b""  # whoever holds the bytes counts them (law 5)
+
+    def _look(self, stop: int, wants_root: bool) -> bool:
+        cursor = self._cursor
         first = True
-        while at < stop:
-            tag = self._varint(message, at, stop)
-            if tag == 10:  # TracesData.resource_spans
-                start = self._content(message, stop)
-                if start < 0:
-                    return False
-                at = self._at
-                if self._resource_spans(message, start, at, first, wants_root):
+        while cursor.at < stop:
+            cursor.step(stop)
+            if cursor.tag == 10:  # TracesData.resource_spans
+                end = cursor.at
+                if self._resource_spans(cursor.body, end, first, wants_root):
                     return True
-                first = False
                 if not wants_root:
                     return False
-            else:
-                at = self._skip(message, stop, tag)
-                if at < 0:
-                    return False
+                first = False
+                cursor.at = end
         return False
 
-    def _resource_spans(self, message: bytes, at: int, stop: int, first: bool, wants_root: bool) -> bool:
+    def _resource_spans(self, at: int, stop: int, first: bool, wants_root: bool) -> bool:
         """Whether a root span is in it. Sets the service if there is one, or if it is the first."""
-        resource = end = 0
+        cursor = self._cursor
+        resource = resource_end = 0
         found = False
-        while at < stop:
-            tag = self._varint(message, at, stop)
-            if tag in (10, 18):  # ResourceSpans.resource, scope_spans
-                start = self._content(message, stop)
-                if start < 0:
-                    break
-                at = self._at
-                if tag == 10:
-                    resource, end = start, at
-                elif wants_root and not found:
-                    found = self._scope_spans(message, start, at)
-            else:
-                at = self._skip(message, stop, tag)
-                if at < 0:
-                    break
+        cursor.at = at
+        while cursor.at < stop:
+            cursor.step(stop)
+            end = cursor.at
+            if cursor.tag == 10:  # ResourceSpans.resource
+                resource, resource_end = cursor.body, end
+            elif cursor.tag == 18 and wants_root and not found:  # ResourceSpans.scope_spans
+                found = self._scope_spans(cursor.body, end)
+                cursor.at = end
         if found:
-            self.root = self.roots.number(message[self._start : self._stop])
+            self.root = self.roots.number_at(cursor.message, self._start, self._stop)
         if found or first:
-            self.service = self._service(message, resource, end)
+            self.service = self._service(resource, resource_end)
         return found
 
-    def _scope_spans(self, message: bytes, at: int, stop: int) -> bool:
-        while at < stop:
-            tag = self._varint(message, at, stop)
-            if tag == 18:  # ScopeSpans.spans
-                start = self._content(message, stop)
-                if start < 0:
-                    return False
-                at = self._at
-                if self._is_root(message, start, at):
+    def _scope_spans(self, at: int, stop: int) -> bool:
+        cursor = self._cursor
+        cursor.at = at
+        while cursor.at < stop:
+            cursor.step(stop)
+            if cursor.tag == 18:  # ScopeSpans.spans
+                end = cursor.at
+                if self._is_root(cursor.body, end):
                     return True
-            else:
-                at = self._skip(message, stop, tag)
-                if at < 0:
-                    return False
+                cursor.at = end
         return False
 
-    def _is_root(self, message: bytes, at: int, stop: int) -> bool:
+    def _is_root(self, at: int, stop: int) -> bool:
         """Whether the span has no parent. If so, the place of its name is known.
 
         Every known encoder writes the fields in the order of their numbers, so the parent is expected before the name.
         """
+        cursor = self._cursor
         self._start = self._stop = 0
-        while at < stop:
-            tag = self._varint(message, at, stop)
-            if tag in (34, 42):  # Span.parent_span_id, name
-                start = self._content(message, stop)
-                if start < 0:
-                    return False
-                at = self._at
-                if tag == 42:
-                    self._start, self._stop = start, at
-                    return True
-                if at > start and not (at - start == 8 and _is_zero(message, start, at)):
-                    return False
-            else:
-                at = self._skip(message, stop, tag)
-                if at < 0:
-                    return False
+        cursor.at = at
+        while cursor.at < stop:
+            cursor.step(stop)
+            if cursor.tag == 42:  # Span.name
+                self._start, self._stop = cursor.body, cursor.at
+                return True
+            size = cursor.at - cursor.body
+            if (
+                cursor.tag == 34 and size and (size != 8 or cursor.fixed64())
+            ):  # Span.parent_span_id; zeros count as none
+                return False
         return True
 
-    def _service(self, message: bytes, at: int, stop: int) -> int:
-        while at < stop:
-            tag = self._varint(message, at, stop)
-            if tag == 10:  # Resource.attributes
-                start = self._content(message, stop)
-                if start < 0:
-                    return UNKNOWN
-                at = self._at
-                if at - start > _KEY_BYTES + 2 and message[start + 1] == _KEY_BYTES and message[start] == 10:
-                    inside = start + 2
-                    if message[inside : inside + _KEY_BYTES] == _KEY:
-                        return self._text(message, inside + _KEY_BYTES, at)
-            else:
-                at = self._skip(message, stop, tag)
-                if at < 0:
-                    return UNKNOWN
-        return UNKNOWN
+    def _service(self, at: int, stop: int) -> int:
+        cursor = self._cursor
+        message = cursor.message
+        cursor.at = at
+        while cursor.at < stop:
+            cursor.step(stop)
+            if cursor.tag == 10 and cursor.at - cursor.body > _KEY_BYTES + 2:  # Resource.attributes
+                start, end = cursor.body, cursor.at
+                key = start + 2
+                if (
+                    message[start] == 10
+                    and message[start + 1] == _KEY_BYTES
+                    and is_at(_KEY, message, key, key + _KEY_BYTES)
+                ):
+                    return self._text(key + _KEY_BYTES, end)
+        return _UNKNOWN
 
-    def _text(self, message: bytes, at: int, stop: int) -> int:
+    def _text(self, at: int, stop: int) -> int:
         """The number of a KeyValue's text, whose value follows its key."""
-        if at < stop and self._varint(message, at, stop) == 18:  # KeyValue.value
-            at = self._content(message, stop)
-            if 0 <= at < self._at and self._varint(message, at, stop) == 10:  # AnyValue.string_value
-                at = self._content(message, stop)
-                if at >= 0:
-                    return self.services.number(message[at : self._at])
-        return UNKNOWN
-
-    def _varint(self, message: bytes, at: int, stop: int) -> int:
-        """The varint at this place; -1 if it is broken or does not fit into 63 bits."""
-        value = shift = 0
-        while at < stop and shift < 63:
-            byte = message[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                self._at = at
-                return value
-            shift += 7
-        self._at = stop
-        return -1
-
-    def _content(self, message: bytes, stop: int) -> int:
-        """Where the content of a length-delimited field starts; -1 if it does not fit. Afterwards `_at` is its end."""
-        size = self._varint(message, self._at, stop)
-        start = self._at
-        if size < 0 or size > stop - start:
-            return -1
-        self._at = start + size
-        return start
-
-    def _skip(self, message: bytes, stop: int, tag: int) -> int:
-        """The place behind the field with this tag; -1 if it is broken, or a group."""
-        kind = tag & 7
-        if tag < 8:
-            return -1
-        if kind == 2:
-            return self._at if self._content(message, stop) >= 0 else -1
-        if kind == 0:
-            return self._at if self._varint(message, self._at, stop) >= 0 else -1
-        if kind == 1:
-            return self._at + 8
-        return self._at + 4 if kind == 5 else -1
+        cursor = self._cursor
+        cursor.at = at
+        cursor.step(stop)
+        if cursor.tag == 18 and cursor.at > cursor.body:  # KeyValue.value
+            end = cursor.at
+            cursor.at = cursor.body
+            cursor.step(end)
+            if cursor.tag == 10:  # AnyValue.string_value
+                return self.services.number_at(cursor.message, cursor.body, cursor.at)
+        return _UNKNOWN
 
 
-def _is_zero(message: bytes, at: int, stop: int) -> bool:
-    """Whether an id has only zeros: then it counts as missing."""
-    while at < stop:
-        if message[at]:
+def is_at(name: bytes, message: bytes, start: int, stop: int) -> bool:
+    """Whether these bytes of a message are the name."""
+    if len(name) != stop - start:
+        return False
+    for place in range(len(name)):  # noqa: SIM110  # as C it is a loop over two arrays
+        if name[place] != message[start + place]:
             return False
-        at += 1
     return True

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from tss.core.documents import LATEST_SECS
 from tss.core.ruleset import Change
 
 MOST_CHANGES = 100  # that are kept, and whose texts are kept
@@ -167,7 +168,4 @@ def _whole(given: object) -> int:
 def _moment(given: object) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < math.inf:
         raise ValueError("no time")
-    return min(float(given), _FAR)
-
-
-_FAR = 253_402_300_000.0  # the end of the year 9999, the last that `datetime` can write
+    return min(float(given), LATEST_SECS)

@@ -27,6 +27,7 @@ from tss.core.conditions.statement import (
 )
 from tss.core.decision import Decision, Reason
 from tss.core.decision_log import ELSEWHERE, GIVEN_RANDOMNESS, REPLAYED, Entry
+from tss.core.evaluation import RULES_UNKNOWN
 from tss.core.explaining import Says, Voice, threshold_of, voices
 from tss.core.policies.errors import Errors
 from tss.core.policies.latency import Latency
@@ -35,8 +36,6 @@ from tss.core.policies.policy import Policy
 from tss.core.policies.probability import randomness
 
 MOST_CHARS = 300  # of a condition's text
-FORCE = "force:"
-UNKNOWN_RULES = "unknown_rules"
 
 CLOSED = {
     Reason.ROOT_QUIET: "its root had arrived, no parent was missing, and no more spans came for app.rootQuietSecs",
@@ -67,7 +66,7 @@ def document(entry: Entry) -> dict[str, object]:
     heard = voices(entry.sampler, entry.votes)
     given = bool(entry.marks & GIVEN_RANDOMNESS)
     drawn = None if given else randomness(entry.trace_id)
-    compared = threshold_of(decision) if entry.votes and not decision.policy.startswith(FORCE) else None
+    compared = threshold_of(decision) if entry.votes and decision.rule is None else None
     return {
         "verdict": decision.verdict.value,
         "policy": decision.policy or None,
@@ -117,11 +116,11 @@ def because(
     """The sentence that explains a verdict. ``drawn`` is the randomness; None: a span's trace state gave it."""
     if decision.reason is Reason.TOO_LARGE:
         return f"it had {numbers.bytes:,} bytes, more than maximum_trace_size_bytes"
-    if decision.policy.startswith(FORCE):
-        return f"the force rule {decision.policy.removeprefix(FORCE)} matched"
+    if decision.rule is not None:
+        return f"the force rule {decision.rule} matched"
     if decision.policy == NONE:
         return "no policy matched" if not decision.rate else "no policy sampled it by chance"
-    if decision.policy == UNKNOWN_RULES:
+    if decision.policy == RULES_UNKNOWN:
         return (
             "the ruleset that was in force when it closed is not known here, or its spans cannot be read again for it"
         )

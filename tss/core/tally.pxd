@@ -35,7 +35,6 @@ cdef class Tally:
     cdef readonly Names names
     cdef readonly dict policies
     cdef int _first_too_many
-    cdef OfService _others
     cdef list _services
     cdef list _new
     cdef list _shown
@@ -44,7 +43,6 @@ cdef class Tally:
     cpdef OfPolicy policy(self, name)
     @cython.locals(number="Py_ssize_t")
     cpdef OfService of(self, int service)
-    cdef OfService _other(self)
     cdef _grow(self, Py_ssize_t number)
     @cython.locals(counts=OfService)
     cpdef decided(self, Trace trace)

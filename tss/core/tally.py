@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tss.core.decision import Decision
-from tss.core.names import TOO_MANY, UNKNOWN_SERVICE, Names
+from tss.core.decision import FORCE, Decision
+from tss.core.names import OTHER, TOO_MANY, UNKNOWN_SERVICE, Names
 from tss.core.policies.policy import Policy
 from tss.core.trace import Trace
 
 LATE = "late"
 """Stands for the policy of late spans of dropped traces: of such a trace only the verdict is remembered."""
-FORCE = "force"
-"""Stands for all force rules."""
 MOST_SERVICES = 200
 PER_POLICY_BYTES = 1_000
 PER_SERVICE_BYTES = 1_000  # with its series in the exposition
@@ -32,9 +30,7 @@ class OfService:
         self.traces = 0  # decided
         self.kept = 0
         self.bytes_in = 0  # serialized TracesData, as they arrived
-        self.bytes_out = (
-            0  # of kept traces, as they were prepared for sending; once, whatever the number of destinations
-        )
+        self.bytes_out = 0  # of kept traces, as they were prepared; once, whatever the number of destinations
 
 
 class OfPolicy:
@@ -67,10 +63,9 @@ class Tally:
         self.names = names
         self.policies: dict[str, OfPolicy] = {}
         self._first_too_many = 2 + most_services  # the first two numbers are no names
-        self._others = OfService(TOO_MANY)
-        self._services: list[OfService] = [OfService(UNKNOWN_SERVICE), self._others]
+        self._services = [OfService(UNKNOWN_SERVICE), OfService(TOO_MANY)]
+        self._shown = [False, False]  # by service: whether it was counted
         self._new: list[OfPolicy | OfService] = []
-        self._shown = [False, False]
 
     @property
     def held_bytes(self) -> int:
@@ -99,19 +94,13 @@ class Tally:
         """The counts of the service with this number."""
         number = service
         if number >= self._first_too_many:
-            return self._other()
+            number = OTHER
         if number >= len(self._services):
             self._grow(number)
         if not self._shown[number]:
             self._shown[number] = True
             self._new.append(self._services[number])
         return self._services[number]
-
-    def _other(self) -> OfService:
-        if not self._shown[1]:
-            self._shown[1] = True
-            self._new.append(self._others)
-        return self._others
 
     def _grow(self, number: int) -> None:
         while len(self._services) <= number:
@@ -144,7 +133,7 @@ class Tally:
 
     def count(self, decision: Decision, traces: int, spans: int, payload_bytes: int) -> None:
         """Add traces, or late spans with 0 traces, to the counts of the policy that decided."""
-        counts = self.policy(FORCE if decision.policy.startswith("force:") else decision.policy)
+        counts = self.policy(decision.policy if decision.rule is None else FORCE)
         if decision.keeps:
             counts.kept += traces
             counts.spans_kept += spans

@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -107,7 +106,7 @@ class SettingsFile:
 
 @attrs.frozen
 class PatientTexts:
-    """The texts as rulesets need them: a store that does not answer has no text, and is told again at the next change."""
+    """The texts as rulesets need them: a store that does not answer has no text."""
 
     texts: Texts
 
@@ -117,11 +116,6 @@ class PatientTexts:
             return await self.texts.get(fingerprint)
         except Away:
             return None
-
-    async def put(self, fingerprint: str, text: str) -> None:
-        """Store the text, if the store answers."""
-        with suppress(Away):
-            await self.texts.put(fingerprint, text)
 
 
 def open_reloading(

@@ -30,9 +30,6 @@ class Texts(Protocol):
     async def get(self, fingerprint: str) -> str | None:
         """The text of this ruleset; None if it is not there, or if the store does not answer."""
 
-    async def put(self, fingerprint: str, text: str) -> None:
-        """Keep the text. Raises nothing: a store that is away is tried again at the next change."""
-
 
 @attrs.frozen
 class Accepted:

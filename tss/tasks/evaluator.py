@@ -13,9 +13,9 @@ import trio
 from tss.core import measures
 from tss.core.buffer import Buffer
 from tss.core.combining import Sampler
-from tss.core.decision import Reason, Verdict
+from tss.core.decision import FORCE, Reason, Verdict
 from tss.core.evaluation import Evaluated, evaluate, observe, observe_late_dropped, vote_again
-from tss.core.force import POLICY, Enforcer, Rulebook
+from tss.core.force import Enforcer, Rulebook
 from tss.core.formats.apm_stats import SpanObserver
 from tss.core.judging import Judge
 from tss.core.measures import Meter
@@ -183,9 +183,9 @@ def _without_lacking(
 def _show(found: Evaluated, meter: Meter) -> None:
     for decision, count in found.decided.items():
         policy, verdict = decision.policy, decision.verdict.value
-        if policy.startswith(f"{POLICY}:"):
-            policy, _, rule = policy.partition(":")
-            meter.count(measures.FORCED, count, rule, verdict)
+        if decision.rule is not None:
+            policy = FORCE
+            meter.count(measures.FORCED, count, decision.rule, verdict)
         meter.count(measures.DECISIONS, count, policy, verdict, decision.reason.value)
     for (policy, keeps, would_keep), count in found.shadowed.items():
         verdict, would = (Verdict.KEEP.value if each else Verdict.DROP.value for each in (keeps, would_keep))

@@ -5,6 +5,6 @@ A rule has matchers and an expiry time. Rules are matched against the spans of a
 """
 
 from tss.core.force.book import Enforcer, Rulebook
-from tss.core.force.rule import POLICY, Action, Matcher, Op, Rule, Where
+from tss.core.force.rule import Action, Matcher, Op, Rule, Where
 
-__all__ = ["POLICY", "Action", "Enforcer", "Matcher", "Op", "Rule", "Rulebook", "Where"]
+__all__ = ["Action", "Enforcer", "Matcher", "Op", "Rule", "Rulebook", "Where"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from tss.core.documents import LATEST_SECS
 from tss.core.force.document import Draft, when
 from tss.core.force.errors import NoSuchRule, RuleConflict, Stale, WrongRule
 from tss.core.force.rule import Rule
@@ -137,11 +138,8 @@ def _bounded(expires: float, field: str, bounds: Bounds, now: float) -> float:
         raise WrongRule({field: "the rule would expire at once: choose a later time"})
     if expires > latest + 0.001:  # rounding may add this much
         text = (
-            f"the rule would expire at {when(min(expires, _FAR))}; the latest time is {when(latest)}, because "
+            f"the rule would expire at {when(min(expires, LATEST_SECS))}; the latest time is {when(latest)}, because "
             f"forceSampling.maxDurationSecs is {bounds.max_secs:g}"
         )
         raise WrongRule({field: text})
     return round(expires, 3)
-
-
-_FAR = 253_402_300_000.0  # the end of the year 9999, the last that `datetime` can write

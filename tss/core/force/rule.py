@@ -7,8 +7,7 @@ from collections.abc import Iterable
 
 import attrs
 
-POLICY = "force"
-"""The policy's name for all force rules in routing and metrics. A decision names its rule: `force:NAME`."""
+from tss.core.decision import FORCE
 
 
 class Action(enum.Enum):
@@ -88,7 +87,7 @@ class Rule:
     @property
     def policy(self) -> str:
         """The policy's name in a decision by this rule."""
-        return f"{POLICY}:{self.name}"
+        return f"{FORCE}:{self.name}"
 
     def is_over(self, now: float) -> bool:
         """Whether the rule has expired."""
