@@ -6,7 +6,7 @@ PY := .venv/bin/python
 SECONDS ?= 20
 SEED ?= $(shell date +%s)
 WORKERS ?= 2
-# The real tests wait for servers more than they compute: all of them need some 12 minutes of processor time.
+# The real tests wait for servers more than they compute.
 REAL_WORKERS ?= $(shell echo $$(( $(WORKERS) + 1 )))
 ROUNDS ?= 5
 # File by file, in their order: what a file sets up is set up once, and the long ones of the real tier do not come last.
